@@ -1,0 +1,3341 @@
+#!/usr/bin/env python3
+"""cronwatch: a self-hosted monitor for cron jobs and heartbeats.
+
+Jobs send small HTTP pings; cronwatch notices failure, lateness and silence, and tells people. One
+process, one SQLite file, this module. It reads from top to bottom, a section uses only those above:
+
+    Settings        what can be set, and the one exception for a caller's mistakes
+    Schedules       when a cron expression comes round                              (pure)
+    Records         a monitor, a run, a ping, an event                              (pure)
+    Rules           when a monitor is in trouble, and what a ping does about it     (pure)
+    Dialects        how each service words a ping, a reply and an error             (pure)
+    Storage         the database: opening, migrating, one writer, many readers
+    Actions         one transaction each: record a ping, scan, create, pause, …
+    Alerts          what an event says, how it is sent, the outbox
+    Background      the threads that scan, deliver and keep house
+    HTTP plumbing   refusals, authentication, limits, headers
+    HTTP routes     pings, the management API, the page; the server as a whole
+    Command line    serve, monitor, integration, key
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import hmac
+import html
+import http
+import json
+import logging
+import math
+import operator
+import os
+import queue
+import re
+import secrets
+import signal
+import smtplib
+import socket
+import sqlite3
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from bisect import bisect_left
+from calendar import monthrange
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta, timezone
+from email.message import EmailMessage
+from functools import lru_cache
+from pathlib import Path
+from time import monotonic, time_ns
+from typing import Any, NamedTuple, NoReturn, TypeVar
+from zoneinfo import ZoneInfo
+
+import bottle
+import peewee
+import waitress.channel
+import waitress.parser
+import waitress.server
+from croniter import croniter
+from peewee import SqliteDatabase, Table, fn
+
+__version__ = "0.1.0"
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE / "cronwatch_data" if (HERE / "cronwatch_data").is_dir() else HERE
+
+log = logging.getLogger("cronwatch")
+
+
+# == Settings ================================================================
+# What can be set. Nothing here opens, reads or starts anything.
+
+
+class Refused(Exception):
+    """What a caller cannot have: an HTTP status, a code for programs, a sentence for people."""
+
+    def __init__(self, sentence: str, code: str = "INVALID_REQUEST", status: int = 400,
+                 wait: int | None = None) -> None:
+        super().__init__(sentence)
+        self.sentence, self.code, self.status, self.wait = sentence, code, status, wait
+        self.dialect: Any = None  # the one that words it, where it refuses a ping
+
+
+class Invalid(Refused):
+    """A caller's mistake; the sentence names the field and the rule."""
+
+
+def _setting(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+def _parse_setting(name: str, kind: type, text: Any) -> Any:
+    try:
+        if kind is bool and text is not True:
+            return {"1": True, "true": True, "yes": True, "on": True,
+                    "0": False, "false": False, "no": False, "off": False}[text.lower()]
+        value = kind(text)
+    except (KeyError, ValueError):
+        wanted = {bool: "yes or no", int: "a whole number", float: "a number"}[kind]
+        raise Invalid(f"{name} must be {wanted}, not {text!r}") from None
+    if kind is not str and not 0 <= value < 2**31:
+        raise Invalid(f"{name} must be 0 to 2147483647, not {text!r}")
+    return value
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every field is a flag of `serve`, an environment variable and a row of the README's table."""
+
+    database: str = _setting("cronwatch.db", "the file that holds everything")
+    listen: str = _setting("127.0.0.1:8080", "address and port to serve; port 0 picks a free one")
+    base_url: str = _setting("", "how others reach this server, for links; default from --listen")
+    timezone: str = _setting("", "zone of schedules that pings, syncs and the command line "
+                                 "register; default the host's")
+    scan_seconds: float = _setting(5.0, "how often to look for what fell due")
+    failure_alert_seconds: int = _setting(60, "how long failures after one that was told are "
+                                              "collected at first")
+    keep_days: int = _setting(90, "how long pings, runs and events are kept")
+    api_rate_limit: int = _setting(100, "management requests a minute and key; 0 for no limit")
+    authenticate_pings: bool = _setting(False, "drop Cronitor pings without a valid auth_key")
+    trusted_proxy: str = _setting("", "address of a reverse proxy whose X-Forwarded-For is true")
+    smtp_host: str = _setting("", "mail server; without one no mail can be sent")
+    smtp_port: int = _setting(587, "its port")
+    smtp_security: str = _setting("starttls", "starttls, tls or none")
+    smtp_user: str = _setting("", "name to sign in with; empty to send without")
+    smtp_password: str = _setting("", "password to sign in with (better in the environment)")
+    smtp_from: str = _setting("", "sender of mails; default cronwatch@ the host's name")
+
+    @classmethod
+    def load(cls, given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+        """The settings from flags, else from CRONWATCH_… variables, else the defaults.
+
+        Raises `Invalid` for a value that cannot be."""
+        values = {}
+        for setting in dataclasses.fields(cls):
+            text = given.get(setting.name)
+            if text is None:
+                text = environ.get(f"CRONWATCH_{setting.name.upper()}")
+            if text is not None:
+                values[setting.name] = _parse_setting(setting.name, type(setting.default), text)
+        return cls(**values)
+
+
+# == Schedules ===============================================================
+# Pure: when a cron expression comes round. No clock, database, HTTP or log.
+
+CRON_WORDS = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+CRON_FIELDS = (  # what `*` stands for, and the rule; in croniter's order, seconds last
+    (range(60), "minute must be 0-59"),
+    (range(24), "hour must be 0-23"),
+    (range(1, 32), "day of month must be 1-31 or L"),
+    (range(1, 13), "month must be 1-12 or JAN-DEC"),
+    (range(35), "day of week must be 0-7 or SUN-SAT, or as in 5#2 or L5"),
+    (range(60), "second must be 0-59"),
+)
+DAY, WEEKDAY = 2, 4  # a weekday is 0 (Sunday) to 6, plus 7 for each week of the month before it
+LAST_DAY, LAST_WEEK = 32, 35  # L: a day of its own; added to a weekday, the last in the month
+
+
+class Cron(NamedTuple):
+    """An expanded cron expression: the values of each field, ascending."""
+
+    minutes: list[int]
+    hours: list[int]
+    days: list[int]
+    months: list[int]
+    weekdays: list[int]
+    seconds: list[int]
+    both_days: bool  # the day of month and the day of week must match, not just one of them
+    fixed: bool  # neither minute nor hour is `*`: clock changes neither lose nor repeat a run
+
+
+def _split_cron(schedule: str) -> list[str]:
+    if len(schedule) > 500:
+        raise Invalid("schedule must be at most 500 characters")
+    text = " ".join(schedule.lower().split())
+    if text == "@reboot":
+        raise Invalid("@reboot never comes round")
+    fields = CRON_WORDS.get(text, text).split()
+    if len(fields) not in (5, 6):
+        raise Invalid(f"schedule must have 5 fields, or 6 with seconds first, not {len(fields)}")
+    if any(field[0] in "hr" for field in fields):
+        raise Invalid("random (R) and hashed (H) times cannot be expected")
+    return [*fields, "0"] if len(fields) == 5 else fields[1:] + fields[:1]
+
+
+def _expand_field(place: int, field: str) -> list[int]:
+    values, rule = CRON_FIELDS[place]
+    alone = ["*"] * len(CRON_FIELDS)
+    # To croniter 5-5 is every value; to cron it is 5.
+    alone[place] = re.sub(r"(?<![^,])0*(\w+)-0*\1(/\d+)?(?![^,#])", r"\1", field)
+    try:
+        fields, nth = croniter.expand(" ".join(alone))
+    except ValueError:
+        raise Invalid(rule) from None
+    if place == DAY and "w" in field:  # the working day nearest to 15W: expanded as if 15
+        raise Invalid(rule)
+    if nth:
+        weeks = [(int(day), n) for day in nth for n in nth[day]]
+        return [day + (7 * n - 7 if isinstance(n, int) else LAST_WEEK) for day, n in weeks]
+    if "*" in fields[place]:
+        return list(values)
+    numbers = sorted(LAST_DAY if n == "l" else int(n) for n in fields[place])
+    return [n + w for w in range(0, LAST_WEEK if place == WEEKDAY else 1, 7) for n in numbers]
+
+
+def _is_day(cron: Cron, day: int, weekday: int, length: int) -> bool:
+    dates = day in cron.days or (day == length and LAST_DAY in cron.days)
+    weekdays = weekday + (day - 1) // 7 * 7 in cron.weekdays or (
+        day > length - 7 and weekday + LAST_WEEK in cron.weekdays
+    )
+    return (dates and weekdays) if cron.both_days else (dates or weekdays)
+
+
+def _day_from(cron: Cron, start: date) -> date:
+    years = range(
+        start.year, start.year + 41
+    )  # at most 40 from one Monday 29 February to the next
+    for month in (date(year, number, 1) for year in years for number in cron.months):
+        before, length = monthrange(month.year, month.month)  # `before` the first, Sunday is 0
+        for day in range(max(1, (start - month).days + 1), length + 1):
+            if _is_day(cron, day, (before + day) % 7, length):
+                return month.replace(day=day)
+    raise Invalid("has no next run")
+
+
+@lru_cache(1024)
+def parse_cron(schedule: str) -> Cron:
+    """Expand a cron expression; raises Invalid, with the rule, where it never comes round.
+
+    The syntax is croniter's, the meaning Debian cron's; a list of all values is a `*`, for that
+    is how cronradar-celery writes it.
+    """
+    fields = _split_cron(schedule)
+    lists = [_expand_field(place, field) for place, field in enumerate(fields)]
+    minute, hour, day, _, weekday, _ = (
+        field.startswith("*") or set(values) <= set(found)
+        for field, found, (values, _) in zip(fields, lists, CRON_FIELDS, strict=True)
+    )
+    cron = Cron(*lists, both_days=day or weekday, fixed=not (minute or hour))
+    _day_from(cron, date(2000, 1, 1))
+    return cron
+
+
+@lru_cache(1024)
+def check_timezone(timezone: str) -> ZoneInfo:
+    """Return the zone of an IANA name; raises Invalid where there is none."""
+    try:
+        return ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError):  # unknown; a bad path or file; a folder, or too long
+        raise Invalid("timezone must be an IANA name such as Europe/Berlin") from None
+
+
+def _wall_from(cron: Cron, start: datetime) -> datetime:
+    """Return the first match at or after `start`, both as a clock on the wall shows them."""
+    day = _day_from(cron, start.date())
+    now = (start.hour, start.minute, start.second) if day == start.date() else (0, 0, 0)
+    times = (
+        datetime.combine(day, time(hour, minute, second))
+        for hour in cron.hours
+        if hour >= now[0]
+        for minute in cron.minutes
+        if (hour, minute) >= now[:2]
+        for second in cron.seconds
+        if (hour, minute, second) >= now
+    )
+    return next(times, None) or _wall_from(cron, datetime.combine(day, time()) + timedelta(1))
+
+
+def _instants(zone: ZoneInfo, wall: datetime) -> list[int]:
+    return [int(wall.replace(tzinfo=zone, fold=fold).timestamp()) for fold in (0, 1)]
+
+
+def _clock_changes(zone: ZoneInfo, wall: datetime) -> list[int]:
+    """Return when the clock was changed that skips or repeats this time; empty for most times."""
+    early, late = sorted(_instants(zone, wall))
+    if early == late:
+        return []
+    offset = datetime.fromtimestamp(early, zone).utcoffset()
+    return [
+        bisect_left(
+            range(late),
+            True,
+            lo=early,
+            key=lambda at: datetime.fromtimestamp(at, zone).utcoffset() != offset,
+        )
+    ]
+
+
+def _next_fixed(cron: Cron, zone: ZoneInfo, after: int) -> int:
+    shown = datetime.fromtimestamp(after, zone)
+    if shown.fold:  # all that is repeated has run before the change
+        shown = datetime.fromtimestamp(_clock_changes(zone, shown)[0] - 1, zone)
+    wall = _wall_from(cron, shown.replace(tzinfo=None, fold=0) + timedelta(seconds=1))
+    return min(_instants(zone, wall)[:1] + _clock_changes(zone, wall))
+
+
+def _next_wildcard(cron: Cron, zone: ZoneInfo, after: int) -> int:
+    start = after + 1
+    for _ in range(100):  # `*/9 2 * 3 0#2` in New York is skipped each year
+        shown = datetime.fromtimestamp(start, zone).replace(tzinfo=None, fold=0)
+        wall = _wall_from(cron, shown)
+        found = next(at for at in _instants(zone, wall) if at >= start)
+        changes = _clock_changes(zone, shown) + _clock_changes(zone, wall)
+        start = min((at for at in changes if start < at <= found), default=0)
+        if not start:
+            return found
+    raise Invalid("has no next run")
+
+
+def next_run(schedule: str, timezone: str, after: int) -> int:
+    """Return the next occurrence after an instant, both in ms since 1970 UTC; raises Invalid.
+
+    Debian cron, DST: at fixed times (no `*` in minute and hour) a job runs once, right after the
+    change where its time is skipped; any other runs whenever the clock shows a match.
+    """
+    cron, zone = parse_cron(schedule), check_timezone(timezone)
+    search = _next_fixed if cron.fixed else _next_wildcard
+    return 1000 * search(cron, zone, after // 1000)
+
+
+def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
+    """Return the last occurrence from `floor` to before `at`, all in ms; None without one."""
+    instants = range(floor - 1, at - 1)
+    found = bisect_left(instants, at, key=lambda after: next_run(schedule, timezone, after))
+    return next_run(schedule, timezone, instants[found - 1]) if found else None
+
+
+# == Records =================================================================
+# Pure: what the rules speak about. No clock, database, HTTP or log.
+
+
+@dataclass(slots=True)
+class Monitor:
+    """A row of the table monitor, in its order; `schema.sql` says what each column means."""
+
+    num: int
+    id: str
+    key: str
+    name: str
+    tags: str
+    notes: str
+    created_at: int
+    updated_at: int
+    cron: str | None
+    interval_seconds: int | None
+    timezone: str
+    grace_seconds: int
+    expects: str
+    max_run_seconds: int | None
+    failure_tolerance: int
+    reminder_interval_seconds: int | None
+    min_ping_interval_seconds: int | None
+    email_alerts: int
+    armed: int
+    default_integrations: int
+    rules: str | None
+    declared: str | None
+    status: str
+    down_reason: str | None
+    down_since: int | None
+    expected_at: int | None
+    counted_at: int | None
+    life_at: int | None
+    grace_at: int | None
+    failures: int
+    failed_count: int
+    missed_count: int
+    reminded_at: int | None
+    pause_until: int | None
+    resume_status: str | None
+    digests: str | None
+    limited_at: int | None
+    last_ping_at: int | None
+    dropped_pings: int
+    due_at: int | None
+
+
+@dataclass(slots=True)
+class Run:
+    """A row of the table run, in its order."""
+
+    num: int
+    monitor: int
+    state: str
+    started_at: int
+    ended_at: int | None = None
+    series: str | None = None
+    host: str | None = None
+    address: str | None = None
+    opened: int = 0
+    awaited: int = 0
+    next_at: int | None = None
+    deadline_at: int | None = None
+    duration_ms: int | None = None
+    exit_code: int | None = None
+    message: str | None = None
+    metrics: str | None = None
+
+
+class Ping(NamedTuple):
+    """One signal as it arrived; `num` is the row that it will be."""
+
+    kind: str
+    at: int
+    num: int = 0
+    series: str | None = None
+    host: str | None = None
+    env: str | None = None
+    address: str | None = None
+    user_agent: str | None = None
+    message: str | None = None
+    percent: int | None = None
+    duration_ms: int | None = None
+    exit_code: int | None = None
+    metrics: str | None = None
+    log: str | None = None
+
+
+class Flip(NamedTuple):
+    """A change of status at its true time."""
+
+    at: int
+    status: str
+    reason: str | None
+
+
+class Event(NamedTuple):
+    """Something worth telling, at its true time; counts and durations are null where senseless."""
+
+    kind: str
+    at: int
+    run: int | None = None
+    reason: str | None = None
+    down_since: int | None = None
+    downtime_ms: int | None = None
+    failed_count: int | None = None
+    missed_count: int | None = None
+    count: int | None = None
+    rules: list[dict[str, Any]] | None = None
+
+
+class Digest(NamedTuple):
+    """Events of one kind are collected until an instant; `told` were told since it all began."""
+
+    told: int
+    until: int
+    count: int = 0
+    run: int | None = None
+    rules: list[dict[str, Any]] | None = None
+
+
+@dataclass(slots=True)
+class Life:
+    """A monitor with the runs that matter to it, and the flips and events that the rules add."""
+
+    monitor: Monitor
+    runs: list[Run]
+    failure_alert_seconds: int = 60
+    flips: list[Flip] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+
+# == Rules ===================================================================
+# Pure: no clock, database, HTTP or log; `now` is always an argument, instants are milliseconds.
+
+ENDED = ("success", "failed")
+EARLY_SECONDS, REPEAT_SECONDS, SPACING_SECONDS, MISSED_MAX = 300, 10, 3600, 1000
+SCHEDULE_FIELDS = ("cron", "interval_seconds", "timezone", "expects")
+
+
+def next_occurrence(m: Monitor, after: int) -> int | None:
+    """The first occurrence after an instant, for an interval the instant plus it."""
+    if m.interval_seconds:
+        return after + m.interval_seconds * 1000
+    return next_run(m.cron, m.timezone, after) if m.cron else None
+
+
+def deadline(m: Monitor) -> int | None:
+    """The last instant at which the awaited occurrence is still met."""
+    if m.expected_at is None:
+        return None
+    return max(m.expected_at + m.grace_seconds * 1000, m.grace_at or 0)
+
+
+def run_deadline(m: Monitor, run: Run) -> int | None:
+    """The last instant at which an awaited run is not stuck yet."""
+    if run.deadline_at is not None or run.next_at is None:
+        return run.deadline_at
+    return max(run.next_at + m.grace_seconds * 1000, m.grace_at or 0)
+
+
+def first_unbroken(m: Monitor, occurrence: int, at: int) -> int:
+    """The occurrence, or the first one after it whose deadline has not passed."""
+    late = at - m.grace_seconds * 1000 - occurrence
+    if late <= 0:
+        return occurrence
+    if m.interval_seconds:
+        step = m.interval_seconds * 1000
+        return occurrence - -late // step * step
+    return next_run(m.cron or "", m.timezone, occurrence + late - 1)
+
+
+def early_ms(m: Monitor, occurrence: int) -> int:
+    """How long before an occurrence a sign of life counts for it, in milliseconds."""
+    limit = min(m.grace_seconds, EARLY_SECONDS) * 1000
+    if m.interval_seconds:
+        return min(limit, m.interval_seconds * 250)
+    before = run_before(m.cron or "", m.timezone, occurrence, occurrence - 4 * limit)
+    return limit if before is None else min(limit, (occurrence - before) // 4)
+
+
+def next_after_life(m: Monitor, began: int) -> int | None:
+    """The occurrence after the one that a sign of life which began then counts for."""
+    if not m.cron:
+        return next_occurrence(m, began)
+    soon = began + min(m.grace_seconds, EARLY_SECONDS) * 1000
+    if m.expected_at and m.counted_at and m.counted_at <= began and soon < m.expected_at:
+        return m.expected_at
+    coming = next_run(m.cron, m.timezone, began)
+    if coming > soon or coming - began > early_ms(m, coming) or not _is_settled(m, coming, began):
+        return coming
+    return next_run(m.cron, m.timezone, coming)
+
+
+def _is_settled(m: Monitor, coming: int, at: int) -> bool:
+    """Whether nothing before this occurrence still waits for a sign of life."""
+    if m.expected_at is None or m.expected_at >= coming:
+        return True
+    return m.status == "down" and first_unbroken(m, m.expected_at, at) >= coming
+
+
+def missed_by(m: Monitor, at: int) -> int:
+    """How many occurrences, the awaited one first, had their deadline before an instant."""
+    count, occurrence = 0, m.expected_at
+    while occurrence is not None and occurrence + m.grace_seconds * 1000 < at:
+        count, occurrence = count + 1, next_occurrence(m, occurrence)
+        if m.missed_count + count >= MISSED_MAX:
+            break
+    return count
+
+
+# -- what changes by itself: each pair says when the next such change is, and makes it
+
+
+def _pause_end(life: Life, now: int) -> int | None:
+    return life.monitor.pause_until
+
+
+def _end_pause(life: Life, at: int) -> None:
+    m = life.monitor
+    status, reason = m.resume_status or "up", m.down_reason
+    if status != "down" and m.failures > m.failure_tolerance:
+        status, reason = "down", "failed"
+    _rest_runs(life)
+    resumes_cold = status == "new" and not m.armed
+    m.expected_at, m.counted_at = None if resumes_cold else next_occurrence(m, at), at
+    flip(life, status, at, reason)
+    if status == "down":
+        m.failed_count = int(reason == "failed")
+        tell_or_collect(life, reason or "", at, None) if reason == "failed" else tell(
+            life, reason or "", at)
+
+
+def _stuck_at(life: Life, now: int) -> int | None:
+    m = life.monitor
+    ends = (run_deadline(m, r) for r in life.runs if r.state == "running" and r.awaited)
+    return min((end + 1 for end in ends if end is not None), default=None)
+
+
+def _get_stuck(life: Life, at: int) -> None:
+    m = life.monitor
+    run = next(r for r in life.runs if r.state == "running" and r.awaited
+               and run_deadline(m, r) == at - 1)
+    run.state = "stuck"
+    if m.status != "down":
+        flip(life, "down", at - 1, "stuck")
+        tell(life, "stuck", at - 1, run=run.num)
+
+
+def _missed_at(life: Life, now: int) -> int | None:
+    m = life.monitor
+    met_until = deadline(m)
+    if met_until is None or m.status == "down":
+        return None
+    if m.expects == "complete":
+        held = (run_deadline(m, r) for r in life.runs if r.state == "running" and r.awaited
+                and (m.life_at is None or r.started_at > m.life_at))
+        met_until = max([met_until, *(end for end in held if end is not None)])
+    return met_until + 1
+
+
+def _miss(life: Life, at: int) -> None:
+    met_until = deadline(life.monitor) or at
+    flip(life, "down", met_until, "missed")
+    tell(life, "missed", met_until)
+
+
+def _digest_at(life: Life, now: int) -> int | None:
+    waiting = (d.until for d in digests(life.monitor).values() if d.count)
+    return min(waiting, default=None)
+
+
+def _tell_digest(life: Life, at: int) -> None:
+    collected = digests(life.monitor)
+    kind = next(kind for kind, d in collected.items() if d.count and d.until == at)
+    digest = collected[kind]
+    tell(life, kind, at, run=digest.run, count=digest.count, rules=digest.rules)
+    _keep_digest(life, kind, Digest(digest.told + 1, at + spacing_ms(life, digest.told + 1)))
+
+
+def _reminder_at(life: Life, now: int) -> int | None:
+    m = life.monitor
+    if m.status != "down" or not m.reminder_interval_seconds or m.down_since is None:
+        return None
+    step = m.reminder_interval_seconds * 1000
+    last = max(now - step, m.reminded_at or 0, m.down_since)  # of several due now, the last
+    return m.down_since + ((last - m.down_since) // step + 1) * step
+
+
+def _remind(life: Life, at: int) -> None:
+    life.monitor.reminded_at = at
+    tell(life, "reminder", at)
+
+
+Change = tuple[Callable[[Life, int], "int | None"], Callable[[Life, int], None]]
+PAUSE_END: Change = (_pause_end, _end_pause)
+DIGEST: Change = (_digest_at, _tell_digest)
+AGENDA = (PAUSE_END, (_stuck_at, _get_stuck), (_missed_at, _miss), DIGEST,
+          (_reminder_at, _remind))  # at one instant, in this order
+
+
+def next_change(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> tuple[int, int] | None:
+    """When something next changes by itself, and which line of the agenda that is."""
+    if life.monitor.status == "paused":
+        return None if life.monitor.pause_until is None else (life.monitor.pause_until, 0)
+    times = ((when(life, now), line) for line, (when, _) in enumerate(agenda))
+    return min(((at, line) for at, line in times if at is not None), default=None)
+
+
+def settle(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> None:
+    """Let everything happen that fell due up to an instant, in the order of the true times."""
+    while (change := next_change(life, now, agenda)) is not None and change[0] <= now:
+        agenda[change[1]][1](life, change[0])
+
+
+# -- how a change is kept and told
+
+
+def flip(life: Life, status: str, at: int, reason: str | None = None) -> None:
+    """Change the status; a pause remembers why the monitor was down."""
+    m = life.monitor
+    life.flips.append(Flip(at, status, reason))
+    m.resume_status = m.status if status == "paused" else None
+    m.status = status
+    if status == "down":
+        m.down_reason, m.down_since, m.reminded_at = reason, at, at
+        m.failed_count = m.missed_count = 0
+    elif status != "paused":
+        m.down_reason = m.down_since = m.reminded_at = None
+
+
+def tell(life: Life, kind: str, at: int, **more: Any) -> None:
+    """Add an event; one of a monitor that is down says why and since when."""
+    m = life.monitor
+    down = m.status == "down" and kind != "silent_failure"
+    life.events.append(Event(kind, at, reason=m.down_reason if down else None,
+                             down_since=m.down_since if down else None, **more))
+
+
+def digests(m: Monitor) -> dict[str, Digest]:
+    """What is being collected, by kind of event."""
+    return {k: Digest(*v) for k, v in json.loads(m.digests).items()} if m.digests else {}
+
+
+def _keep_digest(life: Life, kind: str, digest: Digest | None) -> None:
+    kept = {k: d for k, d in digests(life.monitor).items() if k != kind}
+    if digest is not None:
+        kept[kind] = digest
+    life.monitor.digests = json.dumps(kept) if kept else None
+
+
+def spacing_ms(life: Life, told: int) -> int:
+    """How long events are collected after so many were told: doubled by each, up to an hour."""
+    longest = max(SPACING_SECONDS, life.failure_alert_seconds)
+    return min(life.failure_alert_seconds << min(told - 1, 20), longest) * 1000
+
+
+def tell_or_collect(life: Life, kind: str, at: int, run: int | None,
+                    rules: list[dict[str, Any]] | None = None) -> None:
+    """Tell at once what was quiet for long enough, else collect it for the next digest."""
+    digest = digests(life.monitor).get(kind)
+    if digest is not None and at < digest.until:
+        digest = digest._replace(count=digest.count + 1, run=run, rules=rules)
+    else:
+        tell(life, kind, at, run=run, rules=rules)
+        told = digest.told + 1 if digest else 1
+        digest = Digest(told, at + spacing_ms(life, told))
+    _keep_digest(life, kind, digest)
+
+
+# -- what a ping does
+
+
+def receive(life: Life, ping: Ping) -> Run | None:
+    """Settle, then let a ping do what its kind does; the run that it belongs to."""
+    settle(life, ping.at)
+    run = find_run(life, ping)
+    if is_repeat(run, ping):
+        return run
+    if run is not None and run.state in ENDED:
+        run = None
+    return RECEIVE[ping.kind](life, ping, run)
+
+
+def is_too_soon(life: Life, ping: Ping) -> int | None:
+    """Seconds to wait where the owner's minimum interval is broken; ends of runs never do."""
+    m, run = life.monitor, find_run(life, ping)
+    if not m.min_ping_interval_seconds or ping.kind not in ("start", "success", "fail"):
+        return None
+    if is_repeat(run, ping) or (ping.kind != "start" and run and run.state not in ENDED):
+        return None
+    wait = (m.limited_at or 0) + m.min_ping_interval_seconds * 1000 - ping.at
+    m.limited_at = m.limited_at if wait > 0 else ping.at
+    return -(-wait // 1000) if wait > 0 else None
+
+
+def _newest(runs: Iterable[Run]) -> Run | None:
+    return max(runs, key=lambda run: (run.started_at, run.num), default=None)
+
+
+def find_run(life: Life, ping: Ping) -> Run | None:
+    """The run of the ping's series; without one the newest of its host that can take an end."""
+    if ping.series is not None:
+        return _newest(r for r in life.runs if r.series == ping.series)
+    mine = [r for r in life.runs if r.host == ping.host]
+    running = _newest(r for r in mine if r.series is None and r.state == "running")
+    if running is not None:
+        return running
+    last = _newest(r for r in mine if r.series is None or r.state in ENDED)
+    return last if last is not None and last.state not in ENDED else None
+
+
+def is_repeat(run: Run | None, ping: Ping) -> bool:
+    """Whether a client sends again what is known of a run."""
+    if run is None:
+        return False
+    if ping.kind == "start":
+        soon = ping.at - run.started_at <= REPEAT_SECONDS * 1000 and bool(run.opened)
+        if ping.series is not None:
+            return soon or run.state == "running"
+        return soon and run.state == "running" and run.address == ping.address
+    if ping.series is None or run.state != OUTCOMES.get(ping.kind):
+        return False
+    soon = ping.at - (run.ended_at or 0) <= REPEAT_SECONDS * 1000
+    return soon or ping.kind == "fail"
+
+
+def _begin(life: Life, ping: Ping, _: Run | None) -> Run:
+    m = life.monitor
+    before = sorted((r for r in life.runs if r.opened), key=lambda r: r.started_at)[-3:]
+    run = Run(ping.num, m.num, "running", ping.at, None, ping.series, ping.host, ping.address,
+              opened=1, next_at=next_after_life(m, ping.at), message=ping.message)
+    if m.max_run_seconds is not None:
+        run.awaited, run.deadline_at = 1, ping.at + m.max_run_seconds * 1000
+    elif any(r.ended_at is not None for r in before):
+        run.awaited = 1
+    else:
+        _abandon(life, run)
+    life.runs.append(run)
+    if m.expects == "run":
+        live(life, ping.at, run.next_at, ping.at)
+        if m.status == "down" and m.down_reason == "missed" and not m.failed_count:
+            recover(life, ping.at, run)
+    return run
+
+
+def _abandon(life: Life, newer: Run) -> None:
+    """Open runs of the same host that began before are over, nobody knows how."""
+    for run in life.runs:
+        if (run.state == "running" and run.host == newer.host and run is not newer
+                and run.started_at <= newer.started_at):
+            run.state = "unknown"
+
+
+def _rest_runs(life: Life) -> None:
+    for run in life.runs:
+        run.awaited = 0 if run.state == "running" else run.awaited
+
+
+def live(life: Life, began: int, following: int | None, at: int) -> None:
+    """A sign of life, of a run that began at its own time, moves what is expected."""
+    m = life.monitor
+    m.life_at = began if m.life_at is None else max(m.life_at, began)
+    if m.status == "paused":
+        m.resume_status = "up" if m.resume_status == "new" else m.resume_status
+        return
+    if m.status == "down":
+        m.missed_count += missed_by(m, at)
+    if following is not None and (m.expected_at is None or began >= (m.counted_at or 0)):
+        m.expected_at, m.counted_at = max(following, m.expected_at or 0), began
+    if m.expected_at is not None:
+        m.expected_at = first_unbroken(m, m.expected_at, at)
+    if m.status == "new":
+        flip(life, "up", at)
+
+
+def recover(life: Life, at: int, run: Run | None) -> None:
+    """Down ends, and with it what was collected."""
+    m = life.monitor
+    tell(life, "recovered", at, run=run.num if run else None, failed_count=m.failed_count,
+         missed_count=m.missed_count, downtime_ms=max(0, at - (m.down_since or at)))
+    m.digests = None
+    flip(life, "up", at)
+
+
+def _end(life: Life, ping: Ping, run: Run | None) -> tuple[Run, int | None]:
+    """Close the run, or make one that is already over; it, and the occurrence after its own."""
+    m, began = life.monitor, ping.at
+    if run is not None and run.opened:
+        following = run.next_at if run.next_at is not None else next_occurrence(m, ping.at)
+    else:
+        reported = ping.at - (ping.duration_ms or 0)
+        began = reported if m.life_at is None or reported > m.life_at else ping.at
+        following = next_after_life(m, began)
+    if run is None:
+        run = Run(ping.num, m.num, "running", began, None, ping.series, ping.host, ping.address)
+        life.runs.append(run)
+    elif not run.opened:
+        run.started_at = min(run.started_at, began)
+    run.state, run.ended_at, run.exit_code = OUTCOMES[ping.kind], ping.at, ping.exit_code
+    run.duration_ms = ping.at - run.started_at if run.opened else ping.duration_ms
+    run.message, run.metrics = ping.message or run.message, ping.metrics or run.metrics
+    return run, following
+
+
+def _succeed(life: Life, ping: Ping, run: Run | None) -> Run:
+    m = life.monitor
+    run, following = _end(life, ping, run)
+    m.failures = 0
+    if m.max_run_seconds is None:
+        _abandon(life, run)
+    live(life, run.started_at if run.opened else ping.at, following, ping.at)
+    if m.status == "paused":
+        m.resume_status = "up"
+        return run
+    if m.status == "down":
+        recover(life, ping.at, run)
+    matched = matching_rules(m, run)
+    if matched:
+        tell_or_collect(life, "silent_failure", ping.at, run.num, matched)
+    else:
+        _keep_digest(life, "silent_failure", None)
+    return run
+
+
+def _fail(life: Life, ping: Ping, run: Run | None) -> Run:
+    m = life.monitor
+    run, following = _end(life, ping, run)
+    m.failures += 1
+    beyond = m.failures > m.failure_tolerance
+    if beyond and m.status not in ("down", "paused"):
+        flip(life, "down", ping.at, "failed")
+    m.failed_count += 1
+    if m.expects == "run" or not beyond:
+        live(life, run.started_at if run.opened else ping.at, following, ping.at)
+    if beyond and m.status == "down":
+        tell_or_collect(life, "failed", ping.at, run.num)
+    return run
+
+
+def _ok(life: Life, ping: Ping, _: Run | None) -> None:
+    m = life.monitor
+    m.failures, m.digests = 0, None
+    live(life, ping.at, next_after_life(m, ping.at), ping.at)
+    if m.status == "paused":
+        m.resume_status = "up"
+    elif m.status == "down":
+        flip(life, "up", ping.at)
+
+
+def _progress(life: Life, ping: Ping, run: Run | None) -> Run:
+    if run is None:
+        run = Run(ping.num, life.monitor.num, "running", ping.at, None, ping.series, ping.host,
+                  ping.address)
+        life.runs.append(run)
+    run.message = ping.message or run.message
+    return run
+
+
+OUTCOMES = {"success": "success", "fail": "failed"}
+RECEIVE: dict[str, Callable[[Life, Ping, "Run | None"], "Run | None"]] = {
+    "start": _begin, "success": _succeed, "fail": _fail, "ok": _ok, "progress": _progress,
+    "log": lambda life, ping, run: run}
+
+
+# -- what a person does, and what happens to the server
+
+
+def pause(life: Life, now: int, until: int | None) -> None:
+    """No deadline and no event until an instant, or until resumed."""
+    settle(life, now)
+    if life.monitor.status != "paused":
+        life.monitor.digests = None
+        flip(life, "paused", now)
+    life.monitor.pause_until = until
+
+
+def resume(life: Life, now: int, to_new: bool = False) -> None:
+    """End a pause by hand, as an ok without an event or, as Cronping does, as new."""
+    settle(life, now)
+    m = life.monitor
+    if m.status != "paused":
+        return
+    rearms = m.resume_status == "new" and m.armed
+    _rest_runs(life)
+    m.pause_until, m.failures = None, 0
+    flip(life, "new" if to_new else "up", now)
+    if to_new:
+        m.expected_at, m.counted_at = next_occurrence(m, now) if rearms else None, now
+    else:
+        _ok(life, Ping("ok", now), None)
+
+
+def edit(life: Life, now: int, changes: Mapping[str, Any]) -> None:
+    """Change columns; a changed schedule counts anew, a changed grace makes nobody late before."""
+    settle(life, now)
+    m = life.monitor
+    changed = {name for name, value in changes.items() if getattr(m, name) != value}
+    moves = not changed.isdisjoint(SCHEDULE_FIELDS)
+    m.missed_count += missed_by(m, now) if moves and m.status == "down" else 0
+    m.grace_at = now if "grace_seconds" in changed else m.grace_at
+    for name in changed:
+        setattr(m, name, changes[name])
+    if moves and (m.status != "new" or m.armed):
+        m.expected_at, m.counted_at = next_occurrence(m, now), now
+
+
+def judge_gap(life: Life, since: int, until: int) -> bool:
+    """What cannot be verified since we were away is not missed; whether the outage names it."""
+    settle(life, since)
+    settle(life, until, (PAUSE_END, DIGEST))
+    m = life.monitor
+    lost = [run for run in life.runs if run.state == "running"]
+    for run in lost:
+        run.state = "unknown"
+    unverified = m.status != "paused" and _move_unverified(m, since, until)
+    if m.status == "down":
+        m.reminded_at = max(m.reminded_at or 0, until)
+    if m.status in ("down", "paused") or not (lost or unverified):
+        return False
+    return m.expected_at is None or m.expected_at > until + 3_600_000
+
+
+def _move_unverified(m: Monitor, since: int, until: int) -> bool:
+    """Skip an occurrence whose window meets the gap, as if a sign of life came at its end."""
+    if m.expected_at is None:
+        return False
+    awaited = m.expected_at
+    if m.status == "down":
+        awaited = first_unbroken(m, awaited, since)
+    if awaited - early_ms(m, awaited) > until:
+        return False
+    m.missed_count += missed_by(m, since) if m.status == "down" else 0
+    m.expected_at = None
+    m.expected_at, m.counted_at = max(awaited, next_after_life(m, until) or 0), until
+    return True
+
+
+def turn_back(life: Life, now: int) -> None:
+    """After a clock that went backwards nothing lies later than it would be counted from now."""
+    m = life.monitor
+    for name in ("counted_at", "life_at", "grace_at", "down_since", "reminded_at", "limited_at"):
+        if (at := getattr(m, name)) is not None:
+            setattr(m, name, min(at, now))
+    if m.expected_at is not None:
+        m.expected_at = min(m.expected_at, next_occurrence(m, now) or m.expected_at)
+    for kind, digest in digests(m).items():
+        until = min(digest.until, now + spacing_ms(life, digest.told))
+        _keep_digest(life, kind, digest._replace(until=until))
+
+
+# -- silent failures and retries
+
+OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
+    "eq": operator.eq, "ne": operator.ne}
+SIGNS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "=": "eq", "!=": "ne"}
+
+
+def check_rules(rules: Any) -> list[dict[str, Any]]:
+    """Rules in their stored form, at most 20, or `Invalid` with what is wrong with them."""
+    if not isinstance(rules, list) or len(rules) > 20:
+        raise Invalid("rules must be a list of at most 20")
+    checked = []
+    for rule in rules:
+        known = isinstance(rule, dict) and {"field", "operator", "value"} == set(rule)
+        name = rule.get("field") if known else None
+        sign = SIGNS.get(str(rule["operator"]), rule["operator"]) if known else None
+        if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,50}", name):
+            raise Invalid("a rule must have a field (1 to 50 letters, digits, _ . -), "
+                          "an operator and a value")
+        if sign not in OPERATORS:
+            raise Invalid(f"a rule's operator must be one of {' '.join([*OPERATORS, *SIGNS])}")
+        value = rule["value"]
+        if type(value) not in (int, float) or not abs(value) < 2**53:
+            raise Invalid("a rule's value must be a number under 2^53")
+        checked.append({"field": name, "operator": sign, "value": value})
+    return checked
+
+
+def matching_rules(m: Monitor, run: Run) -> list[dict[str, Any]]:
+    """The monitor's rules that a run's metrics, duration and exit code match."""
+    if not m.rules:
+        return []
+    values = json.loads(run.metrics) if run.metrics else {}
+    if run.duration_ms is not None:
+        values["duration_seconds"] = run.duration_ms / 1000
+    if run.exit_code is not None:
+        values["exit_code"] = run.exit_code
+    return [rule for rule in json.loads(m.rules) if rule["field"] in values
+            and OPERATORS[rule["operator"]](values[rule["field"]], rule["value"])]
+
+
+RETRY_SECONDS = (10, 30, 120, 600, 3600, *[3600] * 24)
+
+
+def retry_ms(tries: int) -> int | None:
+    """How long to wait after so many failed tries; None: the alert is dead."""
+    return RETRY_SECONDS[tries - 1] * 1000 if tries <= len(RETRY_SECONDS) else None
+
+
+# == Dialects ================================================================
+# Pure: how each service words a ping, a reply and an error. No database, clock, HTTP or log.
+
+LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+LONGEST_MS = 10 * 366 * 86_400_000  # no job reports a longer run
+JSON_MAX, METRICS_MAX = 65_536, 50
+
+
+def clean(text: Any, limit: int, lines: bool = False) -> str | None:
+    """Text that is safe to store and tell: valid UTF-8, no controls, bounded; None when empty."""
+    if text is None or isinstance(text, (dict, list)):
+        return None
+    kept = str(text)[:4 * limit].encode("utf-8", "replace").decode()
+    kept = CONTROLS.sub("", kept) if lines else LINE_BREAKS.sub(" ", kept)
+    return kept[:limit].strip() or None
+
+
+def number(value: Any) -> float | None:
+    """A finite number under 2^53, else None."""
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if abs(found) < 2**53 else None
+
+
+def whole(value: Any) -> int | None:
+    """A number that `number` accepts, without its fraction."""
+    found = number(value)
+    return None if found is None else int(found)
+
+
+def milliseconds(value: Any, unit: int = 1000) -> int | None:
+    """A believable duration in milliseconds, from seconds; None where it is none."""
+    found = number(value)
+    return round(found * unit) if found is not None and 0 <= found * unit < LONGEST_MS else None
+
+
+def parse_json(body: bytes) -> Any:
+    """The JSON of a body; raises `Invalid` where it is none, too large or too deep."""
+    try:
+        return json.loads(body.decode("utf-8", "replace")) if len(body) <= JSON_MAX else None
+    except (ValueError, RecursionError):
+        raise Invalid("body must be JSON") from None
+
+
+def numbers(value: Any, path: str = "", depth: int = 4) -> dict[str, float]:
+    """The numbers in a JSON object by their dotted path; all else is dropped."""
+    found: dict[str, float] = {}
+    for name, item in value.items() if isinstance(value, dict) and depth else ():
+        where = clean(f"{path}{name}", 50) or "_"
+        if isinstance(item, dict):
+            found.update(numbers(item, f"{where}.", depth - 1))
+        elif (figure := number(item)) is not None:
+            found[where] = int(figure) if figure.is_integer() else figure
+    return dict(list(found.items())[:METRICS_MAX])
+
+
+def iso(at: int | None, unit: str = "milliseconds") -> str | None:
+    """An instant as ISO 8601 in UTC with `Z`."""
+    if at is None:
+        return None
+    when = datetime.fromtimestamp(at // 1000, timezone.utc) + timedelta(milliseconds=at % 1000)
+    return when.isoformat(timespec=unit).replace("+00:00", "Z")
+
+
+# -- paths: which parts may be a handle or a key, and which are words
+
+RESERVED = frozenset("api badge cronwatch-exec fail favicon.ico finish healthz metrics p ping "
+                     "robots.txt start static".split())
+TOKEN = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+CODE = re.compile(r"[0-9A-Za-z]{8}")
+
+
+class Route(NamedTuple):
+    """What a path says by itself: `family` settles the dialect, alone or with the handle."""
+
+    family: str
+    names: list[str]  # the first is a handle, a key or an API key; so may be the second
+    bare: str | None = None  # what the form without a word means, where the path decides
+
+
+def split_path(raw: str) -> list[str]:
+    """The parts of a raw request path, decoded one by one: a %2F stays inside its part."""
+    path = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*", "", raw)
+    parts = re.split(r"[?#]", path, maxsplit=1)[0].split("/")
+    return [urllib.parse.unquote_plus(part, errors="replace") for part in parts if part]
+
+
+def read_route(parts: list[str]) -> Route | None:
+    """The route of a ping; None where the path belongs to something else."""
+    for prefix, family, bare in ROUTES:
+        rest = parts[len(prefix):]
+        if tuple(parts[:len(prefix)]) == prefix and rest:
+            return Route(family, rest, bare)
+    if not parts or parts[0] in RESERVED:
+        return None
+    return Route("root", parts)
+
+
+ROUTES = (
+    (("api", "v1", "ping"), "crontify", None),
+    (("api", "push"), "kuma", "success"),
+    (("p",), "cronitor", "success"),
+    (("ping",), "ping", None),
+    (("start",), "healthchecks", "start"),  # Cronhub's, in the words of borgmatic 1.9
+    (("finish",), "healthchecks", "success"),
+    (("fail",), "healthchecks", "fail"),
+)
+BY_HANDLE = {("ping", "token"): "healthchecks", ("ping", "code"): "cronbeats",
+             ("root", "token"): "cronping", ("root", "code"): "cronitor"}
+
+
+def dialect_for(route: Route, kind: str) -> Dialect:
+    """The dialect of a route for a handle: ours by its shape, an adopted one by its own."""
+    name = BY_HANDLE.get((route.family, kind), kind)
+    return DIALECTS[route.family if route.family in DIALECTS else name]
+
+
+def unknown_dialect(route: Route) -> Dialect:
+    """The dialect that words the refusal of something that nobody knows."""
+    name, words = route.names[0], "/".join(route.names[1:])
+    if route.family in DIALECTS:
+        return DIALECTS[route.family]
+    if TOKEN.fullmatch(name):
+        return DIALECTS[BY_HANDLE[route.family, "token"]]
+    if CODE.fullmatch(name) or (route.family == "ping" and words.startswith(("end/", "progress"))):
+        return DIALECTS[BY_HANDLE[route.family, "code"]]
+    return DIALECTS["cronping" if route.family == "root" else "cronradar"]
+
+
+# -- words: the same ones on every path; they do not contradict each other
+
+VERBS = {
+    "start": "start", "run": "start", "r": "start", "b": "start", "begin": "start",
+    "complete": "success", "c": "success", "e": "success", "success": "success",
+    "end/success": "success", "finish": "success", "tick": "success", "up": "success",
+    "fail": "fail", "f": "fail", "end/fail": "fail", "down": "fail",
+    "ok": "ok", "log": "log", "progress": "progress",
+}
+NUMBERED = (
+    (re.compile(r"(\d{1,3})"), "exit", 255),
+    (re.compile(r"progress/(\d{1,3})"), "progress", 100),
+    (re.compile(r"(?:pause|p)/(\d{1,15})"), "pause", 10**15),
+)
+
+
+def read_verb(words: Sequence[str]) -> tuple[str, int | None]:
+    """The kind of a ping, or `pause`, and the number behind it: exit code, percent or hours."""
+    word = "/".join(words).lower()
+    if word in VERBS:
+        return VERBS[word], None
+    for pattern, kind, largest in NUMBERED:
+        found = pattern.fullmatch(word)
+        if found and found[1].isascii() and int(found[1]) <= largest:
+            value = int(found[1])
+            return (kind, value) if kind != "exit" else ("fail" if value else "success", value)
+    raise Invalid(f"'{clean(word, 60)}' is not a known signal", "INVALID_URL")
+
+
+def read_word(dialect: Dialect, route: Route, words: Sequence[str],
+              query: Mapping[str, str]) -> tuple[str, int | None]:
+    """What a request says: a word in the path, else in the dialect's parameter, else its bare form.
+
+    The kind of a ping, or `pause`, and its number. Raises `Invalid` for a word that is none."""
+    if words:
+        return read_verb(words)
+    said = query.get(dialect.state, "") if dialect.state else ""
+    return (dialect.states(said) if said else route.bare or dialect.bare), None
+
+
+def read_ping(dialect: Dialect, said: tuple[str, int | None], worded: bool,
+              query: Mapping[str, str], metrics: Iterable[str], body: bytes) -> Ping:
+    """The ping that a request stands for, with nothing in it that is not safe to store.
+
+    Raises `Invalid` for the body of a progress that is not JSON."""
+    kind, figure = said
+    content = dialect.read_body(body, kind)
+    measured = dict(_split_metric(text) for text in metrics)
+    # npm's Event reports, without a state, how long it collected: no run took that long.
+    lasted = measured.get("duration") if worded else None
+    figures = {**numbers(measured), **numbers(content.get("meta"))}
+    given = query.get("status_code", figures.get("exit_code")) if kind in OUTCOMES else None
+    series = query.get("series") or query.get("rid") or query.get("runId")
+    if "rid" in query and not TOKEN.fullmatch(series or ""):
+        series = None
+    texts = (query.get("message"), query.get("msg"), content.get("message"), content.get("msg"),
+             content.get("errorMessage"))
+    duration = milliseconds(query.get("duration", lasted))
+    return Ping(
+        kind, 0, series=clean(series, 200), host=clean(query.get("host"), 200),
+        env=clean(query.get("env"), 100),
+        message=clean(next(filter(None, texts), None), dialect.message_max),
+        percent=figure if kind == "progress" and figure is not None else _percent(content),
+        duration_ms=milliseconds(query.get("ping"), 1) if duration is None else duration,
+        exit_code=figure if kind in OUTCOMES and figure is not None else whole(given),
+        metrics=json.dumps(figures) if figures else None,
+        log=clean(content.get("logOutput") or content.get("log"), dialect.log_max, lines=True))
+
+
+def _split_metric(text: str) -> tuple[str, str]:
+    name, _, value = re.sub(r"=(?=[^=:]*$)", ":", text).rpartition(":")
+    return name, value
+
+
+def _percent(content: Mapping[str, Any]) -> int | None:
+    found = whole(content.get("progress"))
+    return found if found is not None and 0 <= found <= 100 else None
+
+
+def _no_body(body: bytes, kind: str) -> Mapping[str, Any]:
+    return {}
+
+
+def _json_body(body: bytes, kind: str) -> Mapping[str, Any]:
+    """A JSON object; what is none is ignored, except in a progress, whose text it is."""
+    try:
+        content = parse_json(body) if body.strip() else {}
+    except Invalid:
+        if kind == "progress":
+            raise
+        content = {}
+    return content if isinstance(content, dict) else {}
+
+
+def _log_body(body: bytes, kind: str) -> Mapping[str, Any]:
+    """The run's output; where it is a JSON object, its numbers are metrics, as in Cronping."""
+    content = _json_body(body, "") if body[:1] == b"{" else {}
+    return {"logOutput": body.decode("utf-8", "replace"), "meta": content}
+
+
+# -- replies and errors
+
+
+class Receipt(NamedTuple):
+    """What became of a ping, for the wording of its reply."""
+
+    kind: str
+    at: int
+    word: str  # how the path said it; empty in the bare form
+    name: str  # the handle or key in the path
+    id: str
+    key: str
+    status: str
+    run: int | None = None
+    state: str | None = None
+    duration_ms: int | None = None
+    next_at: int | None = None
+    deadline_at: int | None = None
+    message: str | None = None
+    created: bool = False
+    took_ms: float = 0.0
+
+
+class Dialect(NamedTuple):
+    """One service: what differs from the others."""
+
+    name: str
+    reply: Callable[[Receipt], dict[str, Any] | str]
+    error: Callable[[Refused], dict[str, Any] | str]
+    unknown: str  # what it says of a monitor that is not there
+    bare: str = "success"  # what the form without a word means
+    read_body: Callable[[bytes, str], Mapping[str, Any]] = _no_body
+    message_max: int = 1000
+    log_max: int = 10_000
+    needs_key: bool = False  # an API key in a header, even with a known handle
+    auth: str = ""  # the query parameter with an API key, where pings must be authenticated
+    declares: bool = False  # a ping may declare a schedule, a grace and a name
+    says_created: bool = False  # by status 201
+    retry_after: bool = False  # whether a client may be told to wait inside the user's job
+    creates: Callable[[Mapping[str, str]], dict[str, Any] | None] = lambda query: None
+    state: str = ""  # the query parameter that carries the word
+    states: Callable[[str], str] = lambda said: VERBS.get(said.lower(), "log")
+    headers: Mapping[str, str] = {}
+
+
+def _reply_cronbeats(r: Receipt) -> dict[str, Any]:
+    action = r.kind if r.kind in ("start", "progress") else "end" if r.word else "ping"
+    return {"status": "success", "message": "OK",
+            "action": action, "job_key": r.name, "timestamp": _plain_time(r.at),
+            "processing_time_ms": round(r.took_ms, 2), "next_expected": _plain_time(r.next_at)}
+
+
+def _plain_time(at: int | None) -> str | None:
+    return None if at is None else (iso(at, "seconds") or "").replace("T", " ")[:19]
+
+
+def _reply_cronradar(r: Receipt) -> dict[str, Any]:
+    at = iso(r.at, "seconds")
+    if r.kind == "start":
+        return {"status": "started", "monitor": r.key, "startedAt": at}
+    if r.kind == "fail":
+        return {"status": "failed", "monitor": r.key, "failedAt": at, "message": r.message}
+    if r.word:
+        seconds = None if r.duration_ms is None else r.duration_ms // 1000
+        return {"status": "completed", "monitor": r.key, "completedAt": at, "duration": seconds}
+    return {"status": "ok", "monitor": r.key, "pingedAt": at}
+
+
+def _reply_crontify(r: Receipt) -> dict[str, Any]:
+    return {"success": True, "data": {
+        "received": True, "monitorId": r.name, "runId": str(r.run or ""), "status": r.state,
+        "timestamp": iso(r.at)}}
+
+
+def _reply_cronping(r: Receipt) -> dict[str, Any]:
+    if r.kind in ("start", "log"):
+        return {"ok": True, "status": "started" if r.kind == "start" else "logged"}
+    reply = {"ok": True, "status": r.status, "nextExpectedAt": iso(r.deadline_at)}
+    return reply if r.duration_ms is None else {**reply, "durationMs": r.duration_ms}
+
+
+def _reply_cronitor(r: Receipt) -> str:
+    if r.kind != "pause":
+        return "OK"
+    said = "paused" if r.status == "paused" else "monitored again"
+    return (f'<!doctype html><html lang="en"><title>cronwatch</title>'
+            f"<p>{html.escape(r.key)} is {said}.</p></html>")
+
+
+def _error_crontify(refused: Refused) -> dict[str, Any]:
+    return {"success": False, "statusCode": refused.status, "message": refused.sentence,
+            "error": http.HTTPStatus(refused.status).phrase}
+
+
+def _error_text(refused: Refused) -> str:
+    return refused.sentence
+
+
+def read_schedule(text: str) -> dict[str, Any]:
+    """The columns of a declared cron expression; `Invalid` in CronRadar's words."""
+    schedule = clean(text, 501) or ""
+    try:
+        parse_cron(schedule)
+    except Invalid as error:
+        raise Invalid(f"Invalid cron expression: '{schedule}' ({error.sentence})",
+                      "INVALID_SCHEDULE") from None
+    return {"cron": schedule, "interval_seconds": None}
+
+
+def read_declared(query: Mapping[str, Any]) -> dict[str, Any]:
+    """What a CronRadar ping or sync declares of a monitor beside its schedule."""
+    grace, name = whole(query.get("gracePeriod")), clean(query.get("name"), 200)
+    declared: dict[str, Any] = {} if name is None else {"name": name}
+    return declared if grace is None else {**declared, "grace_seconds": max(0, min(grace, 86_400))}
+
+
+def _create_cronradar(query: Mapping[str, str]) -> dict[str, Any] | None:
+    if not query.get("schedule"):
+        return None
+    return {"grace_seconds": 60, **read_schedule(query["schedule"]), **read_declared(query)}
+
+
+def _create_healthchecks(query: Mapping[str, str]) -> dict[str, Any] | None:
+    """Healthchecks' own defaults: a day, and an hour of grace."""
+    wanted = query.get("create") == "1"
+    return {"interval_seconds": 86_400, "grace_seconds": 3600} if wanted else None
+
+
+NO_MONITOR = "Monitor '{}' not found. Provide schedule parameter for auto-registration."
+DIALECTS = {dialect.name: dialect for dialect in (
+    Dialect("cronbeats", _reply_cronbeats,
+            lambda refused: {"status": "error", "message": refused.sentence},
+            "Job not found or disabled", read_body=_json_body, message_max=255),
+    Dialect("cronradar", _reply_cronradar,
+            lambda refused: {"error": refused.code, "message": refused.sentence}, NO_MONITOR,
+            declares=True, creates=_create_cronradar),
+    Dialect("cronitor", _reply_cronitor, _error_text, "Monitor not found", bare="start",
+            state="state", auth="auth_key", creates=lambda query: {"grace_seconds": 60}),
+    Dialect("crontify", _reply_crontify, _error_crontify, "Monitor not found",
+            read_body=_json_body, message_max=500, needs_key=True,
+            retry_after=True),
+    Dialect("cronping", _reply_cronping, lambda refused: {"error": refused.sentence},
+            "Heartbeat not found", read_body=_log_body),
+    Dialect("healthchecks", lambda r: "Created" if r.created else "OK", _error_text, "not found",
+            read_body=_log_body, log_max=100_000, creates=_create_healthchecks, says_created=True,
+            headers={"Ping-Body-Limit": "100000", "Access-Control-Allow-Origin": "*"}),
+    Dialect("kuma", lambda r: {"ok": True},
+            lambda refused: {"ok": False, "msg": refused.sentence},
+            "Monitor not found or not active.", state="status",
+            states=lambda said: "success" if said == "up" else "fail"),
+)}
+
+
+# == Storage =================================================================
+# The database: opening, migrating, one writer, many readers. It knows no rule and no request.
+
+MONITOR, PING, INTEGRATION, API_KEY = map(Table, ("monitor", "ping", "integration", "api_key"))
+MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
+RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
+BUSY_SECONDS, CACHE_MAX = 10, 20_000
+T = TypeVar("T")
+
+
+def rows(db: SqliteDatabase, sql: str, *params: Any) -> list[Any]:
+    """All rows of a query: an unfinished SELECT would hold the write-ahead log."""
+    return db.execute_sql(sql, params).fetchall()  # type: ignore[no-any-return]
+
+
+def dicts(db: SqliteDatabase, query: Any) -> list[dict[str, Any]]:
+    """All rows of a Peewee query, by column."""
+    cursor = db.execute(query)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def insert(db: SqliteDatabase, table: str, values: Mapping[str, Any]) -> int:
+    """Insert a row; its num."""
+    names, marks = ", ".join(values), ", ".join("?" * len(values))
+    return db.execute_sql(f"INSERT INTO {table} ({names}) VALUES ({marks})",
+                          tuple(values.values())).lastrowid  # type: ignore[no-any-return]
+
+
+def update(db: SqliteDatabase, table: str, num: int, values: Mapping[str, Any]) -> None:
+    """Write the columns of a row that changed; none is fine."""
+    if values:
+        marks = ", ".join(f"{name} = ?" for name in values)
+        db.execute_sql(f"UPDATE {table} SET {marks} WHERE num = ?", (*values.values(), num))
+
+
+def schema_parts() -> list[list[str]]:
+    """The statements of each numbered part of schema.sql."""
+    parts: list[list[str]] = []
+    text = ""
+    for line in (DATA / "schema.sql").read_text("utf-8").splitlines(keepends=True):
+        if line.startswith("-- part "):
+            parts.append([])
+            text = ""
+        text += line
+        if parts and sqlite3.complete_statement(text):
+            parts[-1].append(text)
+            text = ""
+    return parts
+
+
+def migrate(db: SqliteDatabase, path: str) -> None:
+    """Bring the schema up to date, each part in one transaction, after a copy of an older file."""
+    parts, (version,) = schema_parts(), rows(db, "PRAGMA user_version")[0]
+    if version > len(parts):
+        raise Refused(f"{path} was written by a newer cronwatch: install that version, or restore "
+                      f"the copy that it made beside the file before it changed it")
+    if 0 < version < len(parts):
+        with contextlib.closing(sqlite3.connect(f"{path}.before-{len(parts)}")) as copy:
+            db.connection().backup(copy)
+    for number_, statements in enumerate(parts, 1):
+        db.execute_sql("BEGIN IMMEDIATE")
+        with _undo(db):
+            if rows(db, "PRAGMA user_version")[0][0] < number_:
+                for statement in statements:
+                    db.execute_sql(statement)
+                db.execute_sql(f"PRAGMA user_version = {number_}")
+            db.execute_sql("COMMIT")
+
+
+@contextlib.contextmanager
+def _undo(db: SqliteDatabase) -> Iterator[None]:
+    """Roll back what an error left open; a full disk has done so by itself."""
+    try:
+        yield
+    except BaseException:
+        if db.connection().in_transaction:
+            db.execute_sql("ROLLBACK")
+        raise
+
+
+class Store:
+    """One database file: a thread with the only writing connection, and readers of their own.
+
+    A 2xx means that it is on disk, yet a disk can sync only so often: the writer takes all that
+    waits, runs it in one transaction and answers when that is committed."""
+
+    def __init__(self, path: str) -> None:
+        pragmas = {"foreign_keys": 1, "synchronous": "full"}
+        self.path = path
+        self.db = SqliteDatabase(path, {**pragmas, "journal_mode": "wal"}, timeout=BUSY_SECONDS)
+        self.reader = SqliteDatabase(path, {**pragmas, "query_only": 1}, timeout=BUSY_SECONDS)
+        self.refused = False  # whether something was not written since this was last reset
+        self.cache: dict[Any, Any] = {}  # for the writer: what the file said of handles and keys
+        self._version = -1
+        self._jobs: queue.SimpleQueue[tuple[Callable[[Any], Any], Future[Any]] | None] = (
+            queue.SimpleQueue())
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        try:
+            migrate(self.db, path)
+        except peewee.DatabaseError as error:
+            raise Refused(f"cannot open the database {path}: {error}") from None
+        finally:
+            self.db.close()
+
+    def write(self, work: Callable[[SqliteDatabase], T]) -> T:
+        """Run `work` in a transaction of the writer; what it returned, once that is on disk.
+
+        Raises what `work` raised, undone; `Refused` 503 where nothing could be committed."""
+        future: Future[T] = Future()
+        if self._thread.ident is None:
+            with contextlib.suppress(RuntimeError):  # another request was quicker
+                self._thread.start()
+        self._jobs.put((work, future))
+        return future.result()
+
+    def close(self) -> None:
+        """Finish what waits, then let go of the file."""
+        if self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join()
+        self.reader.close()
+
+    def remember(self, name: Any, load: Callable[[], T]) -> T:
+        """What `load` found, until the file changes. Only inside `write`."""
+        if name in self.cache:
+            return self.cache[name]  # type: ignore[no-any-return]
+        found = load()
+        if found:  # strangers may not fill it
+            if len(self.cache) >= CACHE_MAX:
+                self.cache.clear()
+            self.cache[name] = found
+        return found
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            batch = [job]
+            while not self._jobs.empty() and (job := self._jobs.get()) is not None:
+                batch.append(job)
+            self._commit(batch)
+            if job is None:
+                break
+        self.db.close()
+
+    def _commit(self, batch: list[tuple[Callable[[Any], Any], Future[Any]]]) -> None:
+        try:
+            self.db.execute_sql("BEGIN IMMEDIATE")
+            with _undo(self.db):
+                version = rows(self.db, "PRAGMA data_version")[0][0]
+                if version != self._version:  # another process wrote
+                    self.cache.clear()
+                    self._version = version
+                outcomes = [self._attempt(work) for work, _ in batch]
+                self.db.execute_sql("COMMIT")
+        except Exception as error:  # a full or broken disk: nobody gets a 2xx for what is not on it
+            log.error("nothing could be written: %s", error)
+            self.cache.clear()
+            self.refused = True
+            refused = Refused("the database cannot be written at the moment", "UNAVAILABLE", 503)
+            outcomes = [(None, refused)] * len(batch)
+        for (_, future), (result, problem) in zip(batch, outcomes, strict=True):
+            future.set_exception(problem) if problem else future.set_result(result)
+
+    def _attempt(self, work: Callable[[Any], Any]) -> tuple[Any, Exception | None]:
+        """One member of a batch; what it did is undone where it fails, the others go on."""
+        self.db.execute_sql("SAVEPOINT attempt")
+        try:
+            return work(self.db), None
+        except Exception as error:  # its own mistake; anything of the database's ends the batch
+            if isinstance(error, peewee.DatabaseError) and not isinstance(
+                    error, peewee.IntegrityError):
+                raise
+            self.db.execute_sql("ROLLBACK TO attempt")
+            self.cache.clear()
+            return None, error
+        finally:
+            if self.db.connection().in_transaction:
+                self.db.execute_sql("RELEASE attempt")
+
+
+# == Actions =================================================================
+# One transaction each, on plain values. No request, no thread, no network.
+
+RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = ? AND "
+MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
+RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
+SCAN_LIMIT, NAMED_MAX, TAIL_MAX = 500, 1000, 1000
+CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
+
+
+class Tx(NamedTuple):
+    """What an action works with: the writer's transaction, and the instant it stands for."""
+
+    db: SqliteDatabase
+    store: Store
+    settings: Settings
+    now: int
+
+
+# -- a life, loaded and saved
+
+
+class Loaded(NamedTuple):
+    """A life, and the rows that it came from, so that only what changed is written."""
+
+    life: Life
+    monitor: tuple[Any, ...]
+    runs: dict[int, tuple[Any, ...]]
+
+
+def load_life(tx: Tx, num: int, ping: Ping | None = None) -> Loaded:
+    """A monitor with its open runs, and the other ones that a ping may belong to."""
+    found = rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE num = ?", num)
+    runs = rows(tx.db, RUN_SQL + "state = 'running'", num)
+    if ping is not None and ping.kind == "start":
+        runs += rows(tx.db, RUN_SQL + "opened = 1 ORDER BY started_at DESC LIMIT 3", num)
+    if ping is not None and ping.series is not None:
+        runs += rows(tx.db, RUN_SQL + "series = ? ORDER BY started_at DESC, num DESC LIMIT 1",
+                     num, ping.series)
+    elif ping is not None and ping.kind in ("success", "fail", "progress"):
+        runs += rows(tx.db, RUN_SQL + "host IS ? AND state != 'running' AND (series IS NULL OR "
+                     "state IN ('success', 'failed')) ORDER BY started_at DESC, num DESC LIMIT 1",
+                     num, ping.host)
+    by_num = {run[0]: run for run in runs}
+    life = Life(Monitor(*found[0]), [Run(*run) for run in by_num.values()],
+                tx.settings.failure_alert_seconds)
+    return Loaded(life, found[0], by_num)
+
+
+def save_life(tx: Tx, loaded: Loaded) -> None:
+    """Write what changed, with the events and an alert of each for everyone who hears of it."""
+    life, m = loaded.life, loaded.life.monitor
+    change = next_change(life, tx.now)
+    m.due_at = change[0] if change else None
+    for run in life.runs:
+        values, before = RUN_VALUES(run), loaded.runs.get(run.num)
+        if before is None:
+            insert(tx.db, "run", dict(zip(RUN_FIELDS, values, strict=True)))
+        else:
+            update(tx.db, "run", run.num, _changed(RUN_FIELDS, before, values))
+    update(tx.db, "monitor", m.num, _changed(MONITOR_FIELDS, loaded.monitor, MONITOR_VALUES(m)))
+    for flip_ in life.flips:
+        insert(tx.db, "flip", {"monitor": m.num, **flip_._asdict()})
+    for event in life.events:
+        add_event(tx, event, m)
+
+
+def _changed(names: Sequence[str], before: Sequence[Any], after: Sequence[Any]) -> dict[str, Any]:
+    return {name: new for name, old, new in zip(names, before, after, strict=True) if old != new}
+
+
+def change_monitor(tx: Tx, num: int, change: Callable[[Life], Any]) -> Monitor:
+    """Let a rule change a monitor by hand; the monitor as it is then."""
+    loaded = load_life(tx, num)
+    change(loaded.life)
+    loaded.life.monitor.updated_at = tx.now
+    save_life(tx, loaded)
+    tx.store.cache.clear()  # it may have been renamed
+    return loaded.life.monitor
+
+
+# -- events, and who hears of them
+
+HEARERS = """SELECT i.num FROM integration i
+    LEFT JOIN monitor_integration l ON l.integration = i.num AND l.monitor = :monitor
+    WHERE i.enabled AND (l.monitor IS NOT NULL AND (i.channel != 'email' OR :mail)
+        OR i.is_default AND CASE WHEN i.channel = 'email' THEN :mail ELSE :defaults END)"""
+
+
+def hearers(db: SqliteDatabase, m: Monitor | None) -> list[int]:
+    """The integrations that hear of a monitor, or of the server itself: all default ones."""
+    named = (m.num, m.email_alerts, m.default_integrations) if m else (0, 1, 1)
+    return [num for num, in rows(db, HEARERS.replace(":monitor", "?1").replace(":mail", "?2")
+                                 .replace(":defaults", "?3"), *named)]
+
+
+def add_event(tx: Tx, event: Event, m: Monitor | None, to: Sequence[int] | None = None,
+              **more: Any) -> None:
+    """Keep an event as it is now, and an alert for each integration that hears of it."""
+    body = {
+        "monitor": m and {"id": m.id, "key": m.key, "name": m.name, "tags": m.tags.split(),
+                          "status": m.status},
+        "run": None if event.run is None else run_json(tx.db, event.run),
+        "reason": event.reason, "downSince": iso(event.down_since),
+        "downtimeSeconds": event.downtime_ms and event.downtime_ms // 1000,
+        "failedCount": event.failed_count, "missedCount": event.missed_count,
+        "count": event.count, "rules": event.rules, "gap": None, "monitors": None, **more}
+    num = insert(tx.db, "event", {
+        "id": str(uuid.uuid4()), "kind": event.kind, "at": event.at, "told_at": tx.now,
+        "monitor": m and m.num, "body": json.dumps(body)})
+    for integration in hearers(tx.db, m) if to is None else to:
+        insert(tx.db, "alert", {"event": num, "integration": integration,
+                                "monitor": m and m.num, "due_at": tx.now})
+
+
+def run_json(db: SqliteDatabase, num: int) -> dict[str, Any] | None:
+    """A run as events show it, with the end of its log."""
+    found = rows(db, f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE num = ?", num)
+    if not found:
+        return None
+    run = Run(*found[0])
+    logged = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", num)
+    return {"id": str(run.num), "series": run.series, "state": run.state,
+            "startedAt": iso(run.started_at), "endedAt": iso(run.ended_at),
+            "durationMs": run.duration_ms, "exitCode": run.exit_code, "message": run.message,
+            "host": run.host, "logTail": logged[0][0] if logged else None}
+
+
+# -- who is meant by a ping
+
+
+class Knock(NamedTuple):
+    """A request to a ping route."""
+
+    route: Route
+    query: Mapping[str, str]
+    metrics: Sequence[str]
+    body: bytes
+    secret: str | None  # an API key from a header
+    address: str | None
+    user_agent: str | None
+    received: float = 0.0  # seconds of a monotonic clock
+
+
+class Who(NamedTuple):
+    """The dialect to answer in, the monitor that is meant, and by what name."""
+
+    dialect: Dialect
+    words: Sequence[str]
+    monitor: int | None
+    name: str
+    keyed: bool = False  # an API key was shown
+
+
+def find_handle(tx: Tx, text: str) -> tuple[int, str] | None:
+    """The monitor of a handle and the handle's kind."""
+    found = tx.store.remember(("handle", text), lambda: rows(
+        tx.db, "SELECT monitor, kind FROM handle WHERE text = ?", text))
+    return found[0] if found else None
+
+
+def find_key(tx: Tx, secret: str | None) -> tuple[int, str] | None:
+    """The number and the permission of an API key."""
+    hashed = hash_secret(secret or "")
+    found = tx.store.remember(("key", hashed), lambda: rows(
+        tx.db, "SELECT num, permission FROM api_key WHERE hash = ?", hashed))
+    return found[0] if found else None
+
+
+def find_monitor(tx: Tx, name: str) -> int | None:
+    """The monitor with this key, handle or id."""
+    found = tx.store.remember(("monitor", name), lambda: rows(
+        tx.db, "SELECT num FROM monitor WHERE key = ?", name) or rows(
+        tx.db, "SELECT monitor FROM handle WHERE text = ?", name) or rows(
+        tx.db, "SELECT num FROM monitor WHERE id = ?", name.lower()))
+    return found[0][0] if found else None
+
+
+def hash_secret(secret: str) -> str:
+    """How a secret is stored and found: SHA-256 in hex, of what is random enough by itself."""
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def _may_ping(key: tuple[int, str] | None) -> bool:
+    return key is not None and key[1] != "read-only"
+
+
+def find_who(tx: Tx, knock: Knock) -> Who:
+    """Who is meant: a handle, else an API key in the path, else one in a header; or refuses."""
+    route, names = knock.route, knock.route.names
+    handle = find_handle(tx, names[0])
+    if handle is not None:
+        dialect = dialect_for(route, handle[1])
+        if dialect.needs_key:
+            _check_key(tx, knock.secret)
+        return Who(dialect, names[1:], handle[0], names[0])
+    if len(names) > 1 and route.family in ("ping", "cronitor"):
+        for key, name in ((0, 1), (1, 0)):
+            if _may_ping(find_key(tx, names[key])):
+                words = "cronradar" if key else "healthchecks"
+                if CRONITOR_WORDS.intersection(knock.query) or route.family == "cronitor":
+                    words = "cronitor" if key == 0 else words
+                return Who(DIALECTS[words], names[2:], find_monitor(tx, names[name]), names[name],
+                           keyed=True)
+    return _find_by_header(tx, knock)
+
+
+def _find_by_header(tx: Tx, knock: Knock) -> Who:
+    names, dialect = knock.route.names, unknown_dialect(knock.route)
+    if dialect.needs_key:
+        _check_key(tx, knock.secret)
+        return Who(dialect, names[1:], find_monitor(tx, names[0]), names[0])
+    if knock.route.family == "ping" and _may_ping(find_key(tx, knock.secret)):
+        monitor = find_monitor(tx, names[0])
+        if monitor is not None or knock.query.get("schedule"):
+            dialect = DIALECTS["cronradar"]
+        return Who(dialect, names[1:], monitor, names[0], keyed=True)
+    if dialect is DIALECTS["cronradar"]:
+        _check_key(tx, knock.secret)
+    if dialect is DIALECTS["cronbeats"] and not CODE.fullmatch(names[0]):
+        raise Invalid("Invalid job key format")
+    return Who(dialect, names[1:], None, names[0])
+
+
+def _check_key(tx: Tx, secret: str | None) -> None:
+    key = find_key(tx, secret) if secret else None
+    if key is None:
+        sentence = "Invalid API key" if secret else "API key authentication is required"
+        raise Refused(sentence, "AUTHENTICATION_REQUIRED", 401)
+    if not _may_ping(key):
+        raise Refused("API key does not have access to this resource", "ACCESS_DENIED", 403)
+
+
+# -- record a ping
+
+
+class Answer(NamedTuple):
+    """The dialect to answer in, what to say, and a refusal of something that is recorded."""
+
+    dialect: Dialect
+    receipt: Receipt
+    problem: Refused | None = None
+
+
+def record_ping(tx: Tx, knock: Knock) -> Answer:
+    """Find the monitor that is meant, create it where the dialect does so, and record the ping.
+
+    Raises `Refused` with the dialect that words it."""
+    dialect = unknown_dialect(knock.route)
+    try:
+        who = find_who(tx, knock)
+        dialect = who.dialect
+        return _record(tx, knock, who)
+    except Refused as refused:
+        refused.dialect = dialect
+        raise
+
+
+def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
+    created = who.monitor is None
+    num = _register(tx, knock, who) if who.monitor is None else who.monitor
+    said = read_word(who.dialect, knock.route, who.words, knock.query)
+    if (tx.settings.authenticate_pings and who.dialect.auth and not who.keyed
+            and not _may_ping(find_key(tx, knock.query.get(who.dialect.auth)))):
+        tx.db.execute_sql("UPDATE monitor SET dropped_pings = dropped_pings + 1 WHERE num = ?",
+                          (num,))
+        return Answer(who.dialect, Receipt("log", tx.now, "", who.name, "", "", "dropped"))
+    if said[0] == "pause":
+        m = pause_monitor(tx, num, said[1])
+        return Answer(who.dialect, Receipt("pause", tx.now, "pause", who.name, m.id, m.key,
+                                           m.status))
+    worded = bool(who.words or knock.query.get(who.dialect.state))
+    ping = read_ping(who.dialect, said, worded, knock.query, knock.metrics, knock.body)
+    seq = rows(tx.db, "SELECT seq FROM sqlite_sequence WHERE name = 'ping'")
+    ping = ping._replace(num=seq[0][0] + 1 if seq else 1, at=tx.now, address=knock.address,
+                         user_agent=clean(knock.user_agent, 200))
+    loaded = load_life(tx, num, ping)
+    wait = is_too_soon(loaded.life, ping)
+    if wait is not None:
+        raise Refused(f"Rate limit exceeded: wait {wait} seconds", "RATE_LIMIT_EXCEEDED", 429,
+                      wait)
+    problem = None if created or not who.dialect.declares else _declare(
+        tx, loaded.life, knock.query)
+    run = receive(loaded.life, ping)
+    m = loaded.life.monitor
+    m.last_ping_at = tx.now
+    save_life(tx, loaded)
+    _keep_ping(tx, ping, num, run, who.dialect)
+    due_by = deadline(m) if m.status == "up" else None
+    ended = ping.kind in OUTCOMES and run is not None
+    return Answer(who.dialect, Receipt(
+        ping.kind, tx.now, "/".join(who.words), who.name, m.id, m.key, m.status,
+        run.num if run else None, run.state if run else None,
+        run.duration_ms if run and ended else None, m.expected_at if due_by else None, due_by,
+        ping.message, created, 1000 * (monotonic() - knock.received)), problem)
+
+
+def _keep_ping(tx: Tx, ping: Ping, num: int, run: Run | None, dialect: Dialect) -> None:
+    kept = {name: value for name, value in ping._asdict().items()
+            if value is not None and name not in ("metrics", "log")}
+    insert(tx.db, "ping", {**kept, "monitor": num, "run": run and run.num,
+                           "dialect": dialect.name})
+    if ping.log and run is not None:
+        tx.db.execute_sql("INSERT OR REPLACE INTO run_log VALUES (?, ?)", (run.num, ping.log))
+
+
+def _register(tx: Tx, knock: Knock, who: Who) -> int:
+    """Create the monitor that a ping with an API key names, where its dialect does so."""
+    fields = who.dialect.creates(knock.query) if who.keyed else None
+    key = clean(who.name, 200)
+    if fields is None or key is None:
+        raise Refused(who.dialect.unknown.format(clean(who.name, 200)), "MONITOR_NOT_FOUND", 404)
+    declared = json.dumps(fields) if who.dialect.declares else None
+    return create_monitor(tx, {"key": key, "timezone": tx.settings.timezone or "UTC",
+                               "name": title(key), **fields, "declared": declared})
+
+
+def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
+    """Apply what a ping or a sync declares where it differs from what was declared before."""
+    declared, problem = read_declared(said), None
+    try:
+        declared |= read_schedule(said["schedule"]) if said.get("schedule") else {}
+    except Invalid as error:
+        problem = error
+    m = life.monitor
+    before = json.loads(m.declared or "{}")
+    unscheduled = m.cron is None and m.interval_seconds is None
+    edit(life, tx.now, {name: value for name, value in declared.items()
+                        if (value != before[name] if name in before
+                            else unscheduled and name in ("cron", "interval_seconds"))})
+    m.declared = json.dumps({**before, **declared}) if declared else m.declared
+    return problem
+
+
+def title(key: str) -> str:
+    """A name made from a key, in Title Case."""
+    words = [word for word in re.split(r"[-_.\s]+", key) if word]
+    return " ".join(word[:1].upper() + word[1:] for word in words) or key
+
+
+def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
+    """CronRadar's POST /api/sync: create and update, never delete; errors by item."""
+    _check_key(tx, secret)
+    items = given.get("monitors") if isinstance(given, dict) else None
+    if not isinstance(items, list) or len(items) > 100:
+        raise Invalid("monitors must be a list of at most 100")
+    counts, errors = {"created": 0, "updated": 0}, []
+    for item in items:
+        key = clean(item.get("key"), 200) if isinstance(item, dict) else None
+        try:
+            counts[_sync(tx, key, item)] += 1
+        except Refused as refused:
+            errors.append({"key": key, "error": refused.code, "message": refused.sentence})
+    return {"status": "success", "synced": sum(counts.values()), **counts, "errors": errors}
+
+
+def _sync(tx: Tx, key: str | None, item: Any) -> str:
+    if key is None:
+        raise Invalid("key must be 1 to 200 characters")
+    schedule = read_schedule(item.get("schedule"))
+    num = find_monitor(tx, key)
+    if num is not None:
+        change_monitor(tx, num, lambda life: _declare(tx, life, item))
+        return "updated"
+    fields = {"grace_seconds": 60, **schedule, **read_declared(item)}
+    create_monitor(tx, {"key": key, "timezone": tx.settings.timezone or "UTC",
+                        "name": title(key), **fields, "declared": json.dumps(fields)})
+    return "created"
+
+
+# -- monitors
+
+
+def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str] | None = None,
+                   integrations: Sequence[str] | None = None) -> int:
+    """A new monitor with a token, a code and adopted handles (text to dialect); its num.
+
+    Raises `Refused` 409 where its key or a handle is taken."""
+    key = fields.get("key") or free_key(tx.db, fields["name"])
+    if rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", key):
+        raise Refused(f"a monitor with the key '{key}' exists already", "CONFLICT", 409)
+    num = insert(tx.db, "monitor", {
+        **fields, "key": key, "id": str(uuid.uuid4()), "created_at": tx.now,
+        "updated_at": tx.now, "default_integrations": int(integrations is None)})
+    code = "".join(secrets.choice(BASE62) for _ in range(8))
+    for text, kind in {str(uuid.uuid4()): "token", code: "code", **(handles or {})}.items():
+        adopt(tx, num, text, kind)
+    link_integrations(tx, num, integrations or ())
+    loaded = load_life(tx, num)
+    m = loaded.life.monitor
+    if m.armed:
+        m.expected_at, m.counted_at = next_occurrence(m, tx.now), tx.now
+    save_life(tx, loaded)
+    return num
+
+
+BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def free_key(db: SqliteDatabase, name: str) -> str:
+    """A key made from a name, with a number where it is taken."""
+    base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:180] or "monitor"
+    taken = {key for key, in rows(
+        db, "SELECT key FROM monitor WHERE key = ? OR key GLOB ?", base, f"{base}-[0-9]*")}
+    numbered = (f"{base}-{n}" for n in range(2, len(taken) + 3))
+    return base if base not in taken else next(key for key in numbered if key not in taken)
+
+
+def adopt(tx: Tx, num: int, text: str, kind: str) -> None:
+    """Let a handle ping a monitor; refuses one that another monitor has."""
+    if clean(text, 200) != text or text in RESERVED:
+        raise Invalid("a handle must be 1 to 200 characters and none of the words "
+                      + ", ".join(sorted(RESERVED)))
+    if rows(tx.db, "SELECT 1 FROM handle WHERE text = ?", text):
+        raise Refused(f"the handle '{text}' belongs to a monitor already", "CONFLICT", 409)
+    tx.db.execute_sql("INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
+    tx.store.cache.clear()
+
+
+def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
+    """Let exactly these integrations hear of a monitor."""
+    tx.db.execute_sql("DELETE FROM monitor_integration WHERE monitor = ?", (num,))
+    for id_ in dict.fromkeys(ids):
+        found = rows(tx.db, "SELECT num FROM integration WHERE id = ?", id_)
+        if not found:
+            raise Invalid(f"integrationIds names '{clean(id_, 60)}', which does not exist")
+        tx.db.execute_sql("INSERT INTO monitor_integration VALUES (?, ?)", (num, found[0][0]))
+
+
+def pause_monitor(tx: Tx, num: int, hours: int | None) -> Monitor:
+    """Pause for so many hours, None until resumed; 0 resumes."""
+    if hours == 0:
+        return change_monitor(tx, num, lambda life: resume(life, tx.now))
+    until = None if hours is None else tx.now + min(hours, 876_000) * 3_600_000
+    return change_monitor(tx, num, lambda life: pause(life, tx.now, until))
+
+
+def delete_monitor(tx: Tx, num: int) -> None:
+    """Delete a monitor with all that hangs on it."""
+    tx.db.execute_sql("DELETE FROM monitor WHERE num = ?", (num,))
+    tx.store.cache.clear()
+
+
+# -- integrations and keys
+
+
+def create_integration(tx: Tx, channel: str, name: str, config: Mapping[str, Any],
+                       is_default: bool = True) -> str:
+    """A new integration; its id. Raises `Refused` 409 where the name is taken."""
+    if rows(tx.db, "SELECT 1 FROM integration WHERE name = ?", name):
+        raise Refused(f"an integration with the name '{name}' exists already", "CONFLICT", 409)
+    id_ = str(uuid.uuid4())
+    insert(tx.db, "integration", {
+        "id": id_, "channel": channel, "name": name, "config": json.dumps(config),
+        "is_default": int(is_default), "created_at": tx.now, "updated_at": tx.now})
+    return id_
+
+
+def create_key(tx: Tx, name: str, permission: str, secret: str | None = None) -> str:
+    """A new API key, or an old service's that is adopted; the secret, for the only time."""
+    secret = secret or "cw_" + secrets.token_urlsafe(24)
+    if rows(tx.db, "SELECT 1 FROM api_key WHERE name = ?", name):
+        raise Refused(f"an API key with the name '{name}' exists already", "CONFLICT", 409)
+    if find_key(tx, secret):
+        raise Refused("this secret is an API key already", "CONFLICT", 409)
+    insert(tx.db, "api_key", {
+        "id": str(uuid.uuid4()), "name": name, "hash": hash_secret(secret),
+        "prefix": secret[:12], "permission": permission, "created_at": tx.now})
+    tx.store.cache.clear()
+    return secret
+
+
+# -- what the server does by itself
+
+
+def scan_due(tx: Tx) -> int:
+    """Let everything that fell due happen, for 500 monitors at the most; how many there were."""
+    due = rows(tx.db, "SELECT num FROM monitor WHERE due_at <= ? ORDER BY due_at LIMIT ?",
+               tx.now, SCAN_LIMIT)
+    for num, in due:
+        with each_monitor(tx, num):
+            loaded = load_life(tx, num)
+            settle(loaded.life, tx.now)
+            save_life(tx, loaded)
+    return len(due)
+
+
+@contextlib.contextmanager
+def each_monitor(tx: Tx, num: int) -> Iterator[None]:
+    """One bad monitor cannot stop the others: it is undone, logged and looked at later again."""
+    tx.db.execute_sql("SAVEPOINT monitor")
+    try:
+        yield
+    except (peewee.IntegrityError, Refused, ArithmeticError, LookupError, TypeError, ValueError):
+        log.exception("monitor %d could not be looked at", num)
+        tx.db.execute_sql("ROLLBACK TO monitor")
+        tx.db.execute_sql("UPDATE monitor SET due_at = ? WHERE num = ?", (tx.now + 60_000, num))
+    tx.db.execute_sql("RELEASE monitor")
+
+
+def record_absence(tx: Tx, since: int, until: int) -> None:
+    """We were away: judge every monitor that it touches, and tell once whom it may have hidden."""
+    back = until < since
+    since = min(since, until)
+    touched = rows(
+        tx.db, "SELECT num FROM monitor WHERE due_at <= ?1 OR expected_at <= ?2 OR (?3 AND "
+        "max(coalesce(counted_at, 0), coalesce(life_at, 0), coalesce(expected_at, 0)) > ?1) "
+        "UNION SELECT monitor FROM run WHERE state = 'running' ORDER BY num",
+        until, until + EARLY_SECONDS * 1000, back)
+    named = []
+    for num, in touched:
+        with each_monitor(tx, num):
+            loaded = load_life(tx, num)
+            if judge_gap(loaded.life, since, until):
+                m = loaded.life.monitor
+                named.append({"id": m.id, "key": m.key, "name": m.name})
+            if back:
+                turn_back(loaded.life, until)
+            save_life(tx, loaded)
+    if named:
+        add_event(tx, Event("outage", until), None, gap={"since": iso(since), "until": iso(until)},
+                  monitors=named[:NAMED_MAX])
+
+
+def stamp_alive(tx: Tx) -> None:
+    """Write down that we live, for the next start to know how long we were away."""
+    tx.db.execute_sql("INSERT OR REPLACE INTO meta VALUES ('alive_at', ?)", (tx.now,))
+
+
+def prune(tx: Tx, table: str, before: int) -> int:
+    """Delete old rows, 500 at the most; how many there were. Open runs stay."""
+    kept = "AND state != 'running'" if table == "run" else ""
+    column = "started_at" if table == "run" else "at"
+    return tx.db.execute_sql(  # type: ignore[no-any-return]
+        f"DELETE FROM {table} WHERE num IN (SELECT num FROM {table} ORDER BY num LIMIT ?) "
+        f"AND {column} < ? {kept}", (SCAN_LIMIT, before)).rowcount
+
+
+# == Alerts ==================================================================
+# What an event says, how it is sent, and the outbox. No rule is decided here.
+
+EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
+SUMMARIES: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
+    "missed": lambda name, e: f"{name} did not run: nothing was heard of it by {_when(e['at'])}",
+    "failed": lambda name, e: (f"{name} failed" + (f" {e['count']} more times" * bool(e["count"]))
+                               + _run_words(e)),
+    "stuck": lambda name, e: f"{name} is stuck: it started and did not end by {_when(e['at'])}",
+    "silent_failure": lambda name, e: (
+        f"{name} succeeded, but " + " and ".join(
+            f"{r['field']} {r['operator']} {r['value']:g}" for r in e["rules"] or ())
+        + (f" ({e['count']} more times)" * bool(e["count"]))),
+    "recovered": lambda name, e: f"{name} is up again after {_span(e['downtimeSeconds'])}",
+    "reminder": lambda name, e: (f"{name} is still down ({e['reason']}) since "
+                                 f"{_when(e['downSince'])}"),
+    "outage": lambda name, e: (
+        f"cronwatch was away from {_when(e['gap']['since'])} to {_when(e['gap']['until'])}: "
+        f"{len(e['monitors'])} monitors may have run unseen"),
+    "delivery_failed": lambda name, e: f"{e['integration']} cannot be reached: {e['error']}",
+    "test": lambda name, e: f"This is a test of {e['integration']} by cronwatch",
+}
+
+
+def _when(text: str) -> str:
+    return text[:16].replace("T", " ") + " UTC"
+
+
+def _span(seconds: int) -> str:
+    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{round(seconds / unit, 1):g} {name}"
+    return f"{seconds} s"
+
+
+def _run_words(event: Mapping[str, Any]) -> str:
+    run = event["run"] or {}
+    code = "" if run.get("exitCode") is None else f" with exit code {run['exitCode']}"
+    return code + (f": {run['message']}" if run.get("message") else "")
+
+
+def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
+    """An event as webhooks, commands and the API show it, from a row of `EVENTS_SQL`."""
+    _, id_, kind, at, told_at, body = row[:6]
+    event = {"id": id_, "kind": kind, "at": iso(at), "toldAt": iso(told_at), "summary": "",
+             **json.loads(body)}
+    monitor = event["monitor"]
+    if monitor:
+        monitor["url"] = f"{base_url}/#/monitors/{monitor['id']}"
+    event["summary"] = SUMMARIES[kind](monitor["name"] if monitor else "", event)
+    return event
+
+
+# -- senders: each returns what came of it, or raises what went wrong
+
+SEND_SECONDS, COMMAND_SECONDS, VARIABLE_MAX = 10, 30, 4096
+BODIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "webhook": lambda event: event, "slack": lambda event: {"text": event["summary"]},
+    "discord": lambda event: {"content": event["summary"][:2000]},
+    "ntfy": lambda event: event["summary"]}
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *args: Any) -> None:
+        return None
+
+
+# A proxy from the environment would see every event, a redirect could send it anywhere.
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+
+
+def send_webhook(settings: Settings, channel: str, config: Mapping[str, Any],
+                 event: Mapping[str, Any], now: int) -> str:
+    """POST an event, signed as Standard Webhooks has it; its id is the same for each retry."""
+    worded = BODIES[channel](event)
+    body = (worded if isinstance(worded, str) else json.dumps(worded)).encode()
+    stamp = str(now // 1000)
+    signed = hmac.new(base64.b64decode(config["secret"].removeprefix("whsec_")),
+                      f"{event['id']}.{stamp}.".encode() + body, "sha256").digest()
+    request = urllib.request.Request(config["url"], body, {  # noqa: S310 - checked when made
+        "Content-Type": "application/json" if isinstance(worded, dict) else "text/plain",
+        "User-Agent": f"cronwatch/{__version__}", "webhook-id": event["id"],
+        "webhook-timestamp": stamp, "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
+        **config.get("headers", {})})
+    with OPENER.open(request, timeout=SEND_SECONDS) as reply:
+        return f"HTTP {reply.status}"
+
+
+def send_command(settings: Settings, channel: str, config: Mapping[str, Any],
+                 event: Mapping[str, Any], now: int) -> str:
+    """Run a shell command with the event on standard input and in the environment.
+
+    Nothing from a ping is in the command line. Its session is killed whole after 30 s."""
+    variables = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ")
+                 if name in os.environ}
+    nested = {f"{outer}_{name}": value for outer in ("monitor", "run")
+              for name, value in (event[outer] or {}).items()}
+    for name, value in {**event, **nested}.items():
+        if isinstance(value, (str, int, float)):
+            text = str(value).replace("\0", "").encode()[:VARIABLE_MAX].decode("utf-8", "ignore")
+            variables["CRONWATCH_EVENT_" + re.sub("(?<=[a-z])(?=[A-Z])", "_", name).upper()] = text
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
+        given.write(json.dumps(event).encode())
+        given.seek(0)
+        shell = subprocess.Popen(["/bin/sh", "-c", config["command"]], env=variables, stdin=given,
+                                 stdout=said, stderr=said, start_new_session=True)
+        try:
+            code: int | str = shell.wait(COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(shell.pid, signal.SIGKILL)
+            code = f"none: killed after {COMMAND_SECONDS} s, was {shell.wait()}"
+        said.seek(max(0, said.seek(0, 2) - TAIL_MAX))
+        result = f"exit code {code} {said.read(TAIL_MAX).decode('utf-8', 'replace')}".strip()
+    if code != 0:
+        raise OSError(result)
+    return result
+
+
+def send_email(settings: Settings, channel: str, config: Mapping[str, Any],
+               event: Mapping[str, Any], now: int) -> str:
+    """Send a mail by SMTP; its links only open the dashboard, for previews call every link."""
+    if not settings.smtp_host:
+        raise OSError("no mail can be sent: the setting smtp_host is empty")
+    message, monitor, run = EmailMessage(), event["monitor"], event["run"] or {}
+    message["Subject"] = clean(event["summary"], 200)
+    message["From"] = settings.smtp_from or f"cronwatch@{socket.getfqdn()}"
+    message["To"] = config["address"]
+    message["Message-ID"] = f"<{event['id']}@cronwatch>"
+    lines = [event["summary"] + ".", "", *(run.get("logTail") or "").splitlines()]
+    if monitor:
+        lines += ["", f"Open: {monitor['url']}", f"Pause for an hour: {monitor['url']}/pause/1",
+                  f"Pause for a day: {monitor['url']}/pause/24"]
+    message.set_content("\n".join(lines))
+    connect = smtplib.SMTP_SSL if settings.smtp_security == "tls" else smtplib.SMTP
+    with connect(settings.smtp_host, settings.smtp_port, timeout=SEND_SECONDS) as server:
+        if settings.smtp_security == "starttls":
+            server.starttls(context=ssl.create_default_context())
+        if settings.smtp_user:
+            server.login(settings.smtp_user, settings.smtp_password)
+        server.send_message(message)
+    return f"accepted by {settings.smtp_host}"
+
+
+SENDERS = {"command": send_command, "email": send_email,
+           **dict.fromkeys(BODIES, send_webhook)}
+NEEDS = {"command": "command", "email": "address", **dict.fromkeys(BODIES, "url")}
+
+
+def check_integration(channel: str, target: Any, headers: Any = None,
+                      secret: Any = None) -> dict[str, Any]:
+    """The stored form of what an integration needs, or `Invalid` with what is wrong with it."""
+    if channel not in SENDERS:
+        raise Invalid(f"channel must be one of {', '.join(SENDERS)}")
+    need = NEEDS[channel]
+    if not isinstance(target, str) or not 1 <= len(target) <= 2000 or "\0" in target:
+        raise Invalid(f"{need} must be 1 to 2000 characters")
+    if need == "address" and not re.fullmatch(r"[^\s@,<>\"]+@[^\s@,<>\"]+", target):
+        raise Invalid("address must be one mail address")
+    if need != "url":
+        return {need: target}
+    parts = urllib.parse.urlsplit(target)
+    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[^!-~]", target):
+        raise Invalid("url must be an http or https address")
+    headers = {} if headers is None else headers
+    if not isinstance(headers, dict) or len(headers) > 20 or not all(
+            re.fullmatch(r"[A-Za-z0-9-]{1,100}", name) and not name.lower().startswith("webhook-")
+            and isinstance(value, str) and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
+            for name, value in headers.items()):
+        raise Invalid("headers must be an object of at most 20 plain header lines")
+    secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+    return {"url": target, "headers": headers, "secret": secret}
+
+
+# -- the outbox
+
+
+class Claim(NamedTuple):
+    """An alert to be sent now; its next try is on disk already, should we die over this one."""
+
+    alert: int
+    channel: str
+    config: dict[str, Any]
+    event: Sequence[Any]
+
+
+def waiting_integrations(tx: Tx) -> list[int]:
+    """The integrations with something to send."""
+    return [num for num, in rows(
+        tx.db, "SELECT DISTINCT a.integration FROM alert a JOIN integration i ON i.num = "
+        "a.integration WHERE a.state = 'pending' AND a.due_at <= ? AND i.enabled", tx.now)]
+
+
+def claim_alert(tx: Tx, integration: int) -> Claim | None:
+    """Take the next due alert of an integration: those of one monitor strictly in order."""
+    found = rows(
+        tx.db, "SELECT a.num FROM alert a JOIN integration"
+        " i ON i.num = a.integration WHERE a.integration = ? AND a.state = 'pending' AND a.due_at"
+        " <= ? AND i.enabled AND NOT EXISTS (SELECT 1 FROM alert b WHERE b.state = 'pending' AND "
+        "b.integration = a.integration AND b.monitor = a.monitor AND b.num < a.num) "
+        "ORDER BY a.num LIMIT 1", integration, tx.now)
+    return _claim(tx, found[0][0]) if found else None
+
+
+def _claim(tx: Tx, num: int) -> Claim:
+    tries, event, channel, config = rows(
+        tx.db, "SELECT a.tries, a.event, i.channel, i.config FROM alert a JOIN integration i "
+        "ON i.num = a.integration WHERE a.num = ?", num)[0]
+    update(tx.db, "alert", num, {"tries": tries + 1, "tried_at": tx.now,
+                                 "due_at": tx.now + (retry_ms(tries + 1) or 3_600_000)})
+    return Claim(num, channel, json.loads(config),
+                 rows(tx.db, EVENTS_SQL + "WHERE e.num = ?", event)[0])
+
+
+def settle_alert(tx: Tx, num: int, problem: str | None, result: str) -> None:
+    """Keep what came of a try; after the fourth failed one the other integrations are told."""
+    tries, integration, name, failing, monitor = rows(
+        tx.db, "SELECT a.tries, i.num, i.name, i.failing, a.monitor FROM alert a JOIN integration"
+        " i ON i.num = a.integration WHERE a.num = ?", num)[0]
+    if problem is None:
+        update(tx.db, "alert", num, {"state": "sent", "result": result})
+        update(tx.db, "integration", integration, {"failing": 0} if failing else {})
+        return
+    dead = retry_ms(tries) is None
+    update(tx.db, "alert", num, {"result": problem, **({"state": "dead"} if dead else {})})
+    if tries >= 4 and not failing and monitor is not None:
+        update(tx.db, "integration", integration, {"failing": 1})
+        others = [hearer for hearer in hearers(tx.db, None) if hearer != integration]
+        add_event(tx, Event("delivery_failed", tx.now), None, others, integration=name,
+                  error=problem)
+
+
+def add_test(tx: Tx, integration: int, name: str) -> Claim:
+    """A test event for one integration, claimed at once by who asked for it."""
+    add_event(tx, Event("test", tx.now), None, [integration], integration=name)
+    return _claim(tx, rows(tx.db, "SELECT max(num) FROM alert")[0][0])
+
+
+def find_integration(tx: Tx, name: str) -> dict[str, Any]:
+    """The integration with this id or name; refuses with 404."""
+    c = INTEGRATION.c
+    found = dicts(tx.db, INTEGRATION.select().where((c.id == name) | (c.name == name)))
+    if not found:
+        raise Refused("Integration not found", "NOT_FOUND", 404)
+    return found[0]
+
+
+class Outbox:
+    """Sends what is due, each integration in a thread of its own: a dead one delays no other."""
+
+    def __init__(self, act: Callable[..., Any], settings: Settings,
+                 clock: Callable[[], int]) -> None:
+        self.act, self.settings, self.clock = act, settings, clock
+        self._threads: dict[int, threading.Thread] = {}
+
+    def turn(self) -> list[threading.Thread]:
+        """Start sending what is due, and return the threads that do."""
+        self._threads = {i: t for i, t in self._threads.items() if t.is_alive()}
+        for integration in self.act(waiting_integrations):
+            if integration not in self._threads:
+                thread = threading.Thread(target=self._send_all, args=(integration,), daemon=True)
+                self._threads[integration] = thread
+                thread.start()
+        return list(self._threads.values())
+
+    def _send_all(self, integration: int) -> None:
+        with contextlib.suppress(Refused):  # nothing can be written: what is claimed is due again
+            while (claim := self.act(claim_alert, integration)) is not None:
+                self.act(settle_alert, claim.alert, *self.send(claim))
+
+    def test(self, integration: int, name: str) -> tuple[str | None, str]:
+        """Send a test now; what went wrong, if anything, and what came of it."""
+        claim = self.act(add_test, integration, name)
+        outcome = self.send(claim)
+        self.act(settle_alert, claim.alert, *outcome)
+        return outcome
+
+    def send(self, claim: Claim) -> tuple[str | None, str]:
+        """Send one claimed alert; what went wrong, if anything, and what came of it."""
+        try:
+            event = event_json(claim.event, self.settings.base_url)
+            result = SENDERS[claim.channel](self.settings, claim.channel, claim.config, event,
+                                            self.clock())
+        except Exception as error:  # whatever a network, a server or a command can do wrong
+            return clean(f"{type(error).__name__}: {error}", TAIL_MAX), ""
+        return None, clean(result, TAIL_MAX) or ""
+
+
+# == Background ==============================================================
+# What runs by itself. A turn is an action or the outbox; here it is only repeated.
+
+AWAY_MS, STAMP_SECONDS, DELIVER_SECONDS = 60_000, 30, 0.5
+
+
+def repeat(stop: threading.Event, seconds: float, turn: Callable[[], Any]) -> threading.Thread:
+    """Start a thread that takes a turn, and the next so long after its end, until stopped."""
+
+    def loop() -> None:
+        while not stop.wait(seconds):
+            try:
+                turn()
+            except Exception as error:  # one bad turn must not end the watch
+                log.error("a turn of %s failed: %s", thread.name, error,
+                          exc_info=not isinstance(error, Refused))
+
+    thread = threading.Thread(target=loop, name=getattr(turn, "__name__", "loop"), daemon=True)
+    thread.start()
+    return thread
+
+
+class Lookout:
+    """Looks for what fell due, and judges whether we were away since the last look."""
+
+    def __init__(self, store: Store, clock: Callable[[], int], scan_seconds: float,
+                 scan: Callable[[], None], away: Callable[[int, int], None]) -> None:
+        self.store, self.clock, self.scan, self.away = store, clock, scan, away
+        self.longest_ms = round(scan_seconds * 1000) + AWAY_MS
+        self.last_at = clock()
+
+    def look(self) -> None:
+        """One look. Where nothing can be written, the gap lasts until something can."""
+        now, refused = self.clock(), self.store.refused
+        if now < self.last_at or now - self.last_at > self.longest_ms or refused:
+            self.away(self.last_at, now)
+            self.store.refused = False
+        self.scan()
+        self.last_at = now
+
+
+def system_clock() -> int:
+    """Milliseconds since 1970 UTC."""
+    return time_ns() // 1_000_000
+
+
+def host_timezone() -> str:
+    """The host's zone, in which a crontab speaks; UTC where it cannot be told."""
+    with contextlib.suppress(OSError, Invalid):
+        name = os.environ.get("TZ", "").lstrip(":") or "/".join(
+            Path("/etc/localtime").resolve(strict=True).parts).partition("zoneinfo/")[2]
+        check_timezone(name)
+        return name
+    return "UTC"
+
+
+# == HTTP plumbing ===========================================================
+# What cuts across routes: the server, credentials, limits, refusals, headers. No route is here.
+
+THREADS, SLOWEST_SECONDS, WRONG_KEYS_MAX, BODY_MAX = 16, 30, 30, 1_048_576
+HEADERS = [("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "
+            "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
+            "frame-ancestors 'none'"),
+           ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
+
+
+class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
+    """Takes raw non-ASCII bytes in the request line, as Cronitor's PHP SDK sends them."""
+
+    def __init__(self, adj: Any) -> None:
+        super().__init__(adj)
+        self.began = time_ns() / 1e9
+
+    def parse_header(self, header_plus: bytes) -> None:
+        line, end, rest = header_plus.partition(b"\r\n")
+        quoted = re.sub(rb"[\x80-\xff]", lambda found: b"%%%02X" % ord(found[0]), line)
+        super().parse_header(quoted + end + rest)
+
+
+class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
+    """A connection that parses so."""
+
+    parser_class = Parser
+
+
+class HttpServer(waitress.server.TcpWSGIServer):  # type: ignore[misc]
+    """Waitress, which by itself lets a client send a byte a second for ever."""
+
+    channel_class = Channel
+
+    def maintenance(self, now: float) -> None:
+        """Close what is idle, and a request that is not complete 30 s after its first byte."""
+        super().maintenance(now)
+        for channel in self.active_channels.values():
+            if channel.request and channel.request.began < now - SLOWEST_SECONDS:
+                channel.will_close = True
+
+
+def make_http_server(app: Callable[..., Any], settings: Settings) -> HttpServer:
+    """Bind the address; raises `Refused` where it is none, or taken."""
+    host, _, port = settings.listen.rpartition(":")
+    if not port.isdecimal() or int(port) > 65_535:
+        raise Refused(f"listen must be HOST:PORT, not {settings.listen!r}")
+    proxy = {"trusted_proxy": settings.trusted_proxy, "trusted_proxy_headers": "x-forwarded-for",
+             "clear_untrusted_proxy_headers": True} if settings.trusted_proxy else {}
+    try:
+        server = HttpServer(app, _start=True, adj=waitress.server.Adjustments(
+            host=host.strip("[]") or "0.0.0.0", port=int(port), threads=THREADS, ident=None,  # noqa: S104
+            connection_limit=5000, asyncore_use_poll=True, cleanup_interval=5,
+            max_request_body_size=10_485_760, **proxy))
+    except (OSError, ValueError) as error:
+        taken = getattr(error, "errno", 0) == errno.EADDRINUSE
+        reason = "another program listens there: stop it, or choose another port" if taken else error
+        raise Refused(f"cannot listen on {settings.listen}: {reason}") from None
+    # With the default of one byte the thread that reads sockets spins in poll() for as long as a
+    # worker is sending, and keeps it from running: a sixteenth of the speed at 8 connections.
+    server.adj.send_bytes = 18_000
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request
+    return server
+
+
+class Limits:
+    """Counts per name and minute."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock, self._minute = clock, 0
+        self._counts: Counter[Any] = Counter()
+        self._lock = threading.Lock()
+
+    def wait(self, name: Any, most: int) -> int | None:
+        """Count one more; seconds to wait where that is too many, 0 for no limit."""
+        minute, rest = divmod(self._clock(), 60_000)
+        with self._lock:
+            if minute != self._minute:
+                self._counts.clear()
+                self._minute = minute
+            self._counts[name] += 1
+            return 60 - rest // 1000 if 0 < most < self._counts[name] else None
+
+
+def shown_secret(environ: Mapping[str, str]) -> str | None:
+    """The API key in a header: X-API-Key, Basic (as its user), Bearer or ApiKey."""
+    kind, _, secret = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    if environ.get("HTTP_X_API_KEY"):
+        return environ["HTTP_X_API_KEY"]
+    if kind.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(secret).decode("utf-8", "replace").partition(":")[0] or None
+    return secret.strip() or None if kind.lower() in ("bearer", "apikey") else None
+
+
+def reply(content: dict[str, Any] | str, status: int = 200, kind: str = "text/plain",
+          **headers: str) -> bottle.HTTPResponse:
+    """JSON for an object, else text."""
+    if isinstance(content, dict):
+        content, kind = json.dumps(content), "application/json"
+    headers |= {"Content-Type": f"{kind}; charset=utf-8", "Cache-Control": "no-store"}
+    return bottle.HTTPResponse(content.encode(), status, {
+        name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def secure(app: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the security headers to every answer; a trailing slash is the same path."""
+
+    def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        environ.setdefault("REQUEST_URI", urllib.parse.quote(
+            environ.get("PATH_INFO", "/").encode("latin-1")))
+        environ["PATH_INFO"] = environ.get("PATH_INFO", "").rstrip("/") or "/"
+        return app(environ, lambda status, headers, *rest: start_response(
+            status, headers + HEADERS, *rest))
+
+    return wrapped
+
+
+# == HTTP routes =============================================================
+# Each route translates and calls one action. The server as a whole comes last.
+
+
+class Field(NamedTuple):
+    """A field of a monitor in the API and on the command line."""
+
+    name: str
+    column: str
+    check: Callable[[str, Any], Any]
+    shown: Callable[[Any], Any] = lambda value: value
+
+
+def _text(least: int, most: int) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str) or not least <= len(value.strip()) <= most:
+            raise Invalid(f"{name} must be {least} to {most} characters")
+        return clean(value, most, lines=name == "notes") or ""
+    return check
+
+
+def _whole(least: int, most: int, none: bool = False) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> int | None:
+        if none and (value is None or value == 0):
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 or not (
+                least <= value <= most):
+            raise Invalid(f"{name} must be a whole number, {least} to {most}")
+        return int(value)
+    return check
+
+
+def _yes_no(name: str, value: Any) -> int:
+    if not isinstance(value, bool):
+        raise Invalid(f"{name} must be true or false")
+    return int(value)
+
+
+def _expects(name: str, value: Any) -> str:
+    if value not in ("run", "complete"):
+        raise Invalid(f"{name} must be run or complete")
+    return str(value)
+
+
+def _checked(check: Callable[[str], Any]) -> Callable[[str, Any], Any]:
+    def checked(name: str, value: Any) -> str:
+        try:
+            check(_text(1, 500)(name, value))
+        except Invalid as error:
+            raise Invalid(f"{name}: {error.sentence}") from None
+        return str(value)
+    return checked
+
+
+def _tags(name: str, value: Any) -> str:
+    words = value if isinstance(value, list) else str(value).split()
+    return " ".join(dict.fromkeys(clean(word, 100) or "" for word in words))[:1000].strip()
+
+
+FIELDS = (
+    Field("name", "name", _text(1, 200)),
+    Field("key", "key", _text(1, 200)),
+    Field("intervalSeconds", "interval_seconds", _whole(60, 2_592_000), lambda value: value or 0),
+    Field("cronExpression", "cron", _checked(parse_cron)),
+    Field("timezone", "timezone", _checked(check_timezone)),
+    Field("graceSeconds", "grace_seconds", _whole(0, 86_400)),
+    Field("tags", "tags", _tags),
+    Field("emailAlertsEnabled", "email_alerts", _yes_no, bool),
+    Field("reminderIntervalSeconds", "reminder_interval_seconds", _whole(60, 31_536_000, True),
+          lambda value: value or 0),
+    Field("expects", "expects", _expects),
+    Field("maxRunSeconds", "max_run_seconds", _whole(1, 31_536_000, True)),
+    Field("failureTolerance", "failure_tolerance", _whole(0, 1000)),
+    Field("minPingIntervalSeconds", "min_ping_interval_seconds", _whole(1, 86_400, True)),
+    Field("armed", "armed", _yes_no, bool),
+    Field("rules", "rules", lambda name, value: json.dumps(check_rules(value)),
+          lambda value: json.loads(value or "[]")),
+    Field("notes", "notes", _text(0, 10_000)),
+)
+SCHEDULES = {"interval": "intervalSeconds", "cron": "cronExpression", "none": None}
+
+
+def read_monitor(given: Any) -> dict[str, Any]:
+    """The columns of a new monitor from its JSON; raises `Invalid` for what cannot be."""
+    if not isinstance(given, dict):
+        raise Invalid("the body must be a JSON object")
+    kind = given.get("scheduleType", "interval")
+    known = {field_.name: field_ for field_ in FIELDS}
+    if strange := set(given) - set(known) - {"scheduleType", "integrationIds"}:
+        raise Invalid(f"'{clean(min(strange), 60)}' is not a known field")
+    if not isinstance(kind, str) or kind not in SCHEDULES:
+        raise Invalid("scheduleType must be interval, cron or none")
+    for need in ("name", SCHEDULES[kind]):
+        if need and need not in given:
+            raise Invalid(f"{need} is required")
+    unused = {need for other, need in SCHEDULES.items() if need and other != kind}
+    return {known[name].column: known[name].check(name, value) for name, value in given.items()
+            if name in known and name not in unused}
+
+
+def read_ids(given: Mapping[str, Any]) -> list[str] | None:
+    """The integrations that are named; None for the default ones."""
+    ids = given.get("integrationIds")
+    if ids is not None and not (isinstance(ids, list) and all(isinstance(i, str) for i in ids)):
+        raise Invalid("integrationIds must be a list of ids")
+    return ids
+
+
+def monitor_json(tx: Tx, m: Monitor, secret: bool = True) -> dict[str, Any]:
+    """A monitor in the form of Cronping's page, with our own fields; `secret` shows its handles."""
+    due_by = deadline(m) if m.status in ("new", "up") else None
+    shown = {
+        "id": m.id, "status": m.status, "paused": m.status == "paused",
+        "scheduleType": "cron" if m.cron else "interval" if m.interval_seconds else "none",
+        **{field_.name: field_.shown(getattr(m, field_.column)) for field_ in FIELDS},
+        "lastPingAt": iso(m.last_ping_at), "nextExpectedAt": iso(due_by),
+        "expectedAt": iso(m.expected_at), "downReason": m.down_reason,
+        "downSince": iso(m.down_since), "pausedUntil": iso(m.pause_until),
+        "late": m.status == "up" and m.expected_at is not None and m.expected_at < tx.now,
+        "droppedPings": m.dropped_pings, "heard": bool(hearers(tx.db, m)),
+        "createdAt": iso(m.created_at), "updatedAt": iso(m.updated_at)}
+    if secret:
+        handles = rows(tx.db, "SELECT kind, text FROM handle WHERE monitor = ?", m.num)
+        ours = {kind: text for kind, text in handles if kind in ("token", "code")}
+        shown |= {**ours, "pingUrl": f"{tx.settings.base_url}/{ours['token']}", "handles": [
+            {"dialect": kind, "handle": text} for kind, text in handles if kind not in ours]}
+    return shown
+
+
+def get_monitor(tx: Tx, id_: str) -> Monitor:
+    """The monitor with this id or key; refuses with 404."""
+    found = rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE id = ?1 OR "
+                 "key = ?1 ORDER BY id = ?1 DESC LIMIT 1", id_)
+    if not found:
+        raise Refused("Heartbeat not found", "NOT_FOUND", 404)
+    return Monitor(*found[0])
+
+
+def list_monitors(tx: Tx, limit: int, offset: int, query: str = "",
+                  status: Sequence[str] = (), tags: Sequence[str] = ()) -> tuple[Any, int]:
+    """A page of monitors by name, and how many there are in all."""
+    c = MONITOR.c
+    wanted = MONITOR.select(*(getattr(c, name) for name in MONITOR_FIELDS)).order_by(c.name, c.num)
+    if query:
+        wanted = wanted.where(c.name.contains(query))
+    if status:
+        wanted = wanted.where(c.status.in_(status))
+    for tag in tags:
+        wanted = wanted.where(fn.instr(fn.printf(" %s ", c.tags), f" {tag} ") > 0)
+    total = tx.db.execute(peewee.Select([wanted], [fn.COUNT(peewee.SQL("*"))])).fetchone()[0]
+    found = tx.db.execute(wanted.limit(limit).offset(offset)).fetchall()
+    return [Monitor(*row) for row in found], total
+
+
+def list_pings(tx: Tx, m: Monitor, limit: int, offset: int) -> dict[str, Any]:
+    """A monitor's pings in Cronping's form, newest first."""
+    found = dicts(tx.db, PING.select().where(PING.c.monitor == m.num)
+                  .order_by(PING.c.num.desc()).limit(limit).offset(offset))
+    total = rows(tx.db, "SELECT count(*) FROM ping WHERE monitor = ?", m.num)[0][0]
+    pings = [{"id": str(p["num"]), "heartbeatId": m.id, "type": p["kind"],
+              "receivedAt": iso(p["at"]), "ipAddress": p["address"], "userAgent": p["user_agent"],
+              "durationMs": p["duration_ms"], "runId": p["run"] and str(p["run"]),
+              "exitCode": p["exit_code"], **{name: p[name] for name in (
+                  "series", "host", "env", "message", "percent", "dialect")}} for p in found]
+    return {"pings": pings, "total": total, "limit": limit, "offset": offset}
+
+
+def list_events(tx: Tx, limit: int, offset: int) -> dict[str, Any]:
+    """The log of events, newest first, with what was delivered to whom."""
+    found = rows(tx.db, EVENTS_SQL + "ORDER BY e.num DESC LIMIT ? OFFSET ?", limit, offset)
+    events = []
+    for row in found:
+        sent = rows(tx.db, "SELECT i.id, i.name, a.state, a.tries, a.tried_at, a.result FROM alert"
+                    " a JOIN integration i ON i.num = a.integration WHERE a.event = ?", row[0])
+        events.append({**event_json(row, tx.settings.base_url), "deliveries": [
+            {"integrationId": id_, "name": name, "state": state, "tries": tries,
+             "triedAt": iso(tried_at), "result": result}
+            for id_, name, state, tries, tried_at, result in sent]})
+    total = rows(tx.db, "SELECT count(*) FROM event")[0][0]
+    return {"events": events, "total": total, "limit": limit, "offset": offset}
+
+
+def integration_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An integration in Cronping's form."""
+    return {"id": row["id"], "channel": row["channel"], "name": row["name"],
+            "enabled": bool(row["enabled"]), "default": bool(row["is_default"]),
+            "failing": bool(row["failing"]), "createdAt": iso(row["created_at"]),
+            "updatedAt": iso(row["updated_at"])}
+
+
+def _page(most: int) -> tuple[int, int]:
+    """`limit` and `offset` of the query."""
+    values = []
+    for name, default, least, largest in (("limit", 50, 1, most), ("offset", 0, 0, 2**53)):
+        text = bottle.request.query.get(name, str(default))
+        if not re.fullmatch(r"[0-9]{1,16}", text) or not least <= int(text) <= largest:
+            raise Invalid(f"{name} must be a whole number, {least} to {largest}")
+        values.append(int(text))
+    return values[0], values[1]
+
+
+def _json_request() -> Any:
+    return parse_json(bottle.request.body.read(BODY_MAX))
+
+
+# -- routes: permission, method, path, and what answers with an object and a status
+
+Handler = Callable[..., "tuple[dict[str, Any], int]"]
+
+
+def _list_monitors(server: Server, secret: bool) -> tuple[dict[str, Any], int]:
+    (limit, offset), query = _page(100), bottle.request.query
+    found, total = server.read(list_monitors, limit, offset, query.get("query", ""),
+                               query.getall("status"), query.getall("tag"))
+    return {"heartbeats": [server.read(monitor_json, m, secret) for m in found],
+            "total": total, "limit": limit, "offset": offset}, 200
+
+
+def _create_monitor(server: Server, secret: bool) -> tuple[dict[str, Any], int]:
+    given = _json_request()
+    columns = {"timezone": "UTC", **read_monitor(given)}
+    num = server.act(create_monitor, columns, None, read_ids(given))
+    return server.read(lambda tx: monitor_json(tx, load_life(tx, num).life.monitor)), 201
+
+
+def _get_monitor(server: Server, secret: bool, id_: str) -> tuple[dict[str, Any], int]:
+    m = server.read(get_monitor, id_)
+    linked = server.read(lambda tx: rows(
+        tx.db, "SELECT i.id FROM monitor_integration l JOIN integration i ON i.num = l.integration"
+        " WHERE l.monitor = ?", m.num))
+    return {**server.read(monitor_json, m, secret), "integrationIds": [i for i, in linked]}, 200
+
+
+def _pause_monitor(server: Server, secret: bool, id_: str) -> tuple[dict[str, Any], int]:
+    given = _json_request() if bottle.request.content_length > 0 else {}
+    hours = given.get("hours") if isinstance(given, dict) else None
+    hours = None if hours is None else _whole(0, 876_000)("hours", hours)
+    m = server.act(pause_monitor, server.read(get_monitor, id_).num, hours)
+    return server.read(monitor_json, m), 200
+
+
+def _resume_monitor(server: Server, secret: bool, id_: str) -> tuple[dict[str, Any], int]:
+    num = server.read(get_monitor, id_).num
+    m = server.act(lambda tx: change_monitor(tx, num, lambda life: resume(life, tx.now, True)))
+    return server.read(monitor_json, m), 200
+
+
+def _list_pings(server: Server, secret: bool, id_: str) -> tuple[dict[str, Any], int]:
+    return server.read(list_pings, server.read(get_monitor, id_), *_page(200)), 200
+
+
+def _list_events(server: Server, secret: bool) -> tuple[dict[str, Any], int]:
+    return server.read(list_events, *_page(200)), 200
+
+
+def _list_integrations(server: Server, secret: bool) -> tuple[dict[str, Any], int]:
+    found = server.read(lambda tx: dicts(tx.db, INTEGRATION.select().order_by(INTEGRATION.c.num)))
+    return {"integrations": [integration_json(row) for row in found]}, 200
+
+
+def _create_integration(server: Server, secret: bool) -> tuple[dict[str, Any], int]:
+    given = _json_request()
+    known = {"channel", "name", "url", "address", "headers", "default"}
+    if not isinstance(given, dict) or set(given) - known:
+        raise Invalid(f"the body must be a JSON object with some of {', '.join(sorted(known))}")
+    channel, name = given.get("channel"), _text(1, 200)("name", given.get("name"))
+    if channel not in SENDERS or channel == "command":
+        raise Invalid("channel must be webhook, slack, discord, ntfy or email; a command can only "
+                      "be made with `cronwatch integration add command` on the server")
+    config = check_integration(channel, given.get(NEEDS[channel]), given.get("headers"))
+    default = bool(_yes_no("default", given.get("default", True)))
+    id_ = server.act(create_integration, channel, name, config, default)
+    row = server.read(find_integration, id_)
+    return {**integration_json(row), **config}, 201
+
+
+def _test_integration(server: Server, secret: bool, id_: str) -> tuple[dict[str, Any], int]:
+    row = server.read(find_integration, id_)
+    problem, result = server.outbox.test(row["num"], row["name"])
+    return {"ok": problem is None, "result": result if problem is None else problem}, 200
+
+
+def _sync_monitors(server: Server, limits: Limits) -> bottle.HTTPResponse:
+    try:
+        secret = shown_secret(bottle.request.environ)
+        return reply(server.act(sync_monitors, secret, _json_request()))
+    except Refused as refused:
+        wrong = refused.status == 401 and shown_secret(bottle.request.environ)
+        return refuse(DIALECTS["cronradar"], _wrong_key(limits, refused) if wrong else refused)
+
+
+def _static(name: str) -> bottle.HTTPResponse:
+    return bottle.static_file(name, str(DATA / "static"))
+
+
+def _not_allowed() -> NoReturn:
+    raise bottle.HTTPError(405, "Method not allowed")
+
+
+API = "/api/v1"
+ROUTES_API: tuple[tuple[str, str, str, Handler], ...] = (
+    ("read-only", "GET", f"{API}/heartbeats", _list_monitors),
+    ("read-write", "POST", f"{API}/heartbeats", _create_monitor),
+    ("read-only", "GET", f"{API}/heartbeats/<id_>", _get_monitor),
+    ("read-write", "POST", f"{API}/heartbeats/<id_>/pause", _pause_monitor),
+    ("read-write", "POST", f"{API}/heartbeats/<id_>/resume", _resume_monitor),
+    ("read-only", "GET", f"{API}/heartbeats/<id_>/pings", _list_pings),
+    ("read-only", "GET", f"{API}/integrations", _list_integrations),
+    ("read-write", "POST", f"{API}/integrations", _create_integration),
+    ("read-write", "POST", f"{API}/integrations/<id_>/test", _test_integration),
+    ("read-only", "GET", f"{API}/events", _list_events),
+)
+
+
+def guarded(server: Server, limits: Limits, permission: str, call: Handler) -> Callable[..., Any]:
+    """A route behind an API key with a permission; it answers in Cronping's words."""
+
+    def answer(**given: str) -> bottle.HTTPResponse:
+        try:
+            secret = shown_secret(bottle.request.environ)
+            key = server.act(find_key, secret) if secret else None
+            if key is None:
+                raise _wrong_key(limits, Refused("Missing or invalid API key", "", 401))
+            most = server.settings.api_rate_limit
+            wait = limits.wait(key[0], most)
+            if wait is not None:
+                raise Refused(f"Rate limit exceeded. Max {most} requests per minute.", "", 429,
+                              wait)
+            if key[1] not in ("read-write", permission):
+                raise Refused(f"This needs an API key with the permission {permission}", "", 403)
+            return reply(*call(server, key[1] == "read-write", **given))
+        except Refused as refused:
+            wait_ = {} if refused.wait is None else {"Retry_After": str(refused.wait)}
+            return reply({"error": refused.sentence}, refused.status, **wait_)
+
+    return answer
+
+
+def _wrong_key(limits: Limits, refused: Refused) -> Refused:
+    """The refusal of a wrong key; of too many from one address another one."""
+    address = bottle.request.environ.get("REMOTE_ADDR")
+    wait = limits.wait(("wrong key", address), WRONG_KEYS_MAX)
+    return refused if wait is None else Refused("Too many wrong API keys", "RATE_LIMIT_EXCEEDED",
+                                                429, wait)
+
+
+def _ping(server: Server, limits: Limits) -> bottle.HTTPResponse:
+    """Every ping of every dialect, in the shape of its own."""
+    environ = bottle.request.environ
+    route = read_route(split_path(environ["REQUEST_URI"]))
+    if route is None:
+        raise bottle.HTTPError(404, "There is nothing here")
+    query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+    try:
+        if route.family != "kuma" and environ["REQUEST_METHOD"] not in ("GET", "HEAD", "POST"):
+            raise Refused("Method not allowed: use GET, POST or HEAD", "METHOD_NOT_ALLOWED", 405)
+        dialect, receipt, problem = server.act(record_ping, Knock(
+            route, {name: values[0] for name, values in query.items()}, query.get("metric", ()),
+            environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX)),
+            shown_secret(environ), environ.get("REMOTE_ADDR"), environ.get("HTTP_USER_AGENT"),
+            monotonic()))
+        if problem is not None:
+            raise problem
+    except Refused as refused:
+        dialect = refused.dialect or unknown_dialect(route)
+        if refused.status == 401 and shown_secret(environ):
+            refused = _wrong_key(limits, refused)
+        return refuse(dialect, refused)
+    return reply(dialect.reply(receipt), 201 if receipt.created and dialect.says_created else 200,
+                 "text/html" if receipt.kind == "pause" else "text/plain", **dialect.headers)
+
+
+def refuse(dialect: Dialect, refused: Refused) -> bottle.HTTPResponse:
+    """A refusal in a dialect's shape. Most clients would sleep for a Retry-After inside the job."""
+    says = refused.wait is not None and dialect.retry_after
+    return reply(dialect.error(refused), refused.status, **dialect.headers,
+                 **({"Retry_After": str(refused.wait)} if says else {}))
+
+
+def _word_error(error: bottle.HTTPError) -> bytes:
+    """What Bottle itself refuses, and what broke: JSON, or the shape of the ping's dialect."""
+    route = read_route(split_path(bottle.request.environ["REQUEST_URI"]))
+    dialect = unknown_dialect(route) if route else DIALECTS["cronping"]
+    worded = refuse(dialect, Refused(str(error.body), "ERROR", error.status_code))
+    for name, value in worded.headerlist:
+        bottle.response.set_header(name, value)
+    return worded.body  # type: ignore[no-any-return]
+
+
+def make_app(server: Server) -> Callable[..., Any]:
+    """The WSGI application: pings are on every path that is no other route's."""
+    app, limits = bottle.Bottle(), Limits(server.clock)
+    app.default_error_handler = _word_error
+    methods: dict[str, list[str]] = {}
+    for permission, method, rule, call in ROUTES_API:
+        app.route(rule, method, guarded(server, limits, permission, call))
+        methods.setdefault(rule, []).append(method)
+    for rule, known in methods.items():
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE"}.difference(known):
+            app.route(rule, method, lambda **_: _not_allowed())
+    app.route("/api/sync", "POST", lambda: _sync_monitors(server, limits))
+    app.route("/", "GET", lambda: _static("index.html"))
+    app.route("/static/<name:path>", "GET", _static)
+    app.route("/<path:path>", "ANY", lambda path: _ping(server, limits))
+    return secure(app)
+
+
+# -- the server as a whole
+
+
+class Server:
+    """The parts, wired. Nothing starts by itself but what a request or a turn needs."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], int] = system_clock) -> None:
+        zone, url = settings.timezone or host_timezone(), settings.base_url.rstrip("/")
+        check_timezone(zone)
+        self.settings = dataclasses.replace(settings, timezone=zone,
+                                            base_url=url or f"http://{settings.listen}")
+        self.clock = clock
+        self.store = Store(settings.database)
+        self.outbox = Outbox(self.act, self.settings, clock)
+        self.app = make_app(self)
+
+    def act(self, action: Callable[..., T], *given: Any) -> T:
+        """Do an action in the writer; what it returns, once that is on disk."""
+        now = self.clock()
+        return self.store.write(lambda db: action(Tx(db, self.store, self.settings, now), *given))
+
+    def read(self, query: Callable[..., T], *given: Any) -> T:
+        """Ask the database without the writer."""
+        return query(Tx(self.store.reader, self.store, self.settings, self.clock()), *given)
+
+    def scan(self) -> None:
+        """Let everything that fell due happen."""
+        while self.act(scan_due) == SCAN_LIMIT:
+            pass
+
+    def deliver(self) -> None:
+        """Send what is due; it is sent, or has failed, when this returns."""
+        for thread in self.outbox.turn():
+            thread.join()
+
+    def housekeeping(self) -> None:
+        """Delete what is older than it is kept."""
+        before = self.clock() - self.settings.keep_days * 86_400_000
+        for table in ("ping", "run", "flip", "event") if self.settings.keep_days else ():
+            while self.act(prune, table, before) == SCAN_LIMIT:
+                pass
+
+    def away(self, since: int, until: int) -> None:
+        """We could not hear pings between two instants."""
+        self.act(record_absence, since, until)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; prints one line with the URL when requests are taken."""
+        alive = self.read(lambda tx: rows(tx.db, "SELECT value FROM meta WHERE name = 'alive_at'"))
+        if alive:
+            self.away(alive[0][0], self.clock())
+        self.act(stamp_alive)
+        http_server = make_http_server(self.app, self.settings)
+        self._take_address(http_server)
+        lookout = Lookout(self.store, self.clock, self.settings.scan_seconds, self.scan, self.away)
+        stop = threading.Event()
+        loops = [repeat(stop, self.settings.scan_seconds, lookout.look),
+                 repeat(stop, DELIVER_SECONDS, self.outbox.turn),
+                 repeat(stop, STAMP_SECONDS, lambda: self.act(stamp_alive)),
+                 repeat(stop, 3600, self.housekeeping)]
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, _stop)
+        http_server.run()
+        stop.set()
+        for loop in loops:
+            loop.join()
+        self.act(stamp_alive)
+        http_server.close()
+
+    def _take_address(self, http_server: HttpServer) -> None:
+        host, _, port = self.settings.listen.rpartition(":")
+        if self.settings.base_url == f"http://{host}:{port}":
+            port = str(http_server.effective_port)
+            self.settings = dataclasses.replace(self.settings, base_url=f"http://{host}:{port}")
+            self.outbox.settings = self.settings
+        print(f"cronwatch serves http://{host}:{port}", flush=True)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.store.close()
+
+
+def _stop(*_: Any) -> NoReturn:
+    raise SystemExit(0)
+
+
+# == Command line ============================================================
+# Each command translates its arguments and calls one action. Nothing is decided here.
+
+MONITOR_FLAGS = (
+    ("--name", "name", str, "a name for people; default: made from KEY"),
+    ("--cron", "cronExpression", str, "cron expression: '0 3 * * *', @daily, six fields with seconds first"),
+    ("--every", "intervalSeconds", int, "seconds between two runs, instead of --cron"),
+    ("--timezone", "timezone", str, "zone of --cron; default the host's"),
+    ("--grace", "graceSeconds", int, "seconds that it may be late (default 300)"),
+    ("--expects", "expects", str, "run (default): a start is enough; complete: it must end well"),
+    ("--max-run", "maxRunSeconds", int, "seconds after which a started run is stuck"),
+    ("--tolerance", "failureTolerance", int, "failures in a row that are no alert (default 0)"),
+    ("--remind", "reminderIntervalSeconds", int, "seconds between reminders while it is down"),
+    ("--min-interval", "minPingIntervalSeconds", int, "refuse pings that come faster (seconds)"),
+    ("--tags", "tags", str, "tags, separated by spaces"),
+    ("--notes", "notes", str, "what the next person should know"),
+)
+
+
+def _print(options: argparse.Namespace, found: list[dict[str, Any]], *columns: str) -> None:
+    """A table for people, or JSON for programs."""
+    if options.json:
+        print(json.dumps(found, indent=2))
+        return
+    table = [columns, *([str(row[name] if row[name] is not None else "-") for name in columns]
+                        for row in found)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _serve(server: Server, options: argparse.Namespace) -> None:
+    server.run()
+
+
+def _handles(given: Iterable[str]) -> dict[str, str]:
+    """Adopted handles with their dialect: the one before a colon, else by the handle's shape."""
+    found = {}
+    for text in given:
+        dialect, _, rest = text.partition(":")
+        if dialect in DIALECTS and rest:
+            found[rest] = dialect
+        else:
+            found[text] = "cronping" if TOKEN.fullmatch(text) else "cronitor"
+    return found
+
+
+def _add_monitor(server: Server, options: argparse.Namespace) -> None:
+    given = {name: value for _, name, _, _ in MONITOR_FLAGS
+             if (value := getattr(options, name)) is not None}
+    kind = "cron" if options.cronExpression else "interval" if options.intervalSeconds else "none"
+    rules = [{"field": name, "operator": sign, "value": number(value)}
+             for name, sign, value in options.rule or ()]
+    columns = read_monitor({"name": title(options.key), "scheduleType": kind, "key": options.key,
+                            "armed": options.armed, "rules": rules, **given})
+    num = server.act(create_monitor, {"timezone": server.settings.timezone, **columns},
+                     _handles(options.handle or ()))
+    shown = server.read(lambda tx: monitor_json(tx, load_life(tx, num).life.monitor))
+    if options.json:
+        print(json.dumps(shown, indent=2))
+        return
+    print(f"{shown['key']} is monitored. Let the job ping it:\n\n  curl -fsS -m 10 --retry 3 "
+          f"{shown['pingUrl']}\n\nIts token is {shown['token']}, its code {shown['code']}.")
+    if not shown["heard"]:
+        print("Nobody hears of it yet: see `cronwatch integration add --help`.")
+
+
+def _list_monitors_shown(server: Server, options: argparse.Namespace) -> None:
+    total = server.read(list_monitors, 1, 0)[1]
+    shown = [server.read(monitor_json, m) for m in server.read(list_monitors, total, 0)[0]]
+    _print(options, shown, "key", "name", "status", "lastPingAt", "expectedAt", "heard")
+
+
+def _show_monitor(server: Server, options: argparse.Namespace) -> None:
+    shown = server.read(monitor_json, server.read(get_monitor, options.key))
+    if options.json:
+        print(json.dumps(shown, indent=2))
+    for name, value in () if options.json else shown.items():
+        print(f"{name:24} {'-' if value is None else value}")
+
+
+def _pause_monitor_now(server: Server, options: argparse.Namespace) -> None:
+    m = server.act(pause_monitor, server.read(get_monitor, options.key).num, options.hours)
+    print(f"{m.key} is {m.status}" + f" until {iso(m.pause_until)}" * bool(m.pause_until))
+
+
+def _resume_monitor_now(server: Server, options: argparse.Namespace) -> None:
+    m = server.act(pause_monitor, server.read(get_monitor, options.key).num, 0)
+    print(f"{m.key} is {m.status}")
+
+
+def _remove_monitor(server: Server, options: argparse.Namespace) -> None:
+    m = server.read(get_monitor, options.key)
+    server.act(delete_monitor, m.num)
+    print(f"{m.key} is removed, with its pings, runs and events")
+
+
+def _add_integration(server: Server, options: argparse.Namespace) -> None:
+    lines = [line.partition(":") for line in options.header or ()]
+    config = check_integration(options.channel, options.target,
+                               {name.strip(): value.strip() for name, _, value in lines})
+    server.act(create_integration, options.channel, options.name, config, not options.not_default)
+    print(f"{options.name} is told of everything from now on: try `cronwatch integration test`")
+    if "secret" in config:
+        print(f"Its signatures are made with {config['secret']}")
+
+
+def _list_integrations_shown(server: Server, options: argparse.Namespace) -> None:
+    found = server.read(lambda tx: dicts(tx.db, INTEGRATION.select().order_by(INTEGRATION.c.num)))
+    _print(options, [integration_json(row) for row in found],
+           "name", "channel", "enabled", "default", "failing")
+
+
+def _test_integration_now(server: Server, options: argparse.Namespace) -> None:
+    row = server.read(find_integration, options.name)
+    problem, result = server.outbox.test(row["num"], row["name"])
+    if problem is not None:
+        raise Refused(f"{options.name} does not work: {problem}")
+    print(f"{options.name} works: {result}")
+
+
+def _remove_integration(server: Server, options: argparse.Namespace) -> None:
+    row = server.read(find_integration, options.name)
+    server.act(lambda tx: rows(tx.db, "DELETE FROM integration WHERE num = ?", row["num"]))
+    print(f"{options.name} is removed")
+
+
+def _create_key(server: Server, options: argparse.Namespace) -> None:
+    print(server.act(create_key, options.name, options.permission, options.secret))
+
+
+def _list_keys(server: Server, options: argparse.Namespace) -> None:
+    found = server.read(lambda tx: dicts(tx.db, API_KEY.select().order_by(API_KEY.c.num)))
+    _print(options, [{"name": k["name"], "prefix": k["prefix"], "permission": k["permission"],
+                      "createdAt": iso(k["created_at"])} for k in found],
+           "name", "prefix", "permission", "createdAt")
+
+
+def _revoke_key(server: Server, options: argparse.Namespace) -> None:
+    def revoke(tx: Tx) -> None:
+        if not rows(tx.db, "DELETE FROM api_key WHERE name = ? RETURNING num", options.name):
+            raise Refused(f"there is no API key with the name '{options.name}'", status=404)
+        tx.store.cache.clear()
+    server.act(revoke)
+    print(f"{options.name} is revoked")
+
+
+def _argument(*names: str, **more: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    return names, more
+
+
+KEY, NAME = _argument("key", help="its key or id"), _argument("name", help="its name")
+JSON = _argument("--json", action="store_true", help="print JSON")
+COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
+    ("serve", "run the server", _serve, []),
+    ("monitor add", "expect a job from now on", _add_monitor, [
+        _argument("key", help="short name of the job, such as daily-backup"),
+        *(_argument(flag, dest=name, type=kind, help=text)
+          for flag, name, kind, text in MONITOR_FLAGS),
+        _argument("--armed", action="store_true", help="alert even if it never pings"),
+        _argument("--rule", nargs=3, action="append", metavar=("FIELD", "OP", "VALUE"),
+                  help="tell when a good run reports this, as in: rows lt 1"),
+        _argument("--handle", action="append", metavar="[SERVICE:]HANDLE",
+                  help="keep the handle that the job has from its old service, one of "
+                       + ", ".join(DIALECTS)), JSON]),
+    ("monitor list", "list all monitors", _list_monitors_shown, [JSON]),
+    ("monitor show", "show one with its handles", _show_monitor, [KEY, JSON]),
+    ("monitor pause", "no alerts until resumed", _pause_monitor_now, [
+        KEY, _argument("--hours", type=int, help="resume by itself after so many hours")]),
+    ("monitor resume", "end a pause", _resume_monitor_now, [KEY]),
+    ("monitor remove", "delete one with all that was recorded", _remove_monitor, [KEY]),
+    ("integration add", "tell somebody of alerts", _add_integration, [
+        _argument("channel", choices=list(SENDERS), help="how"),
+        _argument("name", help="a name for it"),
+        _argument("target", help="URL, shell command or mail address"),
+        _argument("--header", action="append", metavar="'NAME: VALUE'", help="send with webhooks"),
+        _argument("--not-default", action="store_true", help="only for monitors that name it")]),
+    ("integration list", "list who is told", _list_integrations_shown, [JSON]),
+    ("integration test", "send a test now", _test_integration_now, [NAME]),
+    ("integration remove", "delete one", _remove_integration, [NAME]),
+    ("key create", "print a new API key", _create_key, [
+        _argument("name", help="a name for it"),
+        _argument("--permission", choices=("ping", "read-only", "read-write"),
+                  default="read-write", help="default read-write"),
+        _argument("--secret", help="adopt the key that scripts have from their old service")]),
+    ("key list", "list the API keys", _list_keys, [JSON]),
+    ("key revoke", "end an API key", _revoke_key, [NAME]),
+)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line, from the tables of commands and settings."""
+    parser = argparse.ArgumentParser(prog="cronwatch", description="monitor for cron jobs")
+    parser.add_argument("--version", action="version", version=f"cronwatch {__version__}")
+    groups = {"": parser.add_subparsers(metavar="COMMAND", required=True)}
+    for words, text, call, arguments in COMMANDS:
+        group, _, word = words.rpartition(" ")
+        if group not in groups:
+            groups[group] = groups[""].add_parser(group, help=f"manage the {group}s").add_subparsers(
+                metavar="COMMAND", required=True)
+        command = groups[group].add_parser(word, help=text, description=text)
+        command.set_defaults(call=call)
+        for names, more in arguments:
+            command.add_argument(*names, **more)
+        for setting in dataclasses.fields(Settings):
+            if words == "serve" or setting.name == "database":
+                flag, text = f"--{setting.name.replace('_', '-')}", setting.metadata["help"]
+                kind = {"action": "store_true"} if setting.default is False else {}
+                command.add_argument(flag, default=None, **kind, help=(
+                    f"{text} (default {setting.default or 'none'}, CRONWATCH_{setting.name.upper()})"))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 where it went well, 1 where it was refused, 2 for a wrong flag."""
+    options = make_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        server = Server(Settings.load(vars(options), os.environ))
+        try:
+            options.call(server, options)
+        finally:
+            server.close()
+    except Refused as refused:
+        print(f"cronwatch: {refused.sentence}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+-- The database of cronwatch. The parts are applied in order, each in one transaction, and the number
+-- of the last one is kept in PRAGMA user_version. A part that was released is never changed: what
+-- comes later is a new part.
+--
+-- Instants (…_at, down_since, …_until) are milliseconds since 1970 UTC; other durations say their
+-- unit. `num` is how rows name each other; `id` is how programs and people name them.
+
+-- part 1
+
+CREATE TABLE meta (                     -- what the server remembers of itself
+    name  TEXT PRIMARY KEY,             -- alive_at: when it last stamped that it lived
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE monitor (
+    num        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         TEXT NOT NULL UNIQUE,
+    key        TEXT NOT NULL UNIQUE CHECK (length(key) BETWEEN 1 AND 200),
+    name       TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+    tags       TEXT NOT NULL DEFAULT '',                -- separated by one space
+    notes      TEXT NOT NULL DEFAULT '',
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    -- what is expected of it
+    cron                          TEXT,
+    interval_seconds              INTEGER CHECK (interval_seconds BETWEEN 1 AND 315360000),
+    timezone                      TEXT NOT NULL DEFAULT 'UTC',
+    grace_seconds                 INTEGER NOT NULL DEFAULT 300 CHECK (grace_seconds >= 0),
+    expects                       TEXT NOT NULL DEFAULT 'run' CHECK (expects IN ('run', 'complete')),
+    max_run_seconds               INTEGER CHECK (max_run_seconds > 0),
+    failure_tolerance             INTEGER NOT NULL DEFAULT 0 CHECK (failure_tolerance >= 0),
+    reminder_interval_seconds     INTEGER CHECK (reminder_interval_seconds > 0),
+    min_ping_interval_seconds     INTEGER CHECK (min_ping_interval_seconds > 0),
+    email_alerts                  INTEGER NOT NULL DEFAULT 1 CHECK (email_alerts IN (0, 1)),
+    armed                         INTEGER NOT NULL DEFAULT 0 CHECK (armed IN (0, 1)),
+    default_integrations          INTEGER NOT NULL DEFAULT 1 CHECK (default_integrations IN (0, 1)),
+    rules                         TEXT,                 -- JSON list of {field, operator, value}
+    declared                      TEXT,                 -- JSON: what a ping or a sync said last
+    -- how it is doing
+    status          TEXT NOT NULL DEFAULT 'new' CHECK (status IN ('new', 'up', 'down', 'paused')),
+    down_reason     TEXT CHECK (down_reason IN ('missed', 'failed', 'stuck')),
+    down_since      INTEGER,
+    expected_at     INTEGER,                            -- the occurrence that is awaited
+    counted_at      INTEGER,                            -- the instant it was counted from
+    life_at         INTEGER,                            -- when the last sign of life began
+    grace_at        INTEGER,                            -- no deadline lies before: grace was edited
+    failures        INTEGER NOT NULL DEFAULT 0,         -- in a row
+    failed_count    INTEGER NOT NULL DEFAULT 0,         -- since it is down
+    missed_count    INTEGER NOT NULL DEFAULT 0,         -- since it is down
+    reminded_at     INTEGER,
+    pause_until     INTEGER,
+    resume_status   TEXT CHECK (resume_status IN ('new', 'up', 'down')),
+    digests         TEXT,                               -- JSON: events that are being collected
+    limited_at      INTEGER,                            -- last ping the minimum interval counts from
+    last_ping_at    INTEGER,
+    dropped_pings   INTEGER NOT NULL DEFAULT 0,         -- refused for want of an auth_key
+    due_at          INTEGER,                            -- next instant that changes it by itself
+    CHECK (cron IS NULL OR interval_seconds IS NULL),
+    CHECK ((status = 'paused') = (resume_status IS NOT NULL)),
+    CHECK (status != 'down' OR (down_reason IS NOT NULL AND down_since IS NOT NULL))
+) STRICT;
+CREATE INDEX monitor_due ON monitor (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX monitor_expected ON monitor (expected_at) WHERE expected_at IS NOT NULL;
+CREATE INDEX monitor_name ON monitor (name);
+
+CREATE TABLE handle (                   -- secrets that ping one monitor
+    text    TEXT PRIMARY KEY,
+    monitor INTEGER NOT NULL REFERENCES monitor (num) ON DELETE CASCADE,
+    kind    TEXT NOT NULL               -- token, code, or the dialect it was adopted from
+) STRICT, WITHOUT ROWID;
+CREATE INDEX handle_monitor ON handle (monitor);
+
+CREATE TABLE ping (
+    num         INTEGER PRIMARY KEY AUTOINCREMENT,
+    monitor     INTEGER NOT NULL REFERENCES monitor (num) ON DELETE CASCADE,
+    kind        TEXT NOT NULL CHECK (kind IN ('start', 'success', 'fail', 'ok', 'progress', 'log')),
+    at          INTEGER NOT NULL,
+    run         INTEGER,                -- run.num; not a reference: runs are pruned apart
+    dialect     TEXT NOT NULL,
+    series      TEXT,
+    host        TEXT,
+    env         TEXT,
+    address     TEXT,
+    user_agent  TEXT,
+    message     TEXT,
+    percent     INTEGER CHECK (percent BETWEEN 0 AND 100),
+    duration_ms INTEGER,
+    exit_code   INTEGER
+) STRICT;
+CREATE INDEX ping_monitor ON ping (monitor, at);
+CREATE INDEX ping_progress ON ping (run) WHERE kind = 'progress';
+
+CREATE TABLE run (
+    num         INTEGER PRIMARY KEY,    -- that of the ping that opened it
+    monitor     INTEGER NOT NULL REFERENCES monitor (num) ON DELETE CASCADE,
+    state       TEXT NOT NULL CHECK (state IN ('running', 'success', 'failed', 'stuck', 'unknown')),
+    started_at  INTEGER NOT NULL,
+    ended_at    INTEGER,
+    series      TEXT,
+    host        TEXT,
+    address     TEXT,
+    opened      INTEGER NOT NULL CHECK (opened IN (0, 1)),  -- by a start
+    awaited     INTEGER NOT NULL CHECK (awaited IN (0, 1)),
+    next_at     INTEGER,                -- the occurrence after the one that it counts for
+    deadline_at INTEGER,                -- where the monitor had max_run_seconds
+    duration_ms INTEGER,                -- measured, else reported
+    exit_code   INTEGER,
+    message     TEXT,
+    metrics     TEXT                    -- JSON object of numbers
+) STRICT;
+CREATE INDEX run_open ON run (monitor) WHERE state = 'running';
+CREATE INDEX run_started ON run (monitor, started_at);
+CREATE INDEX run_opened ON run (monitor, started_at) WHERE opened = 1;
+CREATE INDEX run_series ON run (monitor, series, started_at) WHERE series IS NOT NULL;
+
+CREATE TABLE run_log (                  -- apart, so that lists never read it
+    run     INTEGER PRIMARY KEY REFERENCES run (num) ON DELETE CASCADE,
+    content TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE flip (
+    num     INTEGER PRIMARY KEY AUTOINCREMENT,
+    monitor INTEGER NOT NULL REFERENCES monitor (num) ON DELETE CASCADE,
+    at      INTEGER NOT NULL,
+    status  TEXT NOT NULL CHECK (status IN ('new', 'up', 'down', 'paused')),
+    reason  TEXT
+) STRICT;
+CREATE INDEX flip_monitor ON flip (monitor, at);
+
+CREATE TABLE integration (
+    num        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         TEXT NOT NULL UNIQUE,
+    channel    TEXT NOT NULL,
+    name       TEXT NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 200),
+    config     TEXT NOT NULL,           -- JSON: what the channel needs
+    enabled    INTEGER NOT NULL DEFAULT 1 CHECK (enabled IN (0, 1)),
+    is_default INTEGER NOT NULL DEFAULT 1 CHECK (is_default IN (0, 1)),
+    failing    INTEGER NOT NULL DEFAULT 0 CHECK (failing IN (0, 1)),    -- the others were told
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE monitor_integration (
+    monitor     INTEGER NOT NULL REFERENCES monitor (num) ON DELETE CASCADE,
+    integration INTEGER NOT NULL REFERENCES integration (num) ON DELETE CASCADE,
+    PRIMARY KEY (monitor, integration)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX monitor_integration_integration ON monitor_integration (integration);
+
+CREATE TABLE event (
+    num     INTEGER PRIMARY KEY AUTOINCREMENT,
+    id      TEXT NOT NULL UNIQUE,
+    kind    TEXT NOT NULL,
+    at      INTEGER NOT NULL,           -- its true time
+    told_at INTEGER NOT NULL,           -- when it was noticed
+    monitor INTEGER REFERENCES monitor (num) ON DELETE CASCADE,     -- null: the server's own
+    body    TEXT NOT NULL               -- JSON, as it was then
+) STRICT;
+CREATE INDEX event_monitor ON event (monitor, num);
+
+CREATE TABLE alert (                    -- the outbox: one event for one integration
+    num         INTEGER PRIMARY KEY AUTOINCREMENT,
+    event       INTEGER NOT NULL REFERENCES event (num) ON DELETE CASCADE,
+    integration INTEGER NOT NULL REFERENCES integration (num) ON DELETE CASCADE,
+    monitor     INTEGER,                -- the event's: alerts of one monitor go out in order
+    state       TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'dead')),
+    tries       INTEGER NOT NULL DEFAULT 0,
+    tried_at    INTEGER,
+    due_at      INTEGER NOT NULL,
+    result      TEXT                    -- what came of the last try
+) STRICT;
+CREATE INDEX alert_event ON alert (event);
+CREATE INDEX alert_due ON alert (integration, due_at) WHERE state = 'pending';
+CREATE INDEX alert_order ON alert (integration, monitor, num) WHERE state = 'pending';
+
+CREATE TABLE api_key (
+    num        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         TEXT NOT NULL UNIQUE,
+    name       TEXT NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 200),
+    hash       TEXT NOT NULL UNIQUE,    -- SHA-256 of the secret, in hex
+    prefix     TEXT NOT NULL,           -- its first characters, to recognise it by
+    permission TEXT NOT NULL CHECK (permission IN ('ping', 'read-only', 'read-write')),
+    created_at INTEGER NOT NULL
+) STRICT;

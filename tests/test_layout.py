@@ -1,0 +1,349 @@
+"""cronwatch.py keeps its shape; and each check here can fail."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+import layout
+
+TOP_LEVEL = {
+    ".ci",
+    ".gitignore",
+    "CHANGELOG.md",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "cronwatch.py",
+    "pyproject.toml",
+    "schema.sql",
+    "static",
+    "systemd",
+    "tests",
+}
+
+
+@pytest.fixture(scope="module")
+def source() -> str:
+    return layout.MODULE.read_text(encoding="utf-8")
+
+
+def banner(name: str) -> str:
+    return f"# == {name} ".ljust(79, "=")
+
+
+def module(**parts: str) -> str:
+    """A module with a section for each keyword, `_` in its name a space, `head` above them."""
+    text = parts.pop("head", "")
+    for name, body in parts.items():
+        text += f"\n\n{banner(name.replace('_', ' '))}\n# May not fail.\n\n{body}\n"
+    return text
+
+
+# cronwatch.py itself
+
+
+def test_the_sections_stand_in_reading_order(source: str) -> None:
+    assert layout.banner_faults(source, layout.SECTIONS) == []
+
+
+def test_a_section_uses_only_its_own_names_and_those_above(source: str) -> None:
+    assert layout.order_faults(source) == []
+
+
+def test_the_rules_and_the_dialects_are_pure(source: str) -> None:
+    assert layout.purity_faults(source, layout.PURE) == []
+
+
+def test_everything_keeps_its_budget(source: str) -> None:
+    assert layout.budget_faults(source) == []
+
+
+def test_everything_public_has_a_docstring(source: str) -> None:
+    assert layout.docstring_faults(source) == []
+
+
+def test_nothing_else_is_at_the_top_level() -> None:
+    git = shutil.which("git")
+    if git is None or not (layout.ROOT / ".git").exists():
+        pytest.skip("only a git checkout knows which files are the project's")
+
+    listed = subprocess.run(
+        [git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=layout.ROOT, stdout=subprocess.PIPE, text=True, check=True,
+    ).stdout  # fmt: skip
+    found = {path.partition("/")[0] for path in listed.split("\0") if path}
+
+    assert found - TOP_LEVEL == set()
+
+
+# the checks: sections
+
+
+def test_sections_run_from_banner_to_banner() -> None:
+    text = f"import os\n{banner('One')}\n# c\nx = 1\n{banner('Two')}\n# c\n"
+
+    found = [(part.name, part.first, part.last) for part in layout.sections(text)]
+
+    assert found == [(layout.HEAD, 1, 1), ("One", 2, 4), ("Two", 5, 6)]
+
+
+def test_good_banners_have_no_fault() -> None:
+    text = module(One="x = 1", Two_words="y = x")
+
+    assert layout.banner_faults(text, ["One", "Two words"]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (module(Two="", One=""), "the sections are ['Two', 'One']"),
+        (module(One=""), "the sections are ['One']"),
+        (banner("One")[:-1] + "\n# May not.\n\n", "78 wide"),
+        ("# == One\n# May not.\n", "a banner reads"),
+        ("# ============\n", "a banner reads"),
+        (banner("One") + "\n\nx = 1\n", "one comment line"),
+        (banner("One") + "\n# May not.\n# Or may it?\n", "one comment line"),
+        (banner("One"), "one comment line"),
+    ],
+)
+def test_a_bad_banner_is_found(text: str, fault: str) -> None:
+    assert fault in " ".join(layout.banner_faults(text, ["One", "Two"]))
+
+
+# the checks: order
+
+
+@pytest.mark.parametrize(
+    "early",
+    [
+        "x = late",
+        "x = late.attribute",
+        "def f():\n    return late()",
+        "def f():\n    def g():\n        return late\n    return g",
+        "def f(a=late):\n    pass",
+        "def f(a: late):\n    pass",
+        "def f(*a: late):\n    pass",
+        "def f() -> late:\n    pass",
+        "def f(a: 'list[late]'):\n    pass",
+        "x: late = None",
+        "class A:\n    x: late",
+        "class A:\n    x: 'late | None'",
+        "class A(late):\n    pass",
+        "class A:\n    late = 1\n    def f(self):\n        return late",
+        "@late\ndef f():\n    pass",
+        "x = lambda: late",
+        "x = lambda a=late: a",
+        "x = [late for late in late()]",
+        "x = [late for a in ()]",
+        "x = [a for a in () if late]",
+        "def f():\n    global late\n    late = late + 1",
+        "def f(a):\n    match a:\n        case late():\n            return 1",
+        "def f():\n    try:\n        pass\n    except late:\n        pass",
+        "x = f'{late}'",
+    ],
+)
+def test_a_name_from_below_is_found(early: str) -> None:
+    text = module(One=early, Two="class late:\n    pass")
+
+    (fault, *_) = layout.order_faults(text)
+
+    assert "One uses late of Two" in fault
+
+
+@pytest.mark.parametrize(
+    "early",
+    [
+        "def f(late):\n    return late",
+        "def f():\n    late = 1\n    return late",
+        "def f():\n    late: int = 1\n    return late",
+        "def f():\n    late = 1\n    return lambda: late",
+        "def f():\n    for late in ():\n        print(late)",
+        "def f():\n    with open('x') as late:\n        late.read()",
+        "def f():\n    if late := 1:\n        return late",
+        "def f():\n    import late\n    return late",
+        "def f():\n    try:\n        pass\n    except OSError as late:\n        raise late",
+        "def f(a):\n    match a:\n        case [late, *_]:\n            return late",
+        "def f():\n    def late():\n        return late\n    return late",
+        "x = [late for late in ()]",
+        "x = [y for late in () for y in late if late]",
+        "x = {late: y for late, y in ()}",
+        "def f(a):\n    return any((late := b) for b in a) and late",
+        "x = lambda late: late",
+        "class A:\n    late = 1\n    y = late",
+        "x = y.late if (y := None) else 'late'",
+        "x: Literal['late one'] = 1",
+        "def f(*, late, **more):\n    return late, more",
+    ],
+)
+def test_a_local_name_is_not_taken_for_one_from_below(early: str) -> None:
+    text = module(One=early, Two="late = 1")
+
+    assert layout.order_faults(text) == []
+
+
+def test_names_from_above_and_beside_are_fine() -> None:
+    text = module(
+        head="import os",
+        One="def f():\n    return g() or os.sep\ndef g():\n    return 1",
+        Two="x = f()",
+    )
+
+    assert layout.order_faults(text) == []
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        "late = 1",
+        "late: int = 1",
+        "def late():\n    pass",
+        "import late",
+        "from x import y as late",
+        "if True:\n    late = 1",
+        "try:\n    import late\nexcept ImportError:\n    pass",
+        "(late, other) = 1, 2",
+        "with x as late:\n    pass",
+        "for late in ():\n    pass",
+    ],
+)
+def test_every_way_to_define_a_name_counts(late: str) -> None:
+    text = module(One="def f():\n    return late", Two=late)
+
+    assert len(layout.order_faults(text)) == 1
+
+
+def test_a_name_belongs_to_the_section_that_defines_it_first() -> None:
+    text = module(One="x = None", Two="y = x", Three="x = 1")
+
+    assert layout.order_faults(text) == []
+
+
+# the checks: purity
+
+
+@pytest.mark.parametrize(
+    ("head", "rule"),
+    [
+        ("import time", "def f():\n    return time.time()"),
+        ("import time as clock", "def f():\n    return clock.monotonic()"),
+        ("from time import time", "def f():\n    return time()"),
+        ("from time import time as t", "f = t"),
+        ("import datetime", "def f():\n    return datetime.datetime.now()"),
+        ("import datetime as dt", "f = dt.date.today"),
+        ("from datetime import datetime", "f = datetime.utcnow"),
+        ("", "def f(clock):\n    return clock.now()"),
+        ("import peewee", "class A(peewee.Model):\n    pass"),
+        ("from bottle import request", "def f():\n    return request.query"),
+        ("import waitress", "f = waitress.serve"),
+        ("import logging", "def f():\n    logging.info('x')"),
+        ("import logging\nlog = logging.getLogger()", "def f():\n    log.info('x')"),
+        ("import os", "def f():\n    return os.environ"),
+        ("import os.path", "f = os.path.exists"),
+        ("import sqlite3", "def f(e: sqlite3.Error):\n    pass"),
+        ("import threading", "f = threading.Lock()"),
+        ("import subprocess", "def f():\n    subprocess.run(['true'])"),
+        ("import urllib.request", "f = urllib.request.urlopen"),
+        ("import uuid", "def f(make=uuid.uuid4):\n    pass"),
+        ("", "def f():\n    open('x')"),
+        ("", "def f():\n    print('x')"),
+        ("", "def f():\n    import os\n    return os.sep"),
+        ("", "def f():\n    from time import time as now\n    return now()"),
+        ("import os\ndef g():\n    return os.sep", "def f():\n    return g()"),
+        ("import os\ndef h():\n    return os.sep\ndef g():\n    return h()", "f = g"),
+    ],
+)
+def test_an_impure_rule_is_found(head: str, rule: str) -> None:
+    text = module(head=head, Rules=rule)
+
+    (fault, *_) = layout.purity_faults(text, ["Rules"])
+
+    assert "Rules is pure, but line" in fault
+
+
+@pytest.mark.parametrize(
+    ("head", "rule"),
+    [
+        ("from datetime import datetime, time", "f = datetime.fromtimestamp, time(1)"),
+        ("import datetime as dt", "def f():\n    return dt.datetime(2026, 1, 1)"),
+        ("from zoneinfo import ZoneInfo", "f = ZoneInfo"),
+        ("from urllib.parse import quote", "f = quote"),
+        ("import uuid", "f = uuid.UUID"),
+        ("from http import HTTPStatus", "f = HTTPStatus.OK"),
+        ("import time", "def f(time):\n    return time.now"),
+        ("import os", "def f(now, open, print):\n    return open, print, now"),
+    ],
+)
+def test_a_pure_rule_is_left_alone(head: str, rule: str) -> None:
+    assert layout.purity_faults(module(head=head, Rules=rule), ["Rules"]) == []
+
+
+def test_other_sections_need_not_be_pure() -> None:
+    text = module(head="import os", Rules="x = 1", Storage="y = os.sep")
+
+    assert layout.purity_faults(text, ["Rules"]) == []
+
+
+# the checks: budgets and docstrings
+
+
+def function(lines: int, name: str = "f") -> str:
+    return f"def {name}():\n" + "    pass\n" * (lines - 1)
+
+
+@pytest.mark.parametrize(
+    ("within", "over"),
+    [
+        (function(50) + function(2) * 19, function(51) + function(2) * 19),
+        (function(8), function(9)),
+        (function(25) * 2 + function(8) * 8, function(26) * 2 + function(8) * 8),
+        ("class A:\n" + "    x = 1\n" * 99, "class A:\n" + "    x = 1\n" * 100),
+        ("x = 1\n" * 450, "x = 1\n" * 451),
+        ("x" * 99, "x" * 100),
+    ],
+    ids=["function", "median", "90th percentile", "class", "section", "line"],
+)
+def test_a_budget_holds_to_the_line(within: str, over: str) -> None:
+    assert layout.budget_faults(within) == []
+    assert len(layout.budget_faults(over)) == 1
+
+
+def test_a_module_has_3000_lines_at_most() -> None:
+    parts = {f"S{number}": "x = 1\n" * 420 for number in range(7)}
+    room = 3000 - len(module(**parts).splitlines())
+
+    assert layout.budget_faults(module(**parts) + "\n" * room) == []
+    assert layout.budget_faults(module(**parts) + "\n" * (room + 1)) == [
+        "the module is 3001 long, over 3000"
+    ]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f():\n    pass",
+        "async def f():\n    pass",
+        "class F:\n    x = 1",
+        "class F:\n    'words'\n    def f(self):\n        pass",
+    ],
+)
+def test_a_public_thing_without_a_docstring_is_found(code: str) -> None:
+    assert len(layout.docstring_faults(code)) == 1
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f():\n    'words'",
+        "def _f():\n    pass",
+        "class F:\n    'words'\n    def _f(self):\n        pass",
+        "class F:\n    'words'\n    def __len__(self):\n        pass",
+        "class _F:\n    def f(self):\n        pass",
+        "class F:\n    'words'\n    class Meta:\n        x = 1",
+        "def f():\n    'words'\n    def g():\n        pass",
+    ],
+)
+def test_a_private_or_described_thing_is_left_alone(code: str) -> None:
+    assert layout.docstring_faults(code) == []
