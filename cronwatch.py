@@ -2,7 +2,7 @@
 """cronwatch: a self-hosted monitor for cron jobs and heartbeats.
 
 Jobs send small HTTP pings; cronwatch notices failure, lateness and silence, and tells people. One
-process, one SQLite file, this module. It reads from top to bottom, a section uses only those above:
+process, one SQLite file, this module. Read it from the top: a section uses only those above.
 
     Settings        what can be set, and the one exception for a caller's mistakes
     Schedules       when a cron expression comes round                              (pure)
@@ -52,16 +52,16 @@ import urllib.request
 import uuid
 from bisect import bisect_left
 from calendar import monthrange
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from email.message import EmailMessage
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from time import monotonic, time_ns
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypedDict, TypeVar
 from zoneinfo import ZoneInfo
 
 import bottle
@@ -79,10 +79,8 @@ DATA = HERE / "cronwatch_data" if (HERE / "cronwatch_data").is_dir() else HERE
 
 log = logging.getLogger("cronwatch")
 
-
-# == Settings ================================================================
+# == Settings =================================================================
 # What can be set. Nothing here opens, reads or starts anything.
-
 
 class Refused(Exception):
     """What a caller cannot have: an HTTP status, a code for programs, a sentence for people."""
@@ -93,14 +91,11 @@ class Refused(Exception):
         self.sentence, self.code, self.status, self.wait = sentence, code, status, wait
         self.dialect: Any = None  # the one that words it, where it refuses a ping
 
-
 class Invalid(Refused):
     """A caller's mistake; the sentence names the field and the rule."""
 
-
 def _setting(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
-
 
 def _parse_setting(name: str, kind: type, text: Any) -> Any:
     try:
@@ -115,10 +110,9 @@ def _parse_setting(name: str, kind: type, text: Any) -> Any:
         raise Invalid(f"{name} must be 0 to 2147483647, not {text!r}")
     return value
 
-
 @dataclass(frozen=True)
 class Settings:
-    """Every field is a flag of `serve`, an environment variable and a row of the README's table."""
+    """Each field is a flag of `serve`, an environment variable and a row of the README's table."""
 
     database: str = _setting("cronwatch.db", "the file that holds everything")
     listen: str = _setting("127.0.0.1:8080", "address and port to serve; port 0 picks a free one")
@@ -153,8 +147,7 @@ class Settings:
                 values[setting.name] = _parse_setting(setting.name, type(setting.default), text)
         return cls(**values)
 
-
-# == Schedules ===============================================================
+# == Schedules ================================================================
 # Pure: when a cron expression comes round. No clock, database, HTTP or log.
 
 CRON_WORDS = {
@@ -171,27 +164,24 @@ CRON_FIELDS = (  # what `*` stands for, and the rule; in croniter's order, secon
     (range(24), "hour must be 0-23"),
     (range(1, 32), "day of month must be 1-31 or L"),
     (range(1, 13), "month must be 1-12 or JAN-DEC"),
-    (range(35), "day of week must be 0-7 or SUN-SAT, or as in 5#2 or L5"),
+    (range(35), "day of week must be 0-7 or SUN-SAT, or as in 5#2 and L5"),
     (range(60), "second must be 0-59"),
 )
-DAY, WEEKDAY = 2, 4  # a weekday is 0 (Sunday) to 6, plus 7 for each week of the month before it
-LAST_DAY, LAST_WEEK = 32, 35  # L: a day of its own; added to a weekday, the last in the month
-
+DAY, WEEKDAY = 2, 4  # places in CRON_FIELDS
 
 class Cron(NamedTuple):
-    """An expanded cron expression: the values of each field, ascending."""
+    """A cron expression: the values of each field, and what Debian's cron makes of them."""
 
     minutes: list[int]
     hours: list[int]
-    days: list[int]
+    days: list[int]  # -1: the last of the month
     months: list[int]
-    weekdays: list[int]
+    weekdays: list[int]  # Sunday is 0; plus 7 for each week of the month before, -7: the last
     seconds: list[int]
-    both_days: bool  # the day of month and the day of week must match, not just one of them
-    fixed: bool  # neither minute nor hour is `*`: clock changes neither lose nor repeat a run
+    both_days: bool  # must day of month and day of week both match, or is one enough?
+    fixed: bool  # neither minute nor hour is a `*`: a clock change neither skips nor repeats it
 
-
-def _split_cron(schedule: str) -> list[str]:
+def _cron_fields(schedule: str) -> list[str]:
     if len(schedule) > 500:
         raise Invalid("schedule must be at most 500 characters")
     text = " ".join(schedule.lower().split())
@@ -204,64 +194,58 @@ def _split_cron(schedule: str) -> list[str]:
         raise Invalid("random (R) and hashed (H) times cannot be expected")
     return [*fields, "0"] if len(fields) == 5 else fields[1:] + fields[:1]
 
-
-def _expand_field(place: int, field: str) -> list[int]:
-    values, rule = CRON_FIELDS[place]
-    alone = ["*"] * len(CRON_FIELDS)
-    # To croniter 5-5 is every value; to cron it is 5.
-    alone[place] = re.sub(r"(?<![^,])0*(\w+)-0*\1(/\d+)?(?![^,#])", r"\1", field)
+def _field_values(place: int, field: str) -> list[int]:
+    every, rule = CRON_FIELDS[place]
+    # croniter reads 5-5, which is 5 to cron, as `*`, and 15W (nearest working day) as 15.
+    field = re.sub(r"(?<![^,])0*(\w+)-0*\1(/\d+)?(?![^,#])", r"\1", field)
+    alone = ["*"] * place + [field] + ["*"] * (5 - place)
     try:
         fields, nth = croniter.expand(" ".join(alone))
     except ValueError:
         raise Invalid(rule) from None
-    if place == DAY and "w" in field:  # the working day nearest to 15W: expanded as if 15
+    if place == DAY and "w" in field:
         raise Invalid(rule)
     if nth:
         weeks = [(int(day), n) for day in nth for n in nth[day]]
-        return [day + (7 * n - 7 if isinstance(n, int) else LAST_WEEK) for day, n in weeks]
+        return [day + (7 * n - 7 if isinstance(n, int) else -7) for day, n in weeks]
     if "*" in fields[place]:
-        return list(values)
-    numbers = sorted(LAST_DAY if n == "l" else int(n) for n in fields[place])
-    return [n + w for w in range(0, LAST_WEEK if place == WEEKDAY else 1, 7) for n in numbers]
+        return list(every)
+    steps = range(0, 35, 7) if place == WEEKDAY else [0]
+    return sorted(-1 if n == "l" else int(n) + step for n in fields[place] for step in steps)
 
-
-def _is_day(cron: Cron, day: int, weekday: int, length: int) -> bool:
-    dates = day in cron.days or (day == length and LAST_DAY in cron.days)
-    weekdays = weekday + (day - 1) // 7 * 7 in cron.weekdays or (
-        day > length - 7 and weekday + LAST_WEEK in cron.weekdays
-    )
-    return (dates and weekdays) if cron.both_days else (dates or weekdays)
-
+def _is_day(cron: Cron, day: int, length: int, weekday: int) -> bool:
+    left = day - length - 1
+    in_month = day in cron.days or left in cron.days
+    week, last = weekday + (day - 1) // 7 * 7, weekday + left // 7 * 7
+    in_week = week in cron.weekdays or last in cron.weekdays
+    return (in_month and in_week) if cron.both_days else (in_month or in_week)
 
 def _day_from(cron: Cron, start: date) -> date:
-    years = range(
-        start.year, start.year + 41
-    )  # at most 40 from one Monday 29 February to the next
-    for month in (date(year, number, 1) for year in years for number in cron.months):
-        before, length = monthrange(month.year, month.month)  # `before` the first, Sunday is 0
-        for day in range(max(1, (start - month).days + 1), length + 1):
-            if _is_day(cron, day, (before + day) % 7, length):
-                return month.replace(day=day)
+    years = range(start.year, start.year + 41)  # from 2072 to 2112 no Monday is a 29 February
+    for year, month in ((year, month) for year in years for month in cron.months):
+        if (year, month) >= (start.year, start.month):
+            before, length = monthrange(year, month)  # the weekday before the first
+            begin = max(1, (start - date(year, month, 1)).days + 1)
+            for day in range(begin, length + 1):
+                if _is_day(cron, day, length, (before + day) % 7):
+                    return date(year, month, day)
     raise Invalid("has no next run")
-
 
 @lru_cache(1024)
 def parse_cron(schedule: str) -> Cron:
-    """Expand a cron expression; raises Invalid, with the rule, where it never comes round.
+    """Expand a schedule in croniter's syntax; raises Invalid, with the rule, if it never runs.
 
-    The syntax is croniter's, the meaning Debian cron's; a list of all values is a `*`, for that
-    is how cronradar-celery writes it.
+    A field that lists all its values is a `*`: that is how cronradar-celery writes one.
     """
-    fields = _split_cron(schedule)
-    lists = [_expand_field(place, field) for place, field in enumerate(fields)]
+    fields = _cron_fields(schedule)
+    values = [_field_values(place, field) for place, field in enumerate(fields)]
     minute, hour, day, _, weekday, _ = (
-        field.startswith("*") or set(values) <= set(found)
-        for field, found, (values, _) in zip(fields, lists, CRON_FIELDS, strict=True)
+        field.startswith("*") or set(every) <= set(found)
+        for field, found, (every, _) in zip(fields, values, CRON_FIELDS, strict=True)
     )
-    cron = Cron(*lists, both_days=day or weekday, fixed=not (minute or hour))
+    cron = Cron._make([*values, day or weekday, not minute and not hour])
     _day_from(cron, date(2000, 1, 1))
     return cron
-
 
 @lru_cache(1024)
 def check_timezone(timezone: str) -> ZoneInfo:
@@ -271,42 +255,32 @@ def check_timezone(timezone: str) -> ZoneInfo:
     except (KeyError, ValueError, OSError):  # unknown; a bad path or file; a folder, or too long
         raise Invalid("timezone must be an IANA name such as Europe/Berlin") from None
 
-
 def _wall_from(cron: Cron, start: datetime) -> datetime:
-    """Return the first match at or after `start`, both as a clock on the wall shows them."""
+    """Return the first match from `start` on, both as a clock on the wall shows them."""
     day = _day_from(cron, start.date())
-    now = (start.hour, start.minute, start.second) if day == start.date() else (0, 0, 0)
+    now = start.time() if day == start.date() else time()
     times = (
         datetime.combine(day, time(hour, minute, second))
-        for hour in cron.hours
-        if hour >= now[0]
+        for hour in cron.hours[bisect_left(cron.hours, now.hour) :]
         for minute in cron.minutes
-        if (hour, minute) >= now[:2]
+        if (hour, minute) >= (now.hour, now.minute)
         for second in cron.seconds
-        if (hour, minute, second) >= now
+        if (hour, minute, second) >= (now.hour, now.minute, now.second)
     )
     return next(times, None) or _wall_from(cron, datetime.combine(day, time()) + timedelta(1))
-
 
 def _instants(zone: ZoneInfo, wall: datetime) -> list[int]:
     return [int(wall.replace(tzinfo=zone, fold=fold).timestamp()) for fold in (0, 1)]
 
-
 def _clock_changes(zone: ZoneInfo, wall: datetime) -> list[int]:
-    """Return when the clock was changed that skips or repeats this time; empty for most times."""
-    early, late = sorted(_instants(zone, wall))
-    if early == late:
-        return []
-    offset = datetime.fromtimestamp(early, zone).utcoffset()
-    return [
-        bisect_left(
-            range(late),
-            True,
-            lo=early,
-            key=lambda at: datetime.fromtimestamp(at, zone).utcoffset() != offset,
-        )
-    ]
+    """Return the instant of the change that skips or repeats a time; empty for most times."""
 
+    def offset(at: int) -> timedelta | None:
+        return datetime.fromtimestamp(at, zone).utcoffset()
+
+    early, late = sorted(_instants(zone, wall))
+    kept = bisect_left(range(early, late), True, key=lambda at: offset(at) != offset(early))
+    return [early + kept] if early < late else []
 
 def _next_fixed(cron: Cron, zone: ZoneInfo, after: int) -> int:
     shown = datetime.fromtimestamp(after, zone)
@@ -315,45 +289,41 @@ def _next_fixed(cron: Cron, zone: ZoneInfo, after: int) -> int:
     wall = _wall_from(cron, shown.replace(tzinfo=None, fold=0) + timedelta(seconds=1))
     return min(_instants(zone, wall)[:1] + _clock_changes(zone, wall))
 
-
 def _next_wildcard(cron: Cron, zone: ZoneInfo, after: int) -> int:
     start = after + 1
-    for _ in range(100):  # `*/9 2 * 3 0#2` in New York is skipped each year
+    for _ in range(100):  # `*/9 2 * 3 0#2` is skipped each year in New York
         shown = datetime.fromtimestamp(start, zone).replace(tzinfo=None, fold=0)
         wall = _wall_from(cron, shown)
         found = next(at for at in _instants(zone, wall) if at >= start)
         changes = _clock_changes(zone, shown) + _clock_changes(zone, wall)
-        start = min((at for at in changes if start < at <= found), default=0)
-        if not start:
+        ahead = [at for at in changes if start < at <= found]
+        if not ahead:
             return found
+        start = ahead[0]
     raise Invalid("has no next run")
-
 
 def next_run(schedule: str, timezone: str, after: int) -> int:
     """Return the next occurrence after an instant, both in ms since 1970 UTC; raises Invalid.
 
-    Debian cron, DST: at fixed times (no `*` in minute and hour) a job runs once, right after the
-    change where its time is skipped; any other runs whenever the clock shows a match.
+    Debian cron, DST: with a fixed minute and hour a job runs once, right after the change where
+    its time is skipped; any other runs whenever the clock shows a match.
     """
     cron, zone = parse_cron(schedule), check_timezone(timezone)
     search = _next_fixed if cron.fixed else _next_wildcard
     return 1000 * search(cron, zone, after // 1000)
 
-
 def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
-    """Return the last occurrence from `floor` to before `at`, all in ms; None without one."""
+    """Return the last occurrence from `floor` until before `at`, all in ms, or None."""
     instants = range(floor - 1, at - 1)
-    found = bisect_left(instants, at, key=lambda after: next_run(schedule, timezone, after))
-    return next_run(schedule, timezone, instants[found - 1]) if found else None
+    count = bisect_left(instants, at, key=lambda after: next_run(schedule, timezone, after))
+    return next_run(schedule, timezone, instants[count - 1]) if count else None
 
-
-# == Records =================================================================
-# Pure: what the rules speak about. No clock, database, HTTP or log.
-
+# == Records ==================================================================
+# Pure: what the rules speak about, as rows of schema.sql. No clock, database, HTTP or log.
 
 @dataclass(slots=True)
 class Monitor:
-    """A row of the table monitor, in its order; `schema.sql` says what each column means."""
+    """A row of the table monitor, in its order; schema.sql says what each column means."""
 
     num: int
     id: str
@@ -396,7 +366,6 @@ class Monitor:
     dropped_pings: int
     due_at: int | None
 
-
 @dataclass(slots=True)
 class Run:
     """A row of the table run, in its order."""
@@ -418,7 +387,6 @@ class Run:
     message: str | None = None
     metrics: str | None = None
 
-
 class Ping(NamedTuple):
     """One signal as it arrived; `num` is the row that it will be."""
 
@@ -437,6 +405,12 @@ class Ping(NamedTuple):
     metrics: str | None = None
     log: str | None = None
 
+class Rule(TypedDict):
+    """A condition that a good run should not meet."""
+
+    field: str
+    operator: str
+    value: float
 
 class Flip(NamedTuple):
     """A change of status at its true time."""
@@ -445,9 +419,9 @@ class Flip(NamedTuple):
     status: str
     reason: str | None
 
-
-class Event(NamedTuple):
-    """Something worth telling, at its true time; counts and durations are null where senseless."""
+@dataclass(frozen=True)
+class Event:
+    """Something worth telling, at its true time; what makes no sense for its kind is null."""
 
     kind: str
     at: int
@@ -458,22 +432,20 @@ class Event(NamedTuple):
     failed_count: int | None = None
     missed_count: int | None = None
     count: int | None = None
-    rules: list[dict[str, Any]] | None = None
-
+    rules: list[Rule] | None = None
 
 class Digest(NamedTuple):
-    """Events of one kind are collected until an instant; `told` were told since it all began."""
+    """What is collected of one kind until an instant, after so many were told."""
 
     told: int
     until: int
-    count: int = 0
+    collected: int = 0
     run: int | None = None
-    rules: list[dict[str, Any]] | None = None
-
+    rules: list[Rule] | None = None
 
 @dataclass(slots=True)
 class Life:
-    """A monitor with the runs that matter to it, and the flips and events that the rules add."""
+    """A monitor with the runs that matter, and the flips and events that the rules add."""
 
     monitor: Monitor
     runs: list[Run]
@@ -481,14 +453,49 @@ class Life:
     flips: list[Flip] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
+# -- silent failures: what a good run should not report
 
-# == Rules ===================================================================
+OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
+    "eq": operator.eq, "ne": operator.ne}
+SIGNS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "=": "eq", "!=": "ne"}
+
+def check_rules(given: object) -> list[Rule]:
+    """Rules in their stored form, at most 20, or `Invalid` with what is wrong with them."""
+    if not isinstance(given, list) or len(given) > 20:
+        raise Invalid("rules must be a list of at most 20")
+    return [_check_rule(rule) for rule in given]
+
+def _check_rule(given: object) -> Rule:
+    if not isinstance(given, dict) or set(given) != {"field", "operator", "value"}:
+        raise Invalid("a rule must be an object of field, operator and value")
+    name, sign, value = given["field"], str(given["operator"]), given["value"]
+    sign = SIGNS.get(sign, sign)
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,50}", name):
+        raise Invalid("a rule's field must be 1 to 50 letters, digits and _ . -")
+    if sign not in OPERATORS:
+        raise Invalid(f"a rule's operator must be one of {' '.join([*OPERATORS, *SIGNS])}")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 2**53:
+        raise Invalid("a rule's value must be a number under 2^53")
+    return {"field": name, "operator": sign, "value": value}
+
+def matching_rules(m: Monitor, run: Run) -> list[Rule]:
+    """The monitor's rules that a run's metrics, duration and exit code match."""
+    values = json.loads(run.metrics or "{}")
+    if run.duration_ms is not None:
+        values["duration_seconds"] = run.duration_ms / 1000
+    if run.exit_code is not None:
+        values["exit_code"] = run.exit_code
+    return [rule for rule in json.loads(m.rules or "[]") if rule["field"] in values
+            and OPERATORS[rule["operator"]](values[rule["field"]], rule["value"])]
+
+# == Rules ====================================================================
 # Pure: no clock, database, HTTP or log; `now` is always an argument, instants are milliseconds.
 
 ENDED = ("success", "failed")
+OUTCOMES = {"success": "success", "fail": "failed"}
 EARLY_SECONDS, REPEAT_SECONDS, SPACING_SECONDS, MISSED_MAX = 300, 10, 3600, 1000
 SCHEDULE_FIELDS = ("cron", "interval_seconds", "timezone", "expects")
-
 
 def next_occurrence(m: Monitor, after: int) -> int | None:
     """The first occurrence after an instant, for an interval the instant plus it."""
@@ -496,20 +503,17 @@ def next_occurrence(m: Monitor, after: int) -> int | None:
         return after + m.interval_seconds * 1000
     return next_run(m.cron, m.timezone, after) if m.cron else None
 
+def _with_grace(m: Monitor, occurrence: int | None) -> int | None:
+    """An edit of the grace makes nobody late before it."""
+    return occurrence and max(occurrence + m.grace_seconds * 1000, m.grace_at or 0)
 
 def deadline(m: Monitor) -> int | None:
     """The last instant at which the awaited occurrence is still met."""
-    if m.expected_at is None:
-        return None
-    return max(m.expected_at + m.grace_seconds * 1000, m.grace_at or 0)
-
+    return _with_grace(m, m.expected_at)
 
 def run_deadline(m: Monitor, run: Run) -> int | None:
     """The last instant at which an awaited run is not stuck yet."""
-    if run.deadline_at is not None or run.next_at is None:
-        return run.deadline_at
-    return max(run.next_at + m.grace_seconds * 1000, m.grace_at or 0)
-
+    return run.deadline_at or _with_grace(m, run.next_at)
 
 def first_unbroken(m: Monitor, occurrence: int, at: int) -> int:
     """The occurrence, or the first one after it whose deadline has not passed."""
@@ -521,7 +525,6 @@ def first_unbroken(m: Monitor, occurrence: int, at: int) -> int:
         return occurrence - -late // step * step
     return next_run(m.cron or "", m.timezone, occurrence + late - 1)
 
-
 def early_ms(m: Monitor, occurrence: int) -> int:
     """How long before an occurrence a sign of life counts for it, in milliseconds."""
     limit = min(m.grace_seconds, EARLY_SECONDS) * 1000
@@ -530,105 +533,89 @@ def early_ms(m: Monitor, occurrence: int) -> int:
     before = run_before(m.cron or "", m.timezone, occurrence, occurrence - 4 * limit)
     return limit if before is None else min(limit, (occurrence - before) // 4)
 
-
 def next_after_life(m: Monitor, began: int) -> int | None:
     """The occurrence after the one that a sign of life which began then counts for."""
     if not m.cron:
         return next_occurrence(m, began)
     soon = began + min(m.grace_seconds, EARLY_SECONDS) * 1000
     if m.expected_at and m.counted_at and m.counted_at <= began and soon < m.expected_at:
-        return m.expected_at
+        return m.expected_at  # nothing to compute: no occurrence lies between
     coming = next_run(m.cron, m.timezone, began)
-    if coming > soon or coming - began > early_ms(m, coming) or not _is_settled(m, coming, began):
+    if coming > soon or coming - began > early_ms(m, coming) or _awaits_before(m, coming, began):
         return coming
     return next_run(m.cron, m.timezone, coming)
 
-
-def _is_settled(m: Monitor, coming: int, at: int) -> bool:
-    """Whether nothing before this occurrence still waits for a sign of life."""
+def _awaits_before(m: Monitor, coming: int, at: int) -> bool:
+    """Whether an occurrence before this one still waits for a sign of life."""
     if m.expected_at is None or m.expected_at >= coming:
-        return True
-    return m.status == "down" and first_unbroken(m, m.expected_at, at) >= coming
-
+        return False
+    return m.status != "down" or first_unbroken(m, m.expected_at, at) < coming
 
 def missed_by(m: Monitor, at: int) -> int:
-    """How many occurrences, the awaited one first, had their deadline before an instant."""
+    """How many occurrences, from the awaited one on, had their deadline before an instant."""
     count, occurrence = 0, m.expected_at
-    while occurrence is not None and occurrence + m.grace_seconds * 1000 < at:
+    while (occurrence is not None and occurrence + m.grace_seconds * 1000 < at
+           and m.missed_count + count < MISSED_MAX):
         count, occurrence = count + 1, next_occurrence(m, occurrence)
-        if m.missed_count + count >= MISSED_MAX:
-            break
     return count
 
+def _awaited(life: Life) -> list[tuple[int, Run]]:
+    """The open runs that have a deadline, with it."""
+    found = ((run_deadline(life.monitor, run), run) for run in life.runs
+             if run.state == "running" and run.awaited)
+    return [(met_until, run) for met_until, run in found if met_until is not None]
 
-# -- what changes by itself: each pair says when the next such change is, and makes it
-
+# -- what changes by itself: when the next such change is, and what it does
 
 def _pause_end(life: Life, now: int) -> int | None:
     return life.monitor.pause_until
-
 
 def _end_pause(life: Life, at: int) -> None:
     m = life.monitor
     status, reason = m.resume_status or "up", m.down_reason
     if status != "down" and m.failures > m.failure_tolerance:
         status, reason = "down", "failed"
-    _rest_runs(life)
-    resumes_cold = status == "new" and not m.armed
-    m.expected_at, m.counted_at = None if resumes_cold else next_occurrence(m, at), at
-    flip(life, status, at, reason)
-    if status == "down":
-        m.failed_count = int(reason == "failed")
-        tell_or_collect(life, reason or "", at, None) if reason == "failed" else tell(
-            life, reason or "", at)
-
+    _stop_pause(life, status, at, reason if status == "down" else None)
+    awaits = status != "new" or m.armed
+    m.expected_at, m.counted_at = next_occurrence(m, at) if awaits else None, at
+    m.failed_count = int(status == "down" and reason == "failed")
+    if m.failed_count:
+        tell_or_collect(life, "failed", at)
+    elif status == "down":
+        tell(life, reason or "", at)
 
 def _stuck_at(life: Life, now: int) -> int | None:
-    m = life.monitor
-    ends = (run_deadline(m, r) for r in life.runs if r.state == "running" and r.awaited)
-    return min((end + 1 for end in ends if end is not None), default=None)
-
+    return min((end + 1 for end, _ in _awaited(life)), default=None)
 
 def _get_stuck(life: Life, at: int) -> None:
-    m = life.monitor
-    run = next(r for r in life.runs if r.state == "running" and r.awaited
-               and run_deadline(m, r) == at - 1)
+    run = next(run for end, run in _awaited(life) if end == at - 1)
     run.state = "stuck"
-    if m.status != "down":
+    if life.monitor.status != "down":
         flip(life, "down", at - 1, "stuck")
         tell(life, "stuck", at - 1, run=run.num)
-
 
 def _missed_at(life: Life, now: int) -> int | None:
     m = life.monitor
     met_until = deadline(m)
     if met_until is None or m.status == "down":
         return None
-    if m.expects == "complete":
-        held = (run_deadline(m, r) for r in life.runs if r.state == "running" and r.awaited
-                and (m.life_at is None or r.started_at > m.life_at))
-        met_until = max([met_until, *(end for end in held if end is not None)])
-    return met_until + 1
-
+    holds = (end for end, run in _awaited(life) if m.expects == "complete"
+             and (m.life_at is None or run.started_at > m.life_at))
+    return max([met_until, *holds]) + 1
 
 def _miss(life: Life, at: int) -> None:
     met_until = deadline(life.monitor) or at
     flip(life, "down", met_until, "missed")
     tell(life, "missed", met_until)
 
-
 def _digest_at(life: Life, now: int) -> int | None:
-    waiting = (d.until for d in digests(life.monitor).values() if d.count)
-    return min(waiting, default=None)
-
+    return min((d.until for d in digests(life.monitor).values() if d.collected), default=None)
 
 def _tell_digest(life: Life, at: int) -> None:
-    collected = digests(life.monitor)
-    kind = next(kind for kind, d in collected.items() if d.count and d.until == at)
-    digest = collected[kind]
-    tell(life, kind, at, run=digest.run, count=digest.count, rules=digest.rules)
+    found = digests(life.monitor).items()
+    kind, digest = next((kind, d) for kind, d in found if d.collected and d.until == at)
+    tell(life, kind, at, run=digest.run, count=digest.collected, rules=digest.rules)
     _keep_digest(life, kind, Digest(digest.told + 1, at + spacing_ms(life, digest.told + 1)))
-
 
 def _reminder_at(life: Life, now: int) -> int | None:
     m = life.monitor
@@ -638,11 +625,9 @@ def _reminder_at(life: Life, now: int) -> int | None:
     last = max(now - step, m.reminded_at or 0, m.down_since)  # of several due now, the last
     return m.down_since + ((last - m.down_since) // step + 1) * step
 
-
 def _remind(life: Life, at: int) -> None:
     life.monitor.reminded_at = at
     tell(life, "reminder", at)
-
 
 Change = tuple[Callable[[Life, int], "int | None"], Callable[[Life, int], None]]
 PAUSE_END: Change = (_pause_end, _end_pause)
@@ -650,26 +635,21 @@ DIGEST: Change = (_digest_at, _tell_digest)
 AGENDA = (PAUSE_END, (_stuck_at, _get_stuck), (_missed_at, _miss), DIGEST,
           (_reminder_at, _remind))  # at one instant, in this order
 
-
 def next_change(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> tuple[int, int] | None:
     """When something next changes by itself, and which line of the agenda that is."""
-    if life.monitor.status == "paused":
-        return None if life.monitor.pause_until is None else (life.monitor.pause_until, 0)
-    times = ((when(life, now), line) for line, (when, _) in enumerate(agenda))
+    lines = agenda[:1] if life.monitor.status == "paused" else agenda
+    times = ((when(life, now), line) for line, (when, _) in enumerate(lines))
     return min(((at, line) for at, line in times if at is not None), default=None)
-
 
 def settle(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> None:
     """Let everything happen that fell due up to an instant, in the order of the true times."""
     while (change := next_change(life, now, agenda)) is not None and change[0] <= now:
         agenda[change[1]][1](life, change[0])
 
-
 # -- how a change is kept and told
 
-
 def flip(life: Life, status: str, at: int, reason: str | None = None) -> None:
-    """Change the status; a pause remembers why the monitor was down."""
+    """Change the status; a pause remembers the one before and why the monitor was down."""
     m = life.monitor
     life.flips.append(Flip(at, status, reason))
     m.resume_status = m.status if status == "paused" else None
@@ -680,139 +660,120 @@ def flip(life: Life, status: str, at: int, reason: str | None = None) -> None:
     elif status != "paused":
         m.down_reason = m.down_since = m.reminded_at = None
 
-
 def tell(life: Life, kind: str, at: int, **more: Any) -> None:
     """Add an event; one of a monitor that is down says why and since when."""
     m = life.monitor
-    down = m.status == "down" and kind != "silent_failure"
-    life.events.append(Event(kind, at, reason=m.down_reason if down else None,
-                             down_since=m.down_since if down else None, **more))
-
+    if m.status == "down" and kind != "silent_failure":
+        more |= {"reason": m.down_reason, "down_since": m.down_since}
+    life.events.append(Event(kind, at, **more))
 
 def digests(m: Monitor) -> dict[str, Digest]:
     """What is being collected, by kind of event."""
     return {k: Digest(*v) for k, v in json.loads(m.digests).items()} if m.digests else {}
 
-
 def _keep_digest(life: Life, kind: str, digest: Digest | None) -> None:
-    kept = {k: d for k, d in digests(life.monitor).items() if k != kind}
-    if digest is not None:
-        kept[kind] = digest
+    kept = {k: d for k, d in {**digests(life.monitor), kind: digest}.items() if d}
     life.monitor.digests = json.dumps(kept) if kept else None
-
 
 def spacing_ms(life: Life, told: int) -> int:
     """How long events are collected after so many were told: doubled by each, up to an hour."""
     longest = max(SPACING_SECONDS, life.failure_alert_seconds)
     return min(life.failure_alert_seconds << min(told - 1, 20), longest) * 1000
 
-
-def tell_or_collect(life: Life, kind: str, at: int, run: int | None,
-                    rules: list[dict[str, Any]] | None = None) -> None:
+def tell_or_collect(life: Life, kind: str, at: int, run: int | None = None,
+                    rules: list[Rule] | None = None) -> None:
     """Tell at once what was quiet for long enough, else collect it for the next digest."""
-    digest = digests(life.monitor).get(kind)
-    if digest is not None and at < digest.until:
-        digest = digest._replace(count=digest.count + 1, run=run, rules=rules)
+    digest = digests(life.monitor).get(kind, Digest(0, at))
+    if at < digest.until:
+        digest = digest._replace(collected=digest.collected + 1, run=run, rules=rules)
     else:
         tell(life, kind, at, run=run, rules=rules)
-        told = digest.told + 1 if digest else 1
-        digest = Digest(told, at + spacing_ms(life, told))
+        digest = Digest(digest.told + 1, at + spacing_ms(life, digest.told + 1))
     _keep_digest(life, kind, digest)
 
-
 # -- what a ping does
-
 
 def receive(life: Life, ping: Ping) -> Run | None:
     """Settle, then let a ping do what its kind does; the run that it belongs to."""
     settle(life, ping.at)
-    run = find_run(life, ping)
-    if is_repeat(run, ping):
-        return run
-    if run is not None and run.state in ENDED:
-        run = None
-    return RECEIVE[ping.kind](life, ping, run)
-
+    repeated, run = find_repeated(life, ping), find_run(life, ping)
+    if repeated is not None or ping.kind == "log":
+        return repeated or run
+    return RECEIVE[ping.kind](life, ping, None if run and run.state in ENDED else run)
 
 def is_too_soon(life: Life, ping: Ping) -> int | None:
     """Seconds to wait where the owner's minimum interval is broken; ends of runs never do."""
     m, run = life.monitor, find_run(life, ping)
-    if not m.min_ping_interval_seconds or ping.kind not in ("start", "success", "fail"):
-        return None
-    if is_repeat(run, ping) or (ping.kind != "start" and run and run.state not in ENDED):
+    ends_run = ping.kind != "start" and run is not None and run.state not in ENDED
+    if (not m.min_ping_interval_seconds or ping.kind not in ("start", *OUTCOMES) or ends_run
+            or find_repeated(life, ping)):
         return None
     wait = (m.limited_at or 0) + m.min_ping_interval_seconds * 1000 - ping.at
     m.limited_at = m.limited_at if wait > 0 else ping.at
     return -(-wait // 1000) if wait > 0 else None
 
-
 def _newest(runs: Iterable[Run]) -> Run | None:
     return max(runs, key=lambda run: (run.started_at, run.num), default=None)
 
-
 def find_run(life: Life, ping: Ping) -> Run | None:
-    """The run of the ping's series; without one the newest of its host that can take an end."""
+    """The run of the ping's series; without one the newest of its host that can take it."""
     if ping.series is not None:
-        return _newest(r for r in life.runs if r.series == ping.series)
-    mine = [r for r in life.runs if r.host == ping.host]
-    running = _newest(r for r in mine if r.series is None and r.state == "running")
-    if running is not None:
+        return _newest(run for run in life.runs if run.series == ping.series)
+    mine = [run for run in life.runs if run.host == ping.host]
+    running = _newest(run for run in mine if run.series is None and run.state == "running")
+    if running is not None or ping.kind not in OUTCOMES:
         return running
-    last = _newest(r for r in mine if r.series is None or r.state in ENDED)
+    last = _newest(run for run in mine if run.series is None or run.state in ENDED)
     return last if last is not None and last.state not in ENDED else None
 
+def find_repeated(life: Life, ping: Ping) -> Run | None:
+    """The run of which a client sends again what is known of it."""
+    if ping.series is not None:
+        run = find_run(life, ping)
+        return run if run is not None and _repeats(run, ping) else None
+    return _newest(run for run in life.runs if run.series is None and run.state == "running"
+                   and (run.host, run.address) == (ping.host, ping.address)
+                   and _repeats(run, ping))
 
-def is_repeat(run: Run | None, ping: Ping) -> bool:
-    """Whether a client sends again what is known of a run."""
-    if run is None:
-        return False
+def _repeats(run: Run, ping: Ping) -> bool:
+    known_at = run.started_at if ping.kind == "start" else run.ended_at or 0
+    soon = 0 <= ping.at - known_at <= REPEAT_SECONDS * 1000
     if ping.kind == "start":
-        soon = ping.at - run.started_at <= REPEAT_SECONDS * 1000 and bool(run.opened)
-        if ping.series is not None:
-            return soon or run.state == "running"
-        return soon and run.state == "running" and run.address == ping.address
-    if ping.series is None or run.state != OUTCOMES.get(ping.kind):
-        return False
-    soon = ping.at - (run.ended_at or 0) <= REPEAT_SECONDS * 1000
-    return soon or ping.kind == "fail"
+        return bool(run.opened and soon) or (run.series is not None and run.state == "running")
+    return run.state == OUTCOMES.get(ping.kind) and (soon or ping.kind == "fail")
 
+def _open(life: Life, ping: Ping, began: int, **more: Any) -> Run:
+    run = Run(ping.num, life.monitor.num, "running", began, None, ping.series, ping.host,
+              ping.address, message=ping.message, **more)
+    life.runs.append(run)
+    return run
 
 def _begin(life: Life, ping: Ping, _: Run | None) -> Run:
     m = life.monitor
-    before = sorted((r for r in life.runs if r.opened), key=lambda r: r.started_at)[-3:]
-    run = Run(ping.num, m.num, "running", ping.at, None, ping.series, ping.host, ping.address,
-              opened=1, next_at=next_after_life(m, ping.at), message=ping.message)
-    if m.max_run_seconds is not None:
-        run.awaited, run.deadline_at = 1, ping.at + m.max_run_seconds * 1000
-    elif any(r.ended_at is not None for r in before):
-        run.awaited = 1
-    else:
-        _abandon(life, run)
-    life.runs.append(run)
+    before = sorted((run for run in life.runs if run.opened), key=lambda run: run.started_at)[-3:]
+    ends = m.max_run_seconds and ping.at + m.max_run_seconds * 1000
+    awaited = ends or any(run.ended_at is not None for run in before)
+    run = _open(life, ping, ping.at, opened=1, awaited=int(bool(awaited)), deadline_at=ends,
+                next_at=next_after_life(m, ping.at))
+    if not awaited:
+        _abandon_before(life, run)
     if m.expects == "run":
-        live(life, ping.at, run.next_at, ping.at)
-        if m.status == "down" and m.down_reason == "missed" and not m.failed_count:
-            recover(life, ping.at, run)
+        _live(life, ping.at, run.next_at, ping.at)
+        if m.down_reason == "missed" and m.status == "down" and not m.failed_count:
+            _recover(life, ping.at, run)
     return run
 
-
-def _abandon(life: Life, newer: Run) -> None:
+def _abandon_before(life: Life, newer: Run) -> None:
     """Open runs of the same host that began before are over, nobody knows how."""
     for run in life.runs:
-        if (run.state == "running" and run.host == newer.host and run is not newer
-                and run.started_at <= newer.started_at):
+        if (run.state == "running" and run.host == newer.host
+                and (run.started_at, run.num) < (newer.started_at, newer.num)):
             run.state = "unknown"
 
-
-def _rest_runs(life: Life) -> None:
-    for run in life.runs:
-        run.awaited = 0 if run.state == "running" else run.awaited
-
-
-def live(life: Life, began: int, following: int | None, at: int) -> None:
+def _live(life: Life, began: int, following: int | None, at: int) -> None:
     """A sign of life, of a run that began at its own time, moves what is expected."""
     m = life.monitor
-    m.life_at = began if m.life_at is None else max(m.life_at, began)
+    m.life_at = max(began, m.life_at or began)
     if m.status == "paused":
         m.resume_status = "up" if m.resume_status == "new" else m.resume_status
         return
@@ -825,98 +786,79 @@ def live(life: Life, began: int, following: int | None, at: int) -> None:
     if m.status == "new":
         flip(life, "up", at)
 
-
-def recover(life: Life, at: int, run: Run | None) -> None:
-    """Down ends, and with it what was collected."""
+def _recover(life: Life, at: int, run: Run) -> None:
     m = life.monitor
-    tell(life, "recovered", at, run=run.num if run else None, failed_count=m.failed_count,
+    tell(life, "recovered", at, run=run.num, failed_count=m.failed_count,
          missed_count=m.missed_count, downtime_ms=max(0, at - (m.down_since or at)))
     m.digests = None
     flip(life, "up", at)
 
-
-def _end(life: Life, ping: Ping, run: Run | None) -> tuple[Run, int | None]:
-    """Close the run, or make one that is already over; it, and the occurrence after its own."""
-    m, began = life.monitor, ping.at
+def _end(life: Life, ping: Ping, run: Run | None) -> tuple[Run, int, int | None]:
+    """Close the run, or make one that is already over: it, when it began, and what follows it."""
+    m = life.monitor
     if run is not None and run.opened:
-        following = run.next_at if run.next_at is not None else next_occurrence(m, ping.at)
+        began = run.started_at
     else:
         reported = ping.at - (ping.duration_ms or 0)
         began = reported if m.life_at is None or reported > m.life_at else ping.at
-        following = next_after_life(m, began)
-    if run is None:
-        run = Run(ping.num, m.num, "running", began, None, ping.series, ping.host, ping.address)
-        life.runs.append(run)
-    elif not run.opened:
-        run.started_at = min(run.started_at, began)
+    following = run.next_at if run and run.next_at else next_after_life(m, began)
+    run = run or _open(life, ping, began)
+    run.started_at = min(run.started_at, began)
     run.state, run.ended_at, run.exit_code = OUTCOMES[ping.kind], ping.at, ping.exit_code
     run.duration_ms = ping.at - run.started_at if run.opened else ping.duration_ms
     run.message, run.metrics = ping.message or run.message, ping.metrics or run.metrics
-    return run, following
-
+    return run, began, following
 
 def _succeed(life: Life, ping: Ping, run: Run | None) -> Run:
     m = life.monitor
-    run, following = _end(life, ping, run)
+    run, began, following = _end(life, ping, run)
     m.failures = 0
     if m.max_run_seconds is None:
-        _abandon(life, run)
-    live(life, run.started_at if run.opened else ping.at, following, ping.at)
+        _abandon_before(life, run)
+    _live(life, began, following, ping.at)
     if m.status == "paused":
         m.resume_status = "up"
         return run
     if m.status == "down":
-        recover(life, ping.at, run)
-    matched = matching_rules(m, run)
-    if matched:
+        _recover(life, ping.at, run)
+    if matched := matching_rules(m, run):
         tell_or_collect(life, "silent_failure", ping.at, run.num, matched)
     else:
         _keep_digest(life, "silent_failure", None)
     return run
 
-
 def _fail(life: Life, ping: Ping, run: Run | None) -> Run:
     m = life.monitor
-    run, following = _end(life, ping, run)
+    run, began, following = _end(life, ping, run)
     m.failures += 1
     beyond = m.failures > m.failure_tolerance
     if beyond and m.status not in ("down", "paused"):
         flip(life, "down", ping.at, "failed")
     m.failed_count += 1
     if m.expects == "run" or not beyond:
-        live(life, run.started_at if run.opened else ping.at, following, ping.at)
+        _live(life, began, following, ping.at)
     if beyond and m.status == "down":
         tell_or_collect(life, "failed", ping.at, run.num)
     return run
 
-
 def _ok(life: Life, ping: Ping, _: Run | None) -> None:
     m = life.monitor
     m.failures, m.digests = 0, None
-    live(life, ping.at, next_after_life(m, ping.at), ping.at)
+    _live(life, ping.at, next_after_life(m, ping.at), ping.at)
     if m.status == "paused":
         m.resume_status = "up"
     elif m.status == "down":
         flip(life, "up", ping.at)
 
-
 def _progress(life: Life, ping: Ping, run: Run | None) -> Run:
-    if run is None:
-        run = Run(ping.num, life.monitor.num, "running", ping.at, None, ping.series, ping.host,
-                  ping.address)
-        life.runs.append(run)
+    run = run or _open(life, ping, ping.at)
     run.message = ping.message or run.message
     return run
 
-
-OUTCOMES = {"success": "success", "fail": "failed"}
-RECEIVE: dict[str, Callable[[Life, Ping, "Run | None"], "Run | None"]] = {
-    "start": _begin, "success": _succeed, "fail": _fail, "ok": _ok, "progress": _progress,
-    "log": lambda life, ping, run: run}
-
+RECEIVE: dict[str, Callable[[Life, Ping, Run | None], Run | None]] = {
+    "start": _begin, "success": _succeed, "fail": _fail, "ok": _ok, "progress": _progress}
 
 # -- what a person does, and what happens to the server
-
 
 def pause(life: Life, now: int, until: int | None) -> None:
     """No deadline and no event until an instant, or until resumed."""
@@ -926,6 +868,11 @@ def pause(life: Life, now: int, until: int | None) -> None:
         flip(life, "paused", now)
     life.monitor.pause_until = until
 
+def _stop_pause(life: Life, status: str, at: int, reason: str | None = None) -> None:
+    life.monitor.pause_until = None
+    for run in life.runs:
+        run.awaited = 0 if run.state == "running" else run.awaited
+    flip(life, status, at, reason)
 
 def resume(life: Life, now: int, to_new: bool = False) -> None:
     """End a pause by hand, as an ok without an event or, as Cronping does, as new."""
@@ -933,15 +880,12 @@ def resume(life: Life, now: int, to_new: bool = False) -> None:
     m = life.monitor
     if m.status != "paused":
         return
-    rearms = m.resume_status == "new" and m.armed
-    _rest_runs(life)
-    m.pause_until, m.failures = None, 0
-    flip(life, "new" if to_new else "up", now)
+    rearms, m.failures = m.resume_status == "new" and m.armed, 0
+    _stop_pause(life, "new" if to_new else "up", now)
     if to_new:
         m.expected_at, m.counted_at = next_occurrence(m, now) if rearms else None, now
     else:
         _ok(life, Ping("ok", now), None)
-
 
 def edit(life: Life, now: int, changes: Mapping[str, Any]) -> None:
     """Change columns; a changed schedule counts anew, a changed grace makes nobody late before."""
@@ -956,7 +900,6 @@ def edit(life: Life, now: int, changes: Mapping[str, Any]) -> None:
     if moves and (m.status != "new" or m.armed):
         m.expected_at, m.counted_at = next_occurrence(m, now), now
 
-
 def judge_gap(life: Life, since: int, until: int) -> bool:
     """What cannot be verified since we were away is not missed; whether the outage names it."""
     settle(life, since)
@@ -965,100 +908,48 @@ def judge_gap(life: Life, since: int, until: int) -> bool:
     lost = [run for run in life.runs if run.state == "running"]
     for run in lost:
         run.state = "unknown"
-    unverified = m.status != "paused" and _move_unverified(m, since, until)
-    if m.status == "down":
-        m.reminded_at = max(m.reminded_at or 0, until)
+    unverified = m.status != "paused" and _skip_unverified(m, since, until)
+    m.reminded_at = m.reminded_at and max(m.reminded_at, until)
     if m.status in ("down", "paused") or not (lost or unverified):
         return False
     return m.expected_at is None or m.expected_at > until + 3_600_000
 
-
-def _move_unverified(m: Monitor, since: int, until: int) -> bool:
-    """Skip an occurrence whose window meets the gap, as if a sign of life came at its end."""
+def _skip_unverified(m: Monitor, since: int, until: int) -> bool:
+    """Skip an occurrence whose window meets the gap, as if a sign of life had come at its end."""
     if m.expected_at is None:
         return False
-    awaited = m.expected_at
-    if m.status == "down":
-        awaited = first_unbroken(m, awaited, since)
+    down = m.status == "down"
+    awaited = first_unbroken(m, m.expected_at, since) if down else m.expected_at
     if awaited - early_ms(m, awaited) > until:
         return False
-    m.missed_count += missed_by(m, since) if m.status == "down" else 0
+    m.missed_count += missed_by(m, since) if down else 0
     m.expected_at = None
     m.expected_at, m.counted_at = max(awaited, next_after_life(m, until) or 0), until
     return True
-
 
 def turn_back(life: Life, now: int) -> None:
     """After a clock that went backwards nothing lies later than it would be counted from now."""
     m = life.monitor
     for name in ("counted_at", "life_at", "grace_at", "down_since", "reminded_at", "limited_at"):
-        if (at := getattr(m, name)) is not None:
-            setattr(m, name, min(at, now))
-    if m.expected_at is not None:
-        m.expected_at = min(m.expected_at, next_occurrence(m, now) or m.expected_at)
+        setattr(m, name, getattr(m, name) and min(getattr(m, name), now))
+    m.expected_at = m.expected_at and min(m.expected_at, next_occurrence(m, now) or m.expected_at)
     for kind, digest in digests(m).items():
         until = min(digest.until, now + spacing_ms(life, digest.told))
         _keep_digest(life, kind, digest._replace(until=until))
 
-
-# -- silent failures and retries
-
-OPERATORS: dict[str, Callable[[float, float], bool]] = {
-    "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
-    "eq": operator.eq, "ne": operator.ne}
-SIGNS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "=": "eq", "!=": "ne"}
-
-
-def check_rules(rules: Any) -> list[dict[str, Any]]:
-    """Rules in their stored form, at most 20, or `Invalid` with what is wrong with them."""
-    if not isinstance(rules, list) or len(rules) > 20:
-        raise Invalid("rules must be a list of at most 20")
-    checked = []
-    for rule in rules:
-        known = isinstance(rule, dict) and {"field", "operator", "value"} == set(rule)
-        name = rule.get("field") if known else None
-        sign = SIGNS.get(str(rule["operator"]), rule["operator"]) if known else None
-        if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,50}", name):
-            raise Invalid("a rule must have a field (1 to 50 letters, digits, _ . -), "
-                          "an operator and a value")
-        if sign not in OPERATORS:
-            raise Invalid(f"a rule's operator must be one of {' '.join([*OPERATORS, *SIGNS])}")
-        value = rule["value"]
-        if type(value) not in (int, float) or not abs(value) < 2**53:
-            raise Invalid("a rule's value must be a number under 2^53")
-        checked.append({"field": name, "operator": sign, "value": value})
-    return checked
-
-
-def matching_rules(m: Monitor, run: Run) -> list[dict[str, Any]]:
-    """The monitor's rules that a run's metrics, duration and exit code match."""
-    if not m.rules:
-        return []
-    values = json.loads(run.metrics) if run.metrics else {}
-    if run.duration_ms is not None:
-        values["duration_seconds"] = run.duration_ms / 1000
-    if run.exit_code is not None:
-        values["exit_code"] = run.exit_code
-    return [rule for rule in json.loads(m.rules) if rule["field"] in values
-            and OPERATORS[rule["operator"]](values[rule["field"]], rule["value"])]
-
-
 RETRY_SECONDS = (10, 30, 120, 600, 3600, *[3600] * 24)
-
 
 def retry_ms(tries: int) -> int | None:
     """How long to wait after so many failed tries; None: the alert is dead."""
     return RETRY_SECONDS[tries - 1] * 1000 if tries <= len(RETRY_SECONDS) else None
 
-
-# == Dialects ================================================================
+# == Dialects =================================================================
 # Pure: how each service words a ping, a reply and an error. No database, clock, HTTP or log.
 
 LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 LONGEST_MS = 10 * 366 * 86_400_000  # no job reports a longer run
 JSON_MAX, METRICS_MAX = 65_536, 50
-
 
 def clean(text: Any, limit: int, lines: bool = False) -> str | None:
     """Text that is safe to store and tell: valid UTF-8, no controls, bounded; None when empty."""
@@ -1068,7 +959,6 @@ def clean(text: Any, limit: int, lines: bool = False) -> str | None:
     kept = CONTROLS.sub("", kept) if lines else LINE_BREAKS.sub(" ", kept)
     return kept[:limit].strip() or None
 
-
 def number(value: Any) -> float | None:
     """A finite number under 2^53, else None."""
     try:
@@ -1077,18 +967,15 @@ def number(value: Any) -> float | None:
         return None
     return found if abs(found) < 2**53 else None
 
-
 def whole(value: Any) -> int | None:
     """A number that `number` accepts, without its fraction."""
     found = number(value)
     return None if found is None else int(found)
 
-
 def milliseconds(value: Any, unit: int = 1000) -> int | None:
     """A believable duration in milliseconds, from seconds; None where it is none."""
     found = number(value)
     return round(found * unit) if found is not None and 0 <= found * unit < LONGEST_MS else None
-
 
 def parse_json(body: bytes) -> Any:
     """The JSON of a body; raises `Invalid` where it is none, too large or too deep."""
@@ -1096,7 +983,6 @@ def parse_json(body: bytes) -> Any:
         return json.loads(body.decode("utf-8", "replace")) if len(body) <= JSON_MAX else None
     except (ValueError, RecursionError):
         raise Invalid("body must be JSON") from None
-
 
 def numbers(value: Any, path: str = "", depth: int = 4) -> dict[str, float]:
     """The numbers in a JSON object by their dotted path; all else is dropped."""
@@ -1109,7 +995,6 @@ def numbers(value: Any, path: str = "", depth: int = 4) -> dict[str, float]:
             found[where] = int(figure) if figure.is_integer() else figure
     return dict(list(found.items())[:METRICS_MAX])
 
-
 def iso(at: int | None, unit: str = "milliseconds") -> str | None:
     """An instant as ISO 8601 in UTC with `Z`."""
     if at is None:
@@ -1117,14 +1002,13 @@ def iso(at: int | None, unit: str = "milliseconds") -> str | None:
     when = datetime.fromtimestamp(at // 1000, timezone.utc) + timedelta(milliseconds=at % 1000)
     return when.isoformat(timespec=unit).replace("+00:00", "Z")
 
-
 # -- paths: which parts may be a handle or a key, and which are words
 
-RESERVED = frozenset("api badge cronwatch-exec fail favicon.ico finish healthz metrics p ping "
-                     "robots.txt start static".split())
+RESERVED = frozenset((
+    "api", "badge", "cronwatch-exec", "fail", "favicon.ico", "finish", "healthz", "metrics", "p",
+    "ping", "robots.txt", "start", "static"))
 TOKEN = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 CODE = re.compile(r"[0-9A-Za-z]{8}")
-
 
 class Route(NamedTuple):
     """What a path says by itself: `family` settles the dialect, alone or with the handle."""
@@ -1133,13 +1017,11 @@ class Route(NamedTuple):
     names: list[str]  # the first is a handle, a key or an API key; so may be the second
     bare: str | None = None  # what the form without a word means, where the path decides
 
-
 def split_path(raw: str) -> list[str]:
     """The parts of a raw request path, decoded one by one: a %2F stays inside its part."""
     path = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*", "", raw)
     parts = re.split(r"[?#]", path, maxsplit=1)[0].split("/")
     return [urllib.parse.unquote_plus(part, errors="replace") for part in parts if part]
-
 
 def read_route(parts: list[str]) -> Route | None:
     """The route of a ping; None where the path belongs to something else."""
@@ -1150,7 +1032,6 @@ def read_route(parts: list[str]) -> Route | None:
     if not parts or parts[0] in RESERVED:
         return None
     return Route("root", parts)
-
 
 ROUTES = (
     (("api", "v1", "ping"), "crontify", None),
@@ -1164,12 +1045,10 @@ ROUTES = (
 BY_HANDLE = {("ping", "token"): "healthchecks", ("ping", "code"): "cronbeats",
              ("root", "token"): "cronping", ("root", "code"): "cronitor"}
 
-
 def dialect_for(route: Route, kind: str) -> Dialect:
     """The dialect of a route for a handle: ours by its shape, an adopted one by its own."""
     name = BY_HANDLE.get((route.family, kind), kind)
     return DIALECTS[route.family if route.family in DIALECTS else name]
-
 
 def unknown_dialect(route: Route) -> Dialect:
     """The dialect that words the refusal of something that nobody knows."""
@@ -1181,7 +1060,6 @@ def unknown_dialect(route: Route) -> Dialect:
     if CODE.fullmatch(name) or (route.family == "ping" and words.startswith(("end/", "progress"))):
         return DIALECTS[BY_HANDLE[route.family, "code"]]
     return DIALECTS["cronping" if route.family == "root" else "cronradar"]
-
 
 # -- words: the same ones on every path; they do not contradict each other
 
@@ -1198,7 +1076,6 @@ NUMBERED = (
     (re.compile(r"(?:pause|p)/(\d{1,15})"), "pause", 10**15),
 )
 
-
 def read_verb(words: Sequence[str]) -> tuple[str, int | None]:
     """The kind of a ping, or `pause`, and the number behind it: exit code, percent or hours."""
     word = "/".join(words).lower()
@@ -1211,17 +1088,15 @@ def read_verb(words: Sequence[str]) -> tuple[str, int | None]:
             return (kind, value) if kind != "exit" else ("fail" if value else "success", value)
     raise Invalid(f"'{clean(word, 60)}' is not a known signal", "INVALID_URL")
 
-
 def read_word(dialect: Dialect, route: Route, words: Sequence[str],
               query: Mapping[str, str]) -> tuple[str, int | None]:
-    """What a request says: a word in the path, else in the dialect's parameter, else its bare form.
+    """The kind of a ping, or `pause`, and its number: from the path, else the dialect's parameter.
 
-    The kind of a ping, or `pause`, and its number. Raises `Invalid` for a word that is none."""
+    Raises `Invalid` for a word that is none."""
     if words:
         return read_verb(words)
     said = query.get(dialect.state, "") if dialect.state else ""
     return (dialect.states(said) if said else route.bare or dialect.bare), None
-
 
 def read_ping(dialect: Dialect, said: tuple[str, int | None], worded: bool,
               query: Mapping[str, str], metrics: Iterable[str], body: bytes) -> Ping:
@@ -1251,20 +1126,16 @@ def read_ping(dialect: Dialect, said: tuple[str, int | None], worded: bool,
         metrics=json.dumps(figures) if figures else None,
         log=clean(content.get("logOutput") or content.get("log"), dialect.log_max, lines=True))
 
-
 def _split_metric(text: str) -> tuple[str, str]:
     name, _, value = re.sub(r"=(?=[^=:]*$)", ":", text).rpartition(":")
     return name, value
-
 
 def _percent(content: Mapping[str, Any]) -> int | None:
     found = whole(content.get("progress"))
     return found if found is not None and 0 <= found <= 100 else None
 
-
 def _no_body(body: bytes, kind: str) -> Mapping[str, Any]:
     return {}
-
 
 def _json_body(body: bytes, kind: str) -> Mapping[str, Any]:
     """A JSON object; what is none is ignored, except in a progress, whose text it is."""
@@ -1276,15 +1147,12 @@ def _json_body(body: bytes, kind: str) -> Mapping[str, Any]:
         content = {}
     return content if isinstance(content, dict) else {}
 
-
 def _log_body(body: bytes, kind: str) -> Mapping[str, Any]:
     """The run's output; where it is a JSON object, its numbers are metrics, as in Cronping."""
     content = _json_body(body, "") if body[:1] == b"{" else {}
     return {"logOutput": body.decode("utf-8", "replace"), "meta": content}
 
-
 # -- replies and errors
-
 
 class Receipt(NamedTuple):
     """What became of a ping, for the wording of its reply."""
@@ -1304,7 +1172,6 @@ class Receipt(NamedTuple):
     message: str | None = None
     created: bool = False
     took_ms: float = 0.0
-
 
 class Dialect(NamedTuple):
     """One service: what differs from the others."""
@@ -1327,17 +1194,14 @@ class Dialect(NamedTuple):
     states: Callable[[str], str] = lambda said: VERBS.get(said.lower(), "log")
     headers: Mapping[str, str] = {}
 
-
 def _reply_cronbeats(r: Receipt) -> dict[str, Any]:
     action = r.kind if r.kind in ("start", "progress") else "end" if r.word else "ping"
     return {"status": "success", "message": "OK",
             "action": action, "job_key": r.name, "timestamp": _plain_time(r.at),
             "processing_time_ms": round(r.took_ms, 2), "next_expected": _plain_time(r.next_at)}
 
-
 def _plain_time(at: int | None) -> str | None:
     return None if at is None else (iso(at, "seconds") or "").replace("T", " ")[:19]
-
 
 def _reply_cronradar(r: Receipt) -> dict[str, Any]:
     at = iso(r.at, "seconds")
@@ -1350,19 +1214,16 @@ def _reply_cronradar(r: Receipt) -> dict[str, Any]:
         return {"status": "completed", "monitor": r.key, "completedAt": at, "duration": seconds}
     return {"status": "ok", "monitor": r.key, "pingedAt": at}
 
-
 def _reply_crontify(r: Receipt) -> dict[str, Any]:
     return {"success": True, "data": {
         "received": True, "monitorId": r.name, "runId": str(r.run or ""), "status": r.state,
         "timestamp": iso(r.at)}}
-
 
 def _reply_cronping(r: Receipt) -> dict[str, Any]:
     if r.kind in ("start", "log"):
         return {"ok": True, "status": "started" if r.kind == "start" else "logged"}
     reply = {"ok": True, "status": r.status, "nextExpectedAt": iso(r.deadline_at)}
     return reply if r.duration_ms is None else {**reply, "durationMs": r.duration_ms}
-
 
 def _reply_cronitor(r: Receipt) -> str:
     if r.kind != "pause":
@@ -1371,15 +1232,12 @@ def _reply_cronitor(r: Receipt) -> str:
     return (f'<!doctype html><html lang="en"><title>cronwatch</title>'
             f"<p>{html.escape(r.key)} is {said}.</p></html>")
 
-
 def _error_crontify(refused: Refused) -> dict[str, Any]:
     return {"success": False, "statusCode": refused.status, "message": refused.sentence,
             "error": http.HTTPStatus(refused.status).phrase}
 
-
 def _error_text(refused: Refused) -> str:
     return refused.sentence
-
 
 def read_schedule(text: str) -> dict[str, Any]:
     """The columns of a declared cron expression; `Invalid` in CronRadar's words."""
@@ -1391,25 +1249,21 @@ def read_schedule(text: str) -> dict[str, Any]:
                       "INVALID_SCHEDULE") from None
     return {"cron": schedule, "interval_seconds": None}
 
-
 def read_declared(query: Mapping[str, Any]) -> dict[str, Any]:
     """What a CronRadar ping or sync declares of a monitor beside its schedule."""
     grace, name = whole(query.get("gracePeriod")), clean(query.get("name"), 200)
     declared: dict[str, Any] = {} if name is None else {"name": name}
     return declared if grace is None else {**declared, "grace_seconds": max(0, min(grace, 86_400))}
 
-
 def _create_cronradar(query: Mapping[str, str]) -> dict[str, Any] | None:
     if not query.get("schedule"):
         return None
     return {"grace_seconds": 60, **read_schedule(query["schedule"]), **read_declared(query)}
 
-
 def _create_healthchecks(query: Mapping[str, str]) -> dict[str, Any] | None:
     """Healthchecks' own defaults: a day, and an hour of grace."""
     wanted = query.get("create") == "1"
     return {"interval_seconds": 86_400, "grace_seconds": 3600} if wanted else None
-
 
 NO_MONITOR = "Monitor '{}' not found. Provide schedule parameter for auto-registration."
 DIALECTS = {dialect.name: dialect for dialect in (
@@ -1435,8 +1289,7 @@ DIALECTS = {dialect.name: dialect for dialect in (
             states=lambda said: "success" if said == "up" else "fail"),
 )}
 
-
-# == Storage =================================================================
+# == Storage ==================================================================
 # The database: opening, migrating, one writer, many readers. It knows no rule and no request.
 
 MONITOR, PING, INTEGRATION, API_KEY = map(Table, ("monitor", "ping", "integration", "api_key"))
@@ -1445,11 +1298,9 @@ RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
 BUSY_SECONDS, CACHE_MAX = 10, 20_000
 T = TypeVar("T")
 
-
 def rows(db: SqliteDatabase, sql: str, *params: Any) -> list[Any]:
     """All rows of a query: an unfinished SELECT would hold the write-ahead log."""
     return db.execute_sql(sql, params).fetchall()  # type: ignore[no-any-return]
-
 
 def dicts(db: SqliteDatabase, query: Any) -> list[dict[str, Any]]:
     """All rows of a Peewee query, by column."""
@@ -1457,20 +1308,18 @@ def dicts(db: SqliteDatabase, query: Any) -> list[dict[str, Any]]:
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-
 def insert(db: SqliteDatabase, table: str, values: Mapping[str, Any]) -> int:
     """Insert a row; its num."""
     names, marks = ", ".join(values), ", ".join("?" * len(values))
-    return db.execute_sql(f"INSERT INTO {table} ({names}) VALUES ({marks})",
-                          tuple(values.values())).lastrowid  # type: ignore[no-any-return]
-
+    cursor = db.execute_sql(f"INSERT INTO {table} ({names}) VALUES ({marks})",
+                            tuple(values.values()))
+    return int(cursor.lastrowid)
 
 def update(db: SqliteDatabase, table: str, num: int, values: Mapping[str, Any]) -> None:
     """Write the columns of a row that changed; none is fine."""
     if values:
         marks = ", ".join(f"{name} = ?" for name in values)
         db.execute_sql(f"UPDATE {table} SET {marks} WHERE num = ?", (*values.values(), num))
-
 
 def schema_parts() -> list[list[str]]:
     """The statements of each numbered part of schema.sql."""
@@ -1485,7 +1334,6 @@ def schema_parts() -> list[list[str]]:
             parts[-1].append(text)
             text = ""
     return parts
-
 
 def migrate(db: SqliteDatabase, path: str) -> None:
     """Bring the schema up to date, each part in one transaction, after a copy of an older file."""
@@ -1505,7 +1353,6 @@ def migrate(db: SqliteDatabase, path: str) -> None:
                 db.execute_sql(f"PRAGMA user_version = {number_}")
             db.execute_sql("COMMIT")
 
-
 @contextlib.contextmanager
 def _undo(db: SqliteDatabase) -> Iterator[None]:
     """Roll back what an error left open; a full disk has done so by itself."""
@@ -1516,6 +1363,7 @@ def _undo(db: SqliteDatabase) -> Iterator[None]:
             db.execute_sql("ROLLBACK")
         raise
 
+Job = tuple[Callable[[SqliteDatabase], Any], "Future[Any]"]
 
 class Store:
     """One database file: a thread with the only writing connection, and readers of their own.
@@ -1531,8 +1379,8 @@ class Store:
         self.refused = False  # whether something was not written since this was last reset
         self.cache: dict[Any, Any] = {}  # for the writer: what the file said of handles and keys
         self._version = -1
-        self._jobs: queue.SimpleQueue[tuple[Callable[[Any], Any], Future[Any]] | None] = (
-            queue.SimpleQueue())
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         try:
             migrate(self.db, path)
@@ -1545,6 +1393,8 @@ class Store:
         """Run `work` in a transaction of the writer; what it returned, once that is on disk.
 
         Raises what `work` raised, undone; `Refused` 503 where nothing could be committed."""
+        if self._closed:
+            raise Refused("the server is stopping", "UNAVAILABLE", 503)
         future: Future[T] = Future()
         if self._thread.ident is None:
             with contextlib.suppress(RuntimeError):  # another request was quicker
@@ -1571,16 +1421,15 @@ class Store:
         return found
 
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            batch = [job]
-            while not self._jobs.empty() and (job := self._jobs.get()) is not None:
-                batch.append(job)
-            self._commit(batch)
-            if job is None:
-                break
+        while not self._closed:
+            batch = [self._jobs.get()]
+            while not self._jobs.empty():
+                batch.append(self._jobs.get())
+            self._closed = None in batch
+            self._commit([job for job in batch if job is not None])
         self.db.close()
 
-    def _commit(self, batch: list[tuple[Callable[[Any], Any], Future[Any]]]) -> None:
+    def _commit(self, batch: list[Job]) -> None:
         try:
             self.db.execute_sql("BEGIN IMMEDIATE")
             with _undo(self.db):
@@ -1590,14 +1439,14 @@ class Store:
                     self._version = version
                 outcomes = [self._attempt(work) for work, _ in batch]
                 self.db.execute_sql("COMMIT")
-        except Exception as error:  # a full or broken disk: nobody gets a 2xx for what is not on it
+        except Exception as error:  # noqa: BLE001 - a full or broken disk: no 2xx, but go on
             log.error("nothing could be written: %s", error)
             self.cache.clear()
             self.refused = True
             refused = Refused("the database cannot be written at the moment", "UNAVAILABLE", 503)
             outcomes = [(None, refused)] * len(batch)
         for (_, future), (result, problem) in zip(batch, outcomes, strict=True):
-            future.set_exception(problem) if problem else future.set_result(result)
+            future.set_result(result) if problem is None else future.set_exception(problem)
 
     def _attempt(self, work: Callable[[Any], Any]) -> tuple[Any, Exception | None]:
         """One member of a batch; what it did is undone where it fails, the others go on."""
@@ -1615,8 +1464,7 @@ class Store:
             if self.db.connection().in_transaction:
                 self.db.execute_sql("RELEASE attempt")
 
-
-# == Actions =================================================================
+# == Actions ==================================================================
 # One transaction each, on plain values. No request, no thread, no network.
 
 RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = ? AND "
@@ -1624,7 +1472,7 @@ MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
 SCAN_LIMIT, NAMED_MAX, TAIL_MAX = 500, 1000, 1000
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
-
+BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 class Tx(NamedTuple):
     """What an action works with: the writer's transaction, and the instant it stands for."""
@@ -1634,39 +1482,34 @@ class Tx(NamedTuple):
     settings: Settings
     now: int
 
-
 # -- a life, loaded and saved
-
 
 class Loaded(NamedTuple):
     """A life, and the rows that it came from, so that only what changed is written."""
 
     life: Life
-    monitor: tuple[Any, ...]
-    runs: dict[int, tuple[Any, ...]]
-
+    monitor: Sequence[Any]
+    runs: dict[int, Sequence[Any]]
 
 def load_life(tx: Tx, num: int, ping: Ping | None = None) -> Loaded:
     """A monitor with its open runs, and the other ones that a ping may belong to."""
-    found = rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE num = ?", num)
+    monitor, = rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE num = ?", num)
     runs = rows(tx.db, RUN_SQL + "state = 'running'", num)
-    if ping is not None and ping.kind == "start":
+    if ping and ping.kind == "start":
         runs += rows(tx.db, RUN_SQL + "opened = 1 ORDER BY started_at DESC LIMIT 3", num)
-    if ping is not None and ping.series is not None:
+    if ping and ping.series is not None:
         runs += rows(tx.db, RUN_SQL + "series = ? ORDER BY started_at DESC, num DESC LIMIT 1",
                      num, ping.series)
-    elif ping is not None and ping.kind in ("success", "fail", "progress"):
+    elif ping and ping.kind in ("success", "fail", "progress"):
         runs += rows(tx.db, RUN_SQL + "host IS ? AND state != 'running' AND (series IS NULL OR "
                      "state IN ('success', 'failed')) ORDER BY started_at DESC, num DESC LIMIT 1",
                      num, ping.host)
     by_num = {run[0]: run for run in runs}
-    life = Life(Monitor(*found[0]), [Run(*run) for run in by_num.values()],
-                tx.settings.failure_alert_seconds)
-    return Loaded(life, found[0], by_num)
+    return Loaded(Life(Monitor(*monitor), [Run(*run) for run in by_num.values()],
+                       tx.settings.failure_alert_seconds), monitor, by_num)
 
-
-def save_life(tx: Tx, loaded: Loaded) -> None:
-    """Write what changed, with the events and an alert of each for everyone who hears of it."""
+def save_life(tx: Tx, loaded: Loaded, run_log: tuple[int, str] | None = None) -> None:
+    """Write what changed, a run's log, and each event with an alert for all who hear of it."""
     life, m = loaded.life, loaded.life.monitor
     change = next_change(life, tx.now)
     m.due_at = change[0] if change else None
@@ -1676,16 +1519,16 @@ def save_life(tx: Tx, loaded: Loaded) -> None:
             insert(tx.db, "run", dict(zip(RUN_FIELDS, values, strict=True)))
         else:
             update(tx.db, "run", run.num, _changed(RUN_FIELDS, before, values))
+    if run_log is not None:
+        tx.db.execute_sql("INSERT OR REPLACE INTO run_log VALUES (?, ?)", run_log)
     update(tx.db, "monitor", m.num, _changed(MONITOR_FIELDS, loaded.monitor, MONITOR_VALUES(m)))
     for flip_ in life.flips:
         insert(tx.db, "flip", {"monitor": m.num, **flip_._asdict()})
     for event in life.events:
         add_event(tx, event, m)
 
-
 def _changed(names: Sequence[str], before: Sequence[Any], after: Sequence[Any]) -> dict[str, Any]:
     return {name: new for name, old, new in zip(names, before, after, strict=True) if old != new}
-
 
 def change_monitor(tx: Tx, num: int, change: Callable[[Life], Any]) -> Monitor:
     """Let a rule change a monitor by hand; the monitor as it is then."""
@@ -1696,7 +1539,6 @@ def change_monitor(tx: Tx, num: int, change: Callable[[Life], Any]) -> Monitor:
     tx.store.cache.clear()  # it may have been renamed
     return loaded.life.monitor
 
-
 # -- events, and who hears of them
 
 HEARERS = """SELECT i.num FROM integration i
@@ -1704,13 +1546,11 @@ HEARERS = """SELECT i.num FROM integration i
     WHERE i.enabled AND (l.monitor IS NOT NULL AND (i.channel != 'email' OR :mail)
         OR i.is_default AND CASE WHEN i.channel = 'email' THEN :mail ELSE :defaults END)"""
 
-
 def hearers(db: SqliteDatabase, m: Monitor | None) -> list[int]:
     """The integrations that hear of a monitor, or of the server itself: all default ones."""
     named = (m.num, m.email_alerts, m.default_integrations) if m else (0, 1, 1)
     return [num for num, in rows(db, HEARERS.replace(":monitor", "?1").replace(":mail", "?2")
                                  .replace(":defaults", "?3"), *named)]
-
 
 def add_event(tx: Tx, event: Event, m: Monitor | None, to: Sequence[int] | None = None,
               **more: Any) -> None:
@@ -1730,7 +1570,6 @@ def add_event(tx: Tx, event: Event, m: Monitor | None, to: Sequence[int] | None 
         insert(tx.db, "alert", {"event": num, "integration": integration,
                                 "monitor": m and m.num, "due_at": tx.now})
 
-
 def run_json(db: SqliteDatabase, num: int) -> dict[str, Any] | None:
     """A run as events show it, with the end of its log."""
     found = rows(db, f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE num = ?", num)
@@ -1743,9 +1582,7 @@ def run_json(db: SqliteDatabase, num: int) -> dict[str, Any] | None:
             "durationMs": run.duration_ms, "exitCode": run.exit_code, "message": run.message,
             "host": run.host, "logTail": logged[0][0] if logged else None}
 
-
 # -- who is meant by a ping
-
 
 class Knock(NamedTuple):
     """A request to a ping route."""
@@ -1759,7 +1596,6 @@ class Knock(NamedTuple):
     user_agent: str | None
     received: float = 0.0  # seconds of a monotonic clock
 
-
 class Who(NamedTuple):
     """The dialect to answer in, the monitor that is meant, and by what name."""
 
@@ -1769,39 +1605,31 @@ class Who(NamedTuple):
     name: str
     keyed: bool = False  # an API key was shown
 
+def _look_up(tx: Tx, sql: str, text: str) -> tuple[int, str] | None:
+    found = tx.store.remember((sql, text), lambda: rows(tx.db, sql, text))
+    return found[0] if found else None
 
 def find_handle(tx: Tx, text: str) -> tuple[int, str] | None:
-    """The monitor of a handle and the handle's kind."""
-    found = tx.store.remember(("handle", text), lambda: rows(
-        tx.db, "SELECT monitor, kind FROM handle WHERE text = ?", text))
-    return found[0] if found else None
-
+    """The monitor of a handle, and the handle's kind."""
+    return _look_up(tx, "SELECT monitor, kind FROM handle WHERE text = ?", text)
 
 def find_key(tx: Tx, secret: str | None) -> tuple[int, str] | None:
-    """The number and the permission of an API key."""
-    hashed = hash_secret(secret or "")
-    found = tx.store.remember(("key", hashed), lambda: rows(
-        tx.db, "SELECT num, permission FROM api_key WHERE hash = ?", hashed))
-    return found[0] if found else None
-
+    """The number of an API key, and its permission."""
+    return _look_up(tx, "SELECT num, permission FROM api_key WHERE hash = ?",
+                    hash_secret(secret)) if secret else None
 
 def find_monitor(tx: Tx, name: str) -> int | None:
     """The monitor with this key, handle or id."""
-    found = tx.store.remember(("monitor", name), lambda: rows(
-        tx.db, "SELECT num FROM monitor WHERE key = ?", name) or rows(
-        tx.db, "SELECT monitor FROM handle WHERE text = ?", name) or rows(
-        tx.db, "SELECT num FROM monitor WHERE id = ?", name.lower()))
-    return found[0][0] if found else None
-
+    found = _look_up(tx, "SELECT num, 1 FROM monitor WHERE key = ?", name) or find_handle(
+        tx, name) or _look_up(tx, "SELECT num, 3 FROM monitor WHERE id = ?", name.lower())
+    return found[0] if found else None
 
 def hash_secret(secret: str) -> str:
     """How a secret is stored and found: SHA-256 in hex, of what is random enough by itself."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
-
 def _may_ping(key: tuple[int, str] | None) -> bool:
     return key is not None and key[1] != "read-only"
-
 
 def find_who(tx: Tx, knock: Knock) -> Who:
     """Who is meant: a handle, else an API key in the path, else one in a header; or refuses."""
@@ -1822,7 +1650,6 @@ def find_who(tx: Tx, knock: Knock) -> Who:
                            keyed=True)
     return _find_by_header(tx, knock)
 
-
 def _find_by_header(tx: Tx, knock: Knock) -> Who:
     names, dialect = knock.route.names, unknown_dialect(knock.route)
     if dialect.needs_key:
@@ -1839,7 +1666,6 @@ def _find_by_header(tx: Tx, knock: Knock) -> Who:
         raise Invalid("Invalid job key format")
     return Who(dialect, names[1:], None, names[0])
 
-
 def _check_key(tx: Tx, secret: str | None) -> None:
     key = find_key(tx, secret) if secret else None
     if key is None:
@@ -1848,9 +1674,7 @@ def _check_key(tx: Tx, secret: str | None) -> None:
     if not _may_ping(key):
         raise Refused("API key does not have access to this resource", "ACCESS_DENIED", 403)
 
-
 # -- record a ping
-
 
 class Answer(NamedTuple):
     """The dialect to answer in, what to say, and a refusal of something that is recorded."""
@@ -1858,7 +1682,6 @@ class Answer(NamedTuple):
     dialect: Dialect
     receipt: Receipt
     problem: Refused | None = None
-
 
 def record_ping(tx: Tx, knock: Knock) -> Answer:
     """Find the monitor that is meant, create it where the dialect does so, and record the ping.
@@ -1872,7 +1695,6 @@ def record_ping(tx: Tx, knock: Knock) -> Answer:
     except Refused as refused:
         refused.dialect = dialect
         raise
-
 
 def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     created = who.monitor is None
@@ -1902,8 +1724,11 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     run = receive(loaded.life, ping)
     m = loaded.life.monitor
     m.last_ping_at = tx.now
-    save_life(tx, loaded)
-    _keep_ping(tx, ping, num, run, who.dialect)
+    save_life(tx, loaded, (run.num, ping.log) if run and ping.log else None)
+    kept = {name: value for name, value in ping._asdict().items()
+            if value is not None and name not in ("metrics", "log")}
+    insert(tx.db, "ping", {**kept, "monitor": num, "run": run and run.num,
+                           "dialect": who.dialect.name})
     due_by = deadline(m) if m.status == "up" else None
     ended = ping.kind in OUTCOMES and run is not None
     return Answer(who.dialect, Receipt(
@@ -1911,16 +1736,6 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
         run.num if run else None, run.state if run else None,
         run.duration_ms if run and ended else None, m.expected_at if due_by else None, due_by,
         ping.message, created, 1000 * (monotonic() - knock.received)), problem)
-
-
-def _keep_ping(tx: Tx, ping: Ping, num: int, run: Run | None, dialect: Dialect) -> None:
-    kept = {name: value for name, value in ping._asdict().items()
-            if value is not None and name not in ("metrics", "log")}
-    insert(tx.db, "ping", {**kept, "monitor": num, "run": run and run.num,
-                           "dialect": dialect.name})
-    if ping.log and run is not None:
-        tx.db.execute_sql("INSERT OR REPLACE INTO run_log VALUES (?, ?)", (run.num, ping.log))
-
 
 def _register(tx: Tx, knock: Knock, who: Who) -> int:
     """Create the monitor that a ping with an API key names, where its dialect does so."""
@@ -1931,7 +1746,6 @@ def _register(tx: Tx, knock: Knock, who: Who) -> int:
     declared = json.dumps(fields) if who.dialect.declares else None
     return create_monitor(tx, {"key": key, "timezone": tx.settings.timezone or "UTC",
                                "name": title(key), **fields, "declared": declared})
-
 
 def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
     """Apply what a ping or a sync declares where it differs from what was declared before."""
@@ -1949,12 +1763,10 @@ def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
     m.declared = json.dumps({**before, **declared}) if declared else m.declared
     return problem
 
-
 def title(key: str) -> str:
     """A name made from a key, in Title Case."""
     words = [word for word in re.split(r"[-_.\s]+", key) if word]
     return " ".join(word[:1].upper() + word[1:] for word in words) or key
-
 
 def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
     """CronRadar's POST /api/sync: create and update, never delete; errors by item."""
@@ -1971,7 +1783,6 @@ def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
             errors.append({"key": key, "error": refused.code, "message": refused.sentence})
     return {"status": "success", "synced": sum(counts.values()), **counts, "errors": errors}
 
-
 def _sync(tx: Tx, key: str | None, item: Any) -> str:
     if key is None:
         raise Invalid("key must be 1 to 200 characters")
@@ -1985,9 +1796,7 @@ def _sync(tx: Tx, key: str | None, item: Any) -> str:
                         "name": title(key), **fields, "declared": json.dumps(fields)})
     return "created"
 
-
 # -- monitors
-
 
 def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str] | None = None,
                    integrations: Sequence[str] | None = None) -> int:
@@ -1995,8 +1804,7 @@ def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str]
 
     Raises `Refused` 409 where its key or a handle is taken."""
     key = fields.get("key") or free_key(tx.db, fields["name"])
-    if rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", key):
-        raise Refused(f"a monitor with the key '{key}' exists already", "CONFLICT", 409)
+    _refuse_taken(tx, "monitor", "key", key)
     num = insert(tx.db, "monitor", {
         **fields, "key": key, "id": str(uuid.uuid4()), "created_at": tx.now,
         "updated_at": tx.now, "default_integrations": int(integrations is None)})
@@ -2011,9 +1819,11 @@ def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str]
     save_life(tx, loaded)
     return num
 
-
-BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
+def _refuse_taken(tx: Tx, table: str, column: str, value: str) -> None:
+    if rows(tx.db, f"SELECT 1 FROM {table} WHERE {column} = ?", value):
+        what = f"{table} with the {column} '{value}'" if column != "hash" else "API key like this"
+        raise Refused(f"there is a {what.replace('_', ' ')} already: choose another one",
+                      "CONFLICT", 409)
 
 def free_key(db: SqliteDatabase, name: str) -> str:
     """A key made from a name, with a number where it is taken."""
@@ -2023,17 +1833,14 @@ def free_key(db: SqliteDatabase, name: str) -> str:
     numbered = (f"{base}-{n}" for n in range(2, len(taken) + 3))
     return base if base not in taken else next(key for key in numbered if key not in taken)
 
-
 def adopt(tx: Tx, num: int, text: str, kind: str) -> None:
     """Let a handle ping a monitor; refuses one that another monitor has."""
     if clean(text, 200) != text or text in RESERVED:
         raise Invalid("a handle must be 1 to 200 characters and none of the words "
                       + ", ".join(sorted(RESERVED)))
-    if rows(tx.db, "SELECT 1 FROM handle WHERE text = ?", text):
-        raise Refused(f"the handle '{text}' belongs to a monitor already", "CONFLICT", 409)
+    _refuse_taken(tx, "handle", "text", text)
     tx.db.execute_sql("INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
     tx.store.cache.clear()
-
 
 def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
     """Let exactly these integrations hear of a monitor."""
@@ -2044,7 +1851,6 @@ def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
             raise Invalid(f"integrationIds names '{clean(id_, 60)}', which does not exist")
         tx.db.execute_sql("INSERT INTO monitor_integration VALUES (?, ?)", (num, found[0][0]))
 
-
 def pause_monitor(tx: Tx, num: int, hours: int | None) -> Monitor:
     """Pause for so many hours, None until resumed; 0 resumes."""
     if hours == 0:
@@ -2052,44 +1858,36 @@ def pause_monitor(tx: Tx, num: int, hours: int | None) -> Monitor:
     until = None if hours is None else tx.now + min(hours, 876_000) * 3_600_000
     return change_monitor(tx, num, lambda life: pause(life, tx.now, until))
 
-
-def delete_monitor(tx: Tx, num: int) -> None:
-    """Delete a monitor with all that hangs on it."""
-    tx.db.execute_sql("DELETE FROM monitor WHERE num = ?", (num,))
-    tx.store.cache.clear()
-
-
 # -- integrations and keys
-
 
 def create_integration(tx: Tx, channel: str, name: str, config: Mapping[str, Any],
                        is_default: bool = True) -> str:
     """A new integration; its id. Raises `Refused` 409 where the name is taken."""
-    if rows(tx.db, "SELECT 1 FROM integration WHERE name = ?", name):
-        raise Refused(f"an integration with the name '{name}' exists already", "CONFLICT", 409)
+    _refuse_taken(tx, "integration", "name", name)
     id_ = str(uuid.uuid4())
     insert(tx.db, "integration", {
         "id": id_, "channel": channel, "name": name, "config": json.dumps(config),
         "is_default": int(is_default), "created_at": tx.now, "updated_at": tx.now})
     return id_
 
-
 def create_key(tx: Tx, name: str, permission: str, secret: str | None = None) -> str:
     """A new API key, or an old service's that is adopted; the secret, for the only time."""
     secret = secret or "cw_" + secrets.token_urlsafe(24)
-    if rows(tx.db, "SELECT 1 FROM api_key WHERE name = ?", name):
-        raise Refused(f"an API key with the name '{name}' exists already", "CONFLICT", 409)
-    if find_key(tx, secret):
-        raise Refused("this secret is an API key already", "CONFLICT", 409)
+    _refuse_taken(tx, "api_key", "name", name)
+    _refuse_taken(tx, "api_key", "hash", hash_secret(secret))
     insert(tx.db, "api_key", {
         "id": str(uuid.uuid4()), "name": name, "hash": hash_secret(secret),
         "prefix": secret[:12], "permission": permission, "created_at": tx.now})
     tx.store.cache.clear()
     return secret
 
+def revoke_key(tx: Tx, name: str) -> None:
+    """End an API key; refuses with 404 where there is none."""
+    if not rows(tx.db, "DELETE FROM api_key WHERE name = ? RETURNING num", name):
+        raise Refused(f"there is no API key with the name '{name}'", "NOT_FOUND", 404)
+    tx.store.cache.clear()
 
 # -- what the server does by itself
-
 
 def scan_due(tx: Tx) -> int:
     """Let everything that fell due happen, for 500 monitors at the most; how many there were."""
@@ -2102,7 +1900,6 @@ def scan_due(tx: Tx) -> int:
             save_life(tx, loaded)
     return len(due)
 
-
 @contextlib.contextmanager
 def each_monitor(tx: Tx, num: int) -> Iterator[None]:
     """One bad monitor cannot stop the others: it is undone, logged and looked at later again."""
@@ -2114,7 +1911,6 @@ def each_monitor(tx: Tx, num: int) -> Iterator[None]:
         tx.db.execute_sql("ROLLBACK TO monitor")
         tx.db.execute_sql("UPDATE monitor SET due_at = ? WHERE num = ?", (tx.now + 60_000, num))
     tx.db.execute_sql("RELEASE monitor")
-
 
 def record_absence(tx: Tx, since: int, until: int) -> None:
     """We were away: judge every monitor that it touches, and tell once whom it may have hidden."""
@@ -2139,11 +1935,9 @@ def record_absence(tx: Tx, since: int, until: int) -> None:
         add_event(tx, Event("outage", until), None, gap={"since": iso(since), "until": iso(until)},
                   monitors=named[:NAMED_MAX])
 
-
 def stamp_alive(tx: Tx) -> None:
     """Write down that we live, for the next start to know how long we were away."""
     tx.db.execute_sql("INSERT OR REPLACE INTO meta VALUES ('alive_at', ?)", (tx.now,))
-
 
 def prune(tx: Tx, table: str, before: int) -> int:
     """Delete old rows, 500 at the most; how many there were. Open runs stay."""
@@ -2153,8 +1947,7 @@ def prune(tx: Tx, table: str, before: int) -> int:
         f"DELETE FROM {table} WHERE num IN (SELECT num FROM {table} ORDER BY num LIMIT ?) "
         f"AND {column} < ? {kept}", (SCAN_LIMIT, before)).rowcount
 
-
-# == Alerts ==================================================================
+# == Alerts ===================================================================
 # What an event says, how it is sent, and the outbox. No rule is decided here.
 
 EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
@@ -2177,10 +1970,8 @@ SUMMARIES: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
     "test": lambda name, e: f"This is a test of {e['integration']} by cronwatch",
 }
 
-
 def _when(text: str) -> str:
     return text[:16].replace("T", " ") + " UTC"
-
 
 def _span(seconds: int) -> str:
     for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
@@ -2188,12 +1979,10 @@ def _span(seconds: int) -> str:
             return f"{round(seconds / unit, 1):g} {name}"
     return f"{seconds} s"
 
-
 def _run_words(event: Mapping[str, Any]) -> str:
     run = event["run"] or {}
     code = "" if run.get("exitCode") is None else f" with exit code {run['exitCode']}"
     return code + (f": {run['message']}" if run.get("message") else "")
-
 
 def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
     """An event as webhooks, commands and the API show it, from a row of `EVENTS_SQL`."""
@@ -2206,7 +1995,6 @@ def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
     event["summary"] = SUMMARIES[kind](monitor["name"] if monitor else "", event)
     return event
 
-
 # -- senders: each returns what came of it, or raises what went wrong
 
 SEND_SECONDS, COMMAND_SECONDS, VARIABLE_MAX = 10, 30, 4096
@@ -2215,15 +2003,12 @@ BODIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "discord": lambda event: {"content": event["summary"][:2000]},
     "ntfy": lambda event: event["summary"]}
 
-
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *args: Any) -> None:
         return None
 
-
 # A proxy from the environment would see every event, a redirect could send it anywhere.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
-
 
 def send_webhook(settings: Settings, channel: str, config: Mapping[str, Any],
                  event: Mapping[str, Any], now: int) -> str:
@@ -2240,7 +2025,6 @@ def send_webhook(settings: Settings, channel: str, config: Mapping[str, Any],
         **config.get("headers", {})})
     with OPENER.open(request, timeout=SEND_SECONDS) as reply:
         return f"HTTP {reply.status}"
-
 
 def send_command(settings: Settings, channel: str, config: Mapping[str, Any],
                  event: Mapping[str, Any], now: int) -> str:
@@ -2271,7 +2055,6 @@ def send_command(settings: Settings, channel: str, config: Mapping[str, Any],
         raise OSError(result)
     return result
 
-
 def send_email(settings: Settings, channel: str, config: Mapping[str, Any],
                event: Mapping[str, Any], now: int) -> str:
     """Send a mail by SMTP; its links only open the dashboard, for previews call every link."""
@@ -2296,18 +2079,16 @@ def send_email(settings: Settings, channel: str, config: Mapping[str, Any],
         server.send_message(message)
     return f"accepted by {settings.smtp_host}"
 
-
 SENDERS = {"command": send_command, "email": send_email,
            **dict.fromkeys(BODIES, send_webhook)}
 NEEDS = {"command": "command", "email": "address", **dict.fromkeys(BODIES, "url")}
 
-
-def check_integration(channel: str, target: Any, headers: Any = None,
-                      secret: Any = None) -> dict[str, Any]:
+def check_integration(channel: str, given: Mapping[str, Any], headers: Any) -> dict[str, Any]:
     """The stored form of what an integration needs, or `Invalid` with what is wrong with it."""
     if channel not in SENDERS:
         raise Invalid(f"channel must be one of {', '.join(SENDERS)}")
     need = NEEDS[channel]
+    target = given.get(need)
     if not isinstance(target, str) or not 1 <= len(target) <= 2000 or "\0" in target:
         raise Invalid(f"{need} must be 1 to 2000 characters")
     if need == "address" and not re.fullmatch(r"[^\s@,<>\"]+@[^\s@,<>\"]+", target):
@@ -2326,9 +2107,7 @@ def check_integration(channel: str, target: Any, headers: Any = None,
     secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
     return {"url": target, "headers": headers, "secret": secret}
 
-
 # -- the outbox
-
 
 class Claim(NamedTuple):
     """An alert to be sent now; its next try is on disk already, should we die over this one."""
@@ -2338,13 +2117,11 @@ class Claim(NamedTuple):
     config: dict[str, Any]
     event: Sequence[Any]
 
-
 def waiting_integrations(tx: Tx) -> list[int]:
     """The integrations with something to send."""
     return [num for num, in rows(
         tx.db, "SELECT DISTINCT a.integration FROM alert a JOIN integration i ON i.num = "
         "a.integration WHERE a.state = 'pending' AND a.due_at <= ? AND i.enabled", tx.now)]
-
 
 def claim_alert(tx: Tx, integration: int) -> Claim | None:
     """Take the next due alert of an integration: those of one monitor strictly in order."""
@@ -2356,7 +2133,6 @@ def claim_alert(tx: Tx, integration: int) -> Claim | None:
         "ORDER BY a.num LIMIT 1", integration, tx.now)
     return _claim(tx, found[0][0]) if found else None
 
-
 def _claim(tx: Tx, num: int) -> Claim:
     tries, event, channel, config = rows(
         tx.db, "SELECT a.tries, a.event, i.channel, i.config FROM alert a JOIN integration i "
@@ -2365,7 +2141,6 @@ def _claim(tx: Tx, num: int) -> Claim:
                                  "due_at": tx.now + (retry_ms(tries + 1) or 3_600_000)})
     return Claim(num, channel, json.loads(config),
                  rows(tx.db, EVENTS_SQL + "WHERE e.num = ?", event)[0])
-
 
 def settle_alert(tx: Tx, num: int, problem: str | None, result: str) -> None:
     """Keep what came of a try; after the fourth failed one the other integrations are told."""
@@ -2384,12 +2159,10 @@ def settle_alert(tx: Tx, num: int, problem: str | None, result: str) -> None:
         add_event(tx, Event("delivery_failed", tx.now), None, others, integration=name,
                   error=problem)
 
-
 def add_test(tx: Tx, integration: int, name: str) -> Claim:
     """A test event for one integration, claimed at once by who asked for it."""
     add_event(tx, Event("test", tx.now), None, [integration], integration=name)
     return _claim(tx, rows(tx.db, "SELECT max(num) FROM alert")[0][0])
-
 
 def find_integration(tx: Tx, name: str) -> dict[str, Any]:
     """The integration with this id or name; refuses with 404."""
@@ -2398,7 +2171,6 @@ def find_integration(tx: Tx, name: str) -> dict[str, Any]:
     if not found:
         raise Refused("Integration not found", "NOT_FOUND", 404)
     return found[0]
-
 
 class Outbox:
     """Sends what is due, each integration in a thread of its own: a dead one delays no other."""
@@ -2436,16 +2208,14 @@ class Outbox:
             event = event_json(claim.event, self.settings.base_url)
             result = SENDERS[claim.channel](self.settings, claim.channel, claim.config, event,
                                             self.clock())
-        except Exception as error:  # whatever a network, a server or a command can do wrong
+        except Exception as error:  # noqa: BLE001 - all that a network or a command does wrong
             return clean(f"{type(error).__name__}: {error}", TAIL_MAX), ""
         return None, clean(result, TAIL_MAX) or ""
 
-
-# == Background ==============================================================
+# == Background ===============================================================
 # What runs by itself. A turn is an action or the outbox; here it is only repeated.
 
 AWAY_MS, STAMP_SECONDS, DELIVER_SECONDS = 60_000, 30, 0.5
-
 
 def repeat(stop: threading.Event, seconds: float, turn: Callable[[], Any]) -> threading.Thread:
     """Start a thread that takes a turn, and the next so long after its end, until stopped."""
@@ -2461,7 +2231,6 @@ def repeat(stop: threading.Event, seconds: float, turn: Callable[[], Any]) -> th
     thread = threading.Thread(target=loop, name=getattr(turn, "__name__", "loop"), daemon=True)
     thread.start()
     return thread
-
 
 class Lookout:
     """Looks for what fell due, and judges whether we were away since the last look."""
@@ -2481,11 +2250,9 @@ class Lookout:
         self.scan()
         self.last_at = now
 
-
 def system_clock() -> int:
     """Milliseconds since 1970 UTC."""
     return time_ns() // 1_000_000
-
 
 def host_timezone() -> str:
     """The host's zone, in which a crontab speaks; UTC where it cannot be told."""
@@ -2496,8 +2263,7 @@ def host_timezone() -> str:
         return name
     return "UTC"
 
-
-# == HTTP plumbing ===========================================================
+# == HTTP plumbing ============================================================
 # What cuts across routes: the server, credentials, limits, refusals, headers. No route is here.
 
 THREADS, SLOWEST_SECONDS, WRONG_KEYS_MAX, BODY_MAX = 16, 30, 30, 1_048_576
@@ -2506,8 +2272,7 @@ HEADERS = [("Content-Security-Policy", "default-src 'none'; script-src 'self'; s
             "frame-ancestors 'none'"),
            ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
 
-
-class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
+class Parser(waitress.parser.HTTPRequestParser):
     """Takes raw non-ASCII bytes in the request line, as Cronitor's PHP SDK sends them."""
 
     def __init__(self, adj: Any) -> None:
@@ -2519,14 +2284,12 @@ class Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]
         quoted = re.sub(rb"[\x80-\xff]", lambda found: b"%%%02X" % ord(found[0]), line)
         super().parse_header(quoted + end + rest)
 
-
-class Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
+class Channel(waitress.channel.HTTPChannel):
     """A connection that parses so."""
 
     parser_class = Parser
 
-
-class HttpServer(waitress.server.TcpWSGIServer):  # type: ignore[misc]
+class HttpServer(waitress.server.TcpWSGIServer):
     """Waitress, which by itself lets a client send a byte a second for ever."""
 
     channel_class = Channel
@@ -2537,7 +2300,6 @@ class HttpServer(waitress.server.TcpWSGIServer):  # type: ignore[misc]
         for channel in self.active_channels.values():
             if channel.request and channel.request.began < now - SLOWEST_SECONDS:
                 channel.will_close = True
-
 
 def make_http_server(app: Callable[..., Any], settings: Settings) -> HttpServer:
     """Bind the address; raises `Refused` where it is none, or taken."""
@@ -2553,14 +2315,13 @@ def make_http_server(app: Callable[..., Any], settings: Settings) -> HttpServer:
             max_request_body_size=10_485_760, **proxy))
     except (OSError, ValueError) as error:
         taken = getattr(error, "errno", 0) == errno.EADDRINUSE
-        reason = "another program listens there: stop it, or choose another port" if taken else error
+        reason = "another program listens there: choose another port" if taken else error
         raise Refused(f"cannot listen on {settings.listen}: {reason}") from None
     # With the default of one byte the thread that reads sockets spins in poll() for as long as a
     # worker is sending, and keeps it from running: a sixteenth of the speed at 8 connections.
     server.adj.send_bytes = 18_000
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request
     return server
-
 
 class Limits:
     """Counts per name and minute."""
@@ -2580,7 +2341,6 @@ class Limits:
             self._counts[name] += 1
             return 60 - rest // 1000 if 0 < most < self._counts[name] else None
 
-
 def shown_secret(environ: Mapping[str, str]) -> str | None:
     """The API key in a header: X-API-Key, Basic (as its user), Bearer or ApiKey."""
     kind, _, secret = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
@@ -2591,7 +2351,6 @@ def shown_secret(environ: Mapping[str, str]) -> str | None:
             return base64.b64decode(secret).decode("utf-8", "replace").partition(":")[0] or None
     return secret.strip() or None if kind.lower() in ("bearer", "apikey") else None
 
-
 def reply(content: dict[str, Any] | str, status: int = 200, kind: str = "text/plain",
           **headers: str) -> bottle.HTTPResponse:
     """JSON for an object, else text."""
@@ -2600,7 +2359,6 @@ def reply(content: dict[str, Any] | str, status: int = 200, kind: str = "text/pl
     headers |= {"Content-Type": f"{kind}; charset=utf-8", "Cache-Control": "no-store"}
     return bottle.HTTPResponse(content.encode(), status, {
         name.replace("_", "-"): value for name, value in headers.items()})
-
 
 def secure(app: Callable[..., Any]) -> Callable[..., Any]:
     """Add the security headers to every answer; a trailing slash is the same path."""
@@ -2614,10 +2372,8 @@ def secure(app: Callable[..., Any]) -> Callable[..., Any]:
 
     return wrapped
 
-
-# == HTTP routes =============================================================
+# == HTTP routes ==============================================================
 # Each route translates and calls one action. The server as a whole comes last.
-
 
 class Field(NamedTuple):
     """A field of a monitor in the API and on the command line."""
@@ -2627,14 +2383,12 @@ class Field(NamedTuple):
     check: Callable[[str, Any], Any]
     shown: Callable[[Any], Any] = lambda value: value
 
-
 def _text(least: int, most: int) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> str:
         if not isinstance(value, str) or not least <= len(value.strip()) <= most:
             raise Invalid(f"{name} must be {least} to {most} characters")
         return clean(value, most, lines=name == "notes") or ""
     return check
-
 
 def _whole(least: int, most: int, none: bool = False) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> int | None:
@@ -2646,18 +2400,15 @@ def _whole(least: int, most: int, none: bool = False) -> Callable[[str, Any], An
         return int(value)
     return check
 
-
 def _yes_no(name: str, value: Any) -> int:
     if not isinstance(value, bool):
         raise Invalid(f"{name} must be true or false")
     return int(value)
 
-
 def _expects(name: str, value: Any) -> str:
     if value not in ("run", "complete"):
         raise Invalid(f"{name} must be run or complete")
     return str(value)
-
 
 def _checked(check: Callable[[str], Any]) -> Callable[[str, Any], Any]:
     def checked(name: str, value: Any) -> str:
@@ -2668,11 +2419,9 @@ def _checked(check: Callable[[str], Any]) -> Callable[[str, Any], Any]:
         return str(value)
     return checked
 
-
 def _tags(name: str, value: Any) -> str:
     words = value if isinstance(value, list) else str(value).split()
     return " ".join(dict.fromkeys(clean(word, 100) or "" for word in words))[:1000].strip()
-
 
 FIELDS = (
     Field("name", "name", _text(1, 200)),
@@ -2696,7 +2445,6 @@ FIELDS = (
 )
 SCHEDULES = {"interval": "intervalSeconds", "cron": "cronExpression", "none": None}
 
-
 def read_monitor(given: Any) -> dict[str, Any]:
     """The columns of a new monitor from its JSON; raises `Invalid` for what cannot be."""
     if not isinstance(given, dict):
@@ -2714,17 +2462,8 @@ def read_monitor(given: Any) -> dict[str, Any]:
     return {known[name].column: known[name].check(name, value) for name, value in given.items()
             if name in known and name not in unused}
 
-
-def read_ids(given: Mapping[str, Any]) -> list[str] | None:
-    """The integrations that are named; None for the default ones."""
-    ids = given.get("integrationIds")
-    if ids is not None and not (isinstance(ids, list) and all(isinstance(i, str) for i in ids)):
-        raise Invalid("integrationIds must be a list of ids")
-    return ids
-
-
 def monitor_json(tx: Tx, m: Monitor, secret: bool = True) -> dict[str, Any]:
-    """A monitor in the form of Cronping's page, with our own fields; `secret` shows its handles."""
+    """A monitor in the form of Cronping's page, with our fields; `secret` shows its handles."""
     due_by = deadline(m) if m.status in ("new", "up") else None
     shown = {
         "id": m.id, "status": m.status, "paused": m.status == "paused",
@@ -2743,34 +2482,87 @@ def monitor_json(tx: Tx, m: Monitor, secret: bool = True) -> dict[str, Any]:
             {"dialect": kind, "handle": text} for kind, text in handles if kind not in ours]}
     return shown
 
+# -- the management API: each action takes what is asked, and returns an object of the reply
 
-def get_monitor(tx: Tx, id_: str) -> Monitor:
+class Ask(NamedTuple):
+    """A management request: what the path names, the query, the JSON body, and whether secrets
+    may be shown."""
+
+    id: str = ""
+    query: Mapping[str, Sequence[str]] = {}
+    body: Any = None
+    secret: bool = True
+
+def get_monitor(tx: Tx, name: str) -> Monitor:
     """The monitor with this id or key; refuses with 404."""
     found = rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE id = ?1 OR "
-                 "key = ?1 ORDER BY id = ?1 DESC LIMIT 1", id_)
+                 "key = ?1 ORDER BY id = ?1 DESC LIMIT 1", name)
     if not found:
         raise Refused("Heartbeat not found", "NOT_FOUND", 404)
     return Monitor(*found[0])
 
+def read_page(ask: Ask, most: int) -> tuple[int, int]:
+    """`limit` and `offset` of a query."""
+    values = []
+    for name, default, least, largest in (("limit", "50", 1, most), ("offset", "0", 0, 2**53)):
+        text = ask.query.get(name, [default])[0]
+        if not re.fullmatch(r"[0-9]{1,16}", text) or not least <= int(text) <= largest:
+            raise Invalid(f"{name} must be a whole number, {least} to {largest}")
+        values.append(int(text))
+    return values[0], values[1]
 
-def list_monitors(tx: Tx, limit: int, offset: int, query: str = "",
-                  status: Sequence[str] = (), tags: Sequence[str] = ()) -> tuple[Any, int]:
-    """A page of monitors by name, and how many there are in all."""
-    c = MONITOR.c
+def list_monitors(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """A page of monitors by name, filtered as Cronping's page has it."""
+    c, (limit, offset) = MONITOR.c, read_page(ask, 100)
     wanted = MONITOR.select(*(getattr(c, name) for name in MONITOR_FIELDS)).order_by(c.name, c.num)
-    if query:
-        wanted = wanted.where(c.name.contains(query))
-    if status:
-        wanted = wanted.where(c.status.in_(status))
-    for tag in tags:
+    for text in ask.query.get("query", ()):
+        wanted = wanted.where(c.name.contains(text))
+    if "status" in ask.query:
+        wanted = wanted.where(c.status.in_(ask.query["status"]))
+    for tag in ask.query.get("tag", ()):
         wanted = wanted.where(fn.instr(fn.printf(" %s ", c.tags), f" {tag} ") > 0)
     total = tx.db.execute(peewee.Select([wanted], [fn.COUNT(peewee.SQL("*"))])).fetchone()[0]
     found = tx.db.execute(wanted.limit(limit).offset(offset)).fetchall()
-    return [Monitor(*row) for row in found], total
+    return {"heartbeats": [monitor_json(tx, Monitor(*row), ask.secret) for row in found],
+            "total": total, "limit": limit, "offset": offset}
 
+def show_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """A monitor, with the integrations that are linked to it."""
+    m = get_monitor(tx, ask.id)
+    linked = rows(tx.db, "SELECT i.id FROM monitor_integration l JOIN integration i "
+                  "ON i.num = l.integration WHERE l.monitor = ?", m.num)
+    return {**monitor_json(tx, m, ask.secret), "integrationIds": [id_ for id_, in linked]}
 
-def list_pings(tx: Tx, m: Monitor, limit: int, offset: int) -> dict[str, Any]:
+def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Create a monitor from its JSON."""
+    columns = {"timezone": "UTC", **read_monitor(ask.body)}
+    ids = ask.body.get("integrationIds")
+    if ids is not None and not (isinstance(ids, list) and all(isinstance(i, str) for i in ids)):
+        raise Invalid("integrationIds must be a list of ids")
+    num = create_monitor(tx, columns, handles, ids)
+    return monitor_json(tx, load_life(tx, num).life.monitor)
+
+def pause_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Pause a monitor, for `hours` where the body says so."""
+    hours = ask.body.get("hours") if isinstance(ask.body, dict) else None
+    hours = None if hours is None else _whole(0, 876_000)("hours", hours)
+    return monitor_json(tx, pause_monitor(tx, get_monitor(tx, ask.id).num, hours))
+
+def resume_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Resume a monitor: in Cronping it is new then."""
+    num = get_monitor(tx, ask.id).num
+    return monitor_json(tx, change_monitor(tx, num, lambda life: resume(life, tx.now, True)))
+
+def remove_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Delete a monitor with all that hangs on it."""
+    m = get_monitor(tx, ask.id)
+    tx.db.execute_sql("DELETE FROM monitor WHERE num = ?", (m.num,))
+    tx.store.cache.clear()
+    return {"id": m.id, "deleted": True}
+
+def list_pings(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A monitor's pings in Cronping's form, newest first."""
+    m, (limit, offset) = get_monitor(tx, ask.id), read_page(ask, 200)
     found = dicts(tx.db, PING.select().where(PING.c.monitor == m.num)
                   .order_by(PING.c.num.desc()).limit(limit).offset(offset))
     total = rows(tx.db, "SELECT count(*) FROM ping WHERE monitor = ?", m.num)[0][0]
@@ -2781,12 +2573,11 @@ def list_pings(tx: Tx, m: Monitor, limit: int, offset: int) -> dict[str, Any]:
                   "series", "host", "env", "message", "percent", "dialect")}} for p in found]
     return {"pings": pings, "total": total, "limit": limit, "offset": offset}
 
-
-def list_events(tx: Tx, limit: int, offset: int) -> dict[str, Any]:
+def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
     """The log of events, newest first, with what was delivered to whom."""
-    found = rows(tx.db, EVENTS_SQL + "ORDER BY e.num DESC LIMIT ? OFFSET ?", limit, offset)
+    limit, offset = read_page(ask, 200)
     events = []
-    for row in found:
+    for row in rows(tx.db, EVENTS_SQL + "ORDER BY e.num DESC LIMIT ? OFFSET ?", limit, offset):
         sent = rows(tx.db, "SELECT i.id, i.name, a.state, a.tries, a.tried_at, a.result FROM alert"
                     " a JOIN integration i ON i.num = a.integration WHERE a.event = ?", row[0])
         events.append({**event_json(row, tx.settings.base_url), "deliveries": [
@@ -2796,7 +2587,6 @@ def list_events(tx: Tx, limit: int, offset: int) -> dict[str, Any]:
     total = rows(tx.db, "SELECT count(*) FROM event")[0][0]
     return {"events": events, "total": total, "limit": limit, "offset": offset}
 
-
 def integration_json(row: Mapping[str, Any]) -> dict[str, Any]:
     """An integration in Cronping's form."""
     return {"id": row["id"], "channel": row["channel"], "name": row["name"],
@@ -2804,162 +2594,82 @@ def integration_json(row: Mapping[str, Any]) -> dict[str, Any]:
             "failing": bool(row["failing"]), "createdAt": iso(row["created_at"]),
             "updatedAt": iso(row["updated_at"])}
 
+def list_integrations(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """All integrations; what they need is a secret, and not shown."""
+    found = dicts(tx.db, INTEGRATION.select().order_by(INTEGRATION.c.num))
+    return {"integrations": [integration_json(row) for row in found]}
 
-def _page(most: int) -> tuple[int, int]:
-    """`limit` and `offset` of the query."""
-    values = []
-    for name, default, least, largest in (("limit", 50, 1, most), ("offset", 0, 0, 2**53)):
-        text = bottle.request.query.get(name, str(default))
-        if not re.fullmatch(r"[0-9]{1,16}", text) or not least <= int(text) <= largest:
-            raise Invalid(f"{name} must be a whole number, {least} to {largest}")
-        values.append(int(text))
-    return values[0], values[1]
-
-
-def _json_request() -> Any:
-    return parse_json(bottle.request.body.read(BODY_MAX))
-
-
-# -- routes: permission, method, path, and what answers with an object and a status
-
-Handler = Callable[..., "tuple[dict[str, Any], int]"]
-
-
-def _list_monitors(server: Server, secret: bool) -> tuple[dict[str, Any], int]:
-    (limit, offset), query = _page(100), bottle.request.query
-    found, total = server.read(list_monitors, limit, offset, query.get("query", ""),
-                               query.getall("status"), query.getall("tag"))
-    return {"heartbeats": [server.read(monitor_json, m, secret) for m in found],
-            "total": total, "limit": limit, "offset": offset}, 200
-
-
-def _create_monitor(server: Server, secret: bool) -> tuple[dict[str, Any], int]:
-    given = _json_request()
-    columns = {"timezone": "UTC", **read_monitor(given)}
-    num = server.act(create_monitor, columns, None, read_ids(given))
-    return server.read(lambda tx: monitor_json(tx, load_life(tx, num).life.monitor)), 201
-
-
-def _get_monitor(server: Server, secret: bool, id_: str) -> tuple[dict[str, Any], int]:
-    m = server.read(get_monitor, id_)
-    linked = server.read(lambda tx: rows(
-        tx.db, "SELECT i.id FROM monitor_integration l JOIN integration i ON i.num = l.integration"
-        " WHERE l.monitor = ?", m.num))
-    return {**server.read(monitor_json, m, secret), "integrationIds": [i for i, in linked]}, 200
-
-
-def _pause_monitor(server: Server, secret: bool, id_: str) -> tuple[dict[str, Any], int]:
-    given = _json_request() if bottle.request.content_length > 0 else {}
-    hours = given.get("hours") if isinstance(given, dict) else None
-    hours = None if hours is None else _whole(0, 876_000)("hours", hours)
-    m = server.act(pause_monitor, server.read(get_monitor, id_).num, hours)
-    return server.read(monitor_json, m), 200
-
-
-def _resume_monitor(server: Server, secret: bool, id_: str) -> tuple[dict[str, Any], int]:
-    num = server.read(get_monitor, id_).num
-    m = server.act(lambda tx: change_monitor(tx, num, lambda life: resume(life, tx.now, True)))
-    return server.read(monitor_json, m), 200
-
-
-def _list_pings(server: Server, secret: bool, id_: str) -> tuple[dict[str, Any], int]:
-    return server.read(list_pings, server.read(get_monitor, id_), *_page(200)), 200
-
-
-def _list_events(server: Server, secret: bool) -> tuple[dict[str, Any], int]:
-    return server.read(list_events, *_page(200)), 200
-
-
-def _list_integrations(server: Server, secret: bool) -> tuple[dict[str, Any], int]:
-    found = server.read(lambda tx: dicts(tx.db, INTEGRATION.select().order_by(INTEGRATION.c.num)))
-    return {"integrations": [integration_json(row) for row in found]}, 200
-
-
-def _create_integration(server: Server, secret: bool) -> tuple[dict[str, Any], int]:
-    given = _json_request()
-    known = {"channel", "name", "url", "address", "headers", "default"}
-    if not isinstance(given, dict) or set(given) - known:
+def add_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Create an integration from its JSON; what signs its webhooks is shown this once."""
+    known = {"channel", "name", "url", "address", "command", "headers", "default"}
+    if not isinstance(ask.body, dict) or set(ask.body) - known:
         raise Invalid(f"the body must be a JSON object with some of {', '.join(sorted(known))}")
-    channel, name = given.get("channel"), _text(1, 200)("name", given.get("name"))
-    if channel not in SENDERS or channel == "command":
-        raise Invalid("channel must be webhook, slack, discord, ntfy or email; a command can only "
-                      "be made with `cronwatch integration add command` on the server")
-    config = check_integration(channel, given.get(NEEDS[channel]), given.get("headers"))
-    default = bool(_yes_no("default", given.get("default", True)))
-    id_ = server.act(create_integration, channel, name, config, default)
-    row = server.read(find_integration, id_)
-    return {**integration_json(row), **config}, 201
+    channel, name = str(ask.body.get("channel")), _text(1, 200)("name", ask.body.get("name"))
+    config = check_integration(channel, ask.body, ask.body.get("headers"))
+    default = bool(_yes_no("default", ask.body.get("default", True)))
+    id_ = create_integration(tx, channel, name, config, default)
+    return {**integration_json(find_integration(tx, id_)), **config}
 
+def add_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """As `add_integration`, but never a command: only who is on the server may add one."""
+    if isinstance(ask.body, dict) and ask.body.get("channel") == "command":
+        raise Refused("a command can only be made with `cronwatch integration add` on the server",
+                      "FORBIDDEN", 403)
+    return add_integration(tx, ask)
 
-def _test_integration(server: Server, secret: bool, id_: str) -> tuple[dict[str, Any], int]:
-    row = server.read(find_integration, id_)
-    problem, result = server.outbox.test(row["num"], row["name"])
-    return {"ok": problem is None, "result": result if problem is None else problem}, 200
-
-
-def _sync_monitors(server: Server, limits: Limits) -> bottle.HTTPResponse:
-    try:
-        secret = shown_secret(bottle.request.environ)
-        return reply(server.act(sync_monitors, secret, _json_request()))
-    except Refused as refused:
-        wrong = refused.status == 401 and shown_secret(bottle.request.environ)
-        return refuse(DIALECTS["cronradar"], _wrong_key(limits, refused) if wrong else refused)
-
-
-def _static(name: str) -> bottle.HTTPResponse:
-    return bottle.static_file(name, str(DATA / "static"))
-
-
-def _not_allowed() -> NoReturn:
-    raise bottle.HTTPError(405, "Method not allowed")
-
-
+Action = Callable[[Tx, Ask], dict[str, Any]]
 API = "/api/v1"
-ROUTES_API: tuple[tuple[str, str, str, Handler], ...] = (
-    ("read-only", "GET", f"{API}/heartbeats", _list_monitors),
-    ("read-write", "POST", f"{API}/heartbeats", _create_monitor),
-    ("read-only", "GET", f"{API}/heartbeats/<id_>", _get_monitor),
-    ("read-write", "POST", f"{API}/heartbeats/<id_>/pause", _pause_monitor),
-    ("read-write", "POST", f"{API}/heartbeats/<id_>/resume", _resume_monitor),
-    ("read-only", "GET", f"{API}/heartbeats/<id_>/pings", _list_pings),
-    ("read-only", "GET", f"{API}/integrations", _list_integrations),
-    ("read-write", "POST", f"{API}/integrations", _create_integration),
-    ("read-write", "POST", f"{API}/integrations/<id_>/test", _test_integration),
-    ("read-only", "GET", f"{API}/events", _list_events),
+ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (
+    ("read-only", "GET", f"{API}/heartbeats", 200, list_monitors),
+    ("read-write", "POST", f"{API}/heartbeats", 201, add_monitor),
+    ("read-only", "GET", f"{API}/heartbeats/<id>", 200, show_monitor),
+    ("read-write", "POST", f"{API}/heartbeats/<id>/pause", 200, pause_asked),
+    ("read-write", "POST", f"{API}/heartbeats/<id>/resume", 200, resume_asked),
+    ("read-only", "GET", f"{API}/heartbeats/<id>/pings", 200, list_pings),
+    ("read-only", "GET", f"{API}/integrations", 200, list_integrations),
+    ("read-write", "POST", f"{API}/integrations", 201, add_integration_asked),
+    ("read-only", "GET", f"{API}/events", 200, list_events),
 )
 
+# -- the routes
 
-def guarded(server: Server, limits: Limits, permission: str, call: Handler) -> Callable[..., Any]:
-    """A route behind an API key with a permission; it answers in Cronping's words."""
+def check_permission(server: Server, limits: Limits, permission: str) -> bool:
+    """Refuse what the request's API key may not do; whether it may see secrets."""
+    secret = shown_secret(bottle.request.environ)
+    key = server.act(find_key, secret)
+    if key is None:
+        raise wrong_key(limits, Refused("Missing or invalid API key", status=401))
+    most = server.settings.api_rate_limit
+    if (wait := limits.wait(key[0], most)) is not None:
+        raise Refused(f"Rate limit exceeded. Max {most} requests per minute.", status=429,
+                      wait=wait)
+    if key[1] not in ("read-write", permission):
+        raise Refused(f"This needs an API key with the permission {permission}", status=403)
+    return key[1] == "read-write"
 
-    def answer(**given: str) -> bottle.HTTPResponse:
-        try:
-            secret = shown_secret(bottle.request.environ)
-            key = server.act(find_key, secret) if secret else None
-            if key is None:
-                raise _wrong_key(limits, Refused("Missing or invalid API key", "", 401))
-            most = server.settings.api_rate_limit
-            wait = limits.wait(key[0], most)
-            if wait is not None:
-                raise Refused(f"Rate limit exceeded. Max {most} requests per minute.", "", 429,
-                              wait)
-            if key[1] not in ("read-write", permission):
-                raise Refused(f"This needs an API key with the permission {permission}", "", 403)
-            return reply(*call(server, key[1] == "read-write", **given))
-        except Refused as refused:
-            wait_ = {} if refused.wait is None else {"Retry_After": str(refused.wait)}
-            return reply({"error": refused.sentence}, refused.status, **wait_)
-
-    return answer
-
-
-def _wrong_key(limits: Limits, refused: Refused) -> Refused:
+def wrong_key(limits: Limits, refused: Refused) -> Refused:
     """The refusal of a wrong key; of too many from one address another one."""
     address = bottle.request.environ.get("REMOTE_ADDR")
     wait = limits.wait(("wrong key", address), WRONG_KEYS_MAX)
     return refused if wait is None else Refused("Too many wrong API keys", "RATE_LIMIT_EXCEEDED",
                                                 429, wait)
 
+def _asked(secret: bool, id_: str) -> Ask:
+    body = bottle.request.body.read(BODY_MAX)
+    query = urllib.parse.parse_qs(bottle.request.query_string, keep_blank_values=True)
+    return Ask(id_, query, parse_json(body) if body.strip() else None, secret)
+
+def _guarded(server: Server, limits: Limits, permission: str, status: int,
+             call: Callable[[Ask], dict[str, Any]]) -> Callable[..., Any]:
+    """A route behind an API key; it answers in Cronping's words."""
+
+    def answer(id: str = "") -> bottle.HTTPResponse:
+        try:
+            return reply(call(_asked(check_permission(server, limits, permission), id)), status)
+        except Refused as refused:
+            return refuse(DIALECTS["cronping"]._replace(retry_after=True), refused)
+
+    return answer
 
 def _ping(server: Server, limits: Limits) -> bottle.HTTPResponse:
     """Every ping of every dialect, in the shape of its own."""
@@ -2979,51 +2689,61 @@ def _ping(server: Server, limits: Limits) -> bottle.HTTPResponse:
         if problem is not None:
             raise problem
     except Refused as refused:
-        dialect = refused.dialect or unknown_dialect(route)
-        if refused.status == 401 and shown_secret(environ):
-            refused = _wrong_key(limits, refused)
-        return refuse(dialect, refused)
+        wrong = refused.status == 401 and shown_secret(environ)
+        return refuse(refused.dialect or unknown_dialect(route),
+                      wrong_key(limits, refused) if wrong else refused)
     return reply(dialect.reply(receipt), 201 if receipt.created and dialect.says_created else 200,
                  "text/html" if receipt.kind == "pause" else "text/plain", **dialect.headers)
 
+def _sync_route(server: Server, limits: Limits) -> bottle.HTTPResponse:
+    secret = shown_secret(bottle.request.environ)
+    try:
+        return reply(server.act(sync_monitors, secret, _asked(False, "").body))
+    except Refused as refused:
+        wrong = refused.status == 401 and secret
+        return refuse(DIALECTS["cronradar"], wrong_key(limits, refused) if wrong else refused)
 
 def refuse(dialect: Dialect, refused: Refused) -> bottle.HTTPResponse:
-    """A refusal in a dialect's shape. Most clients would sleep for a Retry-After inside the job."""
+    """A refusal in a dialect's shape; most clients would sleep for a Retry-After in the job."""
     says = refused.wait is not None and dialect.retry_after
     return reply(dialect.error(refused), refused.status, **dialect.headers,
                  **({"Retry_After": str(refused.wait)} if says else {}))
 
-
 def _word_error(error: bottle.HTTPError) -> bytes:
-    """What Bottle itself refuses, and what broke: JSON, or the shape of the ping's dialect."""
+    """What Bottle itself refuses, and what broke, in the shape of the ping's dialect."""
     route = read_route(split_path(bottle.request.environ["REQUEST_URI"]))
     dialect = unknown_dialect(route) if route else DIALECTS["cronping"]
     worded = refuse(dialect, Refused(str(error.body), "ERROR", error.status_code))
     for name, value in worded.headerlist:
         bottle.response.set_header(name, value)
-    return worded.body  # type: ignore[no-any-return]
+    return bytes(worded.body)
 
+def _static(name: str = "index.html") -> bottle.HTTPResponse:
+    return bottle.static_file(name, str(DATA / "static"))
+
+def _not_allowed(**_: str) -> NoReturn:
+    raise bottle.HTTPError(405, "Method not allowed")
 
 def make_app(server: Server) -> Callable[..., Any]:
     """The WSGI application: pings are on every path that is no other route's."""
     app, limits = bottle.Bottle(), Limits(server.clock)
     app.default_error_handler = _word_error
-    methods: dict[str, list[str]] = {}
-    for permission, method, rule, call in ROUTES_API:
-        app.route(rule, method, guarded(server, limits, permission, call))
-        methods.setdefault(rule, []).append(method)
-    for rule, known in methods.items():
-        for method in {"GET", "POST", "PUT", "PATCH", "DELETE"}.difference(known):
-            app.route(rule, method, lambda **_: _not_allowed())
-    app.route("/api/sync", "POST", lambda: _sync_monitors(server, limits))
-    app.route("/", "GET", lambda: _static("index.html"))
+    routes = [(method, rule, _guarded(server, limits, permission, status, partial(
+        server.read if method == "GET" else server.act, action)))
+        for permission, method, rule, status, action in ROUTES_API]
+    routes += [("POST", f"{API}/integrations/<id>/test", _guarded(
+        server, limits, "read-write", 200, server.test_integration)),
+        ("POST", "/api/sync", lambda: _sync_route(server, limits))]
+    for method, rule, call in routes:
+        app.route(rule, method, call)
+    for rule in {rule for _, rule, _ in routes}:
+        app.route(rule, "ANY", _not_allowed)
+    app.route("/", "GET", _static)
     app.route("/static/<name:path>", "GET", _static)
     app.route("/<path:path>", "ANY", lambda path: _ping(server, limits))
     return secure(app)
 
-
 # -- the server as a whole
-
 
 class Server:
     """The parts, wired. Nothing starts by itself but what a request or a turn needs."""
@@ -3046,6 +2766,12 @@ class Server:
     def read(self, query: Callable[..., T], *given: Any) -> T:
         """Ask the database without the writer."""
         return query(Tx(self.store.reader, self.store, self.settings, self.clock()), *given)
+
+    def test_integration(self, ask: Ask) -> dict[str, Any]:
+        """Send a test to an integration now, and tell what came of it."""
+        row = self.read(find_integration, ask.id)
+        problem, result = self.outbox.test(row["num"], row["name"])
+        return {"ok": problem is None, "result": problem or result}
 
     def scan(self) -> None:
         """Let everything that fell due happen."""
@@ -3103,17 +2829,15 @@ class Server:
         """Let go of the database."""
         self.store.close()
 
-
 def _stop(*_: Any) -> NoReturn:
     raise SystemExit(0)
 
-
-# == Command line ============================================================
+# == Command line =============================================================
 # Each command translates its arguments and calls one action. Nothing is decided here.
 
 MONITOR_FLAGS = (
     ("--name", "name", str, "a name for people; default: made from KEY"),
-    ("--cron", "cronExpression", str, "cron expression: '0 3 * * *', @daily, six fields with seconds first"),
+    ("--cron", "cronExpression", str, "'0 3 * * *', @daily, or six fields with seconds first"),
     ("--every", "intervalSeconds", int, "seconds between two runs, instead of --cron"),
     ("--timezone", "timezone", str, "zone of --cron; default the host's"),
     ("--grace", "graceSeconds", int, "seconds that it may be late (default 300)"),
@@ -3126,34 +2850,23 @@ MONITOR_FLAGS = (
     ("--notes", "notes", str, "what the next person should know"),
 )
 
-
-def _print(options: argparse.Namespace, found: list[dict[str, Any]], *columns: str) -> None:
+def _print_table(options: argparse.Namespace, found: list[dict[str, Any]], *columns: str) -> None:
     """A table for people, or JSON for programs."""
-    if options.json:
-        print(json.dumps(found, indent=2))
-        return
     table = [columns, *([str(row[name] if row[name] is not None else "-") for name in columns]
                         for row in found)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
-    for row in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
+    print(json.dumps(found, indent=2) if options.json else "\n".join(lines))
 
 def _serve(server: Server, options: argparse.Namespace) -> None:
     server.run()
 
-
-def _handles(given: Iterable[str]) -> dict[str, str]:
-    """Adopted handles with their dialect: the one before a colon, else by the handle's shape."""
-    found = {}
-    for text in given:
-        dialect, _, rest = text.partition(":")
-        if dialect in DIALECTS and rest:
-            found[rest] = dialect
-        else:
-            found[text] = "cronping" if TOKEN.fullmatch(text) else "cronitor"
-    return found
-
+def _read_handle(text: str) -> tuple[str, str]:
+    """An adopted handle and its dialect: the one before a colon, else by the handle's shape."""
+    dialect, _, rest = text.partition(":")
+    if dialect in DIALECTS and rest:
+        return rest, dialect
+    return text, "cronping" if TOKEN.fullmatch(text) else "cronitor"
 
 def _add_monitor(server: Server, options: argparse.Namespace) -> None:
     given = {name: value for _, name, _, _ in MONITOR_FLAGS
@@ -3161,103 +2874,78 @@ def _add_monitor(server: Server, options: argparse.Namespace) -> None:
     kind = "cron" if options.cronExpression else "interval" if options.intervalSeconds else "none"
     rules = [{"field": name, "operator": sign, "value": number(value)}
              for name, sign, value in options.rule or ()]
-    columns = read_monitor({"name": title(options.key), "scheduleType": kind, "key": options.key,
-                            "armed": options.armed, "rules": rules, **given})
-    num = server.act(create_monitor, {"timezone": server.settings.timezone, **columns},
-                     _handles(options.handle or ()))
-    shown = server.read(lambda tx: monitor_json(tx, load_life(tx, num).life.monitor))
-    if options.json:
-        print(json.dumps(shown, indent=2))
-        return
-    print(f"{shown['key']} is monitored. Let the job ping it:\n\n  curl -fsS -m 10 --retry 3 "
-          f"{shown['pingUrl']}\n\nIts token is {shown['token']}, its code {shown['code']}.")
-    if not shown["heard"]:
+    shown = server.act(add_monitor, Ask(body={
+        "name": title(options.key), "timezone": server.settings.timezone, "key": options.key,
+        "scheduleType": kind, "armed": options.armed, "rules": rules, **given}),
+        dict(map(_read_handle, options.handle or ())))
+    print(json.dumps(shown, indent=2) if options.json else (
+        f"{shown['key']} is monitored. Let the job ping it:\n\n  curl -fsS -m 10 --retry 3 "
+        f"{shown['pingUrl']}\n\nIts token is {shown['token']}, its code {shown['code']}."))
+    if not shown["heard"] and not options.json:
         print("Nobody hears of it yet: see `cronwatch integration add --help`.")
 
-
-def _list_monitors_shown(server: Server, options: argparse.Namespace) -> None:
-    total = server.read(list_monitors, 1, 0)[1]
-    shown = [server.read(monitor_json, m) for m in server.read(list_monitors, total, 0)[0]]
-    _print(options, shown, "key", "name", "status", "lastPingAt", "expectedAt", "heard")
-
+def _list_monitors(server: Server, options: argparse.Namespace) -> None:
+    shown: list[dict[str, Any]] = []
+    while page := server.read(list_monitors, Ask(query={
+            "limit": ["100"], "offset": [str(len(shown))]}))["heartbeats"]:
+        shown += page
+    _print_table(options, shown, "key", "name", "status", "lastPingAt", "expectedAt", "heard")
 
 def _show_monitor(server: Server, options: argparse.Namespace) -> None:
-    shown = server.read(monitor_json, server.read(get_monitor, options.key))
-    if options.json:
-        print(json.dumps(shown, indent=2))
-    for name, value in () if options.json else shown.items():
-        print(f"{name:24} {'-' if value is None else value}")
+    shown = server.read(show_monitor, Ask(options.key))
+    lines = (f"{name:24} {'-' if value is None else value}" for name, value in shown.items())
+    print(json.dumps(shown, indent=2) if options.json else "\n".join(lines))
 
-
-def _pause_monitor_now(server: Server, options: argparse.Namespace) -> None:
-    m = server.act(pause_monitor, server.read(get_monitor, options.key).num, options.hours)
-    print(f"{m.key} is {m.status}" + f" until {iso(m.pause_until)}" * bool(m.pause_until))
-
-
-def _resume_monitor_now(server: Server, options: argparse.Namespace) -> None:
-    m = server.act(pause_monitor, server.read(get_monitor, options.key).num, 0)
-    print(f"{m.key} is {m.status}")
-
+def _pause_monitor(server: Server, options: argparse.Namespace) -> None:
+    shown = server.act(pause_asked, Ask(options.key, body={"hours": options.hours}))
+    until = f" until {shown['pausedUntil']}" if shown["pausedUntil"] else ""
+    print(f"{shown['key']} is {shown['status']}{until}")
 
 def _remove_monitor(server: Server, options: argparse.Namespace) -> None:
-    m = server.read(get_monitor, options.key)
-    server.act(delete_monitor, m.num)
-    print(f"{m.key} is removed, with its pings, runs and events")
-
+    server.act(remove_monitor, Ask(options.key))
+    print(f"{options.key} is removed, with its pings, runs and events")
 
 def _add_integration(server: Server, options: argparse.Namespace) -> None:
     lines = [line.partition(":") for line in options.header or ()]
-    config = check_integration(options.channel, options.target,
-                               {name.strip(): value.strip() for name, _, value in lines})
-    server.act(create_integration, options.channel, options.name, config, not options.not_default)
-    print(f"{options.name} is told of everything from now on: try `cronwatch integration test`")
-    if "secret" in config:
-        print(f"Its signatures are made with {config['secret']}")
+    made = server.act(add_integration, Ask(body={
+        "channel": options.channel, "name": options.name, "default": not options.not_default,
+        NEEDS[options.channel]: options.target,
+        "headers": {name.strip(): value.strip() for name, _, value in lines}}))
+    print(f"{options.name} is told of everything from now on: try "
+          f"`cronwatch integration test {options.name}`")
+    if "secret" in made:
+        print(f"Its signatures are made with {made['secret']}")
 
+def _list_integrations(server: Server, options: argparse.Namespace) -> None:
+    _print_table(options, server.read(list_integrations, Ask())["integrations"],
+                 "name", "channel", "enabled", "default", "failing")
 
-def _list_integrations_shown(server: Server, options: argparse.Namespace) -> None:
-    found = server.read(lambda tx: dicts(tx.db, INTEGRATION.select().order_by(INTEGRATION.c.num)))
-    _print(options, [integration_json(row) for row in found],
-           "name", "channel", "enabled", "default", "failing")
-
-
-def _test_integration_now(server: Server, options: argparse.Namespace) -> None:
-    row = server.read(find_integration, options.name)
-    problem, result = server.outbox.test(row["num"], row["name"])
-    if problem is not None:
-        raise Refused(f"{options.name} does not work: {problem}")
-    print(f"{options.name} works: {result}")
-
+def _test_integration(server: Server, options: argparse.Namespace) -> None:
+    outcome = server.test_integration(Ask(options.name))
+    if not outcome["ok"]:
+        raise Refused(f"{options.name} does not work: {outcome['result']}")
+    print(f"{options.name} works: {outcome['result']}")
 
 def _remove_integration(server: Server, options: argparse.Namespace) -> None:
-    row = server.read(find_integration, options.name)
-    server.act(lambda tx: rows(tx.db, "DELETE FROM integration WHERE num = ?", row["num"]))
+    num = server.read(find_integration, options.name)["num"]
+    server.act(lambda tx: rows(tx.db, "DELETE FROM integration WHERE num = ?", num))
     print(f"{options.name} is removed")
-
 
 def _create_key(server: Server, options: argparse.Namespace) -> None:
     print(server.act(create_key, options.name, options.permission, options.secret))
 
-
 def _list_keys(server: Server, options: argparse.Namespace) -> None:
     found = server.read(lambda tx: dicts(tx.db, API_KEY.select().order_by(API_KEY.c.num)))
-    _print(options, [{"name": k["name"], "prefix": k["prefix"], "permission": k["permission"],
-                      "createdAt": iso(k["created_at"])} for k in found],
-           "name", "prefix", "permission", "createdAt")
-
+    shown = [{"name": key["name"], "prefix": key["prefix"], "permission": key["permission"],
+              "createdAt": iso(key["created_at"])} for key in found]
+    _print_table(options, shown, "name", "prefix", "permission", "createdAt")
 
 def _revoke_key(server: Server, options: argparse.Namespace) -> None:
-    def revoke(tx: Tx) -> None:
-        if not rows(tx.db, "DELETE FROM api_key WHERE name = ? RETURNING num", options.name):
-            raise Refused(f"there is no API key with the name '{options.name}'", status=404)
-        tx.store.cache.clear()
-    server.act(revoke)
+    server.act(revoke_key, options.name)
     print(f"{options.name} is revoked")
-
 
 def _argument(*names: str, **more: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     return names, more
-
 
 KEY, NAME = _argument("key", help="its key or id"), _argument("name", help="its name")
 JSON = _argument("--json", action="store_true", help="print JSON")
@@ -3265,7 +2953,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("serve", "run the server", _serve, []),
     ("monitor add", "expect a job from now on", _add_monitor, [
         _argument("key", help="short name of the job, such as daily-backup"),
-        *(_argument(flag, dest=name, type=kind, help=text)
+        *(_argument(flag, dest=name, type=kind, help=text, metavar=flag[2:].upper())
           for flag, name, kind, text in MONITOR_FLAGS),
         _argument("--armed", action="store_true", help="alert even if it never pings"),
         _argument("--rule", nargs=3, action="append", metavar=("FIELD", "OP", "VALUE"),
@@ -3273,69 +2961,64 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         _argument("--handle", action="append", metavar="[SERVICE:]HANDLE",
                   help="keep the handle that the job has from its old service, one of "
                        + ", ".join(DIALECTS)), JSON]),
-    ("monitor list", "list all monitors", _list_monitors_shown, [JSON]),
+    ("monitor list", "list all monitors", _list_monitors, [JSON]),
     ("monitor show", "show one with its handles", _show_monitor, [KEY, JSON]),
-    ("monitor pause", "no alerts until resumed", _pause_monitor_now, [
+    ("monitor pause", "no alerts until resumed", _pause_monitor, [
         KEY, _argument("--hours", type=int, help="resume by itself after so many hours")]),
-    ("monitor resume", "end a pause", _resume_monitor_now, [KEY]),
+    ("monitor resume", "end a pause", lambda server, options: _pause_monitor(
+        server, argparse.Namespace(**vars(options), hours=0)), [KEY]),
     ("monitor remove", "delete one with all that was recorded", _remove_monitor, [KEY]),
     ("integration add", "tell somebody of alerts", _add_integration, [
-        _argument("channel", choices=list(SENDERS), help="how"),
+        _argument("channel", choices=list(SENDERS), help="how: one of " + ", ".join(SENDERS)),
         _argument("name", help="a name for it"),
         _argument("target", help="URL, shell command or mail address"),
         _argument("--header", action="append", metavar="'NAME: VALUE'", help="send with webhooks"),
         _argument("--not-default", action="store_true", help="only for monitors that name it")]),
-    ("integration list", "list who is told", _list_integrations_shown, [JSON]),
-    ("integration test", "send a test now", _test_integration_now, [NAME]),
+    ("integration list", "list who is told", _list_integrations, [JSON]),
+    ("integration test", "send a test now", _test_integration, [NAME]),
     ("integration remove", "delete one", _remove_integration, [NAME]),
     ("key create", "print a new API key", _create_key, [
         _argument("name", help="a name for it"),
         _argument("--permission", choices=("ping", "read-only", "read-write"),
-                  default="read-write", help="default read-write"),
+                  default="read-write", help="ping, read-only or read-write (default)"),
         _argument("--secret", help="adopt the key that scripts have from their old service")]),
     ("key list", "list the API keys", _list_keys, [JSON]),
     ("key revoke", "end an API key", _revoke_key, [NAME]),
 )
 
-
 def make_parser() -> argparse.ArgumentParser:
     """The command line, from the tables of commands and settings."""
-    parser = argparse.ArgumentParser(prog="cronwatch", description="monitor for cron jobs")
+    parser = argparse.ArgumentParser(prog="cronwatch", description="A monitor for cron jobs.")
     parser.add_argument("--version", action="version", version=f"cronwatch {__version__}")
     groups = {"": parser.add_subparsers(metavar="COMMAND", required=True)}
     for words, text, call, arguments in COMMANDS:
         group, _, word = words.rpartition(" ")
         if group not in groups:
-            groups[group] = groups[""].add_parser(group, help=f"manage the {group}s").add_subparsers(
-                metavar="COMMAND", required=True)
+            parent = groups[""].add_parser(group, help=f"manage the {group}s")
+            groups[group] = parent.add_subparsers(metavar="COMMAND", required=True)
         command = groups[group].add_parser(word, help=text, description=text)
         command.set_defaults(call=call)
         for names, more in arguments:
             command.add_argument(*names, **more)
         for setting in dataclasses.fields(Settings):
             if words == "serve" or setting.name == "database":
-                flag, text = f"--{setting.name.replace('_', '-')}", setting.metadata["help"]
-                kind = {"action": "store_true"} if setting.default is False else {}
-                command.add_argument(flag, default=None, **kind, help=(
-                    f"{text} (default {setting.default or 'none'}, CRONWATCH_{setting.name.upper()})"))
+                kind: dict[str, Any] = {"action": "store_true"} if setting.default is False else {}
+                command.add_argument(f"--{setting.name.replace('_', '-')}", default=None, help=(
+                    f"{setting.metadata['help']} (default {setting.default or 'none'}, "
+                    f"CRONWATCH_{setting.name.upper()})"), **kind)
     return parser
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 where it went well, 1 where it was refused, 2 for a wrong flag."""
     options = make_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
-        server = Server(Settings.load(vars(options), os.environ))
-        try:
+        with contextlib.closing(Server(Settings.load(vars(options), os.environ))) as server:
             options.call(server, options)
-        finally:
-            server.close()
     except Refused as refused:
         print(f"cronwatch: {refused.sentence}", file=sys.stderr)
         return 1
     return 0
-
 
 if __name__ == "__main__":
     sys.exit(main())

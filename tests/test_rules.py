@@ -1,0 +1,3051 @@
+"""When a monitor is in trouble: part 3 of the design, sentence by sentence and in its order."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import json
+import signal
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as bounded
+from hypothesis import strategies as st
+
+from cronwatch import (
+    Event,
+    Flip,
+    Invalid,
+    Life,
+    Monitor,
+    Ping,
+    check_rules,
+    edit,
+    is_too_soon,
+    judge_gap,
+    next_change,
+    next_occurrence,
+    pause,
+    receive,
+    resume,
+    retry_ms,
+    settle,
+    turn_back,
+)
+
+SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
+NOW = 1_762_344_000_000  # 2025-11-05 12:00 UTC, a Wednesday
+DEADLINE = NOW + 65 * MINUTE  # of an hourly monitor with the usual grace that was heard at NOW
+HOURLY = "0 * * * *"
+NUMS = itertools.count(1)
+
+
+def clock(text: str, zone: str = "UTC") -> int:
+    """An instant of NOW's day as a clock shows it, such as 11:59 or 11:59:59.999."""
+    wall = datetime.fromisoformat(f"2025-11-05T{text}").replace(tzinfo=ZoneInfo(zone))
+    return round(wall.timestamp() * 1000)
+
+
+def a_monitor(**fields: Any) -> Monitor:
+    """A new monitor that expects an hourly run, with five minutes of grace."""
+    empty = dict.fromkeys(column.name for column in dataclasses.fields(Monitor))
+    usual = {"num": 1, "timezone": "UTC", "grace_seconds": 300, "expects": "run", "armed": 0,
+             "interval_seconds": None if "cron" in fields else 3600, "status": "new",
+             "failure_tolerance": 0, "failures": 0, "failed_count": 0, "missed_count": 0}
+    return Monitor(**{**empty, **usual, **fields})
+
+
+def armed(at: int, **fields: Any) -> Life:
+    """A monitor that was created at an instant with `armed`."""
+    m = a_monitor(armed=1, **fields)
+    m.expected_at, m.counted_at = next_occurrence(m, at), at
+    return Life(m, [])
+
+
+def ping(kind: str, at: int = NOW, **more: Any) -> Ping:
+    return Ping(kind, at, next(NUMS), **more)
+
+
+def hear(life: Life, *pings: Ping) -> Life:
+    for one in pings:
+        receive(life, one)
+    return life
+
+
+def a_life(*pings: Ping, alert: int = 60, **fields: Any) -> Life:
+    """A monitor that heard these pings; what they told and flipped is forgotten."""
+    life = hear(Life(a_monitor(**fields), [], alert), *pings)
+    life.flips, life.events = [], []
+    return life
+
+
+def an_up(**fields: Any) -> Life:
+    return a_life(ping("ok"), **fields)
+
+
+def a_failed(**fields: Any) -> Life:
+    return a_life(ping("fail"), **fields)
+
+
+def a_missed(**fields: Any) -> Life:
+    """An hourly monitor that was heard at NOW and missed at DEADLINE."""
+    life = an_up(**fields)
+    settle(life, DEADLINE + 1)
+    life.flips, life.events = [], []
+    return life
+
+
+def a_stuck(at: int = NOW, **more: Any) -> Life:
+    """A monitor whose run began then and got stuck ten minutes later."""
+    life = a_life(ping("start", at, **more), max_run_seconds=600)
+    settle(life, at + 10 * MINUTE + 1)
+    life.flips, life.events = [], []
+    return life
+
+
+def rest(life: Life, at: int, to_new: bool = False) -> None:
+    """Pause the monitor and resume it at once."""
+    pause(life, at, None)
+    resume(life, at, to_new=to_new)
+
+
+def seen_to_end(at: int = NOW - DAY) -> tuple[Ping, Ping]:
+    """A run that a start opened and that was ended: those that follow are awaited."""
+    return ping("start", at), ping("success", at + SECOND)
+
+
+def rules(*texts: str) -> str:
+    """Rules as they are stored, from such as `rows lt 10`."""
+    parts = [text.split() for text in texts]
+    return json.dumps(check_rules([{"field": name, "operator": sign, "value": float(value)}
+                                   for name, sign, value in parts]))
+
+
+def too_few(at: int, **more: Any) -> Ping:
+    """A success that a monitor with the rule `rows lt 10` does not believe."""
+    return ping("success", at, metrics='{"rows": 1}', **more)
+
+
+def told(life: Life) -> list[tuple[str, int]]:
+    return [(event.kind, event.at) for event in life.events]
+
+
+def flips(life: Life) -> list[tuple[str, int]]:
+    return [(flip.status, flip.at) for flip in life.flips]
+
+
+def states(life: Life) -> list[str]:
+    return [run.state for run in life.runs]
+
+
+def due_at(life: Life, now: int) -> int | None:
+    change = next_change(life, now)
+    return change[0] if change else None
+
+
+@pytest.fixture(autouse=True)
+def _no_endless_circle() -> Iterator[None]:
+    """A rule that turns in a circle for ever fails its test instead of holding up the suite."""
+    def give_up(*_: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, 20)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+# -- Deadlines
+
+
+def test_a_deadline_is_met_at_the_instant_itself() -> None:
+    life = an_up()
+
+    settle(life, DEADLINE)
+
+    assert life.monitor.status == "up"
+
+
+def test_a_deadline_is_broken_one_millisecond_later() -> None:
+    life = an_up()
+
+    settle(life, DEADLINE + 1)
+
+    assert life.monitor.status == "down"
+
+
+def test_due_at_is_the_millisecond_after_the_deadline() -> None:
+    life = an_up()
+
+    assert due_at(life, NOW) == DEADLINE + 1
+
+
+@pytest.mark.parametrize("look", [DEADLINE + 1, DEADLINE + MINUTE, DEADLINE + 400 * DAY])
+def test_the_event_is_dated_at_the_deadline_whenever_we_looked(look: int) -> None:
+    life = an_up()
+
+    settle(life, look)
+
+    assert told(life) == [("missed", DEADLINE)]
+    assert flips(life) == [("down", DEADLINE)]
+
+
+@pytest.mark.parametrize("status", ["new", "up"])
+def test_without_a_schedule_nothing_is_ever_missed(status: str) -> None:
+    life = a_life(*[ping("success")] * (status == "up"), interval_seconds=None)
+
+    settle(life, NOW + 400 * DAY)
+
+    assert life.monitor.status == status
+    assert due_at(life, NOW) is None
+
+
+def test_without_a_schedule_a_monitor_fails() -> None:
+    life = hear(an_up(interval_seconds=None), ping("fail", NOW + DAY))
+
+    assert told(life) == [("failed", NOW + DAY)]
+
+
+def test_without_a_schedule_a_run_gets_stuck() -> None:
+    life = a_life(ping("start"), interval_seconds=None, max_run_seconds=60)
+
+    settle(life, NOW + DAY)
+
+    assert told(life) == [("stuck", NOW + MINUTE)]
+
+
+# -- The expected time
+
+
+@pytest.mark.parametrize("expects, tolerance, kind", [
+    ("run", 0, "start"),
+    ("run", 0, "success"),
+    ("run", 0, "fail"),
+    ("run", 0, "ok"),
+    ("run", 1, "fail"),
+    ("complete", 0, "success"),
+    ("complete", 0, "ok"),
+    ("complete", 1, "fail"),
+])
+def test_a_sign_of_life_moves_expected_at_to_the_next_occurrence(
+        expects: str, tolerance: int, kind: str) -> None:
+    life = an_up(expects=expects, failure_tolerance=tolerance)
+
+    hear(life, ping(kind, NOW + 30 * MINUTE))
+
+    assert life.monitor.expected_at == NOW + 90 * MINUTE
+
+
+@pytest.mark.parametrize("expects, kind", [
+    ("run", "progress"),
+    ("run", "log"),
+    ("complete", "start"),
+    ("complete", "fail"),
+    ("complete", "progress"),
+    ("complete", "log"),
+])
+def test_what_is_no_sign_of_life_moves_nothing(expects: str, kind: str) -> None:
+    life = an_up(expects=expects)
+
+    hear(life, ping(kind, NOW + 30 * MINUTE))
+
+    assert life.monitor.expected_at == NOW + HOUR
+
+
+@pytest.mark.parametrize("expects", ["run", "complete"])
+@pytest.mark.parametrize("reported", [None, SECOND, 5 * MINUTE, HOUR])
+def test_its_own_time_is_the_arrival_of_the_runs_start(
+        expects: str, reported: int | None) -> None:
+    life = hear(an_up(expects=expects), ping("start", NOW + 30 * MINUTE))
+
+    hear(life, ping("success", NOW + 50 * MINUTE, duration_ms=reported))
+
+    assert life.monitor.expected_at == NOW + 90 * MINUTE
+
+
+@pytest.mark.parametrize("kind", ["success", "fail"])
+def test_without_a_start_its_own_time_is_its_arrival_minus_the_reported_duration(
+        kind: str) -> None:
+    life = an_up()
+
+    hear(life, ping(kind, NOW + 30 * MINUTE, duration_ms=10 * MINUTE))
+
+    assert life.monitor.expected_at == NOW + 80 * MINUTE
+
+
+def test_a_run_that_progress_opened_began_the_reported_duration_before_its_end() -> None:
+    life = hear(an_up(), ping("progress", NOW + 25 * MINUTE))
+
+    hear(life, ping("success", NOW + 30 * MINUTE, duration_ms=10 * MINUTE))
+
+    assert life.monitor.expected_at == NOW + 80 * MINUTE
+
+
+def test_the_duration_that_the_first_ping_of_all_reports_is_believed() -> None:
+    life = a_life(ping("success", NOW, duration_ms=10 * MINUTE))
+
+    assert life.monitor.expected_at == NOW + 50 * MINUTE
+
+
+@pytest.mark.parametrize("reported, expected_at", [
+    (30 * MINUTE - 1, NOW + HOUR + 1),
+    (30 * MINUTE, NOW + 90 * MINUTE),
+    (30 * MINUTE + 1, NOW + 90 * MINUTE),
+    (10 * DAY, NOW + 90 * MINUTE),
+])
+def test_a_duration_that_reaches_back_to_the_previous_sign_of_life_is_not_believed(
+        reported: int, expected_at: int) -> None:
+    life = an_up()
+
+    hear(life, ping("success", NOW + 30 * MINUTE, duration_ms=reported))
+
+    assert life.monitor.expected_at == expected_at
+
+
+@pytest.mark.parametrize("kind", ["success", "fail", "ok"])
+def test_without_a_start_and_a_duration_its_own_time_is_its_arrival(kind: str) -> None:
+    life = hear(an_up(), ping(kind, NOW + 30 * MINUTE))
+
+    assert life.monitor.expected_at == NOW + 90 * MINUTE
+
+
+@pytest.mark.parametrize("seconds", [1, 60, 3600, 86_400 * 366])
+def test_an_interval_expects_that_time_plus_the_interval(seconds: int) -> None:
+    life = an_up(interval_seconds=seconds)
+
+    assert life.monitor.expected_at == NOW + seconds * SECOND
+
+
+@pytest.mark.parametrize("cron, zone, came, expected_at", [
+    (HOURLY, "UTC", "12:00", "13:00"),
+    (HOURLY, "UTC", "11:00:00.001", "12:00"),
+    ("30 14 * * *", "UTC", "11:00", "14:30"),
+    ("30 14 * * *", "Europe/Berlin", "11:00", "13:30"),
+    ("30 14 * * *", "Asia/Kolkata", "08:00", "09:00"),
+])
+def test_cron_expects_the_first_occurrence_after_it(
+        cron: str, zone: str, came: str, expected_at: str) -> None:
+    life = a_life(ping("success", clock(came)), cron=cron, timezone=zone)
+
+    assert life.monitor.expected_at == clock(expected_at)
+
+
+@pytest.mark.parametrize("cron, grace, before, came, expected_at", [
+    # five minutes at the most
+    (HOURLY, 300, "11:00:30", "11:55", "13:00"),
+    (HOURLY, 300, "11:00:30", "11:54:59.999", "12:00"),
+    (HOURLY, 3000, "11:00:30", "11:55", "13:00"),
+    (HOURLY, 3000, "11:00:30", "11:54:59.999", "12:00"),
+    # the grace
+    (HOURLY, 60, "11:00:30", "11:59", "13:00"),
+    (HOURLY, 60, "11:00:30", "11:58:59.999", "12:00"),
+    (HOURLY, 0, "11:00:00", "11:59:59.999", "12:00"),
+    # a quarter of the distance from the occurrence before
+    ("*/10 * * * *", 300, "11:50:30", "11:57:30", "12:10"),
+    ("*/10 * * * *", 300, "11:50:30", "11:57:29.999", "12:00"),
+    ("0,50 * * * *", 300, "11:50:30", "11:57:30", "12:50"),
+    ("0,50 * * * *", 300, "11:50:30", "11:57:29.999", "12:00"),
+    ("0,50 * * * *", 300, "11:00:30", "11:45", "12:00"),
+    ("0,50 * * * *", 300, "11:00:30", "11:44:59.999", "11:50"),
+    ("*/30 * * * * *", 300, "11:59:01", "11:59:22.500", "12:00"),
+    ("*/30 * * * * *", 300, "11:59:01", "11:59:22.499", "11:59:30"),
+])
+def test_a_sign_of_life_a_little_before_an_occurrence_counts_for_that_one(
+        cron: str, grace: int, before: str, came: str, expected_at: str) -> None:
+    life = a_life(ping("success", clock(before)), cron=cron, grace_seconds=grace)
+
+    hear(life, ping("success", clock(came)))
+
+    assert life.monitor.expected_at == clock(expected_at)
+
+
+def test_a_little_before_is_judged_in_the_monitors_zone() -> None:
+    life = a_life(ping("success", clock("10:58")), cron="0 12 * * *", timezone="Europe/Berlin")
+
+    assert life.monitor.expected_at == clock("12:00", "Europe/Berlin") + DAY
+
+
+def test_early_counts_where_the_occurrence_before_was_missed() -> None:
+    life = a_life(ping("success", clock("10:00:30")), cron=HOURLY)
+
+    hear(life, ping("success", clock("11:57")))
+
+    assert life.monitor.expected_at == clock("13:00")
+
+
+def test_early_counts_where_the_occurrence_before_was_unverified() -> None:
+    life = a_life(ping("success", clock("10:00:30")), cron=HOURLY)
+    judge_gap(life, clock("10:50"), clock("11:10"))
+
+    hear(life, ping("success", clock("11:57")))
+
+    assert life.monitor.expected_at == clock("13:00")
+
+
+def test_early_counts_where_nothing_was_expected_yet() -> None:
+    life = a_life(ping("success", clock("11:57")), cron=HOURLY)
+
+    assert life.monitor.expected_at == clock("13:00")
+
+
+def test_early_does_not_count_while_the_occurrence_before_is_still_awaited() -> None:
+    life = a_life(ping("success", clock("10:00:30")), cron=HOURLY, grace_seconds=3600)
+
+    hear(life, ping("success", clock("11:57")))
+
+    assert life.monitor.expected_at == clock("12:00")
+
+
+def test_early_does_not_count_while_one_after_the_missed_occurrence_is_still_awaited() -> None:
+    life = a_life(ping("success", clock("09:00:30")), cron=HOURLY, grace_seconds=3590)
+    settle(life, clock("11:57"))
+
+    hear(life, ping("success", clock("11:57")))
+
+    assert life.events[0] == Event("missed", clock("10:59:50"), reason="missed",
+                                   down_since=clock("10:59:50"))
+    assert life.monitor.expected_at == clock("12:00")
+
+
+def test_a_job_whose_clock_runs_a_minute_ahead_is_not_missed() -> None:
+    life = a_life(cron="0 12 * * *")
+
+    hear(life, *(ping("success", NOW - MINUTE + day * DAY) for day in range(5)))
+    settle(life, NOW + 5 * DAY - MINUTE)
+
+    assert told(life) == []
+
+
+def test_expected_at_does_not_move_back_for_an_older_run_of_an_interval() -> None:
+    life = hear(an_up(expects="complete"), ping("start", NOW + 10 * MINUTE, series="a"),
+                ping("success", NOW + 20 * MINUTE, series="b"))
+
+    hear(life, ping("success", NOW + 30 * MINUTE, series="a"))
+
+    assert life.monitor.expected_at == NOW + 80 * MINUTE
+
+
+@pytest.mark.parametrize("again", ["11:58", "11:59:59.999", "12:00", "12:30"])
+def test_expected_at_does_not_move_back_after_an_early_sign_of_life(again: str) -> None:
+    life = a_life(ping("success", clock("11:57")), cron=HOURLY)
+
+    hear(life, ping("success", clock(again)))
+
+    assert life.monitor.expected_at == clock("13:00")
+
+
+def test_expected_at_does_not_move_back_for_a_run_that_began_before_an_edit() -> None:
+    life = hear(an_up(expects="complete"), ping("start", NOW + 10 * MINUTE))
+    edit(life, NOW + 20 * MINUTE, {"interval_seconds": 7200})
+
+    hear(life, ping("success", NOW + 30 * MINUTE))
+
+    assert life.monitor.expected_at == NOW + 140 * MINUTE
+
+
+@pytest.mark.parametrize("ended, expected_at", [
+    (70 * SECOND, 60 * SECOND),
+    (70 * SECOND + 1, 120 * SECOND),
+    (610 * SECOND, 600 * SECOND),
+    (610 * SECOND + 1, 660 * SECOND),
+])
+def test_an_occurrence_whose_deadline_has_passed_at_arrival_is_skipped_in_whole_steps(
+        ended: int, expected_at: int) -> None:
+    life = a_life(ping("start"), interval_seconds=60, grace_seconds=10, expects="complete")
+
+    hear(life, ping("success", NOW + ended))
+
+    assert life.monitor.expected_at == NOW + expected_at
+
+
+@pytest.mark.parametrize("ended, expected_at", [
+    ("12:01:10", "12:01"),
+    ("12:01:10.001", "12:02"),
+    ("12:30:10", "12:30"),
+    ("12:30:10.001", "12:31"),
+])
+def test_a_cron_occurrence_whose_deadline_has_passed_at_arrival_is_skipped(
+        ended: str, expected_at: str) -> None:
+    life = a_life(ping("start"), cron="* * * * *", grace_seconds=10, expects="complete")
+
+    hear(life, ping("success", clock(ended)))
+
+    assert life.monitor.expected_at == clock(expected_at)
+
+
+@pytest.mark.parametrize("kind, reported", [
+    ("success", 400 * DAY), ("fail", 400 * DAY), ("success", 65 * MINUTE + 1), ("success", HOUR)])
+@pytest.mark.parametrize("schedule", [{}, {"cron": "*/7 * * * *"}, {"cron": "0 0 1 1 *"}])
+def test_a_ping_never_makes_its_own_monitor_late(
+        kind: str, reported: int, schedule: dict[str, Any]) -> None:
+    life = a_life(ping(kind, duration_ms=reported), failure_tolerance=1, **schedule)
+
+    settle(life, NOW + 1)
+
+    assert told(life) == []
+    assert (due_at(life, NOW) or 0) > NOW
+
+
+@pytest.mark.parametrize("expects", ["run", "complete"])
+@pytest.mark.parametrize("began, ended, expected_at", [
+    ("11:58", "12:01", "13:00"),     # both count for 12:00, the start early
+    ("12:00:10", "12:58", "13:00"),  # by itself the end would be early for 13:00
+    ("12:00:10", "13:02", "13:00"),  # by itself the end would count for 13:00
+    ("12:00:10", "13:05", "13:00"),
+    ("11:50", "12:02", "12:00"),
+])
+def test_the_end_of_a_run_counts_for_the_occurrence_that_its_start_counted_for(
+        expects: str, began: str, ended: str, expected_at: str) -> None:
+    life = a_life(ping("success", clock("11:00:30")), cron=HOURLY, expects=expects)
+
+    hear(life, ping("start", clock(began)), ping("success", clock(ended)))
+
+    assert life.monitor.expected_at == clock(expected_at)
+
+
+@pytest.mark.parametrize("expects", ["run", "complete"])
+@pytest.mark.parametrize("kind", ["success", "fail"])
+def test_a_ping_from_before_the_last_sign_of_life_does_not_move_the_schedule(
+        expects: str, kind: str) -> None:
+    life = hear(an_up(expects=expects), ping("start", NOW + 10 * MINUTE, series="old"),
+                ping("success", NOW + 20 * MINUTE, series="new"))
+
+    hear(life, ping(kind, NOW + 30 * MINUTE, series="old"))
+
+    assert life.monitor.expected_at == NOW + 80 * MINUTE
+
+
+def test_the_failure_of_a_run_from_before_the_last_sign_of_life_counts() -> None:
+    life = hear(an_up(), ping("start", NOW + 10 * MINUTE, series="old"),
+                ping("success", NOW + 20 * MINUTE, series="new"))
+
+    hear(life, ping("fail", NOW + 30 * MINUTE, series="old"))
+
+    assert told(life) == [("failed", NOW + 30 * MINUTE)]
+
+
+def test_the_success_of_a_run_from_before_the_last_sign_of_life_counts() -> None:
+    life = a_life(ping("start", NOW, series="old"), ping("fail", NOW + MINUTE, series="new"))
+
+    hear(life, ping("success", NOW + 2 * MINUTE, series="old"))
+
+    assert told(life) == [("recovered", NOW + 2 * MINUTE)]
+
+
+# -- Settling
+
+
+@pytest.mark.parametrize("act", [
+    lambda life, now: receive(life, ping("log", now)),
+    lambda life, now: receive(life, ping("success", now)),
+    lambda life, now: edit(life, now, {"name": "other"}),
+    lambda life, now: edit(life, now, {"grace_seconds": 86_400}),
+    lambda life, now: edit(life, now, {"interval_seconds": None}),
+    lambda life, now: pause(life, now, None),
+    resume,
+], ids=["log", "success", "name", "grace", "schedule", "pause", "resume"])
+def test_a_ping_an_edit_or_a_pause_first_settles_what_fell_due(
+        act: Callable[[Life, int], object]) -> None:
+    life = an_up()
+
+    act(life, NOW + DAY)
+
+    assert told(life)[0] == ("missed", DEADLINE)
+    assert flips(life)[0] == ("down", DEADLINE)
+
+
+def test_what_fell_due_happens_in_the_order_of_the_true_times() -> None:
+    life = hear(a_failed(reminder_interval_seconds=90), ping("fail", NOW + SECOND))
+
+    settle(life, NOW + 100 * SECOND)
+
+    assert told(life) == [("failed", NOW + MINUTE), ("reminder", NOW + 90 * SECOND)]
+
+
+def test_an_earlier_stuck_comes_before_a_later_missed() -> None:
+    life = a_life(ping("start"), max_run_seconds=600)
+
+    settle(life, NOW + DAY)
+
+    assert flips(life) == [("down", NOW + 10 * MINUTE)]
+    assert told(life) == [("stuck", NOW + 10 * MINUTE)]
+
+
+def test_an_earlier_missed_comes_before_a_later_stuck() -> None:
+    life = a_life(ping("start"), max_run_seconds=86_400)
+
+    settle(life, NOW + 3 * DAY)
+
+    assert told(life) == [("missed", DEADLINE)]
+    assert states(life) == ["stuck"]
+
+
+def test_the_end_of_a_pause_comes_before_a_ping_at_the_same_instant() -> None:
+    life = a_life()
+    pause(life, NOW, NOW + HOUR)
+
+    hear(life, ping("start", NOW + HOUR))
+
+    assert flips(life) == [("paused", NOW), ("new", NOW + HOUR), ("up", NOW + HOUR)]
+
+
+def test_stuck_comes_before_missed_at_the_same_instant() -> None:
+    life = a_life(*seen_to_end(), ping("start"))
+
+    settle(life, DEADLINE + 1)
+
+    assert told(life) == [("stuck", DEADLINE)]
+
+
+def test_missed_comes_before_a_digest_at_the_same_instant() -> None:
+    life = a_life(too_few(NOW), too_few(NOW + 999), interval_seconds=50, grace_seconds=9,
+                  rules=rules("rows lt 10"))
+
+    settle(life, NOW + DAY)
+
+    assert told(life) == [("missed", NOW + MINUTE - 1), ("silent_failure", NOW + MINUTE)]
+
+
+def test_stuck_comes_before_a_digest_at_the_same_instant() -> None:
+    life = a_life(too_few(NOW), too_few(NOW + SECOND), ping("start", NOW + 30 * SECOND - 1),
+                  max_run_seconds=30, rules=rules("rows lt 10"))
+
+    settle(life, NOW + DAY)
+
+    assert told(life) == [("stuck", NOW + MINUTE - 1), ("silent_failure", NOW + MINUTE)]
+
+
+def test_a_digest_comes_before_a_reminder_at_the_same_instant() -> None:
+    life = hear(a_failed(reminder_interval_seconds=60), ping("fail", NOW + SECOND))
+
+    settle(life, NOW + MINUTE)
+
+    assert told(life) == [("failed", NOW + MINUTE), ("reminder", NOW + MINUTE)]
+
+
+@pytest.mark.parametrize("kind, after", [("success", ["recovered"]), ("ok", []), ("fail", [])])
+def test_a_digest_and_a_reminder_come_before_a_ping_at_the_same_instant(
+        kind: str, after: list[str]) -> None:
+    life = hear(a_failed(reminder_interval_seconds=60), ping("fail", NOW + SECOND))
+
+    hear(life, ping(kind, NOW + MINUTE))
+
+    assert [event.kind for event in life.events] == ["failed", "reminder", *after]
+    assert life.events[0].count == 1
+
+
+# -- Missed
+
+
+@pytest.mark.parametrize("cron, grace, met_until", [
+    (None, 300, "13:05"),
+    (None, 0, "13:00"),
+    (HOURLY, 300, "13:05"),
+    (HOURLY, 0, "13:00"),
+    ("0 15 * * *", 3600, "16:00"),
+    ("30 12 * * *", 60, "12:31"),
+])
+@pytest.mark.parametrize("expects", ["run", "complete"])
+def test_down_as_missed_when_grace_has_passed_without_a_sign_of_life(
+        cron: str | None, grace: int, met_until: str, expects: str) -> None:
+    schedule: dict[str, Any] = {"cron": cron, "interval_seconds": None if cron else 3600}
+    life = an_up(grace_seconds=grace, expects=expects, **schedule)
+
+    settle(life, clock(met_until))
+    before = list(life.flips)
+    settle(life, clock(met_until) + 1)
+
+    assert before == []
+    assert life.flips == [Flip(clock(met_until), "down", "missed")]
+    assert life.events == [Event("missed", clock(met_until), reason="missed",
+                                 down_since=clock(met_until))]
+
+
+def test_missed_in_a_zone_where_the_clock_goes_back_waits_for_the_longer_night() -> None:
+    before = clock("03:30") - 11 * DAY  # 25 October, 05:30 in Berlin; back by an hour on the 26th
+    life = a_life(ping("ok", before), cron="30 5 * * *", timezone="Europe/Berlin")
+
+    settle(life, before + 2 * DAY)
+
+    assert told(life) == [("missed", before + DAY + HOUR + 5 * MINUTE)]
+
+
+def test_a_sign_of_life_at_the_deadline_itself_is_in_time() -> None:
+    life = hear(an_up(), ping("success", DEADLINE))
+
+    assert flips(life) == []
+
+
+def test_a_down_monitor_is_not_missed_again() -> None:
+    life = a_missed()
+
+    settle(life, NOW + 400 * DAY)
+
+    assert told(life) == []
+
+
+@pytest.mark.parametrize("look, status", [(170 * MINUTE, "up"), (170 * MINUTE + 1, "down")])
+def test_an_awaited_open_run_holds_missed_back_until_its_own_deadline(
+        look: int, status: str) -> None:
+    life = hear(an_up(expects="complete", max_run_seconds=7200), ping("start", NOW + 50 * MINUTE))
+
+    settle(life, NOW + look)
+
+    assert life.monitor.status == status
+
+
+def test_due_at_of_a_held_monitor_is_the_millisecond_after_the_runs_deadline() -> None:
+    life = hear(an_up(expects="complete", max_run_seconds=7200), ping("start", NOW + 50 * MINUTE))
+
+    assert due_at(life, NOW + 50 * MINUTE) == NOW + 170 * MINUTE + 1
+
+
+def test_a_held_run_that_ends_in_time_was_never_missed() -> None:
+    life = hear(an_up(expects="complete", max_run_seconds=7200), ping("start", NOW + 50 * MINUTE))
+
+    hear(life, ping("success", NOW + 100 * MINUTE))
+
+    assert told(life) == []
+    assert life.monitor.expected_at == NOW + 110 * MINUTE
+
+
+def test_with_several_awaited_runs_the_last_deadline_holds() -> None:
+    life = hear(an_up(expects="complete", max_run_seconds=7200),
+                ping("start", NOW + 10 * MINUTE, series="a"))
+
+    hear(life, ping("start", NOW + 50 * MINUTE, series="b"))
+    settle(life, NOW + 130 * MINUTE + 1)
+
+    assert told(life) == [("stuck", NOW + 130 * MINUTE)]
+
+
+def test_a_run_holds_back_a_first_occurrence_too() -> None:
+    life = hear(armed(NOW, expects="complete", max_run_seconds=7200),
+                ping("start", NOW + 50 * MINUTE))
+
+    settle(life, NOW + 170 * MINUTE)
+
+    assert told(life) == []
+
+
+@pytest.mark.parametrize("expects, deadline", [("run", 115), ("complete", 65)])
+def test_a_run_that_is_not_awaited_holds_nothing_back(expects: str, deadline: int) -> None:
+    life = hear(an_up(expects=expects), ping("start", NOW + 50 * MINUTE))
+
+    settle(life, NOW + DAY)
+
+    assert told(life) == [("missed", NOW + deadline * MINUTE)]
+
+
+def test_with_expects_run_an_open_run_holds_nothing_back() -> None:
+    life = hear(an_up(max_run_seconds=7200), ping("start", NOW + 50 * MINUTE))
+
+    settle(life, NOW + 115 * MINUTE + 1)
+
+    assert told(life) == [("missed", NOW + 115 * MINUTE)]
+
+
+def test_a_run_that_began_before_the_last_sign_of_life_holds_nothing_back() -> None:
+    life = hear(an_up(expects="complete", max_run_seconds=7200),
+                ping("start", NOW + 10 * MINUTE, series="a"),
+                ping("success", NOW + 20 * MINUTE, series="b"))
+
+    settle(life, NOW + 85 * MINUTE + 1)
+
+    assert told(life) == [("missed", NOW + 85 * MINUTE)]
+
+
+def test_where_the_hold_ends_without_a_sign_of_life_missed_is_dated_at_its_deadline() -> None:
+    life = hear(an_up(expects="complete", max_run_seconds=7200), ping("start", NOW + 50 * MINUTE))
+    edit(life, NOW + 60 * MINUTE, {"max_run_seconds": None})
+
+    hear(life, ping("start", NOW + 80 * MINUTE))  # not awaited: gives the older one up
+    settle(life, NOW + 80 * MINUTE)
+
+    assert told(life) == [("missed", DEADLINE)]
+    assert flips(life) == [("down", DEADLINE)]
+
+
+# -- Failed
+
+
+@pytest.mark.parametrize("tolerance", [0, 1, 2, 5])
+def test_down_as_failed_when_the_tolerated_failures_have_gone_before(tolerance: int) -> None:
+    life = hear(an_up(failure_tolerance=tolerance), *(ping("fail") for _ in range(tolerance)))
+    before = list(life.flips)
+
+    hear(life, ping("fail", NOW + SECOND))
+
+    assert before == []
+    assert life.flips == [Flip(NOW + SECOND, "down", "failed")]
+    assert told(life) == [("failed", NOW + SECOND)]
+
+
+def test_by_default_the_first_failure_is_not_tolerated() -> None:
+    life = hear(an_up(), ping("fail", NOW + MINUTE))
+
+    assert life.events == [Event("failed", NOW + MINUTE, run=life.runs[-1].num, reason="failed",
+                                 down_since=NOW + MINUTE)]
+
+
+@pytest.mark.parametrize("kind, code, state, status", [
+    ("success", 1, "success", "up"), ("fail", 0, "failed", "down")])
+def test_the_verb_decides_and_not_a_code_beside_it(
+        kind: str, code: int, state: str, status: str) -> None:
+    life = hear(an_up(), ping(kind, NOW + MINUTE, exit_code=code))
+
+    assert (life.runs[-1].state, life.runs[-1].exit_code) == (state, code)
+    assert life.monitor.status == status
+
+
+def test_where_it_was_down_for_another_reason_the_failure_is_told_and_the_flip_stays() -> None:
+    life = hear(a_missed(), ping("fail", NOW + 2 * HOUR))
+
+    assert told(life) == [("failed", NOW + 2 * HOUR)]
+    assert flips(life) == []
+    assert (life.monitor.down_reason, life.monitor.down_since) == ("missed", DEADLINE)
+
+
+def test_a_tolerated_failure_of_a_down_monitor_is_not_told() -> None:
+    life = hear(a_missed(failure_tolerance=1), ping("fail", NOW + 2 * HOUR))
+
+    assert told(life) == []
+
+
+@pytest.mark.parametrize("expects", ["run", "complete"])
+def test_a_tolerated_failure_is_a_sign_of_life(expects: str) -> None:
+    life = a_life(ping("fail"), expects=expects, failure_tolerance=1)
+
+    assert life.monitor.status == "up"
+    assert life.monitor.expected_at == NOW + HOUR
+
+
+@pytest.mark.parametrize("between", [
+    lambda life, now: receive(life, ping("success", now)),
+    lambda life, now: receive(life, ping("ok", now)),
+    rest,
+    lambda life, now: rest(life, now, to_new=True),
+], ids=["success", "ok", "resume", "resume to new"])
+def test_the_count_starts_again_at(between: Callable[[Life, int], object]) -> None:
+    life = hear(an_up(failure_tolerance=1), ping("fail", NOW + 1))
+
+    between(life, NOW + 2)
+    hear(life, ping("fail", NOW + 3))
+
+    assert life.monitor.status == "up"
+
+
+@pytest.mark.parametrize("kind", ["start", "progress", "log"])
+def test_the_count_does_not_start_again_at(kind: str) -> None:
+    life = hear(an_up(failure_tolerance=1), ping("fail", NOW + 1))
+
+    hear(life, ping(kind, NOW + 2), ping("fail", NOW + 3))
+
+    assert life.monitor.status == "down"
+
+
+@pytest.mark.parametrize("later", [1, 10 * SECOND + 1, 50 * MINUTE])
+def test_a_fail_that_repeats_the_series_of_a_failed_run_counts_once(later: int) -> None:
+    life = hear(an_up(failure_tolerance=1), ping("fail", NOW, series="a"))
+
+    hear(life, ping("fail", NOW + later, series="a"))
+
+    assert life.monitor.status == "up"
+    assert life.monitor.failures == 1
+
+
+def test_further_failures_are_collected_and_told_in_one_event_with_their_count() -> None:
+    life = hear(an_up(), *(ping("fail", NOW + at * SECOND) for at in (0, 10, 20, 59)))
+
+    settle(life, NOW + MINUTE - 1)
+    before = [(event.at, event.count) for event in life.events]
+    settle(life, NOW + MINUTE)
+
+    assert before == [(NOW, None)]
+    assert [(e.at, e.count) for e in life.events] == [(NOW, None), (NOW + MINUTE, 3)]
+
+
+def test_a_digest_is_dated_at_the_end_of_its_time_whenever_we_looked() -> None:
+    life = hear(a_failed(), ping("fail", NOW + SECOND))
+
+    settle(life, NOW + 50 * DAY)
+
+    assert told(life) == [("failed", NOW + MINUTE)]
+
+
+def test_the_time_begins_anew_after_a_digest_and_is_doubled() -> None:
+    life = hear(a_failed(), ping("fail", NOW + SECOND))
+
+    hear(life, ping("fail", NOW + MINUTE))
+    settle(life, NOW + 3 * MINUTE)
+
+    assert [(event.at, event.count) for event in life.events] == [
+        (NOW + MINUTE, 1), (NOW + 3 * MINUTE, 1)]
+
+
+@pytest.mark.parametrize("at, count", [(MINUTE - 1, 1), (MINUTE, None), (HOUR, None)])
+def test_after_that_time_the_next_failure_is_told_at_once(at: int, count: int | None) -> None:
+    life = hear(a_failed(), ping("fail", NOW + at))
+
+    settle(life, NOW + max(at, MINUTE))
+
+    assert [(e.at, e.count) for e in life.events] == [(NOW + max(at, MINUTE), count)]
+
+
+def test_an_event_told_at_once_doubles_the_time_too() -> None:
+    life = hear(a_failed(), ping("fail", NOW + 90 * SECOND))
+
+    hear(life, ping("fail", NOW + 100 * SECOND))
+    settle(life, NOW + DAY)
+
+    assert told(life)[1:] == [("failed", NOW + 210 * SECOND)]
+
+
+@pytest.mark.parametrize("alert, minutes", [
+    (60, [1, 2, 4, 8, 16, 32, 60, 60]),
+    (600, [10, 20, 40, 60, 60]),
+    (1, [1 / 60, 2 / 60, 4 / 60, 8 / 60]),
+])
+def test_the_time_doubles_with_each_event_up_to_an_hour(
+        alert: int, minutes: list[float]) -> None:
+    life = a_life(alert=alert)
+
+    hear(life, *(ping("fail", NOW + step * alert * 500)
+                 for step in range(int(sum(minutes) * 120 / alert) + 1)))
+
+    times = [event.at for event in life.events][:len(minutes) + 1]
+    assert [later - at for at, later in itertools.pairwise(times)] == [
+        round(each * MINUTE) for each in minutes]
+
+
+def test_with_no_time_every_failure_is_told_at_once() -> None:
+    life = a_life(alert=0)
+
+    hear(life, *(ping("fail", NOW + at) for at in range(3)))
+
+    assert [(event.at, event.count) for event in life.events] == [
+        (NOW, None), (NOW + 1, None), (NOW + 2, None)]
+
+
+@pytest.mark.parametrize("kind", ["success", "ok"])
+def test_recovery_and_ok_drop_what_was_collected(kind: str) -> None:
+    life = hear(a_failed(), ping("fail", NOW + SECOND), ping(kind, NOW + 2 * SECOND))
+
+    settle(life, NOW + HOUR)
+
+    assert "failed" not in dict(told(life))
+
+
+def test_recovery_by_a_start_drops_what_was_collected() -> None:
+    life = a_life(too_few(NOW), too_few(NOW + SECOND), interval_seconds=40, grace_seconds=0,
+                  rules=rules("rows lt 10"))
+
+    hear(life, ping("start", NOW + 50 * SECOND))
+    settle(life, NOW + MINUTE)
+
+    assert [kind for kind, _ in told(life)] == ["missed", "recovered"]
+
+
+@pytest.mark.parametrize("kind", ["success", "ok"])
+def test_after_recovery_and_ok_the_spacing_begins_anew(kind: str) -> None:
+    life = hear(a_failed(), ping("fail", NOW + MINUTE), ping(kind, NOW + 61 * SECOND))
+    life.events = []
+
+    hear(life, ping("fail", NOW + 62 * SECOND), ping("fail", NOW + 63 * SECOND))
+    settle(life, NOW + HOUR)
+
+    assert told(life) == [("failed", NOW + 62 * SECOND), ("failed", NOW + 122 * SECOND)]
+
+
+def test_a_pause_drops_what_was_collected_and_the_spacing_begins_anew() -> None:
+    life = hear(a_failed(), ping("fail", NOW + SECOND))
+    pause(life, NOW + 2 * SECOND, NOW + 3 * SECOND)
+
+    hear(life, ping("fail", NOW + 4 * SECOND))
+    settle(life, NOW + HOUR)
+
+    assert [(event.at, event.count) for event in life.events] == [
+        (NOW + 3 * SECOND, None), (NOW + 63 * SECOND, 1)]
+
+
+# -- Stuck
+
+
+def test_a_run_is_awaited_where_its_monitor_has_max_run_seconds() -> None:
+    life = a_life(ping("start"), max_run_seconds=600)
+
+    assert life.runs[0].awaited
+
+
+@pytest.mark.parametrize("unended, awaited", [(0, 1), (1, 1), (2, 1), (3, 0)])
+def test_a_run_is_awaited_where_one_of_the_last_three_started_runs_was_ended(
+        unended: int, awaited: int) -> None:
+    life = a_life(*seen_to_end(), interval_seconds=None)
+    hear(life, *(ping("start", NOW + at * HOUR) for at in range(unended)))
+
+    hear(life, ping("start", NOW + DAY))
+
+    assert life.runs[-1].awaited == awaited
+
+
+@pytest.mark.parametrize("kind", ["success", "fail"])
+def test_success_and_fail_both_end_a_run(kind: str) -> None:
+    life = a_life(ping("start"), ping(kind, NOW + MINUTE))
+
+    hear(life, ping("start", NOW + HOUR))
+
+    assert life.runs[-1].awaited
+
+
+def test_runs_that_no_start_opened_do_not_make_a_run_awaited() -> None:
+    life = a_life(ping("success"), ping("progress", NOW + 1), ping("fail", NOW + 2))
+
+    hear(life, ping("start", NOW + MINUTE))
+
+    assert not life.runs[-1].awaited
+
+
+def test_runs_that_no_start_opened_are_not_among_the_last_three() -> None:
+    life = a_life(*seen_to_end(NOW - MINUTE), *(ping("success", NOW + at) for at in range(5)))
+
+    hear(life, ping("start", NOW + MINUTE))
+
+    assert life.runs[-1].awaited
+
+
+@pytest.mark.parametrize("first, then, awaited", [(600, None, 1), (None, 600, 0)])
+def test_whether_a_run_is_awaited_is_decided_when_it_starts(
+        first: int | None, then: int | None, awaited: int) -> None:
+    life = a_life(ping("start"), max_run_seconds=first)
+
+    edit(life, NOW + 1, {"max_run_seconds": then})
+    settle(life, NOW + 11 * MINUTE)
+
+    assert states(life) == ["stuck" if awaited else "running"]
+
+
+@pytest.mark.parametrize("schedule", [{}, {"cron": HOURLY}, {"interval_seconds": None}])
+def test_an_awaited_run_is_stuck_when_max_run_seconds_have_passed(
+        schedule: dict[str, Any]) -> None:
+    life = a_life(ping("start"), max_run_seconds=600, **schedule)
+
+    settle(life, NOW + 10 * MINUTE)
+    before = list(life.flips)
+    settle(life, NOW + 10 * MINUTE + 1)
+
+    assert before == []
+    assert life.flips == [Flip(NOW + 10 * MINUTE, "down", "stuck")]
+
+
+@pytest.mark.parametrize("cron, began, deadline", [
+    (None, "11:40", "12:45"),       # an interval: the start plus it plus grace
+    (HOURLY, "11:00:30", "12:05"),  # counts for 11:00
+    (HOURLY, "11:54:59", "12:05"),  # too early for 12:00
+    (HOURLY, "11:58", "13:05"),     # counts for 12:00
+    (HOURLY, "12:00", "13:05"),
+])
+def test_else_its_deadline_is_that_of_the_occurrence_after_its_own(
+        cron: str | None, began: str, deadline: str) -> None:
+    schedule: dict[str, Any] = {"cron": cron, "interval_seconds": None if cron else 3600}
+    life = a_life(*seen_to_end(clock("10:59")), **schedule)
+    hear(life, ping("start", clock(began)), ping("ok", clock(deadline)))
+
+    settle(life, clock(deadline))
+    before = states(life)[-1]
+    settle(life, clock(deadline) + 1)
+
+    assert (before, states(life)[-1]) == ("running", "stuck")
+
+
+def test_a_run_without_a_schedule_and_a_maximum_never_gets_stuck() -> None:
+    life = a_life(*seen_to_end(), ping("start"), interval_seconds=None)
+
+    settle(life, NOW + 400 * DAY)
+
+    assert states(life)[-1] == "running"
+
+
+def test_a_stuck_run_puts_its_monitor_down_and_the_event_names_it() -> None:
+    life = a_life(ping("start"), max_run_seconds=600)
+
+    settle(life, NOW + DAY)
+
+    assert states(life) == ["stuck"]
+    assert life.events == [Event("stuck", NOW + 10 * MINUTE, run=life.runs[0].num,
+                                 reason="stuck", down_since=NOW + 10 * MINUTE)]
+
+
+def test_a_run_of_a_down_monitor_gets_stuck_silently() -> None:
+    life = a_life(ping("start", series="a"), ping("fail", NOW + 1), max_run_seconds=600)
+
+    settle(life, NOW + DAY)
+
+    assert states(life) == ["stuck", "failed"]
+    assert (life.flips, life.events) == ([], [])
+    assert life.monitor.down_reason == "failed"
+
+
+@pytest.mark.parametrize("schedule", [{}, {"cron": HOURLY}])
+def test_where_stuck_and_missed_fall_on_the_same_instant_it_is_stuck_once(
+        schedule: dict[str, Any]) -> None:
+    life = a_life(*seen_to_end(), ping("start"), **schedule)
+
+    settle(life, NOW + DAY)
+
+    assert life.flips == [Flip(DEADLINE, "down", "stuck")]
+    assert told(life) == [("stuck", DEADLINE)]
+
+
+def test_where_a_hold_ends_at_the_runs_deadline_it_is_stuck_once() -> None:
+    life = hear(an_up(expects="complete", max_run_seconds=7200), ping("start", NOW + 50 * MINUTE))
+
+    settle(life, NOW + DAY)
+
+    assert told(life) == [("stuck", NOW + 170 * MINUTE)]
+
+
+def test_overlapping_runs_are_followed_one_by_one() -> None:
+    life = a_life(ping("start", series="a"), ping("start", NOW + 5 * MINUTE, series="b"),
+                  ping("start", NOW + 6 * MINUTE, series="c"), max_run_seconds=600)
+
+    hear(life, ping("success", NOW + 12 * MINUTE, series="b"))
+    settle(life, NOW + DAY)
+
+    assert states(life) == ["stuck", "success", "stuck"]
+    assert told(life) == [("stuck", NOW + 10 * MINUTE), ("recovered", NOW + 12 * MINUTE),
+                          ("stuck", NOW + 16 * MINUTE)]
+
+
+def test_two_runs_that_get_stuck_at_one_instant_are_told_once() -> None:
+    life = a_life(ping("start", series="a"), ping("start", series="b"), max_run_seconds=600)
+
+    settle(life, NOW + DAY)
+
+    assert states(life) == ["stuck", "stuck"]
+    assert told(life) == [("stuck", NOW + 10 * MINUTE)]
+
+
+@pytest.mark.parametrize("host", [None, "web"])
+@pytest.mark.parametrize("series", [None, "a"])
+def test_a_success_makes_older_open_runs_of_its_host_unknown(
+        host: str | None, series: str | None) -> None:
+    life = a_life(*seen_to_end(), ping("start", series=series, host=host),
+                  ping("start", NOW + MINUTE, host=host))
+
+    hear(life, ping("success", NOW + 2 * MINUTE, host=host))
+
+    assert states(life)[1:] == ["unknown", "success"]
+
+
+def test_a_success_without_a_start_makes_older_open_runs_unknown() -> None:
+    life = a_life(ping("start", series="a"))
+
+    hear(life, ping("success", NOW + MINUTE, series="b"))
+
+    assert states(life) == ["unknown", "success"]
+
+
+def test_a_success_leaves_younger_open_runs_alone() -> None:
+    life = a_life(*seen_to_end(), ping("start", series="a"),
+                  ping("start", NOW + 1, series="b"))
+
+    hear(life, ping("success", NOW + 2, series="a"))
+
+    assert states(life)[1:] == ["success", "running"]
+
+
+def test_a_run_that_began_later_in_the_same_millisecond_is_not_older() -> None:
+    life = a_life(*seen_to_end(), ping("start", series="a"), ping("start", series="b"))
+
+    hear(life, ping("success", NOW + 2, series="a"))
+
+    assert states(life)[1:] == ["success", "running"]
+
+
+@pytest.mark.parametrize("host, other", [(None, "web"), ("web", None), ("web", "db")])
+def test_a_success_leaves_the_runs_of_other_hosts_alone(
+        host: str | None, other: str | None) -> None:
+    life = a_life(*seen_to_end(), ping("start", host=host))
+
+    hear(life, ping("success", NOW + 1, host=other))
+
+    assert states(life)[1:] == ["running", "success"]
+
+
+def test_with_max_run_seconds_a_success_leaves_older_runs_open() -> None:
+    life = a_life(ping("start", series="a"), ping("start", NOW + 1, series="b"),
+                  max_run_seconds=600)
+
+    hear(life, ping("success", NOW + 2, series="b"))
+
+    assert states(life) == ["running", "success"]
+
+
+def test_a_failure_leaves_older_runs_open() -> None:
+    life = a_life(*seen_to_end(), ping("start", series="a"), ping("start", NOW + 1, series="b"))
+
+    hear(life, ping("fail", NOW + 2, series="b"))
+
+    assert states(life)[1:] == ["running", "failed"]
+
+
+def test_a_job_that_was_killed_and_started_again_is_well() -> None:
+    life = a_life(*seen_to_end(), ping("start"), ping("start", NOW + MINUTE),
+                  ping("success", NOW + 2 * MINUTE))
+
+    settle(life, NOW + 62 * MINUTE)
+
+    assert told(life) == []
+
+
+def test_a_start_on_a_monitor_whose_runs_are_not_awaited_makes_older_runs_unknown() -> None:
+    life = a_life(ping("start"), ping("start", NOW + MINUTE, host="web"))
+
+    hear(life, ping("start", NOW + HOUR))
+
+    assert states(life) == ["unknown", "running", "running"]
+
+
+def test_a_start_on_a_monitor_whose_runs_are_awaited_leaves_older_runs_open() -> None:
+    life = a_life(*seen_to_end(), ping("start"))
+
+    hear(life, ping("start", NOW + MINUTE))
+
+    assert states(life)[1:] == ["running", "running"]
+
+
+# -- Pairing
+
+
+@pytest.mark.parametrize("kind", ["success", "fail", "progress", "log"])
+def test_a_ping_with_a_series_belongs_to_the_run_of_that_series(kind: str) -> None:
+    life = a_life(ping("start", series="a"), ping("start", NOW + 1, series="b"),
+                  ping("start", NOW + 2), max_run_seconds=600)
+
+    run = receive(life, ping(kind, NOW + 3, series="a"))
+
+    assert run is life.runs[0]
+
+
+@pytest.mark.parametrize("kind", ["success", "fail", "progress"])
+def test_a_ping_with_a_series_belongs_to_no_other_run(kind: str) -> None:
+    life = a_life(ping("start"), ping("start", NOW + 1, series="b"), max_run_seconds=600)
+
+    run = receive(life, ping(kind, NOW + 2, series="a"))
+
+    assert run is life.runs[2]
+    assert states(life)[:2] == ["running", "running"]
+
+
+def test_a_series_is_the_same_run_on_whatever_host() -> None:
+    life = a_life(ping("start", series="a", host="web"))
+
+    run = receive(life, ping("success", NOW + 1, series="a", host="db"))
+
+    assert run is life.runs[0]
+
+
+def test_a_log_with_the_series_of_an_ended_run_belongs_to_that_run() -> None:
+    life = a_life(ping("start", series="a"), ping("success", NOW + MINUTE, series="a"))
+
+    run = receive(life, ping("log", NOW + 2 * MINUTE, series="a"))
+
+    assert run is life.runs[0]
+
+
+@pytest.mark.parametrize("kind", ["success", "fail", "progress", "log"])
+@pytest.mark.parametrize("host", [None, "web"])
+def test_a_ping_without_a_series_belongs_to_the_newest_open_run_of_its_host(
+        kind: str, host: str | None) -> None:
+    other = "db" if host is None else None
+    life = a_life(ping("start", host=host), ping("start", NOW + MINUTE, host=host),
+                  ping("start", NOW + 2 * MINUTE, host=other),
+                  ping("start", NOW + 3 * MINUTE, host=host, series="a"), max_run_seconds=600)
+
+    run = receive(life, ping(kind, NOW + 4 * MINUTE, host=host))
+
+    assert run is life.runs[1]
+
+
+@pytest.mark.parametrize("of_run, of_ping", [(None, "web"), ("web", None), ("web", "db")])
+def test_a_ping_without_a_series_belongs_to_no_run_of_another_host(
+        of_run: str | None, of_ping: str | None) -> None:
+    life = a_life(ping("start", host=of_run))
+
+    run = receive(life, ping("success", NOW + 1, host=of_ping))
+
+    assert run is not life.runs[0]
+
+
+def test_a_ping_without_a_series_does_not_end_a_run_with_one() -> None:
+    life = a_life(ping("start", series="a"), max_run_seconds=600)
+
+    hear(life, ping("success", NOW + 1))
+
+    assert states(life) == ["running", "success"]
+
+
+def test_an_end_that_finds_no_run_is_a_run_that_is_already_over() -> None:
+    life = a_life(ping("success", NOW, duration_ms=MINUTE, host="web", exit_code=0))
+
+    run = life.runs[0]
+
+    assert (run.state, run.started_at, run.ended_at) == ("success", NOW - MINUTE, NOW)
+    assert (run.opened, run.duration_ms, run.host, run.exit_code) == (0, MINUTE, "web", 0)
+
+
+@pytest.mark.parametrize("kind, state", [("success", "success"), ("fail", "failed")])
+@pytest.mark.parametrize("series", [None, "a"])
+def test_a_stuck_run_still_takes_an_end(kind: str, state: str, series: str | None) -> None:
+    life = a_stuck(series=series)
+
+    run = receive(life, ping(kind, NOW + 20 * MINUTE, series=series))
+
+    assert run is life.runs[0]
+    assert (run.state, run.ended_at, run.duration_ms) == (state, NOW + 20 * MINUTE, 20 * MINUTE)
+
+
+@pytest.mark.parametrize("kind, state", [("success", "success"), ("fail", "failed")])
+@pytest.mark.parametrize("series", [None, "a"])
+def test_an_unknown_run_still_takes_an_end(kind: str, state: str, series: str | None) -> None:
+    life = a_life(ping("start", series=series))
+    judge_gap(life, NOW + 1, NOW + 2)
+
+    hear(life, ping(kind, NOW + MINUTE, series=series))
+
+    assert states(life) == [state]
+
+
+@pytest.mark.parametrize("series", [None, "a"])
+def test_a_stuck_run_takes_no_end_without_a_series_once_a_later_one_has_ended(
+        series: str | None) -> None:
+    life = hear(a_stuck(), ping("start", NOW + 20 * MINUTE, series=series),
+                ping("success", NOW + 21 * MINUTE, series=series))
+
+    hear(life, ping("success", NOW + 22 * MINUTE))
+
+    assert states(life) == ["stuck", "success", "success"]
+
+
+def test_a_stuck_run_takes_an_end_though_a_later_one_of_another_host_has_ended() -> None:
+    life = hear(a_stuck(), ping("success", NOW + 21 * MINUTE, host="web"))
+
+    hear(life, ping("success", NOW + 22 * MINUTE))
+
+    assert states(life) == ["success", "success"]
+
+
+def test_a_stuck_run_takes_an_end_though_a_later_one_is_stuck_too() -> None:
+    life = hear(a_stuck(), ping("start", NOW + 20 * MINUTE, series="a"))
+    settle(life, NOW + 40 * MINUTE)
+
+    hear(life, ping("success", NOW + 41 * MINUTE))
+
+    assert states(life) == ["success", "stuck"]
+
+
+def test_an_open_run_takes_an_end_before_a_stuck_one() -> None:
+    life = hear(a_stuck(), ping("start", NOW + 20 * MINUTE))
+
+    hear(life, ping("success", NOW + 21 * MINUTE))
+
+    assert states(life) == ["stuck", "success"]
+
+
+@pytest.mark.parametrize("later, host, address, runs", [
+    (10 * SECOND, "web", "::1", 1),
+    (10 * SECOND + 1, "web", "::1", 2),
+    (SECOND, "db", "::1", 2),
+    (SECOND, None, "::1", 2),
+    (SECOND, "web", "::2", 2),
+    (SECOND, "web", None, 2),
+])
+def test_a_start_within_ten_seconds_of_a_running_one_of_its_host_and_address_is_the_same(
+        later: int, host: str | None, address: str | None, runs: int) -> None:
+    life = a_life(ping("start", host="web", address="::1"))
+
+    hear(life, ping("start", NOW + later, host=host, address=address))
+
+    assert len(life.runs) == runs
+
+
+def test_the_same_start_is_found_behind_one_of_another_address() -> None:
+    life = a_life(ping("start", address="::1"), ping("start", NOW + 1, address="::2"),
+                  max_run_seconds=600)
+
+    run = receive(life, ping("start", NOW + 2, address="::1"))
+
+    assert run is life.runs[0]
+    assert len(life.runs) == 2
+
+
+@pytest.mark.parametrize("first, second", [("a", None), (None, "a"), ("a", "b")])
+def test_a_start_of_another_series_is_never_the_same(
+        first: str | None, second: str | None) -> None:
+    life = hear(a_life(ping("start", series=first)), ping("start", NOW + 1, series=second))
+
+    assert len(life.runs) == 2
+
+
+def test_a_start_right_after_the_end_is_another_one() -> None:
+    life = a_life(ping("start"), ping("success", NOW + SECOND))
+
+    hear(life, ping("start", NOW + 2 * SECOND))
+
+    assert states(life) == ["success", "running"]
+
+
+@pytest.mark.parametrize("later", [1, 10 * SECOND + 1, 3 * HOUR])
+def test_a_start_with_the_series_of_a_running_run_is_that_same_start(later: int) -> None:
+    life = a_life(ping("start", series="a", address="::1"), interval_seconds=86_400)
+    before = copy.deepcopy(life)
+
+    run = receive(life, ping("start", NOW + later, series="a", host="db", address="::2"))
+
+    assert run is life.runs[0]
+    assert life == before
+
+
+@pytest.mark.parametrize("kind", ["start", "success", "fail"])
+def test_a_ping_that_repeats_what_is_known_of_a_run_of_its_series_changes_nothing(
+        kind: str) -> None:
+    end = kind if kind != "start" else "success"
+    life = hear(an_up(rules=rules("duration_seconds ge 0")), ping("start", NOW, series="a"),
+                ping(end, NOW, series="a"))
+    before = copy.deepcopy(life)
+
+    run = receive(life, ping(kind, NOW + 10 * SECOND, series="a", exit_code=7, message="other"))
+
+    assert run is life.runs[-1]
+    assert life == before
+
+
+def test_a_success_again_after_ten_seconds_is_no_retry() -> None:
+    life = a_life(ping("success", series="a"))
+
+    hear(life, ping("success", NOW + 10 * SECOND + 1, series="a"))
+
+    assert life.monitor.expected_at == NOW + HOUR + 10 * SECOND + 1
+
+
+@pytest.mark.parametrize("first, second, status", [
+    ("success", "fail", "down"), ("fail", "success", "up")])
+def test_another_outcome_of_the_same_series_is_no_retry(
+        first: str, second: str, status: str) -> None:
+    life = a_life(ping(first, series="a"))
+
+    hear(life, ping(second, NOW + 1, series="a"))
+
+    assert life.monitor.status == status
+
+
+def test_without_a_series_a_success_again_is_no_retry() -> None:
+    life = a_life(ping("success"))
+
+    hear(life, ping("success", NOW + 1))
+
+    assert len(life.runs) == 2
+
+
+@pytest.mark.parametrize("kind", ["start", "success"])
+def test_a_ping_from_before_its_run_where_the_clock_went_back_is_no_retry(kind: str) -> None:
+    life = a_life(ping("start", series="a"), ping("success", NOW + 1, series="a"))
+    turn_back(life, NOW - DAY)
+
+    hear(life, ping(kind, NOW - DAY + HOUR, series="a"))
+
+    assert life.monitor.expected_at == NOW - DAY + 2 * HOUR
+
+
+def test_a_start_with_the_series_of_a_stuck_run_opens_a_new_one() -> None:
+    life = hear(a_stuck(series="a"), ping("start", NOW + 20 * MINUTE, series="a"))
+
+    assert states(life) == ["stuck", "running"]
+
+
+def test_a_start_with_the_series_of_an_unknown_run_opens_a_new_one() -> None:
+    life = a_life(ping("start", series="a"))
+    judge_gap(life, NOW + 1, NOW + MINUTE)
+
+    hear(life, ping("start", NOW + 2 * MINUTE, series="a"))
+
+    assert states(life) == ["unknown", "running"]
+
+
+@pytest.mark.parametrize("kind, state", [("success", "success"), ("fail", "failed")])
+def test_a_start_with_the_series_of_an_ended_run_opens_a_new_one(kind: str, state: str) -> None:
+    life = a_life(ping("start", series="a"), ping(kind, NOW + 1, series="a"))
+
+    hear(life, ping("start", NOW + 10 * SECOND + 1, series="a"))
+
+    assert states(life) == [state, "running"]
+
+
+def test_the_end_belongs_to_the_newest_run_of_its_series() -> None:
+    life = hear(a_stuck(series="a"), ping("start", NOW + 20 * MINUTE, series="a"))
+
+    hear(life, ping("success", NOW + 21 * MINUTE, series="a"))
+
+    assert states(life) == ["stuck", "success"]
+
+
+@pytest.mark.parametrize("series", [None, "a"])
+@pytest.mark.parametrize("before", [(), seen_to_end()])
+@pytest.mark.parametrize("max_run", [None, 60])
+def test_progress_without_an_open_run_opens_one_that_is_never_awaited(
+        series: str | None, before: tuple[Ping, ...], max_run: int | None) -> None:
+    life = a_life(*before, interval_seconds=None, max_run_seconds=max_run)
+
+    run = receive(life, ping("progress", NOW, series=series, message="half"))
+    settle(life, NOW + 9 * DAY)
+
+    assert run is not None
+    assert (run.state, run.awaited, run.message) == ("running", 0, "half")
+
+
+def test_progress_of_an_open_run_opens_none() -> None:
+    life = a_life(ping("start", message="begun"))
+
+    hear(life, ping("progress", NOW + 1), ping("progress", NOW + 2, message="half"))
+
+    assert [run.message for run in life.runs] == ["half"]
+
+
+def test_progress_after_a_stuck_run_opens_a_new_one() -> None:
+    life = hear(a_stuck(), ping("progress", NOW + 20 * MINUTE))
+
+    assert states(life) == ["stuck", "running"]
+
+
+def test_progress_after_an_ended_run_opens_a_new_one() -> None:
+    life = a_life(ping("start"), ping("success", NOW + 1))
+
+    hear(life, ping("progress", NOW + 2))
+
+    assert states(life) == ["success", "running"]
+
+
+def test_a_log_without_an_open_run_opens_none() -> None:
+    life = a_life()
+
+    run = receive(life, ping("log"))
+
+    assert run is None
+    assert life.runs == []
+
+
+# -- Silent failure
+
+
+@pytest.mark.parametrize("sign, name, holds", [
+    ("lt", "lt", (True, False, False)), ("<", "lt", (True, False, False)),
+    ("le", "le", (True, True, False)), ("<=", "le", (True, True, False)),
+    ("gt", "gt", (False, False, True)), (">", "gt", (False, False, True)),
+    ("ge", "ge", (False, True, True)), (">=", "ge", (False, True, True)),
+    ("eq", "eq", (False, True, False)), ("==", "eq", (False, True, False)),
+    ("ne", "ne", (True, False, True)), ("!=", "ne", (True, False, True)),
+])
+def test_a_rule_compares_a_field_with_a_value(
+        sign: str, name: str, holds: tuple[bool, ...]) -> None:
+    stored = rules(f"rows {sign} 10")
+    lives = [hear(an_up(rules=stored), ping("success", NOW + 1, metrics=f'{{"rows": {rows}}}'))
+             for rows in (9, 10, 11)]
+
+    assert json.loads(stored)[0]["operator"] == name
+    assert tuple(bool(life.events) for life in lives) == holds
+
+
+def test_twenty_rules_are_accepted() -> None:
+    rule = {"field": "rows", "operator": "lt", "value": 1}
+
+    assert check_rules([rule] * 20) == [rule] * 20
+
+
+@pytest.mark.parametrize("wrong, sentence", [
+    ([{"field": "rows", "operator": "lt", "value": 1}] * 21, "at most 20"),
+    ({"field": "rows", "operator": "lt", "value": 1}, "list"),
+    ("rows lt 1", "list"),
+    (None, "list"),
+    (["rows lt 1"], "field"),
+    ([{"field": "rows", "operator": "lt"}], "field"),
+    ([{"field": "rows", "operator": "lt", "value": 1, "more": 1}], "field"),
+    ([{"field": "", "operator": "lt", "value": 1}], "field"),
+    ([{"field": "r" * 51, "operator": "lt", "value": 1}], "field"),
+    ([{"field": "a b", "operator": "lt", "value": 1}], "field"),
+    ([{"field": 7, "operator": "lt", "value": 1}], "field"),
+    ([{"field": "rows", "operator": "about", "value": 1}], "operator"),
+    ([{"field": "rows", "operator": None, "value": 1}], "operator"),
+    ([{"field": "rows", "operator": [], "value": 1}], "operator"),
+    ([{"field": "rows", "operator": {}, "value": 1}], "operator"),
+    ([{"field": "rows", "operator": "lt", "value": "1"}], "value"),
+    ([{"field": "rows", "operator": "lt", "value": True}], "value"),
+    ([{"field": "rows", "operator": "lt", "value": None}], "value"),
+    ([{"field": "rows", "operator": "lt", "value": float("nan")}], "value"),
+    ([{"field": "rows", "operator": "lt", "value": float("inf")}], "value"),
+    ([{"field": "rows", "operator": "lt", "value": 2**53}], "value"),
+])
+def test_a_wrong_rule_is_refused_with_the_reason(wrong: Any, sentence: str) -> None:
+    with pytest.raises(Invalid, match=sentence):
+        check_rules(wrong)
+
+
+def test_no_rules_are_accepted() -> None:
+    assert check_rules([]) == []
+
+
+@pytest.mark.parametrize("reported, matches", [(None, True), (SECOND, True)])
+def test_a_measured_duration_comes_before_a_reported_one(
+        reported: int | None, matches: bool) -> None:
+    life = a_life(ping("start"), rules=rules("duration_seconds ge 60"))
+
+    hear(life, ping("success", NOW + MINUTE, duration_ms=reported))
+
+    assert bool(life.events) == matches
+
+
+@pytest.mark.parametrize("reported, matches", [(60_000, True), (59_999, False), (None, False)])
+def test_a_rule_looks_at_a_reported_duration(reported: int | None, matches: bool) -> None:
+    life = an_up(rules=rules("duration_seconds ge 60"))
+
+    hear(life, ping("success", NOW + HOUR, duration_ms=reported))
+
+    assert bool(life.events) == matches
+
+
+@pytest.mark.parametrize("code, matches", [(1, True), (0, False), (None, False)])
+def test_a_rule_looks_at_the_exit_code_where_it_is_known(code: int | None, matches: bool) -> None:
+    life = hear(an_up(rules=rules("exit_code ne 0")), ping("success", NOW + 1, exit_code=code))
+
+    assert bool(life.events) == matches
+
+
+@pytest.mark.parametrize("metrics", [None, "{}", '{"other": 1}'])
+@pytest.mark.parametrize("sign", ["lt", "ne", "eq"])
+def test_a_missing_field_skips_the_rule(metrics: str | None, sign: str) -> None:
+    life = an_up(rules=rules(f"rows {sign} 10"))
+
+    hear(life, ping("success", NOW + 1, metrics=metrics))
+
+    assert told(life) == []
+
+
+def test_the_rules_do_not_look_at_a_failed_run() -> None:
+    life = hear(an_up(rules=rules("rows lt 10")), ping("fail", NOW + 1, metrics='{"rows": 1}'))
+
+    assert told(life) == [("failed", NOW + 1)]
+
+
+def test_one_event_for_a_run_lists_all_rules_that_matched() -> None:
+    life = an_up(rules=rules("rows lt 10", "rows gt 10", "exit_code ne 0", "other eq 1"))
+
+    hear(life, too_few(NOW + 1, exit_code=3))
+
+    assert life.events == [Event("silent_failure", NOW + 1, run=life.runs[-1].num, rules=[
+        {"field": "rows", "operator": "lt", "value": 10},
+        {"field": "exit_code", "operator": "ne", "value": 0}])]
+
+
+def test_a_silent_failure_comes_after_recovered() -> None:
+    life = hear(a_failed(rules=rules("rows lt 10")), too_few(NOW + 1))
+
+    assert told(life) == [("recovered", NOW + 1), ("silent_failure", NOW + 1)]
+
+
+def test_silent_failures_are_spaced_like_failures() -> None:
+    life = an_up(rules=rules("rows lt 10"))
+
+    hear(life, *(too_few(NOW + at * SECOND) for at in range(0, 200, 10)))
+    settle(life, NOW + 420 * SECOND)
+
+    assert [(event.at, event.count) for event in life.events] == [
+        (NOW, None), (NOW + 60 * SECOND, 5), (NOW + 180 * SECOND, 12), (NOW + 420 * SECOND, 2)]
+
+
+def test_a_silent_failure_after_the_time_is_told_at_once() -> None:
+    life = hear(an_up(rules=rules("rows lt 10")), too_few(NOW + 1))
+
+    hear(life, too_few(NOW + MINUTE + 1))
+
+    assert [(e.at, e.count) for e in life.events] == [(NOW + 1, None), (NOW + MINUTE + 1, None)]
+
+
+def test_silent_failures_have_a_time_of_their_own() -> None:
+    life = hear(an_up(rules=rules("rows lt 10")), too_few(NOW))
+
+    hear(life, ping("fail", NOW + 1))
+
+    assert told(life) == [("silent_failure", NOW), ("failed", NOW + 1)]
+
+
+@pytest.mark.parametrize("end", [
+    lambda life, now: receive(life, ping("success", now, metrics='{"rows": 10}')),
+    lambda life, now: receive(life, ping("ok", now)),
+    rest,
+    lambda life, now: hear(life, ping("fail", now), ping("success", now)),
+], ids=["a run without a match", "ok", "pause", "recovery"])
+def test_the_time_of_silent_failures_is_ended_by(end: Callable[[Life, int], object]) -> None:
+    life = a_life(too_few(NOW), too_few(NOW + 1), rules=rules("rows lt 10"))
+
+    end(life, NOW + 2)
+    hear(life, too_few(NOW + 3), too_few(NOW + 4))
+    settle(life, NOW + HOUR)
+
+    silent = [event.at for event in life.events if event.kind == "silent_failure"]
+    assert silent == [NOW + 3, NOW + 3 + MINUTE]
+
+
+def test_a_failed_run_does_not_end_the_time_of_silent_failures() -> None:
+    life = a_life(too_few(NOW), too_few(NOW + 1), rules=rules("rows lt 10"))
+
+    hear(life, ping("fail", NOW + 2))
+    settle(life, NOW + MINUTE)
+
+    assert told(life) == [("failed", NOW + 2), ("silent_failure", NOW + MINUTE)]
+
+
+def test_a_silent_failure_is_still_a_success_and_the_status_does_not_change() -> None:
+    life = hear(an_up(rules=rules("rows lt 10")), too_few(NOW + 1))
+
+    assert states(life) == ["success"]
+    assert (life.monitor.status, life.monitor.failures, life.flips) == ("up", 0, [])
+
+
+# -- Recovered
+
+
+@pytest.mark.parametrize("trouble", [a_failed, a_missed, a_stuck])
+@pytest.mark.parametrize("kind, events", [("success", ["recovered"]), ("ok", [])])
+@pytest.mark.parametrize("series", [None, "other"])
+def test_down_ends_with_success_or_ok_of_whatever_run(
+        trouble: Callable[[], Life], kind: str, events: list[str], series: str | None) -> None:
+    life = hear(trouble(), ping(kind, NOW + 2 * HOUR, series=series, host="web"))
+
+    assert life.flips == [Flip(NOW + 2 * HOUR, "up", None)]
+    assert [event.kind for event in life.events] == events
+
+
+@pytest.mark.parametrize("kind", ["start", "fail", "progress", "log"])
+@pytest.mark.parametrize("trouble", [a_failed, a_stuck])
+def test_down_does_not_end_with(kind: str, trouble: Callable[[], Life]) -> None:
+    life = hear(trouble(), ping(kind, NOW + 2 * HOUR, series="other"))
+
+    assert flips(life) == []
+
+
+def test_down_as_missed_ends_with_a_start() -> None:
+    life = hear(a_missed(), ping("start", NOW + 2 * HOUR))
+
+    assert told(life) == [("recovered", NOW + 2 * HOUR)]
+    assert flips(life) == [("up", NOW + 2 * HOUR)]
+
+
+def test_down_as_missed_does_not_end_with_a_start_where_completion_is_expected() -> None:
+    life = hear(a_missed(expects="complete"), ping("start", NOW + 2 * HOUR))
+
+    assert flips(life) == []
+
+
+@pytest.mark.parametrize("tolerance", [0, 1])
+def test_down_as_missed_does_not_end_with_a_start_after_a_failure(tolerance: int) -> None:
+    life = hear(a_missed(failure_tolerance=tolerance), ping("fail", NOW + 2 * HOUR))
+
+    hear(life, ping("start", NOW + 3 * HOUR))
+
+    assert flips(life) == []
+
+
+def test_a_failure_before_the_flip_does_not_keep_a_start_from_ending_it() -> None:
+    life = a_life(ping("fail"), failure_tolerance=1)
+
+    hear(life, ping("start", NOW + 2 * HOUR))
+
+    assert told(life) == [("missed", DEADLINE), ("recovered", NOW + 2 * HOUR)]
+
+
+@pytest.mark.parametrize("trouble, since, at", [
+    (a_failed, NOW, NOW + MINUTE), (a_missed, DEADLINE, NOW + 9 * HOUR),
+    (a_stuck, NOW + 10 * MINUTE, NOW + 9 * HOUR)])
+def test_recovered_carries_the_downtime_from_the_flips_true_time(
+        trouble: Callable[[], Life], since: int, at: int) -> None:
+    life = hear(trouble(), ping("success", at))
+
+    event = life.events[-1]
+
+    assert (event.kind, event.down_since, event.downtime_ms) == ("recovered", since, at - since)
+
+
+def test_recovered_names_the_run_that_ended_it() -> None:
+    life = hear(a_failed(), ping("success", NOW + 1))
+
+    assert life.events[-1].run == life.runs[-1].num
+
+
+@pytest.mark.parametrize("trouble, further, failed", [
+    (a_failed, 0, 1), (a_failed, 3, 4), (a_missed, 0, 0), (a_missed, 2, 2), (a_stuck, 1, 1)])
+def test_failed_count_is_of_the_failures_since_the_flip(
+        trouble: Callable[[], Life], further: int, failed: int) -> None:
+    life = hear(trouble(), *(ping("fail", NOW + 2 * HOUR) for _ in range(further)))
+
+    hear(life, ping("success", NOW + 2 * HOUR))
+
+    assert life.events[-1].failed_count == failed
+
+
+def test_failed_count_leaves_out_tolerated_failures_before_the_flip() -> None:
+    life = a_life(*(ping("fail") for _ in range(4)), failure_tolerance=2)
+
+    hear(life, ping("success", NOW + 1))
+
+    assert life.events[-1].failed_count == 2
+
+
+def test_failed_count_leaves_out_a_retry() -> None:
+    life = a_life(ping("fail", series="a"), ping("fail", NOW + MINUTE, series="a"))
+
+    hear(life, ping("success", NOW + 2 * MINUTE))
+
+    assert life.events[-1].failed_count == 1
+
+
+@pytest.mark.parametrize("schedule", [{}, {"cron": HOURLY}])
+@pytest.mark.parametrize("minutes, missed", [
+    (66, 1), (125, 1), (125 + 1 / MINUTE, 2), (185, 2), (24 * 60, 23)])
+@pytest.mark.parametrize("kind", ["success", "start"])
+def test_missed_count_is_of_the_occurrences_without_a_sign_of_life(
+        schedule: dict[str, Any], minutes: float, missed: int, kind: str) -> None:
+    life = hear(a_missed(**schedule), ping(kind, NOW + round(minutes * MINUTE)))
+
+    assert life.events[-1].missed_count == missed
+
+
+def test_missed_count_leaves_out_occurrences_with_a_sign_of_life() -> None:
+    life = hear(a_missed(), ping("fail", NOW + 90 * MINUTE), ping("fail", NOW + 140 * MINUTE))
+
+    hear(life, ping("success", NOW + 190 * MINUTE))
+
+    assert life.events[-1].missed_count == 1
+
+
+def test_missed_count_counts_while_down_for_another_reason() -> None:
+    life = hear(a_failed(), ping("success", NOW + 130 * MINUTE))
+
+    assert life.events[-1].missed_count == 2
+
+
+def test_missed_count_of_a_failure_that_recovers_in_time_is_zero() -> None:
+    life = hear(a_failed(), ping("success", NOW + 64 * MINUTE))
+
+    assert life.events[-1].missed_count == 0
+
+
+def test_missed_count_goes_on_through_an_edit_of_the_schedule() -> None:
+    life = a_missed()  # the occurrence of 13:00
+    edit(life, NOW + 130 * MINUTE, {"interval_seconds": 1800})  # and that of 14:00
+
+    hear(life, ping("success", NOW + 170 * MINUTE))  # and that of 14:40
+
+    assert life.events[-1].missed_count == 3
+
+
+def test_missed_count_leaves_out_absences_of_ours() -> None:
+    life = a_missed()
+    judge_gap(life, NOW + 115 * MINUTE, NOW + 250 * MINUTE)
+
+    hear(life, ping("success", NOW + 260 * MINUTE))
+
+    assert life.events[-1].missed_count == 1
+
+
+def test_missed_count_goes_on_after_an_absence_of_ours() -> None:
+    life = a_missed()
+    judge_gap(life, NOW + 130 * MINUTE, NOW + 250 * MINUTE)  # 13:00 and 14:00 were missed before
+
+    hear(life, ping("success", NOW + 320 * MINUTE))  # the one of 17:10
+
+    assert life.events[-1].missed_count == 3
+
+
+@pytest.mark.parametrize("schedule", [
+    {"interval_seconds": 60}, {"cron": "* * * * *"}, {"interval_seconds": 1}])
+def test_missed_count_is_counted_up_to_a_thousand(schedule: dict[str, Any]) -> None:
+    life = hear(a_missed(**schedule), ping("success", NOW + DAY))
+
+    assert life.events[-1].missed_count == 1000
+
+
+def test_missed_count_in_parts_is_counted_up_to_a_thousand() -> None:
+    life = an_up(interval_seconds=1)
+
+    hear(life, *(ping("fail", NOW + DAY * day) for day in (1, 2, 3)),
+         ping("success", NOW + 4 * DAY))
+
+    assert life.events[-1].missed_count == 1000
+
+
+def test_ok_is_a_sign_of_life_at_its_arrival() -> None:
+    life = hear(a_missed(), ping("ok", NOW + 150 * MINUTE))
+
+    assert life.monitor.expected_at == NOW + 210 * MINUTE
+
+
+def test_ok_drops_a_digest_and_reminders() -> None:
+    life = hear(a_failed(reminder_interval_seconds=60, interval_seconds=None),
+                ping("fail", NOW + 1), ping("ok", NOW + 2))
+
+    settle(life, NOW + DAY)
+
+    assert told(life) == []
+
+
+def test_ok_drops_a_digest_of_silent_failures() -> None:
+    life = a_life(too_few(NOW), too_few(NOW + 1), rules=rules("rows lt 10"))
+
+    hear(life, ping("ok", NOW + 2))
+    settle(life, NOW + MINUTE)
+
+    assert told(life) == []
+
+
+@pytest.mark.parametrize("series", [None, "a"])
+def test_ok_leaves_runs_open(series: str | None) -> None:
+    life = a_life(ping("start", series=series), max_run_seconds=600)
+
+    hear(life, ping("ok", NOW + 1, series=series))
+
+    assert states(life) == ["running"]
+
+
+# -- Reminders
+
+
+@pytest.mark.parametrize("trouble, since", [
+    (a_failed, NOW), (a_missed, DEADLINE), (a_stuck, NOW + 10 * MINUTE)])
+@pytest.mark.parametrize("turn", [1, 2, 7])
+def test_a_reminder_comes_each_interval_after_the_flips_true_time(
+        trouble: Callable[[], Life], since: int, turn: int) -> None:
+    life = trouble()
+    edit(life, DEADLINE + 1, {"reminder_interval_seconds": 86_400})
+
+    for day in range(1, turn + 1):
+        settle(life, since + day * DAY - 1)
+        settle(life, since + day * DAY)
+
+    assert told(life) == [("reminder", since + day * DAY) for day in range(1, turn + 1)]
+
+
+def test_a_reminder_is_dated_so_whenever_we_looked() -> None:
+    life = a_failed(reminder_interval_seconds=60)
+
+    settle(life, NOW + MINUTE + 7)
+
+    assert life.events == [Event("reminder", NOW + MINUTE, reason="failed", down_since=NOW)]
+
+
+@pytest.mark.parametrize("seconds", [None, 0])
+def test_without_an_interval_there_are_no_reminders(seconds: int | None) -> None:
+    life = a_failed(reminder_interval_seconds=seconds)
+
+    settle(life, NOW + 400 * DAY)
+
+    assert told(life) == []
+    assert due_at(life, NOW) is None
+
+
+def test_an_up_monitor_is_never_reminded_of() -> None:
+    life = an_up(reminder_interval_seconds=60)
+
+    settle(life, NOW + HOUR)
+
+    assert told(life) == []
+
+
+def test_further_failures_do_not_shift_reminders() -> None:
+    life = hear(a_failed(reminder_interval_seconds=3600), ping("fail", NOW + 20 * MINUTE))
+
+    hear(life, ping("fail", NOW + 50 * MINUTE))
+    settle(life, NOW + HOUR)
+
+    assert told(life)[-1] == ("reminder", NOW + HOUR)
+
+
+def test_of_more_reminders_due_at_one_look_the_last_is_told() -> None:
+    life = a_failed(reminder_interval_seconds=60)
+
+    settle(life, NOW + 10 * MINUTE + 1)
+    settle(life, NOW + 11 * MINUTE)
+
+    assert told(life) == [("reminder", NOW + 10 * MINUTE), ("reminder", NOW + 11 * MINUTE)]
+
+
+def test_reminders_end_with_the_recovery() -> None:
+    life = hear(a_failed(reminder_interval_seconds=60, interval_seconds=None),
+                ping("success", NOW + MINUTE - 1))
+
+    settle(life, NOW + DAY)
+
+    assert told(life) == [("recovered", NOW + MINUTE - 1)]
+
+
+# -- Pause
+
+
+def a_paused(life: Life, until: int | None = NOW + DAY, at: int = NOW) -> Life:
+    """The life, paused; what that flipped is forgotten."""
+    pause(life, at, until)
+    life.flips, life.events = [], []
+    return life
+
+
+def test_a_pause_is_a_flip_and_no_event() -> None:
+    life = an_up()
+
+    pause(life, NOW + 1, None)
+
+    assert life.flips == [Flip(NOW + 1, "paused", None)]
+    assert life.events == []
+
+
+def test_a_pause_lasts_until_resumed() -> None:
+    life = a_paused(an_up(), None)
+
+    settle(life, NOW + 400 * DAY)
+
+    assert life.monitor.status == "paused"
+    assert due_at(life, NOW) is None
+
+
+@pytest.mark.parametrize("look, status", [(NOW + DAY - 1, "paused"), (NOW + DAY, "up")])
+def test_a_pause_lasts_until_its_end(look: int, status: str) -> None:
+    life = a_paused(an_up())
+
+    settle(life, look)
+
+    assert life.monitor.status == status
+
+
+@pytest.mark.parametrize("kind, state", [("success", "success"), ("fail", "failed")])
+def test_pings_still_open_pair_and_end_runs(kind: str, state: str) -> None:
+    life = a_paused(an_up())
+
+    hear(life, ping("start", NOW + 1), ping("progress", NOW + 2, message="half"))
+    run = receive(life, ping(kind, NOW + 3))
+
+    assert run is life.runs[0]
+    assert (states(life), run.message) == ([state], "half")
+
+
+def test_a_run_open_at_the_pause_is_ended_in_it() -> None:
+    life = a_paused(a_life(ping("start"), max_run_seconds=600), at=NOW + 1)
+
+    hear(life, ping("success", NOW + HOUR))
+
+    assert states(life) == ["success"]
+
+
+def test_pings_still_count_failures() -> None:
+    life = a_paused(an_up(failure_tolerance=5))
+
+    hear(life, ping("fail", NOW + 1), ping("fail", NOW + 2))
+
+    assert life.monitor.failures == 2
+
+
+@pytest.mark.parametrize("trouble", [a_life, an_up, a_failed, a_missed])
+@pytest.mark.parametrize("kind", ["start", "success", "fail", "ok", "progress", "log"])
+def test_status_and_events_rest(trouble: Callable[..., Life], kind: str) -> None:
+    life = a_paused(trouble(rules=rules("rows lt 10")), None, DEADLINE + 1)
+
+    hear(life, ping(kind, NOW + 2 * HOUR, metrics='{"rows": 1}'))
+    settle(life, NOW + 400 * DAY)
+
+    assert life.monitor.status == "paused"
+    assert (life.flips, life.events) == ([], [])
+
+
+def test_deadlines_rest() -> None:
+    life = a_paused(a_life(ping("start"), max_run_seconds=600), None, NOW + 1)
+
+    settle(life, NOW + 400 * DAY)
+
+    assert (states(life), told(life)) == (["running"], [])
+
+
+def test_reminders_rest() -> None:
+    life = a_paused(a_failed(reminder_interval_seconds=60), None, NOW + 1)
+
+    settle(life, NOW + HOUR)
+
+    assert told(life) == []
+
+
+@pytest.mark.parametrize("began", [NOW, NOW + HOUR])
+@pytest.mark.parametrize("end", [
+    lambda life: settle(life, NOW + DAY), lambda life: resume(life, NOW + DAY - 1)],
+    ids=["by time", "by hand"])
+def test_a_run_open_when_the_pause_ends_is_not_awaited_any_more(
+        began: int, end: Callable[[Life], None]) -> None:
+    life = a_life(interval_seconds=None, max_run_seconds=7200)
+    hear(life, *[ping("start", began)] * (began == NOW))
+    hear(a_paused(life), *[ping("start", began)] * (began != NOW))
+
+    end(life)
+    settle(life, NOW + 400 * DAY)
+
+    assert (states(life), told(life)) == (["running"], [])
+
+
+def test_a_run_that_starts_after_the_pause_is_awaited() -> None:
+    life = a_paused(an_up(max_run_seconds=600))
+
+    hear(life, ping("start", NOW + DAY + 1))
+
+    assert life.runs[-1].awaited
+
+
+@pytest.mark.parametrize("until", [NOW + HOUR, NOW + 9 * DAY, None])
+def test_a_pause_of_a_paused_monitor_replaces_its_end(until: int | None) -> None:
+    life = a_paused(an_up())
+
+    pause(life, NOW + MINUTE, until)
+
+    assert due_at(life, NOW + MINUTE) == until
+    assert flips(life) == []
+
+
+def test_a_pause_of_a_paused_monitor_remembers_how_it_was_at_the_first() -> None:
+    life = a_paused(a_failed())
+
+    pause(life, NOW + MINUTE, NOW + HOUR)
+    settle(life, NOW + HOUR)
+
+    assert told(life) == [("failed", NOW + HOUR)]
+
+
+@pytest.mark.parametrize("trouble", [a_life, an_up, a_failed, a_missed])
+@pytest.mark.parametrize("to_new", [False, True])
+def test_a_resume_of_one_that_is_not_paused_does_nothing(
+        trouble: Callable[[], Life], to_new: bool) -> None:
+    life = trouble()
+    settle(life, DEADLINE + 2)
+    before = copy.deepcopy(life)
+
+    resume(life, DEADLINE + 2, to_new=to_new)
+
+    assert life == before
+
+
+@pytest.mark.parametrize("trouble, reason", [
+    (a_failed, "failed"), (a_missed, "missed"), (a_stuck, "stuck")])
+@pytest.mark.parametrize("came", [[], ["start"], ["fail"], ["progress"]])
+def test_a_pause_of_a_down_monitor_ends_down_for_the_reason_that_it_had(
+        trouble: Callable[[], Life], reason: str, came: list[str]) -> None:
+    life = a_paused(trouble(), at=DEADLINE + 1)
+
+    hear(life, *(ping(kind, NOW + 2 * HOUR, series="other") for kind in came))
+    settle(life, NOW + 2 * DAY)
+
+    assert life.flips == [Flip(NOW + DAY, "down", reason)]
+    assert life.events == [Event(reason, NOW + DAY, reason=reason, down_since=NOW + DAY)]
+
+
+@pytest.mark.parametrize("trouble", [a_failed, a_missed, a_stuck])
+@pytest.mark.parametrize("kind", ["success", "ok"])
+def test_a_pause_of_a_down_monitor_ends_up_where_it_got_well(
+        trouble: Callable[[], Life], kind: str) -> None:
+    life = a_paused(trouble(), at=DEADLINE + 1)
+
+    hear(life, ping(kind, NOW + 2 * HOUR))
+    settle(life, NOW + DAY)
+
+    assert life.flips == [Flip(NOW + DAY, "up", None)]
+    assert life.events == []
+
+
+@pytest.mark.parametrize("tolerance, before, within, status", [
+    (0, 0, 1, "down"),
+    (1, 0, 1, "up"),
+    (1, 1, 1, "down"),
+    (2, 0, 2, "up"),
+    (2, 0, 3, "down"),
+])
+@pytest.mark.parametrize("expects", ["run", "complete"])
+def test_a_pause_ends_down_where_the_failures_in_a_row_exceed_the_tolerance(
+        tolerance: int, before: int, within: int, status: str, expects: str) -> None:
+    life = hear(an_up(failure_tolerance=tolerance, expects=expects), *[ping("fail")] * before)
+
+    hear(a_paused(life), *(ping("fail", NOW + 1) for _ in range(within)))
+    settle(life, NOW + DAY)
+
+    assert flips(life) == [(status, NOW + DAY)]
+    assert told(life) == [("failed", NOW + DAY)] * (status == "down")
+
+
+def test_a_pause_in_which_it_got_well_and_failed_again_ends_down_as_failed() -> None:
+    life = a_paused(a_missed(), at=DEADLINE + 1)
+
+    hear(life, ping("success", NOW + 2 * HOUR), ping("fail", NOW + 3 * HOUR))
+    settle(life, NOW + DAY)
+
+    assert life.flips == [Flip(NOW + DAY, "down", "failed")]
+
+
+def test_a_pause_in_which_it_failed_and_got_well_ends_up() -> None:
+    life = hear(a_paused(an_up()), ping("fail", NOW + 1), ping("success", NOW + 2))
+
+    settle(life, NOW + DAY)
+
+    assert flips(life) == [("up", NOW + DAY)]
+
+
+@pytest.mark.parametrize("expects, came", [
+    ("run", []), ("run", ["progress", "log"]), ("complete", []), ("complete", ["start"])])
+def test_a_pause_of_a_new_monitor_ends_new_where_no_sign_of_life_came(
+        expects: str, came: list[str]) -> None:
+    life = hear(a_paused(a_life(expects=expects)), *(ping(kind, NOW + 1) for kind in came))
+
+    settle(life, NOW + DAY)
+
+    assert life.flips == [Flip(NOW + DAY, "new", None)]
+    assert life.monitor.expected_at is None
+
+
+@pytest.mark.parametrize("expects, tolerance, kind", [
+    ("run", 0, "start"), ("run", 0, "success"), ("run", 0, "ok"), ("run", 1, "fail"),
+    ("complete", 0, "success"), ("complete", 0, "ok"), ("complete", 1, "fail")])
+def test_a_pause_of_a_new_monitor_ends_up_where_a_sign_of_life_came(
+        expects: str, tolerance: int, kind: str) -> None:
+    life = a_paused(a_life(expects=expects, failure_tolerance=tolerance))
+
+    hear(life, ping(kind, NOW + 1))
+    settle(life, NOW + DAY)
+
+    assert flips(life) == [("up", NOW + DAY)]
+
+
+@pytest.mark.parametrize("expects", ["run", "complete"])
+def test_a_pause_of_a_new_monitor_ends_down_where_it_failed(expects: str) -> None:
+    life = hear(a_paused(a_life(expects=expects)), ping("fail", NOW + 1))
+
+    settle(life, NOW + DAY)
+
+    assert told(life) == [("failed", NOW + DAY)]
+
+
+@pytest.mark.parametrize("schedule, expected_at", [
+    ({}, NOW + DAY + 58 * MINUTE), ({"cron": HOURLY}, NOW + DAY)])
+def test_a_pause_of_an_armed_monitor_ends_new_and_armed_anew(
+        schedule: dict[str, Any], expected_at: int) -> None:
+    life = a_paused(armed(NOW, **schedule), NOW + DAY - 2 * MINUTE)
+
+    settle(life, NOW + DAY - 2 * MINUTE)
+
+    assert flips(life) == [("new", NOW + DAY - 2 * MINUTE)]
+    assert life.monitor.expected_at == expected_at
+
+
+@pytest.mark.parametrize("trouble", [an_up, a_failed, a_missed])
+@pytest.mark.parametrize("schedule, expected_at", [
+    ({}, NOW + DAY + 58 * MINUTE), ({"cron": HOURLY}, NOW + DAY)])
+def test_the_deadline_is_as_if_a_sign_of_life_had_come_when_the_pause_ended(
+        trouble: Callable[..., Life], schedule: dict[str, Any], expected_at: int) -> None:
+    life = a_paused(trouble(**schedule), NOW + DAY - 2 * MINUTE, DEADLINE - HOUR)
+
+    hear(life, ping("start", NOW + 10 * HOUR))
+    settle(life, NOW + DAY - 2 * MINUTE)
+
+    assert life.monitor.expected_at == expected_at
+
+
+@pytest.mark.parametrize("trouble, failed", [(a_failed, 1), (a_missed, 0), (a_stuck, 0)])
+def test_the_counts_begin_anew_when_a_pause_ends(
+        trouble: Callable[[], Life], failed: int) -> None:
+    life = hear(trouble(), *(ping("fail", NOW + 5 * HOUR) for _ in range(3)))
+    a_paused(life, NOW + DAY, NOW + 6 * HOUR)
+
+    hear(life, ping("fail", NOW + 7 * HOUR), ping("success", NOW + DAY + 1))
+
+    assert (life.events[-1].failed_count, life.events[-1].missed_count) == (failed, 0)
+
+
+def test_tolerated_failures_of_a_pause_still_count_after_its_end() -> None:
+    life = hear(a_paused(an_up(failure_tolerance=1)), ping("fail", NOW + 1))
+
+    hear(life, ping("fail", NOW + DAY + 1))
+
+    assert told(life) == [("failed", NOW + DAY + 1)]
+
+
+@pytest.mark.parametrize("trouble", [a_life, an_up, a_failed, a_missed, a_stuck])
+def test_the_resume_of_cronping_makes_it_new(trouble: Callable[[], Life]) -> None:
+    life = a_paused(trouble(), at=DEADLINE + 1)
+
+    resume(life, NOW + 2 * HOUR, to_new=True)
+
+    assert flips(life) == [("new", NOW + 2 * HOUR)]
+    assert (told(life), life.monitor.expected_at) == ([], None)
+    assert due_at(life, NOW + 2 * HOUR) is None
+
+
+def test_the_resume_of_cronping_arms_a_new_armed_monitor_anew() -> None:
+    life = a_paused(armed(NOW))
+
+    resume(life, NOW + 30 * MINUTE, to_new=True)
+
+    assert life.monitor.expected_at == NOW + 90 * MINUTE
+
+
+@pytest.mark.parametrize("trouble", [a_life, an_up, a_failed, a_missed, a_stuck])
+def test_every_other_resume_is_an_ok_without_an_event(trouble: Callable[[], Life]) -> None:
+    life = a_paused(trouble(), at=DEADLINE + 1)
+
+    resume(life, NOW + 2 * HOUR)
+
+    assert flips(life) == [("up", NOW + 2 * HOUR)]
+    assert told(life) == []
+    assert life.monitor.expected_at == NOW + 3 * HOUR
+
+
+def test_a_resume_leaves_no_end_of_the_pause_behind() -> None:
+    life = a_paused(an_up(interval_seconds=None))
+
+    resume(life, NOW + HOUR)
+
+    assert due_at(life, NOW + HOUR) is None
+
+
+# -- New
+
+
+@pytest.mark.parametrize("schedule", [{}, {"cron": HOURLY}, {"expects": "complete"}])
+def test_a_new_monitor_has_no_deadline_until_the_first_sign_of_life(
+        schedule: dict[str, Any]) -> None:
+    life = a_life(**schedule)
+
+    settle(life, NOW + 400 * DAY)
+
+    assert (life.monitor.status, life.monitor.expected_at) == ("new", None)
+    assert due_at(life, NOW) is None
+
+
+@pytest.mark.parametrize("expects, tolerance, kind, status", [
+    ("run", 0, "start", "up"),
+    ("run", 0, "success", "up"),
+    ("run", 0, "ok", "up"),
+    ("run", 0, "fail", "down"),
+    ("run", 1, "fail", "up"),
+    ("complete", 0, "success", "up"),
+    ("complete", 0, "ok", "up"),
+    ("complete", 0, "fail", "down"),
+    ("complete", 1, "fail", "up"),
+])
+def test_a_new_monitor_ends_with_the_first_sign_of_life_or_failure(
+        expects: str, tolerance: int, kind: str, status: str) -> None:
+    life = Life(a_monitor(expects=expects, failure_tolerance=tolerance), [])
+
+    hear(life, ping(kind))
+
+    assert flips(life) == [(status, NOW)]
+
+
+@pytest.mark.parametrize("expects, kind", [
+    ("run", "log"), ("run", "progress"), ("complete", "log"), ("complete", "progress"),
+    ("complete", "start")])
+def test_what_does_not_end_new(expects: str, kind: str) -> None:
+    life = a_life(ping(kind), expects=expects)
+
+    assert (life.monitor.status, life.monitor.expected_at) == ("new", None)
+
+
+def test_a_first_failure_that_is_no_sign_of_life_sets_no_deadline() -> None:
+    life = a_failed(expects="complete")
+
+    assert (life.monitor.status, life.monitor.expected_at) == ("down", None)
+
+
+def test_an_armed_monitor_is_missed_at_the_first_occurrence_after_creation() -> None:
+    life = armed(NOW)
+
+    settle(life, DEADLINE)
+    before = list(life.flips)
+    settle(life, DEADLINE + 1)
+
+    assert before == []
+    assert life.flips == [Flip(DEADLINE, "down", "missed")]
+
+
+def test_an_armed_monitor_has_no_early_window_at_creation() -> None:
+    life = armed(clock("11:58"), cron=HOURLY)
+
+    settle(life, clock("12:06"))
+
+    assert told(life) == [("missed", clock("12:05"))]
+
+
+def test_an_armed_monitor_is_up_at_the_first_sign_of_life() -> None:
+    life = hear(armed(clock("11:50"), cron=HOURLY), ping("start", clock("11:58")))
+
+    assert flips(life) == [("up", clock("11:58"))]
+    assert life.monitor.expected_at == clock("13:00")
+
+
+# -- Edits
+
+
+@pytest.mark.parametrize("fields, changes, expected_at", [
+    ({"cron": HOURLY}, {"cron": "30 * * * *"}, "13:30"),
+    ({"cron": HOURLY}, {"cron": "*/5 * * * *"}, "13:00"),
+    ({"cron": "30 20 * * *"}, {"timezone": "Asia/Kolkata"}, "15:00"),
+    ({}, {"interval_seconds": 60}, "12:59"),
+    ({}, {"interval_seconds": 7200}, "14:58"),
+    ({}, {"timezone": "Asia/Kolkata"}, "13:58"),
+    ({}, {"expects": "complete"}, "13:58"),
+    ({}, {"cron": HOURLY, "interval_seconds": None}, "13:00"),
+    ({"cron": HOURLY}, {"cron": None, "interval_seconds": 3600}, "13:58"),
+    ({"cron": HOURLY}, {"expects": "complete"}, "13:00"),
+])
+@pytest.mark.parametrize("trouble", [an_up, a_failed])
+def test_a_changed_schedule_counts_the_deadline_anew_from_the_edit(
+        fields: dict[str, Any], changes: dict[str, Any], expected_at: str,
+        trouble: Callable[..., Life]) -> None:
+    life = trouble(**fields)
+
+    edit(life, clock("12:58"), changes)
+
+    assert life.monitor.expected_at == clock(expected_at)
+
+
+@pytest.mark.parametrize("changes", [
+    {"interval_seconds": 60}, {"expects": "complete"}, {"timezone": "Asia/Kolkata"},
+    {"cron": HOURLY, "interval_seconds": None}])
+def test_an_edit_of_a_new_monitor_sets_no_deadline(changes: dict[str, Any]) -> None:
+    life = a_life()
+
+    edit(life, NOW, changes)
+
+    assert life.monitor.expected_at is None
+
+
+def test_an_edit_of_an_armed_monitor_counts_anew_from_the_edit() -> None:
+    life = armed(NOW)
+
+    edit(life, NOW + MINUTE, {"interval_seconds": 60})
+
+    assert life.monitor.expected_at == NOW + 2 * MINUTE
+
+
+def test_a_removed_schedule_expects_nothing() -> None:
+    life = an_up()
+
+    edit(life, NOW + 1, {"interval_seconds": None})
+
+    assert due_at(life, NOW + 1) is None
+
+
+@pytest.mark.parametrize("changes", [
+    {"interval_seconds": 3600}, {"timezone": "UTC"}, {"expects": "run"}, {"cron": None}])
+def test_the_same_value_again_is_no_change(changes: dict[str, Any]) -> None:
+    life = an_up()
+
+    edit(life, NOW + 30 * MINUTE, changes)
+
+    assert life.monitor.expected_at == NOW + HOUR
+
+
+@pytest.mark.parametrize("grace, at, met_until", [
+    (60, NOW, NOW + 61 * MINUTE),                           # shorter, still ahead
+    (60, NOW + 61 * MINUTE, NOW + 61 * MINUTE),
+    (60, NOW + 62 * MINUTE, NOW + 62 * MINUTE),             # its new deadline has passed
+    (0, DEADLINE, DEADLINE),
+    (3600, NOW + 62 * MINUTE, NOW + 2 * HOUR),              # longer
+])
+def test_a_changed_grace_holds_from_the_edit_on_and_makes_nobody_late_before_it(
+        grace: int, at: int, met_until: int) -> None:
+    life = an_up()
+
+    edit(life, at, {"grace_seconds": grace})
+    settle(life, met_until)
+    before = told(life)
+    settle(life, met_until + 1)
+
+    assert before == []
+    assert told(life) == [("missed", met_until)]
+
+
+def test_after_the_next_sign_of_life_only_the_changed_grace_holds() -> None:
+    life = an_up()
+    edit(life, NOW + 62 * MINUTE, {"grace_seconds": 60})
+
+    hear(life, ping("ok", NOW + 62 * MINUTE))
+    settle(life, NOW + DAY)
+
+    assert told(life) == [("missed", NOW + 123 * MINUTE)]
+
+
+def test_a_changed_grace_makes_no_run_stuck_before_the_edit() -> None:
+    life = a_life(*seen_to_end(), ping("start"))
+
+    edit(life, NOW + 62 * MINUTE, {"grace_seconds": 0})
+    settle(life, NOW + DAY)
+
+    assert told(life) == [("stuck", NOW + 62 * MINUTE)]
+
+
+@pytest.mark.parametrize("changes", [
+    {"name": "other"}, {"key": "other"}, {"tags": "a b"}, {"notes": "x"}, {"rules": None},
+    {"failure_tolerance": 3}, {"reminder_interval_seconds": 60}, {"armed": 1},
+    {"max_run_seconds": 60}, {"min_ping_interval_seconds": 60}, {"email_alerts": 0}])
+def test_nothing_else_moves_a_deadline(changes: dict[str, Any]) -> None:
+    life = a_life(*seen_to_end(), ping("start"))
+
+    edit(life, NOW + 30 * MINUTE, changes)
+
+    assert due_at(life, NOW + 30 * MINUTE) == DEADLINE + 1
+
+
+@pytest.mark.parametrize("seconds", [None, 60, 6000])
+def test_an_edit_of_max_run_seconds_does_not_move_the_deadline_of_an_open_run(
+        seconds: int | None) -> None:
+    life = a_life(ping("start"), max_run_seconds=600)
+
+    edit(life, NOW + 5 * MINUTE, {"max_run_seconds": seconds})
+    settle(life, NOW + DAY)
+
+    assert told(life)[0] == ("stuck", NOW + 10 * MINUTE)
+
+
+@pytest.mark.parametrize("changes", [
+    {"interval_seconds": 86_400}, {"grace_seconds": 86_400}, {"expects": "complete"},
+    {"failure_tolerance": 9}, {"interval_seconds": None}, {"max_run_seconds": 86_400}])
+@pytest.mark.parametrize("trouble", [a_failed, a_missed, a_stuck])
+def test_an_edit_recovers_nobody(
+        changes: dict[str, Any], trouble: Callable[[], Life]) -> None:
+    life = trouble()
+
+    edit(life, DEADLINE + 2, changes)
+    settle(life, DEADLINE + 3)
+
+    assert (life.monitor.status, flips(life)) == ("down", [])
+
+
+@pytest.mark.parametrize("trouble, status", [(a_life, "new"), (an_up, "up"), (a_failed, "down")])
+def test_an_edit_in_a_pause_leaves_what_it_ends_with(
+        trouble: Callable[[], Life], status: str) -> None:
+    life = a_paused(trouble())
+
+    edit(life, NOW + 1, {"interval_seconds": 60, "grace_seconds": 60})
+    settle(life, NOW + DAY)
+
+    assert flips(life) == [(status, NOW + DAY)]
+
+
+# -- We were away
+
+
+def test_a_gap_first_settles_everything_due_up_to_its_begin() -> None:
+    life = an_up()
+
+    judge_gap(life, DEADLINE + 1, DEADLINE + HOUR)
+
+    assert told(life) == [("missed", DEADLINE)]
+
+
+def test_then_the_end_of_a_pause_in_the_gap_at_its_true_time() -> None:
+    life = a_paused(a_failed(), NOW + 2 * HOUR)
+
+    judge_gap(life, NOW + HOUR, NOW + 5 * HOUR)
+
+    assert life.flips == [Flip(NOW + 2 * HOUR, "down", "failed")]
+    assert told(life) == [("failed", NOW + 2 * HOUR)]
+
+
+@pytest.mark.parametrize("until, events", [
+    (MINUTE, [("failed", NOW + MINUTE)]), (MINUTE - 1, []), (DAY, [("failed", NOW + MINUTE)])])
+def test_then_the_digests_in_the_gap_at_their_true_times(
+        until: int, events: list[tuple[str, int]]) -> None:
+    life = hear(a_failed(), ping("fail", NOW + SECOND))
+
+    judge_gap(life, NOW + 2 * SECOND, NOW + until)
+
+    assert told(life) == events
+
+
+def test_an_occurrence_whose_deadline_lies_in_the_gap_is_not_missed() -> None:
+    life = an_up()
+
+    judge_gap(life, NOW + 50 * MINUTE, NOW + 90 * MINUTE)
+
+    assert (life.monitor.status, told(life)) == ("up", [])
+
+
+@pytest.mark.parametrize("since, missed", [(DEADLINE, False), (DEADLINE + 1, True)])
+def test_a_deadline_that_was_not_broken_when_the_gap_began_is_not_missed(
+        since: int, missed: bool) -> None:
+    life = an_up()
+
+    judge_gap(life, since, since + HOUR)
+    settle(life, since + HOUR)
+
+    assert bool(told(life)) == missed
+
+
+@pytest.mark.parametrize("fields, opens", [
+    ({}, "12:55"),
+    ({"grace_seconds": 60}, "12:59"),
+    ({"grace_seconds": 3600}, "12:55"),
+    ({"interval_seconds": 600, "grace_seconds": 3600}, "12:07:30"),
+    ({"cron": HOURLY}, "12:55"),
+    ({"cron": "*/10 * * * *"}, "12:07:30"),
+])
+def test_the_window_of_an_occurrence_opens_a_little_before_it(
+        fields: dict[str, Any], opens: str) -> None:
+    lives = [an_up(**fields), an_up(**fields)]
+    before = lives[0].monitor.expected_at
+
+    for life, until in zip(lives, [clock(opens) - 1, clock(opens)], strict=True):
+        judge_gap(life, NOW + MINUTE, until)
+
+    assert lives[0].monitor.expected_at == before
+    assert lives[1].monitor.expected_at != before
+
+
+def test_an_interval_is_counted_from_the_end_of_the_gap() -> None:
+    life = an_up()
+
+    judge_gap(life, NOW + 50 * MINUTE, NOW + 500 * MINUTE)
+
+    assert life.monitor.expected_at == NOW + 560 * MINUTE
+
+
+@pytest.mark.parametrize("until, expected_at", [
+    ("13:10", "14:00"), ("13:54:59.999", "14:00"), ("13:55", "15:00"), ("12:55", "14:00")])
+def test_cron_is_counted_as_if_a_sign_of_life_had_come_at_the_end_of_the_gap(
+        until: str, expected_at: str) -> None:
+    life = an_up(cron=HOURLY)
+
+    judge_gap(life, clock("12:50"), clock(until))
+
+    assert life.monitor.expected_at == clock(expected_at)
+
+
+def test_after_the_gap_the_new_deadline_is_missed_like_any() -> None:
+    life = an_up()
+    judge_gap(life, NOW + 50 * MINUTE, NOW + 90 * MINUTE)
+
+    settle(life, NOW + DAY)
+
+    assert told(life) == [("missed", NOW + 155 * MINUTE)]
+
+
+def test_a_deadline_that_was_held_back_when_the_gap_began_is_not_missed() -> None:
+    life = hear(an_up(expects="complete", max_run_seconds=7200), ping("start", NOW + 50 * MINUTE))
+
+    judge_gap(life, NOW + 100 * MINUTE, NOW + 110 * MINUTE)
+    settle(life, NOW + 175 * MINUTE)
+
+    assert told(life) == []
+    assert life.monitor.expected_at == NOW + 170 * MINUTE
+
+
+def test_an_occurrence_with_a_sign_of_life_before_the_gap_stays() -> None:
+    life = a_life(ping("success", clock("12:58")), cron=HOURLY)
+
+    judge_gap(life, clock("12:59"), clock("13:03"))
+
+    assert life.monitor.expected_at == clock("14:00")
+
+
+def test_the_first_occurrence_of_an_armed_monitor_can_be_unverified() -> None:
+    life = armed(NOW)
+
+    named = judge_gap(life, NOW + HOUR, NOW + 3 * HOUR)
+
+    assert (life.monitor.status, life.monitor.expected_at) == ("new", NOW + 4 * HOUR)
+    assert not named
+
+
+@pytest.mark.parametrize("trouble", [a_life, an_up, a_failed])
+@pytest.mark.parametrize("series", [None, "a"])
+def test_runs_open_in_the_gap_become_unknown_and_are_never_stuck(
+        trouble: Callable[..., Life], series: str | None) -> None:
+    life = hear(trouble(max_run_seconds=600, interval_seconds=None),
+                ping("start", NOW, series=series))
+
+    judge_gap(life, NOW + MINUTE, NOW + 2 * MINUTE)
+    settle(life, NOW + DAY)
+
+    assert states(life)[-1] == "unknown"
+    assert "stuck" not in dict(told(life))
+
+
+def test_a_run_whose_deadline_passed_before_the_gap_is_stuck() -> None:
+    life = a_life(ping("start"), max_run_seconds=600)
+
+    judge_gap(life, NOW + 10 * MINUTE + 1, NOW + HOUR)
+
+    assert told(life) == [("stuck", NOW + 10 * MINUTE)]
+
+
+@pytest.mark.parametrize("kind, state", [("success", "success"), ("fail", "failed")])
+def test_a_later_end_of_a_run_open_in_the_gap_still_pairs(kind: str, state: str) -> None:
+    life = a_life(ping("start"))
+    judge_gap(life, NOW + MINUTE, NOW + 2 * MINUTE)
+
+    run = receive(life, ping(kind, NOW + 3 * MINUTE))
+
+    assert run is life.runs[0]
+    assert (run.state, run.duration_ms) == (state, 3 * MINUTE)
+
+
+@pytest.mark.parametrize("trouble", [a_failed, a_missed])
+def test_the_expected_at_of_a_down_monitor_moves_silently(trouble: Callable[[], Life]) -> None:
+    life = trouble()
+
+    named = judge_gap(life, NOW + 115 * MINUTE, NOW + 250 * MINUTE)
+
+    assert life.monitor.expected_at == NOW + 310 * MINUTE
+    assert (named, life.flips, life.events) == (False, [], [])
+
+
+@pytest.mark.parametrize("since, until, next_at", [
+    (90, 150, 180), (90, 180, 240), (60, 100, 120), (59, 60, 120), (59, 59, 60)])
+def test_reminders_in_the_gap_are_skipped(since: int, until: int, next_at: int) -> None:
+    life = a_failed(reminder_interval_seconds=3600)
+
+    judge_gap(life, NOW + since * MINUTE, NOW + until * MINUTE)
+    settle(life, NOW + until * MINUTE)
+
+    assert due_at(life, NOW + until * MINUTE) == NOW + next_at * MINUTE
+    assert told(life) == [("reminder", NOW + HOUR)] * (since >= 60)
+
+
+def test_the_outage_names_a_monitor_with_an_unverified_occurrence() -> None:
+    life = an_up(interval_seconds=86_400)
+
+    assert judge_gap(life, NOW + DAY, NOW + DAY + 1) is True
+
+
+def test_the_outage_names_a_monitor_with_a_run_that_became_unknown() -> None:
+    life = a_life(ping("start"), interval_seconds=86_400)
+
+    assert judge_gap(life, NOW + 1, NOW + 2) is True
+
+
+def test_the_outage_names_one_without_a_schedule_whose_run_became_unknown() -> None:
+    life = a_life(ping("start"), interval_seconds=None)
+
+    assert judge_gap(life, NOW + 1, NOW + 2) is True
+
+
+def test_the_outage_does_not_name_a_monitor_that_it_did_not_touch() -> None:
+    life = an_up(interval_seconds=86_400)
+
+    assert judge_gap(life, NOW + 1, NOW + 2) is False
+
+
+@pytest.mark.parametrize("status", ["down", "paused"])
+def test_the_outage_does_not_name_a_monitor_that_is(status: str) -> None:
+    life = a_life(ping("fail" if status == "down" else "ok"), ping("start", series="a"),
+                  interval_seconds=86_400)
+    if status == "paused":
+        pause(life, NOW, None)
+
+    assert judge_gap(life, NOW + 1, NOW + 9 * DAY) is False
+
+
+def test_the_expected_at_of_a_paused_monitor_rests() -> None:
+    life = a_paused(an_up(), None)
+
+    judge_gap(life, NOW + 50 * MINUTE, NOW + 90 * MINUTE)
+
+    assert (life.monitor.status, life.monitor.expected_at) == ("paused", NOW + HOUR)
+
+
+@pytest.mark.parametrize("seconds, named", [(3600, False), (3601, True)])
+def test_the_outage_names_no_monitor_that_is_expected_within_an_hour(
+        seconds: int, named: bool) -> None:
+    life = an_up(interval_seconds=seconds)
+
+    assert judge_gap(life, NOW + HOUR, NOW + 2 * HOUR) is named
+
+
+@pytest.mark.parametrize("left, named", [(HOUR, False), (HOUR + 1, True)])
+def test_the_outage_names_no_run_whose_monitor_is_expected_within_an_hour(
+        left: int, named: bool) -> None:
+    life = a_life(ping("start"), interval_seconds=86_400)
+
+    assert judge_gap(life, NOW + 1, NOW + DAY - left) is named
+
+
+@pytest.mark.parametrize("schedule, expected_at", [
+    ({}, NOW - 9 * HOUR), ({"cron": HOURLY}, NOW - 9 * HOUR)])
+def test_after_a_clock_that_went_backwards_deadlines_are_counted_from_now(
+        schedule: dict[str, Any], expected_at: int) -> None:
+    life = an_up(**schedule)
+
+    turn_back(life, NOW - 10 * HOUR)
+
+    assert life.monitor.expected_at == expected_at
+
+
+def test_a_deadline_that_is_nearer_stays_where_it_is() -> None:
+    life = an_up()
+
+    turn_back(life, NOW - 1)
+
+    assert due_at(life, NOW - 1) == DEADLINE
+
+
+def test_after_a_clock_that_went_backwards_a_ping_moves_the_schedule() -> None:
+    life = an_up()
+    turn_back(life, NOW - DAY)
+
+    hear(life, ping("success", NOW - DAY + 30 * MINUTE))
+
+    assert life.monitor.expected_at == NOW - DAY + 90 * MINUTE
+
+
+def test_after_a_clock_that_went_backwards_an_edited_grace_holds_nothing_back() -> None:
+    life = an_up()
+    edit(life, NOW + 62 * MINUTE, {"grace_seconds": 60})
+
+    turn_back(life, NOW - DAY)
+
+    assert due_at(life, NOW - DAY) == NOW - DAY + 61 * MINUTE + 1
+
+
+def test_after_a_clock_that_went_backwards_reminders_and_digests_are_counted_from_now() -> None:
+    life = hear(a_failed(reminder_interval_seconds=90), ping("fail", NOW + SECOND))
+    turn_back(life, NOW - DAY)
+
+    settle(life, NOW - DAY + 90 * SECOND)
+
+    assert told(life) == [("failed", NOW - DAY + MINUTE), ("reminder", NOW - DAY + 90 * SECOND)]
+
+
+def test_a_clock_that_went_backwards_leaves_a_monitor_that_expects_nothing() -> None:
+    life = a_life()
+
+    turn_back(life, NOW - DAY)
+
+    assert due_at(life, NOW - DAY) is None
+
+
+# -- One column
+
+
+@pytest.mark.parametrize("life, due", [
+    (an_up(), DEADLINE + 1),
+    (a_life(ping("start"), max_run_seconds=600), NOW + 10 * MINUTE + 1),
+    (a_failed(reminder_interval_seconds=86_400), NOW + DAY),
+    (hear(a_failed(), ping("fail", NOW)), NOW + MINUTE),
+    (a_paused(an_up()), NOW + DAY),
+], ids=["missed", "stuck", "reminder", "digest", "end of pause"])
+def test_due_at_is_the_next_instant_at_which_anything_changes_by_itself(
+        life: Life, due: int) -> None:
+    before = copy.deepcopy(life)
+
+    settle(life, due - 1)
+    unchanged = life == before
+    settle(life, due)
+
+    assert due_at(before, NOW) == due
+    assert unchanged
+    assert life.events or life.flips
+
+
+@pytest.mark.parametrize("life", [
+    a_life(),
+    an_up(interval_seconds=None),
+    a_failed(),
+    a_paused(a_failed(reminder_interval_seconds=60), None),
+    a_life(ping("start"), interval_seconds=None),
+    a_life(ping("progress"), max_run_seconds=60),
+], ids=["new", "no schedule", "down", "paused", "not awaited", "progress"])
+def test_due_at_is_null_where_nothing_can_change(life: Life) -> None:
+    assert due_at(life, NOW) is None
+
+
+def test_due_at_is_the_earliest_of_several() -> None:
+    life = hear(a_failed(reminder_interval_seconds=90, max_run_seconds=75),
+                ping("start", NOW, series="a"), ping("fail", NOW))
+
+    dues = [due_at(life, NOW)]
+    for _ in range(2):
+        settle(life, dues[-1] or 0)
+        dues.append(due_at(life, dues[-1] or 0))
+
+    assert dues == [NOW + 60 * SECOND, NOW + 75 * SECOND + 1, NOW + 90 * SECOND]
+
+
+# -- Whenever the scanner happens to look
+
+STEPS: dict[str, Callable[[Life, int, Any], object]] = {
+    "ping": lambda life, now, one: receive(life, one._replace(at=now)),
+    "pause": lambda life, now, wait: pause(life, now, wait and now + wait),
+    "resume": lambda life, now, to_new: resume(life, now, to_new=to_new),
+    "edit": edit,
+    "away": lambda life, now, wait: judge_gap(life, now - wait, now),
+}
+WAITS = st.sampled_from([0, 1, SECOND, 10 * SECOND, MINUTE, 10 * MINUTE, HOUR, 65 * MINUTE, DAY])
+SERIES = st.sampled_from([None, None, "a", "b"])
+PINGS = st.builds(
+    Ping, kind=st.sampled_from(["start", "success", "fail", "ok", "progress", "log"]),
+    at=st.just(0), num=st.integers(1, 10**6), series=SERIES, host=SERIES,
+    duration_ms=st.none() | WAITS, metrics=st.sampled_from([None, '{"rows": 1}']))
+SCHEDULES = st.one_of(
+    st.sampled_from([60, 1800, 3600, 86_400, None]).map(
+        lambda seconds: {"interval_seconds": seconds, "cron": None}),
+    st.sampled_from([HOURLY, "*/7 * * * *", "0 12 * * *"]).map(
+        lambda cron: {"interval_seconds": None, "cron": cron}))
+FIELDS = {
+    "timezone": st.sampled_from(["UTC", "Europe/Berlin"]),
+    "grace_seconds": st.sampled_from([0, 60, 300, 7200]),
+    "expects": st.sampled_from(["run", "complete"]),
+    "max_run_seconds": st.sampled_from([None, 30, 600, 7200]),
+    "failure_tolerance": st.integers(0, 2),
+    "reminder_interval_seconds": st.sampled_from([None, 60, 3600]),
+    "rules": st.sampled_from([None, rules("rows lt 10")]),
+}
+EDITS = SCHEDULES | st.sampled_from(sorted(FIELDS)).flatmap(
+    lambda name: FIELDS[name].map(lambda value: {name: value}))
+STORIES = st.lists(st.tuples(WAITS | st.integers(0, 3 * HOUR), st.one_of(
+    PINGS.map(lambda one: ("ping", one)),
+    PINGS.map(lambda one: ("ping", one)),
+    PINGS.map(lambda one: ("ping", one)),
+    (st.none() | WAITS).map(lambda wait: ("pause", wait)),
+    st.booleans().map(lambda to_new: ("resume", to_new)),
+    EDITS.map(lambda changes: ("edit", changes)),
+    WAITS.map(lambda wait: ("away", wait)),
+)), max_size=25)
+MONITORS = st.builds(lambda schedule, fields: {**schedule, **fields},
+                     SCHEDULES, st.fixed_dictionaries(FIELDS))
+searched = bounded(max_examples=100, deadline=None, database=None,
+                   suppress_health_check=[HealthCheck.too_slow])
+
+
+def live_through(life: Life, story: list[Any], looks: list[int]) -> int:
+    """Let a story happen, with extra looks that many ms after each step; when it ends."""
+    now = NOW
+    for wait, (what, value) in [*story, (30 * DAY, ("ping", Ping("log", 0)))]:
+        for look in sorted(looks):
+            settle(life, now + min(look, wait))
+        now += wait + (value if what == "away" else 0)
+        STEPS[what](life, now, value)
+    return now
+
+
+@searched
+@given(MONITORS, STORIES, st.lists(WAITS | st.integers(0, 2 * DAY), max_size=5))
+def test_what_is_told_never_depends_on_when_the_scanner_happened_to_look(
+        fields: dict[str, Any], story: list[Any], looks: list[int]) -> None:
+    seldom, often = (Life(a_monitor(**fields), []) for _ in range(2))
+
+    live_through(seldom, story, [])
+    live_through(often, story, looks)
+
+    for life in (seldom, often):  # of several reminders due at one look, the last is told
+        life.events = [event for event in life.events if event.kind != "reminder"]
+        life.monitor.reminded_at = None
+    assert often == seldom
+
+
+@searched
+@given(MONITORS, STORIES)
+def test_after_settling_nothing_is_due(fields: dict[str, Any], story: list[Any]) -> None:
+    life, now = Life(a_monitor(**fields), []), NOW
+
+    for wait, step in story:
+        now = live_through_step(life, now, wait, step)
+        settle(life, now)
+        due = due_at(life, now)
+
+        assert due is None or due > now
+
+
+@searched
+@given(MONITORS, STORIES)
+def test_expected_at_moves_back_only_by_an_edit_and_the_end_of_a_pause(
+        fields: dict[str, Any], story: list[Any]) -> None:
+    life, now = Life(a_monitor(**fields), []), NOW
+
+    for wait, step in story:
+        before, was_paused = life.monitor.expected_at, life.monitor.status == "paused"
+        now = live_through_step(life, now, wait, step)
+        after = life.monitor.expected_at
+
+        if before is not None and not was_paused and step[0] != "edit":
+            assert after is not None
+            assert after >= before
+
+
+def live_through_step(life: Life, now: int, wait: int, step: Any) -> int:
+    now += wait + (step[1] if step[0] == "away" else 0)
+    STEPS[step[0]](life, now, step[1])
+    return now
+
+
+# -- Limits and retries (parts 4 and 6)
+
+
+def limited(*pings: Ping) -> Life:
+    """A monitor with a minimum interval of a minute, whose first ping was let through at NOW."""
+    life = a_life(interval_seconds=None, min_ping_interval_seconds=60)
+    for one in (ping("success", series="first"), *pings):
+        assert is_too_soon(life, one) is None
+        receive(life, one)
+    return life
+
+
+@pytest.mark.parametrize("kind", ["start", "success", "fail"])
+@pytest.mark.parametrize("after, wait", [
+    (0, 60), (1, 60), (SECOND, 59), (MINUTE - 1, 1), (MINUTE, None), (HOUR, None)])
+def test_a_ping_within_the_minimum_interval_has_to_wait_for_the_rest_of_it(
+        kind: str, after: int, wait: int | None) -> None:
+    life = limited()
+
+    assert is_too_soon(life, ping(kind, NOW + after)) == wait
+
+
+def test_a_refused_ping_does_not_make_the_next_one_wait_longer() -> None:
+    life = limited()
+
+    waits = [is_too_soon(life, ping("start", NOW + at * SECOND)) for at in (50, 60, 61)]
+
+    assert waits == [10, None, 59]
+
+
+def test_without_a_minimum_interval_no_ping_has_to_wait() -> None:
+    life = an_up()
+
+    assert is_too_soon(life, ping("success", NOW)) is None
+
+
+@pytest.mark.parametrize("kind", ["ok", "progress", "log"])
+def test_other_pings_never_have_to_wait(kind: str) -> None:
+    assert is_too_soon(limited(), ping(kind, NOW + 1)) is None
+
+
+@pytest.mark.parametrize("kind", ["success", "fail"])
+@pytest.mark.parametrize("series", [None, "a"])
+def test_the_ping_that_ends_a_run_never_has_to_wait(kind: str, series: str | None) -> None:
+    life = limited(ping("start", NOW + MINUTE, series=series))
+
+    assert is_too_soon(life, ping(kind, NOW + MINUTE + 1, series=series)) is None
+
+
+def test_a_retry_never_has_to_wait() -> None:
+    life = limited()
+
+    assert is_too_soon(life, ping("success", NOW + SECOND, series="first")) is None
+
+
+def test_tries_are_spaced_ever_wider_then_hourly_for_a_day_then_the_alert_is_dead() -> None:
+    waits = [retry_ms(tries) for tries in range(1, 31)]
+
+    assert waits[:5] == [10 * SECOND, 30 * SECOND, 2 * MINUTE, 10 * MINUTE, HOUR]
+    assert waits[5:] == [HOUR] * 24 + [None]
