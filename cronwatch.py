@@ -10,8 +10,10 @@ process, one SQLite file, this module. Read it from the top: a section uses only
     Rules           when a monitor is in trouble, and what a ping does about it     (pure)
     Dialects        how each service words a ping, a reply and an error             (pure)
     Storage         the database: opening, migrating, one writer, many readers
-    Actions         one transaction each: record a ping, scan, create, pause, …
+    Actions         one transaction each: create, pause, scan, judge an absence, prune
+    Pings           who is meant by a ping, and what becomes of it
     Alerts          what an event says, how it is sent, the outbox
+    Management      monitors, integrations and events as the API and the command line word them
     Background      the threads that scan, deliver and keep house
     HTTP plumbing   refusals, authentication, limits, headers
     HTTP routes     pings, the management API, the page; the server as a whole
@@ -196,6 +198,8 @@ def _cron_fields(schedule: str) -> list[str]:
 
 def _field_values(place: int, field: str) -> list[int]:
     every, rule = CRON_FIELDS[place]
+    if field == "*":
+        return list(every)
     # croniter reads 5-5, which is 5 to cron, as `*`, and 15W (nearest working day) as 15.
     field = re.sub(r"(?<![^,])0*(\w+)-0*\1(/\d+)?(?![^,#])", r"\1", field)
     alone = ["*"] * place + [field] + ["*"] * (5 - place)
@@ -314,7 +318,7 @@ def next_run(schedule: str, timezone: str, after: int) -> int:
 
 def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
     """Return the last occurrence from `floor` until before `at`, all in ms, or None."""
-    instants = range(floor - 1, at - 1)
+    instants = range(floor - 1, at)
     count = bisect_left(instants, at, key=lambda after: next_run(schedule, timezone, after))
     return next_run(schedule, timezone, instants[count - 1]) if count else None
 
@@ -1582,7 +1586,165 @@ def run_json(db: SqliteDatabase, num: int) -> dict[str, Any] | None:
             "durationMs": run.duration_ms, "exitCode": run.exit_code, "message": run.message,
             "host": run.host, "logTail": logged[0][0] if logged else None}
 
-# -- who is meant by a ping
+# -- monitors
+
+def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str] | None = None,
+                   integrations: Sequence[str] | None = None) -> int:
+    """A new monitor with a token, a code and adopted handles (text to dialect); its num.
+
+    Raises `Refused` 409 where its key or a handle is taken."""
+    key = fields.get("key") or free_key(tx.db, fields["name"])
+    _refuse_taken(tx, "monitor", "key", key)
+    num = insert(tx.db, "monitor", {
+        **fields, "key": key, "id": str(uuid.uuid4()), "created_at": tx.now,
+        "updated_at": tx.now, "default_integrations": int(integrations is None)})
+    code = "".join(secrets.choice(BASE62) for _ in range(8))
+    for text, kind in {str(uuid.uuid4()): "token", code: "code", **(handles or {})}.items():
+        adopt(tx, num, text, kind)
+    link_integrations(tx, num, integrations or ())
+    loaded = load_life(tx, num)
+    m = loaded.life.monitor
+    if m.armed:
+        m.expected_at, m.counted_at = next_occurrence(m, tx.now), tx.now
+    save_life(tx, loaded)
+    return num
+
+def _refuse_taken(tx: Tx, table: str, column: str, value: str) -> None:
+    if rows(tx.db, f"SELECT 1 FROM {table} WHERE {column} = ?", value):
+        what = f"{table} with the {column} '{value}'" if column != "hash" else "API key like this"
+        raise Refused(f"there is a {what.replace('_', ' ')} already: choose another one",
+                      "CONFLICT", 409)
+
+def free_key(db: SqliteDatabase, name: str) -> str:
+    """A key made from a name, with a number where it is taken."""
+    base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:180] or "monitor"
+    taken = {key for key, in rows(
+        db, "SELECT key FROM monitor WHERE key = ? OR key GLOB ?", base, f"{base}-[0-9]*")}
+    numbered = (f"{base}-{n}" for n in range(2, len(taken) + 3))
+    return base if base not in taken else next(key for key in numbered if key not in taken)
+
+def adopt(tx: Tx, num: int, text: str, kind: str) -> None:
+    """Let a handle ping a monitor; refuses one that another monitor has."""
+    if clean(text, 200) != text or text in RESERVED:
+        raise Invalid("a handle must be 1 to 200 characters and none of the words "
+                      + ", ".join(sorted(RESERVED)))
+    _refuse_taken(tx, "handle", "text", text)
+    tx.db.execute_sql("INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
+    tx.store.cache.clear()
+
+def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
+    """Let exactly these integrations hear of a monitor."""
+    tx.db.execute_sql("DELETE FROM monitor_integration WHERE monitor = ?", (num,))
+    for id_ in dict.fromkeys(ids):
+        found = rows(tx.db, "SELECT num FROM integration WHERE id = ?", id_)
+        if not found:
+            raise Invalid(f"integrationIds names '{clean(id_, 60)}', which does not exist")
+        tx.db.execute_sql("INSERT INTO monitor_integration VALUES (?, ?)", (num, found[0][0]))
+
+def pause_monitor(tx: Tx, num: int, hours: int | None) -> Monitor:
+    """Pause for so many hours, None until resumed; 0 resumes."""
+    if hours == 0:
+        return change_monitor(tx, num, lambda life: resume(life, tx.now))
+    until = None if hours is None else tx.now + min(hours, 876_000) * 3_600_000
+    return change_monitor(tx, num, lambda life: pause(life, tx.now, until))
+
+# -- integrations and keys
+
+def hash_secret(secret: str) -> str:
+    """How a secret is stored and found: SHA-256 in hex, of what is random enough by itself."""
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+def create_integration(tx: Tx, channel: str, name: str, config: Mapping[str, Any],
+                       is_default: bool = True) -> str:
+    """A new integration; its id. Raises `Refused` 409 where the name is taken."""
+    _refuse_taken(tx, "integration", "name", name)
+    id_ = str(uuid.uuid4())
+    insert(tx.db, "integration", {
+        "id": id_, "channel": channel, "name": name, "config": json.dumps(config),
+        "is_default": int(is_default), "created_at": tx.now, "updated_at": tx.now})
+    return id_
+
+def create_key(tx: Tx, name: str, permission: str, secret: str | None = None) -> str:
+    """A new API key, or an old service's that is adopted; the secret, for the only time."""
+    secret = secret or "cw_" + secrets.token_urlsafe(24)
+    _refuse_taken(tx, "api_key", "name", name)
+    _refuse_taken(tx, "api_key", "hash", hash_secret(secret))
+    insert(tx.db, "api_key", {
+        "id": str(uuid.uuid4()), "name": name, "hash": hash_secret(secret),
+        "prefix": secret[:12], "permission": permission, "created_at": tx.now})
+    tx.store.cache.clear()
+    return secret
+
+def revoke_key(tx: Tx, name: str) -> None:
+    """End an API key; refuses with 404 where there is none."""
+    if not rows(tx.db, "DELETE FROM api_key WHERE name = ? RETURNING num", name):
+        raise Refused(f"there is no API key with the name '{name}'", "NOT_FOUND", 404)
+    tx.store.cache.clear()
+
+# -- what the server does by itself
+
+def scan_due(tx: Tx) -> int:
+    """Let everything that fell due happen, for 500 monitors at the most; how many there were."""
+    due = rows(tx.db, "SELECT num FROM monitor WHERE due_at <= ? ORDER BY due_at LIMIT ?",
+               tx.now, SCAN_LIMIT)
+    for num, in due:
+        with each_monitor(tx, num):
+            loaded = load_life(tx, num)
+            settle(loaded.life, tx.now)
+            save_life(tx, loaded)
+    return len(due)
+
+@contextlib.contextmanager
+def each_monitor(tx: Tx, num: int) -> Iterator[None]:
+    """One bad monitor cannot stop the others: it is undone, logged and looked at later again."""
+    tx.db.execute_sql("SAVEPOINT monitor")
+    try:
+        yield
+    except (peewee.IntegrityError, Refused, ArithmeticError, LookupError, TypeError, ValueError):
+        log.exception("monitor %d could not be looked at", num)
+        tx.db.execute_sql("ROLLBACK TO monitor")
+        tx.db.execute_sql("UPDATE monitor SET due_at = ? WHERE num = ?", (tx.now + 60_000, num))
+    tx.db.execute_sql("RELEASE monitor")
+
+def record_absence(tx: Tx, since: int, until: int) -> None:
+    """We were away: judge every monitor that it touches, and tell once whom it may have hidden."""
+    back = until < since
+    since = min(since, until)
+    touched = rows(
+        tx.db, "SELECT num FROM monitor WHERE due_at <= ?1 OR expected_at <= ?2 OR (?3 AND "
+        "max(coalesce(counted_at, 0), coalesce(life_at, 0), coalesce(expected_at, 0)) > ?1) "
+        "UNION SELECT monitor FROM run WHERE state = 'running' ORDER BY num",
+        until, until + EARLY_SECONDS * 1000, back)
+    named = []
+    for num, in touched:
+        with each_monitor(tx, num):
+            loaded = load_life(tx, num)
+            if judge_gap(loaded.life, since, until):
+                m = loaded.life.monitor
+                named.append({"id": m.id, "key": m.key, "name": m.name})
+            if back:
+                turn_back(loaded.life, until)
+            save_life(tx, loaded)
+    if named:
+        add_event(tx, Event("outage", until), None, gap={"since": iso(since), "until": iso(until)},
+                  monitors=named[:NAMED_MAX])
+
+def stamp_alive(tx: Tx) -> None:
+    """Write down that we live, for the next start to know how long we were away."""
+    tx.db.execute_sql("INSERT OR REPLACE INTO meta VALUES ('alive_at', ?)", (tx.now,))
+
+def prune(tx: Tx, table: str, before: int) -> int:
+    """Delete old rows, 500 at the most; how many there were. Open runs stay."""
+    kept = "AND state != 'running'" if table == "run" else ""
+    column = "started_at" if table == "run" else "at"
+    return tx.db.execute_sql(  # type: ignore[no-any-return]
+        f"DELETE FROM {table} WHERE num IN (SELECT num FROM {table} ORDER BY num LIMIT ?) "
+        f"AND {column} < ? {kept}", (SCAN_LIMIT, before)).rowcount
+
+# == Pings ====================================================================
+# What a request to a ping route comes to. It knows dialects and rules, and no HTTP.
+
+# -- who is meant
 
 class Knock(NamedTuple):
     """A request to a ping route."""
@@ -1623,10 +1785,6 @@ def find_monitor(tx: Tx, name: str) -> int | None:
     found = _look_up(tx, "SELECT num, 1 FROM monitor WHERE key = ?", name) or find_handle(
         tx, name) or _look_up(tx, "SELECT num, 3 FROM monitor WHERE id = ?", name.lower())
     return found[0] if found else None
-
-def hash_secret(secret: str) -> str:
-    """How a secret is stored and found: SHA-256 in hex, of what is random enough by itself."""
-    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 def _may_ping(key: tuple[int, str] | None) -> bool:
     return key is not None and key[1] != "read-only"
@@ -1795,157 +1953,6 @@ def _sync(tx: Tx, key: str | None, item: Any) -> str:
     create_monitor(tx, {"key": key, "timezone": tx.settings.timezone or "UTC",
                         "name": title(key), **fields, "declared": json.dumps(fields)})
     return "created"
-
-# -- monitors
-
-def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str] | None = None,
-                   integrations: Sequence[str] | None = None) -> int:
-    """A new monitor with a token, a code and adopted handles (text to dialect); its num.
-
-    Raises `Refused` 409 where its key or a handle is taken."""
-    key = fields.get("key") or free_key(tx.db, fields["name"])
-    _refuse_taken(tx, "monitor", "key", key)
-    num = insert(tx.db, "monitor", {
-        **fields, "key": key, "id": str(uuid.uuid4()), "created_at": tx.now,
-        "updated_at": tx.now, "default_integrations": int(integrations is None)})
-    code = "".join(secrets.choice(BASE62) for _ in range(8))
-    for text, kind in {str(uuid.uuid4()): "token", code: "code", **(handles or {})}.items():
-        adopt(tx, num, text, kind)
-    link_integrations(tx, num, integrations or ())
-    loaded = load_life(tx, num)
-    m = loaded.life.monitor
-    if m.armed:
-        m.expected_at, m.counted_at = next_occurrence(m, tx.now), tx.now
-    save_life(tx, loaded)
-    return num
-
-def _refuse_taken(tx: Tx, table: str, column: str, value: str) -> None:
-    if rows(tx.db, f"SELECT 1 FROM {table} WHERE {column} = ?", value):
-        what = f"{table} with the {column} '{value}'" if column != "hash" else "API key like this"
-        raise Refused(f"there is a {what.replace('_', ' ')} already: choose another one",
-                      "CONFLICT", 409)
-
-def free_key(db: SqliteDatabase, name: str) -> str:
-    """A key made from a name, with a number where it is taken."""
-    base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:180] or "monitor"
-    taken = {key for key, in rows(
-        db, "SELECT key FROM monitor WHERE key = ? OR key GLOB ?", base, f"{base}-[0-9]*")}
-    numbered = (f"{base}-{n}" for n in range(2, len(taken) + 3))
-    return base if base not in taken else next(key for key in numbered if key not in taken)
-
-def adopt(tx: Tx, num: int, text: str, kind: str) -> None:
-    """Let a handle ping a monitor; refuses one that another monitor has."""
-    if clean(text, 200) != text or text in RESERVED:
-        raise Invalid("a handle must be 1 to 200 characters and none of the words "
-                      + ", ".join(sorted(RESERVED)))
-    _refuse_taken(tx, "handle", "text", text)
-    tx.db.execute_sql("INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
-    tx.store.cache.clear()
-
-def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
-    """Let exactly these integrations hear of a monitor."""
-    tx.db.execute_sql("DELETE FROM monitor_integration WHERE monitor = ?", (num,))
-    for id_ in dict.fromkeys(ids):
-        found = rows(tx.db, "SELECT num FROM integration WHERE id = ?", id_)
-        if not found:
-            raise Invalid(f"integrationIds names '{clean(id_, 60)}', which does not exist")
-        tx.db.execute_sql("INSERT INTO monitor_integration VALUES (?, ?)", (num, found[0][0]))
-
-def pause_monitor(tx: Tx, num: int, hours: int | None) -> Monitor:
-    """Pause for so many hours, None until resumed; 0 resumes."""
-    if hours == 0:
-        return change_monitor(tx, num, lambda life: resume(life, tx.now))
-    until = None if hours is None else tx.now + min(hours, 876_000) * 3_600_000
-    return change_monitor(tx, num, lambda life: pause(life, tx.now, until))
-
-# -- integrations and keys
-
-def create_integration(tx: Tx, channel: str, name: str, config: Mapping[str, Any],
-                       is_default: bool = True) -> str:
-    """A new integration; its id. Raises `Refused` 409 where the name is taken."""
-    _refuse_taken(tx, "integration", "name", name)
-    id_ = str(uuid.uuid4())
-    insert(tx.db, "integration", {
-        "id": id_, "channel": channel, "name": name, "config": json.dumps(config),
-        "is_default": int(is_default), "created_at": tx.now, "updated_at": tx.now})
-    return id_
-
-def create_key(tx: Tx, name: str, permission: str, secret: str | None = None) -> str:
-    """A new API key, or an old service's that is adopted; the secret, for the only time."""
-    secret = secret or "cw_" + secrets.token_urlsafe(24)
-    _refuse_taken(tx, "api_key", "name", name)
-    _refuse_taken(tx, "api_key", "hash", hash_secret(secret))
-    insert(tx.db, "api_key", {
-        "id": str(uuid.uuid4()), "name": name, "hash": hash_secret(secret),
-        "prefix": secret[:12], "permission": permission, "created_at": tx.now})
-    tx.store.cache.clear()
-    return secret
-
-def revoke_key(tx: Tx, name: str) -> None:
-    """End an API key; refuses with 404 where there is none."""
-    if not rows(tx.db, "DELETE FROM api_key WHERE name = ? RETURNING num", name):
-        raise Refused(f"there is no API key with the name '{name}'", "NOT_FOUND", 404)
-    tx.store.cache.clear()
-
-# -- what the server does by itself
-
-def scan_due(tx: Tx) -> int:
-    """Let everything that fell due happen, for 500 monitors at the most; how many there were."""
-    due = rows(tx.db, "SELECT num FROM monitor WHERE due_at <= ? ORDER BY due_at LIMIT ?",
-               tx.now, SCAN_LIMIT)
-    for num, in due:
-        with each_monitor(tx, num):
-            loaded = load_life(tx, num)
-            settle(loaded.life, tx.now)
-            save_life(tx, loaded)
-    return len(due)
-
-@contextlib.contextmanager
-def each_monitor(tx: Tx, num: int) -> Iterator[None]:
-    """One bad monitor cannot stop the others: it is undone, logged and looked at later again."""
-    tx.db.execute_sql("SAVEPOINT monitor")
-    try:
-        yield
-    except (peewee.IntegrityError, Refused, ArithmeticError, LookupError, TypeError, ValueError):
-        log.exception("monitor %d could not be looked at", num)
-        tx.db.execute_sql("ROLLBACK TO monitor")
-        tx.db.execute_sql("UPDATE monitor SET due_at = ? WHERE num = ?", (tx.now + 60_000, num))
-    tx.db.execute_sql("RELEASE monitor")
-
-def record_absence(tx: Tx, since: int, until: int) -> None:
-    """We were away: judge every monitor that it touches, and tell once whom it may have hidden."""
-    back = until < since
-    since = min(since, until)
-    touched = rows(
-        tx.db, "SELECT num FROM monitor WHERE due_at <= ?1 OR expected_at <= ?2 OR (?3 AND "
-        "max(coalesce(counted_at, 0), coalesce(life_at, 0), coalesce(expected_at, 0)) > ?1) "
-        "UNION SELECT monitor FROM run WHERE state = 'running' ORDER BY num",
-        until, until + EARLY_SECONDS * 1000, back)
-    named = []
-    for num, in touched:
-        with each_monitor(tx, num):
-            loaded = load_life(tx, num)
-            if judge_gap(loaded.life, since, until):
-                m = loaded.life.monitor
-                named.append({"id": m.id, "key": m.key, "name": m.name})
-            if back:
-                turn_back(loaded.life, until)
-            save_life(tx, loaded)
-    if named:
-        add_event(tx, Event("outage", until), None, gap={"since": iso(since), "until": iso(until)},
-                  monitors=named[:NAMED_MAX])
-
-def stamp_alive(tx: Tx) -> None:
-    """Write down that we live, for the next start to know how long we were away."""
-    tx.db.execute_sql("INSERT OR REPLACE INTO meta VALUES ('alive_at', ?)", (tx.now,))
-
-def prune(tx: Tx, table: str, before: int) -> int:
-    """Delete old rows, 500 at the most; how many there were. Open runs stay."""
-    kept = "AND state != 'running'" if table == "run" else ""
-    column = "started_at" if table == "run" else "at"
-    return tx.db.execute_sql(  # type: ignore[no-any-return]
-        f"DELETE FROM {table} WHERE num IN (SELECT num FROM {table} ORDER BY num LIMIT ?) "
-        f"AND {column} < ? {kept}", (SCAN_LIMIT, before)).rowcount
 
 # == Alerts ===================================================================
 # What an event says, how it is sent, and the outbox. No rule is decided here.
@@ -2212,168 +2219,8 @@ class Outbox:
             return clean(f"{type(error).__name__}: {error}", TAIL_MAX), ""
         return None, clean(result, TAIL_MAX) or ""
 
-# == Background ===============================================================
-# What runs by itself. A turn is an action or the outbox; here it is only repeated.
-
-AWAY_MS, STAMP_SECONDS, DELIVER_SECONDS = 60_000, 30, 0.5
-
-def repeat(stop: threading.Event, seconds: float, turn: Callable[[], Any]) -> threading.Thread:
-    """Start a thread that takes a turn, and the next so long after its end, until stopped."""
-
-    def loop() -> None:
-        while not stop.wait(seconds):
-            try:
-                turn()
-            except Exception as error:  # one bad turn must not end the watch
-                log.error("a turn of %s failed: %s", thread.name, error,
-                          exc_info=not isinstance(error, Refused))
-
-    thread = threading.Thread(target=loop, name=getattr(turn, "__name__", "loop"), daemon=True)
-    thread.start()
-    return thread
-
-class Lookout:
-    """Looks for what fell due, and judges whether we were away since the last look."""
-
-    def __init__(self, store: Store, clock: Callable[[], int], scan_seconds: float,
-                 scan: Callable[[], None], away: Callable[[int, int], None]) -> None:
-        self.store, self.clock, self.scan, self.away = store, clock, scan, away
-        self.longest_ms = round(scan_seconds * 1000) + AWAY_MS
-        self.last_at = clock()
-
-    def look(self) -> None:
-        """One look. Where nothing can be written, the gap lasts until something can."""
-        now, refused = self.clock(), self.store.refused
-        if now < self.last_at or now - self.last_at > self.longest_ms or refused:
-            self.away(self.last_at, now)
-            self.store.refused = False
-        self.scan()
-        self.last_at = now
-
-def system_clock() -> int:
-    """Milliseconds since 1970 UTC."""
-    return time_ns() // 1_000_000
-
-def host_timezone() -> str:
-    """The host's zone, in which a crontab speaks; UTC where it cannot be told."""
-    with contextlib.suppress(OSError, Invalid):
-        name = os.environ.get("TZ", "").lstrip(":") or "/".join(
-            Path("/etc/localtime").resolve(strict=True).parts).partition("zoneinfo/")[2]
-        check_timezone(name)
-        return name
-    return "UTC"
-
-# == HTTP plumbing ============================================================
-# What cuts across routes: the server, credentials, limits, refusals, headers. No route is here.
-
-THREADS, SLOWEST_SECONDS, WRONG_KEYS_MAX, BODY_MAX = 16, 30, 30, 1_048_576
-HEADERS = [("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "
-            "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
-            "frame-ancestors 'none'"),
-           ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
-
-class Parser(waitress.parser.HTTPRequestParser):
-    """Takes raw non-ASCII bytes in the request line, as Cronitor's PHP SDK sends them."""
-
-    def __init__(self, adj: Any) -> None:
-        super().__init__(adj)
-        self.began = time_ns() / 1e9
-
-    def parse_header(self, header_plus: bytes) -> None:
-        line, end, rest = header_plus.partition(b"\r\n")
-        quoted = re.sub(rb"[\x80-\xff]", lambda found: b"%%%02X" % ord(found[0]), line)
-        super().parse_header(quoted + end + rest)
-
-class Channel(waitress.channel.HTTPChannel):
-    """A connection that parses so."""
-
-    parser_class = Parser
-
-class HttpServer(waitress.server.TcpWSGIServer):
-    """Waitress, which by itself lets a client send a byte a second for ever."""
-
-    channel_class = Channel
-
-    def maintenance(self, now: float) -> None:
-        """Close what is idle, and a request that is not complete 30 s after its first byte."""
-        super().maintenance(now)
-        for channel in self.active_channels.values():
-            if channel.request and channel.request.began < now - SLOWEST_SECONDS:
-                channel.will_close = True
-
-def make_http_server(app: Callable[..., Any], settings: Settings) -> HttpServer:
-    """Bind the address; raises `Refused` where it is none, or taken."""
-    host, _, port = settings.listen.rpartition(":")
-    if not port.isdecimal() or int(port) > 65_535:
-        raise Refused(f"listen must be HOST:PORT, not {settings.listen!r}")
-    proxy = {"trusted_proxy": settings.trusted_proxy, "trusted_proxy_headers": "x-forwarded-for",
-             "clear_untrusted_proxy_headers": True} if settings.trusted_proxy else {}
-    try:
-        server = HttpServer(app, _start=True, adj=waitress.server.Adjustments(
-            host=host.strip("[]") or "0.0.0.0", port=int(port), threads=THREADS, ident=None,  # noqa: S104
-            connection_limit=5000, asyncore_use_poll=True, cleanup_interval=5,
-            max_request_body_size=10_485_760, **proxy))
-    except (OSError, ValueError) as error:
-        taken = getattr(error, "errno", 0) == errno.EADDRINUSE
-        reason = "another program listens there: choose another port" if taken else error
-        raise Refused(f"cannot listen on {settings.listen}: {reason}") from None
-    # With the default of one byte the thread that reads sockets spins in poll() for as long as a
-    # worker is sending, and keeps it from running: a sixteenth of the speed at 8 connections.
-    server.adj.send_bytes = 18_000
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request
-    return server
-
-class Limits:
-    """Counts per name and minute."""
-
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock, self._minute = clock, 0
-        self._counts: Counter[Any] = Counter()
-        self._lock = threading.Lock()
-
-    def wait(self, name: Any, most: int) -> int | None:
-        """Count one more; seconds to wait where that is too many, 0 for no limit."""
-        minute, rest = divmod(self._clock(), 60_000)
-        with self._lock:
-            if minute != self._minute:
-                self._counts.clear()
-                self._minute = minute
-            self._counts[name] += 1
-            return 60 - rest // 1000 if 0 < most < self._counts[name] else None
-
-def shown_secret(environ: Mapping[str, str]) -> str | None:
-    """The API key in a header: X-API-Key, Basic (as its user), Bearer or ApiKey."""
-    kind, _, secret = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
-    if environ.get("HTTP_X_API_KEY"):
-        return environ["HTTP_X_API_KEY"]
-    if kind.lower() == "basic":
-        with contextlib.suppress(ValueError):
-            return base64.b64decode(secret).decode("utf-8", "replace").partition(":")[0] or None
-    return secret.strip() or None if kind.lower() in ("bearer", "apikey") else None
-
-def reply(content: dict[str, Any] | str, status: int = 200, kind: str = "text/plain",
-          **headers: str) -> bottle.HTTPResponse:
-    """JSON for an object, else text."""
-    if isinstance(content, dict):
-        content, kind = json.dumps(content), "application/json"
-    headers |= {"Content-Type": f"{kind}; charset=utf-8", "Cache-Control": "no-store"}
-    return bottle.HTTPResponse(content.encode(), status, {
-        name.replace("_", "-"): value for name, value in headers.items()})
-
-def secure(app: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the security headers to every answer; a trailing slash is the same path."""
-
-    def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        environ.setdefault("REQUEST_URI", urllib.parse.quote(
-            environ.get("PATH_INFO", "/").encode("latin-1")))
-        environ["PATH_INFO"] = environ.get("PATH_INFO", "").rstrip("/") or "/"
-        return app(environ, lambda status, headers, *rest: start_response(
-            status, headers + HEADERS, *rest))
-
-    return wrapped
-
-# == HTTP routes ==============================================================
-# Each route translates and calls one action. The server as a whole comes last.
+# == Management ===============================================================
+# Monitors and the rest as the API and the command line word them. No request is read here.
 
 class Field(NamedTuple):
     """A field of a monitor in the API and on the command line."""
@@ -2616,6 +2463,170 @@ def add_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
         raise Refused("a command can only be made with `cronwatch integration add` on the server",
                       "FORBIDDEN", 403)
     return add_integration(tx, ask)
+
+# == Background ===============================================================
+# What runs by itself. A turn is an action or the outbox; here it is only repeated.
+
+AWAY_MS, STAMP_SECONDS, DELIVER_SECONDS = 60_000, 30, 0.5
+
+def repeat(stop: threading.Event, seconds: float, turn: Callable[[], Any]) -> threading.Thread:
+    """Start a thread that takes a turn, and the next so long after its end, until stopped."""
+
+    def loop() -> None:
+        while not stop.wait(seconds):
+            try:
+                turn()
+            except Exception as error:  # one bad turn must not end the watch
+                log.error("a turn of %s failed: %s", thread.name, error,
+                          exc_info=not isinstance(error, Refused))
+
+    thread = threading.Thread(target=loop, name=getattr(turn, "__name__", "loop"), daemon=True)
+    thread.start()
+    return thread
+
+class Lookout:
+    """Looks for what fell due, and judges whether we were away since the last look."""
+
+    def __init__(self, store: Store, clock: Callable[[], int], scan_seconds: float,
+                 scan: Callable[[], None], away: Callable[[int, int], None]) -> None:
+        self.store, self.clock, self.scan, self.away = store, clock, scan, away
+        self.longest_ms = round(scan_seconds * 1000) + AWAY_MS
+        self.last_at = clock()
+
+    def look(self) -> None:
+        """One look. Where nothing can be written, the gap lasts until something can."""
+        now, refused = self.clock(), self.store.refused
+        if now < self.last_at or now - self.last_at > self.longest_ms or refused:
+            self.away(self.last_at, now)
+            self.store.refused = False
+        self.scan()
+        self.last_at = now
+
+def system_clock() -> int:
+    """Milliseconds since 1970 UTC."""
+    return time_ns() // 1_000_000
+
+def host_timezone() -> str:
+    """The host's zone, in which a crontab speaks; UTC where it cannot be told."""
+    with contextlib.suppress(OSError, Invalid):
+        name = os.environ.get("TZ", "").lstrip(":") or "/".join(
+            Path("/etc/localtime").resolve(strict=True).parts).partition("zoneinfo/")[2]
+        check_timezone(name)
+        return name
+    return "UTC"
+
+# == HTTP plumbing ============================================================
+# What cuts across routes: the server, credentials, limits, refusals, headers. No route is here.
+
+THREADS, SLOWEST_SECONDS, WRONG_KEYS_MAX, BODY_MAX = 16, 30, 30, 1_048_576
+HEADERS = [("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "
+            "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
+            "frame-ancestors 'none'"),
+           ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
+
+class Parser(waitress.parser.HTTPRequestParser):
+    """Takes raw non-ASCII bytes in the request line, as Cronitor's PHP SDK sends them."""
+
+    def __init__(self, adj: Any) -> None:
+        super().__init__(adj)
+        self.began = time_ns() / 1e9
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Quote such bytes, then parse as Waitress does."""
+        line, end, rest = header_plus.partition(b"\r\n")
+        quoted = re.sub(rb"[\x80-\xff]", lambda found: b"%%%02X" % ord(found[0]), line)
+        super().parse_header(quoted + end + rest)
+
+class Channel(waitress.channel.HTTPChannel):
+    """A connection that parses so."""
+
+    parser_class = Parser
+
+class HttpServer(waitress.server.TcpWSGIServer):
+    """Waitress, which by itself lets a client send a byte a second for ever."""
+
+    channel_class = Channel
+
+    def maintenance(self, now: float) -> None:
+        """Close what is idle, and a request that is not complete 30 s after its first byte."""
+        super().maintenance(now)
+        for channel in self.active_channels.values():
+            if channel.request and channel.request.began < now - SLOWEST_SECONDS:
+                channel.will_close = True
+
+def make_http_server(app: Callable[..., Any], settings: Settings) -> HttpServer:
+    """Bind the address; raises `Refused` where it is none, or taken."""
+    host, _, port = settings.listen.rpartition(":")
+    if not port.isdecimal() or int(port) > 65_535:
+        raise Refused(f"listen must be HOST:PORT, not {settings.listen!r}")
+    proxy = {"trusted_proxy": settings.trusted_proxy, "trusted_proxy_headers": "x-forwarded-for",
+             "clear_untrusted_proxy_headers": True} if settings.trusted_proxy else {}
+    try:
+        server = HttpServer(app, _start=True, adj=waitress.server.Adjustments(
+            host=host.strip("[]") or "127.0.0.1", port=int(port), threads=THREADS, ident=None,
+            connection_limit=5000, asyncore_use_poll=True, cleanup_interval=5,
+            max_request_body_size=10_485_760, **proxy))
+    except (OSError, ValueError) as error:
+        taken = getattr(error, "errno", 0) == errno.EADDRINUSE
+        reason = "another program listens there: choose another port" if taken else error
+        raise Refused(f"cannot listen on {settings.listen}: {reason}") from None
+    # With the default of one byte the thread that reads sockets spins in poll() for as long as a
+    # worker is sending, and keeps it from running: a sixteenth of the speed at 8 connections.
+    server.adj.send_bytes = 18_000
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request
+    return server
+
+class Limits:
+    """Counts per name and minute."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock, self._minute = clock, 0
+        self._counts: Counter[Any] = Counter()
+        self._lock = threading.Lock()
+
+    def wait(self, name: Any, most: int) -> int | None:
+        """Count one more; seconds to wait where that is too many, 0 for no limit."""
+        minute, rest = divmod(self._clock(), 60_000)
+        with self._lock:
+            if minute != self._minute:
+                self._counts.clear()
+                self._minute = minute
+            self._counts[name] += 1
+            return 60 - rest // 1000 if 0 < most < self._counts[name] else None
+
+def shown_secret(environ: Mapping[str, str]) -> str | None:
+    """The API key in a header: X-API-Key, Basic (as its user), Bearer or ApiKey."""
+    kind, _, secret = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    if environ.get("HTTP_X_API_KEY"):
+        return environ["HTTP_X_API_KEY"]
+    if kind.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(secret).decode("utf-8", "replace").partition(":")[0] or None
+    return secret.strip() or None if kind.lower() in ("bearer", "apikey") else None
+
+def reply(content: dict[str, Any] | str, status: int = 200, kind: str = "text/plain",
+          **headers: str) -> bottle.HTTPResponse:
+    """JSON for an object, else text."""
+    if isinstance(content, dict):
+        content, kind = json.dumps(content), "application/json"
+    headers |= {"Content-Type": f"{kind}; charset=utf-8", "Cache-Control": "no-store"}
+    return bottle.HTTPResponse(content.encode(), status, {
+        name.replace("_", "-"): value for name, value in headers.items()})
+
+def secure(app: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the security headers to every answer; a trailing slash is the same path."""
+
+    def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        environ.setdefault("REQUEST_URI", urllib.parse.quote(
+            environ.get("PATH_INFO", "/").encode("latin-1")))
+        environ["PATH_INFO"] = environ.get("PATH_INFO", "").rstrip("/") or "/"
+        return app(environ, lambda status, headers, *rest: start_response(
+            status, headers + HEADERS, *rest))
+
+    return wrapped
+
+# == HTTP routes ==============================================================
+# Each route translates and calls one action. The server as a whole comes last.
 
 Action = Callable[[Tx, Ask], dict[str, Any]]
 API = "/api/v1"

@@ -21,17 +21,21 @@ MODULE = ROOT / "cronwatch.py"
 HEAD = "docstring and imports"
 SECTIONS = [
     "Settings",
+    "Schedules",
+    "Records",
     "Rules",
     "Dialects",
     "Storage",
     "Actions",
+    "Pings",
     "Alerts",
+    "Management",
     "Background",
     "HTTP plumbing",
     "HTTP routes",
     "Command line",
 ]
-PURE = ["Rules", "Dialects"]
+PURE = ["Schedules", "Records", "Rules", "Dialects"]
 BANNER = re.compile(r"# == (\S.*\S) =+")
 BANNER_WIDTH = 79
 
