@@ -542,7 +542,7 @@ def next_after_life(m: Monitor, began: int) -> int | None:
     if not m.cron:
         return next_occurrence(m, began)
     soon = began + min(m.grace_seconds, EARLY_SECONDS) * 1000
-    if m.expected_at and m.counted_at and m.counted_at <= began and soon < m.expected_at:
+    if m.expected_at and (m.counted_at or 0) <= began and soon < m.expected_at:
         return m.expected_at  # nothing to compute: no occurrence lies between
     coming = next_run(m.cron, m.timezone, began)
     if coming > soon or coming - began > early_ms(m, coming) or _awaits_before(m, coming, began):
@@ -665,9 +665,9 @@ def flip(life: Life, status: str, at: int, reason: str | None = None) -> None:
         m.down_reason = m.down_since = m.reminded_at = None
 
 def tell(life: Life, kind: str, at: int, **more: Any) -> None:
-    """Add an event; one of a monitor that is down says why and since when."""
+    """Add an event; all but a silent failure say why the monitor is down, and since when."""
     m = life.monitor
-    if m.status == "down" and kind != "silent_failure":
+    if kind != "silent_failure":
         more |= {"reason": m.down_reason, "down_since": m.down_since}
     life.events.append(Event(kind, at, **more))
 
@@ -899,6 +899,8 @@ def edit(life: Life, now: int, changes: Mapping[str, Any]) -> None:
     moves = not changed.isdisjoint(SCHEDULE_FIELDS)
     m.missed_count += missed_by(m, now) if moves and m.status == "down" else 0
     m.grace_at = now if "grace_seconds" in changed else m.grace_at
+    for run in life.runs if moves else ():  # what it counts for is gone, its deadline stays
+        run.deadline_at, run.next_at = run_deadline(m, run), None
     for name in changed:
         setattr(m, name, changes[name])
     if moves and (m.status != "new" or m.armed):
@@ -1189,6 +1191,7 @@ class Dialect(NamedTuple):
     message_max: int = 1000
     log_max: int = 10_000
     needs_key: bool = False  # an API key in a header, even with a known handle
+    wants_key: str = "API key authentication is required"
     auth: str = ""  # the query parameter with an API key, where pings must be authenticated
     declares: bool = False  # a ping may declare a schedule, a grace and a name
     says_created: bool = False  # by status 201
@@ -1281,7 +1284,7 @@ DIALECTS = {dialect.name: dialect for dialect in (
             state="state", auth="auth_key", creates=lambda query: {"grace_seconds": 60}),
     Dialect("crontify", _reply_crontify, _error_crontify, "Monitor not found",
             read_body=_json_body, message_max=500, needs_key=True,
-            retry_after=True),
+            wants_key="Invalid API key", retry_after=True),
     Dialect("cronping", _reply_cronping, lambda refused: {"error": refused.sentence},
             "Heartbeat not found", read_body=_log_body),
     Dialect("healthchecks", lambda r: "Created" if r.created else "OK", _error_text, "not found",
@@ -1367,6 +1370,10 @@ def _undo(db: SqliteDatabase) -> Iterator[None]:
             db.execute_sql("ROLLBACK")
         raise
 
+def ends_batch(error: Exception) -> bool:
+    """Whether the database itself is in trouble: a savepoint undoes anything else."""
+    return isinstance(error, peewee.DatabaseError) and not isinstance(error, peewee.IntegrityError)
+
 Job = tuple[Callable[[SqliteDatabase], Any], "Future[Any]"]
 
 class Store:
@@ -1389,7 +1396,8 @@ class Store:
         try:
             migrate(self.db, path)
         except peewee.DatabaseError as error:
-            raise Refused(f"cannot open the database {path}: {error}") from None
+            raise Refused(f"cannot open the database {path}: {error} (its folder must exist and "
+                          f"be writable)") from None
         finally:
             self.db.close()
 
@@ -1411,6 +1419,7 @@ class Store:
         if self._thread.is_alive():
             self._jobs.put(None)
             self._thread.join()
+        self._closed = True
         self.reader.close()
 
     def remember(self, name: Any, load: Callable[[], T]) -> T:
@@ -1457,9 +1466,8 @@ class Store:
         self.db.execute_sql("SAVEPOINT attempt")
         try:
             return work(self.db), None
-        except Exception as error:  # its own mistake; anything of the database's ends the batch
-            if isinstance(error, peewee.DatabaseError) and not isinstance(
-                    error, peewee.IntegrityError):
+        except Exception as error:  # its own mistake, and told so
+            if ends_batch(error):
                 raise
             self.db.execute_sql("ROLLBACK TO attempt")
             self.cache.clear()
@@ -1474,7 +1482,7 @@ class Store:
 RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = ? AND "
 MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
-SCAN_LIMIT, NAMED_MAX, TAIL_MAX = 500, 1000, 1000
+SCAN_LIMIT, TAIL_MAX = 500, 1000
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -1545,16 +1553,17 @@ def change_monitor(tx: Tx, num: int, change: Callable[[Life], Any]) -> Monitor:
 
 # -- events, and who hears of them
 
-HEARERS = """SELECT i.num FROM integration i
-    LEFT JOIN monitor_integration l ON l.integration = i.num AND l.monitor = :monitor
-    WHERE i.enabled AND (l.monitor IS NOT NULL AND (i.channel != 'email' OR :mail)
-        OR i.is_default AND CASE WHEN i.channel = 'email' THEN :mail ELSE :defaults END)"""
+HEARERS = """SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
+    LEFT JOIN monitor_integration l ON l.monitor = m.num AND l.integration = i.num
+    WHERE i.enabled AND CASE i.channel
+        WHEN 'email' THEN m.email_alerts AND (l.monitor IS NOT NULL OR i.is_default)
+        ELSE l.monitor IS NOT NULL OR m.default_integrations AND i.is_default END AND m.num IN """
 
 def hearers(db: SqliteDatabase, m: Monitor | None) -> list[int]:
     """The integrations that hear of a monitor, or of the server itself: all default ones."""
-    named = (m.num, m.email_alerts, m.default_integrations) if m else (0, 1, 1)
-    return [num for num, in rows(db, HEARERS.replace(":monitor", "?1").replace(":mail", "?2")
-                                 .replace(":defaults", "?3"), *named)]
+    if m is None:
+        return [i for i, in rows(db, "SELECT num FROM integration WHERE enabled AND is_default")]
+    return [integration for _, integration in rows(db, HEARERS + "(?)", m.num)]
 
 def add_event(tx: Tx, event: Event, m: Monitor | None, to: Sequence[int] | None = None,
               **more: Any) -> None:
@@ -1593,6 +1602,8 @@ def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str]
     """A new monitor with a token, a code and adopted handles (text to dialect); its num.
 
     Raises `Refused` 409 where its key or a handle is taken."""
+    if fields.get("cron"):
+        next_run(fields["cron"], fields.get("timezone", "UTC"), tx.now)  # a zone may skip it
     key = fields.get("key") or free_key(tx.db, fields["name"])
     _refuse_taken(tx, "monitor", "key", key)
     num = insert(tx.db, "monitor", {
@@ -1611,9 +1622,9 @@ def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str]
 
 def _refuse_taken(tx: Tx, table: str, column: str, value: str) -> None:
     if rows(tx.db, f"SELECT 1 FROM {table} WHERE {column} = ?", value):
-        what = f"{table} with the {column} '{value}'" if column != "hash" else "API key like this"
-        raise Refused(f"there is a {what.replace('_', ' ')} already: choose another one",
-                      "CONFLICT", 409)
+        what = {"api_key": "an API key", "integration": "an integration"}.get(table, f"a {table}")
+        which = "this secret" if column == "hash" else f"the {column} '{value}'"
+        raise Refused(f"there is {what} with {which} already: choose another one", "CONFLICT", 409)
 
 def free_key(db: SqliteDatabase, name: str) -> str:
     """A key made from a name, with a number where it is taken."""
@@ -1700,7 +1711,9 @@ def each_monitor(tx: Tx, num: int) -> Iterator[None]:
     tx.db.execute_sql("SAVEPOINT monitor")
     try:
         yield
-    except (peewee.IntegrityError, Refused, ArithmeticError, LookupError, TypeError, ValueError):
+    except Exception as error:  # whatever is wrong with it
+        if ends_batch(error):
+            raise
         log.exception("monitor %d could not be looked at", num)
         tx.db.execute_sql("ROLLBACK TO monitor")
         tx.db.execute_sql("UPDATE monitor SET due_at = ? WHERE num = ?", (tx.now + 60_000, num))
@@ -1727,19 +1740,29 @@ def record_absence(tx: Tx, since: int, until: int) -> None:
             save_life(tx, loaded)
     if named:
         add_event(tx, Event("outage", until), None, gap={"since": iso(since), "until": iso(until)},
-                  monitors=named[:NAMED_MAX])
+                  monitors=named)
+
+def remember(tx: Tx, name: str, value: Any) -> None:
+    """Keep what the server knows of itself for the next start, and for the command line."""
+    tx.db.execute_sql("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
 def stamp_alive(tx: Tx) -> None:
     """Write down that we live, for the next start to know how long we were away."""
-    tx.db.execute_sql("INSERT OR REPLACE INTO meta VALUES ('alive_at', ?)", (tx.now,))
+    remember(tx, "alive_at", tx.now)
 
-def prune(tx: Tx, table: str, before: int) -> int:
-    """Delete old rows, 500 at the most; how many there were. Open runs stay."""
+def prune(tx: Tx, table: str, before: int, after: int = 0) -> int | None:
+    """Delete what is old among the next 500 rows; the last of them, None where none was old.
+
+    Open runs stay."""
+    old = "started_at < ?" if table == "run" else "at < ?"
+    chunk = rows(tx.db, f"SELECT num, {old} FROM {table} WHERE num > ? ORDER BY num LIMIT ?",
+                 before, after, SCAN_LIMIT)
+    if not any(is_old for _, is_old in chunk):
+        return None
     kept = "AND state != 'running'" if table == "run" else ""
-    column = "started_at" if table == "run" else "at"
-    return tx.db.execute_sql(  # type: ignore[no-any-return]
-        f"DELETE FROM {table} WHERE num IN (SELECT num FROM {table} ORDER BY num LIMIT ?) "
-        f"AND {column} < ? {kept}", (SCAN_LIMIT, before)).rowcount
+    tx.db.execute_sql(f"DELETE FROM {table} WHERE num BETWEEN ? AND ? AND {old} {kept}",
+                      (after + 1, chunk[-1][0], before))
+    return int(chunk[-1][0])
 
 # == Pings ====================================================================
 # What a request to a ping route comes to. It knows dialects and rules, and no HTTP.
@@ -1768,7 +1791,10 @@ class Who(NamedTuple):
     keyed: bool = False  # an API key was shown
 
 def _look_up(tx: Tx, sql: str, text: str) -> tuple[int, str] | None:
-    found = tx.store.remember((sql, text), lambda: rows(tx.db, sql, text))
+    if tx.db is not tx.store.db:  # a reader may not fill what the writer believes
+        found = rows(tx.db, sql, text)
+    else:
+        found = tx.store.remember((sql, text), lambda: rows(tx.db, sql, text))
     return found[0] if found else None
 
 def find_handle(tx: Tx, text: str) -> tuple[int, str] | None:
@@ -1796,7 +1822,7 @@ def find_who(tx: Tx, knock: Knock) -> Who:
     if handle is not None:
         dialect = dialect_for(route, handle[1])
         if dialect.needs_key:
-            _check_key(tx, knock.secret)
+            _check_key(tx, knock.secret, dialect)
         return Who(dialect, names[1:], handle[0], names[0])
     if len(names) > 1 and route.family in ("ping", "cronitor"):
         for key, name in ((0, 1), (1, 0)):
@@ -1811,7 +1837,7 @@ def find_who(tx: Tx, knock: Knock) -> Who:
 def _find_by_header(tx: Tx, knock: Knock) -> Who:
     names, dialect = knock.route.names, unknown_dialect(knock.route)
     if dialect.needs_key:
-        _check_key(tx, knock.secret)
+        _check_key(tx, knock.secret, dialect)
         return Who(dialect, names[1:], find_monitor(tx, names[0]), names[0])
     if knock.route.family == "ping" and _may_ping(find_key(tx, knock.secret)):
         monitor = find_monitor(tx, names[0])
@@ -1819,16 +1845,15 @@ def _find_by_header(tx: Tx, knock: Knock) -> Who:
             dialect = DIALECTS["cronradar"]
         return Who(dialect, names[1:], monitor, names[0], keyed=True)
     if dialect is DIALECTS["cronradar"]:
-        _check_key(tx, knock.secret)
+        _check_key(tx, knock.secret, dialect)
     if dialect is DIALECTS["cronbeats"] and not CODE.fullmatch(names[0]):
         raise Invalid("Invalid job key format")
     return Who(dialect, names[1:], None, names[0])
 
-def _check_key(tx: Tx, secret: str | None) -> None:
-    key = find_key(tx, secret) if secret else None
+def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> None:
+    key = find_key(tx, secret)
     if key is None:
-        sentence = "Invalid API key" if secret else "API key authentication is required"
-        raise Refused(sentence, "AUTHENTICATION_REQUIRED", 401)
+        raise Refused(dialect.wants_key, "AUTHENTICATION_REQUIRED", 401)
     if not _may_ping(key):
         raise Refused("API key does not have access to this resource", "ACCESS_DENIED", 403)
 
@@ -1907,12 +1932,14 @@ def _register(tx: Tx, knock: Knock, who: Who) -> int:
 
 def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
     """Apply what a ping or a sync declares where it differs from what was declared before."""
-    declared, problem = read_declared(said), None
+    m, declared, problem = life.monitor, read_declared(said), None
     try:
-        declared |= read_schedule(said["schedule"]) if said.get("schedule") else {}
+        if said.get("schedule"):
+            schedule = read_schedule(said["schedule"])
+            next_run(schedule["cron"], m.timezone, tx.now)  # a zone may skip it
+            declared |= schedule
     except Invalid as error:
         problem = error
-    m = life.monitor
     before = json.loads(m.declared or "{}")
     unscheduled = m.cron is None and m.interval_seconds is None
     edit(life, tx.now, {name: value for name, value in declared.items()
@@ -1928,7 +1955,7 @@ def title(key: str) -> str:
 
 def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
     """CronRadar's POST /api/sync: create and update, never delete; errors by item."""
-    _check_key(tx, secret)
+    _check_key(tx, secret, DIALECTS["cronradar"])
     items = given.get("monitors") if isinstance(given, dict) else None
     if not isinstance(items, list) or len(items) > 100:
         raise Invalid("monitors must be a list of at most 100")
@@ -2176,7 +2203,7 @@ def find_integration(tx: Tx, name: str) -> dict[str, Any]:
     c = INTEGRATION.c
     found = dicts(tx.db, INTEGRATION.select().where((c.id == name) | (c.name == name)))
     if not found:
-        raise Refused("Integration not found", "NOT_FOUND", 404)
+        raise Refused(f"there is no integration '{clean(name, 200)}'", "NOT_FOUND", 404)
     return found[0]
 
 class Outbox:
@@ -2309,25 +2336,38 @@ def read_monitor(given: Any) -> dict[str, Any]:
     return {known[name].column: known[name].check(name, value) for name, value in given.items()
             if name in known and name not in unused}
 
+def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> list[Any]:
+    """Monitors in the form of Cronping's page, with our fields; `secret` shows their handles."""
+    nums = [m.num for m in monitors]
+    marks = f"({', '.join('?' * len(nums))})"
+    heard = {num for num, _ in rows(tx.db, HEARERS + marks, *nums)}
+    handles: dict[int, list[tuple[str, str]]] = {num: [] for num in nums}
+    for num, kind, text in rows(
+            tx.db, f"SELECT monitor, kind, text FROM handle WHERE monitor IN {marks}", *nums):
+        handles[num].append((kind, text))
+    return [{**_monitor_json(m, tx.now), "heard": m.num in heard, **(
+        _handles_json(tx, handles[m.num]) if secret else {})} for m in monitors]
+
 def monitor_json(tx: Tx, m: Monitor, secret: bool = True) -> dict[str, Any]:
-    """A monitor in the form of Cronping's page, with our fields; `secret` shows its handles."""
-    due_by = deadline(m) if m.status in ("new", "up") else None
-    shown = {
+    """One monitor in that form."""
+    return monitors_json(tx, [m], secret)[0]  # type: ignore[no-any-return]
+
+def _monitor_json(m: Monitor, now: int) -> dict[str, Any]:
+    return {
         "id": m.id, "status": m.status, "paused": m.status == "paused",
         "scheduleType": "cron" if m.cron else "interval" if m.interval_seconds else "none",
         **{field_.name: field_.shown(getattr(m, field_.column)) for field_ in FIELDS},
-        "lastPingAt": iso(m.last_ping_at), "nextExpectedAt": iso(due_by),
-        "expectedAt": iso(m.expected_at), "downReason": m.down_reason,
-        "downSince": iso(m.down_since), "pausedUntil": iso(m.pause_until),
-        "late": m.status == "up" and m.expected_at is not None and m.expected_at < tx.now,
-        "droppedPings": m.dropped_pings, "heard": bool(hearers(tx.db, m)),
+        "lastPingAt": iso(m.last_ping_at), "expectedAt": iso(m.expected_at),
+        "nextExpectedAt": iso(deadline(m)) if m.status in ("new", "up") else None,
+        "downReason": m.down_reason, "downSince": iso(m.down_since),
+        "pausedUntil": iso(m.pause_until), "droppedPings": m.dropped_pings,
+        "late": m.status == "up" and m.expected_at is not None and m.expected_at < now,
         "createdAt": iso(m.created_at), "updatedAt": iso(m.updated_at)}
-    if secret:
-        handles = rows(tx.db, "SELECT kind, text FROM handle WHERE monitor = ?", m.num)
-        ours = {kind: text for kind, text in handles if kind in ("token", "code")}
-        shown |= {**ours, "pingUrl": f"{tx.settings.base_url}/{ours['token']}", "handles": [
-            {"dialect": kind, "handle": text} for kind, text in handles if kind not in ours]}
-    return shown
+
+def _handles_json(tx: Tx, handles: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    ours = {kind: text for kind, text in handles if kind in ("token", "code")}
+    return {**ours, "pingUrl": f"{tx.settings.base_url}/{ours['token']}", "handles": [
+        {"dialect": kind, "handle": text} for kind, text in handles if kind not in ours]}
 
 # -- the management API: each action takes what is asked, and returns an object of the reply
 
@@ -2345,7 +2385,8 @@ def get_monitor(tx: Tx, name: str) -> Monitor:
     found = rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE id = ?1 OR "
                  "key = ?1 ORDER BY id = ?1 DESC LIMIT 1", name)
     if not found:
-        raise Refused("Heartbeat not found", "NOT_FOUND", 404)
+        raise Refused(f"Heartbeat not found: there is no monitor '{clean(name, 200)}'",
+                      "NOT_FOUND", 404)
     return Monitor(*found[0])
 
 def read_page(ask: Ask, most: int) -> tuple[int, int]:
@@ -2370,7 +2411,7 @@ def list_monitors(tx: Tx, ask: Ask) -> dict[str, Any]:
         wanted = wanted.where(fn.instr(fn.printf(" %s ", c.tags), f" {tag} ") > 0)
     total = tx.db.execute(peewee.Select([wanted], [fn.COUNT(peewee.SQL("*"))])).fetchone()[0]
     found = tx.db.execute(wanted.limit(limit).offset(offset)).fetchall()
-    return {"heartbeats": [monitor_json(tx, Monitor(*row), ask.secret) for row in found],
+    return {"heartbeats": monitors_json(tx, [Monitor(*row) for row in found], ask.secret),
             "total": total, "limit": limit, "offset": offset}
 
 def show_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -2411,7 +2452,7 @@ def list_pings(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A monitor's pings in Cronping's form, newest first."""
     m, (limit, offset) = get_monitor(tx, ask.id), read_page(ask, 200)
     found = dicts(tx.db, PING.select().where(PING.c.monitor == m.num)
-                  .order_by(PING.c.num.desc()).limit(limit).offset(offset))
+                  .order_by(PING.c.at.desc(), PING.c.num.desc()).limit(limit).offset(offset))
     total = rows(tx.db, "SELECT count(*) FROM ping WHERE monitor = ?", m.num)[0][0]
     pings = [{"id": str(p["num"]), "heartbeatId": m.id, "type": p["kind"],
               "receivedAt": iso(p["at"]), "ipAddress": p["address"], "userAgent": p["user_agent"],
@@ -2423,14 +2464,16 @@ def list_pings(tx: Tx, ask: Ask) -> dict[str, Any]:
 def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
     """The log of events, newest first, with what was delivered to whom."""
     limit, offset = read_page(ask, 200)
-    events = []
-    for row in rows(tx.db, EVENTS_SQL + "ORDER BY e.num DESC LIMIT ? OFFSET ?", limit, offset):
-        sent = rows(tx.db, "SELECT i.id, i.name, a.state, a.tries, a.tried_at, a.result FROM alert"
-                    " a JOIN integration i ON i.num = a.integration WHERE a.event = ?", row[0])
-        events.append({**event_json(row, tx.settings.base_url), "deliveries": [
-            {"integrationId": id_, "name": name, "state": state, "tries": tries,
-             "triedAt": iso(tried_at), "result": result}
-            for id_, name, state, tries, tried_at, result in sent]})
+    found = rows(tx.db, EVENTS_SQL + "ORDER BY e.num DESC LIMIT ? OFFSET ?", limit, offset)
+    sent: dict[int, list[dict[str, Any]]] = {row[0]: [] for row in found}
+    for event, id_, name, state, tries, tried_at, result in rows(
+            tx.db, "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result FROM "
+            "alert a JOIN integration i ON i.num = a.integration WHERE a.event IN "
+            f"({', '.join('?' * len(sent))}) ORDER BY a.event, a.num", *sent):
+        sent[event].append({"integrationId": id_, "name": name, "state": state, "tries": tries,
+                            "triedAt": iso(tried_at), "result": result})
+    events = [{**event_json(row, tx.settings.base_url), "deliveries": sent[row[0]]}
+              for row in found]
     total = rows(tx.db, "SELECT count(*) FROM event")[0][0]
     return {"events": events, "total": total, "limit": limit, "offset": offset}
 
@@ -2647,7 +2690,7 @@ ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (
 def check_permission(server: Server, limits: Limits, permission: str) -> bool:
     """Refuse what the request's API key may not do; whether it may see secrets."""
     secret = shown_secret(bottle.request.environ)
-    key = server.act(find_key, secret)
+    key = server.read(find_key, secret)
     if key is None:
         raise wrong_key(limits, Refused("Missing or invalid API key", status=401))
     most = server.settings.api_rate_limit
@@ -2760,12 +2803,15 @@ class Server:
     """The parts, wired. Nothing starts by itself but what a request or a turn needs."""
 
     def __init__(self, settings: Settings, clock: Callable[[], int] = system_clock) -> None:
-        zone, url = settings.timezone or host_timezone(), settings.base_url.rstrip("/")
+        zone = settings.timezone or host_timezone()
         check_timezone(zone)
-        self.settings = dataclasses.replace(settings, timezone=zone,
-                                            base_url=url or f"http://{settings.listen}")
         self.clock = clock
         self.store = Store(settings.database)
+        known = rows(self.store.reader, "SELECT value FROM meta WHERE name = 'base_url'")
+        self.follows_address = not settings.base_url
+        url = settings.base_url.rstrip("/") or (
+            known[0][0] if known else f"http://{settings.listen}")
+        self.settings = dataclasses.replace(settings, timezone=zone, base_url=url)
         self.outbox = Outbox(self.act, self.settings, clock)
         self.app = make_app(self)
 
@@ -2798,8 +2844,9 @@ class Server:
         """Delete what is older than it is kept."""
         before = self.clock() - self.settings.keep_days * 86_400_000
         for table in ("ping", "run", "flip", "event") if self.settings.keep_days else ():
-            while self.act(prune, table, before) == SCAN_LIMIT:
-                pass
+            after: int | None = 0
+            while after is not None:
+                after = self.act(prune, table, before, after)
 
     def away(self, since: int, until: int) -> None:
         """We could not hear pings between two instants."""
@@ -2829,12 +2876,11 @@ class Server:
         http_server.close()
 
     def _take_address(self, http_server: HttpServer) -> None:
-        host, _, port = self.settings.listen.rpartition(":")
-        if self.settings.base_url == f"http://{host}:{port}":
-            port = str(http_server.effective_port)
-            self.settings = dataclasses.replace(self.settings, base_url=f"http://{host}:{port}")
-            self.outbox.settings = self.settings
-        print(f"cronwatch serves http://{host}:{port}", flush=True)
+        url = f"http://{self.settings.listen.rpartition(':')[0]}:{http_server.effective_port}"
+        if self.follows_address:
+            self.settings = self.outbox.settings = dataclasses.replace(self.settings, base_url=url)
+        self.act(remember, "base_url", self.settings.base_url)  # for the command line's links
+        print(f"cronwatch serves {url}", flush=True)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -2882,7 +2928,9 @@ def _read_handle(text: str) -> tuple[str, str]:
 def _add_monitor(server: Server, options: argparse.Namespace) -> None:
     given = {name: value for _, name, _, _ in MONITOR_FLAGS
              if (value := getattr(options, name)) is not None}
-    kind = "cron" if options.cronExpression else "interval" if options.intervalSeconds else "none"
+    if {"cronExpression", "intervalSeconds"} <= set(given):
+        raise Invalid("give --cron or --every, not both")
+    kind = next((kind for kind, need in SCHEDULES.items() if need in given), "none")
     rules = [{"field": name, "operator": sign, "value": number(value)}
              for name, sign, value in options.rule or ()]
     shown = server.act(add_monitor, Ask(body={
@@ -2918,6 +2966,8 @@ def _remove_monitor(server: Server, options: argparse.Namespace) -> None:
 
 def _add_integration(server: Server, options: argparse.Namespace) -> None:
     lines = [line.partition(":") for line in options.header or ()]
+    if not all(colon for _, colon, _ in lines):
+        raise Invalid("--header must be a header line, as in 'NAME: VALUE'")
     made = server.act(add_integration, Ask(body={
         "channel": options.channel, "name": options.name, "default": not options.not_default,
         NEEDS[options.channel]: options.target,

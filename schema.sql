@@ -8,8 +8,8 @@
 -- part 1
 
 CREATE TABLE meta (                     -- what the server remembers of itself
-    name  TEXT PRIMARY KEY,             -- alive_at: when it last stamped that it lived
-    value INTEGER NOT NULL
+    name  TEXT PRIMARY KEY,             -- alive_at: when it last stamped that it lived; base_url
+    value ANY NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE monitor (

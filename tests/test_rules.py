@@ -155,7 +155,7 @@ def _no_endless_circle() -> Iterator[None]:
         raise TimeoutError
 
     signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, 20)
+    signal.setitimer(signal.ITIMER_REAL, 60)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -284,6 +284,17 @@ def test_a_run_that_progress_opened_began_the_reported_duration_before_its_end()
     hear(life, ping("success", NOW + 30 * MINUTE, duration_ms=10 * MINUTE))
 
     assert life.monitor.expected_at == NOW + 80 * MINUTE
+
+
+@pytest.mark.parametrize("reported, began", [
+    (None, NOW), (SECOND, NOW), (10 * MINUTE, NOW - 5 * MINUTE)])
+def test_a_run_that_progress_opened_began_with_it_or_before(
+        reported: int | None, began: int) -> None:
+    life = a_life(ping("progress"))
+
+    hear(life, ping("success", NOW + 5 * MINUTE, duration_ms=reported))
+
+    assert life.runs[0].started_at == began
 
 
 def test_the_duration_that_the_first_ping_of_all_reports_is_believed() -> None:
@@ -1699,6 +1710,15 @@ def test_the_time_of_silent_failures_is_ended_by(end: Callable[[Life, int], obje
     assert silent == [NOW + 3, NOW + 3 + MINUTE]
 
 
+def test_digests_of_both_kinds_are_told_at_their_own_times() -> None:
+    life = a_life(too_few(NOW), too_few(NOW + SECOND), rules=rules("rows lt 10"))
+
+    hear(life, ping("fail", NOW + 10 * SECOND), ping("fail", NOW + 20 * SECOND))
+    settle(life, NOW + HOUR)
+
+    assert told(life)[1:] == [("silent_failure", NOW + MINUTE), ("failed", NOW + 70 * SECOND)]
+
+
 def test_a_failed_run_does_not_end_the_time_of_silent_failures() -> None:
     life = a_life(too_few(NOW), too_few(NOW + 1), rules=rules("rows lt 10"))
 
@@ -2446,6 +2466,29 @@ def test_a_removed_schedule_expects_nothing() -> None:
     assert due_at(life, NOW + 1) is None
 
 
+@pytest.mark.parametrize("expects", ["run", "complete"])
+@pytest.mark.parametrize("kind", ["success", "fail", "ok"])
+@pytest.mark.parametrize("end", [2 * MINUTE, DAY])
+def test_after_its_schedule_was_removed_no_ping_expects_anything(
+        expects: str, kind: str, end: int) -> None:
+    life = a_life(ping("start"), expects=expects)
+    edit(life, NOW + MINUTE, {"interval_seconds": None})
+
+    hear(life, ping(kind, NOW + end))
+
+    assert life.monitor.expected_at is None
+
+
+@pytest.mark.parametrize("seconds", [1800, 7200])
+def test_the_first_run_counts_by_the_schedule_as_it_was_edited_meanwhile(seconds: int) -> None:
+    life = a_life(ping("start"), expects="complete")
+    edit(life, NOW + MINUTE, {"interval_seconds": seconds})
+
+    hear(life, ping("success", NOW + 2 * MINUTE))
+
+    assert life.monitor.expected_at == NOW + seconds * SECOND
+
+
 @pytest.mark.parametrize("changes", [
     {"interval_seconds": 3600}, {"timezone": "UTC"}, {"expects": "run"}, {"cron": None}])
 def test_the_same_value_again_is_no_change(changes: dict[str, Any]) -> None:
@@ -2900,7 +2943,7 @@ PINGS = st.builds(
 SCHEDULES = st.one_of(
     st.sampled_from([60, 1800, 3600, 86_400, None]).map(
         lambda seconds: {"interval_seconds": seconds, "cron": None}),
-    st.sampled_from([HOURLY, "*/7 * * * *", "0 12 * * *"]).map(
+    st.sampled_from([HOURLY, "30 */6 * * *", "0 12 * * *"]).map(
         lambda cron: {"interval_seconds": None, "cron": cron}))
 FIELDS = {
     "timezone": st.sampled_from(["UTC", "Europe/Berlin"]),
@@ -2931,7 +2974,7 @@ searched = bounded(max_examples=100, deadline=None, database=None,
 def live_through(life: Life, story: list[Any], looks: list[int]) -> int:
     """Let a story happen, with extra looks that many ms after each step; when it ends."""
     now = NOW
-    for wait, (what, value) in [*story, (30 * DAY, ("ping", Ping("log", 0)))]:
+    for wait, (what, value) in [*story, (3 * DAY, ("ping", Ping("log", 0)))]:
         for look in sorted(looks):
             settle(life, now + min(look, wait))
         now += wait + (value if what == "away" else 0)
@@ -3036,6 +3079,12 @@ def test_the_ping_that_ends_a_run_never_has_to_wait(kind: str, series: str | Non
     life = limited(ping("start", NOW + MINUTE, series=series))
 
     assert is_too_soon(life, ping(kind, NOW + MINUTE + 1, series=series)) is None
+
+
+def test_a_start_has_to_wait_while_another_run_is_open() -> None:
+    life = limited(ping("start", NOW + MINUTE))
+
+    assert is_too_soon(life, ping("start", NOW + MINUTE + 20 * SECOND)) == 40
 
 
 def test_a_retry_never_has_to_wait() -> None:

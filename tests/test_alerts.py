@@ -1,0 +1,1556 @@
+"""What is told, to whom, how and when: part 6 of the design, sentence by sentence."""
+
+from __future__ import annotations
+
+import base64
+import email
+import email.policy
+import hashlib
+import hmac
+import json
+import os
+import re
+import socket
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP as SmtpServer
+from aiosmtpd.smtp import AuthResult, LoginPassword
+
+import cronwatch
+from conftest import NOW, Made, Site
+from live_server import run
+
+FIELDS = ["id", "kind", "at", "toldAt", "summary", "monitor", "run", "reason", "downSince",
+          "downtimeSeconds", "failedCount", "missedCount", "count", "rules", "gap", "monitors"]
+MONITOR_FIELDS = ["id", "key", "name", "tags", "status", "url"]
+RUN_FIELDS = ["id", "series", "state", "startedAt", "endedAt", "durationMs", "exitCode", "message",
+              "host", "logTail"]
+NOON = "2026-03-02T12:00:00.000Z"
+HOSTILE = "$(touch pwned) `touch pwned` ; touch pwned # 'x' \"y\" %s \\ <b> 🔥 ünï"
+
+
+def wait_for(is_so: Callable[[], Any], seconds: float = 10) -> None:
+    """Poll until something is so, at most for so long."""
+    until, pause = time.monotonic() + seconds, threading.Event()
+    while not is_so():
+        assert time.monotonic() < until, "it never came to be so"
+        pause.wait(0.005)
+
+
+# a web server that listens
+
+
+class Received(NamedTuple):
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def event(self) -> Any:
+        return json.loads(self.body)
+
+
+class Listener:
+    """A web server that keeps what it receives; `answers` first, then always `status`."""
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.status, self.answers = 200, list[int]()
+        self.location = ""
+        self.meanwhile: Callable[[], None] = lambda: None
+        listener = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                names = {name.lower(): value for name, value in self.headers.items()}
+                listener.received.append(Received(self.command, self.path, names, body))
+                listener.meanwhile()
+                self.send_response(listener.answers.pop(0) if listener.answers
+                                   else listener.status)
+                if listener.location:
+                    self.send_header("Location", listener.location)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_GET = do_POST
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    @property
+    def kinds(self) -> list[str]:
+        return [one.event["kind"] for one in self.received]
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def make_listener() -> Iterator[Callable[[], Listener]]:
+    made: list[Listener] = []
+
+    def make() -> Listener:
+        made.append(Listener())
+        return made[-1]
+
+    yield make
+    for listener in made:
+        listener.close()
+
+
+@pytest.fixture
+def listener(make_listener: Callable[[], Listener]) -> Listener:
+    return make_listener()
+
+
+# who is told
+
+
+def add(site: Site, channel: str, target: str, name: str = "", default: bool = True,
+        **more: Any) -> str:
+    """A new integration; its id. A command can be made on the command line only."""
+    name = name or f"{channel} {len(site.rows('SELECT num FROM integration'))}"
+    if channel == "command":
+        words = ["integration", "add", channel, name, target, "--database", str(site.database)]
+        assert cronwatch.main(words) == 0
+        return str(site.rows("SELECT id FROM integration WHERE name = ?", name)[0]["id"])
+    where = "address" if channel == "email" else "url"
+    given = {"channel": channel, "name": name, where: target, "default": default, **more}
+    return str(post(site, "integrations", **given)["id"])
+
+
+def add_hook(site: Site, listener: Listener, name: str = "Hook", **more: Any) -> str:
+    return add(site, "webhook", f"{listener.url}/hook", name, **more)
+
+
+def post(site: Site, path: str, **given: Any) -> dict[str, Any]:
+    """What the management API answers to something that it must take."""
+    if not site.rows("SELECT num FROM api_key WHERE prefix = 'cw_managemen'"):
+        site.api_key(secret="cw_management")
+    answer = site.post(f"/api/v1/{path}", json.dumps(given), X_API_Key="cw_management")
+    assert answer.status_int in (200, 201), answer.text
+    shown: dict[str, Any] = answer.json
+    return shown
+
+
+def expect(site: Site, **fields: Any) -> dict[str, Any]:
+    """A new monitor that expects an hourly run, as the API shows it."""
+    return post(site, "heartbeats", **{"name": "Backup", "intervalSeconds": 3600, **fields})
+
+
+def events(site: Site) -> list[dict[str, Any]]:
+    """The events as the API shows them, newest first."""
+    post(site, "heartbeats", name="unused", scheduleType="none")
+    found: list[dict[str, Any]] = site.get(
+        "/api/v1/events", X_API_Key="cw_management").json["events"]
+    return found
+
+
+def alerts(site: Site) -> list[tuple[str, str]]:
+    """Who is told of what."""
+    return [(row["name"], row["kind"]) for row in site.rows(
+        "SELECT i.name, e.kind FROM alert a JOIN integration i ON i.num = a.integration "
+        "JOIN event e ON e.num = a.event ORDER BY a.num")]
+
+
+def alert(site: Site) -> dict[str, Any]:
+    """The one row of the outbox."""
+    found, = site.rows("SELECT * FROM alert")
+    return found
+
+
+def fail(site: Site, token: str, query: str = "") -> None:
+    assert site.get(f"/{token}/fail{query}").status_int == 200
+
+
+def told_of_a_failure(site: Site, **fields: Any) -> list[str]:
+    """The names of the integrations that hear of a new monitor's failure."""
+    fail(site, expect(site, **fields)["token"])
+    return [name for name, _ in alerts(site)]
+
+
+SLACK = "https://hooks.slack.example/T0"
+
+
+def test_a_monitor_is_heard_by_every_default_integration(site: Site) -> None:
+    add(site, "slack", SLACK, "Slack")
+    add(site, "email", "me@home.example", "Mail")
+
+    assert told_of_a_failure(site) == ["Slack", "Mail"]
+
+
+def test_an_integration_that_is_not_default_does_not_hear_by_itself(site: Site) -> None:
+    add(site, "slack", SLACK, "Slack", default=False)
+
+    assert told_of_a_failure(site) == []
+
+
+def test_a_default_integration_that_is_made_later_hears_too(site: Site) -> None:
+    token = expect(site)["token"]
+    add(site, "slack", SLACK, "Slack")
+
+    fail(site, token)
+
+    assert alerts(site) == [("Slack", "failed")]
+
+
+def test_a_monitor_that_names_integrations_is_heard_by_those_only(site: Site) -> None:
+    add(site, "slack", SLACK, "Slack")
+    ntfy = add(site, "ntfy", "https://ntfy.example/me", "ntfy", default=False)
+
+    assert told_of_a_failure(site, integrationIds=[ntfy]) == ["ntfy"]
+
+
+def test_a_default_integration_that_is_made_later_does_not_hear_of_one_that_names_others(
+        site: Site) -> None:
+    token = expect(site, integrationIds=[])["token"]
+    add(site, "slack", SLACK, "Slack")
+
+    fail(site, token)
+
+    assert alerts(site) == []
+
+
+def test_a_monitor_that_names_no_integration_is_heard_by_default_mail(site: Site) -> None:
+    add(site, "slack", SLACK, "Slack")
+    add(site, "email", "me@home.example", "Mail")
+
+    assert told_of_a_failure(site, integrationIds=[]) == ["Mail"]
+
+
+def test_default_mail_counts_as_linked_with_email_alerts_only(site: Site) -> None:
+    add(site, "slack", SLACK, "Slack")
+    add(site, "email", "me@home.example", "Mail")
+
+    assert told_of_a_failure(site, emailAlertsEnabled=False) == ["Slack"]
+
+
+def test_mail_that_is_not_default_does_not_count_as_linked(site: Site) -> None:
+    add(site, "email", "me@home.example", "Mail", default=False)
+
+    assert told_of_a_failure(site) == []
+
+
+def test_a_default_integration_that_is_named_too_hears_once(site: Site) -> None:
+    slack = add(site, "slack", SLACK, "Slack")
+
+    assert told_of_a_failure(site, integrationIds=[slack, slack]) == ["Slack"]
+
+
+def test_a_disabled_integration_does_not_hear(site: Site) -> None:
+    add(site, "slack", SLACK, "Slack")
+    site.rows("UPDATE integration SET enabled = 0")
+
+    assert told_of_a_failure(site) == []
+
+
+def test_an_event_that_nobody_hears_is_kept(site: Site) -> None:
+    told_of_a_failure(site)
+
+    assert site.events == ["failed"]
+
+
+def heard(site: Site, **fields: Any) -> bool:
+    """Whether the API shows a new monitor as one that somebody hears of."""
+    shown = expect(site, **fields)
+    again = site.get(f"/api/v1/heartbeats/{shown['id']}", X_API_Key="cw_management").json
+    assert shown["heard"] == again["heard"]
+    return bool(again["heard"])
+
+
+def test_a_monitor_that_nobody_hears_of_is_shown_as_such(site: Site) -> None:
+    add(site, "slack", SLACK, "Slack", default=False)
+
+    assert heard(site) is False
+
+
+def test_a_monitor_that_somebody_hears_of_is_shown_as_such(site: Site) -> None:
+    add(site, "slack", SLACK, "Slack")
+
+    assert heard(site) is True
+
+
+def test_a_monitor_whose_only_integration_is_disabled_is_heard_by_nobody(site: Site) -> None:
+    slack = add(site, "slack", SLACK, "Slack")
+    site.rows("UPDATE integration SET enabled = 0")
+
+    assert heard(site, integrationIds=[slack]) is False
+
+
+def test_events_of_the_server_go_to_all_default_integrations(site: Site) -> None:
+    add(site, "slack", SLACK, "Slack")
+    add(site, "email", "me@home.example", "Mail")
+    add(site, "ntfy", "https://ntfy.example/me", "ntfy", default=False)
+
+    make_outage(site)
+
+    assert alerts(site) == [("Slack", "outage"), ("Mail", "outage")]
+
+
+def test_an_event_and_its_alerts_come_with_the_change_or_not_at_all(site: Site) -> None:
+    add(site, "slack", SLACK, "Slack")
+    job = site.monitor()
+    site.rows("CREATE TRIGGER no_alerts BEFORE INSERT ON alert "
+              "BEGIN SELECT RAISE(ABORT, 'no room'); END")
+
+    status = site.get(f"/{job.token}/fail").status_int
+
+    assert (status >= 500, site.pings, site.runs, site.events, site.monitors[0]["status"]) == (
+        True, [], [], [], "new")
+
+
+# what an event says
+
+
+def nightly(site: Site, **columns: Any) -> Made:
+    """A monitor with all that an event can say of it."""
+    return site.monitor(**{"name": "Backup", "key": "backup", "tags": "db prod",
+                           "interval_seconds": 86_400, **columns})
+
+
+def make_missed(site: Site) -> None:
+    job = nightly(site)
+    site.get(f"/{job.token}")
+    site.clock.move(86_400 + 600)
+    site.server.scan()
+
+
+def make_failed(site: Site) -> None:
+    job = nightly(site)
+    site.get(f"/{job.code}/run?host=nas&series=n1")
+    site.clock.move(90)
+    site.get(f"/{job.code}/fail?host=nas&series=n1&status_code=3&msg=disk+full")
+
+
+def make_stuck(site: Site) -> None:
+    job = nightly(site, max_run_seconds=600)
+    site.get(f"/{job.token}/start")
+    site.clock.move(700)
+    site.server.scan()
+
+
+def make_silent_failure(site: Site) -> None:
+    rules = [{"field": "rows", "operator": "lt", "value": 1_500_000}]
+    job = nightly(site, rules=json.dumps(rules))
+    site.get(f"/{job.code}/complete?metric=rows:7")
+
+
+def make_recovered(site: Site) -> None:
+    job = nightly(site)
+    fail(site, job.token)
+    site.clock.move(5400)
+    site.get(f"/{job.token}")
+
+
+def make_reminder(site: Site) -> None:
+    job = nightly(site, reminder_interval_seconds=3600)
+    fail(site, job.token)
+    site.clock.move(3700)
+    site.server.scan()
+
+
+def make_outage(site: Site) -> None:
+    job = nightly(site)
+    site.get(f"/{job.token}")
+    site.clock.move(90_000)
+    site.server.away(NOW + 80_000_000, NOW + 90_000_000)
+
+
+def make_delivery_failed(site: Site) -> None:
+    add(site, "webhook", "http://127.0.0.1:9/nobody", "Dead hook")
+    fail(site, nightly(site).token)
+    for seconds in (0, 10, 30, 120):
+        site.clock.move(seconds)
+        site.server.deliver()
+
+
+def make_test(site: Site) -> None:
+    id_ = add(site, "webhook", "http://127.0.0.1:9/nobody", "Dead hook")
+    post(site, f"integrations/{id_}/test")
+
+
+MAKE = {"missed": make_missed, "failed": make_failed, "stuck": make_stuck,
+        "silent_failure": make_silent_failure, "recovered": make_recovered,
+        "reminder": make_reminder, "outage": make_outage,
+        "delivery_failed": make_delivery_failed, "test": make_test}
+
+
+def event_of(site: Site, kind: str) -> dict[str, Any]:
+    """The newest event after one of a kind was made, as the API shows it."""
+    MAKE[kind](site)
+    event = events(site)[0]
+    assert event["kind"] == kind
+    return event
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_an_event_has_the_documented_fields(site: Site, kind: str) -> None:
+    event = event_of(site, kind)
+
+    assert [name for name in event if name != "deliveries"] == FIELDS
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_the_monitor_of_an_event_has_the_documented_fields(site: Site, kind: str) -> None:
+    event = event_of(site, kind)
+
+    if kind in ("outage", "delivery_failed", "test"):
+        assert event["monitor"] is None
+    else:
+        assert list(event["monitor"]) == MONITOR_FIELDS
+
+
+@pytest.mark.parametrize("kind", ["failed", "silent_failure", "recovered", "stuck"])
+def test_the_run_of_an_event_has_the_documented_fields(site: Site, kind: str) -> None:
+    event = event_of(site, kind)
+
+    assert list(event["run"]) == RUN_FIELDS
+
+
+@pytest.mark.parametrize("kind", ["missed", "reminder", "outage"])
+def test_an_event_without_a_run_says_so(site: Site, kind: str) -> None:
+    assert event_of(site, kind)["run"] is None
+
+
+def test_a_missed_event_says_all_that_is_known(site: Site) -> None:
+    event = event_of(site, "missed")
+
+    job = site.monitors[0]
+    assert event | {"id": "", "summary": "", "deliveries": []} == {
+        "id": "", "kind": "missed", "at": "2026-03-03T12:05:00.000Z",
+        "toldAt": "2026-03-03T12:10:00.000Z", "summary": "",
+        "monitor": {"id": job["id"], "key": "backup", "name": "Backup", "tags": ["db", "prod"],
+                    "status": "down", "url": f"http://cron.test/#/monitors/{job['id']}"},
+        "run": None, "reason": "missed", "downSince": "2026-03-03T12:05:00.000Z",
+        "downtimeSeconds": None, "failedCount": None, "missedCount": None, "count": None,
+        "rules": None, "gap": None, "monitors": None, "deliveries": []}
+
+
+def test_a_failed_event_says_how_the_run_went(site: Site) -> None:
+    event = event_of(site, "failed")
+
+    assert event["run"] | {"id": ""} == {
+        "id": "", "series": "n1", "state": "failed", "startedAt": NOON,
+        "endedAt": "2026-03-02T12:01:30.000Z", "durationMs": 90_000, "exitCode": 3,
+        "message": "disk full", "host": "nas", "logTail": None}
+
+
+def test_a_failed_event_says_since_when_it_is_down(site: Site) -> None:
+    event = event_of(site, "failed")
+
+    assert (event["reason"], event["downSince"]) == ("failed", "2026-03-02T12:01:30.000Z")
+
+
+def test_a_failed_event_shows_the_tail_of_the_log(site: Site) -> None:
+    job = nightly(site)
+    site.post(f"/ping/{job.token}/fail", "first line\n" + "x" * 5000 + "\nlast line")
+
+    tail = events(site)[0]["run"]["logTail"]
+
+    assert (tail.endswith("x\nlast line"), "first line" in tail) == (True, False)
+
+
+def test_collected_failures_are_counted(site: Site) -> None:
+    job = nightly(site)
+    for _ in range(4):
+        fail(site, job.token)
+        site.clock.move(1)
+    site.clock.move(60)
+    site.server.scan()
+
+    assert [event["count"] for event in events(site)] == [3, None]
+
+
+def test_a_silent_failure_says_which_rules_matched(site: Site) -> None:
+    event = event_of(site, "silent_failure")
+
+    assert event["rules"] == [{"field": "rows", "operator": "lt", "value": 1_500_000}]
+
+
+def test_a_recovered_event_says_how_long_it_was_down(site: Site) -> None:
+    event = event_of(site, "recovered")
+
+    assert (event["downtimeSeconds"], event["failedCount"], event["missedCount"]) == (5400, 1, 0)
+
+
+def test_a_reminder_says_why_and_since_when_it_is_down(site: Site) -> None:
+    event = event_of(site, "reminder")
+
+    assert (event["at"], event["reason"], event["downSince"]) == (
+        "2026-03-02T13:00:00.000Z", "failed", NOON)
+
+
+def test_an_outage_says_what_it_may_have_hidden(site: Site) -> None:
+    event = event_of(site, "outage")
+
+    assert (event["gap"], [list(named) for named in event["monitors"]]) == (
+        {"since": "2026-03-03T10:13:20.000Z", "until": "2026-03-03T13:00:00.000Z"},
+        [["id", "key", "name"]])
+
+
+def test_a_missed_event_that_a_ping_settles_says_that_it_was_down(site: Site) -> None:
+    job = nightly(site)
+    site.get(f"/{job.token}")
+    site.clock.move(86_400 + 600)
+
+    site.get(f"/{job.token}")
+
+    assert [(event["kind"], event["monitor"]["status"]) for event in events(site)] == [
+        ("recovered", "up"), ("missed", "down")]
+
+
+def test_no_event_shows_a_handle(site: Site) -> None:
+    job = nightly(site)
+    fail(site, job.token)
+
+    text = json.dumps(events(site))
+
+    assert (job.token in text, job.code in text) == (False, False)
+
+
+SAYS = {
+    "missed": ["Backup", "2026-03-03 12:05"],
+    "failed": ["Backup", "failed", "3", "disk full"],
+    "stuck": ["Backup", "stuck", "2026-03-02 12:10"],
+    "silent_failure": ["Backup", "rows", "1500000"],
+    "recovered": ["Backup", "up again", "1.5 h"],
+    "reminder": ["Backup", "still down", "2026-03-02 12:00"],
+    "outage": ["cronwatch", "2026-03-03 10:13", "2026-03-03 13:00", "1 "],
+    "delivery_failed": ["Dead hook"],
+    "test": ["Dead hook", "test"],
+}
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_a_summary_says_what_happened(site: Site, kind: str) -> None:
+    summary = event_of(site, kind)["summary"]
+
+    assert [part for part in SAYS[kind] if part not in summary] == []
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_a_summary_is_one_line(site: Site, kind: str) -> None:
+    summary = event_of(site, kind)["summary"]
+
+    assert summary.strip() == summary != ""
+    assert "\n" not in summary
+
+
+def test_a_summary_counts_one_monitor_as_one(site: Site) -> None:
+    assert "1 monitors" not in event_of(site, "outage")["summary"]
+
+
+# webhooks
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MAKE if kind not in (
+    "delivery_failed", "test")])
+def test_a_webhook_gets_the_event_that_the_api_shows(
+        site: Site, listener: Listener, kind: str) -> None:
+    add_hook(site, listener)
+    event = event_of(site, kind)
+    del event["deliveries"]
+
+    site.server.deliver()
+
+    assert listener.received[-1].event == event
+
+
+def delivered(site: Site, listener: Listener, channel: str = "webhook",
+              **more: Any) -> Received:
+    """The request that tells of a failure."""
+    add(site, channel, f"{listener.url}/hook?to=me", **more)
+    fail(site, nightly(site).token)
+    site.server.deliver()
+    received, = listener.received
+    return received
+
+
+def test_a_webhook_is_a_post_to_its_url(site: Site, listener: Listener) -> None:
+    received = delivered(site, listener)
+
+    assert (received.method, received.path) == ("POST", "/hook?to=me")
+
+
+def test_a_webhook_is_json(site: Site, listener: Listener) -> None:
+    assert delivered(site, listener).headers["content-type"] == "application/json"
+
+
+def test_a_webhook_has_the_events_id(site: Site, listener: Listener) -> None:
+    received = delivered(site, listener)
+
+    assert received.headers["webhook-id"] == received.event["id"]
+
+
+def test_a_webhook_has_the_time_of_the_try_in_seconds(site: Site, listener: Listener) -> None:
+    assert delivered(site, listener).headers["webhook-timestamp"] == str(NOW // 1000)
+
+
+def test_a_webhook_is_signed_as_standard_webhooks_has_it(
+        site: Site, listener: Listener) -> None:
+    made = post(site, "integrations", channel="webhook", name="Hook", url=listener.url)
+    fail(site, nightly(site).token)
+
+    site.server.deliver()
+
+    received, = listener.received
+    key = base64.b64decode(made["secret"].removeprefix("whsec_"))
+    signed = f"{received.headers['webhook-id']}.{received.headers['webhook-timestamp']}.".encode()
+    digest = hmac.new(key, signed + received.body, hashlib.sha256).digest()
+    assert received.headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
+
+
+def test_the_secret_of_a_webhook_is_long_enough_for_standard_webhooks(site: Site) -> None:
+    made = post(site, "integrations", channel="webhook", name="Hook", url="http://127.0.0.1:9/")
+
+    prefix, _, rest = made["secret"].partition("_")
+
+    assert (prefix, 24 <= len(base64.b64decode(rest, validate=True)) <= 64) == ("whsec", True)
+
+
+def test_a_webhook_has_its_own_headers(site: Site, listener: Listener) -> None:
+    received = delivered(site, listener, headers={"Authorization": "Bearer mine"})
+
+    assert received.headers["authorization"] == "Bearer mine"
+
+
+def refused(site: Site, **given: Any) -> tuple[int, str]:
+    """The status and the sentence with which an integration is refused."""
+    answer = site.post("/api/v1/integrations", json.dumps({"name": "It", **given}),
+                       X_API_Key=site.api_key())
+    return answer.status_int, answer.json.get("error", "")
+
+
+@pytest.mark.parametrize("headers", [
+    {"X-A": "a\r\nX-B: b"}, {"X-A": "a\nb"}, {"X A": "a"}, {"X-A:": "a"}, {"": "a"},
+    {"X-A": "ü"}, {"X-A": 7}, {"webhook-id": "mine"}, {"Webhook-Signature": "mine"},
+    ["X-A: a"], "X-A: a", {f"X-{n}": "a" for n in range(21)}])
+def test_headers_that_cannot_be_sent_are_refused(site: Site, headers: Any) -> None:
+    status, sentence = refused(site, channel="webhook", url="http://127.0.0.1:9/", headers=headers)
+
+    assert (status, "headers" in sentence) == (400, True)
+
+
+@pytest.mark.parametrize("url", [
+    "ftp://host/", "file:///etc/passwd", "host/path", "", "http://", "https:///path",
+    "javascript:alert(1)", "http://host/ with space", "http://host/\r\nX: y", "http://hö.st/",
+    "http://[::1", "http://host:99999/", "http://host:port/", None, 7, ["http://host/"]])
+def test_a_url_that_is_neither_http_nor_https_is_refused(site: Site, url: Any) -> None:
+    status, sentence = refused(site, channel="webhook", url=url)
+
+    assert (status, "url" in sentence) == (400, True)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_webhook_follows_no_redirect(
+        site: Site, make_listener: Callable[[], Listener], status: int) -> None:
+    first, second = make_listener(), make_listener()
+    first.status, first.location = status, f"{second.url}/elsewhere"
+
+    delivered(site, first)
+
+    assert (second.received, alert(site)["state"]) == ([], "pending")
+
+
+def test_a_webhook_takes_no_proxy_from_the_environment(
+        tmp_path: Path, make_listener: Callable[[], Listener]) -> None:
+    target, proxy = make_listener(), make_listener()
+    words = ("--database", str(tmp_path / "cronwatch.db"))
+    run(tmp_path, "integration", "add", "webhook", "Hook", target.url, *words)
+
+    done = run(tmp_path, "integration", "test", "Hook", *words, http_proxy=proxy.url,
+               HTTP_PROXY=proxy.url, all_proxy=proxy.url)
+
+    assert (done.code, len(target.received), proxy.received) == (0, 1, [])
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_any_2xx_is_a_success(site: Site, listener: Listener, status: int) -> None:
+    listener.status = status
+
+    delivered(site, listener)
+
+    assert alert(site)["state"] == "sent"
+
+
+@pytest.mark.parametrize("status", [400, 404, 410, 429, 500, 503])
+def test_any_error_is_tried_again(site: Site, listener: Listener, status: int) -> None:
+    listener.answers = [status]
+    delivered(site, listener)
+    site.clock.move(10)
+
+    site.server.deliver()
+
+    assert (len(listener.received), alert(site)["state"]) == (2, "sent")
+
+
+def test_what_came_of_a_try_is_shown(site: Site, listener: Listener) -> None:
+    listener.status = 418
+    delivered(site, listener)
+
+    delivery, = events(site)[0]["deliveries"]
+
+    assert (delivery["state"], delivery["tries"], "418" in delivery["result"]) == (
+        "pending", 1, True)
+
+
+def test_a_retry_has_the_same_id(site: Site, listener: Listener) -> None:
+    listener.answers = [500]
+    delivered(site, listener)
+    site.clock.move(10)
+
+    site.server.deliver()
+
+    first, second = (one.headers["webhook-id"] for one in listener.received)
+    assert first == second
+
+
+def test_a_retry_is_signed_anew(site: Site, listener: Listener) -> None:
+    listener.answers = [500]
+    delivered(site, listener)
+    site.clock.move(10)
+
+    site.server.deliver()
+
+    assert [one.headers["webhook-timestamp"] for one in listener.received] == [
+        str(NOW // 1000), str(NOW // 1000 + 10)]
+
+
+def test_a_retry_has_the_same_body(site: Site, listener: Listener) -> None:
+    listener.answers = [500]
+    delivered(site, listener)
+    site.clock.move(10)
+
+    site.server.deliver()
+
+    assert listener.received[0].body == listener.received[1].body
+
+
+@pytest.mark.parametrize("channel, content_type, worded", [
+    ("slack", "application/json", lambda text: {"text": text}),
+    ("discord", "application/json", lambda text: {"content": text}),
+])
+def test_a_preset_words_the_body_in_json(site: Site, listener: Listener, channel: str,
+                                         content_type: str, worded: Callable[[str], Any]) -> None:
+    received = delivered(site, listener, channel)
+
+    assert received.headers["content-type"] == content_type
+    assert received.event == worded(events(site)[0]["summary"])
+
+
+def test_ntfy_gets_plain_text(site: Site, listener: Listener) -> None:
+    received = delivered(site, listener, "ntfy")
+
+    assert received.headers["content-type"].startswith("text/plain")
+    assert received.body.decode() == events(site)[0]["summary"]
+
+
+@pytest.mark.parametrize("channel", ["webhook", "slack", "discord", "ntfy"])
+def test_a_hostile_message_arrives_as_text(site: Site, listener: Listener, channel: str) -> None:
+    add(site, channel, listener.url)
+    job = nightly(site)
+    site.get(f"/{job.code}/fail?msg={quote(HOSTILE)}")
+
+    site.server.deliver()
+
+    body = listener.received[0].body.decode()
+    assert HOSTILE in (body if channel == "ntfy" else list(
+        filter(None, [json.loads(body).get(name) for name in ("summary", "text", "content")]))[0])
+
+
+# commands
+
+
+@pytest.fixture
+def shell(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Tells a command of a failure, and answers with the folder that the command works in."""
+    folder = tmp_path / "shell"
+    folder.mkdir()
+    monkeypatch.setattr(cronwatch, "COMMAND_SECONDS", 20)
+
+    def tell(command: str, **said: Any) -> Path:
+        add(site, "command", f"cd {folder} && {{ {command}\n}}")
+        job, key = nightly(site), site.api_key()
+        site.post(f"/api/v1/ping/{job.id}/fail", json.dumps(said), X_API_Key=key)
+        site.server.deliver()
+        return folder
+
+    return tell
+
+
+def test_a_command_gets_the_event_on_standard_input(
+        site: Site, shell: Callable[..., Path]) -> None:
+    folder = shell("cat > given")
+
+    shown = events(site)[0]
+    del shown["deliveries"]
+    assert json.loads((folder / "given").read_text()) == shown
+
+
+def variables(folder: Path) -> dict[str, str]:
+    """What `env -0` wrote."""
+    found = (folder / "env").read_bytes().decode().split("\0")
+    return dict(line.split("=", 1) for line in found if line)
+
+
+def test_a_command_gets_the_event_in_its_environment(
+        site: Site, shell: Callable[..., Path]) -> None:
+    found = variables(shell("env -0 > env", errorMessage="disk full"))
+
+    shown = events(site)[0]
+    assert [found.get(f"CRONWATCH_EVENT_{name}") for name in (
+        "ID", "KIND", "AT", "TOLD_AT", "SUMMARY", "REASON", "DOWN_SINCE")] == [
+        shown[name] for name in ("id", "kind", "at", "toldAt", "summary", "reason", "downSince")]
+
+
+def test_a_command_gets_monitor_and_run_in_its_environment(
+        site: Site, shell: Callable[..., Path]) -> None:
+    found = variables(shell("env -0 > env", errorMessage="disk full"))
+
+    assert [found.get(f"CRONWATCH_EVENT_{name}") for name in (
+        "MONITOR_KEY", "MONITOR_NAME", "MONITOR_URL", "RUN_STATE", "RUN_MESSAGE")] == [
+        "backup", "Backup", f"http://cron.test/#/monitors/{site.monitors[0]['id']}", "failed",
+        "disk full"]
+
+
+def test_a_command_has_a_clean_environment_otherwise(
+        shell: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRONWATCH_SMTP_PASSWORD", "hunter2")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+
+    found = variables(shell("env -0 > env"))
+
+    by_shell = {"PWD", "OLDPWD", "SHLVL", "_"}
+    assert {name for name in found if not name.startswith("CRONWATCH_EVENT_")} <= {
+        "PATH", "HOME", "LANG", "TZ", "USER", "SHELL", "LOGNAME", *by_shell}
+
+
+def test_a_variable_has_at_most_4_kilobytes(shell: Callable[..., Path]) -> None:
+    found = variables(shell("env -0 > env", errorMessage="🔥" * 3000,
+                            logOutput="🔥" * 20_000))
+
+    assert max(len(value.encode()) for name, value in found.items()
+               if name.startswith("CRONWATCH_EVENT_")) <= 4096
+
+
+def test_a_command_that_succeeds_is_done(site: Site, shell: Callable[..., Path]) -> None:
+    shell("true")
+
+    assert alert(site)["state"] == "sent"
+
+
+def test_a_command_that_fails_is_tried_again(site: Site, shell: Callable[..., Path]) -> None:
+    folder = shell("echo try >> tries; test $(wc -l < tries) = 2")
+    site.clock.move(10)
+
+    site.server.deliver()
+
+    assert ((folder / "tries").read_text(), alert(site)["state"]) == ("try\ntry\n", "sent")
+
+
+def result_of(site: Site) -> str:
+    delivery, = events(site)[0]["deliveries"]
+    return str(delivery["result"])
+
+
+def test_the_exit_code_of_a_command_is_kept(site: Site, shell: Callable[..., Path]) -> None:
+    shell("exit 37")
+
+    assert "37" in result_of(site)
+
+
+@pytest.mark.parametrize("code", [0, 5])
+def test_the_tail_of_a_commands_output_is_kept(
+        site: Site, shell: Callable[..., Path], code: int) -> None:
+    shell(f"echo begin; seq 100000; echo wrong >&2; echo end; exit {code}")
+
+    result = result_of(site)
+
+    assert ("begin" in result, "wrong" in result, result.endswith("end")) == (False, True, True)
+
+
+def test_output_that_is_no_text_is_kept_as_text(site: Site, shell: Callable[..., Path]) -> None:
+    shell(r"printf '\377\000\033[31mred'")
+
+    assert "red" in result_of(site)
+
+
+def test_a_command_that_reads_nothing_is_fine(site: Site, shell: Callable[..., Path]) -> None:
+    shell("exec true", logOutput="x" * 200_000)
+
+    assert alert(site)["state"] == "sent"
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+GROUP_OF_ITS_OWN = (f"{sys.executable} -c 'import os, time; os.setpgid(0, 0); "
+                    "open(\"pids\", \"a\").write(f\"{os.getpid()}\\n\"); time.sleep(60)' & wait")
+
+
+@pytest.mark.parametrize("command", [
+    "echo $$ >> pids; sleep 60",
+    "echo $$ >> pids; sleep 60 & echo $! >> pids; wait",
+    "trap '' TERM HUP INT; echo $$ >> pids; sleep 60 & echo $! >> pids; wait",
+    "(echo $$ >> pids; sleep 60) | cat",
+    GROUP_OF_ITS_OWN,
+], ids=["the shell", "its child", "deaf to signals", "a pipe", "a group of its own"])
+def test_a_command_that_hangs_is_killed_with_its_children(
+        site: Site, shell: Callable[..., Path], monkeypatch: pytest.MonkeyPatch,
+        command: str) -> None:
+    monkeypatch.setattr(cronwatch, "COMMAND_SECONDS", 0.5)
+    began = time.monotonic()
+
+    folder = shell(command)
+
+    pids = [int(pid) for pid in (folder / "pids").read_text().split()]
+    try:
+        wait_for(lambda: not any(map(is_alive, pids)), 2)
+        assert time.monotonic() - began < 15
+    finally:
+        for pid in filter(is_alive, pids):
+            os.kill(pid, 9)
+
+
+def test_a_command_that_was_killed_is_tried_again(
+        site: Site, shell: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cronwatch, "COMMAND_SECONDS", 0.2)
+
+    shell("echo said; sleep 60")
+
+    assert (alert(site)["state"], "said" in result_of(site)) == ("pending", True)
+
+
+def test_a_command_has_thirty_seconds() -> None:
+    assert cronwatch.COMMAND_SECONDS == 30
+
+
+def test_a_command_has_a_session_of_its_own(shell: Callable[..., Path]) -> None:
+    folder = shell("cut -d ' ' -f 6 /proc/$$/stat > session; echo $$ > pid")
+
+    assert (folder / "session").read_text() == (folder / "pid").read_text()
+
+
+def test_nothing_of_a_ping_is_in_the_command_line(
+        site: Site, shell: Callable[..., Path]) -> None:
+    folder = shell("cat /proc/$$/cmdline > line", errorMessage="disk full")
+
+    config, = site.rows("SELECT config FROM integration")
+    assert (folder / "line").read_bytes().decode().split("\0") == [
+        "/bin/sh", "-c", json.loads(config["config"])["command"], ""]
+
+
+def test_a_hostile_message_reaches_a_command_as_text(shell: Callable[..., Path]) -> None:
+    folder = shell('cat > given; env -0 > env; echo "$CRONWATCH_EVENT_RUN_MESSAGE" > echoed',
+                   errorMessage=HOSTILE)
+
+    assert json.loads((folder / "given").read_text())["run"]["message"] == HOSTILE
+    assert variables(folder)["CRONWATCH_EVENT_RUN_MESSAGE"] == HOSTILE
+    assert not (folder / "pwned").exists()
+
+
+@pytest.mark.parametrize("message", [
+    "two\nlines", "a\0b", "\ud800 half", "\udfff\ud800", "\x1b[31m", "x" * 100_000, "=", "-rf"],
+    ids=["lines", "NUL", "half a pair", "a pair reversed", "colour", "long", "=", "-rf"])
+def test_an_odd_message_reaches_a_command(
+        site: Site, shell: Callable[..., Path], message: str) -> None:
+    folder = shell("cat > given", errorMessage=message)
+
+    given = json.loads((folder / "given").read_text(encoding="utf-8"))
+    assert (alert(site)["state"], given["kind"]) == ("sent", "failed")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "$(touch pwned)", "ünï 🔥", "-rf /"])
+def test_an_odd_name_reaches_a_command_as_text(site: Site, tmp_path: Path, name: str) -> None:
+    add(site, "command", f"cat > {tmp_path}/given; cd {tmp_path}; echo $CRONWATCH_EVENT_SUMMARY")
+    fail(site, expect(site, name=name)["token"])
+
+    site.server.deliver()
+
+    given = json.loads((tmp_path / "given").read_text())
+    assert (given["monitor"]["name"].split(), (tmp_path / "pwned").exists()) == (
+        name.split(), False)
+
+
+# mail
+
+
+class Mailbox:
+    """A mail server that keeps what it receives."""
+
+    def __init__(self, **more: Any) -> None:
+        self.received: list[EmailMessage] = []
+        self.recipients: list[list[str]] = []
+        self.signed_in: list[tuple[bytes, bytes]] = []
+        self.refuses = False
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.controller = Controller(self, "127.0.0.1", self.port, auth_require_tls=False,
+                                     authenticator=self.authenticate)
+        self.controller.start()
+
+    def authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str,
+                     login: LoginPassword) -> AuthResult:
+        self.signed_in.append((login.login, login.password))
+        return AuthResult(success=True)
+
+    async def handle_DATA(self, server: SmtpServer, session: Any, envelope: Any) -> str:
+        if self.refuses:
+            return "451 come back later"
+        message = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        self.received.append(message)
+        self.recipients.append(envelope.rcpt_tos)
+        return "250 fine"
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    box = Mailbox()
+    yield box
+    box.controller.stop()
+
+
+@pytest.fixture
+def mail_site(make_site: Callable[..., Site], mailbox: Mailbox) -> Site:
+    """A site that sends its mail to the mailbox."""
+    site = make_site(smtp_host="127.0.0.1", smtp_port=mailbox.port, smtp_security="none",
+                     smtp_from="cron@home.example")
+    add(site, "email", "me@home.example", "Mail")
+    return site
+
+
+def mailed(site: Site, mailbox: Mailbox, kind: str = "failed") -> EmailMessage:
+    """The mail that tells of an event."""
+    MAKE[kind](site)
+    site.server.deliver()
+    return mailbox.received[-1]
+
+
+def test_the_subject_of_a_mail_is_the_summary(mail_site: Site, mailbox: Mailbox) -> None:
+    mail = mailed(mail_site, mailbox)
+
+    assert mail["Subject"] == events(mail_site)[0]["summary"]
+
+
+def test_a_mail_says_from_whom_and_to_whom_it_is(mail_site: Site, mailbox: Mailbox) -> None:
+    mail = mailed(mail_site, mailbox)
+
+    assert (mail["From"], mail["To"], mailbox.recipients) == (
+        "cron@home.example", "me@home.example", [["me@home.example"]])
+
+
+@pytest.mark.parametrize("name", ["Date", "Message-ID"])
+def test_a_mail_has_the_headers_that_every_mail_has(
+        mail_site: Site, mailbox: Mailbox, name: str) -> None:
+    assert mailed(mail_site, mailbox)[name]
+
+
+def test_a_mail_says_what_happened(mail_site: Site, mailbox: Mailbox) -> None:
+    mail = mailed(mail_site, mailbox)
+
+    assert events(mail_site)[0]["summary"] in mail.get_content()
+
+
+def test_a_mail_has_the_tail_of_the_log(mail_site: Site, mailbox: Mailbox) -> None:
+    job = nightly(mail_site)
+    mail_site.post(f"/ping/{job.token}/fail", "copying\nno space left on device\n")
+    mail_site.server.deliver()
+
+    assert "no space left on device" in mailbox.received[0].get_content()
+
+
+def links(mail: EmailMessage) -> list[str]:
+    return re.findall(r"https?://\S+", mail.get_content())
+
+
+def test_the_links_of_a_mail_open_the_dashboard(mail_site: Site, mailbox: Mailbox) -> None:
+    found = links(mailed(mail_site, mailbox))
+
+    monitor = f"http://cron.test/#/monitors/{mail_site.monitors[0]['id']}"
+    assert [link for link in found if not link.startswith(monitor)] == []
+
+
+def test_a_mail_has_links_to_pause_for_an_hour_and_for_a_day(
+        mail_site: Site, mailbox: Mailbox) -> None:
+    mail = mailed(mail_site, mailbox)
+
+    assert [len(re.findall(rf"(?i)pause.*{span}.*http", mail.get_content()))
+            for span in ("hour", "day")] == [1, 1]
+
+
+def test_no_link_of_a_mail_changes_anything_when_a_preview_calls_it(
+        mail_site: Site, mailbox: Mailbox) -> None:
+    found = links(mailed(mail_site, mailbox))
+    before = (mail_site.monitors, mail_site.pings)
+
+    for link in found:
+        mail_site.get(link.removeprefix("http://cron.test").partition("#")[0])
+
+    assert (mail_site.monitors, mail_site.pings) == before
+
+
+def test_a_mail_shows_no_handle(mail_site: Site, mailbox: Mailbox) -> None:
+    text = mailed(mail_site, mailbox).as_string()
+
+    found = mail_site.rows("SELECT text FROM handle")
+    assert [row["text"] for row in found if row["text"] in text] == []
+
+
+@pytest.mark.parametrize("kind", ["outage", "delivery_failed"])
+def test_a_mail_of_the_server_itself_has_no_links(
+        mail_site: Site, mailbox: Mailbox, kind: str) -> None:
+    MAKE[kind](mail_site)
+    mail_site.server.deliver()
+
+    assert [link for link in links(mailbox.received[-1]) if "monitors" in link] == []
+
+
+def test_a_hostile_message_adds_no_header_to_a_mail(mail_site: Site, mailbox: Mailbox) -> None:
+    job = nightly(mail_site)
+    mail_site.get(f"/{job.code}/fail?msg=" + quote("x\r\nBcc: you@evil.example\r\n\r\nHi"))
+    mail_site.server.deliver()
+
+    mail, = mailbox.received
+    assert (mail["Bcc"], mailbox.recipients) == (None, [["me@home.example"]])
+
+
+def test_a_message_of_any_script_is_mailed(mail_site: Site, mailbox: Mailbox) -> None:
+    job = nightly(mail_site)
+    mail_site.get(f"/{job.code}/fail?msg={quote(HOSTILE)}")
+    mail_site.server.deliver()
+
+    assert HOSTILE in mailbox.received[0].get_content()
+
+
+def test_a_long_message_is_mailed(mail_site: Site, mailbox: Mailbox) -> None:
+    job = nightly(mail_site)
+    mail_site.get(f"/{job.code}/fail?msg={'x' * 2000}")
+
+    mail_site.server.deliver()
+
+    assert len(mailbox.received) == 1
+
+
+def test_a_mail_that_is_refused_is_tried_again(mail_site: Site, mailbox: Mailbox) -> None:
+    mailbox.refuses = True
+    make_failed(mail_site)
+    mail_site.server.deliver()
+    mailbox.refuses = False
+    mail_site.clock.move(10)
+
+    mail_site.server.deliver()
+
+    assert len(mailbox.received) == 1
+
+
+def test_mail_signs_in_where_a_user_is_set(
+        make_site: Callable[..., Site], mailbox: Mailbox) -> None:
+    site = make_site(smtp_host="127.0.0.1", smtp_port=mailbox.port, smtp_security="none",
+                     smtp_user="me", smtp_password="hunter2")
+    add(site, "email", "me@home.example", "Mail")
+
+    mailed(site, mailbox)
+
+    assert mailbox.signed_in == [(b"me", b"hunter2")]
+
+
+def test_mail_is_not_sent_in_the_clear_where_starttls_is_set(
+        make_site: Callable[..., Site], mailbox: Mailbox) -> None:
+    site = make_site(smtp_host="127.0.0.1", smtp_port=mailbox.port, smtp_user="me",
+                     smtp_password="hunter2")
+    add(site, "email", "me@home.example", "Mail")
+    make_failed(site)
+
+    site.server.deliver()
+
+    assert (mailbox.received, mailbox.signed_in, alert(site)["state"]) == ([], [], "pending")
+
+
+def test_mail_without_a_server_says_which_setting_is_empty(site: Site) -> None:
+    add(site, "email", "me@home.example", "Mail")
+    make_failed(site)
+
+    site.server.deliver()
+
+    assert "smtp_host" in result_of(site)
+
+
+@pytest.mark.parametrize("address", [
+    "", "me", "me@", "@home.example", "a@b, c@d", "a@b c@d", "me@home.example\r\nBcc: x@y",
+    "<me@home.example>", None, 7])
+def test_an_address_that_is_not_one_address_is_refused(site: Site, address: Any) -> None:
+    status, sentence = refused(site, channel="email", address=address)
+
+    assert (status, "address" in sentence) == (400, True)
+
+
+# when an alert goes out
+
+
+RETRIES = [10, 30, 120, 600, 3600, *[3600] * 24]
+
+
+def test_deliver_has_sent_when_it_returns(
+        site: Site, make_listener: Callable[[], Listener]) -> None:
+    listeners = [make_listener() for _ in range(3)]
+    for n, one in enumerate(listeners):
+        add_hook(site, one, f"Hook {n}")
+    for n in range(5):
+        fail(site, nightly(site, key=f"job-{n}").token)
+
+    site.server.deliver()
+
+    assert [len(one.received) for one in listeners] == [5, 5, 5]
+
+
+def test_an_alert_that_was_sent_is_not_sent_again(site: Site, listener: Listener) -> None:
+    delivered(site, listener)
+    site.clock.move(86_400)
+
+    site.server.deliver()
+
+    assert len(listener.received) == 1
+
+
+def test_retries_come_when_they_are_due_and_not_before(site: Site, listener: Listener) -> None:
+    listener.status = 500
+    delivered(site, listener)
+    came = []
+
+    for seconds in RETRIES:
+        site.clock.move(seconds - 0.001)
+        site.server.deliver()
+        early = len(listener.received)
+        site.clock.move(0.001)
+        site.server.deliver()
+        came.append((early, len(listener.received)))
+
+    assert came == [(tries, tries + 1) for tries in range(1, 30)]
+
+
+def until_dead(site: Site) -> None:
+    """Let every try that there is fail."""
+    site.server.deliver()
+    for seconds in RETRIES:
+        site.clock.move(seconds)
+        site.server.deliver()
+
+
+def test_after_a_day_of_hourly_retries_an_alert_is_dead(site: Site, listener: Listener) -> None:
+    listener.status = 500
+    add_hook(site, listener)
+    fail(site, nightly(site).token)
+
+    until_dead(site)
+
+    assert (len(listener.received), alert(site)["state"]) == (30, "dead")
+
+
+def test_a_dead_alert_is_never_tried_again(site: Site, listener: Listener) -> None:
+    listener.status = 500
+    add_hook(site, listener)
+    fail(site, nightly(site).token)
+    until_dead(site)
+    site.clock.move(7 * 86_400)
+
+    site.server.deliver()
+
+    assert len(listener.received) == 30
+
+
+def test_after_a_dead_alert_the_next_one_goes_out(site: Site, listener: Listener) -> None:
+    listener.status = 500
+    add_hook(site, listener)
+    job = nightly(site)
+    fail(site, job.token)
+    until_dead(site)
+    listener.status = 200
+    site.get(f"/{job.token}")
+
+    site.server.deliver()
+
+    assert listener.kinds[-1] == "recovered"
+
+
+def test_a_try_is_claimed_on_disk_before_it_is_sent(site: Site, listener: Listener) -> None:
+    seen: list[tuple[int, int, str]] = []
+
+    def look() -> None:
+        row = alert(site)
+        seen.append((row["tries"], row["due_at"] - NOW, row["state"]))
+
+    listener.meanwhile = look
+    delivered(site, listener)
+
+    assert seen == [(1, 10_000, "pending")]
+
+
+def test_a_try_that_a_crash_interrupted_is_made_again(site: Site, listener: Listener) -> None:
+    add_hook(site, listener)
+    fail(site, nightly(site).token)
+    with sqlite3.connect(site.database) as db:
+        copies: list[bytes] = []
+        listener.meanwhile = lambda: copies.append(
+            site.database.read_bytes() if not site.rows("PRAGMA wal_checkpoint(FULL)")[0]["busy"]
+            else b"")
+        site.server.deliver()
+    db.close()
+    crashed = site.database.with_name("crashed.db")
+    crashed.write_bytes(copies[0])
+
+    again = Site(crashed)
+    again.clock.move(10)
+    again.server.deliver()
+    again.server.close()
+
+    ids = [one.headers["webhook-id"] for one in listener.received]
+    assert len(ids) == 2
+    assert ids[0] == ids[1]
+
+
+def test_nobody_hears_recovered_before_missed(site: Site, listener: Listener) -> None:
+    listener.answers = [500]
+    add_hook(site, listener)
+    make_missed(site)
+    site.server.deliver()
+    site.get(f"/{token_of(site)}")
+    site.server.deliver()
+    site.clock.move(10)
+
+    site.server.deliver()
+
+    assert listener.kinds == ["missed", "missed", "recovered"]
+
+
+def token_of(site: Site) -> str:
+    """The token of the only monitor."""
+    found, = site.rows("SELECT text FROM handle WHERE kind = 'token'")
+    return str(found["text"])
+
+
+def test_many_alerts_of_a_monitor_go_out_in_order(site: Site, listener: Listener) -> None:
+    add_hook(site, listener)
+    job = nightly(site)
+    for _ in range(5):
+        fail(site, job.token)
+        site.get(f"/{job.token}")
+
+    site.server.deliver()
+
+    assert listener.kinds == ["failed", "recovered"] * 5
+
+
+def test_an_alert_that_waits_holds_back_no_other_monitors(site: Site, listener: Listener) -> None:
+    listener.answers = [500]
+    add_hook(site, listener)
+    fail(site, nightly(site, key="first").token)
+    fail(site, nightly(site, key="second").token)
+
+    site.server.deliver()
+
+    assert [(one.event["monitor"]["key"]) for one in listener.received] == ["first", "second"]
+
+
+def test_an_alert_that_waits_holds_back_no_other_integrations(
+        site: Site, make_listener: Callable[[], Listener]) -> None:
+    dead, well = make_listener(), make_listener()
+    dead.status = 500
+    add_hook(site, dead, "Dead")
+    add_hook(site, well, "Well")
+    job = nightly(site)
+    fail(site, job.token)
+    site.get(f"/{job.token}")
+
+    site.server.deliver()
+
+    assert well.kinds == ["failed", "recovered"]
+
+
+def test_a_slow_integration_delays_no_other(
+        site: Site, make_listener: Callable[[], Listener]) -> None:
+    slow, well = make_listener(), make_listener()
+    release = threading.Event()
+    slow.meanwhile = lambda: release.wait(10) and None
+    add_hook(site, slow, "Slow")
+    add_hook(site, well, "Well")
+    fail(site, nightly(site).token)
+    turn = threading.Thread(target=site.server.deliver)
+    turn.start()
+
+    try:
+        wait_for(lambda: well.received and slow.received)
+        wait_for(lambda: site.rows("SELECT 1 FROM alert WHERE state = 'sent'"))
+    finally:
+        release.set()
+        turn.join(10)
+
+
+def test_a_slow_integration_delays_no_scan(site: Site, listener: Listener) -> None:
+    release = threading.Event()
+    listener.meanwhile = lambda: release.wait(10) and None
+    add_hook(site, listener)
+    make_missed(site)
+    turn = threading.Thread(target=site.server.deliver)
+    turn.start()
+    wait_for(lambda: listener.received)
+
+    job = site.monitor(key="other")
+    site.get(f"/{job.token}")
+    site.clock.move(4000)
+    site.server.scan()
+
+    found = site.events
+    release.set()
+    turn.join(10)
+    assert found == ["missed", "missed"]
+
+
+def test_nothing_is_sent_while_an_integration_is_disabled(
+        site: Site, listener: Listener) -> None:
+    add_hook(site, listener)
+    fail(site, nightly(site).token)
+    site.rows("UPDATE integration SET enabled = 0")
+
+    site.server.deliver()
+
+    assert listener.received == []
+
+
+def test_what_waited_while_an_integration_was_disabled_is_sent_then(
+        site: Site, listener: Listener) -> None:
+    add_hook(site, listener)
+    fail(site, nightly(site).token)
+    site.rows("UPDATE integration SET enabled = 0")
+    site.server.deliver()
+    site.rows("UPDATE integration SET enabled = 1")
+
+    site.server.deliver()
+
+    assert listener.kinds == ["failed"]
+
+
+# when an alert cannot be delivered
+
+
+class Pair(NamedTuple):
+    """An integration that does not work, and one that does."""
+
+    site: Site
+    dead: Listener
+    well: Listener
+
+    def try_again(self, times: int) -> None:
+        """Let the dead one be tried so often, and the other one hear of it."""
+        for seconds in [0, *RETRIES][:times]:
+            self.site.clock.move(seconds)
+            self.site.server.deliver()
+        self.site.server.deliver()
+
+
+@pytest.fixture
+def pair(site: Site, make_listener: Callable[[], Listener]) -> Pair:
+    found = Pair(site, make_listener(), make_listener())
+    found.dead.status = 500
+    add_hook(site, found.dead, "Dead hook")
+    add_hook(site, found.well, "Well hook")
+    return found
+
+
+def test_after_three_failed_tries_nobody_is_told(pair: Pair) -> None:
+    fail(pair.site, nightly(pair.site).token)
+
+    pair.try_again(3)
+
+    assert pair.well.kinds == ["failed"]
+
+
+def test_after_the_fourth_failed_try_the_others_are_told(pair: Pair) -> None:
+    fail(pair.site, nightly(pair.site).token)
+
+    pair.try_again(4)
+
+    assert pair.well.kinds == ["failed", "delivery_failed"]
+
+
+def test_the_one_that_failed_is_not_told_of_it(pair: Pair) -> None:
+    fail(pair.site, nightly(pair.site).token)
+
+    pair.try_again(4)
+
+    assert ("Dead hook", "delivery_failed") not in alerts(pair.site)
+
+
+def test_the_others_are_told_once(pair: Pair) -> None:
+    for n in range(3):
+        fail(pair.site, nightly(pair.site, key=f"job-{n}").token)
+
+    pair.try_again(9)
+
+    assert pair.well.kinds.count("delivery_failed") == 1
+
+
+def test_the_others_are_told_again_once_it_has_worked_between(pair: Pair) -> None:
+    fail(pair.site, nightly(pair.site).token)
+    pair.try_again(4)
+    pair.dead.answers = [200]
+    pair.site.clock.move(600)
+    pair.site.server.deliver()
+
+    fail(pair.site, nightly(pair.site, key="other").token)
+    pair.try_again(4)
+
+    assert pair.well.kinds.count("delivery_failed") == 2
+
+
+def test_a_failing_server_event_makes_no_further_event(pair: Pair) -> None:
+    make_outage(pair.site)
+
+    pair.try_again(9)
+
+    assert pair.well.kinds == ["outage"]
+
+
+def test_a_failing_test_makes_no_further_event(pair: Pair) -> None:
+    dead, = pair.site.rows("SELECT id FROM integration WHERE name = 'Dead hook'")
+    post(pair.site, f"integrations/{dead['id']}/test")
+
+    pair.try_again(9)
+
+    assert pair.well.kinds == []
+
+
+def test_where_nothing_works_nothing_is_told_for_ever(pair: Pair) -> None:
+    pair.well.status = 500
+    fail(pair.site, nightly(pair.site).token)
+
+    pair.try_again(30)
+
+    assert sorted(pair.site.events) == ["delivery_failed", "delivery_failed", "failed"]

@@ -1,0 +1,1212 @@
+"""What the server does by itself: scans, absences, what it declares and deletes, its loops."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cronwatch
+from conftest import NOW, Made, Site
+from live_server import DIRECT, Live, serving, wait_for
+
+SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
+NIGHTLY = {"cron": "0 3 * * *"}  # with the usual grace of five minutes
+DAILY = {"interval_seconds": 86_400}
+THREE = NOW + 15 * HOUR  # the first 03:00 after NOW
+TOO_LATE = 90  # seconds by which an hourly monitor's deadline is missed: see `late`
+
+
+def state(site: Site, job: Made) -> dict[str, Any]:
+    """A monitor's row."""
+    return site.rows("SELECT * FROM monitor WHERE num = ?", job.num)[0]
+
+
+def told(site: Site) -> list[tuple[str, int]]:
+    """The events with their true times, counted from NOW."""
+    return [(row["kind"], row["at"] - NOW) for row in site.rows(
+        "SELECT kind, at FROM event ORDER BY num")]
+
+
+def bodies(site: Site, kind: str = "outage") -> list[dict[str, Any]]:
+    return [json.loads(row["body"]) for row in site.rows(
+        "SELECT body FROM event WHERE kind = ? ORDER BY num", kind)]
+
+
+def named(site: Site) -> list[str]:
+    """The keys of the monitors that the one outage names."""
+    body, = bodies(site)
+    return [monitor["key"] for monitor in body["monitors"]]
+
+
+def up(site: Site, **columns: Any) -> Made:
+    """A monitor that is heard now."""
+    job = site.monitor(**columns)
+    assert site.get(f"/{job.token}").status_int == 200
+    return job
+
+
+def down(site: Site, **columns: Any) -> Made:
+    """A monitor that fails now."""
+    job = site.monitor(**columns)
+    site.get(f"/{job.token}/fail")
+    assert state(site, job)["status"] == "down"
+    return job
+
+
+def many(site: Site, count: int, **columns: Any) -> None:
+    """So many monitors that are heard now."""
+    def make(tx: cronwatch.Tx) -> None:
+        for n in range(count):
+            num = cronwatch.create_monitor(tx, {
+                "name": f"Job {n}", "key": f"job-{n:04}", "interval_seconds": 3600, **columns})
+            cronwatch.change_monitor(tx, num, lambda life: cronwatch.receive(
+                life, cronwatch.Ping("ok", tx.now)))
+    site.server.act(make)
+
+
+def late(site: Site) -> None:
+    """Move the clock until an hourly monitor that was heard now is missed."""
+    site.clock.move(3600 + 300 + TOO_LATE)
+
+
+def statements(site: Site, call: Callable[[], Any]) -> list[str]:
+    """What the writer and this thread's reader said to SQLite meanwhile."""
+    said: list[str] = []
+    for go in (site.server.act, site.server.read):
+        go(lambda tx: tx.db.connection().set_trace_callback(said.append))
+    said.clear()
+    call()
+    found = [" ".join(text.split()) for text in said]
+    for go in (site.server.act, site.server.read):
+        go(lambda tx: tx.db.connection().set_trace_callback(None))
+    return found
+
+
+def queries(said: list[str]) -> list[str]:
+    """The statements without those that only bracket them."""
+    brackets = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "PRAGMA", "--")
+    return [text for text in said if not text.startswith(brackets)]
+
+
+def heavy_steps(site: Site, said: list[str]) -> list[str]:
+    """The steps of their plans that cost more, the more pings, runs, events or monitors there are.
+
+    A page and a count may walk along an index, or along the rows in their order."""
+    found = []
+    for text in queries(said):
+        steps = [row["detail"] for row in site.rows(f"EXPLAIN QUERY PLAN {text}")]
+        walks = re.search(r"LIMIT \d+|SELECT count\(", text, re.IGNORECASE)
+        grows = re.search(r'FROM "?(ping|run|event|alert)\b', text)
+        found += [f"{step}: {text}" for step in steps if "TEMP B-TREE" in step and grows]
+        found += [f"{step}: {text}" for step in steps if not walks and re.match(
+            r'SCAN (?!i$|integration|sqlite_sequence)(?!.*INDEX)', step)
+                  and "integration" not in text]
+    return found
+
+
+# the scan
+
+
+def test_a_scan_tells_what_fell_due(site: Site) -> None:
+    job = up(site)
+    late(site)
+
+    site.server.scan()
+
+    assert (state(site, job)["status"], told(site)) == ("down", [("missed", HOUR + 5 * MINUTE)])
+
+
+def test_a_scan_at_the_deadline_itself_finds_nothing(site: Site) -> None:
+    up(site)
+    site.clock.now = NOW + HOUR + 5 * MINUTE
+
+    site.server.scan()
+
+    assert told(site) == []
+
+
+def test_a_scan_a_millisecond_after_the_deadline_finds_it(site: Site) -> None:
+    up(site)
+    site.clock.now = NOW + HOUR + 5 * MINUTE + 1
+
+    site.server.scan()
+
+    assert told(site) == [("missed", HOUR + 5 * MINUTE)]
+
+
+def test_a_second_scan_tells_nothing_again(site: Site) -> None:
+    up(site)
+    late(site)
+    site.server.scan()
+
+    site.server.scan()
+
+    assert site.events == ["missed"]
+
+
+def test_one_scan_finds_all_that_is_due(site: Site) -> None:
+    many(site, 1203)
+    late(site)
+
+    site.server.scan()
+
+    assert site.rows("SELECT status, count(*) AS n FROM monitor GROUP BY status") == [
+        {"status": "down", "n": 1203}]
+
+
+def test_a_scan_takes_500_monitors_a_transaction(site: Site) -> None:
+    many(site, 1203)
+    late(site)
+
+    said = statements(site, site.server.scan)
+
+    batches = "".join("C" if text == "COMMIT" else "m" for text in said if text == "COMMIT"
+                      or re.match("UPDATE monitor ", text, re.IGNORECASE))
+    assert sorted(map(len, batches.split("C")), reverse=True)[:4] == [500, 500, 203, 0]
+
+
+def test_a_scan_with_nothing_due_asks_once(site: Site) -> None:
+    many(site, 50)
+
+    said = statements(site, site.server.scan)
+
+    assert len(queries(said)) == 1
+
+
+def test_the_scan_reads_the_index_of_deadlines_and_nothing_else(site: Site) -> None:
+    asked, = queries(statements(site, site.server.scan))
+
+    plan = [step["detail"] for step in site.rows(f"EXPLAIN QUERY PLAN {asked}")]
+
+    assert len(plan) == 1
+    assert re.fullmatch(r"SEARCH monitor USING (COVERING )?INDEX monitor_due \(due_at<\?\)",
+                        plan[0])
+
+
+def test_what_a_scan_costs_follows_what_is_due(site: Site) -> None:
+    job = up(site)
+    late(site)
+    alone = queries(statements(site, site.server.scan))
+    site.get(f"/{job.token}")
+    many(site, 50, interval_seconds=360_000)
+    late(site)
+
+    among_many = queries(statements(site, site.server.scan))
+
+    assert len(among_many) == len(alone)
+
+
+BROKEN = [("digests", "{"), ("digests", "[]"), ("digests", '{"failed": [1]}'),
+          ("digests", '{"failed": 7}'), ("cron", "at teatime"), ("timezone", "Nowhere/Land"),
+          ("expected_at", -(2**62)), ("down_since", -(2**62))]
+
+
+def break_it(site: Site, job: Made, column: str, value: Any) -> None:
+    """Write what the server never would into a row, and let it be due."""
+    given = {"cron": None, "interval_seconds": None} if column in ("cron", "timezone") else {}
+    if column == "timezone":
+        given["cron"] = "0 * * * *"
+    if column == "down_since":
+        given |= {"status": "down", "down_reason": "missed", "reminder_interval_seconds": 60}
+    given |= {column: value, "due_at": NOW + HOUR}
+    site.rows(f"UPDATE monitor SET {', '.join(f'{name} = ?' for name in given)} WHERE num = ?",
+              *given.values(), job.num)
+
+
+@pytest.mark.parametrize("column, value", BROKEN)
+def test_one_bad_monitor_cannot_stop_the_others(site: Site, column: str, value: Any) -> None:
+    bad, good = up(site, key="bad"), up(site, key="good")
+    break_it(site, bad, column, value)
+    late(site)
+
+    site.server.scan()
+
+    assert state(site, good)["status"] == "down"
+
+
+def test_a_bad_monitor_is_named_in_the_log(
+        site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    bad = up(site)
+    break_it(site, bad, "digests", "{")
+    late(site)
+
+    site.server.scan()
+
+    assert re.search(rf"monitor ({bad.num}|{bad.id}) ", caplog.text)
+
+
+def test_500_bad_monitors_cannot_stop_the_others(site: Site) -> None:
+    many(site, 500)
+    good = up(site, key="good", interval_seconds=3660)
+    site.rows("UPDATE monitor SET digests = '{' WHERE key != 'good'")
+    late(site)
+
+    site.server.scan()
+
+    assert state(site, good)["status"] == "down"
+
+
+def test_a_monitor_that_was_bad_is_looked_at_again(site: Site) -> None:
+    bad = up(site)
+    break_it(site, bad, "digests", "{")
+    late(site)
+    site.server.scan()
+    site.rows("UPDATE monitor SET digests = NULL")
+    site.clock.move(3600)
+
+    site.server.scan()
+
+    assert site.events == ["missed"]
+
+
+def test_a_bad_monitor_leaves_nothing_half_done(site: Site) -> None:
+    bad = up(site)
+    break_it(site, bad, "digests", "{")
+    late(site)
+
+    site.server.scan()
+
+    assert (state(site, bad)["status"], site.events) == ("up", [])
+
+
+# how many queries it takes
+
+
+def ping_queries(site: Site, job: Made) -> list[str]:
+    """What the second ping of a kind takes, once its handle is known."""
+    site.get(f"/{job.token}")
+    site.clock.move(60)
+    return queries(statements(site, lambda: site.get(f"/{job.token}")))
+
+
+def test_a_ping_takes_this_many_queries(site: Site) -> None:
+    job = up(site)
+
+    said = ping_queries(site, job)
+
+    # The ping's number, the monitor, its open runs, its last run; the run, the monitor, the ping.
+    assert sorted(text.split()[0].upper() for text in said) == [
+        "INSERT", "INSERT", "SELECT", "SELECT", "SELECT", "SELECT", "UPDATE"]
+
+
+def test_a_ping_takes_as_many_queries_among_many_monitors_and_pings(site: Site) -> None:
+    job = up(site)
+    alone = ping_queries(site, job)
+    many(site, 100)
+    for _ in range(20):
+        site.get(f"/{job.token}")
+
+    among_many = ping_queries(site, job)
+
+    assert len(among_many) == len(alone)
+
+
+@pytest.mark.parametrize("verb", ["", "/start", "/fail", "/log", "/complete", "/ok", "/7",
+                                  "?rid=0b2d0a3c-0000-4000-8000-000000000001"])
+def test_a_ping_costs_no_more_the_more_is_stored(site: Site, verb: str) -> None:
+    job = up(site)
+
+    said = statements(site, lambda: site.get(f"/{job.token}{verb}"))
+
+    assert heavy_steps(site, said) == []
+
+
+def fill(site: Site, count: int) -> Made:
+    """So many monitors, and as many integrations, pings and events; the monitor that has them."""
+    many(site, count)
+    job = up(site, key=f"busy {count}")
+    for n in range(count):
+        site.server.act(cronwatch.create_integration, "slack", f"Slack {count} {n}", {})
+        site.get(f"/{job.token}/fail")
+        site.get(f"/{job.token}/ok")
+    return job
+
+
+LISTS = ["heartbeats?limit=100", "heartbeats/{id}/pings", "integrations", "events",
+         "heartbeats?query=Job&status=up&limit=100", "heartbeats/{id}"]
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_list_takes_as_many_queries_however_long_it_is(
+        make_site: Callable[..., Site], path: str) -> None:
+    taken = []
+    for count in (2, 20):
+        site = make_site()
+        key, job = site.api_key(), fill(site, count)
+        url = f"/api/v1/{path.format(id=job.id)}"
+        taken.append(len(queries(statements(site, lambda: site.get(url, X_API_Key=key)))))
+
+    assert taken[0] == taken[1] <= 6
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_page_of_a_list_costs_what_is_on_it(site: Site, api_key: str, path: str) -> None:
+    job = fill(site, 3)
+    url = f"/api/v1/{path.format(id=job.id)}"
+
+    said = statements(site, lambda: site.get(url, X_API_Key=api_key))
+
+    assert heavy_steps(site, said) == []
+
+
+def test_an_idle_delivery_asks_an_index_once(site: Site) -> None:
+    site.server.act(cronwatch.create_integration, "slack", "Slack", {})
+
+    asked, = queries(statements(site, site.server.deliver))
+
+    plan = [step["detail"] for step in site.rows(f"EXPLAIN QUERY PLAN {asked}")]
+    assert any(re.search("INDEX alert_due", step) for step in plan)
+
+
+# we were away: what is settled
+
+
+def test_what_fell_due_before_the_gap_is_told_at_its_true_time(site: Site) -> None:
+    up(site)
+
+    site.server.away(NOW + 2 * HOUR, NOW + 3 * HOUR)
+
+    assert told(site) == [("missed", HOUR + 5 * MINUTE)]
+
+
+def test_an_occurrence_in_the_gap_is_not_missed(site: Site) -> None:
+    job = up(site, **NIGHTLY)
+    site.clock.now = THREE + 2 * HOUR
+
+    site.server.away(THREE - HOUR, THREE + 2 * HOUR)
+    site.server.scan()
+
+    assert (state(site, job)["status"], site.events) == ("up", ["outage"])
+
+
+@pytest.mark.parametrize("since, until, expected, verified", [
+    (THREE - 2 * HOUR, THREE - 5 * MINUTE - 1, THREE, True),
+    (THREE - 2 * HOUR, THREE - 5 * MINUTE, THREE + DAY, False),
+    (THREE + 5 * MINUTE, THREE + HOUR, THREE + DAY, False),
+    (THREE + 2 * MINUTE, THREE + 3 * MINUTE, THREE + DAY, False),
+], ids=["before its window", "up to its window", "from its deadline", "within its window"])
+def test_an_occurrence_whose_window_meets_the_gap_is_unverified(
+        site: Site, since: int, until: int, expected: int, verified: bool) -> None:
+    job = up(site, **NIGHTLY)
+    site.clock.now = until
+
+    site.server.away(since, until)
+
+    assert (state(site, job)["expected_at"], site.events) == (
+        expected, [] if verified else ["outage"])
+
+
+def test_an_occurrence_whose_deadline_passed_before_the_gap_is_missed(site: Site) -> None:
+    up(site, **NIGHTLY)
+    site.clock.now = THREE + HOUR
+
+    site.server.away(THREE + 5 * MINUTE + 1, THREE + HOUR)
+
+    assert told(site) == [("missed", 15 * HOUR + 5 * MINUTE)]
+
+
+def test_an_interval_is_counted_from_the_end_of_the_gap(site: Site) -> None:
+    job = up(site, **DAILY)
+    site.clock.now = NOW + 26 * HOUR
+
+    site.server.away(NOW + 23 * HOUR, NOW + 26 * HOUR)
+
+    assert state(site, job)["expected_at"] == NOW + 26 * HOUR + DAY
+
+
+@pytest.mark.parametrize("columns, early", [
+    ({**DAILY}, 5 * MINUTE),
+    ({**DAILY, "grace_seconds": 60}, MINUTE),
+    ({"interval_seconds": 8000, "grace_seconds": 9000}, 5 * MINUTE),
+    ({"interval_seconds": 400, "grace_seconds": 9000}, 100 * SECOND),
+])
+def test_the_window_of_an_interval_reaches_back(
+        site: Site, columns: dict[str, Any], early: int) -> None:
+    job = up(site, **columns)
+    expected = NOW + columns["interval_seconds"] * SECOND
+
+    site.server.away(NOW + 1, expected - early - 1)
+    before = state(site, job)["expected_at"]
+    site.server.away(NOW + 1, expected - early)
+
+    assert (before, state(site, job)["expected_at"]) == (
+        expected, expected - early + columns["interval_seconds"] * SECOND)
+
+
+def test_a_missed_deadline_after_the_gap_is_told(site: Site) -> None:
+    up(site, **DAILY)
+    site.server.away(NOW + 23 * HOUR, NOW + 26 * HOUR)
+    site.clock.now = NOW + 26 * HOUR + DAY + 5 * MINUTE + 1
+
+    site.server.scan()
+
+    assert told(site)[1:] == [("missed", 50 * HOUR + 5 * MINUTE)]
+
+
+def test_the_end_of_a_pause_in_the_gap_has_its_true_time(site: Site) -> None:
+    job = up(site, **NIGHTLY)
+    site.server.act(cronwatch.pause_monitor, job.num, 2)
+    site.clock.now = NOW + 4 * HOUR
+
+    site.server.away(NOW + HOUR, NOW + 4 * HOUR)
+
+    flip = site.rows("SELECT at, status FROM flip ORDER BY num DESC LIMIT 1")
+    assert flip == [{"at": NOW + 2 * HOUR, "status": "up"}]
+
+
+def test_failures_that_were_collected_are_told_at_their_true_time(site: Site) -> None:
+    job = down(site, **NIGHTLY)
+    site.clock.move(10)
+    site.get(f"/{job.token}/fail")
+
+    site.server.away(NOW + 20 * SECOND, NOW + HOUR)
+
+    assert told(site) == [("failed", 0), ("failed", MINUTE)]
+
+
+# we were away: runs
+
+
+def test_a_run_that_is_open_in_the_gap_becomes_unknown(site: Site) -> None:
+    job = site.monitor(max_run_seconds=600, **NIGHTLY)
+    site.get(f"/{job.token}/start")
+
+    site.server.away(NOW + MINUTE, NOW + 2 * MINUTE)
+
+    assert [run["state"] for run in site.runs] == ["unknown"]
+
+
+def test_a_run_that_was_open_in_the_gap_is_never_stuck(site: Site) -> None:
+    job = site.monitor(max_run_seconds=600, **NIGHTLY)
+    site.get(f"/{job.token}/start")
+    site.server.away(NOW + MINUTE, NOW + 2 * MINUTE)
+    site.clock.move(5 * 3600)
+
+    site.server.scan()
+
+    assert site.events == ["outage"]
+
+
+def test_a_run_that_was_stuck_before_the_gap_is_told(site: Site) -> None:
+    job = site.monitor(max_run_seconds=600, **NIGHTLY)
+    site.get(f"/{job.token}/start")
+
+    site.server.away(NOW + HOUR, NOW + 2 * HOUR)
+
+    assert told(site) == [("stuck", 10 * MINUTE)]
+
+
+def test_an_end_after_the_gap_still_pairs(site: Site) -> None:
+    job = site.monitor(max_run_seconds=600, **NIGHTLY)
+    site.get(f"/{job.token}/start")
+    site.server.away(NOW + MINUTE, NOW + 2 * MINUTE)
+    site.clock.move(300)
+
+    site.get(f"/{job.token}/complete")
+
+    assert [(run["state"], run["duration_ms"]) for run in site.runs] == [("success", 300_000)]
+
+
+# we were away: monitors that are down or paused
+
+
+def test_a_down_monitor_expects_its_next_occurrence_silently(site: Site) -> None:
+    job = down(site, **NIGHTLY)
+    site.clock.now = THREE + HOUR
+
+    site.server.away(THREE - HOUR, THREE + HOUR)
+
+    assert (state(site, job)["expected_at"], site.events) == (THREE + DAY, ["failed"])
+
+
+def test_reminders_in_the_gap_are_skipped(site: Site) -> None:
+    down(site, reminder_interval_seconds=3600, **NIGHTLY)
+    site.clock.now = NOW + 3 * HOUR + 30 * MINUTE
+
+    site.server.away(NOW + 30 * MINUTE, NOW + 3 * HOUR + 30 * MINUTE)
+    site.server.scan()
+
+    assert site.events == ["failed"]
+
+
+def test_the_first_reminder_after_the_gap_is_on_time(site: Site) -> None:
+    down(site, reminder_interval_seconds=3600, **NIGHTLY)
+    site.server.away(NOW + 30 * MINUTE, NOW + 3 * HOUR + 30 * MINUTE)
+    site.clock.now = NOW + 4 * HOUR
+
+    site.server.scan()
+
+    assert told(site) == [("failed", 0), ("reminder", 4 * HOUR)]
+
+
+def test_a_paused_monitor_is_not_named(site: Site) -> None:
+    job = up(site, **NIGHTLY)
+    site.server.act(cronwatch.pause_monitor, job.num, None)
+
+    site.server.away(THREE - HOUR, THREE + HOUR)
+
+    assert site.events == []
+
+
+def test_a_monitor_that_is_down_with_a_run_is_not_named(site: Site) -> None:
+    job = down(site, **NIGHTLY)
+    site.get(f"/{job.token}/start?series=1")
+
+    site.server.away(THREE - HOUR, THREE + HOUR)
+
+    assert site.events == ["failed"]
+
+
+def test_absences_of_ours_are_not_counted_as_missed(site: Site) -> None:
+    job = up(site, **NIGHTLY)
+    site.clock.now = THREE + HOUR
+    site.server.scan()
+    site.server.away(THREE + DAY - HOUR, THREE + DAY + HOUR)
+    site.clock.now = THREE + 3 * DAY + HOUR
+    site.server.scan()
+
+    site.get(f"/{job.token}")
+
+    assert bodies(site, "recovered")[0]["missedCount"] == 3
+
+
+# we were away: the outage
+
+
+def test_an_outage_is_dated_at_the_end_of_the_gap(site: Site) -> None:
+    up(site, **NIGHTLY)
+
+    site.server.away(THREE - HOUR, THREE + HOUR)
+
+    assert told(site) == [("outage", 16 * HOUR)]
+
+
+def test_an_outage_names_the_gap(site: Site) -> None:
+    up(site, **NIGHTLY)
+
+    site.server.away(THREE - HOUR, THREE + HOUR)
+
+    assert bodies(site)[0]["gap"] == {"since": "2026-03-03T02:00:00.000Z",
+                                      "until": "2026-03-03T04:00:00.000Z"}
+
+
+def test_an_outage_names_each_monitor_by_id_key_and_name(site: Site) -> None:
+    job = up(site, key="backup", name="The backup", **NIGHTLY)
+
+    site.server.away(THREE - HOUR, THREE + HOUR)
+
+    assert bodies(site)[0]["monitors"] == [{"id": job.id, "key": "backup", "name": "The backup"}]
+
+
+def test_an_outage_is_the_servers_own(site: Site) -> None:
+    up(site, **NIGHTLY)
+
+    site.server.away(THREE - HOUR, THREE + HOUR)
+
+    assert (site.rows("SELECT monitor FROM event"), bodies(site)[0]["monitor"]) == (
+        [{"monitor": None}], None)
+
+
+def test_one_outage_names_every_monitor_that_it_may_have_hidden(site: Site) -> None:
+    up(site, key="unverified", **NIGHTLY)
+    running = site.monitor(key="running", cron="0 12 * * *")
+    site.get(f"/{running.token}/start")
+    up(site, key="elsewhere", cron="0 12 * * *")
+    down(site, key="failed", **NIGHTLY)
+    paused = up(site, key="paused", **NIGHTLY)
+    site.server.act(cronwatch.pause_monitor, paused.num, None)
+    site.monitor(key="new", **NIGHTLY)
+    site.monitor(key="armed", armed=1, **NIGHTLY)
+
+    site.server.away(THREE - HOUR, THREE + HOUR)
+
+    assert sorted(named(site)) == ["armed", "running", "unverified"]
+
+
+def test_an_outage_that_would_name_nobody_is_not_told(site: Site) -> None:
+    up(site, **NIGHTLY)
+
+    site.server.away(NOW + HOUR, NOW + 2 * HOUR)
+
+    assert site.events == []
+
+
+@pytest.mark.parametrize("seconds, expected", [(3600, []), (3601, ["outage"])])
+def test_a_monitor_expected_within_an_hour_of_the_gap_is_not_named(
+        site: Site, seconds: int, expected: list[str]) -> None:
+    up(site, interval_seconds=seconds)
+
+    site.server.away(NOW + HOUR, NOW + 2 * HOUR)
+
+    assert site.events == expected
+
+
+def test_a_monitor_without_a_schedule_is_named_for_its_run(site: Site) -> None:
+    job = site.monitor(key="by-hand", interval_seconds=None)
+    site.get(f"/{job.token}/start")
+
+    site.server.away(NOW + HOUR, NOW + 2 * HOUR)
+
+    assert named(site) == ["by-hand"]
+
+
+def test_a_run_of_a_monitor_that_is_soon_expected_names_nobody(site: Site) -> None:
+    job = site.monitor(interval_seconds=1800)
+    site.get(f"/{job.token}/start")
+
+    site.server.away(NOW + MINUTE, NOW + 2 * MINUTE)
+
+    assert site.events == []
+
+
+def test_a_large_outage_names_every_monitor(site: Site) -> None:
+    many(site, 1001, interval_seconds=86_400)
+
+    site.server.away(NOW + 23 * HOUR, NOW + 25 * HOUR)
+
+    assert len(named(site)) == 1001
+
+
+def test_a_second_look_at_the_same_gap_tells_nothing_again(site: Site) -> None:
+    up(site, **NIGHTLY)
+    site.server.away(THREE - HOUR, THREE + HOUR)
+
+    site.server.away(THREE - HOUR, THREE + HOUR)
+
+    assert site.events == ["outage"]
+
+
+@pytest.mark.parametrize("column, value", BROKEN)
+def test_one_bad_monitor_cannot_hide_an_outage(site: Site, column: str, value: Any) -> None:
+    bad = up(site, key="bad", **NIGHTLY)
+    up(site, key="good", **NIGHTLY)
+    break_it(site, bad, column, value)
+
+    site.server.away(THREE - HOUR, THREE + HOUR)
+
+    assert "good" in named(site)
+
+
+def test_an_absence_reads_only_the_monitors_that_it_touches(site: Site) -> None:
+    many(site, 50, interval_seconds=86_400)
+    up(site, interval_seconds=7200)
+
+    said = statements(site, lambda: site.server.away(NOW + HOUR, NOW + 3 * HOUR))
+
+    assert len(queries(said)) < 10
+
+
+# we were away: a clock that goes backwards
+
+
+def test_after_a_clock_that_went_backwards_an_interval_counts_from_now(site: Site) -> None:
+    site.clock.now = NOW + 30 * DAY
+    job = up(site, **DAILY)
+    site.clock.now = NOW
+
+    site.server.away(NOW + 30 * DAY, NOW)
+
+    assert state(site, job)["expected_at"] == NOW + DAY
+
+
+def test_after_a_clock_that_went_backwards_cron_counts_from_now(site: Site) -> None:
+    site.clock.now = NOW + 30 * DAY
+    job = up(site, **NIGHTLY)
+    site.clock.now = NOW
+
+    site.server.away(NOW + 30 * DAY, NOW)
+
+    assert state(site, job)["expected_at"] == THREE
+
+
+def test_after_a_clock_that_went_backwards_a_silence_is_told_in_time(site: Site) -> None:
+    site.clock.now = NOW + 30 * DAY
+    up(site, **NIGHTLY)
+    site.clock.now = NOW
+    site.server.away(NOW + 30 * DAY, NOW)
+    site.clock.now = THREE + 5 * MINUTE + 1
+
+    site.server.scan()
+
+    assert told(site)[-1] == ("missed", 15 * HOUR + 5 * MINUTE)
+
+
+def test_a_clock_that_went_backwards_moves_no_deadline_that_is_sooner(site: Site) -> None:
+    job = up(site, **NIGHTLY)
+
+    site.server.away(NOW + HOUR, NOW + MINUTE)
+
+    assert state(site, job)["expected_at"] == THREE
+
+
+def test_after_a_clock_that_went_backwards_reminders_go_on(site: Site) -> None:
+    site.clock.now = NOW + 30 * DAY
+    down(site, reminder_interval_seconds=3600)
+    site.clock.now = NOW
+    site.server.away(NOW + 30 * DAY, NOW)
+    site.clock.now = NOW + HOUR + 1
+
+    site.server.scan()
+
+    assert site.events[-1] == "reminder"
+
+
+# the lookout
+
+
+class Watch:
+    """A lookout over a site, as the scan loop has one, with what it judged to be gaps."""
+
+    def __init__(self, site: Site, scan_seconds: float = 5) -> None:
+        self.site, self.gaps = site, list[tuple[int, int]]()
+        self.scans = 0
+        self.lookout = cronwatch.Lookout(
+            site.server.store, site.clock, scan_seconds, self.scan, self.away)
+
+    def scan(self) -> None:
+        self.scans += 1
+        self.site.server.scan()
+
+    def away(self, since: int, until: int) -> None:
+        self.gaps.append(((since - NOW) // 1000, (until - NOW) // 1000))
+        self.site.server.away(since, until)
+
+    def look(self, after_seconds: float) -> None:
+        self.site.clock.move(after_seconds)
+        self.lookout.look()
+
+
+@pytest.fixture
+def watch(site: Site) -> Watch:
+    return Watch(site)
+
+
+def test_a_look_scans(watch: Watch) -> None:
+    watch.look(5)
+
+    assert watch.scans == 1
+
+
+def test_the_first_look_knows_no_gap(watch: Watch) -> None:
+    watch.look(0)
+
+    assert watch.gaps == []
+
+
+def test_looks_at_their_interval_know_no_gap(watch: Watch) -> None:
+    for _ in range(100):
+        watch.look(5)
+
+    assert watch.gaps == []
+
+
+@pytest.mark.parametrize("seconds, gaps", [(65, []), (65.001, [(5, 70)]), (3600, [(5, 3605)])])
+def test_more_than_a_minute_beyond_the_interval_is_a_gap(
+        watch: Watch, seconds: float, gaps: list[tuple[int, int]]) -> None:
+    watch.look(5)
+
+    watch.look(seconds)
+
+    assert watch.gaps == gaps
+
+
+def test_the_interval_is_that_of_the_setting(site: Site) -> None:
+    watch = Watch(site, 600)
+    watch.look(600)
+
+    watch.look(660)
+
+    assert watch.gaps == []
+
+
+def test_a_clock_behind_its_last_look_is_a_gap(watch: Watch) -> None:
+    watch.look(5)
+
+    watch.look(-2)
+
+    assert watch.gaps == [(5, 3)]
+
+
+def test_a_gap_is_judged_before_the_scan(site: Site, watch: Watch) -> None:
+    up(site, **DAILY)
+    watch.look(5)
+
+    watch.look(26 * 3600)
+
+    assert site.events == ["outage"]
+
+
+def test_a_gap_is_judged_once(watch: Watch) -> None:
+    watch.look(3600)
+    watch.look(5)
+
+    watch.look(5)
+
+    assert len(watch.gaps) == 1
+
+
+def test_pings_that_were_answered_503_are_a_gap(site: Site, watch: Watch) -> None:
+    watch.look(5)
+    refuse_one(site)
+
+    watch.look(5)
+
+    assert watch.gaps == [(5, 10)]
+
+
+def test_a_disk_without_room_is_a_gap_until_it_has_some(site: Site, watch: Watch) -> None:
+    watch.look(5)
+    site.rows("UPDATE monitor SET due_at = 0")
+    site.server.act(lambda tx: tx.db.execute_sql("PRAGMA max_page_count = 1"))
+    many_refused(site, watch)
+    site.server.act(lambda tx: tx.db.execute_sql("PRAGMA max_page_count = 1000000"))
+    watch.gaps.clear()
+
+    watch.look(5)
+
+    assert watch.gaps == [(5, 25)]
+
+
+def refuse_one(site: Site) -> None:
+    """A write for which there is no room."""
+    def write(tx: cronwatch.Tx) -> None:
+        count, = tx.db.execute_sql("PRAGMA page_count").fetchone()
+        tx.db.execute_sql(f"PRAGMA max_page_count = {count}")
+        tx.db.execute_sql("INSERT INTO meta VALUES (hex(zeroblob(1000000)), 1)")
+    with pytest.raises(cronwatch.Refused):
+        site.server.act(write)
+    site.server.act(lambda tx: tx.db.execute_sql("PRAGMA max_page_count = 1000000"))
+
+
+def many_refused(site: Site, watch: Watch) -> None:
+    """Three looks that can write nothing, for a table that they write to refuses it."""
+    site.server.act(lambda tx: tx.db.execute_sql("ALTER TABLE monitor RENAME TO elsewhere"))
+    for _ in range(3):
+        with pytest.raises(cronwatch.Refused):
+            watch.look(5)
+    site.server.act(lambda tx: tx.db.execute_sql("ALTER TABLE elsewhere RENAME TO monitor"))
+
+
+# housekeeping
+
+
+def aged(site: Site) -> Made:
+    """A monitor with a ping, a run, a flip and an event that are as old as they may become."""
+    job = down(site, **NIGHTLY)
+    site.clock.now = NOW + 90 * DAY
+    return job
+
+
+def left(site: Site) -> dict[str, int]:
+    return {table: site.rows(f"SELECT count(*) AS n FROM {table}")[0]["n"]
+            for table in ("ping", "run", "flip", "event")}
+
+
+def test_housekeeping_keeps_what_is_not_older_than_90_days(site: Site) -> None:
+    aged(site)
+
+    site.server.housekeeping()
+
+    assert left(site) == {"ping": 1, "run": 1, "flip": 1, "event": 1}
+
+
+def test_housekeeping_deletes_what_is_older(site: Site) -> None:
+    aged(site)
+    site.clock.now += 1
+
+    site.server.housekeeping()
+
+    assert left(site) == {"ping": 0, "run": 0, "flip": 0, "event": 0}
+
+
+def test_housekeeping_keeps_the_days_of_the_setting(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_days=7)
+    down(site)
+    site.clock.now = NOW + 7 * DAY + 1
+
+    site.server.housekeeping()
+
+    assert left(site) == {"ping": 0, "run": 0, "flip": 0, "event": 0}
+
+
+def test_housekeeping_deletes_nothing_where_everything_is_kept(
+        make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_days=0)
+    down(site)
+    site.clock.now = NOW + 9000 * DAY
+
+    site.server.housekeeping()
+
+    assert left(site) == {"ping": 1, "run": 1, "flip": 1, "event": 1}
+
+
+def test_housekeeping_never_deletes_an_open_run(site: Site) -> None:
+    job = site.monitor(interval_seconds=None)
+    site.get(f"/{job.token}/start")
+    site.clock.move(91 * 86_400)
+
+    site.server.housekeeping()
+
+    assert (len(site.pings), [run["state"] for run in site.runs]) == (0, ["running"])
+
+
+def test_housekeeping_never_deletes_a_monitor(site: Site) -> None:
+    aged(site)
+    site.clock.move(1000 * 86_400)
+
+    site.server.housekeeping()
+
+    assert len(site.monitors) == 1
+
+
+def with_runs(site: Site, count: int, state: str = "success") -> None:
+    """So many runs more, one a second from NOW on."""
+    site.rows("WITH RECURSIVE n (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT ?) "
+              "INSERT INTO run (monitor, state, opened, awaited, started_at) "
+              "SELECT ?, ?, 1, 0, ? + 1000 * value FROM n",
+              count, site.monitors[0]["num"], state, NOW)
+
+
+def test_one_turn_deletes_all_that_is_too_old(site: Site) -> None:
+    site.monitor()
+    with_runs(site, 1700)
+    site.clock.move(91 * 86_400)
+
+    site.server.housekeeping()
+
+    assert site.runs == []
+
+
+def test_open_runs_do_not_keep_old_ones_from_being_deleted(site: Site) -> None:
+    site.monitor()
+    with_runs(site, 600, state="running")
+    with_runs(site, 600)
+    site.clock.move(91 * 86_400)
+
+    site.server.housekeeping()
+
+    assert {run["state"] for run in site.runs} == {"running"}
+
+
+def test_what_a_clock_that_was_ahead_left_does_not_keep_old_ones_from_being_deleted(
+        site: Site) -> None:
+    site.monitor()
+    with_runs(site, 1)
+    site.rows("UPDATE run SET started_at = ?", NOW + 9999 * DAY)
+    with_runs(site, 1700)
+    site.clock.move(91 * 86_400)
+
+    site.server.housekeeping()
+
+    assert len(site.runs) == 1
+
+
+def test_housekeeping_deletes_the_log_of_a_run(site: Site) -> None:
+    job = site.monitor()
+    site.post(f"/ping/{job.token}", "all is well")
+    assert len(site.rows("SELECT * FROM run_log")) == 1
+    site.clock.move(91 * 86_400)
+
+    site.server.housekeeping()
+
+    assert site.rows("SELECT * FROM run_log") == []
+
+
+# what a ping declares
+
+
+def declared(site: Site, uri: str) -> dict[str, Any]:
+    """The monitor after a ping that declares something."""
+    if not site.rows("SELECT num FROM api_key WHERE permission = 'ping'"):
+        site.api_key("ping", "radar-key")
+    assert site.get(uri, X_API_Key="radar-key").status_int in (200, 201)
+    return site.monitors[0]
+
+
+def edit_by_hand(site: Site, **columns: Any) -> None:
+    site.server.act(cronwatch.change_monitor, site.monitors[0]["num"],
+                    lambda life: cronwatch.edit(life, site.clock.now, columns))
+
+
+EVERY_HOUR, EVERY_DAY = "schedule=0+*+*+*+*", "schedule=0+3+*+*+*"
+
+
+def test_a_first_ping_declares_schedule_grace_and_name(site: Site) -> None:
+    m = declared(site, f"/ping/job?{EVERY_HOUR}&gracePeriod=600&name=Nightly+job")
+
+    assert (m["cron"], m["grace_seconds"], m["name"]) == ("0 * * * *", 600, "Nightly job")
+
+
+def test_a_schedule_that_is_declared_anew_is_applied(site: Site) -> None:
+    declared(site, f"/ping/job?{EVERY_HOUR}")
+
+    m = declared(site, f"/ping/job?{EVERY_DAY}")
+
+    assert m["cron"] == "0 3 * * *"
+
+
+@pytest.mark.parametrize("column, value", [
+    ("cron", "0 4 * * *"), ("grace_seconds", 900), ("name", "My own name")])
+def test_what_is_declared_again_reverts_no_edit(site: Site, column: str, value: Any) -> None:
+    uri = f"/ping/job?{EVERY_HOUR}&gracePeriod=600&name=Nightly+job"
+    declared(site, uri)
+    edit_by_hand(site, **{column: value})
+
+    m = declared(site, uri)
+
+    assert m[column] == value
+
+
+def test_one_value_that_is_declared_anew_reverts_no_edit_of_another(site: Site) -> None:
+    declared(site, f"/ping/job?{EVERY_HOUR}&gracePeriod=600")
+    edit_by_hand(site, cron="0 4 * * *")
+
+    m = declared(site, f"/ping/job?{EVERY_HOUR}&gracePeriod=700")
+
+    assert (m["cron"], m["grace_seconds"]) == ("0 4 * * *", 700)
+
+
+def test_what_is_declared_back_after_a_change_is_applied(site: Site) -> None:
+    declared(site, f"/ping/job?{EVERY_HOUR}")
+    declared(site, f"/ping/job?{EVERY_DAY}")
+
+    m = declared(site, f"/ping/job?{EVERY_HOUR}")
+
+    assert m["cron"] == "0 * * * *"
+
+
+def test_a_ping_that_declares_nothing_moves_no_declared_value(site: Site) -> None:
+    declared(site, f"/ping/job?{EVERY_HOUR}")
+    edit_by_hand(site, cron="0 4 * * *")
+    declared(site, "/ping/job")
+
+    m = declared(site, f"/ping/job?{EVERY_HOUR}")
+
+    assert m["cron"] == "0 4 * * *"
+
+
+def test_a_sync_reverts_no_edit(site: Site) -> None:
+    body = json.dumps({"monitors": [{"key": "job", "schedule": "0 * * * *"}]})
+    key = site.api_key()
+    site.post("/api/sync", body, X_API_Key=key)
+    edit_by_hand(site, cron="0 4 * * *")
+
+    site.post("/api/sync", body, X_API_Key=key)
+
+    assert site.monitors[0]["cron"] == "0 4 * * *"
+
+
+def test_a_ping_and_a_sync_declare_the_same_values(site: Site) -> None:
+    key = site.api_key()
+    site.post("/api/sync", json.dumps({"monitors": [{"key": "job", "schedule": "0 * * * *"}]}),
+              X_API_Key=key)
+    edit_by_hand(site, cron="0 4 * * *")
+
+    m = declared(site, f"/ping/job?{EVERY_HOUR}")
+
+    assert m["cron"] == "0 4 * * *"
+
+
+def test_a_declared_schedule_speaks_the_zone_of_the_setting(
+        make_site: Callable[..., Site]) -> None:
+    site = make_site(timezone="Europe/Berlin")
+
+    m = declared(site, f"/ping/job?{EVERY_DAY}")
+
+    assert (m["timezone"], m["expected_at"]) == ("Europe/Berlin", THREE - HOUR)
+
+
+def test_a_schedule_that_is_declared_anew_counts_from_then(site: Site) -> None:
+    declared(site, f"/ping/job?{EVERY_HOUR}")
+    site.clock.move(600)
+
+    m = declared(site, f"/ping/job?{EVERY_DAY}")
+
+    assert m["expected_at"] == THREE
+
+
+# a server in a process of its own
+
+
+def ping(live: Live, shown: dict[str, Any], verb: str = "") -> None:
+    with DIRECT.open(f"{live.url}/{shown['token']}{verb}", timeout=20) as reply:
+        assert reply.status == 200
+
+
+def ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def outages(live: Live) -> list[dict[str, Any]]:
+    found = live.ask("GET", "/events").json["events"]
+    return [event for event in found if event["kind"] == "outage"]
+
+
+def test_a_run_that_was_open_when_the_server_was_killed_is_unknown(tmp_path: Path) -> None:
+    with serving(tmp_path) as live:
+        ping(live, live.add("nightly", intervalSeconds=86_400), "/start")
+        assert live.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+
+    with serving(tmp_path) as live:
+        told_of, states = outages(live), [run["state"] for run in live.runs("nightly")]
+
+    assert ([m["key"] for m in told_of[0]["monitors"]], states) == (["nightly"], ["unknown"])
+
+
+def test_what_was_acknowledged_before_a_kill_is_there_after_it(tmp_path: Path) -> None:
+    with serving(tmp_path) as live:
+        shown = live.add("nightly", intervalSeconds=86_400)
+        for _ in range(20):
+            ping(live, shown, "/log")
+        live.stop(signal.SIGKILL)
+
+    site = Site(tmp_path / "cronwatch.db")
+    site.server.close()
+
+    assert len(site.pings) == 20
+
+
+def test_a_start_after_a_clean_stop_knows_the_gap_from_that_on(tmp_path: Path) -> None:
+    with serving(tmp_path) as live:
+        shown = live.add("nightly", intervalSeconds=86_400)
+        ping(live, shown, "/start")
+        stopped_after = ms()
+    with serving(tmp_path) as live:
+        told_of = outages(live)
+
+    since = cronwatch.datetime.fromisoformat(told_of[0]["gap"]["since"].replace("Z", "+00:00"))
+    assert since.timestamp() * 1000 >= stopped_after
+
+
+def test_a_first_start_knows_no_gap(tmp_path: Path) -> None:
+    site = Site(tmp_path / "cronwatch.db")
+    site.clock.now = ms() - 26 * HOUR
+    up(site, key="nightly", **DAILY)
+    site.server.close()
+
+    with serving(tmp_path, "--scan-seconds", "0.05") as live:
+        missed = wait_for(lambda: live.events("nightly"), "what was missed")
+        told_of = outages(live)
+
+    assert ([event["kind"] for event in missed], told_of) == (["missed"], [])
+
+
+def test_a_long_absence_is_judged_before_requests_are_taken(tmp_path: Path) -> None:
+    site = Site(tmp_path / "cronwatch.db")
+    site.clock.now = ms() - 26 * HOUR
+    up(site, key="nightly", **DAILY)
+    site.clock.move(23 * 3600)
+    site.server.act(cronwatch.stamp_alive)
+    site.server.close()
+
+    with serving(tmp_path, "--scan-seconds", "0.05") as live:
+        told_of, status = outages(live), live.monitor("nightly")["status"]
+
+    assert ([m["key"] for m in told_of[0]["monitors"]], status) == (["nightly"], "up")

@@ -1,0 +1,741 @@
+"""One file, one writer, many readers: part 5 of the design, sentence by sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import peewee
+import pytest
+
+import cronwatch
+from conftest import Site
+
+Job = Callable[[cronwatch.Tx], Any]
+HUGE = 10_000_000  # bytes, more than a small disk has room for
+
+
+def ask(tx: cronwatch.Tx, sql: str, *given: Any) -> list[Any]:
+    return list(tx.db.execute_sql(sql, given).fetchall())
+
+
+def wait_for(is_so: Callable[[], bool], seconds: float = 10) -> None:
+    """Poll until something is so, at most for so long."""
+    until, pause = time.monotonic() + seconds, threading.Event()
+    while not is_so():
+        assert time.monotonic() < until, "it never came to be so"
+        pause.wait(0.002)
+
+
+@contextmanager
+def held(server: cronwatch.Server) -> Iterator[None]:
+    """Keep the writer busy with one job, so that all that comes meanwhile waits together."""
+    entered, release = threading.Event(), threading.Event()
+
+    def hold(_: cronwatch.Tx) -> None:
+        entered.set()
+        release.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        holder = pool.submit(server.act, hold)
+        assert entered.wait(10)
+        try:
+            yield
+        finally:
+            release.set()
+        holder.result(10)
+
+
+def together(server: cronwatch.Server, *jobs: Job) -> list[Any]:
+    """What came of jobs that waited together, in their order: a value, or the error."""
+    futures: list[Future[Any]] = []
+    with ThreadPoolExecutor(len(jobs)) as pool, held(server):
+        for job in jobs:
+            futures.append(pool.submit(server.act, job))
+            wait_for(lambda: server.store._jobs.qsize() == len(futures))
+    return [future.exception() or future.result() for future in futures]
+
+
+def note(name: str, value: int = 1) -> Job:
+    """A job that writes a row by which it is known."""
+    return lambda tx: ask(tx, "INSERT INTO meta VALUES (?, ?)", name, value)
+
+
+def note_huge(tx: cronwatch.Tx) -> None:
+    """A job for which a small disk has no room."""
+    ask(tx, "INSERT INTO meta VALUES (hex(zeroblob(?)), 1)", HUGE // 2)
+
+
+def note_then(error: Exception) -> Job:
+    """A job that writes a row and then goes wrong."""
+    def job(tx: cronwatch.Tx) -> None:
+        ask(tx, "INSERT INTO meta VALUES ('half', 1)")
+        raise error
+    return job
+
+
+def note_twice(tx: cronwatch.Tx) -> None:
+    """A job that a constraint stops half-way."""
+    ask(tx, "INSERT INTO meta VALUES ('half', 1)")
+    ask(tx, "INSERT INTO meta VALUES ('half', 2)")
+
+
+def notes(site: Site) -> list[str]:
+    """The rows that jobs have left, in the file itself."""
+    return [row["name"][:20] for row in site.rows(
+        "SELECT name FROM meta WHERE name != 'alive_at' ORDER BY name")]
+
+
+def fill_disk(site: Site) -> None:
+    site.server.act(lambda tx: ask(tx, f"PRAGMA max_page_count = {page_count(tx) + 4}"))
+
+
+def make_room(site: Site) -> None:
+    site.server.act(lambda tx: ask(tx, "PRAGMA max_page_count = 1000000"))
+
+
+def page_count(tx: cronwatch.Tx) -> int:
+    return int(ask(tx, "PRAGMA page_count")[0][0])
+
+
+# schema.sql and the models
+
+
+def columns_of(table: str) -> list[tuple[str, str]]:
+    """The columns of a table in schema.sql, each as a model would annotate it."""
+    db = sqlite3.connect(":memory:")
+    db.executescript((cronwatch.DATA / "schema.sql").read_text("utf-8"))
+    found = db.execute(f"PRAGMA table_info({table})").fetchall()
+    db.close()
+    words = {"INTEGER": "int", "TEXT": "str"}
+    return [(name, words[kind] + ("" if required or primary else " | None"))
+            for _, name, kind, required, _, primary in found]
+
+
+@pytest.mark.parametrize("table, model", [("monitor", cronwatch.Monitor), ("run", cronwatch.Run)])
+def test_a_model_has_the_columns_of_its_table_in_their_order(table: str, model: Any) -> None:
+    fields = [(field.name, field.type) for field in dataclasses.fields(model)]
+
+    assert fields == columns_of(table)
+
+
+def test_a_flip_has_columns_of_its_table() -> None:
+    assert set(cronwatch.Flip._fields) < {name for name, _ in columns_of("flip")}
+
+
+def test_a_ping_has_columns_of_its_table_but_for_what_its_run_keeps() -> None:
+    kept_by_run = {"metrics", "log"}
+
+    assert set(cronwatch.Ping._fields) - kept_by_run < {name for name, _ in columns_of("ping")}
+
+
+def test_every_table_is_strict(site: Site) -> None:
+    tables = site.rows("SELECT name, strict FROM pragma_table_list WHERE schema = 'main' "
+                       "AND name NOT LIKE 'sqlite_%'")
+
+    assert {row["name"]: row["strict"] for row in tables} == {row["name"]: 1 for row in tables}
+
+
+# opening and migrating
+
+
+class Folder:
+    """A folder with a schema.sql of one's own, and a database file made with it."""
+
+    FIRST = ("CREATE TABLE job (num INTEGER PRIMARY KEY, name TEXT);",
+             "INSERT INTO job (name) VALUES ('backup');")
+    SECOND = ("ALTER TABLE job ADD COLUMN tags TEXT;", "CREATE TABLE tag (name TEXT);",
+              "UPDATE job SET tags = 'db; prod -- not a comment';")
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.file = path, str(path / "jobs.db")
+
+    def has(self, *parts: tuple[str, ...]) -> None:
+        """Let schema.sql consist of these parts."""
+        self.path.joinpath("schema.sql").write_text("-- Some words first.\n\n" + "".join(
+            f"-- part {number}\n\n" + "\n".join(part) + "\n\n"
+            for number, part in enumerate(parts, 1)), "utf-8")
+
+    def open(self) -> None:
+        """What a start does to the file."""
+        cronwatch.Store(self.file).close()
+
+    def ask(self, sql: str, file: str | Path | None = None) -> list[Any]:
+        db = sqlite3.connect(file or self.file)
+        try:
+            with db:
+                return db.execute(sql).fetchall()
+        finally:
+            db.close()
+
+    @property
+    def version(self) -> int:
+        return int(self.ask("PRAGMA user_version")[0][0])
+
+    @property
+    def copies(self) -> list[Path]:
+        return [path for path in self.path.iterdir()
+                if path.name not in ("jobs.db", "jobs.db-wal", "jobs.db-shm", "schema.sql")]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """A folder with a file that the first part alone has made."""
+    monkeypatch.setattr(cronwatch, "DATA", tmp_path)
+    found = Folder(tmp_path)
+    found.has(Folder.FIRST)
+    found.open()
+    return found
+
+
+def test_a_new_file_gets_the_first_part(folder: Folder) -> None:
+    assert (folder.version, folder.ask("SELECT name FROM job")) == (1, [("backup",)])
+
+
+def test_a_new_file_gets_every_part(folder: Folder) -> None:
+    folder.has(Folder.FIRST, Folder.SECOND)
+    folder.file = str(folder.path / "other.db")
+
+    folder.open()
+
+    assert folder.version == 2
+
+
+def test_the_schema_that_is_shipped_numbers_its_parts_in_order() -> None:
+    text = (cronwatch.DATA / "schema.sql").read_text("utf-8")
+
+    numbers = [int(number) for number in re.findall(r"^-- part (\d+)$", text, re.MULTILINE)]
+
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_file_made_now_has_the_number_of_the_last_part(site: Site) -> None:
+    text = (cronwatch.DATA / "schema.sql").read_text("utf-8")
+
+    version, = site.rows("PRAGMA user_version")
+
+    assert version["user_version"] == text.count("\n-- part ")
+
+
+def test_an_older_file_is_brought_up_to_date(folder: Folder) -> None:
+    folder.has(Folder.FIRST, Folder.SECOND)
+
+    folder.open()
+
+    assert (folder.version, folder.ask("SELECT * FROM job")) == (
+        2, [(1, "backup", "db; prod -- not a comment")])
+
+
+def test_a_part_is_applied_once(folder: Folder) -> None:
+    folder.open()
+
+    assert folder.ask("SELECT count(*) FROM job") == [(1,)]
+
+
+def test_a_trigger_is_one_statement(folder: Folder) -> None:
+    folder.has(Folder.FIRST, (
+        "CREATE TRIGGER log_it AFTER INSERT ON job BEGIN",
+        "    UPDATE job SET name = name || '!';",
+        "    DELETE FROM job WHERE name = 'gone!';",
+        "END;"))
+
+    folder.open()
+    folder.ask("INSERT INTO job (name) VALUES ('gone')")
+
+    assert folder.ask("SELECT name FROM job") == [("backup!",)]
+
+
+def test_an_older_file_is_copied_before_it_is_changed(folder: Folder) -> None:
+    folder.has(Folder.FIRST, Folder.SECOND)
+
+    folder.open()
+
+    copy, = folder.copies
+    assert (folder.ask("PRAGMA user_version", copy), folder.ask("SELECT * FROM job", copy)) == (
+        [(1,)], [(1, "backup")])
+
+
+def test_the_copy_has_what_was_only_in_the_write_ahead_log(folder: Folder) -> None:
+    folder.has(Folder.FIRST, Folder.SECOND)
+    db = sqlite3.connect(folder.file)
+    db.execute("PRAGMA wal_autocheckpoint = 0")
+    db.execute("INSERT INTO job (name) VALUES ('late')")
+    db.commit()
+
+    folder.open()
+    db.close()
+
+    copy, = folder.copies
+    assert folder.ask("SELECT name FROM job", copy) == [("backup",), ("late",)]
+
+
+def test_a_file_that_is_up_to_date_is_not_copied(folder: Folder) -> None:
+    folder.open()
+
+    assert folder.copies == []
+
+
+def test_a_part_that_fails_leaves_the_file_as_it_was(folder: Folder) -> None:
+    folder.has(Folder.FIRST, (*Folder.SECOND, "INSERT INTO absent VALUES (1);"))
+
+    with pytest.raises(cronwatch.Refused):
+        folder.open()
+
+    assert (folder.version, folder.ask("SELECT * FROM job"), folder.ask(
+        "SELECT name FROM sqlite_schema WHERE type = 'table'")) == (1, [(1, "backup")], [("job",)])
+
+
+def test_a_part_that_fails_is_refused_with_a_sentence(folder: Folder) -> None:
+    folder.has(Folder.FIRST, ("INSERT INTO absent VALUES (1);",))
+
+    with pytest.raises(cronwatch.Refused, match=re.escape(folder.file)) as refused:
+        folder.open()
+
+    assert "no such table: absent" in refused.value.sentence
+
+
+def test_a_part_that_failed_is_applied_once_it_can_be(folder: Folder) -> None:
+    folder.has(Folder.FIRST, (*Folder.SECOND, "INSERT INTO absent VALUES (1);"))
+    with pytest.raises(cronwatch.Refused):
+        folder.open()
+    folder.has(Folder.FIRST, Folder.SECOND)
+
+    folder.open()
+
+    assert folder.version == 2
+
+
+def test_a_file_from_a_newer_version_is_refused_with_a_sentence(folder: Folder) -> None:
+    folder.ask("PRAGMA user_version = 7")
+
+    with pytest.raises(cronwatch.Refused, match="newer"):
+        folder.open()
+
+
+def test_a_file_from_a_newer_version_is_left_alone(folder: Folder) -> None:
+    folder.ask("PRAGMA user_version = 7")
+
+    with pytest.raises(cronwatch.Refused):
+        folder.open()
+
+    assert (folder.version, folder.copies) == (7, [])
+
+
+def test_two_programs_that_start_at_once_migrate_once(folder: Folder) -> None:
+    folder.has(Folder.FIRST, (*Folder.SECOND, "INSERT INTO job (name) VALUES ('once');"))
+
+    with ThreadPoolExecutor(4) as pool:
+        for started in [pool.submit(folder.open) for _ in range(4)]:
+            started.result(20)
+
+    assert folder.ask("SELECT name FROM job") == [("backup",), ("once",)]
+
+
+@pytest.mark.parametrize("content", [b"not a database, by any means" * 100, b"SQLite format 3\0"])
+def test_a_file_that_is_no_database_is_refused_with_a_sentence(
+        tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "letter.db"
+    path.write_bytes(content)
+
+    with pytest.raises(cronwatch.Refused, match=re.escape(str(path))):
+        cronwatch.Store(str(path))
+
+
+def test_a_folder_that_does_not_exist_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(cronwatch.Refused, match="cannot open"):
+        cronwatch.Store(str(tmp_path / "missing" / "cronwatch.db"))
+
+
+# how the connections are set
+
+
+PRAGMAS = [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1),
+           ("busy_timeout", 10_000)]
+
+
+@pytest.mark.parametrize("pragma, value", [*PRAGMAS, ("query_only", 0)])
+def test_the_writer_has_these_pragmas(site: Site, pragma: str, value: Any) -> None:
+    assert site.server.act(lambda tx: ask(tx, f"PRAGMA {pragma}")) == [(value,)]
+
+
+@pytest.mark.parametrize("pragma, value", [*PRAGMAS, ("query_only", 1)])
+def test_a_reader_has_these_pragmas(site: Site, pragma: str, value: Any) -> None:
+    assert site.server.read(lambda tx: ask(tx, f"PRAGMA {pragma}")) == [(value,)]
+
+
+def test_a_reader_cannot_write(site: Site) -> None:
+    with pytest.raises(peewee.OperationalError, match="readonly"):
+        site.server.read(note("sneaky"))
+
+
+def test_a_reader_holds_no_write_ahead_log_after_its_answer(site: Site, api_key: str) -> None:
+    made = [site.monitor(name=f"Job {n}") for n in range(3)]
+    for path in ("heartbeats", "integrations", "events", f"heartbeats/{made[0].id}/pings"):
+        assert site.get(f"/api/v1/{path}?limit=1", X_API_Key=api_key).status_int in (200, 400)
+
+    (outcome,) = site.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    assert (outcome["busy"], outcome["log"]) == (0, 0)
+
+
+def test_reading_goes_on_while_another_program_writes(
+        make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cronwatch, "BUSY_SECONDS", 0.2)
+    site = make_site()
+    key = site.api_key()
+    db = sqlite3.connect(site.database, isolation_level=None)
+    db.execute("BEGIN IMMEDIATE")
+
+    answer = site.get("/api/v1/heartbeats", X_API_Key=key)
+    db.close()
+
+    assert answer.status_int == 200
+
+
+# one writer
+
+
+def test_what_was_written_is_in_the_file_when_the_call_returns(site: Site) -> None:
+    site.server.act(note("done"))
+
+    assert notes(site) == ["done"]
+
+
+def test_a_write_returns_what_its_job_returned(site: Site) -> None:
+    assert site.server.act(lambda tx: tx.now) == site.clock.now
+
+
+def test_writes_that_wait_together_share_a_commit(site: Site) -> None:
+    said: list[str] = []
+    site.server.act(lambda tx: tx.db.connection().set_trace_callback(said.append))
+
+    together(site.server, *(note(f"{n:02}") for n in range(20)))
+
+    assert said.count("COMMIT") == 3  # of the trace itself, of who held the writer, of them all
+
+
+def test_all_writes_that_wait_together_are_on_disk(site: Site) -> None:
+    names = [f"{n:02}" for n in range(20)]
+
+    together(site.server, *(note(name) for name in names))
+
+    assert notes(site) == names
+
+
+def test_a_batch_begins_immediately(site: Site) -> None:
+    said: list[str] = []
+    site.server.act(lambda tx: tx.db.connection().set_trace_callback(said.append))
+
+    site.server.act(note("it"))
+
+    assert [text for text in said if text.startswith("BEGIN")] == ["BEGIN IMMEDIATE"]
+
+
+def test_nothing_is_on_disk_before_the_batch_is_committed(site: Site) -> None:
+    seen: list[list[str]] = []
+
+    def look(tx: cronwatch.Tx) -> None:
+        note("early")(tx)
+        seen.append(notes(site))
+
+    site.server.act(look)
+
+    assert seen == [[]]
+
+
+OWN_FAULTS = [
+    (note_then(cronwatch.Refused("no", "NO", 404)), cronwatch.Refused),
+    (note_then(cronwatch.Invalid("no")), cronwatch.Invalid),
+    (note_twice, peewee.IntegrityError),
+    (note_then(ZeroDivisionError()), ZeroDivisionError),
+]
+BY_NAME = [error.__name__ for _, error in OWN_FAULTS]
+
+
+@pytest.mark.parametrize("job, error", OWN_FAULTS, ids=BY_NAME)
+def test_a_job_that_goes_wrong_is_undone(site: Site, job: Job, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        site.server.act(job)
+
+    assert notes(site) == []
+
+
+@pytest.mark.parametrize("job, error", OWN_FAULTS, ids=BY_NAME)
+def test_a_job_that_goes_wrong_takes_no_other_with_it(
+        site: Site, job: Job, error: type[Exception]) -> None:
+    outcomes = together(site.server, note("before"), job, note("later"))
+
+    assert [type(outcome) for outcome in outcomes] == [list, error, list]
+    assert notes(site) == ["before", "later"]
+
+
+def test_what_a_job_that_was_undone_found_is_forgotten(site: Site) -> None:
+    def adopt(tx: cronwatch.Tx) -> None:
+        num = cronwatch.create_monitor(tx, {"name": "Job"}, {"my-handle": "cronitor"})
+        assert cronwatch.find_handle(tx, "my-handle") == (num, "cronitor")
+        raise cronwatch.Refused("no")
+
+    with pytest.raises(cronwatch.Refused):
+        site.server.act(adopt)
+
+    assert site.get("/my-handle/run").status_int == 404
+
+
+# a disk without room
+
+
+def test_a_full_disk_refuses_every_member_of_the_batch(site: Site) -> None:
+    fill_disk(site)
+
+    outcomes = together(site.server, note("before"), note_huge, note("later"))
+
+    assert [getattr(outcome, "status", None) for outcome in outcomes] == [503] * 3
+
+
+def test_a_full_disk_leaves_nothing_half_done(site: Site) -> None:
+    fill_disk(site)
+
+    together(site.server, note("before"), note_huge, note("later"))
+
+    assert notes(site) == []
+
+
+def test_a_full_disk_is_told_in_a_sentence(site: Site) -> None:
+    fill_disk(site)
+
+    with pytest.raises(cronwatch.Refused, match="cannot be written") as refused:
+        site.server.act(note_huge)
+
+    assert refused.value.status == 503
+
+
+def test_what_fits_is_written_again_at_once(site: Site) -> None:
+    fill_disk(site)
+    together(site.server, note("before"), note_huge)
+
+    site.server.act(note("small"))
+
+    assert notes(site) == ["small"]
+
+
+def test_with_room_again_all_works_without_a_restart(site: Site) -> None:
+    fill_disk(site)
+    together(site.server, note_huge)
+    make_room(site)
+
+    site.server.act(note_huge)
+
+    assert len(notes(site)) == 1
+
+
+PINGS = ["/ping/{code}", "/{token}", "/ping/{token}", "/api/push/{token}", "/{code}/run"]
+
+
+def fill_with_pings(site: Site, token: str) -> int:
+    """Ping until one is refused, as a disk fills up; how many were acknowledged."""
+    fill_disk(site)
+    for count in range(2000):
+        if site.get(f"/{token}/log").status_int != 200:
+            return count
+    raise AssertionError("the disk never filled up")
+
+
+@pytest.mark.parametrize("path", PINGS)
+def test_a_ping_on_a_full_disk_is_answered_503(site: Site, path: str) -> None:
+    job = site.monitor()
+    fill_with_pings(site, job.token)
+
+    answer = site.get(path.format(token=job.token, code=job.code))
+
+    assert answer.status_int == 503
+
+
+def test_every_ping_that_a_filling_disk_acknowledged_is_on_it(site: Site) -> None:
+    job = site.monitor()
+
+    acknowledged = fill_with_pings(site, job.token)
+
+    assert len(site.pings) == acknowledged > 0
+
+
+def test_lists_are_shown_while_the_disk_is_full(site: Site, api_key: str) -> None:
+    job = site.monitor()
+    fill_with_pings(site, job.token)
+
+    answer = site.get("/api/v1/heartbeats", X_API_Key=api_key)
+
+    assert answer.status_int == 200
+
+
+def test_a_ping_is_taken_again_once_there_is_room(site: Site) -> None:
+    job = site.monitor()
+    fill_with_pings(site, job.token)
+    make_room(site)
+
+    answer = site.get(f"/{job.token}")
+
+    assert answer.status_int == 200
+
+
+def test_a_file_that_another_program_holds_for_too_long_is_answered_503(
+        make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cronwatch, "BUSY_SECONDS", 0.2)
+    site = make_site()
+    job = site.monitor()
+    db = sqlite3.connect(site.database, isolation_level=None)
+    db.execute("BEGIN IMMEDIATE")
+
+    refused = site.get(f"/{job.token}").status_int
+    db.close()
+
+    assert (refused, site.get(f"/{job.token}").status_int) == (503, 200)
+
+
+# what another program changed
+
+
+def run_command(site: Site, *words: str) -> None:
+    """The command line, which has a connection of its own."""
+    assert cronwatch.main([*words, "--database", str(site.database)]) == 0
+
+
+def test_a_handle_that_the_command_line_adopts_is_known_at_once(site: Site) -> None:
+    assert site.get("/my-handle/run").status_int == 404
+
+    run_command(site, "monitor", "add", "job", "--handle", "cronitor:my-handle")
+
+    assert site.get("/my-handle/run").status_int == 200
+
+
+def test_a_handle_whose_monitor_the_command_line_removes_is_unknown_at_once(site: Site) -> None:
+    job = site.monitor(key="job")
+    assert site.get(f"/{job.token}").status_int == 200
+
+    run_command(site, "monitor", "remove", "job")
+
+    assert site.get(f"/{job.token}").status_int == 404
+
+
+def test_a_handle_that_was_taken_away_is_unknown_at_once(site: Site) -> None:
+    site.monitor(handles={"my-handle": "cronitor"})
+    assert site.get("/my-handle/run").status_int == 200
+
+    site.rows("DELETE FROM handle WHERE text = 'my-handle'")
+
+    assert site.get("/my-handle/run").status_int == 404
+
+
+def test_a_key_that_the_command_line_revokes_is_wrong_at_once(site: Site) -> None:
+    secret = site.server.act(cronwatch.create_key, "script", "read-write", None)
+    assert site.get("/api/v1/heartbeats", X_API_Key=secret).status_int == 200
+
+    run_command(site, "key", "revoke", "script")
+
+    assert site.get("/api/v1/heartbeats", X_API_Key=secret).status_int == 401
+
+
+def test_a_permission_that_was_changed_holds_at_once(site: Site, api_key: str) -> None:
+    assert site.get("/api/v1/heartbeats", X_API_Key=api_key).status_int == 200
+
+    site.rows("UPDATE api_key SET permission = 'ping'")
+
+    assert site.get("/api/v1/heartbeats", X_API_Key=api_key).status_int == 403
+
+
+def test_a_monitor_that_was_renamed_by_another_program_is_found_by_its_new_key(site: Site) -> None:
+    site.monitor(key="old")
+    secret = site.api_key("ping")
+    assert site.get("/ping/old", X_API_Key=secret).status_int == 200
+
+    site.rows("UPDATE monitor SET key = 'new'")
+
+    assert [site.get(f"/ping/{key}", X_API_Key=secret).status_int for key in ("old", "new")] == [
+        404, 200]
+
+
+def test_the_command_line_can_write_while_the_server_waits(site: Site) -> None:
+    site.server.act(note("ours"))
+
+    run_command(site, "key", "create", "script")
+
+    assert len(site.rows("SELECT * FROM api_key")) == 1
+
+
+# the end
+
+
+def test_closing_finishes_what_waits(make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    names = [f"{n}" for n in range(5)]
+
+    with ThreadPoolExecutor(6) as pool:
+        with held(site.server):
+            waiting = [pool.submit(site.server.act, note(name)) for name in names]
+            wait_for(lambda: site.server.store._jobs.qsize() == 5)
+            closing = pool.submit(site.server.close)
+            wait_for(lambda: site.server.store._jobs.qsize() == 6)
+        closing.result(10)
+        for write in waiting:
+            write.result(10)
+
+    assert notes(site) == names
+
+
+def write_in_time(server: cronwatch.Server) -> BaseException | None:
+    """How a write ends that must not hang; None where it was written."""
+    came: list[BaseException | None] = []
+
+    def write() -> None:
+        try:
+            server.act(note("late"))
+            came.append(None)
+        except cronwatch.Refused as refused:
+            came.append(refused)
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    thread.join(2)
+    assert not thread.is_alive(), "the write hangs"
+    return came[0]
+
+
+def test_a_write_after_the_end_is_refused(site: Site) -> None:
+    site.server.act(note("first"))
+    site.server.close()
+
+    refused = write_in_time(site.server)
+
+    assert isinstance(refused, cronwatch.Refused)
+    assert refused.status == 503
+
+
+def test_a_first_write_after_the_end_is_refused(site: Site) -> None:
+    site.server.close()
+
+    assert isinstance(write_in_time(site.server), cronwatch.Refused)
+
+
+def test_closing_twice_is_fine(site: Site) -> None:
+    site.server.act(note("first"))
+    site.server.close()
+
+    site.server.close()
+
+    assert notes(site) == ["first"]
+
+
+def test_closing_ends_the_writer_thread(site: Site) -> None:
+    before = threading.active_count()
+    site.server.act(note("first"))
+
+    site.server.close()
+
+    assert threading.active_count() == before

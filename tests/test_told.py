@@ -1,0 +1,394 @@
+"""A job that stops is told, once, to all who listen, and so is its recovery: everything is real.
+
+The story is lived through once; each test looks at one fact of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import email
+import email.policy
+import hmac
+import json
+import math
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from live_server import LIMIT_SECONDS, Live, bash, environment, serving, wait_for
+
+SCAN_SECONDS, EVERY_SECONDS, GRACE_SECONDS = 0.5, 2, 3
+JOB = """#!/bin/sh
+# What cron would do: the job runs again and again, and pings where it went well.
+while [ -e running ]; do
+    [ -e well ] && curl -fsS -m 10 --retry 3 -o /dev/null "$PING_URL"
+    sleep 0.3
+done
+"""
+COMMAND = 'cat >> ran.jsonl; echo >> ran.jsonl; env > "env-$CRONWATCH_EVENT_KIND"'
+# As part 6 of the design lists them.
+FIELDS = [
+    "id", "kind", "at", "toldAt", "summary", "monitor", "run", "reason", "downSince",
+    "downtimeSeconds", "failedCount", "missedCount", "count", "rules", "gap", "monitors"]
+MONITOR_FIELDS = ["id", "key", "name", "tags", "status", "url"]
+RUN_FIELDS = ["id", "series", "state", "startedAt", "endedAt", "durationMs", "exitCode",
+              "message", "host", "logTail"]
+
+
+@dataclass
+class Hook:
+    """One request that a webhook received."""
+
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def event(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.body)
+        return found
+
+
+@contextmanager
+def a_webhook(hooks: list[Hook]) -> Iterator[str]:
+    """The URL of an HTTP listener that keeps what it is sent."""
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            hooks.append(Hook({name.lower(): value for name, value in self.headers.items()}, body))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *said: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/hook"
+        server.shutdown()
+        thread.join()
+
+
+class Mailbox(Controller):
+    """An SMTP listener on a free port that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.mails: list[EmailMessage] = []
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        super().__init__(self, hostname="127.0.0.1", port=self.socket.getsockname()[1])
+
+    def _create_server(self) -> Any:
+        return self.loop.create_server(self._factory_invoker, sock=self.socket)
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        assert isinstance(mail, EmailMessage)
+        mail["X-To"], mail["X-From"] = ",".join(envelope.rcpt_tos), envelope.mail_from
+        self.mails.append(mail)
+        return "250 kept"
+
+
+@contextmanager
+def a_mailbox() -> Iterator[Mailbox]:
+    box = Mailbox()
+    box.start()
+    yield box
+    box.stop()
+
+
+@contextmanager
+def a_job(folder: Path, ping_url: str) -> Iterator[None]:
+    """The script in a process of its own. It pings while the file `well` is there."""
+    (folder / "running").touch()
+    (folder / "job.sh").write_text(JOB)
+    with subprocess.Popen(["sh", "job.sh"], cwd=folder, env=environment(PING_URL=ping_url),
+                          stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            (folder / "running").unlink()
+            process.wait(LIMIT_SECONDS)
+
+
+@dataclass
+class Story:
+    """What came of it."""
+
+    monitor: dict[str, Any] = field(default_factory=dict)
+    secret: str = ""
+    hooks: list[Hook] = field(default_factory=list)
+    mails: list[EmailMessage] = field(default_factory=list)
+    folder: Path = Path()
+    dead_was_asked: bytes = b""
+    dead_was_left: bool = False
+    api_events: list[dict[str, Any]] = field(default_factory=list)
+    exit: tuple[int, str] | None = None
+
+    @property
+    def commands(self) -> list[dict[str, Any]]:
+        path = self.folder / "ran.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines if line]
+
+    def everybody_was_told(self, kind: str, key: str) -> bool:
+        """All three have an event of this kind of this monitor."""
+        wanted = (kind, key)
+        told = [(e["kind"], e["monitor"]["key"]) for e in (hook.event for hook in self.hooks)]
+        ran = [(e["kind"], e["monitor"]["key"]) for e in self.commands]
+        return wanted in told and wanted in ran and len(self.mails) >= len(told)
+
+    def told(self, kind: str, key: str = "nightly") -> dict[str, Any]:
+        """The event that the webhook had."""
+        found, = (e for e in (hook.event for hook in self.hooks)
+                  if (e["kind"], e["monitor"]["key"]) == (kind, key))
+        return found
+
+
+def listen(live: Live, story: Story, hook_url: str, dead_url: str) -> None:
+    """All channels, the dead one first: what it delays would be all the others."""
+    live.quick("integration", "add", "webhook", "dead", dead_url)
+    said = live.quick("integration", "add", "webhook", "chat", hook_url)
+    live.quick("integration", "add", "command", "siren", f"cd '{live.folder}'; {COMMAND}")
+    live.quick("integration", "add", "email", "root", "root@example.org")
+    secret = re.search(r"whsec_\S+", said)
+    assert secret, said
+    story.secret = secret[0]
+
+
+def live_through(live: Live, story: Story, dead: socket.socket) -> None:
+    """The job runs, stops, and runs again; then another one fails."""
+    folder, key = live.folder, "nightly"
+    with a_job(folder, story.monitor["pingUrl"]):
+        (folder / "well").touch()
+        wait_for(lambda: live.monitor(key)["status"] == "up", "the first ping")
+        (folder / "well").unlink()
+        wait_for(lambda: story.everybody_was_told("missed", key), "the job is missed by all")
+        connection, _ = dead.accept()
+        with closing(connection):
+            connection.settimeout(LIMIT_SECONDS)
+            story.dead_was_asked = connection.recv(65_536)
+            connection.setblocking(False)
+            story.dead_was_left = _ended(connection)
+        (folder / "well").touch()
+        wait_for(lambda: story.everybody_was_told("recovered", key), "its recovery is told to all")
+        fail_with_a_log(live)
+        wait_for(lambda: story.everybody_was_told("failed", "import"), "a failure is told to all")
+        story.api_events = live.ask("GET", "/events").json["events"]
+        story.exit = live.stop()
+
+
+def _ended(connection: socket.socket) -> bool:
+    """Whether the other side has hung up."""
+    try:
+        while connection.recv(65_536):
+            pass
+    except BlockingIOError:
+        return False
+    return True
+
+
+def fail_with_a_log(live: Live) -> None:
+    url = f"{live.url}/ping/{live.add('import', name='Import of rows')['token']}"
+    bash(live.folder, f"curl {url}/start; curl --data-binary $'row 1\\nrow 2: no such column' "
+                      f"{url}/3")
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    folder = tmp_path_factory.mktemp("told")
+    story = Story(folder=folder)
+    with ExitStack() as stack:
+        hook_url = stack.enter_context(a_webhook(story.hooks))
+        mailbox = stack.enter_context(a_mailbox())
+        dead = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        dead.settimeout(LIMIT_SECONDS)
+        story.mails = mailbox.mails
+        live = stack.enter_context(serving(
+            folder, "--scan-seconds", str(SCAN_SECONDS), "--smtp-host", "127.0.0.1",
+            "--smtp-port", str(mailbox.port), "--smtp-security", "none",
+            "--smtp-from", "cronwatch@example.org", CRONWATCH_SMTP_PASSWORD="not to be seen"))
+        listen(live, story, hook_url, f"http://127.0.0.1:{dead.getsockname()[1]}/dead")
+        live.quick("monitor", "add", "nightly", "--name", "Nightly backup", "--tags", "prod db",
+                 "--cron", f"*/{EVERY_SECONDS} * * * * *", "--grace", str(GRACE_SECONDS))
+        story.monitor = live.monitor("nightly")
+        live_through(live, story, dead)
+        yield story
+
+
+def at(text: str) -> datetime:
+    """An instant of the JSON, which must be ISO 8601 with milliseconds and Z."""
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text), text
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def test_the_webhook_is_called_once_for_the_miss_and_once_for_the_recovery(story: Story) -> None:
+    told = [e["kind"] for e in (hook.event for hook in story.hooks)
+            if e["monitor"]["key"] == "nightly"]
+
+    assert told == ["missed", "recovered"]
+
+
+def test_the_command_is_run_once_for_the_miss_and_once_for_the_recovery(story: Story) -> None:
+    told = [e["kind"] for e in story.commands if e["monitor"]["key"] == "nightly"]
+
+    assert told == ["missed", "recovered"]
+
+
+def test_one_mail_is_sent_for_the_miss_and_one_for_the_recovery(story: Story) -> None:
+    subjects = [" ".join(mail["Subject"].split()) for mail in story.mails
+                if "Nightly backup" in mail["Subject"]]
+
+    assert subjects == [story.told("missed")["summary"], story.told("recovered")["summary"]]
+
+
+def test_the_miss_is_dated_at_the_deadline_and_told_within_two_scans(story: Story) -> None:
+    missed = story.told("missed")
+
+    late = (at(missed["toldAt"]) - at(missed["at"])).total_seconds()
+    deadline = at(missed["at"]).timestamp() - GRACE_SECONDS
+    assert deadline % EVERY_SECONDS == 0
+    assert 0 <= late <= 2 * SCAN_SECONDS + LIMIT_SECONDS / 3  # the second term: a busy machine
+
+
+def test_a_dead_webhook_had_its_event_too_and_was_still_asked_when_the_others_knew(
+        story: Story) -> None:
+    assert story.dead_was_asked.startswith(b"POST /dead HTTP/1.1\r\n")
+    assert not story.dead_was_left
+
+
+def test_the_server_stops_cleanly_while_a_webhook_is_dead(story: Story) -> None:
+    assert story.exit == (0, "")
+
+
+def test_every_webhook_is_signed_as_standard_webhooks_has_it(story: Story) -> None:
+    key = base64.b64decode(story.secret.removeprefix("whsec_"))
+    for hook in story.hooks:
+        signed = f"{hook.headers['webhook-id']}.{hook.headers['webhook-timestamp']}.".encode()
+        digest = base64.b64encode(hmac.digest(key, signed + hook.body, "sha256")).decode()
+
+        assert f"v1,{digest}" in hook.headers["webhook-signature"].split(" ")
+        assert abs(int(hook.headers["webhook-timestamp"])
+                   - at(hook.event["toldAt"]).timestamp()) < LIMIT_SECONDS
+    assert 24 <= len(key) <= 64
+
+
+def test_every_webhook_has_an_id_of_its_own_and_is_json(story: Story) -> None:
+    assert len({hook.headers["webhook-id"] for hook in story.hooks}) == len(story.hooks)
+    assert {hook.headers["content-type"] for hook in story.hooks} == {"application/json"}
+
+
+@pytest.mark.parametrize("kind, key", [
+    ("missed", "nightly"), ("recovered", "nightly"), ("failed", "import")])
+def test_an_event_has_the_documented_fields(story: Story, kind: str, key: str) -> None:
+    event = story.told(kind, key)
+
+    assert sorted(event) == sorted(FIELDS)
+    assert sorted(event["monitor"]) == sorted(MONITOR_FIELDS)
+
+
+def test_the_miss_says_of_whom_it_is(story: Story) -> None:
+    event = story.told("missed")
+
+    monitor = event["monitor"]
+    assert (monitor["id"], monitor["key"], monitor["name"], monitor["status"]) == (
+        story.monitor["id"], "nightly", "Nightly backup", "down")
+    assert monitor["tags"] in ("prod db", ["prod", "db"])
+    assert monitor["url"].startswith(story.monitor["pingUrl"].rpartition("/")[0] + "/#/")
+    assert (event["reason"], event["gap"], event["rules"], event["count"]) == (
+        "missed", None, None, None)
+
+
+def test_the_recovery_says_how_long_it_was_down_and_what_it_missed(story: Story) -> None:
+    missed, event = story.told("missed"), story.told("recovered")
+
+    lasted = (at(event["at"]) - at(missed["at"])).total_seconds()
+    assert event["downSince"] == missed["at"]
+    assert 0 <= lasted - event["downtimeSeconds"] < 1
+    # Its first occurrence, and each one since whose deadline had passed at the ping.
+    assert event["missedCount"] == math.ceil(lasted / EVERY_SECONDS)
+    assert (event["failedCount"], event["monitor"]["status"]) == (0, "up")
+
+
+def test_a_failure_says_what_its_run_said(story: Story) -> None:
+    event = story.told("failed", "import")
+
+    run = event["run"]
+    assert sorted(run) == sorted(RUN_FIELDS)
+    assert (run["state"], run["exitCode"]) == ("failed", 3)
+    assert (at(run["endedAt"]) - at(run["startedAt"])).total_seconds() * 1000 == run["durationMs"]
+    assert run["logTail"] == "row 1\nrow 2: no such column"
+    assert (event["reason"], event["count"]) == ("failed", None)
+
+
+@pytest.mark.parametrize("kind, key, words", [
+    ("missed", "nightly", "Nightly backup"), ("recovered", "nightly", "Nightly backup"),
+    ("failed", "import", "Import of rows")])
+def test_a_summary_is_one_sentence_that_names_the_monitor(
+        story: Story, kind: str, key: str, words: str) -> None:
+    summary = story.told(kind, key)["summary"]
+
+    assert words in summary
+    assert "\n" not in summary
+    assert len(summary.split()) > 3
+
+
+def test_commands_are_given_the_event_that_webhooks_are_sent(story: Story) -> None:
+    hooks = {hook.event["id"]: hook.event for hook in story.hooks}
+
+    assert {event["id"]: event for event in story.commands} == hooks
+
+
+def test_the_api_shows_the_event_that_webhooks_are_sent(story: Story) -> None:
+    shown = {event["id"]: event for event in story.api_events}
+
+    for hook in story.hooks:
+        assert {name: shown[hook.event["id"]][name] for name in FIELDS} == hook.event
+
+
+def test_a_command_has_the_event_in_its_environment_and_no_secret_of_the_server(
+        story: Story) -> None:
+    said = (story.folder / "env-missed").read_text()
+
+    variables = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    assert variables["CRONWATCH_EVENT_KIND"] == "missed"
+    assert variables["CRONWATCH_EVENT_SUMMARY"] == story.told("missed")["summary"]
+    assert {name for name in variables if name.startswith("CRONWATCH_")} == {
+        name for name in variables if name.startswith("CRONWATCH_EVENT_")}
+    assert "PYTHONPATH" not in variables
+
+
+def test_a_mail_says_the_summary_and_links_to_the_dashboard_to_pause(story: Story) -> None:
+    mail, *_ = story.mails
+
+    text = mail.get_content()
+    links = re.findall(r"https?://\S+", text)
+    assert (mail["X-To"], mail["X-From"]) == ("root@example.org", "cronwatch@example.org")
+    assert story.told("missed")["summary"] in text
+    assert len(links) >= 3  # the monitor, a pause for an hour, a pause for a day
+    assert all("/#/" in link for link in links)
+
+
+def test_a_mail_of_a_failure_has_the_end_of_its_log(story: Story) -> None:
+    mail, = (mail for mail in story.mails if "Import of rows" in mail["Subject"])
+
+    assert "row 2: no such column" in mail.get_content()
+
+
+def test_nothing_that_is_told_has_a_url_that_pings(story: Story) -> None:
+    told = [hook.body.decode() for hook in story.hooks]
+    told += [mail.as_string() for mail in story.mails]
+    told += [json.dumps(event) for event in story.commands]
+
+    for secret in (story.monitor["token"], story.monitor["code"]):
+        assert not [text for text in told if secret in text]
