@@ -25,9 +25,11 @@ def ms(text: str) -> int:
 
 
 def walk(schedule: str, zone: str, after: int) -> Iterator[int]:
-    while True:
-        after = next_run(schedule, zone, after)
-        yield after
+    """Every occurrence after an instant; some schedules have none where a zone skips them."""
+    with suppress(Invalid):
+        while True:
+            after = next_run(schedule, zone, after)
+            yield after
 
 
 def until(schedule: str, zone: str, start: int, end: int) -> list[int]:

@@ -1,0 +1,1209 @@
+"""The management API: Cronping's page, sentence by sentence, and what is ours beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import webtest
+
+from conftest import Made, Site
+from live_server import DIRECT, serving
+
+HEARTBEATS, INTEGRATIONS, EVENTS = "/api/v1/heartbeats", "/api/v1/integrations", "/api/v1/events"
+UNKNOWN = "550e8400-e29b-41d4-a716-446655440000"
+NOON = "2026-03-02T12:00:00.000Z"
+
+
+class Api:
+    """Requests with one key."""
+
+    def __init__(self, site: Site, key: str) -> None:
+        self.site, self.key = site, key
+
+    def get(self, path: str) -> webtest.TestResponse:
+        return self.site.get(path, X_Api_Key=self.key)
+
+    def post(self, path: str, given: Any = None) -> webtest.TestResponse:
+        body = given if isinstance(given, (str, bytes)) else json.dumps(given)
+        return self.site.post(path, b"" if given is None else body, X_Api_Key=self.key,
+                              Content_Type="application/json")
+
+    def create(self, **fields: Any) -> dict[str, Any]:
+        """A new heartbeat, as the API shows it."""
+        answer = self.post(HEARTBEATS, {"name": "Backup", "intervalSeconds": 3600, **fields})
+        assert answer.status_int == 201, answer.text
+        shown: dict[str, Any] = answer.json
+        return shown
+
+    def refused(self, given: Any, path: str = HEARTBEATS) -> str:
+        """The sentence with which something is refused as invalid."""
+        answer = self.post(path, given)
+        assert answer.status_int == 400, answer.text
+        assert list(answer.json) == ["error"]
+        return str(answer.json["error"])
+
+
+@pytest.fixture
+def api(site: Site, api_key: str) -> Api:
+    return Api(site, api_key)
+
+
+@pytest.fixture
+def reader(site: Site) -> Api:
+    return Api(site, site.api_key("read-only"))
+
+
+def names(answer: webtest.TestResponse) -> list[str]:
+    return [shown["name"] for shown in answer.json["heartbeats"]]
+
+
+# list heartbeats
+
+
+EXAMPLE: dict[str, Any] = {  # of the page
+    "id": "550e8400-e29b-41d4-a716-446655440000", "name": "Daily DB Backup", "status": "up",
+    "paused": False, "scheduleType": "cron", "intervalSeconds": 0, "cronExpression": "0 3 * * *",
+    "timezone": "America/Sao_Paulo", "graceSeconds": 300, "tags": "prod db",
+    "emailAlertsEnabled": True, "reminderIntervalSeconds": 0,
+    "lastPingAt": "2026-03-13T03:00:12.000Z", "nextExpectedAt": "2026-03-14T03:05:00.000Z",
+    "token": "abc123def456...", "pingUrl": "https://ping.cronping.com/abc123def456...",
+    "createdAt": "2026-01-10T12:00:00.000Z", "updatedAt": "2026-03-13T03:00:12.000Z",
+}
+LIKE_EXAMPLE = {"name": "Daily DB Backup", "scheduleType": "cron", "cronExpression": "0 3 * * *",
+                "timezone": "America/Sao_Paulo", "tags": "prod db"}
+
+
+def test_a_list_has_the_documented_frame(api: Api) -> None:
+    assert api.get(HEARTBEATS).json == {"heartbeats": [], "total": 0, "limit": 50, "offset": 0}
+
+
+def test_a_heartbeat_has_every_documented_field_with_its_type(api: Api) -> None:
+    api.site.get(f"/{api.post(HEARTBEATS, LIKE_EXAMPLE).json['token']}")
+
+    shown, = api.get(HEARTBEATS).json["heartbeats"]
+
+    assert {name: type(shown.get(name)) for name in EXAMPLE} == {
+        name: type(value) for name, value in EXAMPLE.items()}
+
+
+@pytest.mark.parametrize("name", [
+    "name", "status", "paused", "scheduleType", "intervalSeconds", "cronExpression", "timezone",
+    "graceSeconds", "tags", "emailAlertsEnabled", "reminderIntervalSeconds"])
+def test_a_heartbeat_like_the_example_is_shown_like_it(api: Api, name: str) -> None:
+    api.site.get(f"/{api.post(HEARTBEATS, LIKE_EXAMPLE).json['token']}")
+
+    shown, = api.get(HEARTBEATS).json["heartbeats"]
+
+    assert shown[name] == EXAMPLE[name]
+
+
+def test_the_next_expected_time_includes_the_grace(api: Api) -> None:
+    api.site.get(f"/{api.post(HEARTBEATS, LIKE_EXAMPLE).json['token']}")
+
+    shown, = api.get(HEARTBEATS).json["heartbeats"]
+
+    assert (shown["lastPingAt"], shown["nextExpectedAt"], shown["expectedAt"]) == (
+        NOON, "2026-03-03T06:05:00.000Z", "2026-03-03T06:00:00.000Z")
+
+
+def test_a_heartbeat_that_never_pinged_has_no_times(api: Api) -> None:
+    shown = api.create()
+
+    assert (shown["status"], shown["lastPingAt"], shown["nextExpectedAt"]) == ("new", None, None)
+
+
+def test_the_ping_url_is_the_base_and_the_token(api: Api) -> None:
+    shown = api.create()
+
+    assert shown["pingUrl"] == f"http://cron.test/{shown['token']}"
+
+
+def test_the_ping_url_pings(api: Api) -> None:
+    shown = api.create()
+
+    api.site.get(shown["pingUrl"].removeprefix("http://cron.test"))
+
+    assert api.get(f"{HEARTBEATS}/{shown['id']}").json["status"] == "up"
+
+
+def numbered(site: Site, count: int) -> None:
+    for n in range(count):
+        site.monitor(name=f"Job {n:03}")
+
+
+def test_a_list_has_at_most_50_by_default(api: Api) -> None:
+    numbered(api.site, 51)
+
+    answer = api.get(HEARTBEATS)
+
+    assert (len(answer.json["heartbeats"]), answer.json["total"]) == (50, 51)
+
+
+def test_a_list_is_limited(api: Api) -> None:
+    numbered(api.site, 5)
+
+    answer = api.get(f"{HEARTBEATS}?limit=2")
+
+    assert (len(names(answer)), answer.json["total"], answer.json["limit"]) == (2, 5, 2)
+
+
+def test_pages_of_a_list_follow_each_other(api: Api) -> None:
+    numbered(api.site, 5)
+
+    pages = [api.get(f"{HEARTBEATS}?limit=2&offset={offset}") for offset in (0, 2, 4, 6)]
+
+    assert sum(map(names, pages), []) == [f"Job {n:03}" for n in range(5)]
+
+
+def test_a_page_says_where_it_begins(api: Api) -> None:
+    assert api.get(f"{HEARTBEATS}?offset=7").json["offset"] == 7
+
+
+MOST = {HEARTBEATS: 100, f"{HEARTBEATS}/{{id}}/pings": 200, EVENTS: 200}
+
+
+@pytest.mark.parametrize("path, most", MOST.items())
+def test_the_largest_limit_is_taken(api: Api, path: str, most: int) -> None:
+    shown = api.create()
+
+    answer = api.get(f"{path.format(id=shown['id'])}?limit={most}")
+
+    assert (answer.status_int, answer.json["limit"]) == (200, most)
+
+
+@pytest.mark.parametrize("path, most", MOST.items())
+@pytest.mark.parametrize("text", ["0", "-1", "{more}", "many", "1.5", "", "9" * 400, "٣", "1e1"])
+def test_a_limit_that_cannot_be_is_refused(api: Api, path: str, most: int, text: str) -> None:
+    shown = api.create()
+    given = text.format(more=most + 1)
+
+    answer = api.get(f"{path.format(id=shown['id'])}?limit={given}")
+
+    assert (answer.status_int, "limit" in answer.json["error"], str(most) in answer.json["error"]
+            ) == (400, True, True)
+
+
+@pytest.mark.parametrize("path", MOST)
+@pytest.mark.parametrize("text", ["-1", "many", "1.5", "9" * 400])
+def test_an_offset_that_cannot_be_is_refused(api: Api, path: str, text: str) -> None:
+    shown = api.create()
+
+    answer = api.get(f"{path.format(id=shown['id'])}?offset={text}")
+
+    assert (answer.status_int, "offset" in answer.json["error"]) == (400, True)
+
+
+@pytest.mark.parametrize("query, found", [
+    ("backup", ["DB Backup", "backup of mail"]), ("BACK", ["DB Backup", "backup of mail"]),
+    ("db+b", ["DB Backup"]), ("100%25", ["100% sure"]), ("%25", ["100% sure"]), ("_", []),
+    ("", ["100% sure", "Büro", "DB Backup", "backup of mail"]), ("b%C3%BCro", ["Büro"]),
+    ("B%C3%9CRO", ["Büro"]), ("nothing", []),
+])
+def test_the_query_is_a_substring_of_the_name_in_any_case(
+        api: Api, query: str, found: list[str]) -> None:
+    for name in ("DB Backup", "backup of mail", "100% sure", "Büro"):
+        api.create(name=name)
+
+    answer = api.get(f"{HEARTBEATS}?query={query}")
+
+    assert (sorted(names(answer)), answer.json["total"]) == (found, len(found))
+
+
+@pytest.mark.parametrize("query, found", [
+    ("status=up", ["up"]), ("status=down", ["down"]), ("status=up&status=down", ["down", "up"]),
+    ("status=new", ["new"]), ("status=paused", ["paused"]), ("status=", []),
+])
+def test_the_status_filters_and_is_repeatable(api: Api, query: str, found: list[str]) -> None:
+    shown = {name: api.create(name=name) for name in ("new", "up", "down", "paused")}
+    api.site.get(f"/{shown['up']['token']}")
+    api.site.get(f"/{shown['down']['token']}/fail")
+    api.post(f"{HEARTBEATS}/{shown['paused']['id']}/pause")
+
+    answer = api.get(f"{HEARTBEATS}?{query}")
+
+    assert query == "status=" or sorted(names(answer)) == found
+
+
+@pytest.mark.parametrize("query, found", [
+    ("tag=prod", ["both", "one"]), ("tag=prod&tag=db", ["both"]), ("tag=pro", []),
+    ("tag=gr%C3%BCn", ["green"]), ("tag=PROD", []), ("tag=%25", []),
+])
+def test_the_tag_filters_and_is_repeatable(api: Api, query: str, found: list[str]) -> None:
+    for name, tags in {"both": "db prod", "one": "prod", "none": "", "green": "grün"}.items():
+        api.create(name=name, tags=tags)
+
+    answer = api.get(f"{HEARTBEATS}?{query}")
+
+    assert sorted(names(answer)) == found
+
+
+def test_filters_hold_together(api: Api) -> None:
+    api.create(name="Backup A", tags="prod")
+    api.create(name="Backup B", tags="test")
+    api.create(name="Mail", tags="prod")
+
+    answer = api.get(f"{HEARTBEATS}?query=backup&tag=prod&status=new")
+
+    assert names(answer) == ["Backup A"]
+
+
+# get a heartbeat
+
+
+def test_one_heartbeat_is_shown_as_in_the_list(api: Api) -> None:
+    shown = api.create()
+
+    one = api.get(f"{HEARTBEATS}/{shown['id']}").json
+
+    listed, = api.get(HEARTBEATS).json["heartbeats"]
+    assert {name: value for name, value in one.items() if name != "integrationIds"} == listed
+
+
+def test_one_heartbeat_is_found_by_its_key(api: Api) -> None:
+    shown = api.create(key="daily-backup")
+
+    assert api.get(f"{HEARTBEATS}/daily-backup").json["id"] == shown["id"]
+
+
+def add_slack(api: Api, name: str = "Slack", **more: Any) -> str:
+    answer = api.post(INTEGRATIONS, {"channel": "slack", "name": name,
+                                     "url": "https://hooks.slack.example/T0", **more})
+    assert answer.status_int == 201, answer.text
+    return str(answer.json["id"])
+
+
+def test_one_heartbeat_names_the_integrations_that_it_was_given(api: Api) -> None:
+    ids = [add_slack(api, f"Slack {n}", default=False) for n in range(2)]
+    shown = api.create(integrationIds=ids)
+
+    assert api.get(f"{HEARTBEATS}/{shown['id']}").json["integrationIds"] == ids
+
+
+def test_one_heartbeat_names_the_default_integrations_that_it_got(api: Api) -> None:
+    slack = add_slack(api)
+    shown = api.create()
+
+    assert api.get(f"{HEARTBEATS}/{shown['id']}").json["integrationIds"] == [slack]
+
+
+def test_one_heartbeat_without_integrations_names_none(api: Api) -> None:
+    add_slack(api)
+    shown = api.create(integrationIds=[])
+
+    assert api.get(f"{HEARTBEATS}/{shown['id']}").json["integrationIds"] == []
+
+
+# create a heartbeat
+
+
+def test_the_example_of_the_page_creates_a_heartbeat(api: Api) -> None:
+    answer = api.post(HEARTBEATS, {
+        "name": "Daily DB Backup", "scheduleType": "cron", "cronExpression": "0 3 * * *",
+        "timezone": "America/Sao_Paulo", "graceSeconds": 600})
+
+    assert (answer.status_int, answer.json["graceSeconds"]) == (201, 600)
+
+
+def test_what_was_created_is_shown_in_full(api: Api) -> None:
+    shown = api.create()
+
+    assert set(EXAMPLE) - set(shown) == set()
+
+
+@pytest.mark.parametrize("name, value", [
+    ("scheduleType", "interval"), ("timezone", "UTC"), ("graceSeconds", 300), ("tags", ""),
+    ("emailAlertsEnabled", True), ("reminderIntervalSeconds", 0)])
+def test_a_field_that_is_not_given_has_its_default(
+        make_site: Callable[..., Site], name: str, value: Any) -> None:
+    site = make_site(timezone="Europe/Berlin")
+
+    assert Api(site, site.api_key()).create()[name] == value
+
+
+KEPT = [
+    ("name", "x"), ("name", "x" * 200), ("name", "Бэкап 🔥"), ("intervalSeconds", 60),
+    ("intervalSeconds", 2_592_000), ("graceSeconds", 0), ("graceSeconds", 86_400),
+    ("tags", "prod db"), ("tags", ""), ("emailAlertsEnabled", False), ("emailAlertsEnabled", True),
+    ("reminderIntervalSeconds", 3600), ("reminderIntervalSeconds", 0),
+    ("timezone", "America/Sao_Paulo"), ("key", "daily-backup"), ("key", "Ä b/c"),
+    ("expects", "complete"), ("maxRunSeconds", 600), ("failureTolerance", 2), ("armed", True),
+    ("notes", "Call me.\nOr not."),
+    ("rules", [{"field": "rows", "operator": "lt", "value": 1}]),
+]
+
+
+@pytest.mark.parametrize("name, value", KEPT)
+def test_a_field_is_kept_as_it_was_given(api: Api, name: str, value: Any) -> None:
+    shown = api.create(**{name: value})
+
+    assert api.get(f"{HEARTBEATS}/{shown['id']}").json[name] == value
+
+
+def test_a_cron_schedule_is_kept(api: Api) -> None:
+    shown = api.post(HEARTBEATS, {"name": "x", "scheduleType": "cron",
+                                  "cronExpression": "*/5 8-18 * * MON-FRI"}).json
+
+    assert (shown["scheduleType"], shown["cronExpression"], shown["intervalSeconds"]) == (
+        "cron", "*/5 8-18 * * MON-FRI", 0)
+
+
+def test_a_schedule_is_none_where_that_is_asked_for(api: Api) -> None:
+    shown = api.post(HEARTBEATS, {"name": "x", "scheduleType": "none"}).json
+
+    assert (shown["scheduleType"], shown["cronExpression"], shown["intervalSeconds"]) == (
+        "none", None, 0)
+
+
+NAN = float("nan")
+REFUSED = [
+    ("name", ""), ("name", "   "), ("name", "x" * 201), ("name", 5), ("name", None),
+    ("name", ["x"]), ("name", "\0"), ("name", "\x01\x02"),
+    ("scheduleType", "daily"), ("scheduleType", ""), ("scheduleType", 5), ("scheduleType", None),
+    ("scheduleType", ["cron"]),
+    ("intervalSeconds", 59), ("intervalSeconds", 2_592_001), ("intervalSeconds", "3600"),
+    ("intervalSeconds", 3600.5), ("intervalSeconds", True), ("intervalSeconds", None),
+    ("intervalSeconds", NAN), ("intervalSeconds", 10**400), ("intervalSeconds", [60]),
+    ("timezone", "Mars/Olympus"), ("timezone", ""), ("timezone", 5), ("timezone", None),
+    ("timezone", "../../etc/passwd"), ("timezone", "/etc/passwd"), ("timezone", "UTC\0"),
+    ("graceSeconds", -1), ("graceSeconds", 86_401), ("graceSeconds", "300"),
+    ("graceSeconds", True), ("graceSeconds", None), ("graceSeconds", 0.5),
+    ("tags", 5), ("tags", {"prod": 1}), ("tags", True), ("tags", [5]), ("tags", [None]),
+    ("emailAlertsEnabled", "yes"), ("emailAlertsEnabled", 1), ("emailAlertsEnabled", None),
+    ("reminderIntervalSeconds", -1), ("reminderIntervalSeconds", "60"),
+    ("reminderIntervalSeconds", 60.5), ("reminderIntervalSeconds", 10**400),
+    ("reminderIntervalSeconds", False),
+    ("integrationIds", "x"), ("integrationIds", [5]), ("integrationIds", {}),
+    ("integrationIds", [UNKNOWN]), ("integrationIds", [None]),
+    ("key", ""), ("key", "x" * 201), ("key", 5), ("key", None), ("key", "\0"),
+    ("expects", "nothing"), ("expects", None), ("expects", ["run"]),
+    ("maxRunSeconds", -1), ("maxRunSeconds", "60"), ("failureTolerance", -1),
+    ("failureTolerance", None), ("minPingIntervalSeconds", -1), ("armed", "yes"), ("armed", 1),
+    ("notes", 5), ("notes", "x" * 10_001),
+    ("rules", "rows < 1"), ("rules", [5]), ("rules", {}), ("rules", [{}]),
+    ("rules", [{"field": "rows", "operator": "lt", "value": 1}] * 21),
+    ("rules", [{"field": "rows", "operator": "like", "value": 1}]),
+    ("rules", [{"field": "rows", "operator": ["lt"], "value": 1}]),
+    ("rules", [{"field": "rows", "operator": "lt", "value": "1"}]),
+    ("rules", [{"field": "rows", "operator": "lt", "value": NAN}]),
+    ("rules", [{"field": "", "operator": "lt", "value": 1}]),
+    ("rules", [{"field": "rows", "operator": "lt", "value": 1, "more": 1}]),
+]
+
+
+@pytest.mark.parametrize("name, value", REFUSED, ids=lambda value: ascii(value)[:24])
+def test_a_field_that_cannot_be_is_refused_by_name(api: Api, name: str, value: Any) -> None:
+    sentence = api.refused({"name": "x", "intervalSeconds": 60, name: value})
+
+    assert ("rule" if name == "rules" else name) in sentence
+
+
+@pytest.mark.parametrize("value", [
+    "", "at teatime", "61 * * * *", "* * * *", "0 0 30 2 *", "@reboot", "* * * * * * *", 5, None,
+    ["0 3 * * *"], "R * * * *", "0 3 * * *\0", "x" * 10_000], ids=lambda value: ascii(value)[:24])
+def test_a_cron_expression_that_cannot_be_is_refused_by_name(api: Api, value: Any) -> None:
+    sentence = api.refused({"name": "x", "scheduleType": "cron", "cronExpression": value})
+
+    assert "cronExpression" in sentence
+
+
+def test_a_cron_expression_is_refused_with_the_reason(api: Api) -> None:
+    sentence = api.refused({"name": "x", "scheduleType": "cron", "cronExpression": "0 25 * * *"})
+
+    assert "hour must be 0-23" in sentence
+
+
+@pytest.mark.parametrize("given, missing", [
+    ({"intervalSeconds": 60}, "name"), ({"name": "x"}, "intervalSeconds"),
+    ({"name": "x", "scheduleType": "interval"}, "intervalSeconds"),
+    ({"name": "x", "scheduleType": "cron"}, "cronExpression"), ({}, "name"),
+])
+def test_a_required_field_that_is_missing_is_named(
+        api: Api, given: dict[str, Any], missing: str) -> None:
+    assert missing in api.refused(given)
+
+
+@pytest.mark.parametrize("name, least, most", [
+    ("intervalSeconds", "60", "2592000"), ("graceSeconds", "0", "86400")])
+def test_a_refusal_names_the_limits(api: Api, name: str, least: str, most: str) -> None:
+    sentence = api.refused({"name": "x", "intervalSeconds": 60, name: -5})
+
+    assert re.search(rf"\b{least}\b.*\b{most}\b", sentence)
+
+
+def test_an_unknown_field_is_refused_by_name(api: Api) -> None:
+    assert "'colour'" in api.refused({"name": "x", "intervalSeconds": 60, "colour": "red"})
+
+
+@pytest.mark.parametrize("body", [
+    "", "{", "[]", '"text"', "5", "null", "[" * 100_000, '{"name": "x"', b"\xff\xfe", "a=b",
+    '{"name": "x", "intervalSeconds": NaN}'], ids=lambda value: ascii(value)[:24])
+def test_a_body_that_is_no_object_is_refused(api: Api, body: str | bytes) -> None:
+    answer = api.post(HEARTBEATS, body)
+
+    assert (answer.status_int, list(answer.json)) == (400, ["error"])
+
+
+def test_tags_that_are_null_are_none(api: Api) -> None:
+    answer = api.post(HEARTBEATS, {"name": "x", "intervalSeconds": 60, "tags": None})
+
+    assert answer.status_int == 400 or answer.json["tags"] == ""
+
+
+def test_what_is_refused_leaves_nothing(api: Api) -> None:
+    api.refused({"name": "x", "intervalSeconds": 60, "integrationIds": [UNKNOWN]})
+
+    assert (api.site.monitors, api.site.rows("SELECT * FROM handle")) == ([], [])
+
+
+def test_a_key_that_is_taken_is_refused(api: Api) -> None:
+    api.create(key="backup")
+
+    answer = api.post(HEARTBEATS, {"name": "x", "intervalSeconds": 60, "key": "backup"})
+
+    assert (answer.status_int, "key" in answer.json["error"]) == (409, True)
+
+
+def test_two_of_the_same_name_have_keys_of_their_own(api: Api) -> None:
+    keys = [api.create(name="Daily backup")["key"] for _ in range(3)]
+
+    assert (keys[0], len(set(keys))) == ("daily-backup", 3)
+
+
+def test_an_armed_one_is_expected_at_once(api: Api) -> None:
+    shown = api.create(armed=True)
+
+    assert (shown["status"], shown["expectedAt"]) == ("new", "2026-03-02T13:00:00.000Z")
+
+
+UPSERT = {"name": "worker-node-1", "unique": "worker-node-1", "intervalSeconds": 300,
+          "graceSeconds": 60}  # of the page
+
+
+def test_a_unique_one_is_created_at_first(api: Api) -> None:
+    assert api.post(HEARTBEATS, UPSERT).status_int == 201
+
+
+def test_a_unique_one_that_exists_is_updated(api: Api) -> None:
+    first = api.post(HEARTBEATS, UPSERT)
+
+    answer = api.post(HEARTBEATS, {**UPSERT, "graceSeconds": 90})
+
+    assert (answer.status_int, answer.json.get("id"), answer.json.get("graceSeconds")) == (
+        200, first.json.get("id"), 90)
+
+
+# pause and resume
+
+
+def paused(api: Api, given: Any = None) -> dict[str, Any]:
+    """A heartbeat that is up, after its pause."""
+    shown = api.create()
+    api.site.get(f"/{shown['token']}")
+    answer = api.post(f"{HEARTBEATS}/{shown['id']}/pause", given)
+    assert answer.status_int == 200, answer.text
+    return {**answer.json, **api.get(f"{HEARTBEATS}/{shown['id']}").json}
+
+
+@pytest.mark.parametrize("given", [None, {}, {"hours": None}])
+def test_a_pause_lasts_until_it_is_resumed(api: Api, given: Any) -> None:
+    shown = paused(api, given)
+
+    assert (shown["status"], shown["paused"], shown["pausedUntil"]) == ("paused", True, None)
+
+
+def test_a_pause_lasts_for_hours(api: Api) -> None:
+    assert paused(api, {"hours": 2})["pausedUntil"] == "2026-03-02T14:00:00.000Z"
+
+
+def test_a_pause_of_no_hours_ends_it(api: Api) -> None:
+    shown = paused(api, {"hours": 2})
+
+    answer = api.post(f"{HEARTBEATS}/{shown['id']}/pause", {"hours": 0})
+
+    assert (answer.status_int, answer.json["paused"]) == (200, False)
+
+
+def test_a_pause_lasts_100_years_at_most(api: Api) -> None:
+    assert paused(api, {"hours": 876_000})["pausedUntil"].startswith("2126-02-")
+
+
+@pytest.mark.parametrize("hours", [-1, 876_001, "2", 1.5, True, [2], NAN, 10**400],
+                         ids=lambda value: ascii(value)[:24])
+def test_hours_that_cannot_be_are_refused(api: Api, hours: Any) -> None:
+    shown = api.create()
+
+    assert "hours" in api.refused({"hours": hours}, f"{HEARTBEATS}/{shown['id']}/pause")
+
+
+@pytest.mark.parametrize("body", ["{", "[]", "2", '"2"', b"\xff"], ids=ascii)
+def test_a_pause_whose_body_is_no_object_is_refused(api: Api, body: str | bytes) -> None:
+    shown = api.create()
+
+    answer = api.post(f"{HEARTBEATS}/{shown['id']}/pause", body)
+
+    assert (answer.status_int, api.site.monitors[0]["status"]) == (400, "new")
+
+
+def test_an_unknown_field_of_a_pause_is_refused_by_name(api: Api) -> None:
+    shown = api.create()
+
+    assert "'minutes'" in api.refused({"minutes": 5}, f"{HEARTBEATS}/{shown['id']}/pause")
+
+
+def test_no_alert_fires_while_paused(api: Api) -> None:
+    paused(api)
+    api.site.clock.move(86_400)
+
+    api.site.server.scan()
+
+    assert api.site.events == []
+
+
+def test_a_resume_resets_the_status_to_new(api: Api) -> None:
+    shown = paused(api)
+
+    answer = api.post(f"{HEARTBEATS}/{shown['id']}/resume")
+
+    assert (answer.status_int, answer.json["status"], answer.json["paused"]) == (
+        200, "new", False)
+
+
+def test_after_a_resume_nothing_is_expected(api: Api) -> None:
+    shown = paused(api)
+
+    answer = api.post(f"{HEARTBEATS}/{shown['id']}/resume")
+
+    assert answer.json["nextExpectedAt"] is None
+
+
+def test_after_a_resume_the_next_ping_establishes_the_cadence(api: Api) -> None:
+    shown = paused(api)
+    api.post(f"{HEARTBEATS}/{shown['id']}/resume")
+
+    api.site.get(f"/{shown['token']}")
+
+    again = api.get(f"{HEARTBEATS}/{shown['id']}").json
+    assert (again["status"], again["expectedAt"]) == ("up", "2026-03-02T13:00:00.000Z")
+
+
+def test_a_resume_of_one_that_is_not_paused_does_nothing(api: Api) -> None:
+    shown = api.create()
+    api.site.get(f"/{shown['token']}")
+
+    answer = api.post(f"{HEARTBEATS}/{shown['id']}/resume")
+
+    assert (answer.status_int, answer.json["status"]) == (200, "up")
+
+
+# pings
+
+
+PING_EXAMPLE: dict[str, Any] = {  # of the page
+    "id": "...", "heartbeatId": "...", "type": "success", "receivedAt": "2026-03-13T03:00:12.000Z",
+    "ipAddress": "203.0.113.1", "userAgent": "curl/8.0", "durationMs": 4523, "runId": None,
+    "exitCode": None}
+
+
+def pings(api: Api, job: Made, query: str = "") -> Any:
+    return api.get(f"{HEARTBEATS}/{job.id}/pings{query}").json
+
+
+def test_a_list_of_pings_has_the_documented_frame(api: Api) -> None:
+    assert pings(api, api.site.monitor()) == {"pings": [], "total": 0, "limit": 50, "offset": 0}
+
+
+def test_a_ping_like_the_example_is_shown_like_it(api: Api) -> None:
+    job = api.site.monitor()
+    api.site.get(f"/{job.token}/start", User_Agent="curl/8.0")
+    api.site.clock.move(4.523)
+    api.site.send("GET", f"/{job.token}", headers={"User-Agent": "curl/8.0"},
+                  address="203.0.113.1")
+
+    shown = pings(api, job)["pings"][0]
+
+    assert {name: shown.get(name, "missing") for name in PING_EXAMPLE} == {
+        **PING_EXAMPLE, "id": shown["id"], "heartbeatId": job.id,
+        "receivedAt": "2026-03-02T12:00:04.523Z"}
+
+
+def test_the_ids_of_pings_are_texts_of_their_own(api: Api) -> None:
+    job = api.site.monitor()
+    for _ in range(2):
+        api.site.get(f"/{job.token}")
+
+    first, second = (ping["id"] for ping in pings(api, job)["pings"])
+
+    assert (isinstance(first, str), first == second) == (True, False)
+
+
+@pytest.mark.parametrize("path, kind, code", [
+    ("", "success", None), ("/start", "start", None), ("/fail", "fail", None),
+    ("/log", "log", None), ("/0", "success", 0), ("/3", "fail", 3)])
+def test_a_ping_says_of_what_type_it_is(
+        api: Api, path: str, kind: str, code: int | None) -> None:
+    job = api.site.monitor()
+    api.site.get(f"/{job.token}{path}")
+
+    shown, = pings(api, job)["pings"]
+
+    assert (shown["type"], shown["exitCode"]) == (kind, code)
+
+
+def test_the_run_of_a_ping_is_the_clients_own_id(api: Api) -> None:
+    job = api.site.monitor()
+    api.site.get(f"/{job.token}/start?rid={UNKNOWN}")
+
+    shown, = pings(api, job)["pings"]
+
+    assert shown["runId"] == UNKNOWN
+
+
+def test_pings_come_newest_first(api: Api) -> None:
+    job = api.site.monitor()
+    for verb in ("start", "log", "fail"):
+        api.site.get(f"/{job.token}/{verb}")
+        api.site.clock.move(60)
+
+    assert [ping["type"] for ping in pings(api, job)["pings"]] == ["fail", "log", "start"]
+
+
+def test_pages_of_pings_follow_each_other(api: Api) -> None:
+    job = api.site.monitor()
+    for code in range(1, 6):
+        api.site.get(f"/{job.token}/{code}")
+
+    pages = [pings(api, job, f"?limit=2&offset={offset}") for offset in (0, 2, 4)]
+
+    assert [[ping["exitCode"] for ping in page["pings"]] for page in pages] == [[5, 4], [3, 2], [1]]
+
+
+def test_a_list_of_pings_counts_them_all(api: Api) -> None:
+    job = api.site.monitor()
+    for _ in range(3):
+        api.site.get(f"/{job.token}")
+
+    assert pings(api, job, "?limit=1")["total"] == 3
+
+
+def test_a_list_of_pings_has_those_of_one_heartbeat(api: Api) -> None:
+    job, other = api.site.monitor(), api.site.monitor()
+    api.site.get(f"/{other.token}")
+
+    assert pings(api, job)["total"] == 0
+
+
+# integrations
+
+
+def test_a_list_of_integrations_is_empty_at_first(api: Api) -> None:
+    assert api.get(INTEGRATIONS).json == {"integrations": []}
+
+
+def test_an_integration_is_shown_as_documented(api: Api) -> None:
+    id_ = add_slack(api, "Slack #alerts")
+
+    shown, = api.get(INTEGRATIONS).json["integrations"]
+
+    assert {name: shown.get(name) for name in (
+        "id", "channel", "name", "enabled", "createdAt", "updatedAt")} == {
+        "id": id_, "channel": "slack", "name": "Slack #alerts", "enabled": True,
+        "createdAt": NOON, "updatedAt": NOON}
+
+
+def test_a_list_of_integrations_shows_no_address(api: Api) -> None:
+    add_slack(api)
+    api.post(INTEGRATIONS, {"channel": "webhook", "name": "Hook", "url": "http://me:pw@nas/hook",
+                            "headers": {"Authorization": "Bearer hunter2"}})
+
+    text = api.get(INTEGRATIONS).text
+
+    assert [secret for secret in ("hooks.slack", "nas", "hunter2", "whsec_") if secret in text
+            ] == []
+
+
+CHANNELS = [("webhook", "url", "https://nas.example/hook"), ("slack", "url", "https://s.example"),
+            ("discord", "url", "https://d.example/x"), ("ntfy", "url", "https://ntfy.sh/me"),
+            ("email", "address", "me@home.example")]
+
+
+@pytest.mark.parametrize("channel, where, target", CHANNELS)
+def test_an_integration_is_created(api: Api, channel: str, where: str, target: str) -> None:
+    answer = api.post(INTEGRATIONS, {"channel": channel, "name": "Me", where: target})
+
+    assert (answer.status_int, answer.json["channel"], answer.json["name"]) == (
+        201, channel, "Me")
+
+
+def test_an_integration_is_default_unless_told_otherwise(api: Api) -> None:
+    add_slack(api, "A")
+    add_slack(api, "B", default=False)
+
+    assert [one["default"] for one in api.get(INTEGRATIONS).json["integrations"]] == [True, False]
+
+
+def test_a_command_cannot_be_created(api: Api) -> None:
+    answer = api.post(INTEGRATIONS, {"channel": "command", "name": "Me", "command": "touch it"})
+
+    assert (answer.status_int in (400, 403), "command" in answer.json["error"]) == (True, True)
+    assert api.site.rows("SELECT * FROM integration") == []
+
+
+@pytest.mark.parametrize("name, value", [
+    ("channel", "pigeon"), ("channel", None), ("channel", 5),
+    ("channel", ["slack"]), ("channel", {}),
+    ("name", ""), ("name", " "), ("name", "x" * 201), ("name", 5), ("name", None), ("name", "\0"),
+    ("url", None), ("url", ""), ("url", "ftp://x/"), ("url", 5), ("url", "x" * 3000),
+    ("default", "yes"), ("default", None), ("default", 1),
+    ("headers", "x"), ("headers", [5]), ("colour", "red"),
+], ids=lambda value: ascii(value)[:24])
+def test_an_integration_that_cannot_be_is_refused_by_name(
+        api: Api, name: str, value: Any) -> None:
+    sentence = api.refused({"channel": "webhook", "name": "Me", "url": "http://nas/", name: value},
+                           INTEGRATIONS)
+
+    assert name in sentence
+
+
+@pytest.mark.parametrize("missing", ["channel", "name", "url"])
+def test_an_integration_without_a_required_field_is_refused_by_name(
+        api: Api, missing: str) -> None:
+    given = {"channel": "webhook", "name": "Me", "url": "http://nas/"}
+    del given[missing]
+
+    assert missing in api.refused(given, INTEGRATIONS)
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", "5", "null"])
+def test_an_integration_that_is_no_object_is_refused(api: Api, body: str) -> None:
+    answer = api.post(INTEGRATIONS, body)
+
+    assert answer.status_int == 400
+
+
+def test_a_name_that_is_taken_is_refused(api: Api) -> None:
+    add_slack(api)
+
+    answer = api.post(INTEGRATIONS, {"channel": "ntfy", "name": "Slack", "url": "http://nas/"})
+
+    assert (answer.status_int, "name" in answer.json["error"]) == (409, True)
+
+
+def test_a_test_that_cannot_be_sent_says_why(api: Api) -> None:
+    made = api.post(INTEGRATIONS, {"channel": "webhook", "name": "Me",
+                                   "url": "http://127.0.0.1:9/"}).json
+
+    answer = api.post(f"{INTEGRATIONS}/{made['id']}/test")
+
+    assert (answer.json["ok"], "refused" in answer.json["result"]) == (False, True)
+
+
+def test_a_test_is_an_event(api: Api) -> None:
+    made = api.post(INTEGRATIONS, {"channel": "webhook", "name": "Me",
+                                   "url": "http://127.0.0.1:9/"}).json
+    api.post(f"{INTEGRATIONS}/{made['id']}/test")
+
+    assert [event["kind"] for event in api.get(EVENTS).json["events"]] == ["test"]
+
+
+# events
+
+
+def test_a_list_of_events_has_the_documented_frame(api: Api) -> None:
+    assert api.get(EVENTS).json == {"events": [], "total": 0, "limit": 50, "offset": 0}
+
+
+def test_events_come_newest_first(api: Api) -> None:
+    job = api.site.monitor()
+    api.site.get(f"/{job.token}/fail")
+    api.site.get(f"/{job.token}")
+
+    assert [event["kind"] for event in api.get(EVENTS).json["events"]] == ["recovered", "failed"]
+
+
+def test_pages_of_events_follow_each_other(api: Api) -> None:
+    job = api.site.monitor()
+    for _ in range(2):
+        api.site.get(f"/{job.token}/fail")
+        api.site.get(f"/{job.token}")
+
+    pages = [api.get(f"{EVENTS}?limit=3&offset={offset}").json for offset in (0, 3)]
+
+    assert [([event["kind"] for event in page["events"]], page["total"]) for page in pages] == [
+        (["recovered", "failed", "recovered"], 4), (["failed"], 4)]
+
+
+# keys
+
+
+ROUTES = [
+    ("GET", HEARTBEATS), ("POST", HEARTBEATS), ("GET", f"{HEARTBEATS}/{{id}}"),
+    ("POST", f"{HEARTBEATS}/{{id}}/pause"), ("POST", f"{HEARTBEATS}/{{id}}/resume"),
+    ("GET", f"{HEARTBEATS}/{{id}}/pings"), ("GET", INTEGRATIONS), ("POST", INTEGRATIONS),
+    ("POST", f"{INTEGRATIONS}/{{integration}}/test"), ("GET", EVENTS),
+]
+READS = [route for route in ROUTES if route[0] == "GET"]
+WRITES = [route for route in ROUTES if route[0] == "POST"]
+BODIES = {HEARTBEATS: {"name": "x", "intervalSeconds": 60},
+          INTEGRATIONS: {"channel": "ntfy", "name": "x", "url": "http://127.0.0.1:9/"}}
+
+
+def call(site: Site, method: str, path: str, key: str | None, suffix: str = "",
+         header: str = "X-Api-Key") -> webtest.TestResponse:
+    """A request that is fine but perhaps for its key."""
+    owner = Api(site, site.api_key())
+    ids = {"id": owner.create()["id"], "integration": add_slack(
+        owner, f"Slack {len(site.monitors)}")}
+    body = json.dumps(BODIES[path]) if method == "POST" and path in BODIES else ""
+    headers = {} if key is None else {header: key}
+    return site.send(method, path.format(**ids) + suffix, body, headers)
+
+
+@pytest.mark.parametrize("method, path", ROUTES)
+def test_a_route_without_a_key_is_refused(site: Site, method: str, path: str) -> None:
+    answer = call(site, method, path, None)
+
+    assert (answer.status_int, list(answer.json)) == (401, ["error"])
+
+
+@pytest.mark.parametrize("method, path", ROUTES)
+def test_a_route_with_a_wrong_key_is_refused(site: Site, method: str, path: str) -> None:
+    assert call(site, method, path, "cw_wrong").status_int == 401
+
+
+@pytest.mark.parametrize("method, path", READS)
+def test_a_read_only_key_may_read(site: Site, method: str, path: str) -> None:
+    assert call(site, method, path, site.api_key("read-only")).status_int == 200
+
+
+@pytest.mark.parametrize("method, path", WRITES)
+def test_a_read_only_key_may_not_write(site: Site, method: str, path: str) -> None:
+    answer = call(site, method, path, site.api_key("read-only"))
+
+    assert (answer.status_int, list(answer.json)) == (403, ["error"])
+
+
+@pytest.mark.parametrize("method, path", ROUTES)
+def test_a_key_that_may_only_ping_may_nothing_else(site: Site, method: str, path: str) -> None:
+    assert call(site, method, path, site.api_key("ping")).status_int == 403
+
+
+def test_what_a_read_only_key_may_not_write_is_not_written(site: Site, reader: Api) -> None:
+    for path, body in BODIES.items():
+        reader.post(path, body)
+
+    assert (site.monitors, site.rows("SELECT * FROM integration")) == ([], [])
+
+
+@pytest.mark.parametrize("method, path", WRITES)
+def test_a_read_write_key_may_write(site: Site, method: str, path: str) -> None:
+    assert call(site, method, path, site.api_key()).status_int in (200, 201)
+
+
+@pytest.mark.parametrize("header, form", [
+    ("X-Api-Key", "{}"), ("x-api-key", "{}"), ("Authorization", "Bearer {}")])
+def test_a_key_is_taken_from_this_header(site: Site, header: str, form: str) -> None:
+    key = form.format(site.api_key())
+
+    assert call(site, "GET", HEARTBEATS, key, header=header).status_int == 200
+
+
+def test_a_key_in_the_query_is_not_taken(site: Site) -> None:
+    key = site.api_key()
+
+    assert site.get(f"{HEARTBEATS}?api_key={key}&x-api-key={key}").status_int == 401
+
+
+SECRET_FIELDS = {"token", "pingUrl", "code", "handles"}
+
+
+@pytest.mark.parametrize("suffix", ["", "/{id}"])
+def test_a_read_only_key_sees_no_handle(
+        site: Site, api: Api, reader: Api, suffix: str) -> None:
+    job = site.monitor(handles={"my-old-handle": "cronitor"})
+
+    answer = reader.get(HEARTBEATS + suffix.format(id=job.id))
+
+    shown = answer.json if suffix else answer.json["heartbeats"][0]
+    assert SECRET_FIELDS & set(shown) == set()
+    assert [text for text in (job.token, job.code, "my-old-handle") if text in answer.text] == []
+
+
+def test_a_read_only_key_sees_all_else(site: Site, api: Api, reader: Api) -> None:
+    job = site.monitor()
+
+    seen = [set(one.get(f"{HEARTBEATS}/{job.id}").json) for one in (api, reader)]
+
+    assert seen[0] - seen[1] == SECRET_FIELDS
+
+
+@pytest.mark.parametrize("path", [f"{HEARTBEATS}/{{id}}/pings", EVENTS, INTEGRATIONS])
+def test_no_other_list_shows_a_handle(site: Site, reader: Api, path: str) -> None:
+    job = site.monitor(handles={"my-old-handle": "cronitor"})
+    site.get("/my-old-handle/fail")
+
+    text = reader.get(path.format(id=job.id)).text
+
+    assert [secret for secret in (job.token, job.code, "my-old-handle") if secret in text] == []
+
+
+def test_a_handle_is_no_name_of_a_heartbeat(api: Api) -> None:
+    shown = api.create()
+
+    assert api.get(f"{HEARTBEATS}/{shown['token']}").status_int == 404
+
+
+def test_an_adopted_handle_is_shown_with_its_dialect(api: Api) -> None:
+    job = api.site.monitor(handles={"my-old-handle": "cronitor"})
+
+    shown = api.get(f"{HEARTBEATS}/{job.id}").json
+
+    assert shown["handles"] == [{"dialect": "cronitor", "handle": "my-old-handle"}]
+
+
+# limits
+
+
+@pytest.fixture
+def limited(make_site: Callable[..., Site]) -> Api:
+    """A site with the limit of the page, and a key that has just used it up."""
+    site = make_site(api_rate_limit=100)
+    site.clock.move(12.5)
+    found = Api(site, site.api_key())
+    for _ in range(100):
+        assert found.get(INTEGRATIONS).status_int == 200
+    return found
+
+
+def test_request_101_in_a_minute_is_refused_in_the_words_of_the_page(limited: Api) -> None:
+    answer = limited.get(INTEGRATIONS)
+
+    assert (answer.status_int, answer.json) == (
+        429, {"error": "Rate limit exceeded. Max 100 requests per minute."})
+
+
+def test_a_refusal_says_when_to_retry(limited: Api) -> None:
+    wait = int(limited.get(INTEGRATIONS).headers["Retry-After"])
+
+    limited.site.clock.move(wait)
+
+    assert 1 <= wait <= 60
+    assert limited.get(INTEGRATIONS).status_int == 200
+
+
+def test_each_key_has_a_limit_of_its_own(limited: Api) -> None:
+    other = Api(limited.site, limited.site.api_key())
+
+    assert other.get(INTEGRATIONS).status_int == 200
+
+
+def test_pings_have_no_limit_of_the_management(limited: Api) -> None:
+    job = limited.site.monitor()
+
+    assert limited.site.get(f"/{job.token}", X_Api_Key=limited.key).status_int == 200
+
+
+def test_the_limit_is_that_of_the_setting(make_site: Callable[..., Site]) -> None:
+    site = make_site(api_rate_limit=2)
+    api = Api(site, site.api_key())
+
+    answers = [api.get(EVENTS) for _ in range(3)]
+
+    assert [answer.status_int for answer in answers] == [200, 200, 429]
+    assert answers[2].json["error"] == "Rate limit exceeded. Max 2 requests per minute."
+
+
+def test_a_limit_of_0_is_none(api: Api) -> None:
+    assert {api.get(EVENTS).status_int for _ in range(150)} == {200}
+
+
+def test_wrong_keys_are_limited_per_address(site: Site) -> None:
+    def attempt(address: str) -> int:
+        return site.send("GET", EVENTS, headers={"X-Api-Key": "cw_guess"},
+                         address=address).status_int
+
+    attempts = [attempt("198.51.100.7") for _ in range(200)]
+
+    assert (attempts[0], attempts[-1], attempt("198.51.100.8")) == (401, 429, 401)
+
+
+def test_a_right_key_is_taken_from_where_wrong_ones_came(site: Site, api_key: str) -> None:
+    for _ in range(200):
+        site.get(EVENTS, X_Api_Key="cw_guess")
+
+    assert site.get(EVENTS, X_Api_Key=api_key).status_int == 200
+
+
+# what does not exist
+
+
+@pytest.mark.parametrize("method, path", [
+    ("GET", f"{HEARTBEATS}/{UNKNOWN}"), ("POST", f"{HEARTBEATS}/{UNKNOWN}/pause"),
+    ("POST", f"{HEARTBEATS}/{UNKNOWN}/resume"), ("GET", f"{HEARTBEATS}/{UNKNOWN}/pings"),
+    ("POST", f"{INTEGRATIONS}/{UNKNOWN}/test"), ("GET", "/api/v1/nothing"), ("GET", "/api/v1"),
+    ("GET", f"{HEARTBEATS}/%00"), ("GET", f"{HEARTBEATS}/%ff"),
+    ("GET", f"{HEARTBEATS}/{'x' * 5000}")], ids=lambda value: value[-20:])
+def test_what_does_not_exist_is_not_found(api: Api, method: str, path: str) -> None:
+    answer = api.site.send(method, path, headers={"X-Api-Key": api.key})
+
+    assert (answer.status_int, list(answer.json)) == (404, ["error"])
+
+
+def test_a_heartbeat_that_does_not_exist_is_called_so(api: Api) -> None:
+    assert "eartbeat" in api.get(f"{HEARTBEATS}/{UNKNOWN}").json["error"]
+
+
+@pytest.mark.parametrize("method, path", [
+    ("PUT", HEARTBEATS), ("DELETE", HEARTBEATS), ("OPTIONS", HEARTBEATS),
+    ("PUT", f"{HEARTBEATS}/{{id}}"), ("GET", f"{HEARTBEATS}/{{id}}/pause"),
+    ("DELETE", f"{HEARTBEATS}/{{id}}/resume"), ("POST", f"{HEARTBEATS}/{{id}}/pings"),
+    ("DELETE", INTEGRATIONS), ("GET", f"{INTEGRATIONS}/{{integration}}/test"), ("POST", EVENTS),
+    ("DELETE", EVENTS)])
+def test_a_method_that_a_route_does_not_know_is_refused(
+        site: Site, method: str, path: str) -> None:
+    answer = call(site, method, path, site.api_key())
+
+    assert (answer.status_int, list(answer.json)) == (405, ["error"])
+
+
+def test_a_refused_method_comes_with_those_that_are_allowed(api: Api) -> None:
+    answer = api.site.send("DELETE", EVENTS, headers={"X-Api-Key": api.key})
+
+    assert "GET" in answer.headers.get("Allow", "")
+
+
+def test_a_get_that_would_pause_changes_nothing(api: Api) -> None:
+    shown = api.create()
+
+    api.get(f"{HEARTBEATS}/{shown['id']}/pause")
+
+    assert api.site.monitors[0]["status"] == "new"
+
+
+@pytest.mark.parametrize("method, path", ROUTES)
+def test_a_trailing_slash_is_the_same_path(site: Site, method: str, path: str) -> None:
+    assert call(site, method, path, site.api_key(), "/").status_int in (200, 201)
+
+
+def test_a_head_is_a_get_without_a_body(api: Api) -> None:
+    answer = api.site.send("HEAD", HEARTBEATS, headers={"X-Api-Key": api.key})
+
+    assert (answer.status_int, answer.body) == (200, b"")
+
+
+def test_an_error_of_ours_is_shaped_like_any_other(api: Api) -> None:
+    api.site.rows("DROP TABLE handle")
+
+    answer = api.post(HEARTBEATS, {"name": "x", "intervalSeconds": 60})
+
+    assert (answer.status_int in (500, 503), list(answer.json)) == (True, ["error"])
+
+
+@pytest.mark.parametrize("method, path", ROUTES)
+def test_every_answer_is_json(site: Site, method: str, path: str) -> None:
+    answer = call(site, method, path, site.api_key())
+
+    assert answer.headers["Content-Type"].startswith("application/json")
+
+
+# security
+
+
+ANYWHERE = [
+    ("GET", "/"), ("GET", "/static/missing.js"), ("GET", "/static/../schema.sql"),
+    ("GET", HEARTBEATS), ("POST", HEARTBEATS), ("DELETE", HEARTBEATS), ("GET", "/api/v1/nothing"),
+    ("POST", "/api/sync"), ("GET", "/{token}"), ("GET", "/{token}/nonsense"), ("PUT", "/{token}"),
+    ("GET", "/ping/{code}"), ("GET", "/ping/nobody"), ("GET", f"/{UNKNOWN}"),
+    ("GET", "/{code}/pause/1"), ("GET", "/favicon.ico"), ("GET", "/healthz"),
+    ("GET", "/a/b/c/d/e"),
+]
+
+
+@pytest.mark.parametrize("with_key", [True, False], ids=["key", "no key"])
+@pytest.mark.parametrize("method, path", ANYWHERE)
+def test_every_answer_has_the_security_headers(
+        site: Site, method: str, path: str, with_key: bool) -> None:
+    job, key = site.monitor(), site.api_key()
+
+    answer = site.send(method, path.format(token=job.token, code=job.code),
+                       headers={"X-Api-Key": key} if with_key else {})
+
+    policy = answer.headers["Content-Security-Policy"]
+    assert ("frame-ancestors 'none'" in policy, "default-src" in policy, "unsafe" in policy,
+            answer.headers["X-Content-Type-Options"], answer.headers["Referrer-Policy"]) == (
+        True, True, False, "nosniff", "no-referrer")
+
+
+def test_an_error_of_ours_has_the_security_headers(api: Api) -> None:
+    api.site.rows("DROP TABLE handle")
+
+    answer = api.site.get("/anything/run")
+
+    assert (answer.status_int >= 500, "Content-Security-Policy" in answer.headers) == (True, True)
+
+
+@pytest.mark.parametrize("path", [
+    "/static/../schema.sql", "/static/%2e%2e/schema.sql", "/static/..%2fschema.sql",
+    "/static//etc/passwd", "/static/%2fetc%2fpasswd"])
+def test_nothing_outside_the_static_folder_is_served(site: Site, path: str) -> None:
+    answer = site.get(path)
+
+    assert (answer.status_int >= 400, b"CREATE TABLE" in answer.body, b"root:" in answer.body
+            ) == (True, False, False)
+
+
+def test_a_key_is_stored_as_its_hash(site: Site, api_key: str) -> None:
+    stored = json.dumps(site.rows("SELECT * FROM api_key"))
+
+    assert api_key not in stored
+
+
+def test_the_first_12_characters_of_a_key_are_kept(site: Site, api_key: str) -> None:
+    assert site.rows("SELECT prefix FROM api_key") == [{"prefix": api_key[:12]}]
+
+
+def test_the_host_of_a_request_is_in_no_link(site: Site, api_key: str) -> None:
+    job = site.monitor()
+
+    answer = site.get(f"{HEARTBEATS}/{job.id}", X_Api_Key=api_key, Host="evil.example")
+
+    assert "evil" not in answer.text
+
+
+def test_no_secret_is_ever_logged(
+        site: Site, api_key: str, caplog: pytest.LogCaptureFixture,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    caplog.set_level(logging.INFO)
+    job = site.monitor()
+    api = Api(site, api_key)
+    answers = [
+        site.get(f"/{job.token}?msg=s3cret-message"), site.get(f"/{job.token}/nonsense"),
+        site.get("/ping/s3cret-guess"), site.get(HEARTBEATS, X_Api_Key="s3cret-guess"),
+        api.post(INTEGRATIONS, {"channel": "webhook", "name": "Me", "url": "http://s3cret@["}),
+        api.post(HEARTBEATS, '{"name": "s3cret-body"'),
+        api.post(INTEGRATIONS, {"channel": "webhook", "name": "Me", "url": "http://s3cret:9/"})]
+    site.rows("CREATE TRIGGER broken BEFORE INSERT ON ping BEGIN SELECT RAISE(ABORT, 'x'); END")
+    answers.append(site.get(f"/{job.token}?msg=s3cret-message"))
+    site.server.deliver()
+
+    said = caplog.text + "".join(capsys.readouterr()) + "".join(
+        str(answer.errors) for answer in answers)
+
+    assert [secret for secret in (job.token, job.code, api_key, "s3cret") if secret in said] == []
+
+
+def test_no_secret_is_in_the_log_of_a_real_server(tmp_path: Path) -> None:
+    with serving(tmp_path) as live:
+        shown = live.add("job")
+        for path in (f"/{shown['token']}?msg=s3cret", f"/ping/{shown['code']}"):
+            DIRECT.open(live.url + path, timeout=20).close()
+        live.ask("GET", "/heartbeats", key="s3cret-guess")
+        live.ask("GET", f"/{shown['token']}/s3cret")
+
+    assert [secret for secret in (shown["token"], shown["code"], live.key, "s3cret")
+            if secret in live.log] == []
