@@ -60,6 +60,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from email.message import EmailMessage
+from email.utils import formatdate
 from functools import lru_cache, partial
 from pathlib import Path
 from time import monotonic, time_ns
@@ -115,7 +116,6 @@ def _parse_setting(name: str, kind: type, text: Any) -> Any:
 @dataclass(frozen=True)
 class Settings:
     """Each field is a flag of `serve`, an environment variable and a row of the README's table."""
-
     database: str = _setting("cronwatch.db", "the file that holds everything")
     listen: str = _setting("127.0.0.1:8080", "address and port to serve; port 0 picks a free one")
     base_url: str = _setting("", "how others reach this server, for links; default from --listen")
@@ -152,15 +152,9 @@ class Settings:
 # == Schedules ================================================================
 # Pure: when a cron expression comes round. No clock, database, HTTP or log.
 
-CRON_WORDS = {
-    "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@weekly": "0 0 * * 0",
-    "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-}
+CRON_WORDS = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *",
+              "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *",
+              "@annually": "0 0 1 1 *"}
 CRON_FIELDS = (  # what `*` stands for, and the rule; in croniter's order, seconds last
     (range(60), "minute must be 0-59"),
     (range(24), "hour must be 0-23"),
@@ -173,7 +167,6 @@ DAY, WEEKDAY = 2, 4  # places in CRON_FIELDS
 
 class Cron(NamedTuple):
     """A cron expression: the values of each field, and what Debian's cron makes of them."""
-
     minutes: list[int]
     hours: list[int]
     days: list[int]  # -1: the last of the month
@@ -245,8 +238,7 @@ def parse_cron(schedule: str) -> Cron:
     values = [_field_values(place, field) for place, field in enumerate(fields)]
     minute, hour, day, _, weekday, _ = (
         field.startswith("*") or set(every) <= set(found)
-        for field, found, (every, _) in zip(fields, values, CRON_FIELDS, strict=True)
-    )
+        for field, found, (every, _) in zip(fields, values, CRON_FIELDS, strict=True))
     cron = Cron._make([*values, day or weekday, not minute and not hour])
     _day_from(cron, date(2000, 1, 1))
     return cron
@@ -265,12 +257,10 @@ def _wall_from(cron: Cron, start: datetime) -> datetime:
     now = start.time() if day == start.date() else time()
     times = (
         datetime.combine(day, time(hour, minute, second))
-        for hour in cron.hours[bisect_left(cron.hours, now.hour) :]
-        for minute in cron.minutes
-        if (hour, minute) >= (now.hour, now.minute)
+        for hour in cron.hours[bisect_left(cron.hours, now.hour):]
+        for minute in cron.minutes if (hour, minute) >= (now.hour, now.minute)
         for second in cron.seconds
-        if (hour, minute, second) >= (now.hour, now.minute, now.second)
-    )
+        if (hour, minute, second) >= (now.hour, now.minute, now.second))
     return next(times, None) or _wall_from(cron, datetime.combine(day, time()) + timedelta(1))
 
 def _instants(zone: ZoneInfo, wall: datetime) -> list[int]:
@@ -328,7 +318,6 @@ def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
 @dataclass(slots=True)
 class Monitor:
     """A row of the table monitor, in its order; schema.sql says what each column means."""
-
     num: int
     id: str
     key: str
@@ -373,7 +362,6 @@ class Monitor:
 @dataclass(slots=True)
 class Run:
     """A row of the table run, in its order."""
-
     num: int
     monitor: int
     state: str
@@ -393,7 +381,6 @@ class Run:
 
 class Ping(NamedTuple):
     """One signal as it arrived; `num` is the row that it will be."""
-
     kind: str
     at: int
     num: int = 0
@@ -411,14 +398,12 @@ class Ping(NamedTuple):
 
 class Rule(TypedDict):
     """A condition that a good run should not meet."""
-
     field: str
     operator: str
     value: float
 
 class Flip(NamedTuple):
     """A change of status at its true time."""
-
     at: int
     status: str
     reason: str | None
@@ -426,7 +411,6 @@ class Flip(NamedTuple):
 @dataclass(frozen=True)
 class Event:
     """Something worth telling, at its true time; what makes no sense for its kind is null."""
-
     kind: str
     at: int
     run: int | None = None
@@ -437,10 +421,10 @@ class Event:
     missed_count: int | None = None
     count: int | None = None
     rules: list[Rule] | None = None
+    status: str | None = field(default=None, compare=False)  # the monitor's, as it was then
 
 class Digest(NamedTuple):
     """What is collected of one kind until an instant, after so many were told."""
-
     told: int
     until: int
     collected: int = 0
@@ -450,7 +434,6 @@ class Digest(NamedTuple):
 @dataclass(slots=True)
 class Life:
     """A monitor with the runs that matter, and the flips and events that the rules add."""
-
     monitor: Monitor
     runs: list[Run]
     failure_alert_seconds: int = 60
@@ -471,16 +454,14 @@ def check_rules(given: object) -> list[Rule]:
     return [_check_rule(rule) for rule in given]
 
 def _check_rule(given: object) -> Rule:
-    if not isinstance(given, dict) or set(given) != {"field", "operator", "value"}:
-        raise Invalid("a rule must be an object of field, operator and value")
-    name, sign, value = given["field"], str(given["operator"]), given["value"]
-    sign = SIGNS.get(sign, sign)
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,50}", name):
-        raise Invalid("a rule's field must be 1 to 50 letters, digits and _ . -")
-    if sign not in OPERATORS:
-        raise Invalid(f"a rule's operator must be one of {' '.join([*OPERATORS, *SIGNS])}")
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 2**53:
-        raise Invalid("a rule's value must be a number under 2^53")
+    fields = given if isinstance(given, dict) else {}
+    name, sign, value = (fields.get(word) for word in ("field", "operator", "value"))
+    sign = SIGNS.get(str(sign), str(sign))
+    if (len(fields) != 3 or not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,50}", name)
+            or sign not in OPERATORS or isinstance(value, bool)
+            or not isinstance(value, (int, float)) or not abs(value) < 2**53):
+        raise Invalid("a rule must have a field (1 to 50 letters, digits and _ . -), an operator "
+                      f"({' '.join([*OPERATORS, *SIGNS])}) and a value (a number under 2^53)")
     return {"field": name, "operator": sign, "value": value}
 
 def matching_rules(m: Monitor, run: Run) -> list[Rule]:
@@ -669,7 +650,7 @@ def tell(life: Life, kind: str, at: int, **more: Any) -> None:
     m = life.monitor
     if kind != "silent_failure":
         more |= {"reason": m.down_reason, "down_since": m.down_since}
-    life.events.append(Event(kind, at, **more))
+    life.events.append(Event(kind, at, **{"status": m.status, **more}))
 
 def digests(m: Monitor) -> dict[str, Digest]:
     """What is being collected, by kind of event."""
@@ -792,7 +773,7 @@ def _live(life: Life, began: int, following: int | None, at: int) -> None:
 
 def _recover(life: Life, at: int, run: Run) -> None:
     m = life.monitor
-    tell(life, "recovered", at, run=run.num, failed_count=m.failed_count,
+    tell(life, "recovered", at, run=run.num, status="up", failed_count=m.failed_count,
          missed_count=m.missed_count, downtime_ms=max(0, at - (m.down_since or at)))
     m.digests = None
     flip(life, "up", at)
@@ -1018,14 +999,17 @@ CODE = re.compile(r"[0-9A-Za-z]{8}")
 
 class Route(NamedTuple):
     """What a path says by itself: `family` settles the dialect, alone or with the handle."""
-
     family: str
     names: list[str]  # the first is a handle, a key or an API key; so may be the second
     bare: str | None = None  # what the form without a word means, where the path decides
 
+def recoded(raw: str) -> str:
+    """Text of a request line, whose bytes WSGI hands over as if they were Latin-1."""
+    return raw.encode("latin-1", "replace").decode("utf-8", "replace")
+
 def split_path(raw: str) -> list[str]:
     """The parts of a raw request path, decoded one by one: a %2F stays inside its part."""
-    path = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*", "", raw)
+    path = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*", "", recoded(raw))
     parts = re.split(r"[?#]", path, maxsplit=1)[0].split("/")
     return [urllib.parse.unquote_plus(part, errors="replace") for part in parts if part]
 
@@ -1162,7 +1146,6 @@ def _log_body(body: bytes, kind: str) -> Mapping[str, Any]:
 
 class Receipt(NamedTuple):
     """What became of a ping, for the wording of its reply."""
-
     kind: str
     at: int
     word: str  # how the path said it; empty in the bare form
@@ -1181,7 +1164,6 @@ class Receipt(NamedTuple):
 
 class Dialect(NamedTuple):
     """One service: what differs from the others."""
-
     name: str
     reply: Callable[[Receipt], dict[str, Any] | str]
     error: Callable[[Refused], dict[str, Any] | str]
@@ -1388,6 +1370,7 @@ class Store:
         self.db = SqliteDatabase(path, {**pragmas, "journal_mode": "wal"}, timeout=BUSY_SECONDS)
         self.reader = SqliteDatabase(path, {**pragmas, "query_only": 1}, timeout=BUSY_SECONDS)
         self.refused = False  # whether something was not written since this was last reset
+        self.reader.register_function(str.casefold, "casefold", 1)  # SQLite's own is for ASCII
         self.cache: dict[Any, Any] = {}  # for the writer: what the file said of handles and keys
         self._version = -1
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -1488,7 +1471,6 @@ BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 class Tx(NamedTuple):
     """What an action works with: the writer's transaction, and the instant it stands for."""
-
     db: SqliteDatabase
     store: Store
     settings: Settings
@@ -1498,7 +1480,6 @@ class Tx(NamedTuple):
 
 class Loaded(NamedTuple):
     """A life, and the rows that it came from, so that only what changed is written."""
-
     life: Life
     monitor: Sequence[Any]
     runs: dict[int, Sequence[Any]]
@@ -1570,12 +1551,13 @@ def add_event(tx: Tx, event: Event, m: Monitor | None, to: Sequence[int] | None 
     """Keep an event as it is now, and an alert for each integration that hears of it."""
     body = {
         "monitor": m and {"id": m.id, "key": m.key, "name": m.name, "tags": m.tags.split(),
-                          "status": m.status},
+                          "status": event.status or m.status},
         "run": None if event.run is None else run_json(tx.db, event.run),
         "reason": event.reason, "downSince": iso(event.down_since),
         "downtimeSeconds": event.downtime_ms and event.downtime_ms // 1000,
         "failedCount": event.failed_count, "missedCount": event.missed_count,
-        "count": event.count, "rules": event.rules, "gap": None, "monitors": None, **more}
+        "count": event.count, "rules": event.rules, "gap": None, "monitors": None,
+        "about": None, **more}
     num = insert(tx.db, "event", {
         "id": str(uuid.uuid4()), "kind": event.kind, "at": event.at, "told_at": tx.now,
         "monitor": m and m.num, "body": json.dumps(body)})
@@ -1605,7 +1587,7 @@ def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str]
     if fields.get("cron"):
         next_run(fields["cron"], fields.get("timezone", "UTC"), tx.now)  # a zone may skip it
     key = fields.get("key") or free_key(tx.db, fields["name"])
-    _refuse_taken(tx, "monitor", "key", key)
+    refuse_taken(tx, "monitor", "key", key)
     num = insert(tx.db, "monitor", {
         **fields, "key": key, "id": str(uuid.uuid4()), "created_at": tx.now,
         "updated_at": tx.now, "default_integrations": int(integrations is None)})
@@ -1620,7 +1602,8 @@ def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str]
     save_life(tx, loaded)
     return num
 
-def _refuse_taken(tx: Tx, table: str, column: str, value: str) -> None:
+def refuse_taken(tx: Tx, table: str, column: str, value: str) -> None:
+    """Refuse, with 409, what another row has."""
     if rows(tx.db, f"SELECT 1 FROM {table} WHERE {column} = ?", value):
         what = {"api_key": "an API key", "integration": "an integration"}.get(table, f"a {table}")
         which = "this secret" if column == "hash" else f"the {column} '{value}'"
@@ -1639,7 +1622,7 @@ def adopt(tx: Tx, num: int, text: str, kind: str) -> None:
     if clean(text, 200) != text or text in RESERVED:
         raise Invalid("a handle must be 1 to 200 characters and none of the words "
                       + ", ".join(sorted(RESERVED)))
-    _refuse_taken(tx, "handle", "text", text)
+    refuse_taken(tx, "handle", "text", text)
     tx.db.execute_sql("INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
     tx.store.cache.clear()
 
@@ -1668,7 +1651,7 @@ def hash_secret(secret: str) -> str:
 def create_integration(tx: Tx, channel: str, name: str, config: Mapping[str, Any],
                        is_default: bool = True) -> str:
     """A new integration; its id. Raises `Refused` 409 where the name is taken."""
-    _refuse_taken(tx, "integration", "name", name)
+    refuse_taken(tx, "integration", "name", name)
     id_ = str(uuid.uuid4())
     insert(tx.db, "integration", {
         "id": id_, "channel": channel, "name": name, "config": json.dumps(config),
@@ -1678,8 +1661,8 @@ def create_integration(tx: Tx, channel: str, name: str, config: Mapping[str, Any
 def create_key(tx: Tx, name: str, permission: str, secret: str | None = None) -> str:
     """A new API key, or an old service's that is adopted; the secret, for the only time."""
     secret = secret or "cw_" + secrets.token_urlsafe(24)
-    _refuse_taken(tx, "api_key", "name", name)
-    _refuse_taken(tx, "api_key", "hash", hash_secret(secret))
+    refuse_taken(tx, "api_key", "name", name)
+    refuse_taken(tx, "api_key", "hash", hash_secret(secret))
     insert(tx.db, "api_key", {
         "id": str(uuid.uuid4()), "name": name, "hash": hash_secret(secret),
         "prefix": secret[:12], "permission": permission, "created_at": tx.now})
@@ -1771,7 +1754,6 @@ def prune(tx: Tx, table: str, before: int, after: int = 0) -> int | None:
 
 class Knock(NamedTuple):
     """A request to a ping route."""
-
     route: Route
     query: Mapping[str, str]
     metrics: Sequence[str]
@@ -1783,7 +1765,6 @@ class Knock(NamedTuple):
 
 class Who(NamedTuple):
     """The dialect to answer in, the monitor that is meant, and by what name."""
-
     dialect: Dialect
     words: Sequence[str]
     monitor: int | None
@@ -1819,7 +1800,7 @@ def find_who(tx: Tx, knock: Knock) -> Who:
     """Who is meant: a handle, else an API key in the path, else one in a header; or refuses."""
     route, names = knock.route, knock.route.names
     handle = find_handle(tx, names[0])
-    if handle is not None:
+    if handle is not None and not (len(names) > 1 and _may_ping(find_key(tx, names[1]))):
         dialect = dialect_for(route, handle[1])
         if dialect.needs_key:
             _check_key(tx, knock.secret, dialect)
@@ -1861,7 +1842,6 @@ def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> None:
 
 class Answer(NamedTuple):
     """The dialect to answer in, what to say, and a refusal of something that is recorded."""
-
     dialect: Dialect
     receipt: Receipt
     problem: Refused | None = None
@@ -1908,16 +1888,16 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     m = loaded.life.monitor
     m.last_ping_at = tx.now
     save_life(tx, loaded, (run.num, ping.log) if run and ping.log else None)
-    kept = {name: value for name, value in ping._asdict().items()
+    lasted = run.duration_ms if run and ping.kind in OUTCOMES else ping.duration_ms
+    kept = {name: value for name, value in ping._replace(duration_ms=lasted)._asdict().items()
             if value is not None and name not in ("metrics", "log")}
     insert(tx.db, "ping", {**kept, "monitor": num, "run": run and run.num,
                            "dialect": who.dialect.name})
     due_by = deadline(m) if m.status == "up" else None
-    ended = ping.kind in OUTCOMES and run is not None
     return Answer(who.dialect, Receipt(
         ping.kind, tx.now, "/".join(who.words), who.name, m.id, m.key, m.status,
         run.num if run else None, run.state if run else None,
-        run.duration_ms if run and ended else None, m.expected_at if due_by else None, due_by,
+        lasted, m.expected_at if due_by else None, due_by,
         ping.message, created, 1000 * (monotonic() - knock.received)), problem)
 
 def _register(tx: Tx, knock: Knock, who: Who) -> int:
@@ -1992,16 +1972,16 @@ SUMMARIES: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
     "stuck": lambda name, e: f"{name} is stuck: it started and did not end by {_when(e['at'])}",
     "silent_failure": lambda name, e: (
         f"{name} succeeded, but " + " and ".join(
-            f"{r['field']} {r['operator']} {r['value']:g}" for r in e["rules"] or ())
+            f"{r['field']} {r['operator']} {r['value']}" for r in e["rules"] or ())
         + (f" ({e['count']} more times)" * bool(e["count"]))),
     "recovered": lambda name, e: f"{name} is up again after {_span(e['downtimeSeconds'])}",
     "reminder": lambda name, e: (f"{name} is still down ({e['reason']}) since "
                                  f"{_when(e['downSince'])}"),
     "outage": lambda name, e: (
         f"cronwatch was away from {_when(e['gap']['since'])} to {_when(e['gap']['until'])}: "
-        f"{len(e['monitors'])} monitors may have run unseen"),
-    "delivery_failed": lambda name, e: f"{e['integration']} cannot be reached: {e['error']}",
-    "test": lambda name, e: f"This is a test of {e['integration']} by cronwatch",
+        f"{len(e['monitors'])} monitor{'s' * (len(e['monitors']) > 1)} may have run unseen"),
+    "delivery_failed": lambda name, e: f"{e['about'][0]} cannot be reached: {e['about'][1]}",
+    "test": lambda name, e: f"This is a test of {e['about']} by cronwatch",
 }
 
 def _when(text: str) -> str:
@@ -2020,13 +2000,14 @@ def _run_words(event: Mapping[str, Any]) -> str:
 
 def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
     """An event as webhooks, commands and the API show it, from a row of `EVENTS_SQL`."""
-    _, id_, kind, at, told_at, body = row[:6]
+    _, id_, kind, at, told_at, body = row
     event = {"id": id_, "kind": kind, "at": iso(at), "toldAt": iso(told_at), "summary": "",
              **json.loads(body)}
     monitor = event["monitor"]
     if monitor:
         monitor["url"] = f"{base_url}/#/monitors/{monitor['id']}"
     event["summary"] = SUMMARIES[kind](monitor["name"] if monitor else "", event)
+    del event["about"]
     return event
 
 # -- senders: each returns what came of it, or raises what went wrong
@@ -2060,6 +2041,14 @@ def send_webhook(settings: Settings, channel: str, config: Mapping[str, Any],
     with OPENER.open(request, timeout=SEND_SECONDS) as reply:
         return f"HTTP {reply.status}"
 
+def _kill_session(leader: int) -> None:
+    """Kill the processes of a session, also those in a group of their own where /proc tells."""
+    os.killpg(leader, signal.SIGKILL)
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError, ValueError):  # it ended meanwhile
+            if int(stat.read_text().rpartition(")")[2].split()[3]) == leader:
+                os.kill(int(stat.parent.name), signal.SIGKILL)
+
 def send_command(settings: Settings, channel: str, config: Mapping[str, Any],
                  event: Mapping[str, Any], now: int) -> str:
     """Run a shell command with the event on standard input and in the environment.
@@ -2081,7 +2070,7 @@ def send_command(settings: Settings, channel: str, config: Mapping[str, Any],
         try:
             code: int | str = shell.wait(COMMAND_SECONDS)
         except subprocess.TimeoutExpired:
-            os.killpg(shell.pid, signal.SIGKILL)
+            _kill_session(shell.pid)
             code = f"none: killed after {COMMAND_SECONDS} s, was {shell.wait()}"
         said.seek(max(0, said.seek(0, 2) - TAIL_MAX))
         result = f"exit code {code} {said.read(TAIL_MAX).decode('utf-8', 'replace')}".strip()
@@ -2098,6 +2087,7 @@ def send_email(settings: Settings, channel: str, config: Mapping[str, Any],
     message["Subject"] = clean(event["summary"], 200)
     message["From"] = settings.smtp_from or f"cronwatch@{socket.getfqdn()}"
     message["To"] = config["address"]
+    message["Date"] = formatdate(now / 1000)
     message["Message-ID"] = f"<{event['id']}@cronwatch>"
     lines = [event["summary"] + ".", "", *(run.get("logTail") or "").splitlines()]
     if monitor:
@@ -2129,8 +2119,11 @@ def check_integration(channel: str, given: Mapping[str, Any], headers: Any) -> d
         raise Invalid("address must be one mail address")
     if need != "url":
         return {need: target}
-    parts = urllib.parse.urlsplit(target)
-    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[^!-~]", target):
+    with contextlib.suppress(ValueError):  # of a port or an address that is none
+        parts = urllib.parse.urlsplit(target)
+        good = parts.hostname and parts.port != 0 and not re.search(r"[^!-~]", target)
+        need = "" if good and parts.scheme in ("http", "https") else need
+    if need:
         raise Invalid("url must be an http or https address")
     headers = {} if headers is None else headers
     if not isinstance(headers, dict) or len(headers) > 20 or not all(
@@ -2145,7 +2138,6 @@ def check_integration(channel: str, given: Mapping[str, Any], headers: Any) -> d
 
 class Claim(NamedTuple):
     """An alert to be sent now; its next try is on disk already, should we die over this one."""
-
     alert: int
     channel: str
     config: dict[str, Any]
@@ -2190,12 +2182,11 @@ def settle_alert(tx: Tx, num: int, problem: str | None, result: str) -> None:
     if tries >= 4 and not failing and monitor is not None:
         update(tx.db, "integration", integration, {"failing": 1})
         others = [hearer for hearer in hearers(tx.db, None) if hearer != integration]
-        add_event(tx, Event("delivery_failed", tx.now), None, others, integration=name,
-                  error=problem)
+        add_event(tx, Event("delivery_failed", tx.now), None, others, about=(name, problem))
 
 def add_test(tx: Tx, integration: int, name: str) -> Claim:
     """A test event for one integration, claimed at once by who asked for it."""
-    add_event(tx, Event("test", tx.now), None, [integration], integration=name)
+    add_event(tx, Event("test", tx.now), None, [integration], about=name)
     return _claim(tx, rows(tx.db, "SELECT max(num) FROM alert")[0][0])
 
 def find_integration(tx: Tx, name: str) -> dict[str, Any]:
@@ -2209,15 +2200,15 @@ def find_integration(tx: Tx, name: str) -> dict[str, Any]:
 class Outbox:
     """Sends what is due, each integration in a thread of its own: a dead one delays no other."""
 
-    def __init__(self, act: Callable[..., Any], settings: Settings,
+    def __init__(self, act: Callable[..., Any], read: Callable[..., Any], settings: Settings,
                  clock: Callable[[], int]) -> None:
-        self.act, self.settings, self.clock = act, settings, clock
+        self.act, self.read, self.settings, self.clock = act, read, settings, clock
         self._threads: dict[int, threading.Thread] = {}
 
     def turn(self) -> list[threading.Thread]:
         """Start sending what is due, and return the threads that do."""
         self._threads = {i: t for i, t in self._threads.items() if t.is_alive()}
-        for integration in self.act(waiting_integrations):
+        for integration in self.read(waiting_integrations):
             if integration not in self._threads:
                 thread = threading.Thread(target=self._send_all, args=(integration,), daemon=True)
                 self._threads[integration] = thread
@@ -2243,98 +2234,113 @@ class Outbox:
             result = SENDERS[claim.channel](self.settings, claim.channel, claim.config, event,
                                             self.clock())
         except Exception as error:  # noqa: BLE001 - all that a network or a command does wrong
-            return clean(f"{type(error).__name__}: {error}", TAIL_MAX), ""
-        return None, clean(result, TAIL_MAX) or ""
+            return clean(f"{type(error).__name__}: {error}", 2 * TAIL_MAX, lines=True), ""
+        return None, clean(result, 2 * TAIL_MAX, lines=True) or ""
 
 # == Management ===============================================================
 # Monitors and the rest as the API and the command line word them. No request is read here.
 
 class Field(NamedTuple):
-    """A field of a monitor in the API and on the command line."""
-
+    """A field of a monitor in the API and on the command line: its column, and its rule."""
     name: str
     column: str
-    check: Callable[[str, Any], Any]
+    rule: tuple[Any, ...]  # a check that takes the name, a value and these limits
     shown: Callable[[Any], Any] = lambda value: value
 
-def _text(least: int, most: int) -> Callable[[str, Any], Any]:
-    def check(name: str, value: Any) -> str:
-        if not isinstance(value, str) or not least <= len(value.strip()) <= most:
-            raise Invalid(f"{name} must be {least} to {most} characters")
-        return clean(value, most, lines=name == "notes") or ""
-    return check
+def _text(name: str, value: Any, least: int, most: int, lines: bool = False) -> str:
+    kept = clean(value, most, lines) if isinstance(value, str) else None
+    if not isinstance(value, str) or len(value.strip()) > most or len(kept or "") < least:
+        raise Invalid(f"{name} must be {least} to {most} characters")
+    return kept or ""
 
-def _whole(least: int, most: int, none: bool = False) -> Callable[[str, Any], Any]:
-    def check(name: str, value: Any) -> int | None:
-        if none and (value is None or value == 0):
-            return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 or not (
-                least <= value <= most):
-            raise Invalid(f"{name} must be a whole number, {least} to {most}")
-        return int(value)
-    return check
+def _whole(name: str, value: Any, least: int, most: int, none: bool = False) -> int | None:
+    if none and (value is None or (value == 0 and value is not False)):
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 or not (
+            least <= value <= most):
+        raise Invalid(f"{name} must be a whole number, {least} to {most}")
+    return int(value)
 
 def _yes_no(name: str, value: Any) -> int:
     if not isinstance(value, bool):
         raise Invalid(f"{name} must be true or false")
     return int(value)
 
-def _expects(name: str, value: Any) -> str:
-    if value not in ("run", "complete"):
-        raise Invalid(f"{name} must be run or complete")
+def _one_of(name: str, value: Any, *words: str) -> str:
+    if value not in words:
+        raise Invalid(f"{name} must be {' or '.join(words)}")
     return str(value)
 
-def _checked(check: Callable[[str], Any]) -> Callable[[str, Any], Any]:
-    def checked(name: str, value: Any) -> str:
-        try:
-            check(_text(1, 500)(name, value))
-        except Invalid as error:
-            raise Invalid(f"{name}: {error.sentence}") from None
-        return str(value)
-    return checked
+def _parsed(name: str, value: Any, parse: Callable[[str], Any]) -> str:
+    text = _text(name, value, 1, 500)
+    try:
+        parse(value)
+    except Invalid as error:
+        raise Invalid(f"{name}: {error.sentence}") from None
+    return text
 
 def _tags(name: str, value: Any) -> str:
-    words = value if isinstance(value, list) else str(value).split()
-    return " ".join(dict.fromkeys(clean(word, 100) or "" for word in words))[:1000].strip()
+    words = (value or "").split() if value is None or isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise Invalid(f"{name} must be tags separated by spaces, or a list of them")
+    return " ".join(dict.fromkeys(" ".join(clean(word, 100) or "" for word in words).split()))
+
+def _rules(name: str, value: Any) -> str:
+    return json.dumps(check_rules([] if value is None else value))
 
 FIELDS = (
-    Field("name", "name", _text(1, 200)),
-    Field("key", "key", _text(1, 200)),
-    Field("intervalSeconds", "interval_seconds", _whole(60, 2_592_000), lambda value: value or 0),
-    Field("cronExpression", "cron", _checked(parse_cron)),
-    Field("timezone", "timezone", _checked(check_timezone)),
-    Field("graceSeconds", "grace_seconds", _whole(0, 86_400)),
-    Field("tags", "tags", _tags),
-    Field("emailAlertsEnabled", "email_alerts", _yes_no, bool),
-    Field("reminderIntervalSeconds", "reminder_interval_seconds", _whole(60, 31_536_000, True),
-          lambda value: value or 0),
-    Field("expects", "expects", _expects),
-    Field("maxRunSeconds", "max_run_seconds", _whole(1, 31_536_000, True)),
-    Field("failureTolerance", "failure_tolerance", _whole(0, 1000)),
-    Field("minPingIntervalSeconds", "min_ping_interval_seconds", _whole(1, 86_400, True)),
-    Field("armed", "armed", _yes_no, bool),
-    Field("rules", "rules", lambda name, value: json.dumps(check_rules(value)),
-          lambda value: json.loads(value or "[]")),
-    Field("notes", "notes", _text(0, 10_000)),
+    Field("name", "name", (_text, 1, 200)),
+    Field("key", "key", (_text, 1, 200)),
+    Field("intervalSeconds", "interval_seconds", (_whole, 60, 2_592_000),
+          lambda found: found or 0),
+    Field("cronExpression", "cron", (_parsed, parse_cron)),
+    Field("timezone", "timezone", (_parsed, check_timezone)),
+    Field("graceSeconds", "grace_seconds", (_whole, 0, 86_400)),
+    Field("tags", "tags", (_tags,)),
+    Field("emailAlertsEnabled", "email_alerts", (_yes_no,), bool),
+    Field("reminderIntervalSeconds", "reminder_interval_seconds", (_whole, 60, 31_536_000, True),
+          lambda found: found or 0),
+    Field("expects", "expects", (_one_of, "run", "complete")),
+    Field("maxRunSeconds", "max_run_seconds", (_whole, 1, 31_536_000, True)),
+    Field("failureTolerance", "failure_tolerance", (_whole, 0, 1000)),
+    Field("minPingIntervalSeconds", "min_ping_interval_seconds", (_whole, 1, 86_400, True)),
+    Field("armed", "armed", (_yes_no,), bool),
+    Field("rules", "rules", (_rules,), lambda found: json.loads(found or "[]")),
+    Field("notes", "notes", (_text, 0, 10_000, True)),
 )
 SCHEDULES = {"interval": "intervalSeconds", "cron": "cronExpression", "none": None}
 
-def read_monitor(given: Any) -> dict[str, Any]:
-    """The columns of a new monitor from its JSON; raises `Invalid` for what cannot be."""
+def read_object(given: Any, *known: str) -> dict[str, Any]:
+    """A JSON object with no field but these; raises `Invalid` with the name of another one."""
     if not isinstance(given, dict):
         raise Invalid("the body must be a JSON object")
-    kind = given.get("scheduleType", "interval")
-    known = {field_.name: field_ for field_ in FIELDS}
-    if strange := set(given) - set(known) - {"scheduleType", "integrationIds"}:
+    if strange := set(given) - set(known):
         raise Invalid(f"'{clean(min(strange), 60)}' is not a known field")
-    if not isinstance(kind, str) or kind not in SCHEDULES:
-        raise Invalid("scheduleType must be interval, cron or none")
-    for need in ("name", SCHEDULES[kind]):
-        if need and need not in given:
-            raise Invalid(f"{need} is required")
+    return given
+
+def read_monitor(given: Any, m: Monitor | None = None) -> dict[str, Any]:
+    """The columns of a new monitor, or those that change, from its JSON; raises `Invalid`."""
+    rules = {field_.name: field_ for field_ in FIELDS}
+    given = read_object(given, *rules, "scheduleType", "integrationIds", "unique")
+    present = [kind for kind, need in SCHEDULES.items() if given.get(need or "")]
+    kept = ("cron" if m.cron else "interval" if m.interval_seconds else "none") if m else "interval"
+    kind = given.get("scheduleType", present[0] if m and present else kept)
+    _one_of("scheduleType", kind, *SCHEDULES)
+    wanted = {"name", SCHEDULES[kind]} if m is None else {SCHEDULES[kind]} - {SCHEDULES[kept]}
+    if missing := wanted - set(given) - {None}:
+        raise Invalid(f"{max(missing, key=str)} is required")
     unused = {need for other, need in SCHEDULES.items() if need and other != kind}
-    return {known[name].column: known[name].check(name, value) for name, value in given.items()
-            if name in known and name not in unused}
+    columns = {rules[name].column: rules[name].rule[0](name, value, *rules[name].rule[1:])
+               for name, value in given.items() if name in rules and name not in unused}
+    return columns if kind == kept else {
+        **columns, **{rules[name].column: None for name in unused}}
+
+def read_ids(given: Mapping[str, Any]) -> list[str] | None:
+    """The integrations that are named; None for all default ones."""
+    ids = given.get("integrationIds")
+    if ids is not None and not (isinstance(ids, list) and all(isinstance(i, str) for i in ids)):
+        raise Invalid("integrationIds must be a list of ids")
+    return ids
 
 def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> list[Any]:
     """Monitors in the form of Cronping's page, with our fields; `secret` shows their handles."""
@@ -2350,7 +2356,8 @@ def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> l
 
 def monitor_json(tx: Tx, m: Monitor, secret: bool = True) -> dict[str, Any]:
     """One monitor in that form."""
-    return monitors_json(tx, [m], secret)[0]  # type: ignore[no-any-return]
+    shown: dict[str, Any] = monitors_json(tx, [m], secret)[0]
+    return shown
 
 def _monitor_json(m: Monitor, now: int) -> dict[str, Any]:
     return {
@@ -2372,13 +2379,13 @@ def _handles_json(tx: Tx, handles: Sequence[tuple[str, str]]) -> dict[str, Any]:
 # -- the management API: each action takes what is asked, and returns an object of the reply
 
 class Ask(NamedTuple):
-    """A management request: what the path names, the query, the JSON body, and whether secrets
-    may be shown."""
-
+    """A management request; `secret` is whether secrets may be shown."""
     id: str = ""
     query: Mapping[str, Sequence[str]] = {}
     body: Any = None
     secret: bool = True
+
+Reply = tuple[dict[str, Any], int]  # with a status that is not the route's own
 
 def get_monitor(tx: Tx, name: str) -> Monitor:
     """The monitor with this id or key; refuses with 404."""
@@ -2404,7 +2411,7 @@ def list_monitors(tx: Tx, ask: Ask) -> dict[str, Any]:
     c, (limit, offset) = MONITOR.c, read_page(ask, 100)
     wanted = MONITOR.select(*(getattr(c, name) for name in MONITOR_FIELDS)).order_by(c.name, c.num)
     for text in ask.query.get("query", ()):
-        wanted = wanted.where(c.name.contains(text))
+        wanted = wanted.where(fn.instr(fn.casefold(c.name), text.casefold()) > 0)
     if "status" in ask.query:
         wanted = wanted.where(c.status.in_(ask.query["status"]))
     for tag in ask.query.get("tag", ()):
@@ -2417,23 +2424,43 @@ def list_monitors(tx: Tx, ask: Ask) -> dict[str, Any]:
 def show_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A monitor, with the integrations that are linked to it."""
     m = get_monitor(tx, ask.id)
-    linked = rows(tx.db, "SELECT i.id FROM monitor_integration l JOIN integration i "
-                  "ON i.num = l.integration WHERE l.monitor = ?", m.num)
-    return {**monitor_json(tx, m, ask.secret), "integrationIds": [id_ for id_, in linked]}
+    linked = {num for num, in rows(tx.db, "SELECT integration FROM monitor_integration WHERE "
+                                   "monitor = ?", m.num)}.union(hearers(tx.db, m))
+    ids = rows(tx.db, "SELECT num, id FROM integration ORDER BY num")
+    return {**monitor_json(tx, m, ask.secret),
+            "integrationIds": [id_ for num, id_ in ids if num in linked]}
 
-def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Create a monitor from its JSON."""
-    columns = {"timezone": "UTC", **read_monitor(ask.body)}
-    ids = ask.body.get("integrationIds")
-    if ids is not None and not (isinstance(ids, list) and all(isinstance(i, str) for i in ids)):
-        raise Invalid("integrationIds must be a list of ids")
-    num = create_monitor(tx, columns, handles, ids)
-    return monitor_json(tx, load_life(tx, num).life.monitor)
+def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> Reply:
+    """Create a monitor from its JSON; with `unique`, change the one of that name if there is."""
+    columns, unique = {"timezone": "UTC", **read_monitor(ask.body)}, ask.body.get("unique")
+    if unique is not None:
+        named = rows(tx.db, "SELECT id FROM monitor WHERE name = ? ORDER BY num LIMIT 1",
+                     _text("unique", unique, 1, 200))
+        if named:
+            body = {name: value for name, value in ask.body.items() if name != "unique"}
+            return edit_monitor(tx, ask._replace(id=named[0][0], body=body)), 200
+    num = create_monitor(tx, columns, handles, read_ids(ask.body))
+    return monitor_json(tx, load_life(tx, num).life.monitor), 201
+
+def edit_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Change what the body names."""
+    m = get_monitor(tx, ask.id)
+    if isinstance(ask.body, dict) and "unique" in ask.body:
+        raise Invalid("'unique' can only be given when a monitor is created")
+    columns, ids = read_monitor(ask.body, m), read_ids(ask.body)
+    if columns.get("key", m.key) != m.key:
+        refuse_taken(tx, "monitor", "key", columns["key"])
+    if cron := columns.get("cron", m.cron):
+        next_run(cron, columns.get("timezone", m.timezone), tx.now)
+    if ids is not None:
+        link_integrations(tx, m.num, ids)
+        columns["default_integrations"] = 0
+    return monitor_json(tx, change_monitor(tx, m.num, lambda life: edit(life, tx.now, columns)))
 
 def pause_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Pause a monitor, for `hours` where the body says so."""
-    hours = ask.body.get("hours") if isinstance(ask.body, dict) else None
-    hours = None if hours is None else _whole(0, 876_000)("hours", hours)
+    hours = read_object({} if ask.body is None else ask.body, "hours").get("hours")
+    hours = None if hours is None else _whole("hours", hours, 0, 876_000)
     return monitor_json(tx, pause_monitor(tx, get_monitor(tx, ask.id).num, hours))
 
 def resume_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -2456,9 +2483,9 @@ def list_pings(tx: Tx, ask: Ask) -> dict[str, Any]:
     total = rows(tx.db, "SELECT count(*) FROM ping WHERE monitor = ?", m.num)[0][0]
     pings = [{"id": str(p["num"]), "heartbeatId": m.id, "type": p["kind"],
               "receivedAt": iso(p["at"]), "ipAddress": p["address"], "userAgent": p["user_agent"],
-              "durationMs": p["duration_ms"], "runId": p["run"] and str(p["run"]),
-              "exitCode": p["exit_code"], **{name: p[name] for name in (
-                  "series", "host", "env", "message", "percent", "dialect")}} for p in found]
+              "durationMs": p["duration_ms"], "runId": p["series"], "exitCode": p["exit_code"],
+              "run": p["run"] and str(p["run"]), **{name: p[name] for name in (
+                  "host", "env", "message", "percent", "dialect")}} for p in found]
     return {"pings": pings, "total": total, "limit": limit, "offset": offset}
 
 def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -2491,12 +2518,10 @@ def list_integrations(tx: Tx, ask: Ask) -> dict[str, Any]:
 
 def add_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Create an integration from its JSON; what signs its webhooks is shown this once."""
-    known = {"channel", "name", "url", "address", "command", "headers", "default"}
-    if not isinstance(ask.body, dict) or set(ask.body) - known:
-        raise Invalid(f"the body must be a JSON object with some of {', '.join(sorted(known))}")
-    channel, name = str(ask.body.get("channel")), _text(1, 200)("name", ask.body.get("name"))
-    config = check_integration(channel, ask.body, ask.body.get("headers"))
-    default = bool(_yes_no("default", ask.body.get("default", True)))
+    given = read_object(ask.body, "channel", "name", "headers", "default", *NEEDS.values())
+    channel, name = str(given.get("channel")), _text("name", given.get("name"), 1, 200)
+    config = check_integration(channel, given, given.get("headers"))
+    default = bool(_yes_no("default", given.get("default", True)))
     id_ = create_integration(tx, channel, name, config, default)
     return {**integration_json(find_integration(tx, id_)), **config}
 
@@ -2671,12 +2696,14 @@ def secure(app: Callable[..., Any]) -> Callable[..., Any]:
 # == HTTP routes ==============================================================
 # Each route translates and calls one action. The server as a whole comes last.
 
-Action = Callable[[Tx, Ask], dict[str, Any]]
+Action = Callable[[Tx, Ask], "dict[str, Any] | Reply"]
 API = "/api/v1"
 ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (
     ("read-only", "GET", f"{API}/heartbeats", 200, list_monitors),
     ("read-write", "POST", f"{API}/heartbeats", 201, add_monitor),
     ("read-only", "GET", f"{API}/heartbeats/<id>", 200, show_monitor),
+    ("read-write", "PATCH", f"{API}/heartbeats/<id>", 200, edit_monitor),
+    ("read-write", "DELETE", f"{API}/heartbeats/<id>", 200, remove_monitor),
     ("read-write", "POST", f"{API}/heartbeats/<id>/pause", 200, pause_asked),
     ("read-write", "POST", f"{API}/heartbeats/<id>/resume", 200, resume_asked),
     ("read-only", "GET", f"{API}/heartbeats/<id>/pings", 200, list_pings),
@@ -2714,12 +2741,13 @@ def _asked(secret: bool, id_: str) -> Ask:
     return Ask(id_, query, parse_json(body) if body.strip() else None, secret)
 
 def _guarded(server: Server, limits: Limits, permission: str, status: int,
-             call: Callable[[Ask], dict[str, Any]]) -> Callable[..., Any]:
+             call: Callable[[Ask], dict[str, Any] | Reply]) -> Callable[..., Any]:
     """A route behind an API key; it answers in Cronping's words."""
 
     def answer(id: str = "") -> bottle.HTTPResponse:
         try:
-            return reply(call(_asked(check_permission(server, limits, permission), id)), status)
+            done = call(_asked(check_permission(server, limits, permission), id))
+            return reply(*done) if isinstance(done, tuple) else reply(done, status)
         except Refused as refused:
             return refuse(DIALECTS["cronping"]._replace(retry_after=True), refused)
 
@@ -2731,7 +2759,7 @@ def _ping(server: Server, limits: Limits) -> bottle.HTTPResponse:
     route = read_route(split_path(environ["REQUEST_URI"]))
     if route is None:
         raise bottle.HTTPError(404, "There is nothing here")
-    query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+    query = urllib.parse.parse_qs(recoded(environ.get("QUERY_STRING", "")), keep_blank_values=True)
     try:
         if route.family != "kuma" and environ["REQUEST_METHOD"] not in ("GET", "HEAD", "POST"):
             raise Refused("Method not allowed: use GET, POST or HEAD", "METHOD_NOT_ALLOWED", 405)
@@ -2743,7 +2771,7 @@ def _ping(server: Server, limits: Limits) -> bottle.HTTPResponse:
         if problem is not None:
             raise problem
     except Refused as refused:
-        wrong = refused.status == 401 and shown_secret(environ)
+        wrong = refused.status == 401 and (shown_secret(environ) or len(route.names) > 1)
         return refuse(refused.dialect or unknown_dialect(route),
                       wrong_key(limits, refused) if wrong else refused)
     return reply(dialect.reply(receipt), 201 if receipt.created and dialect.says_created else 200,
@@ -2775,8 +2803,8 @@ def _word_error(error: bottle.HTTPError) -> bytes:
 def _static(name: str = "index.html") -> bottle.HTTPResponse:
     return bottle.static_file(name, str(DATA / "static"))
 
-def _not_allowed(**_: str) -> NoReturn:
-    raise bottle.HTTPError(405, "Method not allowed")
+def _not_allowed(known: str, **_: str) -> NoReturn:
+    raise bottle.HTTPError(405, f"Method not allowed: use {known}", Allow=known)
 
 def make_app(server: Server) -> Callable[..., Any]:
     """The WSGI application: pings are on every path that is no other route's."""
@@ -2791,7 +2819,8 @@ def make_app(server: Server) -> Callable[..., Any]:
     for method, rule, call in routes:
         app.route(rule, method, call)
     for rule in {rule for _, rule, _ in routes}:
-        app.route(rule, "ANY", _not_allowed)
+        known = ", ".join(method for method, other, _ in routes if other == rule)
+        app.route(rule, "ANY", partial(_not_allowed, known))
     app.route("/", "GET", _static)
     app.route("/static/<name:path>", "GET", _static)
     app.route("/<path:path>", "ANY", lambda path: _ping(server, limits))
@@ -2812,7 +2841,7 @@ class Server:
         url = settings.base_url.rstrip("/") or (
             known[0][0] if known else f"http://{settings.listen}")
         self.settings = dataclasses.replace(settings, timezone=zone, base_url=url)
-        self.outbox = Outbox(self.act, self.settings, clock)
+        self.outbox = Outbox(self.act, self.read, self.settings, clock)
         self.app = make_app(self)
 
     def act(self, action: Callable[..., T], *given: Any) -> T:
@@ -2933,7 +2962,7 @@ def _add_monitor(server: Server, options: argparse.Namespace) -> None:
     kind = next((kind for kind, need in SCHEDULES.items() if need in given), "none")
     rules = [{"field": name, "operator": sign, "value": number(value)}
              for name, sign, value in options.rule or ()]
-    shown = server.act(add_monitor, Ask(body={
+    shown, _ = server.act(add_monitor, Ask(body={
         "name": title(options.key), "timezone": server.settings.timezone, "key": options.key,
         "scheduleType": kind, "armed": options.armed, "rules": rules, **given}),
         dict(map(_read_handle, options.handle or ())))

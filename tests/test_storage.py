@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 import re
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import peewee
 import pytest
+from conftest import Site
 
 import cronwatch
-from conftest import Site
 
 Job = Callable[[cronwatch.Tx], Any]
 HUGE = 10_000_000  # bytes, more than a small disk has room for
@@ -95,7 +96,7 @@ def notes(site: Site) -> list[str]:
 
 
 def fill_disk(site: Site) -> None:
-    site.server.act(lambda tx: ask(tx, f"PRAGMA max_page_count = {page_count(tx) + 4}"))
+    site.server.act(lambda tx: ask(tx, f"PRAGMA max_page_count = {page_count(tx) + 1}"))
 
 
 def make_room(site: Site) -> None:
@@ -147,7 +148,7 @@ def test_every_table_is_strict(site: Site) -> None:
 # opening and migrating
 
 
-class Folder:
+class Jobs:
     """A folder with a schema.sql of one's own, and a database file made with it."""
 
     FIRST = ("CREATE TABLE job (num INTEGER PRIMARY KEY, name TEXT);",
@@ -187,26 +188,26 @@ class Folder:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     """A folder with a file that the first part alone has made."""
     monkeypatch.setattr(cronwatch, "DATA", tmp_path)
-    found = Folder(tmp_path)
-    found.has(Folder.FIRST)
+    found = Jobs(tmp_path)
+    found.has(Jobs.FIRST)
     found.open()
     return found
 
 
-def test_a_new_file_gets_the_first_part(folder: Folder) -> None:
-    assert (folder.version, folder.ask("SELECT name FROM job")) == (1, [("backup",)])
+def test_a_new_file_gets_the_first_part(jobs: Jobs) -> None:
+    assert (jobs.version, jobs.ask("SELECT name FROM job")) == (1, [("backup",)])
 
 
-def test_a_new_file_gets_every_part(folder: Folder) -> None:
-    folder.has(Folder.FIRST, Folder.SECOND)
-    folder.file = str(folder.path / "other.db")
+def test_a_new_file_gets_every_part(jobs: Jobs) -> None:
+    jobs.has(Jobs.FIRST, Jobs.SECOND)
+    jobs.file = str(jobs.path / "other.db")
 
-    folder.open()
+    jobs.open()
 
-    assert folder.version == 2
+    assert jobs.version == 2
 
 
 def test_the_schema_that_is_shipped_numbers_its_parts_in_order() -> None:
@@ -225,118 +226,118 @@ def test_a_file_made_now_has_the_number_of_the_last_part(site: Site) -> None:
     assert version["user_version"] == text.count("\n-- part ")
 
 
-def test_an_older_file_is_brought_up_to_date(folder: Folder) -> None:
-    folder.has(Folder.FIRST, Folder.SECOND)
+def test_an_older_file_is_brought_up_to_date(jobs: Jobs) -> None:
+    jobs.has(Jobs.FIRST, Jobs.SECOND)
 
-    folder.open()
+    jobs.open()
 
-    assert (folder.version, folder.ask("SELECT * FROM job")) == (
+    assert (jobs.version, jobs.ask("SELECT * FROM job")) == (
         2, [(1, "backup", "db; prod -- not a comment")])
 
 
-def test_a_part_is_applied_once(folder: Folder) -> None:
-    folder.open()
+def test_a_part_is_applied_once(jobs: Jobs) -> None:
+    jobs.open()
 
-    assert folder.ask("SELECT count(*) FROM job") == [(1,)]
+    assert jobs.ask("SELECT count(*) FROM job") == [(1,)]
 
 
-def test_a_trigger_is_one_statement(folder: Folder) -> None:
-    folder.has(Folder.FIRST, (
+def test_a_trigger_is_one_statement(jobs: Jobs) -> None:
+    jobs.has(Jobs.FIRST, (
         "CREATE TRIGGER log_it AFTER INSERT ON job BEGIN",
         "    UPDATE job SET name = name || '!';",
         "    DELETE FROM job WHERE name = 'gone!';",
         "END;"))
 
-    folder.open()
-    folder.ask("INSERT INTO job (name) VALUES ('gone')")
+    jobs.open()
+    jobs.ask("INSERT INTO job (name) VALUES ('gone')")
 
-    assert folder.ask("SELECT name FROM job") == [("backup!",)]
+    assert jobs.ask("SELECT name FROM job") == [("backup!",)]
 
 
-def test_an_older_file_is_copied_before_it_is_changed(folder: Folder) -> None:
-    folder.has(Folder.FIRST, Folder.SECOND)
+def test_an_older_file_is_copied_before_it_is_changed(jobs: Jobs) -> None:
+    jobs.has(Jobs.FIRST, Jobs.SECOND)
 
-    folder.open()
+    jobs.open()
 
-    copy, = folder.copies
-    assert (folder.ask("PRAGMA user_version", copy), folder.ask("SELECT * FROM job", copy)) == (
+    copy, = jobs.copies
+    assert (jobs.ask("PRAGMA user_version", copy), jobs.ask("SELECT * FROM job", copy)) == (
         [(1,)], [(1, "backup")])
 
 
-def test_the_copy_has_what_was_only_in_the_write_ahead_log(folder: Folder) -> None:
-    folder.has(Folder.FIRST, Folder.SECOND)
-    db = sqlite3.connect(folder.file)
+def test_the_copy_has_what_was_only_in_the_write_ahead_log(jobs: Jobs) -> None:
+    jobs.has(Jobs.FIRST, Jobs.SECOND)
+    db = sqlite3.connect(jobs.file)
     db.execute("PRAGMA wal_autocheckpoint = 0")
     db.execute("INSERT INTO job (name) VALUES ('late')")
     db.commit()
 
-    folder.open()
+    jobs.open()
     db.close()
 
-    copy, = folder.copies
-    assert folder.ask("SELECT name FROM job", copy) == [("backup",), ("late",)]
+    copy, = jobs.copies
+    assert jobs.ask("SELECT name FROM job", copy) == [("backup",), ("late",)]
 
 
-def test_a_file_that_is_up_to_date_is_not_copied(folder: Folder) -> None:
-    folder.open()
+def test_a_file_that_is_up_to_date_is_not_copied(jobs: Jobs) -> None:
+    jobs.open()
 
-    assert folder.copies == []
+    assert jobs.copies == []
 
 
-def test_a_part_that_fails_leaves_the_file_as_it_was(folder: Folder) -> None:
-    folder.has(Folder.FIRST, (*Folder.SECOND, "INSERT INTO absent VALUES (1);"))
+def test_a_part_that_fails_leaves_the_file_as_it_was(jobs: Jobs) -> None:
+    jobs.has(Jobs.FIRST, (*Jobs.SECOND, "INSERT INTO absent VALUES (1);"))
 
     with pytest.raises(cronwatch.Refused):
-        folder.open()
+        jobs.open()
 
-    assert (folder.version, folder.ask("SELECT * FROM job"), folder.ask(
+    assert (jobs.version, jobs.ask("SELECT * FROM job"), jobs.ask(
         "SELECT name FROM sqlite_schema WHERE type = 'table'")) == (1, [(1, "backup")], [("job",)])
 
 
-def test_a_part_that_fails_is_refused_with_a_sentence(folder: Folder) -> None:
-    folder.has(Folder.FIRST, ("INSERT INTO absent VALUES (1);",))
+def test_a_part_that_fails_is_refused_with_a_sentence(jobs: Jobs) -> None:
+    jobs.has(Jobs.FIRST, ("INSERT INTO absent VALUES (1);",))
 
-    with pytest.raises(cronwatch.Refused, match=re.escape(folder.file)) as refused:
-        folder.open()
+    with pytest.raises(cronwatch.Refused, match=re.escape(jobs.file)) as refused:
+        jobs.open()
 
     assert "no such table: absent" in refused.value.sentence
 
 
-def test_a_part_that_failed_is_applied_once_it_can_be(folder: Folder) -> None:
-    folder.has(Folder.FIRST, (*Folder.SECOND, "INSERT INTO absent VALUES (1);"))
+def test_a_part_that_failed_is_applied_once_it_can_be(jobs: Jobs) -> None:
+    jobs.has(Jobs.FIRST, (*Jobs.SECOND, "INSERT INTO absent VALUES (1);"))
     with pytest.raises(cronwatch.Refused):
-        folder.open()
-    folder.has(Folder.FIRST, Folder.SECOND)
+        jobs.open()
+    jobs.has(Jobs.FIRST, Jobs.SECOND)
 
-    folder.open()
+    jobs.open()
 
-    assert folder.version == 2
+    assert jobs.version == 2
 
 
-def test_a_file_from_a_newer_version_is_refused_with_a_sentence(folder: Folder) -> None:
-    folder.ask("PRAGMA user_version = 7")
+def test_a_file_from_a_newer_version_is_refused_with_a_sentence(jobs: Jobs) -> None:
+    jobs.ask("PRAGMA user_version = 7")
 
     with pytest.raises(cronwatch.Refused, match="newer"):
-        folder.open()
+        jobs.open()
 
 
-def test_a_file_from_a_newer_version_is_left_alone(folder: Folder) -> None:
-    folder.ask("PRAGMA user_version = 7")
+def test_a_file_from_a_newer_version_is_left_alone(jobs: Jobs) -> None:
+    jobs.ask("PRAGMA user_version = 7")
 
     with pytest.raises(cronwatch.Refused):
-        folder.open()
+        jobs.open()
 
-    assert (folder.version, folder.copies) == (7, [])
+    assert (jobs.version, jobs.copies) == (7, [])
 
 
-def test_two_programs_that_start_at_once_migrate_once(folder: Folder) -> None:
-    folder.has(Folder.FIRST, (*Folder.SECOND, "INSERT INTO job (name) VALUES ('once');"))
+def test_two_programs_that_start_at_once_migrate_once(jobs: Jobs) -> None:
+    jobs.has(Jobs.FIRST, (*Jobs.SECOND, "INSERT INTO job (name) VALUES ('once');"))
 
     with ThreadPoolExecutor(4) as pool:
-        for started in [pool.submit(folder.open) for _ in range(4)]:
+        for started in [pool.submit(jobs.open) for _ in range(4)]:
             started.result(20)
 
-    assert folder.ask("SELECT name FROM job") == [("backup",), ("once",)]
+    assert jobs.ask("SELECT name FROM job") == [("backup",), ("once",)]
 
 
 @pytest.mark.parametrize("content", [b"not a database, by any means" * 100, b"SQLite format 3\0"])
@@ -487,6 +488,32 @@ def test_what_a_job_that_was_undone_found_is_forgotten(site: Site) -> None:
         site.server.act(adopt)
 
     assert site.get("/my-handle/run").status_int == 404
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Lets threads take turns so often that what may come between two steps does."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_first_writes_that_come_at_once_have_one_writer(make_site: Callable[..., Site]) -> None:
+    writers = []
+
+    for _ in range(20):
+        server, barrier = make_site().server, threading.Barrier(8)
+
+        def write(server: cronwatch.Server = server, first: Any = barrier) -> int:
+            first.wait(10)
+            return server.act(lambda _: threading.get_ident())
+
+        with ThreadPoolExecutor(8) as pool:
+            writers.append({it.result(10) for it in [pool.submit(write) for _ in range(8)]})
+
+    assert [len(threads) for threads in writers] == [1] * 20
 
 
 # a disk without room
@@ -721,6 +748,28 @@ def test_a_first_write_after_the_end_is_refused(site: Site) -> None:
     site.server.close()
 
     assert isinstance(write_in_time(site.server), cronwatch.Refused)
+
+
+@pytest.mark.usefixtures("eager_threads")
+def test_writes_that_come_while_it_closes_end(make_site: Callable[..., Site]) -> None:
+    def write_until_refused(server: cronwatch.Server) -> None:
+        with suppress(cronwatch.Refused):
+            while True:
+                server.act(lambda _: None)
+
+    for _ in range(20):
+        server = make_site().server
+        server.act(note("first"))
+        threads = [threading.Thread(target=write_until_refused, args=(server,), daemon=True)
+                   for _ in range(8)]
+        for thread in threads:
+            thread.start()
+
+        server.close()
+
+        for thread in threads:
+            thread.join(2)
+        assert not any(thread.is_alive() for thread in threads), "a write hangs"
 
 
 def test_closing_twice_is_fine(site: Site) -> None:

@@ -75,9 +75,11 @@ def a_webhook(hooks: list[Hook]) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/hook"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/hook"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 class Mailbox(Controller):
@@ -103,8 +105,10 @@ class Mailbox(Controller):
 def a_mailbox() -> Iterator[Mailbox]:
     box = Mailbox()
     box.start()
-    yield box
-    box.stop()
+    try:
+        yield box
+    finally:
+        box.stop()
 
 
 @contextmanager
