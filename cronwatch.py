@@ -1374,7 +1374,7 @@ class Store:
         self.cache: dict[Any, Any] = {}  # for the writer: what the file said of handles and keys
         self._version = -1
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._closed = False
+        self._closed, self._gate = False, threading.Lock()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         try:
             migrate(self.db, path)
@@ -1388,21 +1388,22 @@ class Store:
         """Run `work` in a transaction of the writer; what it returned, once that is on disk.
 
         Raises what `work` raised, undone; `Refused` 503 where nothing could be committed."""
-        if self._closed:
-            raise Refused("the server is stopping", "UNAVAILABLE", 503)
         future: Future[T] = Future()
-        if self._thread.ident is None:
-            with contextlib.suppress(RuntimeError):  # another request was quicker
+        with self._gate:
+            if self._closed:
+                raise Refused("the server is stopping", "UNAVAILABLE", 503)
+            if self._thread.ident is None:
                 self._thread.start()
-        self._jobs.put((work, future))
+            self._jobs.put((work, future))
         return future.result()
 
     def close(self) -> None:
         """Finish what waits, then let go of the file."""
+        with self._gate:
+            self._closed = True
         if self._thread.is_alive():
             self._jobs.put(None)
             self._thread.join()
-        self._closed = True
         self.reader.close()
 
     def remember(self, name: Any, load: Callable[[], T]) -> T:
@@ -1417,11 +1418,11 @@ class Store:
         return found
 
     def _run(self) -> None:
-        while not self._closed:
+        batch: list[Job | None] = []
+        while None not in batch:
             batch = [self._jobs.get()]
             while not self._jobs.empty():
                 batch.append(self._jobs.get())
-            self._closed = None in batch
             self._commit([job for job in batch if job is not None])
         self.db.close()
 
@@ -2310,6 +2311,10 @@ FIELDS = (
 )
 SCHEDULES = {"interval": "intervalSeconds", "cron": "cronExpression", "none": None}
 
+def schedule_type(m: Monitor) -> str:
+    """Which of `SCHEDULES` a monitor has."""
+    return "cron" if m.cron else "interval" if m.interval_seconds else "none"
+
 def read_object(given: Any, *known: str) -> dict[str, Any]:
     """A JSON object with no field but these; raises `Invalid` with the name of another one."""
     if not isinstance(given, dict):
@@ -2323,7 +2328,7 @@ def read_monitor(given: Any, m: Monitor | None = None) -> dict[str, Any]:
     rules = {field_.name: field_ for field_ in FIELDS}
     given = read_object(given, *rules, "scheduleType", "integrationIds", "unique")
     present = [kind for kind, need in SCHEDULES.items() if given.get(need or "")]
-    kept = ("cron" if m.cron else "interval" if m.interval_seconds else "none") if m else "interval"
+    kept = schedule_type(m) if m else "interval"
     kind = given.get("scheduleType", present[0] if m and present else kept)
     _one_of("scheduleType", kind, *SCHEDULES)
     wanted = {"name", SCHEDULES[kind]} if m is None else {SCHEDULES[kind]} - {SCHEDULES[kept]}
@@ -2362,7 +2367,7 @@ def monitor_json(tx: Tx, m: Monitor, secret: bool = True) -> dict[str, Any]:
 def _monitor_json(m: Monitor, now: int) -> dict[str, Any]:
     return {
         "id": m.id, "status": m.status, "paused": m.status == "paused",
-        "scheduleType": "cron" if m.cron else "interval" if m.interval_seconds else "none",
+        "scheduleType": schedule_type(m),
         **{field_.name: field_.shown(getattr(m, field_.column)) for field_ in FIELDS},
         "lastPingAt": iso(m.last_ping_at), "expectedAt": iso(m.expected_at),
         "nextExpectedAt": iso(deadline(m)) if m.status in ("new", "up") else None,
@@ -2424,11 +2429,10 @@ def list_monitors(tx: Tx, ask: Ask) -> dict[str, Any]:
 def show_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A monitor, with the integrations that are linked to it."""
     m = get_monitor(tx, ask.id)
-    linked = {num for num, in rows(tx.db, "SELECT integration FROM monitor_integration WHERE "
-                                   "monitor = ?", m.num)}.union(hearers(tx.db, m))
-    ids = rows(tx.db, "SELECT num, id FROM integration ORDER BY num")
-    return {**monitor_json(tx, m, ask.secret),
-            "integrationIds": [id_ for num, id_ in ids if num in linked]}
+    linked = rows(tx.db, "SELECT id FROM integration WHERE is_default AND ? OR num IN (SELECT "
+                  "integration FROM monitor_integration WHERE monitor = ?) ORDER BY num",
+                  m.default_integrations, m.num)
+    return {**monitor_json(tx, m, ask.secret), "integrationIds": [id_ for id_, in linked]}
 
 def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> Reply:
     """Create a monitor from its JSON; with `unique`, change the one of that name if there is."""

@@ -96,13 +96,19 @@ def queries(said: list[str]) -> list[str]:
     return [text for text in said if not text.startswith(brackets)]
 
 
+def plan_of(site: Site, sql: str) -> list[str]:
+    """The steps in which SQLite would run a statement, asked of a reader of the server."""
+    return [row[-1] for row in site.server.read(
+        lambda tx: tx.db.execute_sql(f"EXPLAIN QUERY PLAN {sql}").fetchall())]
+
+
 def heavy_steps(site: Site, said: list[str]) -> list[str]:
     """The steps of their plans that cost more, the more pings, runs, events or monitors there are.
 
     A page and a count may walk along an index, or along the rows in their order."""
     found = []
     for text in queries(said):
-        steps = [row["detail"] for row in site.rows(f"EXPLAIN QUERY PLAN {text}")]
+        steps = plan_of(site, text)
         walks = re.search(r"LIMIT \d+|SELECT count\(", text, re.IGNORECASE)
         grows = re.search(r'FROM "?(ping|run|event|alert)\b', text)
         found += [f"{step}: {text}" for step in steps if "TEMP B-TREE" in step and grows]
@@ -184,7 +190,7 @@ def test_a_scan_with_nothing_due_asks_once(site: Site) -> None:
 def test_the_scan_reads_the_index_of_deadlines_and_nothing_else(site: Site) -> None:
     asked, = queries(statements(site, site.server.scan))
 
-    plan = [step["detail"] for step in site.rows(f"EXPLAIN QUERY PLAN {asked}")]
+    plan = plan_of(site, asked)
 
     assert len(plan) == 1
     assert re.fullmatch(r"SEARCH monitor USING (COVERING )?INDEX monitor_due \(due_at<\?\)",
@@ -344,7 +350,7 @@ def test_a_list_takes_as_many_queries_however_long_it_is(
         make_site: Callable[..., Site], path: str) -> None:
     few, more = (list_queries(make_site(), path, count) for count in (2, 20))
 
-    assert len(few) == len(more) <= 6
+    assert len(few) == len(more) <= 8
 
 
 @pytest.mark.parametrize("path", LISTS)
@@ -357,7 +363,7 @@ def test_an_idle_delivery_asks_an_index_once(site: Site) -> None:
 
     asked, = queries(statements(site, site.server.deliver))
 
-    plan = [step["detail"] for step in site.rows(f"EXPLAIN QUERY PLAN {asked}")]
+    plan = plan_of(site, asked)
     assert any(re.search("INDEX alert_due", step) for step in plan)
 
 
