@@ -48,7 +48,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
@@ -69,8 +68,6 @@ from zoneinfo import ZoneInfo
 
 import bottle
 import peewee
-import waitress.channel
-import waitress.parser
 import waitress.server
 from croniter import croniter
 from peewee import SqliteDatabase, Table, fn
@@ -84,10 +81,8 @@ log = logging.getLogger("cronwatch")
 
 # == Settings =================================================================
 # What can be set. Nothing here opens, reads or starts anything.
-
 class Refused(Exception):
     """What a caller cannot have: an HTTP status, a code for programs, a sentence for people."""
-
     def __init__(self, sentence: str, code: str = "INVALID_REQUEST", status: int = 400,
                  wait: int | None = None) -> None:
         super().__init__(sentence)
@@ -96,7 +91,6 @@ class Refused(Exception):
 
 class Invalid(Refused):
     """A caller's mistake; the sentence names the field and the rule."""
-
 def _setting(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
@@ -119,11 +113,9 @@ class Settings:
     database: str = _setting("cronwatch.db", "the file that holds everything")
     listen: str = _setting("127.0.0.1:8080", "address and port to serve; port 0 picks a free one")
     base_url: str = _setting("", "how others reach this server, for links; default from --listen")
-    timezone: str = _setting("", "zone of schedules that pings, syncs and the command line "
-                                 "register; default the host's")
+    timezone: str = _setting("", "zone of schedules that name none; default the host's")
     scan_seconds: float = _setting(5.0, "how often to look for what fell due")
-    failure_alert_seconds: int = _setting(60, "how long failures after one that was told are "
-                                              "collected at first")
+    failure_alert_seconds: int = _setting(60, "how long further failures are collected at first")
     keep_days: int = _setting(90, "how long pings, runs and events are kept")
     api_rate_limit: int = _setting(100, "management requests a minute and key; 0 for no limit")
     authenticate_pings: bool = _setting(False, "drop Cronitor pings without a valid auth_key")
@@ -138,7 +130,6 @@ class Settings:
     @classmethod
     def load(cls, given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
         """The settings from flags, else from CRONWATCH_… variables, else the defaults.
-
         Raises `Invalid` for a value that cannot be."""
         values = {}
         for setting in dataclasses.fields(cls):
@@ -151,7 +142,6 @@ class Settings:
 
 # == Schedules ================================================================
 # Pure: when a cron expression comes round. No clock, database, HTTP or log.
-
 CRON_WORDS = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *",
               "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *",
               "@annually": "0 0 1 1 *"}
@@ -161,8 +151,7 @@ CRON_FIELDS = (  # what `*` stands for, and the rule; in croniter's order, secon
     (range(1, 32), "day of month must be 1-31 or L"),
     (range(1, 13), "month must be 1-12 or JAN-DEC"),
     (range(35), "day of week must be 0-7 or SUN-SAT, or as in 5#2 and L5"),
-    (range(60), "second must be 0-59"),
-)
+    (range(60), "second must be 0-59"))
 DAY, WEEKDAY = 2, 4  # places in CRON_FIELDS
 
 class Cron(NamedTuple):
@@ -231,7 +220,6 @@ def _day_from(cron: Cron, start: date) -> date:
 @lru_cache(1024)
 def parse_cron(schedule: str) -> Cron:
     """Expand a schedule in croniter's syntax; raises Invalid, with the rule, if it never runs.
-
     A field that lists all its values is a `*`: that is how cronradar-celery writes one.
     """
     fields = _cron_fields(schedule)
@@ -298,7 +286,6 @@ def _next_wildcard(cron: Cron, zone: ZoneInfo, after: int) -> int:
 
 def next_run(schedule: str, timezone: str, after: int) -> int:
     """Return the next occurrence after an instant, both in ms since 1970 UTC; raises Invalid.
-
     Debian cron, DST: with a fixed minute and hour a job runs once, right after the change where
     its time is skipped; any other runs whenever the clock shows a match.
     """
@@ -314,7 +301,6 @@ def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
 
 # == Records ==================================================================
 # Pure: what the rules speak about, as rows of schema.sql. No clock, database, HTTP or log.
-
 @dataclass(slots=True)
 class Monitor:
     """A row of the table monitor, in its order; schema.sql says what each column means."""
@@ -440,8 +426,6 @@ class Life:
     flips: list[Flip] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
-# -- silent failures: what a good run should not report
-
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
     "eq": operator.eq, "ne": operator.ne}
@@ -476,7 +460,6 @@ def matching_rules(m: Monitor, run: Run) -> list[Rule]:
 
 # == Rules ====================================================================
 # Pure: no clock, database, HTTP or log; `now` is always an argument, instants are milliseconds.
-
 ENDED = ("success", "failed")
 OUTCOMES = {"success": "success", "fail": "failed"}
 EARLY_SECONDS, REPEAT_SECONDS, SPACING_SECONDS, MISSED_MAX = 300, 10, 3600, 1000
@@ -552,9 +535,6 @@ def _awaited(life: Life) -> list[tuple[int, Run]]:
 
 # -- what changes by itself: when the next such change is, and what it does
 
-def _pause_end(life: Life, now: int) -> int | None:
-    return life.monitor.pause_until
-
 def _end_pause(life: Life, at: int) -> None:
     m = life.monitor
     status, reason = m.resume_status or "up", m.down_reason
@@ -568,9 +548,6 @@ def _end_pause(life: Life, at: int) -> None:
         tell_or_collect(life, "failed", at)
     elif status == "down":
         tell(life, reason or "", at)
-
-def _stuck_at(life: Life, now: int) -> int | None:
-    return min((end + 1 for end, _ in _awaited(life)), default=None)
 
 def _get_stuck(life: Life, at: int) -> None:
     run = next(run for end, run in _awaited(life) if end == at - 1)
@@ -615,10 +592,11 @@ def _remind(life: Life, at: int) -> None:
     tell(life, "reminder", at)
 
 Change = tuple[Callable[[Life, int], "int | None"], Callable[[Life, int], None]]
-PAUSE_END: Change = (_pause_end, _end_pause)
+PAUSE_END: Change = (lambda life, now: life.monitor.pause_until, _end_pause)
 DIGEST: Change = (_digest_at, _tell_digest)
-AGENDA = (PAUSE_END, (_stuck_at, _get_stuck), (_missed_at, _miss), DIGEST,
-          (_reminder_at, _remind))  # at one instant, in this order
+STUCK: Change = (
+    lambda life, now: min((end + 1 for end, _ in _awaited(life)), default=None), _get_stuck)
+AGENDA = (PAUSE_END, STUCK, (_missed_at, _miss), DIGEST, (_reminder_at, _remind))  # in this order
 
 def next_change(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> tuple[int, int] | None:
     """When something next changes by itself, and which line of the agenda that is."""
@@ -630,8 +608,6 @@ def settle(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> None:
     """Let everything happen that fell due up to an instant, in the order of the true times."""
     while (change := next_change(life, now, agenda)) is not None and change[0] <= now:
         agenda[change[1]][1](life, change[0])
-
-# -- how a change is kept and told
 
 def flip(life: Life, status: str, at: int, reason: str | None = None) -> None:
     """Change the status; a pause remembers the one before and why the monitor was down."""
@@ -932,7 +908,6 @@ def retry_ms(tries: int) -> int | None:
 
 # == Dialects =================================================================
 # Pure: how each service words a ping, a reply and an error. No database, clock, HTTP or log.
-
 LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 LONGEST_MS = 10 * 366 * 86_400_000  # no job reports a longer run
@@ -1030,8 +1005,7 @@ ROUTES = (
     (("ping",), "ping", None),
     (("start",), "healthchecks", "start"),  # Cronhub's, in the words of borgmatic 1.9
     (("finish",), "healthchecks", "success"),
-    (("fail",), "healthchecks", "fail"),
-)
+    (("fail",), "healthchecks", "fail"))
 BY_HANDLE = {("ping", "token"): "healthchecks", ("ping", "code"): "cronbeats",
              ("root", "token"): "cronping", ("root", "code"): "cronitor"}
 
@@ -1058,13 +1032,11 @@ VERBS = {
     "complete": "success", "c": "success", "e": "success", "success": "success",
     "end/success": "success", "finish": "success", "tick": "success", "up": "success",
     "fail": "fail", "f": "fail", "end/fail": "fail", "down": "fail",
-    "ok": "ok", "log": "log", "progress": "progress",
-}
+    "ok": "ok", "log": "log", "progress": "progress"}
 NUMBERED = (
     (re.compile(r"(\d{1,3})"), "exit", 255),
     (re.compile(r"progress/(\d{1,3})"), "progress", 100),
-    (re.compile(r"(?:pause|p)/(\d{1,15})"), "pause", 10**15),
-)
+    (re.compile(r"(?:pause|p)/(\d{1,15})"), "pause", 10**15))
 
 def read_verb(words: Sequence[str]) -> tuple[str, int | None]:
     """The kind of a ping, or `pause`, and the number behind it: exit code, percent or hours."""
@@ -1081,7 +1053,6 @@ def read_verb(words: Sequence[str]) -> tuple[str, int | None]:
 def read_word(dialect: Dialect, route: Route, words: Sequence[str],
               query: Mapping[str, str]) -> tuple[str, int | None]:
     """The kind of a ping, or `pause`, and its number: from the path, else the dialect's parameter.
-
     Raises `Invalid` for a word that is none."""
     if words:
         return read_verb(words)
@@ -1091,11 +1062,12 @@ def read_word(dialect: Dialect, route: Route, words: Sequence[str],
 def read_ping(dialect: Dialect, said: tuple[str, int | None], worded: bool,
               query: Mapping[str, str], metrics: Iterable[str], body: bytes) -> Ping:
     """The ping that a request stands for, with nothing in it that is not safe to store.
-
     Raises `Invalid` for the body of a progress that is not JSON."""
     kind, figure = said
     content = dialect.read_body(body, kind)
-    measured = dict(_split_metric(text) for text in metrics)
+    parts = (re.sub(r"=(?=[^=:]*$)", ":", text).rpartition(":") for text in metrics)
+    measured = {name: value for name, _, value in parts}
+    percent = whole(content.get("progress")) if figure is None else figure
     # npm's Event reports, without a state, how long it collected: no run took that long.
     lasted = measured.get("duration") if worded else None
     figures = {**numbers(measured), **numbers(content.get("meta"))}
@@ -1110,22 +1082,11 @@ def read_ping(dialect: Dialect, said: tuple[str, int | None], worded: bool,
         kind, 0, series=clean(series, 200), host=clean(query.get("host"), 200),
         env=clean(query.get("env"), 100),
         message=clean(next(filter(None, texts), None), dialect.message_max),
-        percent=figure if kind == "progress" and figure is not None else _percent(content),
+        percent=percent if kind == "progress" and percent in range(101) else None,
         duration_ms=milliseconds(query.get("ping"), 1) if duration is None else duration,
         exit_code=figure if kind in OUTCOMES and figure is not None else whole(given),
         metrics=json.dumps(figures) if figures else None,
         log=clean(content.get("logOutput") or content.get("log"), dialect.log_max, lines=True))
-
-def _split_metric(text: str) -> tuple[str, str]:
-    name, _, value = re.sub(r"=(?=[^=:]*$)", ":", text).rpartition(":")
-    return name, value
-
-def _percent(content: Mapping[str, Any]) -> int | None:
-    found = whole(content.get("progress"))
-    return found if found is not None and 0 <= found <= 100 else None
-
-def _no_body(body: bytes, kind: str) -> Mapping[str, Any]:
-    return {}
 
 def _json_body(body: bytes, kind: str) -> Mapping[str, Any]:
     """A JSON object; what is none is ignored, except in a progress, whose text it is."""
@@ -1142,15 +1103,12 @@ def _log_body(body: bytes, kind: str) -> Mapping[str, Any]:
     content = _json_body(body, "") if body[:1] == b"{" else {}
     return {"logOutput": body.decode("utf-8", "replace"), "meta": content}
 
-# -- replies and errors
-
 class Receipt(NamedTuple):
     """What became of a ping, for the wording of its reply."""
     kind: str
     at: int
     word: str  # how the path said it; empty in the bare form
     name: str  # the handle or key in the path
-    id: str
     key: str
     status: str
     run: int | None = None
@@ -1169,7 +1127,7 @@ class Dialect(NamedTuple):
     error: Callable[[Refused], dict[str, Any] | str]
     unknown: str  # what it says of a monitor that is not there
     bare: str = "success"  # what the form without a word means
-    read_body: Callable[[bytes, str], Mapping[str, Any]] = _no_body
+    read_body: Callable[[bytes, str], Mapping[str, Any]] = lambda body, kind: {}
     message_max: int = 1000
     log_max: int = 10_000
     needs_key: bool = False  # an API key in a header, even with a known handle
@@ -1221,13 +1179,6 @@ def _reply_cronitor(r: Receipt) -> str:
     return (f'<!doctype html><html lang="en"><title>cronwatch</title>'
             f"<p>{html.escape(r.key)} is {said}.</p></html>")
 
-def _error_crontify(refused: Refused) -> dict[str, Any]:
-    return {"success": False, "statusCode": refused.status, "message": refused.sentence,
-            "error": http.HTTPStatus(refused.status).phrase}
-
-def _error_text(refused: Refused) -> str:
-    return refused.sentence
-
 def read_schedule(text: str) -> dict[str, Any]:
     """The columns of a declared cron expression; `Invalid` in CronRadar's words."""
     schedule = clean(text, 501) or ""
@@ -1262,25 +1213,25 @@ DIALECTS = {dialect.name: dialect for dialect in (
     Dialect("cronradar", _reply_cronradar,
             lambda refused: {"error": refused.code, "message": refused.sentence}, NO_MONITOR,
             declares=True, creates=_create_cronradar),
-    Dialect("cronitor", _reply_cronitor, _error_text, "Monitor not found", bare="start",
+    Dialect("cronitor", _reply_cronitor, str, "Monitor not found", bare="start",
             state="state", auth="auth_key", creates=lambda query: {"grace_seconds": 60}),
-    Dialect("crontify", _reply_crontify, _error_crontify, "Monitor not found",
+    Dialect("crontify", _reply_crontify, lambda refused: {
+                "success": False, "statusCode": refused.status, "message": refused.sentence,
+                "error": http.HTTPStatus(refused.status).phrase}, "Monitor not found",
             read_body=_json_body, message_max=500, needs_key=True,
             wants_key="Invalid API key", retry_after=True),
     Dialect("cronping", _reply_cronping, lambda refused: {"error": refused.sentence},
             "Heartbeat not found", read_body=_log_body),
-    Dialect("healthchecks", lambda r: "Created" if r.created else "OK", _error_text, "not found",
+    Dialect("healthchecks", lambda r: "Created" if r.created else "OK", str, "not found",
             read_body=_log_body, log_max=100_000, creates=_create_healthchecks, says_created=True,
             headers={"Ping-Body-Limit": "100000", "Access-Control-Allow-Origin": "*"}),
     Dialect("kuma", lambda r: {"ok": True},
             lambda refused: {"ok": False, "msg": refused.sentence},
             "Monitor not found or not active.", state="status",
-            states=lambda said: "success" if said == "up" else "fail"),
-)}
+            states=lambda said: "success" if said == "up" else "fail"))}
 
 # == Storage ==================================================================
 # The database: opening, migrating, one writer, many readers. It knows no rule and no request.
-
 MONITOR, PING, INTEGRATION, API_KEY = map(Table, ("monitor", "ping", "integration", "api_key"))
 MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
 RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
@@ -1352,9 +1303,20 @@ def _undo(db: SqliteDatabase) -> Iterator[None]:
             db.execute_sql("ROLLBACK")
         raise
 
-def ends_batch(error: Exception) -> bool:
-    """Whether the database itself is in trouble: a savepoint undoes anything else."""
-    return isinstance(error, peewee.DatabaseError) and not isinstance(error, peewee.IntegrityError)
+@contextlib.contextmanager
+def undone_alone(db: SqliteDatabase) -> Iterator[list[Exception]]:
+    """What goes wrong is undone by itself, and listed; what the database cannot do is raised."""
+    problems: list[Exception] = []
+    db.execute_sql("SAVEPOINT alone")
+    try:
+        yield problems
+    except Exception as error:
+        if isinstance(error, peewee.DatabaseError) and not isinstance(
+                error, peewee.IntegrityError):
+            raise
+        db.execute_sql("ROLLBACK TO alone")
+        problems.append(error)
+    db.execute_sql("RELEASE alone")
 
 Job = tuple[Callable[[SqliteDatabase], Any], "Future[Any]"]
 
@@ -1386,7 +1348,6 @@ class Store:
 
     def write(self, work: Callable[[SqliteDatabase], T]) -> T:
         """Run `work` in a transaction of the writer; what it returned, once that is on disk.
-
         Raises what `work` raised, undone; `Refused` 503 where nothing could be committed."""
         future: Future[T] = Future()
         with self._gate:
@@ -1408,12 +1369,10 @@ class Store:
 
     def remember(self, name: Any, load: Callable[[], T]) -> T:
         """What `load` found, until the file changes. Only inside `write`."""
-        if name in self.cache:
-            return self.cache[name]  # type: ignore[no-any-return]
-        found = load()
+        found: T = self.cache.get(name) or load()
+        if len(self.cache) >= CACHE_MAX:
+            self.cache.clear()
         if found:  # strangers may not fill it
-            if len(self.cache) >= CACHE_MAX:
-                self.cache.clear()
             self.cache[name] = found
         return found
 
@@ -1446,23 +1405,15 @@ class Store:
             future.set_result(result) if problem is None else future.set_exception(problem)
 
     def _attempt(self, work: Callable[[Any], Any]) -> tuple[Any, Exception | None]:
-        """One member of a batch; what it did is undone where it fails, the others go on."""
-        self.db.execute_sql("SAVEPOINT attempt")
-        try:
-            return work(self.db), None
-        except Exception as error:  # its own mistake, and told so
-            if ends_batch(error):
-                raise
-            self.db.execute_sql("ROLLBACK TO attempt")
+        result = None
+        with undone_alone(self.db) as problems:
+            result = work(self.db)
+        if problems:
             self.cache.clear()
-            return None, error
-        finally:
-            if self.db.connection().in_transaction:
-                self.db.execute_sql("RELEASE attempt")
+        return result, problems[0] if problems else None
 
 # == Actions ==================================================================
 # One transaction each, on plain values. No request, no thread, no network.
-
 RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = ? AND "
 MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
@@ -1477,15 +1428,9 @@ class Tx(NamedTuple):
     settings: Settings
     now: int
 
-# -- a life, loaded and saved
+Before = tuple[Any, dict[int, Any]]  # the rows that a life came from: only changes are written
 
-class Loaded(NamedTuple):
-    """A life, and the rows that it came from, so that only what changed is written."""
-    life: Life
-    monitor: Sequence[Any]
-    runs: dict[int, Sequence[Any]]
-
-def load_life(tx: Tx, num: int, ping: Ping | None = None) -> Loaded:
+def load_life(tx: Tx, num: int, ping: Ping | None = None) -> tuple[Life, Before]:
     """A monitor with its open runs, and the other ones that a ping may belong to."""
     monitor, = rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE num = ?", num)
     runs = rows(tx.db, RUN_SQL + "state = 'running'", num)
@@ -1494,28 +1439,29 @@ def load_life(tx: Tx, num: int, ping: Ping | None = None) -> Loaded:
     if ping and ping.series is not None:
         runs += rows(tx.db, RUN_SQL + "series = ? ORDER BY started_at DESC, num DESC LIMIT 1",
                      num, ping.series)
-    elif ping and ping.kind in ("success", "fail", "progress"):
+    elif ping and ping.kind in OUTCOMES:
         runs += rows(tx.db, RUN_SQL + "host IS ? AND state != 'running' AND (series IS NULL OR "
                      "state IN ('success', 'failed')) ORDER BY started_at DESC, num DESC LIMIT 1",
                      num, ping.host)
     by_num = {run[0]: run for run in runs}
-    return Loaded(Life(Monitor(*monitor), [Run(*run) for run in by_num.values()],
-                       tx.settings.failure_alert_seconds), monitor, by_num)
+    life = Life(Monitor(*monitor), [Run(*run) for run in by_num.values()],
+                tx.settings.failure_alert_seconds)
+    return life, (monitor, by_num)
 
-def save_life(tx: Tx, loaded: Loaded, run_log: tuple[int, str] | None = None) -> None:
+def save_life(tx: Tx, life: Life, before: Before, run_log: tuple[int, str] | None = None) -> None:
     """Write what changed, a run's log, and each event with an alert for all who hear of it."""
-    life, m = loaded.life, loaded.life.monitor
+    m, (monitor, runs) = life.monitor, before
     change = next_change(life, tx.now)
     m.due_at = change[0] if change else None
     for run in life.runs:
-        values, before = RUN_VALUES(run), loaded.runs.get(run.num)
-        if before is None:
-            insert(tx.db, "run", dict(zip(RUN_FIELDS, values, strict=True)))
+        values = RUN_VALUES(run)
+        if run.num in runs:
+            update(tx.db, "run", run.num, _changed(RUN_FIELDS, runs[run.num], values))
         else:
-            update(tx.db, "run", run.num, _changed(RUN_FIELDS, before, values))
+            insert(tx.db, "run", dict(zip(RUN_FIELDS, values, strict=True)))
     if run_log is not None:
         tx.db.execute_sql("INSERT OR REPLACE INTO run_log VALUES (?, ?)", run_log)
-    update(tx.db, "monitor", m.num, _changed(MONITOR_FIELDS, loaded.monitor, MONITOR_VALUES(m)))
+    update(tx.db, "monitor", m.num, _changed(MONITOR_FIELDS, monitor, MONITOR_VALUES(m)))
     for flip_ in life.flips:
         insert(tx.db, "flip", {"monitor": m.num, **flip_._asdict()})
     for event in life.events:
@@ -1526,14 +1472,12 @@ def _changed(names: Sequence[str], before: Sequence[Any], after: Sequence[Any]) 
 
 def change_monitor(tx: Tx, num: int, change: Callable[[Life], Any]) -> Monitor:
     """Let a rule change a monitor by hand; the monitor as it is then."""
-    loaded = load_life(tx, num)
-    change(loaded.life)
-    loaded.life.monitor.updated_at = tx.now
-    save_life(tx, loaded)
+    life, before = load_life(tx, num)
+    change(life)
+    life.monitor.updated_at = tx.now
+    save_life(tx, life, before)
     tx.store.cache.clear()  # it may have been renamed
-    return loaded.life.monitor
-
-# -- events, and who hears of them
+    return life.monitor
 
 HEARERS = """SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
     LEFT JOIN monitor_integration l ON l.monitor = m.num AND l.integration = i.num
@@ -1578,12 +1522,9 @@ def run_json(db: SqliteDatabase, num: int) -> dict[str, Any] | None:
             "durationMs": run.duration_ms, "exitCode": run.exit_code, "message": run.message,
             "host": run.host, "logTail": logged[0][0] if logged else None}
 
-# -- monitors
-
 def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str] | None = None,
                    integrations: Sequence[str] | None = None) -> int:
     """A new monitor with a token, a code and adopted handles (text to dialect); its num.
-
     Raises `Refused` 409 where its key or a handle is taken."""
     if fields.get("cron"):
         next_run(fields["cron"], fields.get("timezone", "UTC"), tx.now)  # a zone may skip it
@@ -1596,11 +1537,11 @@ def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str]
     for text, kind in {str(uuid.uuid4()): "token", code: "code", **(handles or {})}.items():
         adopt(tx, num, text, kind)
     link_integrations(tx, num, integrations or ())
-    loaded = load_life(tx, num)
-    m = loaded.life.monitor
+    life, before = load_life(tx, num)
+    m = life.monitor
     if m.armed:
         m.expected_at, m.counted_at = next_occurrence(m, tx.now), tx.now
-    save_life(tx, loaded)
+    save_life(tx, life, before)
     return num
 
 def refuse_taken(tx: Tx, table: str, column: str, value: str) -> None:
@@ -1643,8 +1584,6 @@ def pause_monitor(tx: Tx, num: int, hours: int | None) -> Monitor:
     until = None if hours is None else tx.now + min(hours, 876_000) * 3_600_000
     return change_monitor(tx, num, lambda life: pause(life, tx.now, until))
 
-# -- integrations and keys
-
 def hash_secret(secret: str) -> str:
     """How a secret is stored and found: SHA-256 in hex, of what is random enough by itself."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
@@ -1676,32 +1615,25 @@ def revoke_key(tx: Tx, name: str) -> None:
         raise Refused(f"there is no API key with the name '{name}'", "NOT_FOUND", 404)
     tx.store.cache.clear()
 
-# -- what the server does by itself
-
 def scan_due(tx: Tx) -> int:
     """Let everything that fell due happen, for 500 monitors at the most; how many there were."""
     due = rows(tx.db, "SELECT num FROM monitor WHERE due_at <= ? ORDER BY due_at LIMIT ?",
                tx.now, SCAN_LIMIT)
     for num, in due:
-        with each_monitor(tx, num):
-            loaded = load_life(tx, num)
-            settle(loaded.life, tx.now)
-            save_life(tx, loaded)
+        change_alone(tx, num, lambda life: settle(life, tx.now))
     return len(due)
 
-@contextlib.contextmanager
-def each_monitor(tx: Tx, num: int) -> Iterator[None]:
+def change_alone(tx: Tx, num: int, change: Callable[[Life], T]) -> T | None:
     """One bad monitor cannot stop the others: it is undone, logged and looked at later again."""
-    tx.db.execute_sql("SAVEPOINT monitor")
-    try:
-        yield
-    except Exception as error:  # whatever is wrong with it
-        if ends_batch(error):
-            raise
-        log.exception("monitor %d could not be looked at", num)
-        tx.db.execute_sql("ROLLBACK TO monitor")
-        tx.db.execute_sql("UPDATE monitor SET due_at = ? WHERE num = ?", (tx.now + 60_000, num))
-    tx.db.execute_sql("RELEASE monitor")
+    result = None
+    with undone_alone(tx.db) as problems:
+        life, before = load_life(tx, num)
+        result = change(life)
+        save_life(tx, life, before)
+    for problem in problems:
+        log.error("monitor %d could not be looked at", num, exc_info=problem)
+        update(tx.db, "monitor", num, {"due_at": tx.now + 60_000})
+    return result
 
 def record_absence(tx: Tx, since: int, until: int) -> None:
     """We were away: judge every monitor that it touches, and tell once whom it may have hidden."""
@@ -1712,19 +1644,18 @@ def record_absence(tx: Tx, since: int, until: int) -> None:
         "max(coalesce(counted_at, 0), coalesce(life_at, 0), coalesce(expected_at, 0)) > ?1) "
         "UNION SELECT monitor FROM run WHERE state = 'running' ORDER BY num",
         until, until + EARLY_SECONDS * 1000, back)
-    named = []
-    for num, in touched:
-        with each_monitor(tx, num):
-            loaded = load_life(tx, num)
-            if judge_gap(loaded.life, since, until):
-                m = loaded.life.monitor
-                named.append({"id": m.id, "key": m.key, "name": m.name})
-            if back:
-                turn_back(loaded.life, until)
-            save_life(tx, loaded)
+
+    def judge(life: Life) -> dict[str, str] | None:
+        m, is_named = life.monitor, judge_gap(life, since, until)
+        if back:
+            turn_back(life, until)
+        return {"id": m.id, "key": m.key, "name": m.name} if is_named else None
+
+    named = [named for num, in touched if (named := change_alone(tx, num, judge))]
     if named:
         add_event(tx, Event("outage", until), None, gap={"since": iso(since), "until": iso(until)},
                   monitors=named)
+    remember(tx, "alive_at", until)
 
 def remember(tx: Tx, name: str, value: Any) -> None:
     """Keep what the server knows of itself for the next start, and for the command line."""
@@ -1736,7 +1667,6 @@ def stamp_alive(tx: Tx) -> None:
 
 def prune(tx: Tx, table: str, before: int, after: int = 0) -> int | None:
     """Delete what is old among the next 500 rows; the last of them, None where none was old.
-
     Open runs stay."""
     old = "started_at < ?" if table == "run" else "at < ?"
     chunk = rows(tx.db, f"SELECT num, {old} FROM {table} WHERE num > ? ORDER BY num LIMIT ?",
@@ -1750,9 +1680,6 @@ def prune(tx: Tx, table: str, before: int, after: int = 0) -> int | None:
 
 # == Pings ====================================================================
 # What a request to a ping route comes to. It knows dialects and rules, and no HTTP.
-
-# -- who is meant
-
 class Knock(NamedTuple):
     """A request to a ping route."""
     route: Route
@@ -1839,17 +1766,10 @@ def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> None:
     if not _may_ping(key):
         raise Refused("API key does not have access to this resource", "ACCESS_DENIED", 403)
 
-# -- record a ping
-
-class Answer(NamedTuple):
-    """The dialect to answer in, what to say, and a refusal of something that is recorded."""
-    dialect: Dialect
-    receipt: Receipt
-    problem: Refused | None = None
+Answer = tuple[Dialect, Receipt, "Refused | None"]  # the last: of something that is recorded
 
 def record_ping(tx: Tx, knock: Knock) -> Answer:
     """Find the monitor that is meant, create it where the dialect does so, and record the ping.
-
     Raises `Refused` with the dialect that words it."""
     dialect = unknown_dialect(knock.route)
     try:
@@ -1868,38 +1788,37 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
             and not _may_ping(find_key(tx, knock.query.get(who.dialect.auth)))):
         tx.db.execute_sql("UPDATE monitor SET dropped_pings = dropped_pings + 1 WHERE num = ?",
                           (num,))
-        return Answer(who.dialect, Receipt("log", tx.now, "", who.name, "", "", "dropped"))
+        return who.dialect, Receipt("log", tx.now, "", who.name, "", "dropped"), None
     if said[0] == "pause":
         m = pause_monitor(tx, num, said[1])
-        return Answer(who.dialect, Receipt("pause", tx.now, "pause", who.name, m.id, m.key,
-                                           m.status))
+        return who.dialect, Receipt("pause", tx.now, "pause", who.name, m.key, m.status), None
     worded = bool(who.words or knock.query.get(who.dialect.state))
     ping = read_ping(who.dialect, said, worded, knock.query, knock.metrics, knock.body)
     seq = rows(tx.db, "SELECT seq FROM sqlite_sequence WHERE name = 'ping'")
     ping = ping._replace(num=seq[0][0] + 1 if seq else 1, at=tx.now, address=knock.address,
                          user_agent=clean(knock.user_agent, 200))
-    loaded = load_life(tx, num, ping)
-    wait = is_too_soon(loaded.life, ping)
+    life, before = load_life(tx, num, ping)
+    wait = is_too_soon(life, ping)
     if wait is not None:
         raise Refused(f"Rate limit exceeded: wait {wait} seconds", "RATE_LIMIT_EXCEEDED", 429,
                       wait)
     problem = None if created or not who.dialect.declares else _declare(
-        tx, loaded.life, knock.query)
-    run = receive(loaded.life, ping)
-    m = loaded.life.monitor
+        tx, life, knock.query)
+    run = receive(life, ping)
+    m = life.monitor
     m.last_ping_at = tx.now
-    save_life(tx, loaded, (run.num, ping.log) if run and ping.log else None)
+    save_life(tx, life, before, (run.num, ping.log) if run and ping.log else None)
     lasted = run.duration_ms if run and ping.kind in OUTCOMES else ping.duration_ms
     kept = {name: value for name, value in ping._replace(duration_ms=lasted)._asdict().items()
             if value is not None and name not in ("metrics", "log")}
     insert(tx.db, "ping", {**kept, "monitor": num, "run": run and run.num,
                            "dialect": who.dialect.name})
     due_by = deadline(m) if m.status == "up" else None
-    return Answer(who.dialect, Receipt(
-        ping.kind, tx.now, "/".join(who.words), who.name, m.id, m.key, m.status,
+    return who.dialect, Receipt(
+        ping.kind, tx.now, "/".join(who.words), who.name, m.key, m.status,
         run.num if run else None, run.state if run else None,
         lasted, m.expected_at if due_by else None, due_by,
-        ping.message, created, 1000 * (monotonic() - knock.received)), problem)
+        ping.message, created, 1000 * (monotonic() - knock.received)), problem
 
 def _register(tx: Tx, knock: Knock, who: Who) -> int:
     """Create the monitor that a ping with an API key names, where its dialect does so."""
@@ -1931,8 +1850,8 @@ def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
 
 def title(key: str) -> str:
     """A name made from a key, in Title Case."""
-    words = [word for word in re.split(r"[-_.\s]+", key) if word]
-    return " ".join(word[:1].upper() + word[1:] for word in words) or key
+    words = re.split(r"[-_.\s]+", key)
+    return " ".join(word[:1].upper() + word[1:] for word in words if word) or key
 
 def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
     """CronRadar's POST /api/sync: create and update, never delete; errors by item."""
@@ -1964,7 +1883,6 @@ def _sync(tx: Tx, key: str | None, item: Any) -> str:
 
 # == Alerts ===================================================================
 # What an event says, how it is sent, and the outbox. No rule is decided here.
-
 EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
 SUMMARIES: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
     "missed": lambda name, e: f"{name} did not run: nothing was heard of it by {_when(e['at'])}",
@@ -1982,8 +1900,7 @@ SUMMARIES: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
         f"cronwatch was away from {_when(e['gap']['since'])} to {_when(e['gap']['until'])}: "
         f"{len(e['monitors'])} monitor{'s' * (len(e['monitors']) > 1)} may have run unseen"),
     "delivery_failed": lambda name, e: f"{e['about'][0]} cannot be reached: {e['about'][1]}",
-    "test": lambda name, e: f"This is a test of {e['about']} by cronwatch",
-}
+    "test": lambda name, e: f"This is a test of {e['about']} by cronwatch"}
 
 def _when(text: str) -> str:
     return text[:16].replace("T", " ") + " UTC"
@@ -2015,8 +1932,10 @@ def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
 
 SEND_SECONDS, COMMAND_SECONDS, VARIABLE_MAX = 10, 30, 4096
 BODIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "webhook": lambda event: event, "slack": lambda event: {"text": event["summary"]},
-    "discord": lambda event: {"content": event["summary"][:2000]},
+    "webhook": lambda event: event,
+    "slack": lambda event: {"text": html.escape(event["summary"], quote=False)},
+    "discord": lambda event: {"content": event["summary"][:2000],
+                              "allowed_mentions": {"parse": []}},
     "ntfy": lambda event: event["summary"]}
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -2053,7 +1972,6 @@ def _kill_session(leader: int) -> None:
 def send_command(settings: Settings, channel: str, config: Mapping[str, Any],
                  event: Mapping[str, Any], now: int) -> str:
     """Run a shell command with the event on standard input and in the environment.
-
     Nothing from a ping is in the command line. Its session is killed whole after 30 s."""
     variables = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ")
                  if name in os.environ}
@@ -2137,12 +2055,7 @@ def check_integration(channel: str, given: Mapping[str, Any], headers: Any) -> d
 
 # -- the outbox
 
-class Claim(NamedTuple):
-    """An alert to be sent now; its next try is on disk already, should we die over this one."""
-    alert: int
-    channel: str
-    config: dict[str, Any]
-    event: Sequence[Any]
+Claim = tuple[int, str, dict[str, Any], Sequence[Any]]  # alert, channel, what it needs, event
 
 def waiting_integrations(tx: Tx) -> list[int]:
     """The integrations with something to send."""
@@ -2151,13 +2064,14 @@ def waiting_integrations(tx: Tx) -> list[int]:
         "a.integration WHERE a.state = 'pending' AND a.due_at <= ? AND i.enabled", tx.now)]
 
 def claim_alert(tx: Tx, integration: int) -> Claim | None:
-    """Take the next due alert of an integration: those of one monitor strictly in order."""
+    """Take the next due alert of an integration, those of one monitor strictly in order.
+    Its next try is on disk then, should we die over this one."""
     found = rows(
         tx.db, "SELECT a.num FROM alert a JOIN integration"
         " i ON i.num = a.integration WHERE a.integration = ? AND a.state = 'pending' AND a.due_at"
         " <= ? AND i.enabled AND NOT EXISTS (SELECT 1 FROM alert b WHERE b.state = 'pending' AND "
         "b.integration = a.integration AND b.monitor = a.monitor AND b.num < a.num) "
-        "ORDER BY a.num LIMIT 1", integration, tx.now)
+        "ORDER BY a.due_at, a.num LIMIT 1", integration, tx.now)
     return _claim(tx, found[0][0]) if found else None
 
 def _claim(tx: Tx, num: int) -> Claim:
@@ -2166,19 +2080,20 @@ def _claim(tx: Tx, num: int) -> Claim:
         "ON i.num = a.integration WHERE a.num = ?", num)[0]
     update(tx.db, "alert", num, {"tries": tries + 1, "tried_at": tx.now,
                                  "due_at": tx.now + (retry_ms(tries + 1) or 3_600_000)})
-    return Claim(num, channel, json.loads(config),
-                 rows(tx.db, EVENTS_SQL + "WHERE e.num = ?", event)[0])
+    return num, channel, json.loads(config), rows(
+        tx.db, EVENTS_SQL + "WHERE e.num = ?", event)[0]
 
 def settle_alert(tx: Tx, num: int, problem: str | None, result: str) -> None:
     """Keep what came of a try; after the fourth failed one the other integrations are told."""
-    tries, integration, name, failing, monitor = rows(
-        tx.db, "SELECT a.tries, i.num, i.name, i.failing, a.monitor FROM alert a JOIN integration"
-        " i ON i.num = a.integration WHERE a.num = ?", num)[0]
+    tries, integration, name, failing, monitor, kind = rows(
+        tx.db, "SELECT a.tries, i.num, i.name, i.failing, a.monitor, e.kind FROM alert a JOIN "
+        "integration i ON i.num = a.integration JOIN event e ON e.num = a.event WHERE a.num = ?",
+        num)[0]
     if problem is None:
         update(tx.db, "alert", num, {"state": "sent", "result": result})
         update(tx.db, "integration", integration, {"failing": 0} if failing else {})
         return
-    dead = retry_ms(tries) is None
+    dead = retry_ms(tries) is None or kind == "test"
     update(tx.db, "alert", num, {"result": problem, **({"state": "dead"} if dead else {})})
     if tries >= 4 and not failing and monitor is not None:
         update(tx.db, "integration", integration, {"failing": 1})
@@ -2200,7 +2115,6 @@ def find_integration(tx: Tx, name: str) -> dict[str, Any]:
 
 class Outbox:
     """Sends what is due, each integration in a thread of its own: a dead one delays no other."""
-
     def __init__(self, act: Callable[..., Any], read: Callable[..., Any], settings: Settings,
                  clock: Callable[[], int]) -> None:
         self.act, self.read, self.settings, self.clock = act, read, settings, clock
@@ -2219,28 +2133,27 @@ class Outbox:
     def _send_all(self, integration: int) -> None:
         with contextlib.suppress(Refused):  # nothing can be written: what is claimed is due again
             while (claim := self.act(claim_alert, integration)) is not None:
-                self.act(settle_alert, claim.alert, *self.send(claim))
+                self.act(settle_alert, claim[0], *self.send(claim))
 
     def test(self, integration: int, name: str) -> tuple[str | None, str]:
         """Send a test now; what went wrong, if anything, and what came of it."""
         claim = self.act(add_test, integration, name)
         outcome = self.send(claim)
-        self.act(settle_alert, claim.alert, *outcome)
+        self.act(settle_alert, claim[0], *outcome)
         return outcome
 
     def send(self, claim: Claim) -> tuple[str | None, str]:
         """Send one claimed alert; what went wrong, if anything, and what came of it."""
+        _, channel, config, row = claim
         try:
-            event = event_json(claim.event, self.settings.base_url)
-            result = SENDERS[claim.channel](self.settings, claim.channel, claim.config, event,
-                                            self.clock())
+            event = event_json(row, self.settings.base_url)
+            result = SENDERS[channel](self.settings, channel, config, event, self.clock())
         except Exception as error:  # noqa: BLE001 - all that a network or a command does wrong
             return clean(f"{type(error).__name__}: {error}", 2 * TAIL_MAX, lines=True), ""
         return None, clean(result, 2 * TAIL_MAX, lines=True) or ""
 
 # == Management ===============================================================
 # Monitors and the rest as the API and the command line word them. No request is read here.
-
 class Field(NamedTuple):
     """A field of a monitor in the API and on the command line: its column, and its rule."""
     name: str
@@ -2286,9 +2199,6 @@ def _tags(name: str, value: Any) -> str:
         raise Invalid(f"{name} must be tags separated by spaces, or a list of them")
     return " ".join(dict.fromkeys(" ".join(clean(word, 100) or "" for word in words).split()))
 
-def _rules(name: str, value: Any) -> str:
-    return json.dumps(check_rules([] if value is None else value))
-
 FIELDS = (
     Field("name", "name", (_text, 1, 200)),
     Field("key", "key", (_text, 1, 200)),
@@ -2306,9 +2216,10 @@ FIELDS = (
     Field("failureTolerance", "failure_tolerance", (_whole, 0, 1000)),
     Field("minPingIntervalSeconds", "min_ping_interval_seconds", (_whole, 1, 86_400, True)),
     Field("armed", "armed", (_yes_no,), bool),
-    Field("rules", "rules", (_rules,), lambda found: json.loads(found or "[]")),
-    Field("notes", "notes", (_text, 0, 10_000, True)),
-)
+    Field("rules", "rules", (lambda _, value: json.dumps(check_rules(
+        [] if value is None else value)),),
+          lambda found: json.loads(found or "[]")),
+    Field("notes", "notes", (_text, 0, 10_000, True)))
 SCHEDULES = {"interval": "intervalSeconds", "cron": "cronExpression", "none": None}
 
 def schedule_type(m: Monitor) -> str:
@@ -2347,7 +2258,9 @@ def read_ids(given: Mapping[str, Any]) -> list[str] | None:
         raise Invalid("integrationIds must be a list of ids")
     return ids
 
-def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> list[Any]:
+Shown = dict[str, Any]
+
+def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> list[Shown]:
     """Monitors in the form of Cronping's page, with our fields; `secret` shows their handles."""
     nums = [m.num for m in monitors]
     marks = f"({', '.join('?' * len(nums))})"
@@ -2356,16 +2269,7 @@ def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> l
     for num, kind, text in rows(
             tx.db, f"SELECT monitor, kind, text FROM handle WHERE monitor IN {marks}", *nums):
         handles[num].append((kind, text))
-    return [{**_monitor_json(m, tx.now), "heard": m.num in heard, **(
-        _handles_json(tx, handles[m.num]) if secret else {})} for m in monitors]
-
-def monitor_json(tx: Tx, m: Monitor, secret: bool = True) -> dict[str, Any]:
-    """One monitor in that form."""
-    shown: dict[str, Any] = monitors_json(tx, [m], secret)[0]
-    return shown
-
-def _monitor_json(m: Monitor, now: int) -> dict[str, Any]:
-    return {
+    return [{
         "id": m.id, "status": m.status, "paused": m.status == "paused",
         "scheduleType": schedule_type(m),
         **{field_.name: field_.shown(getattr(m, field_.column)) for field_ in FIELDS},
@@ -2373,8 +2277,9 @@ def _monitor_json(m: Monitor, now: int) -> dict[str, Any]:
         "nextExpectedAt": iso(deadline(m)) if m.status in ("new", "up") else None,
         "downReason": m.down_reason, "downSince": iso(m.down_since),
         "pausedUntil": iso(m.pause_until), "droppedPings": m.dropped_pings,
-        "late": m.status == "up" and m.expected_at is not None and m.expected_at < now,
-        "createdAt": iso(m.created_at), "updatedAt": iso(m.updated_at)}
+        "late": m.status == "up" and m.expected_at is not None and m.expected_at < tx.now,
+        "heard": m.num in heard, "createdAt": iso(m.created_at), "updatedAt": iso(m.updated_at),
+        **(_handles_json(tx, handles[m.num]) if secret else {})} for m in monitors]
 
 def _handles_json(tx: Tx, handles: Sequence[tuple[str, str]]) -> dict[str, Any]:
     ours = {kind: text for kind, text in handles if kind in ("token", "code")}
@@ -2432,7 +2337,7 @@ def show_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     linked = rows(tx.db, "SELECT id FROM integration WHERE is_default AND ? OR num IN (SELECT "
                   "integration FROM monitor_integration WHERE monitor = ?) ORDER BY num",
                   m.default_integrations, m.num)
-    return {**monitor_json(tx, m, ask.secret), "integrationIds": [id_ for id_, in linked]}
+    return {**monitors_json(tx, [m], ask.secret)[0], "integrationIds": [id_ for id_, in linked]}
 
 def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> Reply:
     """Create a monitor from its JSON; with `unique`, change the one of that name if there is."""
@@ -2444,7 +2349,7 @@ def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> R
             body = {name: value for name, value in ask.body.items() if name != "unique"}
             return edit_monitor(tx, ask._replace(id=named[0][0], body=body)), 200
     num = create_monitor(tx, columns, handles, read_ids(ask.body))
-    return monitor_json(tx, load_life(tx, num).life.monitor), 201
+    return monitors_json(tx, [load_life(tx, num)[0].monitor])[0], 201
 
 def edit_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Change what the body names."""
@@ -2459,18 +2364,19 @@ def edit_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     if ids is not None:
         link_integrations(tx, m.num, ids)
         columns["default_integrations"] = 0
-    return monitor_json(tx, change_monitor(tx, m.num, lambda life: edit(life, tx.now, columns)))
+    changed = change_monitor(tx, m.num, lambda life: edit(life, tx.now, columns))
+    return monitors_json(tx, [changed])[0]
 
 def pause_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Pause a monitor, for `hours` where the body says so."""
     hours = read_object({} if ask.body is None else ask.body, "hours").get("hours")
     hours = None if hours is None else _whole("hours", hours, 0, 876_000)
-    return monitor_json(tx, pause_monitor(tx, get_monitor(tx, ask.id).num, hours))
+    return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, ask.id).num, hours)])[0]
 
 def resume_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Resume a monitor: in Cronping it is new then."""
     num = get_monitor(tx, ask.id).num
-    return monitor_json(tx, change_monitor(tx, num, lambda life: resume(life, tx.now, True)))
+    return monitors_json(tx, [change_monitor(tx, num, lambda life: resume(life, tx.now, True))])[0]
 
 def remove_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Delete a monitor with all that hangs on it."""
@@ -2520,6 +2426,12 @@ def list_integrations(tx: Tx, ask: Ask) -> dict[str, Any]:
     found = dicts(tx.db, INTEGRATION.select().order_by(INTEGRATION.c.num))
     return {"integrations": [integration_json(row) for row in found]}
 
+def list_keys(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """All API keys, without their secrets."""
+    found = dicts(tx.db, API_KEY.select().order_by(API_KEY.c.num))
+    return {"keys": [{"name": key["name"], "prefix": key["prefix"], "permission":
+                      key["permission"], "createdAt": iso(key["created_at"])} for key in found]}
+
 def add_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Create an integration from its JSON; what signs its webhooks is shown this once."""
     given = read_object(ask.body, "channel", "name", "headers", "default", *NEEDS.values())
@@ -2538,7 +2450,6 @@ def add_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
 
 # == Background ===============================================================
 # What runs by itself. A turn is an action or the outbox; here it is only repeated.
-
 AWAY_MS, STAMP_SECONDS, DELIVER_SECONDS = 60_000, 30, 0.5
 
 def repeat(stop: threading.Event, seconds: float, turn: Callable[[], Any]) -> threading.Thread:
@@ -2558,7 +2469,6 @@ def repeat(stop: threading.Event, seconds: float, turn: Callable[[], Any]) -> th
 
 class Lookout:
     """Looks for what fell due, and judges whether we were away since the last look."""
-
     def __init__(self, store: Store, clock: Callable[[], int], scan_seconds: float,
                  scan: Callable[[], None], away: Callable[[int, int], None]) -> None:
         self.store, self.clock, self.scan, self.away = store, clock, scan, away
@@ -2589,7 +2499,6 @@ def host_timezone() -> str:
 
 # == HTTP plumbing ============================================================
 # What cuts across routes: the server, credentials, limits, refusals, headers. No route is here.
-
 THREADS, SLOWEST_SECONDS, WRONG_KEYS_MAX, BODY_MAX = 16, 30, 30, 1_048_576
 HEADERS = [("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "
             "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -2598,7 +2507,6 @@ HEADERS = [("Content-Security-Policy", "default-src 'none'; script-src 'self'; s
 
 class Parser(waitress.parser.HTTPRequestParser):
     """Takes raw non-ASCII bytes in the request line, as Cronitor's PHP SDK sends them."""
-
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
         self.began = time_ns() / 1e9
@@ -2611,12 +2519,10 @@ class Parser(waitress.parser.HTTPRequestParser):
 
 class Channel(waitress.channel.HTTPChannel):
     """A connection that parses so."""
-
     parser_class = Parser
 
 class HttpServer(waitress.server.TcpWSGIServer):
     """Waitress, which by itself lets a client send a byte a second for ever."""
-
     channel_class = Channel
 
     def maintenance(self, now: float) -> None:
@@ -2650,7 +2556,6 @@ def make_http_server(app: Callable[..., Any], settings: Settings) -> HttpServer:
 
 class Limits:
     """Counts per name and minute."""
-
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock, self._minute = clock, 0
         self._counts: Counter[Any] = Counter()
@@ -2661,8 +2566,7 @@ class Limits:
         minute, rest = divmod(self._clock(), 60_000)
         with self._lock:
             if minute != self._minute:
-                self._counts.clear()
-                self._minute = minute
+                self._counts, self._minute = Counter(), minute
             self._counts[name] += 1
             return 60 - rest // 1000 if 0 < most < self._counts[name] else None
 
@@ -2699,7 +2603,6 @@ def secure(app: Callable[..., Any]) -> Callable[..., Any]:
 
 # == HTTP routes ==============================================================
 # Each route translates and calls one action. The server as a whole comes last.
-
 Action = Callable[[Tx, Ask], "dict[str, Any] | Reply"]
 API = "/api/v1"
 ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (
@@ -2713,17 +2616,14 @@ ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (
     ("read-only", "GET", f"{API}/heartbeats/<id>/pings", 200, list_pings),
     ("read-only", "GET", f"{API}/integrations", 200, list_integrations),
     ("read-write", "POST", f"{API}/integrations", 201, add_integration_asked),
-    ("read-only", "GET", f"{API}/events", 200, list_events),
-)
-
-# -- the routes
+    ("read-only", "GET", f"{API}/events", 200, list_events))
 
 def check_permission(server: Server, limits: Limits, permission: str) -> bool:
     """Refuse what the request's API key may not do; whether it may see secrets."""
     secret = shown_secret(bottle.request.environ)
     key = server.read(find_key, secret)
     if key is None:
-        raise wrong_key(limits, Refused("Missing or invalid API key", status=401))
+        raise Refused("Missing or invalid API key", status=401)
     most = server.settings.api_rate_limit
     if (wait := limits.wait(key[0], most)) is not None:
         raise Refused(f"Rate limit exceeded. Max {most} requests per minute.", status=429,
@@ -2732,30 +2632,33 @@ def check_permission(server: Server, limits: Limits, permission: str) -> bool:
         raise Refused(f"This needs an API key with the permission {permission}", status=403)
     return key[1] == "read-write"
 
-def wrong_key(limits: Limits, refused: Refused) -> Refused:
-    """The refusal of a wrong key; of too many from one address another one."""
-    address = bottle.request.environ.get("REMOTE_ADDR")
-    wait = limits.wait(("wrong key", address), WRONG_KEYS_MAX)
-    return refused if wait is None else Refused("Too many wrong API keys", "RATE_LIMIT_EXCEEDED",
-                                                429, wait)
-
-def _asked(secret: bool, id_: str) -> Ask:
+def _asked(secret: bool = False, id_: str = "") -> Ask:
     body = bottle.request.body.read(BODY_MAX)
     query = urllib.parse.parse_qs(bottle.request.query_string, keep_blank_values=True)
     return Ask(id_, query, parse_json(body) if body.strip() else None, secret)
 
+def _answer(limits: Limits, dialect: Dialect, call: Callable[[], Any]) -> bottle.HTTPResponse:
+    """What a call answers, or its refusal; too many wrong keys from an address are another one."""
+    try:
+        return call()
+    except Refused as refused:
+        if refused.status == 401:
+            address = bottle.request.environ.get("REMOTE_ADDR")
+            wait = limits.wait(("wrong key", address), WRONG_KEYS_MAX)
+            refused = refused if wait is None else Refused(
+                "Too many wrong API keys", "RATE_LIMIT_EXCEEDED", 429, wait)
+        return refuse(refused.dialect or dialect, refused)
+
 def _guarded(server: Server, limits: Limits, permission: str, status: int,
              call: Callable[[Ask], dict[str, Any] | Reply]) -> Callable[..., Any]:
     """A route behind an API key; it answers in Cronping's words."""
+    dialect = DIALECTS["cronping"]._replace(retry_after=True)
 
-    def answer(id: str = "") -> bottle.HTTPResponse:
-        try:
-            done = call(_asked(check_permission(server, limits, permission), id))
-            return reply(*done) if isinstance(done, tuple) else reply(done, status)
-        except Refused as refused:
-            return refuse(DIALECTS["cronping"]._replace(retry_after=True), refused)
+    def answer(id_: str) -> bottle.HTTPResponse:
+        done = call(_asked(check_permission(server, limits, permission), id_))
+        return reply(*done) if isinstance(done, tuple) else reply(done, status)
 
-    return answer
+    return lambda id="": _answer(limits, dialect, lambda: answer(id))
 
 def _ping(server: Server, limits: Limits) -> bottle.HTTPResponse:
     """Every ping of every dialect, in the shape of its own."""
@@ -2763,10 +2666,12 @@ def _ping(server: Server, limits: Limits) -> bottle.HTTPResponse:
     route = read_route(split_path(environ["REQUEST_URI"]))
     if route is None:
         raise bottle.HTTPError(404, "There is nothing here")
-    query = urllib.parse.parse_qs(recoded(environ.get("QUERY_STRING", "")), keep_blank_values=True)
-    try:
+
+    def answer() -> bottle.HTTPResponse:
         if route.family != "kuma" and environ["REQUEST_METHOD"] not in ("GET", "HEAD", "POST"):
             raise Refused("Method not allowed: use GET, POST or HEAD", "METHOD_NOT_ALLOWED", 405)
+        query = urllib.parse.parse_qs(recoded(environ.get("QUERY_STRING", "")),
+                                      keep_blank_values=True)
         dialect, receipt, problem = server.act(record_ping, Knock(
             route, {name: values[0] for name, values in query.items()}, query.get("metric", ()),
             environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX)),
@@ -2774,20 +2679,11 @@ def _ping(server: Server, limits: Limits) -> bottle.HTTPResponse:
             monotonic()))
         if problem is not None:
             raise problem
-    except Refused as refused:
-        wrong = refused.status == 401 and (shown_secret(environ) or len(route.names) > 1)
-        return refuse(refused.dialect or unknown_dialect(route),
-                      wrong_key(limits, refused) if wrong else refused)
-    return reply(dialect.reply(receipt), 201 if receipt.created and dialect.says_created else 200,
-                 "text/html" if receipt.kind == "pause" else "text/plain", **dialect.headers)
+        status = 201 if receipt.created and dialect.says_created else 200
+        kind = "text/html" if receipt.kind == "pause" else "text/plain"
+        return reply(dialect.reply(receipt), status, kind, **dialect.headers)
 
-def _sync_route(server: Server, limits: Limits) -> bottle.HTTPResponse:
-    secret = shown_secret(bottle.request.environ)
-    try:
-        return reply(server.act(sync_monitors, secret, _asked(False, "").body))
-    except Refused as refused:
-        wrong = refused.status == 401 and secret
-        return refuse(DIALECTS["cronradar"], wrong_key(limits, refused) if wrong else refused)
+    return _answer(limits, unknown_dialect(route), answer)
 
 def refuse(dialect: Dialect, refused: Refused) -> bottle.HTTPResponse:
     """A refusal in a dialect's shape; most clients would sleep for a Retry-After in the job."""
@@ -2797,8 +2693,9 @@ def refuse(dialect: Dialect, refused: Refused) -> bottle.HTTPResponse:
 
 def _word_error(error: bottle.HTTPError) -> bytes:
     """What Bottle itself refuses, and what broke, in the shape of the ping's dialect."""
-    route = read_route(split_path(bottle.request.environ["REQUEST_URI"]))
-    dialect = unknown_dialect(route) if route else DIALECTS["cronping"]
+    parts = split_path(bottle.request.environ["REQUEST_URI"])
+    route, native = read_route(parts), "cronradar" if parts[:2] == ["api", "sync"] else "cronping"
+    dialect = unknown_dialect(route) if route else DIALECTS[native]
     worded = refuse(dialect, Refused(str(error.body), "ERROR", error.status_code))
     for name, value in worded.headerlist:
         bottle.response.set_header(name, value)
@@ -2819,7 +2716,8 @@ def make_app(server: Server) -> Callable[..., Any]:
         for permission, method, rule, status, action in ROUTES_API]
     routes += [("POST", f"{API}/integrations/<id>/test", _guarded(
         server, limits, "read-write", 200, server.test_integration)),
-        ("POST", "/api/sync", lambda: _sync_route(server, limits))]
+        ("POST", "/api/sync", lambda: _answer(limits, DIALECTS["cronradar"], lambda: reply(
+            server.act(sync_monitors, shown_secret(bottle.request.environ), _asked().body))))]
     for method, rule, call in routes:
         app.route(rule, method, call)
     for rule in {rule for _, rule, _ in routes}:
@@ -2830,11 +2728,8 @@ def make_app(server: Server) -> Callable[..., Any]:
     app.route("/<path:path>", "ANY", lambda path: _ping(server, limits))
     return secure(app)
 
-# -- the server as a whole
-
 class Server:
     """The parts, wired. Nothing starts by itself but what a request or a turn needs."""
-
     def __init__(self, settings: Settings, clock: Callable[[], int] = system_clock) -> None:
         zone = settings.timezone or host_timezone()
         check_timezone(zone)
@@ -2888,11 +2783,14 @@ class Server:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; prints one line with the URL when requests are taken."""
         alive = self.read(lambda tx: rows(tx.db, "SELECT value FROM meta WHERE name = 'alive_at'"))
-        if alive:
-            self.away(alive[0][0], self.clock())
-        self.act(stamp_alive)
+        now = self.clock()
+        self.away(alive[0][0] if alive else now, now)
         http_server = make_http_server(self.app, self.settings)
-        self._take_address(http_server)
+        url = f"http://{self.settings.listen.rpartition(':')[0]}:{http_server.effective_port}"
+        if self.follows_address:
+            self.settings = self.outbox.settings = dataclasses.replace(self.settings, base_url=url)
+        self.act(remember, "base_url", self.settings.base_url)  # for the command line's links
+        print(f"cronwatch serves {url}", flush=True)
         lookout = Lookout(self.store, self.clock, self.settings.scan_seconds, self.scan, self.away)
         stop = threading.Event()
         loops = [repeat(stop, self.settings.scan_seconds, lookout.look),
@@ -2900,7 +2798,7 @@ class Server:
                  repeat(stop, STAMP_SECONDS, lambda: self.act(stamp_alive)),
                  repeat(stop, 3600, self.housekeeping)]
         for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, _stop)
+            signal.signal(name, lambda *_: sys.exit(0))
         http_server.run()
         stop.set()
         for loop in loops:
@@ -2908,23 +2806,12 @@ class Server:
         self.act(stamp_alive)
         http_server.close()
 
-    def _take_address(self, http_server: HttpServer) -> None:
-        url = f"http://{self.settings.listen.rpartition(':')[0]}:{http_server.effective_port}"
-        if self.follows_address:
-            self.settings = self.outbox.settings = dataclasses.replace(self.settings, base_url=url)
-        self.act(remember, "base_url", self.settings.base_url)  # for the command line's links
-        print(f"cronwatch serves {url}", flush=True)
-
     def close(self) -> None:
         """Let go of the database."""
         self.store.close()
 
-def _stop(*_: Any) -> NoReturn:
-    raise SystemExit(0)
-
 # == Command line =============================================================
 # Each command translates its arguments and calls one action. Nothing is decided here.
-
 MONITOR_FLAGS = (
     ("--name", "name", str, "a name for people; default: made from KEY"),
     ("--cron", "cronExpression", str, "'0 3 * * *', @daily, or six fields with seconds first"),
@@ -2937,8 +2824,7 @@ MONITOR_FLAGS = (
     ("--remind", "reminderIntervalSeconds", int, "seconds between reminders while it is down"),
     ("--min-interval", "minPingIntervalSeconds", int, "refuse pings that come faster (seconds)"),
     ("--tags", "tags", str, "tags, separated by spaces"),
-    ("--notes", "notes", str, "what the next person should know"),
-)
+    ("--notes", "notes", str, "what the next person should know"))
 
 def _print_table(options: argparse.Namespace, found: list[dict[str, Any]], *columns: str) -> None:
     """A table for people, or JSON for programs."""
@@ -2947,9 +2833,6 @@ def _print_table(options: argparse.Namespace, found: list[dict[str, Any]], *colu
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
     print(json.dumps(found, indent=2) if options.json else "\n".join(lines))
-
-def _serve(server: Server, options: argparse.Namespace) -> None:
-    server.run()
 
 def _read_handle(text: str) -> tuple[str, str]:
     """An adopted handle and its dialect: the one before a colon, else by the handle's shape."""
@@ -3010,10 +2893,6 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
     if "secret" in made:
         print(f"Its signatures are made with {made['secret']}")
 
-def _list_integrations(server: Server, options: argparse.Namespace) -> None:
-    _print_table(options, server.read(list_integrations, Ask())["integrations"],
-                 "name", "channel", "enabled", "default", "failing")
-
 def _test_integration(server: Server, options: argparse.Namespace) -> None:
     outcome = server.test_integration(Ask(options.name))
     if not outcome["ok"]:
@@ -3025,15 +2904,6 @@ def _remove_integration(server: Server, options: argparse.Namespace) -> None:
     server.act(lambda tx: rows(tx.db, "DELETE FROM integration WHERE num = ?", num))
     print(f"{options.name} is removed")
 
-def _create_key(server: Server, options: argparse.Namespace) -> None:
-    print(server.act(create_key, options.name, options.permission, options.secret))
-
-def _list_keys(server: Server, options: argparse.Namespace) -> None:
-    found = server.read(lambda tx: dicts(tx.db, API_KEY.select().order_by(API_KEY.c.num)))
-    shown = [{"name": key["name"], "prefix": key["prefix"], "permission": key["permission"],
-              "createdAt": iso(key["created_at"])} for key in found]
-    _print_table(options, shown, "name", "prefix", "permission", "createdAt")
-
 def _revoke_key(server: Server, options: argparse.Namespace) -> None:
     server.act(revoke_key, options.name)
     print(f"{options.name} is revoked")
@@ -3044,7 +2914,7 @@ def _argument(*names: str, **more: Any) -> tuple[tuple[str, ...], dict[str, Any]
 KEY, NAME = _argument("key", help="its key or id"), _argument("name", help="its name")
 JSON = _argument("--json", action="store_true", help="print JSON")
 COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
-    ("serve", "run the server", _serve, []),
+    ("serve", "run the server", lambda server, options: server.run(), []),
     ("monitor add", "expect a job from now on", _add_monitor, [
         _argument("key", help="short name of the job, such as daily-backup"),
         *(_argument(flag, dest=name, type=kind, help=text, metavar=flag[2:].upper())
@@ -3068,17 +2938,21 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         _argument("target", help="URL, shell command or mail address"),
         _argument("--header", action="append", metavar="'NAME: VALUE'", help="send with webhooks"),
         _argument("--not-default", action="store_true", help="only for monitors that name it")]),
-    ("integration list", "list who is told", _list_integrations, [JSON]),
+    ("integration list", "list who is told", lambda server, options: _print_table(
+        options, server.read(list_integrations, Ask())["integrations"],
+        "name", "channel", "enabled", "default", "failing"), [JSON]),
     ("integration test", "send a test now", _test_integration, [NAME]),
     ("integration remove", "delete one", _remove_integration, [NAME]),
-    ("key create", "print a new API key", _create_key, [
+    ("key create", "print a new API key", lambda server, options: print(
+        server.act(create_key, options.name, options.permission, options.secret)), [
         _argument("name", help="a name for it"),
         _argument("--permission", choices=("ping", "read-only", "read-write"),
                   default="read-write", help="ping, read-only or read-write (default)"),
         _argument("--secret", help="adopt the key that scripts have from their old service")]),
-    ("key list", "list the API keys", _list_keys, [JSON]),
-    ("key revoke", "end an API key", _revoke_key, [NAME]),
-)
+    ("key list", "list the API keys", lambda server, options: _print_table(
+        options, server.read(list_keys, Ask())["keys"],
+        "name", "prefix", "permission", "createdAt"), [JSON]),
+    ("key revoke", "end an API key", _revoke_key, [NAME]))
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line, from the tables of commands and settings."""

@@ -7,12 +7,12 @@ import email
 import email.policy
 import hashlib
 import hmac
+import html
 import json
 import os
 import re
 import socket
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -641,6 +641,14 @@ def test_a_webhook_has_its_own_headers(site: Site, listener: Listener) -> None:
     assert received.headers["authorization"] == "Bearer mine"
 
 
+@pytest.fixture(scope="module")
+def shared(folder: Path) -> Iterator[Site]:
+    """One site for all that is refused."""
+    found = Site(folder / "shared-alerts.db")
+    yield found
+    found.server.close()
+
+
 def refused(site: Site, **given: Any) -> tuple[int, str]:
     """The status and the sentence with which an integration is refused."""
     answer = site.post("/api/v1/integrations", json.dumps({"name": "It", **given}),
@@ -652,8 +660,9 @@ def refused(site: Site, **given: Any) -> tuple[int, str]:
     {"X-A": "a\r\nX-B: b"}, {"X-A": "a\nb"}, {"X A": "a"}, {"X-A:": "a"}, {"": "a"},
     {"X-A": "ü"}, {"X-A": 7}, {"webhook-id": "mine"}, {"Webhook-Signature": "mine"},
     ["X-A: a"], "X-A: a", {f"X-{n}": "a" for n in range(21)}])
-def test_headers_that_cannot_be_sent_are_refused(site: Site, headers: Any) -> None:
-    status, sentence = refused(site, channel="webhook", url="http://127.0.0.1:9/", headers=headers)
+def test_headers_that_cannot_be_sent_are_refused(shared: Site, headers: Any) -> None:
+    status, sentence = refused(
+        shared, channel="webhook", url="http://127.0.0.1:9/", headers=headers)
 
     assert (status, "headers" in sentence) == (400, True)
 
@@ -662,8 +671,8 @@ def test_headers_that_cannot_be_sent_are_refused(site: Site, headers: Any) -> No
     "ftp://host/", "file:///etc/passwd", "host/path", "", "http://", "https:///path",
     "javascript:alert(1)", "http://host/ with space", "http://host/\r\nX: y", "http://hö.st/",
     "http://[::1", "http://host:99999/", "http://host:port/", None, 7, ["http://host/"]])
-def test_a_url_that_is_neither_http_nor_https_is_refused(site: Site, url: Any) -> None:
-    status, sentence = refused(site, channel="webhook", url=url)
+def test_a_url_that_is_neither_http_nor_https_is_refused(shared: Site, url: Any) -> None:
+    status, sentence = refused(shared, channel="webhook", url=url)
 
     assert (status, "url" in sentence) == (400, True)
 
@@ -755,7 +764,8 @@ def test_a_retry_has_the_same_body(site: Site, listener: Listener) -> None:
 
 @pytest.mark.parametrize("channel, content_type, worded", [
     ("slack", "application/json", lambda text: {"text": text}),
-    ("discord", "application/json", lambda text: {"content": text}),
+    ("discord", "application/json", lambda text: {
+        "content": text, "allowed_mentions": {"parse": []}}),
 ])
 def test_a_preset_words_the_body_in_json(site: Site, listener: Listener, channel: str,
                                          content_type: str, worded: Callable[[str], Any]) -> None:
@@ -782,8 +792,18 @@ def test_a_hostile_message_arrives_as_text(site: Site, listener: Listener, chann
 
     received, = listener.received
     where = {"webhook": "summary", "slack": "text", "discord": "content"}
-    assert HOSTILE in (received.event[where[channel]] if channel in where
-                       else received.body.decode())
+    text = received.event[where[channel]] if channel in where else received.body.decode()
+    assert HOSTILE in (html.unescape(text) if channel == "slack" else text)
+
+
+def test_a_message_calls_nobody_on_slack(site: Site, listener: Listener) -> None:
+    add(site, "slack", listener.url)
+    job = nightly(site)
+    site.get(f"/{job.code}/fail?msg={quote('<!channel> & all')}")
+
+    site.server.deliver()
+
+    assert "&lt;!channel&gt; &amp; all" in listener.received[0].event["text"]
 
 
 # commands
@@ -917,16 +937,12 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-GROUP_OF_ITS_OWN = (f"{sys.executable} -c 'import os, time; os.setpgid(0, 0); "
-                    "open(\"pids\", \"a\").write(f\"{os.getpid()}\\n\"); time.sleep(60)' & wait")
-
-
 @pytest.mark.parametrize("command", [
     "echo $$ >> pids; sleep 60",
     "echo $$ >> pids; sleep 60 & echo $! >> pids; wait",
     "trap '' TERM HUP INT; echo $$ >> pids; sleep 60 & echo $! >> pids; wait",
     "(echo $$ >> pids; sleep 60) | cat",
-    GROUP_OF_ITS_OWN,
+    "bash -mc 'sleep 60 & echo $! >> pids; wait'",
 ], ids=["the shell", "its child", "deaf to signals", "a pipe", "a group of its own"])
 def test_a_command_that_hangs_is_killed_with_its_children(
         site: Site, shell: Callable[..., Path], monkeypatch: pytest.MonkeyPatch,
@@ -1212,8 +1228,8 @@ def test_mail_without_a_server_says_which_setting_is_empty(site: Site) -> None:
 @pytest.mark.parametrize("address", [
     "", "me", "me@", "@home.example", "a@b, c@d", "a@b c@d", "me@home.example\r\nBcc: x@y",
     "<me@home.example>", None, 7])
-def test_an_address_that_is_not_one_address_is_refused(site: Site, address: Any) -> None:
-    status, sentence = refused(site, channel="email", address=address)
+def test_an_address_that_is_not_one_address_is_refused(shared: Site, address: Any) -> None:
+    status, sentence = refused(shared, channel="email", address=address)
 
     assert (status, "address" in sentence) == (400, True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,14 @@ class Api:
 @pytest.fixture
 def api(site: Site, api_key: str) -> Api:
     return Api(site, api_key)
+
+
+@pytest.fixture(scope="module")
+def shared(folder: Path) -> Iterator[Api]:
+    """One site for all requests that change nothing."""
+    site = Site(folder / "shared-api.db")
+    yield Api(site, site.api_key())
+    site.server.close()
 
 
 @pytest.fixture
@@ -179,11 +187,11 @@ def test_the_largest_limit_is_taken(api: Api, path: str, most: int) -> None:
 
 @pytest.mark.parametrize("path, most", MOST.items())
 @pytest.mark.parametrize("text", ["0", "-1", "{more}", "many", "1.5", "", "9" * 400, "٣", "1e1"])
-def test_a_limit_that_cannot_be_is_refused(api: Api, path: str, most: int, text: str) -> None:
-    shown = api.create()
+def test_a_limit_that_cannot_be_is_refused(shared: Api, path: str, most: int, text: str) -> None:
+    shown = shared.create()
     given = text.format(more=most + 1)
 
-    answer = api.get(f"{path.format(id=shown['id'])}?limit={given}")
+    answer = shared.get(f"{path.format(id=shown['id'])}?limit={given}")
 
     assert (answer.status_int, "limit" in answer.json["error"], str(most) in answer.json["error"]
             ) == (400, True, True)
@@ -191,10 +199,10 @@ def test_a_limit_that_cannot_be_is_refused(api: Api, path: str, most: int, text:
 
 @pytest.mark.parametrize("path", MOST)
 @pytest.mark.parametrize("text", ["-1", "many", "1.5", "9" * 400])
-def test_an_offset_that_cannot_be_is_refused(api: Api, path: str, text: str) -> None:
-    shown = api.create()
+def test_an_offset_that_cannot_be_is_refused(shared: Api, path: str, text: str) -> None:
+    shown = shared.create()
 
-    answer = api.get(f"{path.format(id=shown['id'])}?offset={text}")
+    answer = shared.get(f"{path.format(id=shown['id'])}?offset={text}")
 
     assert (answer.status_int, "offset" in answer.json["error"]) == (400, True)
 
@@ -397,8 +405,8 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("name, value", REFUSED, ids=lambda value: ascii(value)[:24])
-def test_a_field_that_cannot_be_is_refused_by_name(api: Api, name: str, value: Any) -> None:
-    sentence = api.refused({"name": "x", "intervalSeconds": 60, name: value})
+def test_a_field_that_cannot_be_is_refused_by_name(shared: Api, name: str, value: Any) -> None:
+    sentence = shared.refused({"name": "x", "intervalSeconds": 60, name: value})
 
     assert ("rule" if name == "rules" else name) in sentence
 
@@ -406,14 +414,15 @@ def test_a_field_that_cannot_be_is_refused_by_name(api: Api, name: str, value: A
 @pytest.mark.parametrize("value", [
     "", "at teatime", "61 * * * *", "* * * *", "0 0 30 2 *", "@reboot", "* * * * * * *", 5, None,
     ["0 3 * * *"], "R * * * *", "0 3 * * *\0", "x" * 10_000], ids=lambda value: ascii(value)[:24])
-def test_a_cron_expression_that_cannot_be_is_refused_by_name(api: Api, value: Any) -> None:
-    sentence = api.refused({"name": "x", "scheduleType": "cron", "cronExpression": value})
+def test_a_cron_expression_that_cannot_be_is_refused_by_name(shared: Api, value: Any) -> None:
+    sentence = shared.refused({"name": "x", "scheduleType": "cron", "cronExpression": value})
 
     assert "cronExpression" in sentence
 
 
-def test_a_cron_expression_is_refused_with_the_reason(api: Api) -> None:
-    sentence = api.refused({"name": "x", "scheduleType": "cron", "cronExpression": "0 25 * * *"})
+def test_a_cron_expression_is_refused_with_the_reason(shared: Api) -> None:
+    sentence = shared.refused(
+        {"name": "x", "scheduleType": "cron", "cronExpression": "0 25 * * *"})
 
     assert "hour must be 0-23" in sentence
 
@@ -424,27 +433,27 @@ def test_a_cron_expression_is_refused_with_the_reason(api: Api) -> None:
     ({"name": "x", "scheduleType": "cron"}, "cronExpression"), ({}, "name"),
 ])
 def test_a_required_field_that_is_missing_is_named(
-        api: Api, given: dict[str, Any], missing: str) -> None:
-    assert missing in api.refused(given)
+        shared: Api, given: dict[str, Any], missing: str) -> None:
+    assert missing in shared.refused(given)
 
 
 @pytest.mark.parametrize("name, least, most", [
     ("intervalSeconds", "60", "2592000"), ("graceSeconds", "0", "86400")])
-def test_a_refusal_names_the_limits(api: Api, name: str, least: str, most: str) -> None:
-    sentence = api.refused({"name": "x", "intervalSeconds": 60, name: -5})
+def test_a_refusal_names_the_limits(shared: Api, name: str, least: str, most: str) -> None:
+    sentence = shared.refused({"name": "x", "intervalSeconds": 60, name: -5})
 
     assert re.search(rf"\b{least}\b.*\b{most}\b", sentence)
 
 
-def test_an_unknown_field_is_refused_by_name(api: Api) -> None:
-    assert "'colour'" in api.refused({"name": "x", "intervalSeconds": 60, "colour": "red"})
+def test_an_unknown_field_is_refused_by_name(shared: Api) -> None:
+    assert "'colour'" in shared.refused({"name": "x", "intervalSeconds": 60, "colour": "red"})
 
 
 @pytest.mark.parametrize("body", [
     "", "{", "[]", '"text"', "5", "null", "[" * 100_000, '{"name": "x"', b"\xff\xfe", "a=b",
     '{"name": "x", "intervalSeconds": NaN}'], ids=lambda value: ascii(value)[:24])
-def test_a_body_that_is_no_object_is_refused(api: Api, body: str | bytes) -> None:
-    answer = api.post(HEARTBEATS, body)
+def test_a_body_that_is_no_object_is_refused(shared: Api, body: str | bytes) -> None:
+    answer = shared.post(HEARTBEATS, body)
 
     assert (answer.status_int, list(answer.json)) == (400, ["error"])
 
@@ -535,10 +544,10 @@ def test_a_pause_lasts_100_years_at_most(api: Api) -> None:
 
 @pytest.mark.parametrize("hours", [-1, 876_001, "2", 1.5, True, [2], NAN, 10**400],
                          ids=lambda value: ascii(value)[:24])
-def test_hours_that_cannot_be_are_refused(api: Api, hours: Any) -> None:
-    shown = api.create()
+def test_hours_that_cannot_be_are_refused(shared: Api, hours: Any) -> None:
+    shown = shared.create()
 
-    assert "hours" in api.refused({"hours": hours}, f"{HEARTBEATS}/{shown['id']}/pause")
+    assert "hours" in shared.refused({"hours": hours}, f"{HEARTBEATS}/{shown['id']}/pause")
 
 
 @pytest.mark.parametrize("body", ["{", "[]", "2", '"2"', b"\xff"], ids=ascii)
@@ -764,25 +773,26 @@ def test_a_command_cannot_be_created(api: Api) -> None:
     ("headers", "x"), ("headers", [5]), ("colour", "red"),
 ], ids=lambda value: ascii(value)[:24])
 def test_an_integration_that_cannot_be_is_refused_by_name(
-        api: Api, name: str, value: Any) -> None:
-    sentence = api.refused({"channel": "webhook", "name": "Me", "url": "http://nas/", name: value},
-                           INTEGRATIONS)
+        shared: Api, name: str, value: Any) -> None:
+    given = {"channel": "webhook", "name": "Me", "url": "http://nas/", name: value}
+
+    sentence = shared.refused(given, INTEGRATIONS)
 
     assert name in sentence
 
 
 @pytest.mark.parametrize("missing", ["channel", "name", "url"])
 def test_an_integration_without_a_required_field_is_refused_by_name(
-        api: Api, missing: str) -> None:
+        shared: Api, missing: str) -> None:
     given = {"channel": "webhook", "name": "Me", "url": "http://nas/"}
     del given[missing]
 
-    assert missing in api.refused(given, INTEGRATIONS)
+    assert missing in shared.refused(given, INTEGRATIONS)
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "5", "null"])
-def test_an_integration_that_is_no_object_is_refused(api: Api, body: str) -> None:
-    answer = api.post(INTEGRATIONS, body)
+def test_an_integration_that_is_no_object_is_refused(shared: Api, body: str) -> None:
+    answer = shared.post(INTEGRATIONS, body)
 
     assert answer.status_int == 400
 
@@ -1049,8 +1059,8 @@ def test_a_right_key_is_taken_from_where_wrong_ones_came(site: Site, api_key: st
     ("POST", f"{INTEGRATIONS}/{UNKNOWN}/test"), ("GET", "/api/v1/nothing"), ("GET", "/api/v1"),
     ("GET", f"{HEARTBEATS}/%00"), ("GET", f"{HEARTBEATS}/%ff"),
     ("GET", f"{HEARTBEATS}/{'x' * 5000}")], ids=lambda value: value[-20:])
-def test_what_does_not_exist_is_not_found(api: Api, method: str, path: str) -> None:
-    answer = api.site.send(method, path, headers={"X-Api-Key": api.key})
+def test_what_does_not_exist_is_not_found(shared: Api, method: str, path: str) -> None:
+    answer = shared.site.send(method, path, headers={"X-Api-Key": shared.key})
 
     assert (answer.status_int, list(answer.json)) == (404, ["error"])
 
