@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -286,6 +287,7 @@ def definitions(tree: ast.Module) -> dict[str, ast.stmt]:
     return found
 
 
+@cache
 def origins(tree: ast.AST) -> dict[str, str]:
     """What each imported name stands for: `dt` for `datetime`, `now` for `time.time`."""
     found = {}

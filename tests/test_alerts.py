@@ -1,4 +1,4 @@
-"""What is told, to whom, how and when: part 6 of the design, sentence by sentence."""
+"""What is told, to whom, how and when."""
 
 from __future__ import annotations
 

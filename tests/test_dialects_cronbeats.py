@@ -1,4 +1,4 @@
-"""CronBeats: its page, what its five SDKs send, and part 4 of the design about it."""
+"""CronBeats: its page, what its five SDKs send."""
 
 from __future__ import annotations
 

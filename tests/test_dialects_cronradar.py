@@ -1,4 +1,4 @@
-"""CronRadar: its page, its SDKs' forms, POST /api/sync, and part 4 of the design about it."""
+"""CronRadar: its page, its SDKs' forms, and POST /api/sync."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a monitor is in trouble: part 3 of the design, sentence by sentence and in its order."""
+"""When a monitor is in trouble: schedules, deadlines, runs, failures, pauses, absences."""
 
 from __future__ import annotations
 

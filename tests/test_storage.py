@@ -1,4 +1,4 @@
-"""One file, one writer, many readers: part 5 of the design, sentence by sentence."""
+"""One file, one writer, many readers."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ while [ -e running ]; do
 done
 """
 COMMAND = 'cat >> ran.jsonl; echo >> ran.jsonl; env > "env-$CRONWATCH_EVENT_KIND"'
-# As part 6 of the design lists them.
+# As the README lists them.
 FIELDS = [
     "id", "kind", "at", "toldAt", "summary", "monitor", "run", "reason", "downSince",
     "downtimeSeconds", "failedCount", "missedCount", "count", "rules", "gap", "monitors"]
