@@ -83,7 +83,8 @@ class Site:
             db.close()
 
     def send(self, method: str, uri: str, body: str | bytes = b"",
-             headers: dict[str, str] | None = None, address: str = ADDRESS) -> webtest.TestResponse:
+             headers: dict[str, str] | None = None,
+             address: str = ADDRESS) -> webtest.TestResponse:
         """A request whose target arrives byte for byte, as Waitress hands it on; any status."""
         path, _, query = uri.partition("?")
         raw = body.encode() if isinstance(body, str) else body
