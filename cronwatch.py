@@ -2733,6 +2733,7 @@ class Server:
     def __init__(self, settings: Settings, clock: Callable[[], int] = system_clock) -> None:
         zone = settings.timezone or host_timezone()
         check_timezone(zone)
+        _one_of("smtp_security", settings.smtp_security, "starttls", "tls", "none")
         self.clock = clock
         self.store = Store(settings.database)
         known = rows(self.store.reader, "SELECT value FROM meta WHERE name = 'base_url'")

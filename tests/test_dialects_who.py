@@ -1,4 +1,4 @@
-"""Who a ping is meant for, by which path, and what is forgiven: part 4 of the design, for all
+"""Who a ping is meant for, by which path, and what is forgiven, for all
 dialects at once. What one of them does alone is in a file of its own."""
 
 from __future__ import annotations
@@ -720,8 +720,8 @@ def test_and_all_works_again_without_a_restart(site: Site) -> None:
     assert (reply.status_int, site.kinds) == (200, ["start"])
 
 
-@pytest.mark.parametrize("path", ["/ping/{code}", "/ping/{code}/nonsense", "/{token}", f"/{NOBODY}",
-                                  "/ping/backup", "/api/v1/ping/x/start", "/", "/favicon.ico",
+@pytest.mark.parametrize("path", ["/ping/{code}", "/ping/{code}/nonsense", "/{token}",
+                                  f"/{NOBODY}", "/ping/backup", "/api/v1/ping/x/start", "/", "/favicon.ico",
                                   "/{code}/pause/1", "/api/v1/heartbeats", "/api/push/x"])
 def test_every_answer_has_the_security_headers(site: Site, path: str) -> None:
     job = site.monitor()
