@@ -35,14 +35,15 @@ def is_shaped(dialect: str, reply: webtest.TestResponse) -> bool:
         return bool(reply.content_type == "text/plain" and reply.text
                     and not reply.text.startswith(("<", "{")))
     said = reply.json
-    return bool(reply.content_type == "application/json" and {
+    shapes: dict[str, Callable[[], object]] = {
         "cronbeats": lambda: set(said) == {"status", "message"} and said["status"] == "error",
         "cronradar": lambda: said["error"].isupper() and said["message"],
         "crontify": lambda: said["success"] is False and said["message"]
                             and said["statusCode"] == reply.status_int,
         "cronping": lambda: set(said) == {"error"} and said["error"],
         "kuma": lambda: said["ok"] is False and said["msg"],
-    }[dialect]())
+    }
+    return bool(reply.content_type == "application/json" and shapes[dialect]())
 
 
 # -- a known handle comes first
@@ -721,8 +722,9 @@ def test_and_all_works_again_without_a_restart(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["/ping/{code}", "/ping/{code}/nonsense", "/{token}",
-                                  f"/{NOBODY}", "/ping/backup", "/api/v1/ping/x/start", "/", "/favicon.ico",
-                                  "/{code}/pause/1", "/api/v1/heartbeats", "/api/push/x"])
+                                  f"/{NOBODY}", "/ping/backup", "/api/v1/ping/x/start", "/",
+                                  "/favicon.ico", "/{code}/pause/1", "/api/v1/heartbeats",
+                                  "/api/push/x"])
 def test_every_answer_has_the_security_headers(site: Site, path: str) -> None:
     job = site.monitor()
 
