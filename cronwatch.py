@@ -1728,7 +1728,8 @@ def find_who(tx: Tx, knock: Knock) -> Who:
     """Who is meant: a handle, else an API key in the path, else one in a header; or refuses."""
     route, names = knock.route, knock.route.names
     handle = find_handle(tx, names[0])
-    if handle is not None and not (len(names) > 1 and _may_ping(find_key(tx, names[1]))):
+    beside = names[1] if len(names) > 1 and names[1] not in VERBS else None
+    if handle is not None and not _may_ping(find_key(tx, beside)):
         dialect = dialect_for(route, handle[1])
         if dialect.needs_key:
             _check_key(tx, knock.secret, dialect)

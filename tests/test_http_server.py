@@ -1,0 +1,128 @@
+"""Waitress as cronwatch sets it up, over real sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from conftest import Site
+
+import cronwatch
+
+Address = tuple[str, int]
+
+
+@pytest.fixture
+def listening(site: Site) -> Iterator[Callable[..., tuple[Any, Address]]]:
+    """Serves the site's application, and ends the servers that it started."""
+    started = []
+
+    def start(**settings: Any) -> tuple[Any, Address]:
+        server = cronwatch.make_http_server(
+            site.server.app, cronwatch.Settings(listen="127.0.0.1:0", **settings))
+        thread = threading.Thread(target=server.asyncore.loop, kwargs={
+            "timeout": 0.05, "map": server._map, "use_poll": True}, daemon=True)
+        thread.start()
+        started.append((server, thread))
+        return server, ("127.0.0.1", server.effective_port)
+
+    yield start
+    for server, thread in started:
+        server.task_dispatcher.shutdown()
+        for channel in list(server._map.values()):
+            channel.close()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def ask(address: Address, raw: bytes) -> bytes:
+    with closing(socket.create_connection(address, 10)) as connection:
+        connection.sendall(raw)
+        answer = b""
+        while piece := connection.recv(65_536):
+            answer += piece
+        return answer
+
+
+def test_raw_bytes_in_the_request_line_are_taken(
+        site: Site, listening: Callable[..., tuple[Any, Address]]) -> None:
+    job, (_, address) = site.monitor(), listening()
+
+    answer = ask(address, b"GET /%s?msg=gr\xc3\xbcn\xff HTTP/1.1\r\nHost: x\r\n"
+                          b"Connection: close\r\n\r\n" % job.token.encode())
+
+    assert (answer[:15], site.pings[0]["message"]) == (b"HTTP/1.1 200 OK", "grün\ufffd")
+
+
+def test_a_post_without_a_length_is_answered_at_once(
+        site: Site, listening: Callable[..., tuple[Any, Address]]) -> None:
+    job, (_, address) = site.monitor(), listening()
+
+    answer = ask(address, b"POST /ping/%s/start HTTP/1.1\r\nHost: x\r\n"
+                          b"Connection: close\r\n\r\n" % job.code.encode())
+
+    assert (answer[:15], site.kinds) == (b"HTTP/1.1 200 OK", ["start"])
+
+
+def test_many_kept_connections_are_all_answered(
+        site: Site, listening: Callable[..., tuple[Any, Address]]) -> None:
+    job, (_, address) = site.monitor(), listening()
+    request = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % job.token.encode()
+    connections = [socket.create_connection(address, 10) for _ in range(120)]
+
+    for _ in range(2):
+        for connection in connections:
+            connection.sendall(request)
+        for connection in connections:
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200 OK")
+
+    assert len(site.pings) == 240
+    for connection in connections:
+        connection.close()
+
+
+def test_a_request_that_is_not_complete_in_30_seconds_is_cut_off(
+        listening: Callable[..., tuple[Any, Address]]) -> None:
+    server, address = listening()
+    with closing(socket.create_connection(address, 10)) as slow:
+        slow.sendall(b"GET /slow")
+        until = time.monotonic() + 10
+        while not any(channel.request for channel in list(server.active_channels.values())):
+            assert time.monotonic() < until, "the first bytes never came"
+
+        server.maintenance(time.time() + 31)
+
+        assert slow.recv(1) == b""
+
+
+def test_a_request_that_may_still_become_complete_is_waited_for(
+        site: Site, listening: Callable[..., tuple[Any, Address]]) -> None:
+    job, (server, address) = site.monitor(), listening()
+    with closing(socket.create_connection(address, 10)) as slow:
+        slow.sendall(b"GET /%s" % job.token.encode())
+        until = time.monotonic() + 10
+        while not any(channel.request for channel in list(server.active_channels.values())):
+            assert time.monotonic() < until, "the first bytes never came"
+
+        server.maintenance(time.time() + 29)
+        slow.sendall(b" HTTP/1.1\r\nHost: x\r\n\r\n")
+
+        assert slow.recv(65_536).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("trusted, seen", [("127.0.0.1", "203.0.113.9"), ("", "127.0.0.1"),
+                                           ("192.0.2.1", "127.0.0.1")])
+def test_only_a_trusted_proxy_says_who_pings(
+        site: Site, listening: Callable[..., tuple[Any, Address]], trusted: str,
+        seen: str) -> None:
+    job, (_, address) = site.monitor(), listening(trusted_proxy=trusted)
+
+    ask(address, b"GET /%s HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\n"
+                 b"Connection: close\r\n\r\n" % job.token.encode())
+
+    assert site.pings[0]["address"] == seen
