@@ -1640,10 +1640,10 @@ def record_absence(tx: Tx, since: int, until: int) -> None:
     back = until < since
     since = min(since, until)
     touched = rows(
-        tx.db, "SELECT num FROM monitor WHERE due_at <= ?1 OR expected_at <= ?2 OR (?3 AND "
-        "max(coalesce(counted_at, 0), coalesce(life_at, 0), coalesce(expected_at, 0)) > ?1) "
+        tx.db, "SELECT num FROM monitor WHERE due_at <= ? OR expected_at <= ? OR (? AND "
+        "max(coalesce(counted_at, 0), coalesce(life_at, 0), coalesce(expected_at, 0)) > ?) "
         "UNION SELECT monitor FROM run WHERE state = 'running' ORDER BY num",
-        until, until + EARLY_SECONDS * 1000, back)
+        until, until + EARLY_SECONDS * 1000, back, until)
 
     def judge(life: Life) -> dict[str, str] | None:
         m, is_named = life.monitor, judge_gap(life, since, until)
@@ -2300,8 +2300,8 @@ Reply = tuple[dict[str, Any], int]  # with a status that is not the route's own
 
 def get_monitor(tx: Tx, name: str) -> Monitor:
     """The monitor with this id or key; refuses with 404."""
-    found = rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE id = ?1 OR "
-                 "key = ?1 ORDER BY id = ?1 DESC LIMIT 1", name)
+    found = rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE id = ? OR "
+                 "key = ? ORDER BY id = ? DESC LIMIT 1", name, name, name)
     if not found:
         raise Refused(f"Heartbeat not found: there is no monitor '{clean(name, 200)}'",
                       "NOT_FOUND", 404)
