@@ -2751,8 +2751,9 @@ class Server:
         return self.store.write(lambda db: action(Tx(db, self.store, self.settings, now), *given))
 
     def read(self, query: Callable[..., T], *given: Any) -> T:
-        """Ask the database without the writer."""
-        return query(Tx(self.store.reader, self.store, self.settings, self.clock()), *given)
+        """Ask the database without the writer, on a connection that no thread leaves open."""
+        with self.store.reader.connection_context():
+            return query(Tx(self.store.reader, self.store, self.settings, self.clock()), *given)
 
     def test_integration(self, ask: Ask) -> dict[str, Any]:
         """Send a test to an integration now, and tell what came of it."""

@@ -80,13 +80,14 @@ def late(site: Site) -> None:
 def statements(site: Site, call: Callable[[], Any]) -> list[str]:
     """What the writer and this thread's reader said to SQLite meanwhile."""
     said: list[str] = []
-    for go in (site.server.act, site.server.read):
-        go(lambda tx: tx.db.connection().set_trace_callback(said.append))
-    said.clear()
-    call()
-    found = [" ".join(text.split()) for text in said]
-    for go in (site.server.act, site.server.read):
-        go(lambda tx: tx.db.connection().set_trace_callback(None))
+    with site.server.store.reader.connection_context():  # else each read has one of its own
+        for go in (site.server.act, site.server.read):
+            go(lambda tx: tx.db.connection().set_trace_callback(said.append))
+        said.clear()
+        call()
+        found = [" ".join(text.split()) for text in said]
+        for go in (site.server.act, site.server.read):
+            go(lambda tx: tx.db.connection().set_trace_callback(None))
     return found
 
 
