@@ -1027,6 +1027,7 @@ def unknown_dialect(route: Route) -> Dialect:
 
 # -- words: the same ones on every path; they do not contradict each other
 
+NO_WORD = "'{}' is not a known signal"
 VERBS = {
     "start": "start", "run": "start", "r": "start", "b": "start", "begin": "start",
     "complete": "success", "c": "success", "e": "success", "success": "success",
@@ -1038,7 +1039,7 @@ NUMBERED = (
     (re.compile(r"progress/(\d{1,3})"), "progress", 100),
     (re.compile(r"(?:pause|p)/(\d{1,15})"), "pause", 10**15))
 
-def read_verb(words: Sequence[str]) -> tuple[str, int | None]:
+def read_verb(words: Sequence[str], refusal: str = NO_WORD) -> tuple[str, int | None]:
     """The kind of a ping, or `pause`, and the number behind it: exit code, percent or hours."""
     word = "/".join(words).lower()
     if word in VERBS:
@@ -1048,14 +1049,14 @@ def read_verb(words: Sequence[str]) -> tuple[str, int | None]:
         if found and found[1].isascii() and int(found[1]) <= largest:
             value = int(found[1])
             return (kind, value) if kind != "exit" else ("fail" if value else "success", value)
-    raise Invalid(f"'{clean(word, 60)}' is not a known signal", "INVALID_URL")
+    raise Invalid(refusal.format(clean(word, 60)), "INVALID_URL")
 
 def read_word(dialect: Dialect, route: Route, words: Sequence[str],
               query: Mapping[str, str]) -> tuple[str, int | None]:
     """The kind of a ping, or `pause`, and its number: from the path, else the dialect's parameter.
     Raises `Invalid` for a word that is none."""
     if words:
-        return read_verb(words)
+        return read_verb(words, dialect.no_word)
     said = query.get(dialect.state, "") if dialect.state else ""
     return (dialect.states(said) if said else route.bare or dialect.bare), None
 
@@ -1126,6 +1127,7 @@ class Dialect(NamedTuple):
     reply: Callable[[Receipt], dict[str, Any] | str]
     error: Callable[[Refused], dict[str, Any] | str]
     unknown: str  # what it says of a monitor that is not there
+    no_word: str = NO_WORD
     bare: str = "success"  # what the form without a word means
     read_body: Callable[[bytes, str], Mapping[str, Any]] = lambda body, kind: {}
     message_max: int = 1000
@@ -1209,7 +1211,7 @@ NO_MONITOR = "Monitor '{}' not found. Provide schedule parameter for auto-regist
 DIALECTS = {dialect.name: dialect for dialect in (
     Dialect("cronbeats", _reply_cronbeats,
             lambda refused: {"status": "error", "message": refused.sentence},
-            "Job not found or disabled", read_body=_json_body, message_max=255),
+            "Job not found or disabled", "Invalid request", read_body=_json_body, message_max=255),
     Dialect("cronradar", _reply_cronradar,
             lambda refused: {"error": refused.code, "message": refused.sentence}, NO_MONITOR,
             declares=True, creates=_create_cronradar),
@@ -1223,7 +1225,8 @@ DIALECTS = {dialect.name: dialect for dialect in (
     Dialect("cronping", _reply_cronping, lambda refused: {"error": refused.sentence},
             "Heartbeat not found", read_body=_log_body),
     Dialect("healthchecks", lambda r: "Created" if r.created else "OK", str, "not found",
-            read_body=_log_body, log_max=100_000, creates=_create_healthchecks, says_created=True,
+            "invalid url format", read_body=_log_body, log_max=100_000,
+            creates=_create_healthchecks, says_created=True,
             headers={"Ping-Body-Limit": "100000", "Access-Control-Allow-Origin": "*"}),
     Dialect("kuma", lambda r: {"ok": True},
             lambda refused: {"ok": False, "msg": refused.sentence},

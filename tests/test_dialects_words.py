@@ -59,3 +59,15 @@ def test_numbers_are_found_by_their_dotted_path() -> None:
     given = {"rows": 3, "db": {"size": 1.5, "name": "x"}, "deep": {"a": {"b": {"c": {"d": 1}}}}}
 
     assert numbers(given) == {"rows": 3, "db.size": 1.5}
+
+
+@pytest.mark.parametrize("path, sentence", [
+    ("/ping/{token}/256", "invalid url format"), ("/ping/{code}/what", "Invalid request"),
+    ("/{token}/300", "'300' is not a known signal")])
+def test_a_word_that_is_none_is_refused_in_the_services_words(
+        site: Site, path: str, sentence: str) -> None:
+    job = site.monitor()
+
+    reply = site.get(job.at(path))
+
+    assert (reply.status_int, sentence in reply.text, site.pings) == (400, True, [])
