@@ -1037,7 +1037,7 @@ VERBS = {
 NUMBERED = (
     (re.compile(r"(\d{1,3})"), "exit", 255),
     (re.compile(r"progress/(\d{1,3})"), "progress", 100),
-    (re.compile(r"(?:pause|p)/(\d{1,15})"), "pause", 10**15))
+    (re.compile(r"(?:pause|p)/(\d{1,100})"), "pause", 10**100))
 
 def read_verb(words: Sequence[str], refusal: str = NO_WORD) -> tuple[str, int | None]:
     """The kind of a ping, or `pause`, and the number behind it: exit code, percent or hours."""
@@ -1051,14 +1051,14 @@ def read_verb(words: Sequence[str], refusal: str = NO_WORD) -> tuple[str, int | 
             return (kind, value) if kind != "exit" else ("fail" if value else "success", value)
     raise Invalid(refusal.format(clean(word, 60)), "INVALID_URL")
 
-def read_word(dialect: Dialect, route: Route, words: Sequence[str],
+def read_word(dialect: Dialect, bare: str, words: Sequence[str],
               query: Mapping[str, str]) -> tuple[str, int | None]:
     """The kind of a ping, or `pause`, and its number: from the path, else the dialect's parameter.
     Raises `Invalid` for a word that is none."""
     if words:
         return read_verb(words, dialect.no_word)
     said = query.get(dialect.state, "") if dialect.state else ""
-    return (dialect.states(said) if said else route.bare or dialect.bare), None
+    return (dialect.states(said) if said else bare), None
 
 def read_ping(dialect: Dialect, said: tuple[str, int | None], worded: bool,
               query: Mapping[str, str], metrics: Iterable[str], body: bytes) -> Ping:
@@ -1564,6 +1564,7 @@ def free_key(db: SqliteDatabase, name: str) -> str:
 
 def adopt(tx: Tx, num: int, text: str, kind: str) -> None:
     """Let a handle ping a monitor; refuses one that another monitor has."""
+    text = text.lower() if TOKEN.fullmatch(text) else text
     if clean(text, 200) != text or text in RESERVED:
         raise Invalid("a handle must be 1 to 200 characters and none of the words "
                       + ", ".join(sorted(RESERVED)))
@@ -1711,6 +1712,7 @@ def _look_up(tx: Tx, sql: str, text: str) -> tuple[int, str] | None:
 
 def find_handle(tx: Tx, text: str) -> tuple[int, str] | None:
     """The monitor of a handle, and the handle's kind."""
+    text = text.lower() if TOKEN.fullmatch(text) else text
     return _look_up(tx, "SELECT monitor, kind FROM handle WHERE text = ?", text)
 
 def find_key(tx: Tx, secret: str | None) -> tuple[int, str] | None:
@@ -1787,7 +1789,8 @@ def record_ping(tx: Tx, knock: Knock) -> Answer:
 def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     created = who.monitor is None
     num = _register(tx, knock, who) if who.monitor is None else who.monitor
-    said = read_word(who.dialect, knock.route, who.words, knock.query)
+    bare = knock.route.bare or ("success" if who.keyed else who.dialect.bare)
+    said = read_word(who.dialect, bare, who.words, knock.query)
     if (tx.settings.authenticate_pings and who.dialect.auth and not who.keyed
             and not _may_ping(find_key(tx, knock.query.get(who.dialect.auth)))):
         tx.db.execute_sql("UPDATE monitor SET dropped_pings = dropped_pings + 1 WHERE num = ?",
@@ -2056,8 +2059,6 @@ def check_integration(channel: str, given: Mapping[str, Any], headers: Any) -> d
         raise Invalid("headers must be an object of at most 20 plain header lines")
     secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
     return {"url": target, "headers": headers, "secret": secret}
-
-# -- the outbox
 
 Claim = tuple[int, str, dict[str, Any], Sequence[Any]]  # alert, channel, what it needs, event
 

@@ -103,14 +103,14 @@ def test_a_character_that_an_sdk_cut_in_two_is_replaced(site: Site) -> None:
     assert (reply.status_int, site.pings[0]["message"]) == (200, "gr\ufffd")
 
 
-@pytest.mark.parametrize("body", [b"", b" \n", b"[]", b"{}", b'{"message":""}', b"null"])
 @pytest.mark.parametrize("signal", ["/progress/50", "/progress"])
-def test_a_progress_without_a_message_is_fine(site: Site, signal: str, body: bytes) -> None:
+def test_a_progress_without_a_message_is_fine(site: Site, signal: str) -> None:
     job = site.monitor()
 
-    reply = site.post(f"/ping/{job.code}{signal}", body, Content_Type="application/json")
+    statuses = [site.post(f"/ping/{job.code}{signal}", body).status_int
+                for body in (b"", b" \n", b"[]", b"{}", b'{"message":""}', b"null")]
 
-    assert (reply.status_int, site.pings[0]["message"]) == (200, None)
+    assert (set(statuses), [ping["message"] for ping in site.pings]) == ({200}, 6 * [None])
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", ""])
@@ -156,14 +156,13 @@ def test_an_unknown_word_or_percentage_under_a_known_code_is_400(site: Site, wor
 
 @pytest.mark.parametrize("key", ["abc", "abc123def", "abc-123d", "YOUR_KEY", "%C3%A4bc123de",
                                  "abc%20123", "job-1"])
-@pytest.mark.parametrize("word", ["end/success", "end/fail", "progress/50", "progress"])
-def test_a_malformed_key_before_end_or_progress_is_400(site: Site, key: str, word: str) -> None:
+def test_a_malformed_key_before_end_or_progress_is_400(site: Site, key: str) -> None:
     site.monitor()
 
-    reply = site.post(f"/ping/{key}/{word}")
+    replies = [site.post(f"/ping/{key}/{word}")
+               for word in ("end/success", "end/fail", "progress/50", "progress")]
 
-    assert (reply.status_int, reply.json["status"]) == (400, "error")
-    assert reply.json["message"]
+    assert [(reply.status_int, reply.json["status"]) for reply in replies] == 4 * [(400, "error")]
 
 
 @pytest.mark.parametrize("signal", SIGNALS)

@@ -104,14 +104,14 @@ def test_a_fail_is_told_at_once_without_grace(site: Site, api_key: str) -> None:
 
 @pytest.mark.parametrize("word, kind", [("", "success"), ("/start", "start"),
                                         ("/complete", "success"), ("/fail", "fail")])
-@pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
 def test_the_sdks_put_the_key_behind_the_monitor(
-        site: Site, api_key: str, word: str, kind: str, method: str) -> None:
+        site: Site, api_key: str, word: str, kind: str) -> None:
     site.monitor(key="backup")
 
-    reply = site.send(method, f"/ping/backup/{api_key}{word}")
+    statuses = [site.send(method, f"/ping/backup/{api_key}{word}").status_int
+                for method in ("GET", "POST", "HEAD")]
 
-    assert (reply.status_int, site.kinds) == (200, [kind])
+    assert (statuses, site.kinds) == ([200, 200, 200], [kind, kind, kind])
 
 
 @pytest.mark.parametrize("word", ["/nonsense", "/start/now", "/256"])

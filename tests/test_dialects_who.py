@@ -3,9 +3,11 @@ dialects at once. What one of them does alone is in a file of its own."""
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import webtest
@@ -224,6 +226,43 @@ def test_an_eight_letter_name_with_a_key_in_a_header_is_registered(
     assert (reply.status_int, reply.json["monitor"]) == (200, "backups1")
 
 
+# -- a key that is no tidy text registers, and is found again
+
+
+REGISTERED = ["/ping/%s/{}?schedule=@daily", "/ping/{}/%s?create=1", "/p/{}/%s?state=run"]
+
+
+@pytest.mark.parametrize("form", REGISTERED)
+@pytest.mark.parametrize("sent", ["x" * 300, "a%00b", "%20padded%20"])
+def test_what_registered_once_is_found_by_the_same_text(
+        site: Site, api_key: str, form: str, sent: str) -> None:
+    path = (form % sent).format(api_key)
+    site.get(path)
+
+    reply = site.get(path)
+
+    assert (reply.status_int, len(site.monitors), len(site.pings)) == (200, 1, 2)
+
+
+@pytest.mark.parametrize("sent", ["x" * 300, "a%00b", "%20padded%20"])
+def test_what_a_sync_made_is_pinged_by_the_same_text(
+        site: Site, api_key: str, sent: str) -> None:
+    item = {"key": unquote(sent), "schedule": "@daily"}
+    site.post("/api/sync", json.dumps({"monitors": [item]}), Authorization=basic(api_key))
+
+    reply = site.get(f"/ping/{sent}/{api_key}")
+
+    assert reply.status_int == 200
+
+
+def test_a_key_of_nothing_but_blanks_registers_nothing(site: Site, api_key: str) -> None:
+    path = "/ping/%20?schedule=@daily"
+
+    reply = site.get(path, Authorization=basic(api_key))
+
+    assert (reply.status_int // 100, site.monitors, "None" in reply.text) == (4, [], False)
+
+
 # -- what nobody knows: its shape words the error
 
 
@@ -392,6 +431,17 @@ def test_the_refusal_of_an_adopted_handle_is_worded_by_its_dialect(
     reply = site.get(path.format("abcd-1234"))
 
     assert (reply.status_int, is_shaped(dialect, reply)) == (400, True)
+
+
+@pytest.mark.parametrize("form", ["/ping/{}", "/{}", "/{}/start", "/ping/{}/start"])
+@pytest.mark.parametrize("handle", [NOBODY, NOBODY.upper()])
+def test_an_adopted_uuid_is_pinged_as_it_was_adopted(
+        site: Site, form: str, handle: str) -> None:
+    site.monitor(handles={handle: "healthchecks"})
+
+    reply = site.get(form.format(handle))
+
+    assert (reply.status_int, reply.text) == (200, "OK")
 
 
 def test_our_handles_still_ping_a_monitor_with_an_adopted_one(site: Site) -> None:
@@ -661,13 +711,18 @@ def test_a_ping_is_kept_with_its_address_and_its_client(site: Site) -> None:
 KNOWN = [("cronbeats", "/ping/{code}"), ("cronradar", "/ping/{key}/{api}"),
          ("cronitor", "/{code}/run"), ("cronitor", "/p/{api}/{key}?state=run"),
          ("crontify", "/api/v1/ping/{id}/start"), ("cronping", "/{token}/start"),
-         ("healthchecks", "/ping/{token}")]
+         ("healthchecks", "/ping/{token}"),
+         ("healthchecks", "/ping/{api}/{key}"), ("cronitor", "/ping/{api}/{key}?state=run"),
+         ("cronitor", "/d3x-0c1/run"), ("cronping", "/abc123def456"),
+         ("healthchecks", "/hc-ping"), ("cronbeats", "/ping/c-beats/start")]
+ADOPTED = {"d3x-0c1": "cronitor", "abc123def456": "cronping", "hc-ping": "healthchecks",
+           "c-beats": "cronbeats"}
 
 
 @pytest.mark.parametrize("dialect, form", KNOWN)
 def test_another_method_is_405_in_the_dialects_shape(
         site: Site, api_key: str, dialect: str, form: str) -> None:
-    job = site.monitor()
+    job = site.monitor(handles=ADOPTED)
 
     replies = [site.send(method, job.at(form, api_key), headers={"X-Api-Key": api_key})
                for method in ("PUT", "DELETE", "PATCH")]
@@ -680,7 +735,7 @@ def test_another_method_is_405_in_the_dialects_shape(
 @pytest.mark.parametrize("dialect, form", [*KNOWN, ("kuma", "/api/push/{token}")])
 def test_what_breaks_is_5xx_in_the_dialects_shape(
         site: Site, api_key: str, dialect: str, form: str) -> None:
-    job = site.monitor()
+    job = site.monitor(handles=ADOPTED)
     site.rows("UPDATE monitor SET digests = '['")
 
     reply = site.send("POST", job.at(form, api_key), headers={"X-Api-Key": api_key})
@@ -691,7 +746,7 @@ def test_what_breaks_is_5xx_in_the_dialects_shape(
 @pytest.mark.parametrize("dialect, form", [*KNOWN, ("kuma", "/api/push/{token}")])
 def test_a_database_that_does_not_take_it_is_503_in_the_dialects_shape(
         site: Site, api_key: str, dialect: str, form: str) -> None:
-    job = site.monitor()
+    job = site.monitor(handles=ADOPTED)
     site.rows("ALTER TABLE ping RENAME TO gone")
 
     reply = site.send("POST", job.at(form, api_key), headers={"X-Api-Key": api_key})
