@@ -87,7 +87,6 @@ class Refused(Exception):
                  wait: int | None = None) -> None:
         super().__init__(sentence)
         self.sentence, self.code, self.status, self.wait = sentence, code, status, wait
-        self.dialect: Any = None  # the one that words it, where it refuses a ping
 
 class Invalid(Refused):
     """A caller's mistake; the sentence names the field and the rule."""
@@ -964,8 +963,6 @@ def iso(at: int | None, unit: str = "milliseconds") -> str | None:
     when = datetime.fromtimestamp(at // 1000, timezone.utc) + timedelta(milliseconds=at % 1000)
     return when.isoformat(timespec=unit).replace("+00:00", "Z")
 
-# -- paths: which parts may be a handle or a key, and which are words
-
 RESERVED = frozenset((
     "api", "badge", "cronwatch-exec", "fail", "favicon.ico", "finish", "healthz", "metrics", "p",
     "ping", "robots.txt", "start", "static"))
@@ -1693,6 +1690,8 @@ class Knock(NamedTuple):
     secret: str | None  # an API key from a header
     address: str | None
     user_agent: str | None
+    allowed: bool  # whether its method may ping
+    seen: list[Dialect]  # takes the dialect that was found, to word what goes wrong after that
     received: float = 0.0  # seconds of a monotonic clock
 
 class Who(NamedTuple):
@@ -1722,6 +1721,7 @@ def find_key(tx: Tx, secret: str | None) -> tuple[int, str] | None:
 
 def find_monitor(tx: Tx, name: str) -> int | None:
     """The monitor with this key, handle or id."""
+    name = clean(name, 200) or ""
     found = _look_up(tx, "SELECT num, 1 FROM monitor WHERE key = ?", name) or find_handle(
         tx, name) or _look_up(tx, "SELECT num, 3 FROM monitor WHERE id = ?", name.lower())
     return found[0] if found else None
@@ -1775,16 +1775,12 @@ def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> None:
 Answer = tuple[Dialect, Receipt, "Refused | None"]  # the last: of something that is recorded
 
 def record_ping(tx: Tx, knock: Knock) -> Answer:
-    """Find the monitor that is meant, create it where the dialect does so, and record the ping.
-    Raises `Refused` with the dialect that words it."""
-    dialect = unknown_dialect(knock.route)
-    try:
-        who = find_who(tx, knock)
-        dialect = who.dialect
-        return _record(tx, knock, who)
-    except Refused as refused:
-        refused.dialect = dialect
-        raise
+    """Find the monitor that is meant, create it where the dialect does so, and record the ping."""
+    who = find_who(tx, knock)
+    knock.seen.append(who.dialect)
+    if not knock.allowed:
+        raise Refused("Method not allowed: use GET, POST or HEAD", "METHOD_NOT_ALLOWED", 405)
+    return _record(tx, knock, who)
 
 def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     created = who.monitor is None
@@ -1832,7 +1828,7 @@ def _register(tx: Tx, knock: Knock, who: Who) -> int:
     fields = who.dialect.creates(knock.query) if who.keyed else None
     key = clean(who.name, 200)
     if fields is None or key is None:
-        raise Refused(who.dialect.unknown.format(clean(who.name, 200)), "MONITOR_NOT_FOUND", 404)
+        raise Refused(who.dialect.unknown.format(key or ""), "MONITOR_NOT_FOUND", 404)
     declared = json.dumps(fields) if who.dialect.declares else None
     return create_monitor(tx, {"key": key, "timezone": tx.settings.timezone or "UTC",
                                "name": title(key), **fields, "declared": declared})
@@ -1934,8 +1930,6 @@ def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
     event["summary"] = SUMMARIES[kind](monitor["name"] if monitor else "", event)
     del event["about"]
     return event
-
-# -- senders: each returns what came of it, or raises what went wrong
 
 SEND_SECONDS, COMMAND_SECONDS, VARIABLE_MAX = 10, 30, 4096
 BODIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
@@ -2291,8 +2285,6 @@ def _handles_json(tx: Tx, handles: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {**ours, "pingUrl": f"{tx.settings.base_url}/{ours['token']}", "handles": [
         {"dialect": kind, "handle": text} for kind, text in handles if kind not in ours]}
 
-# -- the management API: each action takes what is asked, and returns an object of the reply
-
 class Ask(NamedTuple):
     """A management request; `secret` is whether secrets may be shown."""
     id: str = ""
@@ -2642,17 +2634,23 @@ def _asked(secret: bool = False, id_: str = "") -> Ask:
     query = urllib.parse.parse_qs(bottle.request.query_string, keep_blank_values=True)
     return Ask(id_, query, parse_json(body) if body.strip() else None, secret)
 
-def _answer(limits: Limits, dialect: Dialect, call: Callable[[], Any]) -> bottle.HTTPResponse:
+def _answer(limits: Limits, dialect: Dialect, call: Callable[[], Any],
+            seen: Sequence[Dialect] = ()) -> bottle.HTTPResponse:
     """What a call answers, or its refusal; too many wrong keys from an address are another one."""
     try:
         return call()
-    except Refused as refused:
-        if refused.status == 401:
-            address = bottle.request.environ.get("REMOTE_ADDR")
-            wait = limits.wait(("wrong key", address), WRONG_KEYS_MAX)
-            refused = refused if wait is None else Refused(
-                "Too many wrong API keys", "RATE_LIMIT_EXCEEDED", 429, wait)
-        return refuse(refused.dialect or dialect, refused)
+    except bottle.HTTPResponse:
+        raise
+    except Refused as error:
+        refused = error
+    except Exception:
+        log.exception("a request could not be answered")
+        refused = Refused("Internal Server Error", "ERROR", 500)
+    wait = limits.wait(("wrong key", bottle.request.environ.get("REMOTE_ADDR")),
+                       WRONG_KEYS_MAX) if refused.status == 401 else None
+    if wait is not None:
+        refused = Refused("Too many wrong API keys", "RATE_LIMIT_EXCEEDED", 429, wait)
+    return refuse(seen[-1] if seen else dialect, refused)
 
 def _guarded(server: Server, limits: Limits, permission: str, status: int,
              call: Callable[[Ask], dict[str, Any] | Reply]) -> Callable[..., Any]:
@@ -2672,23 +2670,24 @@ def _ping(server: Server, limits: Limits) -> bottle.HTTPResponse:
     if route is None:
         raise bottle.HTTPError(404, "There is nothing here")
 
+    seen: list[Dialect] = []
+
     def answer() -> bottle.HTTPResponse:
-        if route.family != "kuma" and environ["REQUEST_METHOD"] not in ("GET", "HEAD", "POST"):
-            raise Refused("Method not allowed: use GET, POST or HEAD", "METHOD_NOT_ALLOWED", 405)
+        allowed = route.family == "kuma" or environ["REQUEST_METHOD"] in ("GET", "HEAD", "POST")
         query = urllib.parse.parse_qs(recoded(environ.get("QUERY_STRING", "")),
                                       keep_blank_values=True)
         dialect, receipt, problem = server.act(record_ping, Knock(
             route, {name: values[0] for name, values in query.items()}, query.get("metric", ()),
             environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX)),
             shown_secret(environ), environ.get("REMOTE_ADDR"), environ.get("HTTP_USER_AGENT"),
-            monotonic()))
+            allowed, seen, monotonic()))
         if problem is not None:
             raise problem
         status = 201 if receipt.created and dialect.says_created else 200
         kind = "text/html" if receipt.kind == "pause" else "text/plain"
         return reply(dialect.reply(receipt), status, kind, **dialect.headers)
 
-    return _answer(limits, unknown_dialect(route), answer)
+    return _answer(limits, unknown_dialect(route), answer, seen)
 
 def refuse(dialect: Dialect, refused: Refused) -> bottle.HTTPResponse:
     """A refusal in a dialect's shape; most clients would sleep for a Retry-After in the job."""

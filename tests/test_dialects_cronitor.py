@@ -1,4 +1,4 @@
-"""Cronitor: its page, the telemetry of its SDKs, and part 4 of the design about it."""
+"""Cronitor: its page, the telemetry of its SDKs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cronping's pings: its docs, and part 4 of the design about them. Its management API is in
+"""Cronping's pings: its docs. Its management API is in
 test_dialects_management.py."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Crontify: its page, its docs, and part 4 of the design about it."""
+"""Crontify: its page, its docs."""
 
 from __future__ import annotations
 

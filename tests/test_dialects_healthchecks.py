@@ -1,4 +1,4 @@
-"""Healthchecks, Uptime Kuma and Cronhub: what their clients send, and part 4 of the design."""
+"""Healthchecks, Uptime Kuma and Cronhub: what their clients send."""
 
 from __future__ import annotations
 

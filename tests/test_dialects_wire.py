@@ -1,4 +1,4 @@
-"""What the vendors' real clients send: the ten traps of reference/wire.md, and on a socket what
+"""What the vendors' real clients send: the ten traps in it, and on a socket what
 webtest would make tidy."""
 
 from __future__ import annotations
