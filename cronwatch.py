@@ -663,10 +663,12 @@ def receive(life: Life, ping: Ping) -> Run | None:
 
 def is_too_soon(life: Life, ping: Ping) -> int | None:
     """Seconds to wait where the owner's minimum interval is broken; ends of runs never do."""
-    m, run = life.monitor, find_run(life, ping)
+    m = life.monitor
+    if not m.min_ping_interval_seconds or ping.kind not in ("start", *OUTCOMES):
+        return None
+    run = find_run(life, ping)
     ends_run = ping.kind != "start" and run is not None and run.state not in ENDED
-    if (not m.min_ping_interval_seconds or ping.kind not in ("start", *OUTCOMES) or ends_run
-            or find_repeated(life, ping)):
+    if ends_run or find_repeated(life, ping):
         return None
     wait = (m.limited_at or 0) + m.min_ping_interval_seconds * 1000 - ping.at
     m.limited_at = m.limited_at if wait > 0 else ping.at
@@ -977,12 +979,13 @@ class Route(NamedTuple):
 
 def recoded(raw: str) -> str:
     """Text of a request line, whose bytes WSGI hands over as if they were Latin-1."""
-    return raw.encode("latin-1", "replace").decode("utf-8", "replace")
+    return raw if raw.isascii() else raw.encode("latin-1", "replace").decode("utf-8", "replace")
 
 def split_path(raw: str) -> list[str]:
     """The parts of a raw request path, decoded one by one: a %2F stays inside its part."""
-    path = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*", "", recoded(raw))
-    parts = re.split(r"[?#]", path, maxsplit=1)[0].split("/")
+    if raw[:1] != "/":
+        raw = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*", "", raw)
+    parts = recoded(raw).partition("?")[0].partition("#")[0].split("/")
     return [urllib.parse.unquote_plus(part, errors="replace") for part in parts if part]
 
 def read_route(parts: list[str]) -> Route | None:
@@ -1238,28 +1241,36 @@ RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
 BUSY_SECONDS, CACHE_MAX = 10, 20_000
 T = TypeVar("T")
 
+def execute(db: SqliteDatabase, sql: str, params: Any = ()) -> sqlite3.Cursor:
+    """Run one statement on this thread's connection; Peewee's own way costs as much again."""
+    return db.connection().execute(sql, params)  # type: ignore[no-any-return]
+
 def rows(db: SqliteDatabase, sql: str, *params: Any) -> list[Any]:
     """All rows of a query: an unfinished SELECT would hold the write-ahead log."""
-    return db.execute_sql(sql, params).fetchall()  # type: ignore[no-any-return]
+    return execute(db, sql, params).fetchall()
+
+def select(db: SqliteDatabase, query: peewee.Query) -> sqlite3.Cursor:
+    """Run a query that Peewee has built."""
+    return execute(db, *db.get_sql_context().sql(query).query())
 
 def dicts(db: SqliteDatabase, query: Any) -> list[dict[str, Any]]:
     """All rows of a Peewee query, by column."""
-    cursor = db.execute(query)
+    cursor = select(db, query)
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 def insert(db: SqliteDatabase, table: str, values: Mapping[str, Any]) -> int:
     """Insert a row; its num."""
     names, marks = ", ".join(values), ", ".join("?" * len(values))
-    cursor = db.execute_sql(f"INSERT INTO {table} ({names}) VALUES ({marks})",
-                            tuple(values.values()))
-    return int(cursor.lastrowid)
+    cursor = execute(db, f"INSERT INTO {table} ({names}) VALUES ({marks})",
+                     tuple(values.values()))
+    return int(cursor.lastrowid or 0)
 
 def update(db: SqliteDatabase, table: str, num: int, values: Mapping[str, Any]) -> None:
     """Write the columns of a row that changed; none is fine."""
     if values:
         marks = ", ".join(f"{name} = ?" for name in values)
-        db.execute_sql(f"UPDATE {table} SET {marks} WHERE num = ?", (*values.values(), num))
+        execute(db, f"UPDATE {table} SET {marks} WHERE num = ?", (*values.values(), num))
 
 def schema_parts() -> list[list[str]]:
     """The statements of each numbered part of schema.sql."""
@@ -1285,13 +1296,13 @@ def migrate(db: SqliteDatabase, path: str) -> None:
         with contextlib.closing(sqlite3.connect(f"{path}.before-{len(parts)}")) as copy:
             db.connection().backup(copy)
     for number_, statements in enumerate(parts, 1):
-        db.execute_sql("BEGIN IMMEDIATE")
+        execute(db, "BEGIN IMMEDIATE")
         with _undo(db):
             if rows(db, "PRAGMA user_version")[0][0] < number_:
                 for statement in statements:
-                    db.execute_sql(statement)
-                db.execute_sql(f"PRAGMA user_version = {number_}")
-            db.execute_sql("COMMIT")
+                    execute(db, statement)
+                execute(db, f"PRAGMA user_version = {number_}")
+            execute(db, "COMMIT")
 
 @contextlib.contextmanager
 def _undo(db: SqliteDatabase) -> Iterator[None]:
@@ -1300,25 +1311,55 @@ def _undo(db: SqliteDatabase) -> Iterator[None]:
         yield
     except BaseException:
         if db.connection().in_transaction:
-            db.execute_sql("ROLLBACK")
+            execute(db, "ROLLBACK")
         raise
+
+def is_broken(error: Exception) -> bool:
+    """Whether an error says that the database cannot go on, not that a caller made a mistake."""
+    return isinstance(error, (sqlite3.DatabaseError, peewee.DatabaseError)) and not isinstance(
+        error, (sqlite3.IntegrityError, peewee.IntegrityError))
 
 @contextlib.contextmanager
 def undone_alone(db: SqliteDatabase) -> Iterator[list[Exception]]:
     """What goes wrong is undone by itself, and listed; what the database cannot do is raised."""
     problems: list[Exception] = []
-    db.execute_sql("SAVEPOINT alone")
+    execute(db, "SAVEPOINT alone")
     try:
         yield problems
     except Exception as error:
-        if isinstance(error, peewee.DatabaseError) and not isinstance(
-                error, peewee.IntegrityError):
+        if is_broken(error):
             raise
-        db.execute_sql("ROLLBACK TO alone")
+        execute(db, "ROLLBACK TO alone")
         problems.append(error)
-    db.execute_sql("RELEASE alone")
+    execute(db, "RELEASE alone")
 
-Job = tuple[Callable[[SqliteDatabase], Any], "Future[Any]"]
+Outcome = tuple[Any, "Exception | None"]  # what an action returned, else what it raised
+Done = Callable[[Any, "Exception | None"], None]
+Job = tuple[Callable[[SqliteDatabase], Any], Done]
+
+def run_jobs(db: SqliteDatabase, batch: list[Job], failed: dict[int, Exception],
+             begun: Callable[[], None]) -> list[Outcome] | None:
+    """Run all but the failed jobs of a batch in one transaction. None, and nothing is done, where
+    one fails halfway: then it has failed, and the others are to run again. Most refusals have
+    changed nothing by then, and a savepoint would cost each ping a fifth of its time."""
+    outcomes: list[Outcome] = []
+    execute(db, "BEGIN IMMEDIATE")
+    with _undo(db):
+        begun()
+        for place, (work, _) in enumerate(batch):
+            changes = db.connection().total_changes
+            try:
+                outcomes.append((None, failed[place]) if place in failed else (work(db), None))
+            except Exception as error:
+                if is_broken(error):
+                    raise
+                outcomes.append((None, error))
+                if db.connection().total_changes != changes:
+                    failed[place] = error
+                    execute(db, "ROLLBACK")
+                    return None
+        execute(db, "COMMIT")
+    return outcomes
 
 class Store:
     """One database file: a thread with the only writing connection, and readers of their own.
@@ -1340,22 +1381,28 @@ class Store:
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         try:
             migrate(self.db, path)
-        except peewee.DatabaseError as error:
+        except (sqlite3.DatabaseError, peewee.DatabaseError) as error:
             raise Refused(f"cannot open the database {path}: {error} (its folder must exist and "
                           f"be writable)") from None
         finally:
             self.db.close()
 
-    def write(self, work: Callable[[SqliteDatabase], T]) -> T:
-        """Run `work` in a transaction of the writer; what it returned, once that is on disk.
-        Raises what `work` raised, undone; `Refused` 503 where nothing could be committed."""
-        future: Future[T] = Future()
+    def submit(self, work: Callable[[SqliteDatabase], Any], done: Done) -> None:
+        """Let the writer run `work` in a transaction, and call `done` in its thread: with what
+        `work` returned, once that is on disk, or with what it raised, undone; with `Refused` 503
+        where nothing could be committed."""
         with self._gate:
             if self._closed:
                 raise Refused("the server is stopping", "UNAVAILABLE", 503)
             if self._thread.ident is None:
                 self._thread.start()
-            self._jobs.put((work, future))
+            self._jobs.put((work, done))
+
+    def write(self, work: Callable[[SqliteDatabase], T]) -> T:
+        """The same, and wait for it; returns or raises its outcome."""
+        future: Future[T] = Future()
+        self.submit(work, lambda result, problem: future.set_result(result)
+                    if problem is None else future.set_exception(problem))
         return future.result()
 
     def close(self) -> None:
@@ -1376,6 +1423,12 @@ class Store:
             self.cache[name] = found
         return found
 
+    def _check_cache(self) -> None:
+        version, = rows(self.db, "PRAGMA data_version")[0]
+        if version != self._version:  # another process wrote
+            self.cache.clear()
+            self._version = version
+
     def _run(self) -> None:
         batch: list[Job | None] = []
         while None not in batch:
@@ -1386,35 +1439,36 @@ class Store:
         self.db.close()
 
     def _commit(self, batch: list[Job]) -> None:
+        failed: dict[int, Exception] = {}
         try:
-            self.db.execute_sql("BEGIN IMMEDIATE")
-            with _undo(self.db):
-                version = rows(self.db, "PRAGMA data_version")[0][0]
-                if version != self._version:  # another process wrote
-                    self.cache.clear()
-                    self._version = version
-                outcomes = [self._attempt(work) for work, _ in batch]
-                self.db.execute_sql("COMMIT")
+            while (outcomes := run_jobs(self.db, batch, failed, self._check_cache)) is None:
+                self.cache.clear()
         except Exception as error:  # noqa: BLE001 - a full or broken disk: no 2xx, but go on
             log.error("nothing could be written: %s", error)
             self.cache.clear()
             self.refused = True
             refused = Refused("the database cannot be written at the moment", "UNAVAILABLE", 503)
             outcomes = [(None, refused)] * len(batch)
-        for (_, future), (result, problem) in zip(batch, outcomes, strict=True):
-            future.set_result(result) if problem is None else future.set_exception(problem)
-
-    def _attempt(self, work: Callable[[Any], Any]) -> tuple[Any, Exception | None]:
-        result = None
-        with undone_alone(self.db) as problems:
-            result = work(self.db)
-        if problems:
-            self.cache.clear()
-        return result, problems[0] if problems else None
+        for (_, done), outcome in zip(batch, outcomes, strict=True):
+            try:
+                done(*outcome)
+            except Exception:  # a reply that cannot be given must not end the writer
+                log.exception("a request could not be answered")
 
 # == Actions ==================================================================
 # One transaction each, on plain values. No request, no thread, no network.
-RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = ? AND "
+MONITOR_SQL = f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE num = ?"
+RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = :monitor AND "
+# The runs that a ping may belong to, each kind on an index of its own.
+OPEN_RUNS = RUN_SQL + "state = 'running'"
+LAST_STARTS = (f" UNION ALL SELECT * FROM ({RUN_SQL} opened = 1 ORDER BY started_at DESC LIMIT 3)")
+OF_SERIES = (f" UNION ALL SELECT * FROM ({RUN_SQL} series = :series "
+             "ORDER BY started_at DESC, num DESC LIMIT 1)")
+LAST_ENDED = (f" UNION ALL SELECT * FROM ({RUN_SQL} host IS :host AND state != 'running' AND "
+              "(series IS NULL OR state IN ('success', 'failed')) "
+              "ORDER BY started_at DESC, num DESC LIMIT 1)")
+INSERT_RUN = (f"INSERT INTO run ({', '.join(RUN_FIELDS)}) "
+              f"VALUES ({', '.join('?' * len(RUN_FIELDS))})")
 MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
 SCAN_LIMIT, TAIL_MAX = 500, 1000
@@ -1432,17 +1486,12 @@ Before = tuple[Any, dict[int, Any]]  # the rows that a life came from: only chan
 
 def load_life(tx: Tx, num: int, ping: Ping | None = None) -> tuple[Life, Before]:
     """A monitor with its open runs, and the other ones that a ping may belong to."""
-    monitor, = rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE num = ?", num)
-    runs = rows(tx.db, RUN_SQL + "state = 'running'", num)
-    if ping and ping.kind == "start":
-        runs += rows(tx.db, RUN_SQL + "opened = 1 ORDER BY started_at DESC LIMIT 3", num)
-    if ping and ping.series is not None:
-        runs += rows(tx.db, RUN_SQL + "series = ? ORDER BY started_at DESC, num DESC LIMIT 1",
-                     num, ping.series)
-    elif ping and ping.kind in OUTCOMES:
-        runs += rows(tx.db, RUN_SQL + "host IS ? AND state != 'running' AND (series IS NULL OR "
-                     "state IN ('success', 'failed')) ORDER BY started_at DESC, num DESC LIMIT 1",
-                     num, ping.host)
+    (monitor,), sql = rows(tx.db, MONITOR_SQL, num), OPEN_RUNS
+    series, host = (ping.series, ping.host) if ping else (None, None)
+    if ping:
+        sql += LAST_STARTS if ping.kind == "start" else ""
+        sql += OF_SERIES if series else LAST_ENDED if ping.kind in OUTCOMES else ""
+    runs = execute(tx.db, sql, {"monitor": num, "series": series, "host": host}).fetchall()
     by_num = {run[0]: run for run in runs}
     life = Life(Monitor(*monitor), [Run(*run) for run in by_num.values()],
                 tx.settings.failure_alert_seconds)
@@ -1458,9 +1507,9 @@ def save_life(tx: Tx, life: Life, before: Before, run_log: tuple[int, str] | Non
         if run.num in runs:
             update(tx.db, "run", run.num, _changed(RUN_FIELDS, runs[run.num], values))
         else:
-            insert(tx.db, "run", dict(zip(RUN_FIELDS, values, strict=True)))
+            execute(tx.db, INSERT_RUN, values)
     if run_log is not None:
-        tx.db.execute_sql("INSERT OR REPLACE INTO run_log VALUES (?, ?)", run_log)
+        execute(tx.db, "INSERT OR REPLACE INTO run_log VALUES (?, ?)", run_log)
     update(tx.db, "monitor", m.num, _changed(MONITOR_FIELDS, monitor, MONITOR_VALUES(m)))
     for flip_ in life.flips:
         insert(tx.db, "flip", {"monitor": m.num, **flip_._asdict()})
@@ -1566,17 +1615,17 @@ def adopt(tx: Tx, num: int, text: str, kind: str) -> None:
         raise Invalid("a handle must be 1 to 200 characters and none of the words "
                       + ", ".join(sorted(RESERVED)))
     refuse_taken(tx, "handle", "text", text)
-    tx.db.execute_sql("INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
+    execute(tx.db, "INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
     tx.store.cache.clear()
 
 def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
     """Let exactly these integrations hear of a monitor."""
-    tx.db.execute_sql("DELETE FROM monitor_integration WHERE monitor = ?", (num,))
+    execute(tx.db, "DELETE FROM monitor_integration WHERE monitor = ?", (num,))
     for id_ in dict.fromkeys(ids):
         found = rows(tx.db, "SELECT num FROM integration WHERE id = ?", id_)
         if not found:
             raise Invalid(f"integrationIds names '{clean(id_, 60)}', which does not exist")
-        tx.db.execute_sql("INSERT INTO monitor_integration VALUES (?, ?)", (num, found[0][0]))
+        execute(tx.db, "INSERT INTO monitor_integration VALUES (?, ?)", (num, found[0][0]))
 
 def pause_monitor(tx: Tx, num: int, hours: int | None) -> Monitor:
     """Pause for so many hours, None until resumed; 0 resumes."""
@@ -1660,7 +1709,7 @@ def record_absence(tx: Tx, since: int, until: int) -> None:
 
 def remember(tx: Tx, name: str, value: Any) -> None:
     """Keep what the server knows of itself for the next start, and for the command line."""
-    tx.db.execute_sql("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+    execute(tx.db, "INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
 def stamp_alive(tx: Tx) -> None:
     """Write down that we live, for the next start to know how long we were away."""
@@ -1675,7 +1724,7 @@ def prune(tx: Tx, table: str, before: int, after: int = 0) -> int | None:
     if not any(is_old for _, is_old in chunk):
         return None
     kept = "AND state != 'running'" if table == "run" else ""
-    tx.db.execute_sql(f"DELETE FROM {table} WHERE num BETWEEN ? AND ? AND {old} {kept}",
+    execute(tx.db, f"DELETE FROM {table} WHERE num BETWEEN ? AND ? AND {old} {kept}",
                       (after + 1, chunk[-1][0], before))
     return int(chunk[-1][0])
 
@@ -1789,7 +1838,7 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     said = read_word(who.dialect, bare, who.words, knock.query)
     if (tx.settings.authenticate_pings and who.dialect.auth and not who.keyed
             and not _may_ping(find_key(tx, knock.query.get(who.dialect.auth)))):
-        tx.db.execute_sql("UPDATE monitor SET dropped_pings = dropped_pings + 1 WHERE num = ?",
+        execute(tx.db, "UPDATE monitor SET dropped_pings = dropped_pings + 1 WHERE num = ?",
                           (num,))
         return who.dialect, Receipt("log", tx.now, "", who.name, "", "dropped"), None
     if said[0] == "pause":
@@ -1797,8 +1846,7 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
         return who.dialect, Receipt("pause", tx.now, "pause", who.name, m.key, m.status), None
     worded = bool(who.words or knock.query.get(who.dialect.state))
     ping = read_ping(who.dialect, said, worded, knock.query, knock.metrics, knock.body)
-    seq = rows(tx.db, "SELECT seq FROM sqlite_sequence WHERE name = 'ping'")
-    ping = ping._replace(num=seq[0][0] + 1 if seq else 1, at=tx.now, address=knock.address,
+    ping = ping._replace(num=_next_num(tx), at=tx.now, address=knock.address,
                          user_agent=clean(knock.user_agent, 200))
     life, before = load_life(tx, num, ping)
     wait = is_too_soon(life, ping)
@@ -1822,6 +1870,13 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
         run.num if run else None, run.state if run else None,
         lasted, m.expected_at if due_by else None, due_by,
         ping.message, created, 1000 * (monotonic() - knock.received)), problem
+
+def _next_num(tx: Tx) -> int:
+    """The number that the next ping will have: a run has that of the ping that opened it."""
+    last: int = tx.store.remember("last ping", lambda: sum(seq for seq, in rows(
+        tx.db, "SELECT seq FROM sqlite_sequence WHERE name = 'ping'")))
+    tx.store.cache["last ping"] = last + 1
+    return last + 1
 
 def _register(tx: Tx, knock: Knock, who: Who) -> int:
     """Create the monitor that a ping with an API key names, where its dialect does so."""
@@ -2323,8 +2378,8 @@ def list_monitors(tx: Tx, ask: Ask) -> dict[str, Any]:
         wanted = wanted.where(c.status.in_(ask.query["status"]))
     for tag in ask.query.get("tag", ()):
         wanted = wanted.where(fn.instr(fn.printf(" %s ", c.tags), f" {tag} ") > 0)
-    total = tx.db.execute(peewee.Select([wanted], [fn.COUNT(peewee.SQL("*"))])).fetchone()[0]
-    found = tx.db.execute(wanted.limit(limit).offset(offset)).fetchall()
+    total, = select(tx.db, peewee.Select([wanted], [fn.COUNT(peewee.SQL("*"))])).fetchone()
+    found = select(tx.db, wanted.limit(limit).offset(offset)).fetchall()
     return {"heartbeats": monitors_json(tx, [Monitor(*row) for row in found], ask.secret),
             "total": total, "limit": limit, "offset": offset}
 
@@ -2378,7 +2433,7 @@ def resume_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
 def remove_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Delete a monitor with all that hangs on it."""
     m = get_monitor(tx, ask.id)
-    tx.db.execute_sql("DELETE FROM monitor WHERE num = ?", (m.num,))
+    execute(tx.db, "DELETE FROM monitor WHERE num = ?", (m.num,))
     tx.store.cache.clear()
     return {"id": m.id, "deleted": True}
 
@@ -2497,26 +2552,55 @@ def host_timezone() -> str:
 # == HTTP plumbing ============================================================
 # What cuts across routes: the server, credentials, limits, refusals, headers. No route is here.
 THREADS, SLOWEST_SECONDS, WRONG_KEYS_MAX, BODY_MAX = 16, 30, 30, 1_048_576
+STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
 HEADERS = [("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "
             "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
             "frame-ancestors 'none'"),
            ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
+
+Environ = dict[str, Any]
+Begin = Callable[[Environ, Callable[[], None]], bool]
 
 class Parser(waitress.parser.HTTPRequestParser):
     """Takes raw non-ASCII bytes in the request line, as Cronitor's PHP SDK sends them."""
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
         self.began = time_ns() / 1e9
+        self.task: waitress.task.WSGITask | None = None  # where it was begun already
 
     def parse_header(self, header_plus: bytes) -> None:
         """Quote such bytes, then parse as Waitress does."""
         line, end, rest = header_plus.partition(b"\r\n")
-        quoted = re.sub(rb"[\x80-\xff]", lambda found: b"%%%02X" % ord(found[0]), line)
-        super().parse_header(quoted + end + rest)
+        if not line.isascii():
+            line = re.sub(rb"[\x80-\xff]", lambda found: b"%%%02X" % ord(found[0]), line)
+        super().parse_header(line + end + rest)
 
 class Channel(waitress.channel.HTTPChannel):
-    """A connection that parses so."""
+    """A connection that parses so, and goes on with what was begun for its request."""
     parser_class = Parser
+
+    def task_class(self, channel: Channel, request: Parser) -> waitress.task.WSGITask:
+        """What serves a request."""
+        return request.task or waitress.task.WSGITask(channel, request)
+
+class Dispatcher(waitress.task.ThreadedTaskDispatcher):
+    """Lets the writer answer a ping as soon as it is on disk, and worker threads all else.
+
+    A worker would only wait for the writer, and both for the interpreter's lock: with 32 of them
+    most of a ping's time went into passing that on."""
+
+    def __init__(self, begin: Begin) -> None:
+        super().__init__()
+        self.begin = begin
+
+    def add_task(self, channel: Channel) -> None:
+        """Take a request that has arrived; Waitress holds the lock of its connection meanwhile,
+        which answering needs: so a ping is never answered from in here."""
+        request = channel.requests[0]
+        request.task = waitress.task.WSGITask(channel, request)
+        if request.error or not self.begin(request.task.get_environment(), channel.service):
+            request.task = None
+            super().add_task(channel)
 
 class HttpServer(waitress.server.TcpWSGIServer):
     """Waitress, which by itself lets a client send a byte a second for ever."""
@@ -2529,22 +2613,25 @@ class HttpServer(waitress.server.TcpWSGIServer):
             if channel.request and channel.request.began < now - SLOWEST_SECONDS:
                 channel.will_close = True
 
-def make_http_server(app: Callable[..., Any], settings: Settings) -> HttpServer:
-    """Bind the address; raises `Refused` where it is none, or taken."""
+def make_http_server(app: Callable[..., Any], settings: Settings,
+                     begin: Begin = lambda environ, go_on: False) -> HttpServer:
+    """Bind the address; raises `Refused` where it is none, or taken. A request that `begin` takes
+    on needs no worker: it calls `go_on` later, from another thread, for the app to answer it."""
     host, _, port = settings.listen.rpartition(":")
     if not port.isdecimal() or int(port) > 65_535:
         raise Refused(f"listen must be HOST:PORT, not {settings.listen!r}")
     proxy = {"trusted_proxy": settings.trusted_proxy, "trusted_proxy_headers": "x-forwarded-for",
              "clear_untrusted_proxy_headers": True} if settings.trusted_proxy else {}
     try:
-        server = HttpServer(app, _start=True, adj=waitress.server.Adjustments(
-            host=host.strip("[]") or "127.0.0.1", port=int(port), threads=THREADS, ident=None,
+        server = HttpServer(app, dispatcher=Dispatcher(begin), adj=waitress.server.Adjustments(
+            host=host.strip("[]") or "127.0.0.1", port=int(port), ident=None,
             connection_limit=5000, asyncore_use_poll=True, cleanup_interval=5,
             max_request_body_size=10_485_760, **proxy))
     except (OSError, ValueError) as error:
         taken = getattr(error, "errno", 0) == errno.EADDRINUSE
         reason = "another program listens there: choose another port" if taken else error
         raise Refused(f"cannot listen on {settings.listen}: {reason}") from None
+    server.task_dispatcher.set_thread_count(THREADS)
     # With the default of one byte the thread that reads sockets spins in poll() for as long as a
     # worker is sending, and keeps it from running: a sixteenth of the speed at 8 connections.
     server.adj.send_bytes = 18_000
@@ -2577,26 +2664,19 @@ def shown_secret(environ: Mapping[str, str]) -> str | None:
             return base64.b64decode(secret).decode("utf-8", "replace").partition(":")[0] or None
     return secret.strip() or None if kind.lower() in ("bearer", "apikey") else None
 
+class Worded(NamedTuple):
+    """An answer in words: status, headers, body."""
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
 def reply(content: dict[str, Any] | str, status: int = 200, kind: str = "text/plain",
-          **headers: str) -> bottle.HTTPResponse:
+          headers: Mapping[str, str] = {}) -> Worded:
     """JSON for an object, else text."""
     if isinstance(content, dict):
         content, kind = json.dumps(content), "application/json"
-    headers |= {"Content-Type": f"{kind}; charset=utf-8", "Cache-Control": "no-store"}
-    return bottle.HTTPResponse(content.encode(), status, {
-        name.replace("_", "-"): value for name, value in headers.items()})
-
-def secure(app: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the security headers to every answer; a trailing slash is the same path."""
-
-    def wrapped(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        environ.setdefault("REQUEST_URI", urllib.parse.quote(
-            environ.get("PATH_INFO", "/").encode("latin-1")))
-        environ["PATH_INFO"] = environ.get("PATH_INFO", "").rstrip("/") or "/"
-        return app(environ, lambda status, headers, *rest: start_response(
-            status, headers + HEADERS, *rest))
-
-    return wrapped
+    return Worded(status, [("Content-Type", f"{kind}; charset=utf-8"),
+                           ("Cache-Control", "no-store"), *headers.items()], content.encode())
 
 # == HTTP routes ==============================================================
 # Each route translates and calls one action. The server as a whole comes last.
@@ -2629,13 +2709,16 @@ def check_permission(server: Server, limits: Limits, permission: str) -> bool:
         raise Refused(f"This needs an API key with the permission {permission}", status=403)
     return key[1] == "read-write"
 
+def _page(worded: Worded) -> bottle.HTTPResponse:
+    return bottle.HTTPResponse(worded.body, worded.status, dict(worded.headers))
+
 def _asked(secret: bool = False, id_: str = "") -> Ask:
     body = bottle.request.body.read(BODY_MAX)
     query = urllib.parse.parse_qs(bottle.request.query_string, keep_blank_values=True)
     return Ask(id_, query, parse_json(body) if body.strip() else None, secret)
 
-def _answer(limits: Limits, dialect: Dialect, call: Callable[[], Any],
-            seen: Sequence[Dialect] = ()) -> bottle.HTTPResponse:
+def _answer(limits: Limits, address: str | None, dialect: Dialect, call: Callable[[], Worded],
+            seen: Sequence[Dialect] = ()) -> Worded:
     """What a call answers, or its refusal; too many wrong keys from an address are another one."""
     try:
         return call()
@@ -2646,8 +2729,7 @@ def _answer(limits: Limits, dialect: Dialect, call: Callable[[], Any],
     except Exception:
         log.exception("a request could not be answered")
         refused = Refused("Internal Server Error", "ERROR", 500)
-    wait = limits.wait(("wrong key", bottle.request.environ.get("REMOTE_ADDR")),
-                       WRONG_KEYS_MAX) if refused.status == 401 else None
+    wait = limits.wait(("wrong key", address), WRONG_KEYS_MAX) if refused.status == 401 else None
     if wait is not None:
         refused = Refused("Too many wrong API keys", "RATE_LIMIT_EXCEEDED", 429, wait)
     return refuse(seen[-1] if seen else dialect, refused)
@@ -2657,80 +2739,120 @@ def _guarded(server: Server, limits: Limits, permission: str, status: int,
     """A route behind an API key; it answers in Cronping's words."""
     dialect = DIALECTS["cronping"]._replace(retry_after=True)
 
-    def answer(id_: str) -> bottle.HTTPResponse:
+    def answer(id_: str) -> Worded:
         done = call(_asked(check_permission(server, limits, permission), id_))
         return reply(*done) if isinstance(done, tuple) else reply(done, status)
 
-    return lambda id="": _answer(limits, dialect, lambda: answer(id))
+    return lambda id="": _page(_answer(limits, _address(), dialect, lambda: answer(id)))
 
-def _ping(server: Server, limits: Limits) -> bottle.HTTPResponse:
-    """Every ping of every dialect, in the shape of its own."""
-    environ = bottle.request.environ
+def _address() -> str | None:
+    return bottle.request.environ.get("REMOTE_ADDR")  # type: ignore[no-any-return]
+
+def read_knock(environ: Environ) -> Knock | None:
+    """The ping that a request is; None where its path is none's."""
     route = read_route(split_path(environ["REQUEST_URI"]))
     if route is None:
-        raise bottle.HTTPError(404, "There is nothing here")
+        return None
+    query = urllib.parse.parse_qs(recoded(environ.get("QUERY_STRING", "")),
+                                  keep_blank_values=True)
+    return Knock(
+        route, {name: values[0] for name, values in query.items()}, query.get("metric", ()),
+        environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX)),
+        shown_secret(environ), environ.get("REMOTE_ADDR"), environ.get("HTTP_USER_AGENT"),
+        route.family == "kuma" or environ["REQUEST_METHOD"] in ("GET", "HEAD", "POST"),
+        [], monotonic())
 
-    seen: list[Dialect] = []
+BEGUN = "cronwatch.begun"
 
-    def answer() -> bottle.HTTPResponse:
-        allowed = route.family == "kuma" or environ["REQUEST_METHOD"] in ("GET", "HEAD", "POST")
-        query = urllib.parse.parse_qs(recoded(environ.get("QUERY_STRING", "")),
-                                      keep_blank_values=True)
-        dialect, receipt, problem = server.act(record_ping, Knock(
-            route, {name: values[0] for name, values in query.items()}, query.get("metric", ()),
-            environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX)),
-            shown_secret(environ), environ.get("REMOTE_ADDR"), environ.get("HTTP_USER_AGENT"),
-            allowed, seen, monotonic()))
+def begin_ping(server: Server, environ: Environ, go_on: Callable[[], None]) -> bool:
+    """Let the writer record a ping and then go on to its answer; False for all else."""
+    # Behind a proxy the address is only known further in.
+    knock = None if server.settings.trusted_proxy else read_knock(environ)
+    if knock is None:
+        return False
+
+    def done(result: Answer | None, problem: Exception | None) -> None:
+        environ[BEGUN] = knock, result, problem
+        go_on()
+
+    server.submit(done, record_ping, knock)
+    return True
+
+def _answer_ping(server: Server, limits: Limits, environ: Environ) -> Worded | None:
+    """Every ping of every dialect, in the shape of its own; None where the path is none's."""
+    knock, result, failed = environ.get(BEGUN) or (read_knock(environ), None, None)
+    if knock is None:
+        return None
+
+    def answer() -> Worded:
+        if failed is not None:
+            raise failed
+        dialect, receipt, problem = result or server.act(record_ping, knock)
         if problem is not None:
             raise problem
         status = 201 if receipt.created and dialect.says_created else 200
         kind = "text/html" if receipt.kind == "pause" else "text/plain"
-        return reply(dialect.reply(receipt), status, kind, **dialect.headers)
+        return reply(dialect.reply(receipt), status, kind, dialect.headers)
 
-    return _answer(limits, unknown_dialect(route), answer, seen)
+    return _answer(limits, knock.address, unknown_dialect(knock.route), answer, knock.seen)
 
-def refuse(dialect: Dialect, refused: Refused) -> bottle.HTTPResponse:
+def refuse(dialect: Dialect, refused: Refused) -> Worded:
     """A refusal in a dialect's shape; most clients would sleep for a Retry-After in the job."""
     says = refused.wait is not None and dialect.retry_after
-    return reply(dialect.error(refused), refused.status, **dialect.headers,
-                 **({"Retry_After": str(refused.wait)} if says else {}))
+    wait = {"Retry-After": str(refused.wait)} if says else {}
+    return reply(dialect.error(refused), refused.status, headers={**dialect.headers, **wait})
 
 def _word_error(error: bottle.HTTPError) -> bytes:
-    """What Bottle itself refuses, and what broke, in the shape of the ping's dialect."""
+    """What Bottle itself refuses, and what broke."""
     parts = split_path(bottle.request.environ["REQUEST_URI"])
-    route, native = read_route(parts), "cronradar" if parts[:2] == ["api", "sync"] else "cronping"
-    dialect = unknown_dialect(route) if route else DIALECTS[native]
-    worded = refuse(dialect, Refused(str(error.body), "ERROR", error.status_code))
-    for name, value in worded.headerlist:
+    native = "cronradar" if parts[:2] == ["api", "sync"] else "cronping"
+    worded = refuse(DIALECTS[native], Refused(str(error.body), "ERROR", error.status_code))
+    for name, value in worded.headers:
         bottle.response.set_header(name, value)
-    return bytes(worded.body)
+    return worded.body
 
 def _static(name: str = "index.html") -> bottle.HTTPResponse:
     return bottle.static_file(name, str(DATA / "static"))
+
+def _nothing(path: str) -> NoReturn:
+    raise bottle.HTTPError(404, "There is nothing here")
 
 def _not_allowed(known: str, **_: str) -> NoReturn:
     raise bottle.HTTPError(405, f"Method not allowed: use {known}", Allow=known)
 
 def make_app(server: Server) -> Callable[..., Any]:
     """The WSGI application: pings are on every path that is no other route's."""
-    app, limits = bottle.Bottle(), Limits(server.clock)
-    app.default_error_handler = _word_error
+    pages, limits = bottle.Bottle(), Limits(server.clock)
+    pages.default_error_handler = _word_error
     routes = [(method, rule, _guarded(server, limits, permission, status, partial(
         server.read if method == "GET" else server.act, action)))
         for permission, method, rule, status, action in ROUTES_API]
     routes += [("POST", f"{API}/integrations/<id>/test", _guarded(
         server, limits, "read-write", 200, server.test_integration)),
-        ("POST", "/api/sync", lambda: _answer(limits, DIALECTS["cronradar"], lambda: reply(
-            server.act(sync_monitors, shown_secret(bottle.request.environ), _asked().body))))]
+        ("POST", "/api/sync", lambda: _page(_answer(
+            limits, _address(), DIALECTS["cronradar"], lambda: reply(server.act(
+                sync_monitors, shown_secret(bottle.request.environ), _asked().body)))))]
     for method, rule, call in routes:
-        app.route(rule, method, call)
+        pages.route(rule, method, call)
     for rule in {rule for _, rule, _ in routes}:
         known = ", ".join(method for method, other, _ in routes if other == rule)
-        app.route(rule, "ANY", partial(_not_allowed, known))
-    app.route("/", "GET", _static)
-    app.route("/static/<name:path>", "GET", _static)
-    app.route("/<path:path>", "ANY", lambda path: _ping(server, limits))
-    return secure(app)
+        pages.route(rule, "ANY", partial(_not_allowed, known))
+    pages.route("/", "GET", _static)
+    pages.route("/static/<name:path>", "GET", _static)
+    pages.route("/<path:path>", "ANY", _nothing)
+
+    def app(environ: Environ, start_response: Callable[..., Any]) -> Any:
+        environ.setdefault("REQUEST_URI", urllib.parse.quote(
+            environ.get("PATH_INFO", "/").encode("latin-1")))
+        if (worded := _answer_ping(server, limits, environ)) is not None:
+            start_response(STATUS_LINES[worded.status], [
+                *worded.headers, ("Content-Length", str(len(worded.body))), *HEADERS])
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [worded.body]
+        environ["PATH_INFO"] = environ.get("PATH_INFO", "").rstrip("/") or "/"
+        return pages(environ, lambda status, headers, *rest: start_response(
+            status, headers + HEADERS, *rest))
+
+    return app
 
 class Server:
     """The parts, wired. Nothing starts by itself but what a request or a turn needs."""
@@ -2748,8 +2870,14 @@ class Server:
         self.outbox = Outbox(self.act, self.read, self.settings, clock)
         self.app = make_app(self)
 
+    def submit(self, done: Done, action: Callable[..., Any], *given: Any) -> None:
+        """Let the writer do an action; `done` gets its outcome, once that is on disk."""
+        now = self.clock()
+        self.store.submit(
+            lambda db: action(Tx(db, self.store, self.settings, now), *given), done)
+
     def act(self, action: Callable[..., T], *given: Any) -> T:
-        """Do an action in the writer; what it returns, once that is on disk."""
+        """Do an action in the writer, and wait for it."""
         now = self.clock()
         return self.store.write(lambda db: action(Tx(db, self.store, self.settings, now), *given))
 
@@ -2791,7 +2919,7 @@ class Server:
         alive = self.read(lambda tx: rows(tx.db, "SELECT value FROM meta WHERE name = 'alive_at'"))
         now = self.clock()
         self.away(alive[0][0] if alive else now, now)
-        http_server = make_http_server(self.app, self.settings)
+        http_server = make_http_server(self.app, self.settings, partial(begin_ping, self))
         url = f"http://{self.settings.listen.rpartition(':')[0]}:{http_server.effective_port}"
         if self.follows_address:
             self.settings = self.outbox.settings = dataclasses.replace(self.settings, base_url=url)

@@ -310,13 +310,13 @@ def test_a_budget_holds_to_the_line(within: str, over: str) -> None:
     assert len(layout.budget_faults(over)) == 1
 
 
-def test_a_module_has_3000_lines_at_most() -> None:
-    parts = {f"S{number}": "x = 1\n" * 420 for number in range(7)}
-    room = 3000 - len(module(**parts).splitlines())
+def test_a_module_keeps_its_budget_of_lines() -> None:
+    parts = {f"S{number}": "x = 1\n" * (layout.MODULE_LINES // 8 - 10) for number in range(8)}
+    room = layout.MODULE_LINES - len(module(**parts).splitlines())
 
     assert layout.budget_faults(module(**parts) + "\n" * room) == []
     assert layout.budget_faults(module(**parts) + "\n" * (room + 1)) == [
-        "the module is 3001 long, over 3000"
+        f"the module is {layout.MODULE_LINES + 1} long, over {layout.MODULE_LINES}"
     ]
 
 
