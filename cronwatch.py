@@ -2118,13 +2118,11 @@ def waiting_integrations(tx: Tx) -> list[int]:
         "a.integration WHERE a.state = 'pending' AND a.due_at <= ? AND i.enabled", tx.now)]
 
 def claim_alert(tx: Tx, integration: int) -> Claim | None:
-    """Take the next due alert of an integration, those of one monitor strictly in order.
+    """Take the next due alert of an integration; what waits behind another one is not due.
     Its next try is on disk then, should we die over this one."""
     found = rows(
-        tx.db, "SELECT a.num FROM alert a JOIN integration"
-        " i ON i.num = a.integration WHERE a.integration = ? AND a.state = 'pending' AND a.due_at"
-        " <= ? AND i.enabled AND NOT EXISTS (SELECT 1 FROM alert b WHERE b.state = 'pending' AND "
-        "b.integration = a.integration AND b.monitor = a.monitor AND b.num < a.num) "
+        tx.db, "SELECT a.num FROM alert a JOIN integration i ON i.num = a.integration WHERE "
+        "a.integration = ? AND a.state = 'pending' AND a.due_at <= ? AND i.enabled "
         "ORDER BY a.due_at, a.num LIMIT 1", integration, tx.now)
     return _claim(tx, found[0][0]) if found else None
 
@@ -2143,13 +2141,12 @@ def settle_alert(tx: Tx, num: int, problem: str | None, result: str) -> None:
         tx.db, "SELECT a.tries, i.num, i.name, i.failing, a.monitor, e.kind FROM alert a JOIN "
         "integration i ON i.num = a.integration JOIN event e ON e.num = a.event WHERE a.num = ?",
         num)[0]
-    if problem is None:
-        update(tx.db, "alert", num, {"state": "sent", "result": result})
-        update(tx.db, "integration", integration, {"failing": 0} if failing else {})
-        return
     dead = retry_ms(tries) is None or kind == "test"
-    update(tx.db, "alert", num, {"result": problem, **({"state": "dead"} if dead else {})})
-    if tries >= 4 and not failing and monitor is not None:
+    state = "sent" if problem is None else "dead" if dead else "pending"
+    update(tx.db, "alert", num, {"state": state, "result": problem or result})
+    if problem is None:
+        update(tx.db, "integration", integration, {"failing": 0} if failing else {})
+    elif tries >= 4 and not failing and monitor is not None:
         update(tx.db, "integration", integration, {"failing": 1})
         others = [hearer for hearer in hearers(tx.db, None) if hearer != integration]
         add_event(tx, Event("delivery_failed", tx.now), None, others, about=(name, problem))

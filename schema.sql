@@ -182,3 +182,30 @@ CREATE TABLE api_key (
     permission TEXT NOT NULL CHECK (permission IN ('ping', 'read-only', 'read-write')),
     created_at INTEGER NOT NULL
 ) STRICT;
+
+-- part 2
+
+-- For one monitor and integration alerts go out in order: one behind another is due when that one is
+-- done, until then never (the largest instant that a reader of JSON takes). So nobody has to look
+-- through all that waits behind a dead webhook.
+UPDATE alert SET due_at = 9007199254740992 WHERE state = 'pending' AND EXISTS (
+    SELECT 1 FROM alert b WHERE b.state = 'pending' AND b.integration = alert.integration
+    AND b.monitor = alert.monitor AND b.num < alert.num);
+CREATE TRIGGER alert_waits AFTER INSERT ON alert WHEN EXISTS (
+    SELECT 1 FROM alert WHERE state = 'pending' AND integration = new.integration
+    AND monitor = new.monitor AND num < new.num)
+BEGIN
+    UPDATE alert SET due_at = 9007199254740992 WHERE num = new.num;
+END;
+CREATE TRIGGER alert_done AFTER UPDATE OF state ON alert WHEN new.state != 'pending'
+BEGIN
+    UPDATE alert SET due_at = 0 WHERE due_at = 9007199254740992 AND num = (
+        SELECT min(num) FROM alert WHERE state = 'pending' AND integration = new.integration
+        AND monitor = new.monitor);
+END;
+CREATE TRIGGER alert_gone AFTER DELETE ON alert WHEN old.state = 'pending'
+BEGIN
+    UPDATE alert SET due_at = 0 WHERE due_at = 9007199254740992 AND num = (
+        SELECT min(num) FROM alert WHERE state = 'pending' AND integration = old.integration
+        AND monitor = old.monitor);
+END;

@@ -1390,6 +1390,69 @@ def test_many_alerts_of_a_monitor_go_out_in_order(site: Site, listener: Listener
     assert listener.kinds == ["failed", "recovered"] * 5
 
 
+def test_what_waits_goes_out_where_the_one_before_it_is_pruned(
+        site: Site, listener: Listener) -> None:
+    listener.answers = [500]
+    add_hook(site, listener)
+    job = nightly(site)
+    fail(site, job.token)
+    site.get(f"/{job.token}")
+    site.server.deliver()
+    site.rows("DELETE FROM event WHERE kind = 'failed'")
+
+    site.server.deliver()
+
+    assert listener.kinds == ["failed", "recovered"]
+
+
+def test_a_pruned_alert_that_waits_makes_no_other_one_due(
+        site: Site, listener: Listener) -> None:
+    listener.answers = [500]
+    add_hook(site, listener)
+    job = nightly(site)
+    fail(site, job.token)
+    site.get(f"/{job.token}")
+    site.server.deliver()
+    site.rows("DELETE FROM event WHERE kind = 'recovered'")
+
+    site.server.deliver()
+
+    assert listener.kinds == ["failed"]
+
+
+def test_nobody_looks_through_what_waits_behind_a_dead_webhook(
+        site: Site, listener: Listener) -> None:
+    listener.status = 500
+    add_hook(site, listener)
+    job = nightly(site)
+    for _ in range(3):
+        fail(site, job.token)
+        site.get(f"/{job.token}")
+
+    site.server.deliver()
+
+    now = site.clock()
+    assert len(site.rows("SELECT num FROM alert WHERE due_at <= ? + 86400000", now)) == 1
+
+
+def test_alerts_of_an_older_file_wait_in_order_too(site: Site, listener: Listener) -> None:
+    """Part 2 of the schema: before it, one behind another was due like any other."""
+    parts = cronwatch.schema_parts()
+    add_hook(site, listener)
+    job = nightly(site)
+    fail(site, job.token)
+    site.get(f"/{job.token}")
+    for name in ("waits", "done", "gone"):
+        site.rows(f"DROP TRIGGER alert_{name}")
+    site.rows("UPDATE alert SET due_at = num")
+
+    for statement in parts[1]:
+        site.rows(statement)
+
+    assert [row["due_at"] for row in site.rows("SELECT due_at FROM alert ORDER BY num")] == [
+        1, 2**53]
+
+
 def test_an_alert_that_waits_holds_back_no_other_monitors(site: Site, listener: Listener) -> None:
     listener.answers = [500]
     add_hook(site, listener)
