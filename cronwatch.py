@@ -2580,6 +2580,10 @@ class Channel(waitress.channel.HTTPChannel):
         """What serves a request."""
         return request.task or waitress.task.WSGITask(channel, request)
 
+    def readable(self) -> bool:
+        """Whether more may be read: not by a server that stops."""
+        return not self.server.is_stopping and super().readable()
+
 class Dispatcher(waitress.task.ThreadedTaskDispatcher):
     """Lets the writer answer a ping as soon as it is on disk, and worker threads all else.
 
@@ -2602,6 +2606,16 @@ class Dispatcher(waitress.task.ThreadedTaskDispatcher):
 class HttpServer(waitress.server.TcpWSGIServer):
     """Waitress, which by itself lets a client send a byte a second for ever."""
     channel_class = Channel
+    is_stopping = False
+
+    def run(self) -> None:
+        """Serve until SystemExit; then send the answers of what was heard, 5 s at the most: who
+        was recorded should not send it again."""
+        super().run()
+        self.is_stopping, self.accepting, end = True, False, monotonic() + 5
+        while monotonic() < end and any(channel.requests or channel.total_outbufs_len
+                                        for channel in self.active_channels.values()):
+            self.asyncore.loop(timeout=0.05, use_poll=True, map=self._map, count=1)
 
     def maintenance(self, now: float) -> None:
         """Close what is idle, and a request that is not complete 30 s after its first byte."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -1210,3 +1213,37 @@ def test_a_long_absence_is_judged_before_requests_are_taken(tmp_path: Path) -> N
         told_of, status = outages(live), live.monitor("nightly")["status"]
 
     assert ([m["key"] for m in told_of[0]["monitors"]], status) == (["nightly"], "up")
+
+
+def ping_on(url: str, token: str, answered: list[int], enough: threading.Event) -> None:
+    """Ping over one connection, again and again, until it ends."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+    with suppress(OSError, http.client.HTTPException), closing(connection):
+        while len(answered) < 20_000:
+            connection.request("GET", f"/{token}/log")
+            reply = connection.getresponse()
+            reply.read()
+            answered.append(reply.status)
+            if len(answered) > 200:
+                enough.set()
+
+
+def test_a_server_that_stops_answers_all_that_it_recorded(tmp_path: Path) -> None:
+    answered: list[int] = []
+    enough = threading.Event()
+    with serving(tmp_path) as live:
+        token = live.add("nightly")["token"]
+        clients = [threading.Thread(target=ping_on, args=(live.url, token, answered, enough))
+                   for _ in range(16)]
+        for client in clients:
+            client.start()
+        assert enough.wait(30)
+
+        stopped = live.stop()
+        for client in clients:
+            client.join(30)
+
+    site = Site(tmp_path / "cronwatch.db")
+    site.server.close()
+
+    assert (stopped, set(answered), len(site.pings)) == ((0, ""), {200}, len(answered))
