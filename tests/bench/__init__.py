@@ -1,0 +1,1 @@
+"""The benchmarks: `python tests/bench` runs them, `--help` says what there is."""

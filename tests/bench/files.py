@@ -1,0 +1,118 @@
+"""Databases with many monitors, filled by SQL: through the server a million would take an hour.
+
+Each row is as the server itself would have left it. Monitors are told apart by their num alone:
+all that is written here follows from it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import cronwatch
+
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+GRACE_SECONDS = 90_000  # a day and more: nothing falls due by itself while we measure
+ZONE = "Europe/Berlin"
+CRONS = ("17 3 * * *", "30 2 * * *", "0 4 * * 1-5", "*/15 * * * *", "5 * * * *", "0 */6 * * *",
+         "0 0 1 * *", "45 23 * * 0", "10 1,13 * * *", "@daily")
+
+FILL = """
+WITH RECURSIVE counted (num) AS (
+    SELECT :first UNION ALL SELECT num + 1 FROM counted WHERE num < :last)
+INSERT INTO monitor (num, id, key, name, created_at, updated_at, cron, interval_seconds, timezone,
+                     grace_seconds, status, life_at, counted_at, expected_at, due_at)
+SELECT num, printf('00000000-0000-4000-9000-%012d', num), printf('job-%07d', num),
+       printf('Job %d', num), life_at, life_at, cron, interval_seconds, :zone,
+       :grace, 'up', life_at, life_at, expected_at + num % 1000,
+       expected_at + num % 1000 + 1000 * :grace + 1
+FROM counted JOIN plan ON plan.place = num % :plans
+"""
+# Handles are random in life: here a multiplication scatters them, and both sides can do it.
+HANDLES = """
+INSERT INTO handle (text, monitor, kind)
+SELECT printf('%08x-0000-4000-8000-%012x', num * 2654435761 % 4294967296, num), num, 'token'
+FROM monitor WHERE num BETWEEN :first AND :last
+UNION ALL
+SELECT printf('%08x', num * 2246822519 % 4294967296), num, 'code'
+FROM monitor WHERE num BETWEEN :first AND :last ORDER BY 1
+"""
+
+# cron, interval_seconds, life_at, expected_at
+SchedulePlan = tuple["str | None", "int | None", int, int]
+
+
+def token(num: int) -> str:
+    """The token of a monitor that `fill` made."""
+    return f"{num * 2654435761 % 2**32:08x}-0000-4000-8000-{num:012x}"
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def make(database: Path) -> None:
+    """A database as the first start of a server makes it."""
+    cronwatch.Server(cronwatch.Settings(database=str(database))).close()
+
+
+@contextmanager
+def changing(database: Path) -> Iterator[sqlite3.Connection]:
+    """One immediate transaction, as the command line writes beside a server that runs."""
+    with closing(sqlite3.connect(database, timeout=30, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        yield db
+        db.execute("COMMIT")
+
+
+def fill(database: Path, first: int, count: int, crons: Sequence[str] = ()) -> None:
+    """Add `count` monitors from num `first` on, each up with its last sign of life before now:
+    daily intervals, or these cron expressions in turn, at the occurrence that comes next."""
+    given = {"first": first, "last": first + count - 1, "zone": ZONE, "grace": GRACE_SECONDS}
+    plans = [_cron_plan(cron, now_ms()) for cron in crons] or [_interval_plan(now_ms())]
+    with closing(sqlite3.connect(database, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = delete")
+        db.execute("PRAGMA journal_mode = off")
+        db.execute("PRAGMA synchronous = off")
+        indexes = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql "
+                             "NOT NULL AND tbl_name IN ('monitor', 'handle')").fetchall()
+        db.execute("CREATE TEMP TABLE plan (place, cron, interval_seconds, life_at, expected_at)")
+        db.executemany("INSERT INTO plan VALUES (?, ?, ?, ?, ?)",
+                       [(place, *plan) for place, plan in enumerate(plans)])
+        db.execute("BEGIN")
+        for name, _ in indexes:
+            db.execute(f"DROP INDEX {name}")
+        db.execute(FILL, {**given, "plans": len(plans)})
+        db.execute(HANDLES, given)
+        for _, sql in indexes:  # far quicker afterwards
+            db.execute(sql)
+        db.execute("COMMIT")
+
+
+def _interval_plan(now: int) -> SchedulePlan:
+    """A daily interval, with a sign of life an hour ago."""
+    return None, 86_400, now - HOUR_MS, now - HOUR_MS + DAY_MS
+
+
+def _cron_plan(cron: str, now: int) -> SchedulePlan:
+    """A cron monitor whose occurrence has just come: the first ping computes the one after."""
+    last = cronwatch.run_before(cron, ZONE, now, now - 40 * DAY_MS) or now
+    return cron, None, last - HOUR_MS, last
+
+
+def let_fall_due(database: Path, first: int, count: int, at: int, step_ms: int = 0) -> None:
+    """Let the deadlines of monitors pass at an instant (ms), each `step_ms` after the one before:
+    `at` is when it is broken, so the deadline itself lies a millisecond before."""
+    with changing(database) as db:
+        db.execute(
+            "UPDATE monitor SET status = 'up', down_reason = NULL, down_since = NULL, "
+            "due_at = :at + (num - :first) * :step, "
+            "expected_at = :at + (num - :first) * :step - 1 - 1000 * grace_seconds, "
+            "counted_at = :at - 2 * 86400000 - 1000 * grace_seconds, "
+            "life_at = :at - 2 * 86400000 - 1000 * grace_seconds "
+            "WHERE num BETWEEN :first AND :first + :count - 1",
+            {"first": first, "count": count, "at": at, "step": step_ms})

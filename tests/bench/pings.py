@@ -1,0 +1,127 @@
+"""How many pings a second, against the bare framework and the bare server below it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+
+from live_server import Live, serving
+
+from . import files, servers
+from .plan import Plan
+from .servers import Loading, Shot, Target
+from .table import Bar, Row
+
+HALF_OF_BOTTLE = Bar(">=", 0.5)
+BARRED_CONNECTIONS = 32
+AIM = "aim 0.8"
+
+
+class Pinged:
+    """A live server with monitors of three kinds, and how many pings it has acknowledged.
+
+    `interval` and `cron` are pinged again and again, when the next occurrence is known already;
+    `cron, once` once each, at their occurrence, as in life: the one after it is computed."""
+
+    def __init__(self, live: Live, monitors: int, once: int) -> None:
+        kinds = {"interval": range(1, monitors + 1),
+                 "cron": range(monitors + 1, 2 * monitors + 1),
+                 "cron, once": range(2 * monitors + 1, 2 * monitors + once + 1)}
+        self.database = live.database
+        self.targets = {kind: servers.target(live, paths(nums)) for kind, nums in kinds.items()}
+        self.acknowledged = 0
+        self.once = 0  # how many of those that are pinged once have been
+
+    def shoot(self, kind: str, plan: Plan, connections: int, keep_alive: bool) -> Shot:
+        """Pings for a while."""
+        first = self.once if kind == "cron, once" else 0
+        shot = shoot(self.targets[kind], plan, connections, keep_alive, first)
+        self.once += shot.replies if kind == "cron, once" else 0
+        self.acknowledged += shot.replies
+        return shot
+
+    def check(self) -> Row:
+        """A row that says whether every acknowledged ping is in the database, once."""
+        return kept_row("pings", self.database, self.acknowledged)
+
+
+def paths(nums: Sequence[int]) -> list[str]:
+    """Where to ping these monitors."""
+    return [f"/ping/{files.token(num)}" for num in nums]
+
+
+def shoot(at: Target, plan: Plan, connections: int, keep_alive: bool, first: int = 0) -> Shot:
+    """Load for as long as the plan says."""
+    return Loading(at, connections, keep_alive, plan.seconds, plan.warm_seconds,
+                   first=first).result()
+
+
+def kept_row(name: str, database: Path, acknowledged: int) -> Row:
+    """A row that compares the pings in a database with those that were acknowledged."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        kept, = db.execute("SELECT count(*) FROM ping").fetchone()
+    return Row(name, "pings in the database", kept, "", acknowledged, "acknowledged",
+               Bar("=", 1))
+
+
+def mode(connections: int, keep_alive: bool) -> str:
+    """How the pings come, in words."""
+    many = f"{connections} connection{'s' * (connections > 1)}"
+    return many if keep_alive else f"{many}, close"
+
+
+def versus_row(name: str, what: str, ours: Shot, bottle: Shot, waitress: Shot | None,
+               barred: bool) -> Row:
+    """Pings a second against bare Bottle, and what else is known of both."""
+    also = (f"p50 {ours.p50_ms:.1f} p99 {ours.p99_ms:.1f} ms (Bottle {bottle.p50_ms:.1f} "
+            f"{bottle.p99_ms:.1f}); {ours.cost_us:.0f} µs processor a ping "
+            f"({bottle.cost_us:.0f})")
+    if waitress:
+        also += f"; {ours.rate / waitress.rate:.2f} of bare Waitress, {waitress.rate:,.0f}/s"
+    return Row(name, what, ours.rate, "/s", bottle.rate, "Bottle",
+               HALF_OF_BOTTLE if barred else None, also + f"; {AIM}" * barred,
+               {"ours": ours._asdict(), "bottle": bottle._asdict(),
+                "waitress": waitress._asdict() if waitress else None})
+
+
+def share_row(name: str, shares: Sequence[float]) -> Row:
+    """A row that says whether the load generator could keep up."""
+    return Row(name, "load generator, of one processor", 100 * max(shares), "%",
+               bar=Bar("<", 90, "%"), also="the highest of all measurements above")
+
+
+def measure_pings(plan: Plan) -> Iterator[Row]:
+    """Pings a second with few and many connections, kept open and not, of each kind of monitor."""
+    with ExitStack() as stack:
+        room = stack.enter_context(plan.room("pings"))
+        pinged = start_pinged(stack, room, plan)
+        rivals = {kind: stack.enter_context(servers.bare(kind)) for kind in ("bottle", "waitress")}
+        shares = []
+        for keep_alive in (True, False):
+            for connections in plan.connections:
+                barred = connections == BARRED_CONNECTIONS
+                kinds = [*pinged.targets] if barred else ["interval", "cron"]
+                taken = servers.in_turn(plan.rounds, {
+                    **{kind: partial(pinged.shoot, kind, plan, connections, keep_alive)
+                       for kind in kinds},
+                    **{kind: partial(shoot, rival, plan, connections, keep_alive)
+                       for kind, rival in rivals.items()}})
+                shares += [shot.share for shot in taken.values()]
+                for kind in kinds:
+                    yield versus_row("pings", f"pings, {kind}, {mode(connections, keep_alive)}",
+                                     taken[kind], taken["bottle"], taken["waitress"], barred)
+        yield share_row("pings", shares)
+        yield pinged.check()
+
+
+def start_pinged(stack: ExitStack, room: Path, plan: Plan, **environ: str) -> Pinged:
+    """A server with monitors of each kind."""
+    database, count, once = room / "cronwatch.db", plan.monitors, 40 * plan.monitors
+    files.make(database)
+    files.fill(database, 1, count)
+    files.fill(database, count + 1, count + once, files.CRONS)
+    live = stack.enter_context(serving(room, listen="127.0.0.1:0", **environ))
+    return Pinged(live, count, once)

@@ -1,0 +1,85 @@
+"""What a measurement comes to: rows, and the table that shows them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+SIGNS = {">=": operator.ge, "<=": operator.le, "<": operator.lt, "=": operator.eq}
+HEADS = ("what", "value", "against", "ratio", "bar", "", "also")
+
+
+class Bar(NamedTuple):
+    """What a value, or its ratio to what it is measured against, should be."""
+
+    sign: str
+    limit: float
+    unit: str = ""  # none: the ratio is meant
+
+    def holds(self, row: Row) -> bool | None:
+        """Whether it does; None where there is nothing to compare."""
+        found = row.value if self.unit else row.ratio
+        return None if found is None else bool(SIGNS[self.sign](found, self.limit))
+
+    def __str__(self) -> str:
+        return f"{self.sign} {shown(self.limit, self.unit)}"
+
+
+class Row(NamedTuple):
+    """One line of the table. The value and what it is measured against have the same unit."""
+
+    name: str  # of the measurement, to select it by
+    what: str
+    value: float | None = None
+    unit: str = ""
+    against: float | None = None
+    rival: str = ""  # what it is measured against
+    bar: Bar | None = None
+    also: str = ""
+    more: dict[str, Any] = {}  # noqa: RUF012 - for JSON, never changed
+
+    @property
+    def ratio(self) -> float | None:
+        """The value as a part of what it is measured against."""
+        return self.value / self.against if self.value is not None and self.against else None
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the bar is met; None where there is none, or nothing was measured."""
+        return self.bar.holds(self) if self.bar else None
+
+    def json(self) -> dict[str, Any]:
+        """All of it by name."""
+        return {**self._asdict(), "ratio": self.ratio, "holds": self.holds,
+                "bar": str(self.bar) if self.bar else None}
+
+
+def shown(number: float, unit: str) -> str:
+    """A number as a person reads it: `3,141/s`, `0.006 ms`, `42 MB`."""
+    digits = 0 if abs(number) >= 100 or number == int(number) else 1 if abs(number) >= 10 else 2
+    if 0 < abs(number) < 0.1:
+        digits = 4
+    return f"{number:,.{digits}f}{' ' if unit[:1].isalpha() else ''}{unit}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.what,
+        "not measured" if row.value is None else shown(row.value, row.unit),
+        "" if row.against is None else f"{shown(row.against, row.unit)} {row.rival}",
+        "" if row.ratio is None else f"{row.ratio:.2f}",
+        str(row.bar) if row.bar else "",
+        {True: "holds", False: "MISSED", None: ""}[row.holds],
+        row.also,
+    )
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as aligned text, a line each, under a line of heads."""
+    lines = [HEADS, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, tuple("-" * width for width in widths))
+    return "\n".join("  ".join(
+        cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines)
