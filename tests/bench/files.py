@@ -26,10 +26,11 @@ WITH RECURSIVE counted (num) AS (
 INSERT INTO monitor (num, id, key, name, created_at, updated_at, cron, interval_seconds, timezone,
                      grace_seconds, status, life_at, counted_at, expected_at, due_at)
 SELECT num, printf('00000000-0000-4000-9000-%012d', num), printf('job-%07d', num),
-       printf('Job %d', num), life_at, life_at, cron, interval_seconds, :zone,
-       :grace, 'up', life_at, life_at, expected_at + num % 1000,
-       expected_at + num % 1000 + 1000 * :grace + 1
-FROM counted JOIN plan ON plan.place = num % :plans
+       printf('Job %d', num), life_at, life_at, cron, interval_seconds, :zone, :grace, 'up',
+       life_at + spread, life_at + spread, expected_at + spread,
+       expected_at + spread + 1000 * :grace + 1
+FROM (SELECT *, CASE WHEN cron IS NULL THEN num * 7919 % 72000000 ELSE 0 END AS spread
+      FROM counted JOIN plan ON plan.place = num % :plans)
 """
 # Handles are random in life: here a multiplication scatters them, and both sides can do it.
 HANDLES = """
@@ -60,6 +61,12 @@ def make(database: Path) -> None:
     cronwatch.Server(cronwatch.Settings(database=str(database))).close()
 
 
+def ask(database: Path, sql: str, *given: object) -> int:
+    """A number that is on disk."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        return int(db.execute(sql, given).fetchone()[0])
+
+
 @contextmanager
 def changing(database: Path) -> Iterator[sqlite3.Connection]:
     """One immediate transaction, as the command line writes beside a server that runs."""
@@ -70,8 +77,8 @@ def changing(database: Path) -> Iterator[sqlite3.Connection]:
 
 
 def fill(database: Path, first: int, count: int, crons: Sequence[str] = ()) -> None:
-    """Add `count` monitors from num `first` on, each up with its last sign of life before now:
-    daily intervals, or these cron expressions in turn, at the occurrence that comes next."""
+    """Add `count` monitors from num `first` on, all up: daily intervals that expect nothing for
+    the next hour, or these cron expressions in turn, each awaited since its last occurrence."""
     given = {"first": first, "last": first + count - 1, "zone": ZONE, "grace": GRACE_SECONDS}
     plans = [_cron_plan(cron, now_ms()) for cron in crons] or [_interval_plan(now_ms())]
     with closing(sqlite3.connect(database, isolation_level=None)) as db:
@@ -94,8 +101,8 @@ def fill(database: Path, first: int, count: int, crons: Sequence[str] = ()) -> N
 
 
 def _interval_plan(now: int) -> SchedulePlan:
-    """A daily interval, with a sign of life an hour ago."""
-    return None, 86_400, now - HOUR_MS, now - HOUR_MS + DAY_MS
+    """A daily interval: `FILL` spreads the last signs of life over the 20 hours from then on."""
+    return None, 86_400, now - 23 * HOUR_MS, now + HOUR_MS
 
 
 def _cron_plan(cron: str, now: int) -> SchedulePlan:
@@ -116,3 +123,9 @@ def let_fall_due(database: Path, first: int, count: int, at: int, step_ms: int =
             "life_at = :at - 2 * 86400000 - 1000 * grace_seconds "
             "WHERE num BETWEEN :first AND :first + :count - 1",
             {"first": first, "count": count, "at": at, "step": step_ms})
+
+
+def forget_alerts(database: Path) -> None:
+    """Nothing is left to send."""
+    with changing(database) as db:
+        db.execute("DELETE FROM alert")

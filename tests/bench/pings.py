@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -61,8 +60,7 @@ def shoot(at: Target, plan: Plan, connections: int, keep_alive: bool, first: int
 
 def kept_row(name: str, database: Path, acknowledged: int) -> Row:
     """A row that compares the pings in a database with those that were acknowledged."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
-        kept, = db.execute("SELECT count(*) FROM ping").fetchone()
+    kept = files.ask(database, "SELECT count(*) FROM ping")
     return Row(name, "pings in the database", kept, "", acknowledged, "acknowledged",
                Bar("=", 1))
 

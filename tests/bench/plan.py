@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+
+from . import files
 
 
 @dataclass
@@ -15,11 +18,19 @@ class Plan:
     """The sizes of a full run; `quick` has those of one that only shows that all is there."""
 
     folder: Path
-    seconds: float = 0.8  # of each measurement under load
-    warm_seconds: float = 0.2  # before it
+    seconds: float = 0.6  # of each measurement under load
+    warm_seconds: float = 0.15  # before it
     rounds: int = 3
     connections: tuple[int, ...] = (1, 8, 32, 64)
     monitors: int = 1000
+    many: int = 1_000_000
+    due: tuple[int, ...] = (10, 10_000)
+    pings: int = 100_000  # until memory is looked at
+    starts: int = 5
+    alerts: int = 30  # for each setting of scan_seconds
+    alert_step_ms: int = 500  # from one deadline to the next
+    scan_seconds: tuple[float, ...] = (5, 1)
+    kept: ExitStack = field(default_factory=ExitStack)  # what is there until the end of the run
 
     @contextmanager
     def room(self, name: str) -> Iterator[Path]:
@@ -30,8 +41,17 @@ class Plan:
         finally:
             shutil.rmtree(path)
 
+    @cached_property
+    def crowd(self) -> Path:
+        """The folder whose cronwatch.db has a million monitors, made by who first asks for it."""
+        room = self.kept.enter_context(self.room("crowd"))
+        files.make(room / "cronwatch.db")
+        files.fill(room / "cronwatch.db", 1, self.many)
+        return room
+
 
 def quick(folder: Path) -> Plan:
     """A few seconds in all; the numbers mean little."""
     return Plan(folder, seconds=0.1, warm_seconds=0.02, rounds=1, connections=(1, 32),
-                monitors=100)
+                monitors=100, many=5000, due=(10, 600), pings=300, starts=1, alerts=4,
+                alert_step_ms=100, scan_seconds=(0.4, 0.1))
