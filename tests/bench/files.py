@@ -15,7 +15,7 @@ from pathlib import Path
 import cronwatch
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
-GRACE_SECONDS = 90_000  # a day and more: nothing falls due by itself while we measure
+GRACE_SECONDS = 4_000_000  # longer than any interval: nothing falls due by itself meanwhile
 ZONE = "Europe/Berlin"
 CRONS = ("17 3 * * *", "30 2 * * *", "0 4 * * 1-5", "*/15 * * * *", "5 * * * *", "0 */6 * * *",
          "0 0 1 * *", "45 23 * * 0", "10 1,13 * * *", "@daily")
@@ -78,7 +78,7 @@ def changing(database: Path) -> Iterator[sqlite3.Connection]:
 
 def fill(database: Path, first: int, count: int, crons: Sequence[str] = ()) -> None:
     """Add `count` monitors from num `first` on, all up: daily intervals that expect nothing for
-    the next hour, or these cron expressions in turn, each awaited since its last occurrence."""
+    the next hour, or these cron expressions in turn, each pinged at its last occurrence."""
     given = {"first": first, "last": first + count - 1, "zone": ZONE, "grace": GRACE_SECONDS}
     plans = [_cron_plan(cron, now_ms()) for cron in crons] or [_interval_plan(now_ms())]
     with closing(sqlite3.connect(database, isolation_level=None)) as db:
@@ -106,9 +106,20 @@ def _interval_plan(now: int) -> SchedulePlan:
 
 
 def _cron_plan(cron: str, now: int) -> SchedulePlan:
-    """A cron monitor whose occurrence has just come: the first ping computes the one after."""
-    last = cronwatch.run_before(cron, ZONE, now, now - 40 * DAY_MS) or now
-    return cron, None, last - HOUR_MS, last
+    """A cron monitor that had its sign of life at the last occurrence."""
+    last = cronwatch.run_before(cron, ZONE, now, now - 40 * DAY_MS) or now - 40 * DAY_MS
+    return cron, None, last, cronwatch.next_run(cron, ZONE, last)
+
+
+def let_come_round(database: Path, first: int, count: int) -> None:
+    """Let monitors still wait for the occurrence that was last, as at the moment of their ping.
+    A server that starts skips that again: it was not there to hear of it."""
+    with changing(database) as db:
+        db.execute(
+            "UPDATE monitor SET status = 'up', down_reason = NULL, down_since = NULL, "
+            "expected_at = life_at, counted_at = life_at - 3600000, "
+            "life_at = life_at - 3600000, due_at = life_at + 1000 * grace_seconds + 1 "
+            "WHERE num BETWEEN ? AND ?", (first, first + count - 1))
 
 
 def let_fall_due(database: Path, first: int, count: int, at: int, step_ms: int = 0) -> None:

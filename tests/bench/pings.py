@@ -122,4 +122,5 @@ def start_pinged(stack: ExitStack, room: Path, plan: Plan, **environ: str) -> Pi
     files.fill(database, 1, count)
     files.fill(database, count + 1, count + once, files.CRONS)
     live = stack.enter_context(serving(room, listen="127.0.0.1:0", **environ))
+    files.let_come_round(database, 2 * count + 1, once)
     return Pinged(live, count, once)
