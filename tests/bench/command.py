@@ -102,7 +102,8 @@ def heading(seen: dict[str, Any]) -> str:
     return (
         "cronwatch {cronwatch}, Python {python}, SQLite {sqlite}, Bottle {bottle}; {cpus} "
         "processors, load {load:.1f} before\n{folder} is on {filesystem}, fdatasync {sync_ms:.3f} "
-        "ms; {rounds} rounds of {seconds} s, medians".format(**seen))
+        "ms; {rounds} rounds of {seconds} s, medians; in brackets the same of what is measured "
+        "against".format(**seen))
 
 
 def take(names: Sequence[str], plan: Plan, rows: list[Row]) -> str:

@@ -25,10 +25,12 @@ class Plan:
     monitors: int = 1000
     many: int = 1_000_000
     due: tuple[int, ...] = (10, 10_000)
+    awaited: int = 10_000  # when a server starts
     pings: int = 100_000  # until memory is looked at
     starts: int = 5
     alerts: int = 30  # for each setting of scan_seconds
     alert_step_ms: int = 500  # from one deadline to the next
+    lead_ms: int = 1000  # to the first one
     scan_seconds: tuple[float, ...] = (5, 1)
     kept: ExitStack = field(default_factory=ExitStack)  # what is there until the end of the run
 
@@ -43,15 +45,18 @@ class Plan:
 
     @cached_property
     def crowd(self) -> Path:
-        """The folder whose cronwatch.db has a million monitors, made by who first asks for it."""
+        """The folder whose cronwatch.db has a million monitors, made by who first asks for it.
+        They have intervals, but for `awaited` with cron expressions at the end."""
         room = self.kept.enter_context(self.room("crowd"))
-        files.make(room / "cronwatch.db")
-        files.fill(room / "cronwatch.db", 1, self.many)
+        database = room / "cronwatch.db"
+        files.make(database)
+        files.fill(database, 1, self.many - self.awaited)
+        files.fill(database, self.many - self.awaited + 1, self.awaited, files.quiet_crons())
         return room
 
 
 def quick(folder: Path) -> Plan:
     """A few seconds in all; the numbers mean little."""
-    return Plan(folder, seconds=0.1, warm_seconds=0.02, rounds=1, connections=(1, 32),
-                monitors=100, many=5000, due=(10, 600), pings=300, starts=1, alerts=4,
-                alert_step_ms=100, scan_seconds=(0.4, 0.1))
+    return Plan(folder, seconds=0.1, warm_seconds=0.02, rounds=1, connections=(32,),
+                monitors=100, many=5000, due=(10, 600), awaited=100, pings=300, starts=1, alerts=4,
+                alert_step_ms=100, lead_ms=200, scan_seconds=(0.4, 0.1))

@@ -50,21 +50,21 @@ def memory_row(what: str, field: str, ours: int, bottle: int, also: str = "") ->
 
 def measure_start(plan: Plan) -> Iterator[Row]:
     """The time from the start of the process to its first answer, empty and with a million."""
-    crowd, awaited = plan.crowd / "cronwatch.db", plan.due[-1]
     with plan.room("start") as room:
         seen = [(start_seconds(room / f"{turn}.db", "/"), crowd_seconds(plan), import_seconds())
                 for turn in range(plan.starts)]
         empty, many, rival = (median(took) for took in zip(*seen, strict=True))
         yield start_row("empty", empty, rival, plan.starts)
         yield start_row(f"{plan.many:,} monitors", many, rival, plan.starts)
-        files.let_come_round(crowd, plan.many - awaited + 1, awaited)
-        yield start_row(f"{awaited:,} of them awaited", crowd_seconds(plan), rival, 1)
+        files.let_come_round(plan.crowd / "cronwatch.db", plan.many - plan.awaited + 1,
+                             plan.awaited)
+        yield start_row(f"{plan.awaited:,} of them awaited", crowd_seconds(plan), rival, 1)
 
 
 def start_row(what: str, took: float, rival: float, times: int) -> Row:
     """The time to a first answer beside that of Python and the modules alone."""
     return Row("start", f"start to first answer, {what}", took, "s", rival,
-               "for the imports alone", Bar("<=", 0.5, "s"), f"median of {times}")
+               "for the imports alone", Bar("<=", 0.5, "s"), f"median of {times}" * (times > 1))
 
 
 def crowd_seconds(plan: Plan) -> float:

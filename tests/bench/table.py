@@ -16,6 +16,7 @@ class Bar(NamedTuple):
     sign: str
     limit: float
     unit: str = ""  # none: the ratio is meant
+    aim: float | None = None  # what would be better still
 
     def holds(self, row: Row) -> bool | None:
         """Whether it does; None where there is nothing to compare."""
@@ -23,7 +24,8 @@ class Bar(NamedTuple):
         return None if found is None else bool(SIGNS[self.sign](found, self.limit))
 
     def __str__(self) -> str:
-        return f"{self.sign} {shown(self.limit, self.unit)}"
+        aim = f", aim {self.aim:g}" if self.aim else ""
+        return f"{self.sign} {shown(self.limit, self.unit)}{aim}"
 
 
 class Row(NamedTuple):

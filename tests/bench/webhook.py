@@ -72,8 +72,9 @@ def start_missing(stack: ExitStack, plan: Plan, scan_seconds: float) -> Heard:
     files.fill(database, 1, plan.alerts)
     url, heard = stack.enter_context(listening())
     live = stack.enter_context(serving(room, "--scan-seconds", str(scan_seconds)))
-    live.cli("integration", "add", "webhook", "bench", url)
-    files.let_fall_due(database, 1, plan.alerts, files.now_ms() + 1000, plan.alert_step_ms)
+    live.quick("integration", "add", "webhook", "bench", url)
+    files.let_fall_due(database, 1, plan.alerts, files.now_ms() + plan.lead_ms,
+                       plan.alert_step_ms)
     return heard
 
 
