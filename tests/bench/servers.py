@@ -110,7 +110,7 @@ class Loading:
 
     def result(self) -> Shot:
         """What came of it; raises `Broken` where a reply was no 200 or something went wrong."""
-        out, err = self.process.communicate(timeout=600)
+        out, err = self.process.communicate(timeout=1000)
         if self.process.returncode:
             raise Broken(f"the load generator ended: {err.strip().splitlines()[-1:]}")
         seen: dict[str, Any] = json.loads(out)
