@@ -294,6 +294,8 @@ def next_run(schedule: str, timezone: str, after: int) -> int:
 
 def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
     """Return the last occurrence from `floor` until before `at`, all in ms, or None."""
+    if next_run(schedule, timezone, floor - 1) >= at:
+        return None  # as for most: nothing to search for
     instants = range(floor - 1, at)
     count = bisect_left(instants, at, key=lambda after: next_run(schedule, timezone, after))
     return next_run(schedule, timezone, instants[count - 1]) if count else None
@@ -1238,7 +1240,7 @@ DIALECTS = {dialect.name: dialect for dialect in (
 MONITOR, PING, INTEGRATION, API_KEY = map(Table, ("monitor", "ping", "integration", "api_key"))
 MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
 RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
-BUSY_SECONDS, CACHE_MAX = 10, 20_000
+BUSY_SECONDS, CACHE_MAX = 10, 5000
 T = TypeVar("T")
 
 def execute(db: SqliteDatabase, sql: str, params: Any = ()) -> sqlite3.Cursor:
@@ -1471,7 +1473,7 @@ INSERT_RUN = (f"INSERT INTO run ({', '.join(RUN_FIELDS)}) "
               f"VALUES ({', '.join('?' * len(RUN_FIELDS))})")
 MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
-SCAN_LIMIT, TAIL_MAX = 500, 1000
+SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 50, 500, 1000  # pings wait for a transaction with so many
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -1666,7 +1668,7 @@ def revoke_key(tx: Tx, name: str) -> None:
     tx.store.cache.clear()
 
 def scan_due(tx: Tx) -> int:
-    """Let everything that fell due happen, for 500 monitors at the most; how many there were."""
+    """Let everything that fell due happen, for 50 monitors at the most; how many there were."""
     due = rows(tx.db, "SELECT num FROM monitor WHERE due_at <= ? ORDER BY due_at LIMIT ?",
                tx.now, SCAN_LIMIT)
     for num, in due:
@@ -1689,11 +1691,13 @@ def record_absence(tx: Tx, since: int, until: int) -> None:
     """We were away: judge every monitor that it touches, and tell once whom it may have hidden."""
     back = until < since
     since = min(since, until)
-    touched = rows(
-        tx.db, "SELECT num FROM monitor WHERE due_at <= ? OR expected_at <= ? OR (? AND "
-        "max(coalesce(counted_at, 0), coalesce(life_at, 0), coalesce(expected_at, 0)) > ?) "
-        "UNION SELECT monitor FROM run WHERE state = 'running' ORDER BY num",
-        until, until + EARLY_SECONDS * 1000, back, until)
+    touched = rows(  # subqueries: with OR, or UNION and an order, SQLite would read all monitors
+        tx.db, "SELECT num FROM monitor WHERE num IN (SELECT num FROM monitor WHERE due_at <= ? "
+        "UNION ALL SELECT num FROM monitor WHERE expected_at <= ? "
+        "UNION ALL SELECT monitor FROM run WHERE state = 'running')" + (
+            " OR max(coalesce(counted_at, 0), coalesce(life_at, 0), coalesce(expected_at, 0)) > ?"
+            if back else "") + " ORDER BY num",
+        until, until + EARLY_SECONDS * 1000, *[until] * back)
 
     def judge(life: Life) -> dict[str, str] | None:
         m, is_named = life.monitor, judge_gap(life, since, until)
@@ -1720,7 +1724,7 @@ def prune(tx: Tx, table: str, before: int, after: int = 0) -> int | None:
     Open runs stay."""
     old = "started_at < ?" if table == "run" else "at < ?"
     chunk = rows(tx.db, f"SELECT num, {old} FROM {table} WHERE num > ? ORDER BY num LIMIT ?",
-                 before, after, SCAN_LIMIT)
+                 before, after, PRUNE_LIMIT)
     if not any(is_old for _, is_old in chunk):
         return None
     kept = "AND state != 'running'" if table == "run" else ""

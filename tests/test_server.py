@@ -172,15 +172,23 @@ def test_one_scan_finds_all_that_is_due(site: Site) -> None:
         {"status": "down", "n": 1203}]
 
 
-def test_a_scan_takes_500_monitors_a_transaction(site: Site) -> None:
-    many(site, 1203)
+def test_a_scan_takes_50_monitors_a_transaction(site: Site) -> None:
+    many(site, 123)
     late(site)
 
     said = statements(site, site.server.scan)
 
     batches = "".join("C" if text == "COMMIT" else "m" for text in said if text == "COMMIT"
                       or re.match("UPDATE monitor ", text, re.IGNORECASE))
-    assert sorted(map(len, batches.split("C")), reverse=True)[:4] == [500, 500, 203, 0]
+    assert sorted(map(len, batches.split("C")), reverse=True)[:4] == [50, 50, 23, 0]
+
+
+def test_an_absence_looks_only_at_monitors_that_it_touches(site: Site) -> None:
+    many(site, 50)
+
+    asked, = queries(statements(site, lambda: site.server.away(NOW, NOW + 1)))[:1]
+
+    assert [step for step in plan_of(site, asked) if re.match("SCAN monitor", step)] == []
 
 
 def test_a_scan_with_nothing_due_asks_once(site: Site) -> None:
@@ -252,8 +260,8 @@ def test_a_bad_monitor_is_named_in_the_log(
     assert re.search(rf"monitor ({bad.num}|{bad.id}) ", caplog.text)
 
 
-def test_500_bad_monitors_cannot_stop_the_others(site: Site) -> None:
-    many(site, 500)
+def test_a_whole_scan_of_bad_monitors_cannot_stop_the_others(site: Site) -> None:
+    many(site, cronwatch.SCAN_LIMIT)
     good = up(site, key="good", interval_seconds=3660)
     site.rows("UPDATE monitor SET digests = '{' WHERE key != 'good'")
     late(site)
