@@ -486,9 +486,9 @@ def run_deadline(m: Monitor, run: Run) -> int | None:
 
 def first_unbroken(m: Monitor, occurrence: int, at: int) -> int:
     """The occurrence, or the first one after it whose deadline has not passed."""
-    late = at - m.grace_seconds * 1000 - occurrence
-    if late <= 0:
+    if (_with_grace(m, occurrence) or 0) >= at:
         return occurrence
+    late = at - m.grace_seconds * 1000 - occurrence
     if m.interval_seconds:
         step = m.interval_seconds * 1000
         return occurrence - -late // step * step
@@ -523,10 +523,16 @@ def _awaits_before(m: Monitor, coming: int, at: int) -> bool:
 def missed_by(m: Monitor, at: int) -> int:
     """How many occurrences, from the awaited one on, had their deadline before an instant."""
     count, occurrence = 0, m.expected_at
-    while (occurrence is not None and occurrence + m.grace_seconds * 1000 < at
+    while (occurrence is not None and (_with_grace(m, occurrence) or 0) < at
            and m.missed_count + count < MISSED_MAX):
         count, occurrence = count + 1, next_occurrence(m, occurrence)
     return count
+
+def _count_missed(m: Monitor, at: int) -> None:
+    """What a monitor that is down has missed is counted, and not awaited any more."""
+    if m.status == "down" and m.expected_at:
+        m.missed_count += missed_by(m, at)
+        m.expected_at = first_unbroken(m, m.expected_at, at)
 
 def _awaited(life: Life) -> list[tuple[int, Run]]:
     """The open runs that have a deadline, with it."""
@@ -535,7 +541,6 @@ def _awaited(life: Life) -> list[tuple[int, Run]]:
     return [(met_until, run) for met_until, run in found if met_until is not None]
 
 # -- what changes by itself: when the next such change is, and what it does
-
 def _end_pause(life: Life, at: int) -> None:
     m = life.monitor
     status, reason = m.resume_status or "up", m.down_reason
@@ -654,7 +659,6 @@ def tell_or_collect(life: Life, kind: str, at: int, run: int | None = None,
     _keep_digest(life, kind, digest)
 
 # -- what a ping does
-
 def receive(life: Life, ping: Ping) -> Run | None:
     """Settle, then let a ping do what its kind does; the run that it belongs to."""
     settle(life, ping.at)
@@ -703,7 +707,7 @@ def _repeats(run: Run, ping: Ping) -> bool:
     known_at = run.started_at if ping.kind == "start" else run.ended_at or 0
     soon = 0 <= ping.at - known_at <= REPEAT_SECONDS * 1000
     if ping.kind == "start":
-        return bool(run.opened and soon) or (run.series is not None and run.state == "running")
+        return bool(run.opened) and (soon or (run.series is not None and run.state == "running"))
     return run.state == OUTCOMES.get(ping.kind) and (soon or ping.kind == "fail")
 
 def _open(life: Life, ping: Ping, began: int, **more: Any) -> Run:
@@ -765,7 +769,8 @@ def _end(life: Life, ping: Ping, run: Run | None) -> tuple[Run, int, int | None]
     else:
         reported = ping.at - (ping.duration_ms or 0)
         began = reported if m.life_at is None or reported > m.life_at else ping.at
-    following = run.next_at if run and run.next_at else next_after_life(m, began)
+    known = run and run.next_at if began >= (m.counted_at or 0) else None  # by this schedule
+    following = known or next_after_life(m, began)
     run = run or _open(life, ping, began)
     run.started_at = min(run.started_at, began)
     run.state, run.ended_at, run.exit_code = OUTCOMES[ping.kind], ping.at, ping.exit_code
@@ -823,10 +828,10 @@ RECEIVE: dict[str, Callable[[Life, Ping, Run | None], Run | None]] = {
     "start": _begin, "success": _succeed, "fail": _fail, "ok": _ok, "progress": _progress}
 
 # -- what a person does, and what happens to the server
-
 def pause(life: Life, now: int, until: int | None) -> None:
     """No deadline and no event until an instant, or until resumed."""
     settle(life, now)
+    _count_missed(life.monitor, now)
     if life.monitor.status != "paused":
         life.monitor.digests = None
         flip(life, "paused", now)
@@ -857,14 +862,15 @@ def edit(life: Life, now: int, changes: Mapping[str, Any]) -> None:
     m = life.monitor
     changed = {name for name, value in changes.items() if getattr(m, name) != value}
     moves = not changed.isdisjoint(SCHEDULE_FIELDS)
-    m.missed_count += missed_by(m, now) if moves and m.status == "down" else 0
+    _count_missed(m, now)  # by the terms that they were missed under
     m.grace_at = now if "grace_seconds" in changed else m.grace_at
     for run in life.runs if moves else ():  # what it counts for is gone, its deadline stays
         run.deadline_at, run.next_at = run_deadline(m, run), None
     for name in changed:
         setattr(m, name, changes[name])
-    if moves and (m.status != "new" or m.armed):
-        m.expected_at, m.counted_at = next_occurrence(m, now), now
+    if moves:
+        awaits = m.status != "new" or m.armed
+        m.expected_at, m.counted_at = next_occurrence(m, now) if awaits else m.expected_at, now
 
 def judge_gap(life: Life, since: int, until: int) -> bool:
     """What cannot be verified since we were away is not missed; whether the outage names it."""
@@ -888,7 +894,7 @@ def _skip_unverified(m: Monitor, since: int, until: int) -> bool:
     awaited = first_unbroken(m, m.expected_at, since) if down else m.expected_at
     if awaited - early_ms(m, awaited) > until:
         return False
-    m.missed_count += missed_by(m, since) if down else 0
+    m.missed_count += missed_by(m, max(since, (m.down_since or 0) + 1)) if down else 0
     m.expected_at = None
     m.expected_at, m.counted_at = max(awaited, next_after_life(m, until) or 0), until
     return True
