@@ -13,8 +13,9 @@ PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 run: .venv/run.stamp
 	.venv/bin/cronwatch serve --database "$(DATABASE)" --listen "$(LISTEN)"
 
+# Everything, the proofs too; plain pytest leaves those out.
 test: .venv/test.stamp
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -m "proof or not proof" $(ARGS)
 
 # The whole suite, then the gate of tests/check_coverage.py.
 coverage:

@@ -30,7 +30,7 @@ import errno
 import hashlib
 import hmac
 import html
-import http
+import http.client
 import json
 import logging
 import math
@@ -38,6 +38,7 @@ import operator
 import os
 import queue
 import re
+import resource
 import secrets
 import signal
 import smtplib
@@ -49,7 +50,6 @@ import sys
 import tempfile
 import threading
 import urllib.parse
-import urllib.request
 import uuid
 from bisect import bisect_left
 from calendar import monthrange
@@ -909,12 +909,6 @@ def turn_back(life: Life, now: int) -> None:
         until = min(digest.until, now + spacing_ms(life, digest.told))
         _keep_digest(life, kind, digest._replace(until=until))
 
-RETRY_SECONDS = (10, 30, 120, 600, 3600, *[3600] * 24)
-
-def retry_ms(tries: int) -> int | None:
-    """How long to wait after so many failed tries; None: the alert is dead."""
-    return RETRY_SECONDS[tries - 1] * 1000 if tries <= len(RETRY_SECONDS) else None
-
 # == Dialects =================================================================
 # Pure: how each service words a ping, a reply and an error. No database, clock, HTTP or log.
 LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -1346,14 +1340,14 @@ Done = Callable[[Any, "Exception | None"], None]
 Job = tuple[Callable[[SqliteDatabase], Any], Done]
 
 def run_jobs(db: SqliteDatabase, batch: list[Job], failed: dict[int, Exception],
-             begun: Callable[[], None]) -> list[Outcome] | None:
+             begun: Callable[[SqliteDatabase], None]) -> list[Outcome] | None:
     """Run all but the failed jobs of a batch in one transaction. None, and nothing is done, where
     one fails halfway: then it has failed, and the others are to run again. Most refusals have
     changed nothing by then, and a savepoint would cost each ping a fifth of its time."""
     outcomes: list[Outcome] = []
     execute(db, "BEGIN IMMEDIATE")
     with _undo(db):
-        begun()
+        begun(db)
         for place, (work, _) in enumerate(batch):
             changes = db.connection().total_changes
             try:
@@ -1369,6 +1363,61 @@ def run_jobs(db: SqliteDatabase, batch: list[Job], failed: dict[int, Exception],
         execute(db, "COMMIT")
     return outcomes
 
+def is_damaged(error: Exception) -> bool:
+    """Whether an error says that a page of the file cannot be read: the others still can."""
+    return type(error) in (sqlite3.DatabaseError, peewee.DatabaseError)
+
+def unavailable(done: str, error: Exception) -> Refused:
+    """Log why nothing could be written or read; what a caller is told instead."""
+    log.error("nothing could be %s: %s%s", done, error, " (the file is damaged: stop cronwatch "
+              "and put a backup in its place, or what `sqlite3 FILE .recover` saves of it)"
+              if is_damaged(error) else "")
+    return Refused(f"the database cannot be {done} at the moment", "UNAVAILABLE", 503)
+
+def file_at(path: str) -> tuple[int, int]:
+    """Which file is at a path; raises OSError where there is none."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+def follow_file(db: SqliteDatabase, path: str, known: tuple[int, int]) -> None:
+    """Let go of our file where another one was put in its place. Ours first gets what is only in
+    its log, or SQLite would take that log for the new one's. Raises OSError where there is none,
+    or none of ours."""
+    if file_at(path) == known:
+        return
+    with contextlib.closing(sqlite3.connect(
+            f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1", uri=True)) as found:
+        if not found.execute("PRAGMA user_version").fetchone()[0]:
+            raise OSError("another file is in its place that is no database of cronwatch")
+    if rows(db, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
+        raise OSError("another file is in its place, while ours is still being read")
+    db.close()
+    migrate(db, path)
+    raise Replaced("another file was put in its place, and is the database from now on")
+
+class Cache(dict[Any, Any]):
+    """What the file said of handles and keys, for the writer, until another process writes."""
+    version = -1
+
+    def check(self, db: SqliteDatabase) -> None:
+        """Forget it all where the file has changed."""
+        version, = rows(db, "PRAGMA data_version")[0]
+        if version != self.version:
+            self.clear()
+            self.version = version
+
+    def remember(self, name: Any, load: Callable[[], T]) -> T:
+        """What `load` found, at once or before."""
+        found: T = self.get(name) or load()
+        if len(self) >= CACHE_MAX:
+            self.clear()
+        if found:  # strangers may not fill it
+            self[name] = found
+        return found
+
+class Replaced(OSError):
+    """The file is another one now; nothing of what was asked is done."""
+
 class Store:
     """One database file: a thread with the only writing connection, and readers of their own.
 
@@ -1382,14 +1431,15 @@ class Store:
         self.reader = SqliteDatabase(path, {**pragmas, "query_only": 1}, timeout=BUSY_SECONDS)
         self.refused = False  # whether something was not written since this was last reset
         self.reader.register_function(str.casefold, "casefold", 1)  # SQLite's own is for ASCII
-        self.cache: dict[Any, Any] = {}  # for the writer: what the file said of handles and keys
-        self._version = -1
+        self.damaged: set[int] = set()  # monitors whose pages cannot be read
+        self.cache = Cache()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._closed, self._gate = False, threading.Lock()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         try:
             migrate(self.db, path)
-        except (sqlite3.DatabaseError, peewee.DatabaseError) as error:
+            self.file = file_at(path)
+        except (sqlite3.Error, peewee.DatabaseError, OSError) as error:
             raise Refused(f"cannot open the database {path}: {error} (its folder must exist and "
                           f"be writable)") from None
         finally:
@@ -1413,6 +1463,17 @@ class Store:
                     if problem is None else future.set_exception(problem))
         return future.result()
 
+    def read(self, query: Callable[[SqliteDatabase], T]) -> T:
+        """What a query finds, on a connection that no thread leaves open; `Refused` 503 where the
+        file cannot be read, or is not ours: SQLite would take our log for that one's."""
+        try:
+            if file_at(self.path) != self.file:
+                raise OSError("another file was put in its place")
+            with self.reader.connection_context():
+                return query(self.reader)
+        except (sqlite3.Error, peewee.DatabaseError, OSError) as error:
+            raise unavailable("read", error) from None
+
     def close(self) -> None:
         """Finish what waits, then let go of the file."""
         with self._gate:
@@ -1421,21 +1482,6 @@ class Store:
             self._jobs.put(None)
             self._thread.join()
         self.reader.close()
-
-    def remember(self, name: Any, load: Callable[[], T]) -> T:
-        """What `load` found, until the file changes. Only inside `write`."""
-        found: T = self.cache.get(name) or load()
-        if len(self.cache) >= CACHE_MAX:
-            self.cache.clear()
-        if found:  # strangers may not fill it
-            self.cache[name] = found
-        return found
-
-    def _check_cache(self) -> None:
-        version, = rows(self.db, "PRAGMA data_version")[0]
-        if version != self._version:  # another process wrote
-            self.cache.clear()
-            self._version = version
 
     def _run(self) -> None:
         batch: list[Job | None] = []
@@ -1449,14 +1495,21 @@ class Store:
     def _commit(self, batch: list[Job]) -> None:
         failed: dict[int, Exception] = {}
         try:
-            while (outcomes := run_jobs(self.db, batch, failed, self._check_cache)) is None:
+            follow_file(self.db, self.path, self.file)
+            while (outcomes := run_jobs(self.db, batch, failed, self.cache.check)) is None:
                 self.cache.clear()
+            if file_at(self.path) != self.file:
+                raise OSError("another file was put in its place")
         except Exception as error:  # noqa: BLE001 - a full or broken disk: no 2xx, but go on
-            log.error("nothing could be written: %s", error)
             self.cache.clear()
-            self.refused = True
-            refused = Refused("the database cannot be written at the moment", "UNAVAILABLE", 503)
-            outcomes = [(None, refused)] * len(batch)
+            if is_damaged(error) and len(batch) > 1:  # who does not meet the damaged page goes on
+                for job in batch:
+                    self._commit([job])
+                return
+            if isinstance(error, Replaced):
+                self.file, self.damaged, self.cache.version = file_at(self.path), set(), -1
+            self.refused = self.refused or not is_damaged(error)
+            outcomes = [(None, unavailable("written", error))] * len(batch)
         for (_, done), outcome in zip(batch, outcomes, strict=True):
             try:
                 done(*outcome)
@@ -1479,6 +1532,7 @@ INSERT_RUN = (f"INSERT INTO run ({', '.join(RUN_FIELDS)}) "
               f"VALUES ({', '.join('?' * len(RUN_FIELDS))})")
 MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
+BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
 SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 50, 500, 1000  # pings wait for a transaction with so many
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -1684,10 +1738,18 @@ def scan_due(tx: Tx) -> int:
 def change_alone(tx: Tx, num: int, change: Callable[[Life], T]) -> T | None:
     """One bad monitor cannot stop the others: it is undone, logged and looked at later again."""
     result = None
-    with undone_alone(tx.db) as problems:
-        life, before = load_life(tx, num)
-        result = change(life)
-        save_life(tx, life, before)
+    if num in tx.store.damaged:
+        return None
+    try:
+        with undone_alone(tx.db) as problems:
+            life, before = load_life(tx, num)
+            result = change(life)
+            save_life(tx, life, before)
+    except sqlite3.DatabaseError as error:
+        if is_damaged(error):  # nothing more can be written in this transaction
+            log.error("monitor %d cannot be watched any more: its page is damaged", num)
+            tx.store.damaged.add(num)
+        raise
     for problem in problems:
         log.error("monitor %d could not be looked at", num, exc_info=problem)
         update(tx.db, "monitor", num, {"due_at": tx.now + 60_000})
@@ -1711,6 +1773,10 @@ def record_absence(tx: Tx, since: int, until: int) -> None:
             turn_back(life, until)
         return {"id": m.id, "key": m.key, "name": m.name} if is_named else None
 
+    if back:  # an alert waits no longer for its next try than it would have
+        execute(tx.db, "UPDATE alert SET due_at = min(due_at, ? + due_at - coalesce(tried_at, "
+                "due_at)), tried_at = min(tried_at, ?) WHERE state = 'pending' AND due_at < ?",
+                (until, until, BLOCKED_AT))
     named = [named for num, in touched if (named := change_alone(tx, num, judge))]
     if named:
         add_event(tx, Event("outage", until), None, gap={"since": iso(since), "until": iso(until)},
@@ -1720,6 +1786,11 @@ def record_absence(tx: Tx, since: int, until: int) -> None:
 def remember(tx: Tx, name: str, value: Any) -> None:
     """Keep what the server knows of itself for the next start, and for the command line."""
     execute(tx.db, "INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+def remembered(store: Store, name: str, default: Any) -> Any:
+    """What was kept so."""
+    found = store.read(lambda db: rows(db, "SELECT value FROM meta WHERE name = ?", name))
+    return found[0][0] if found else default
 
 def stamp_alive(tx: Tx) -> None:
     """Write down that we live, for the next start to know how long we were away."""
@@ -1765,7 +1836,7 @@ def _look_up(tx: Tx, sql: str, text: str) -> tuple[int, str] | None:
     if tx.db is not tx.store.db:  # a reader may not fill what the writer believes
         found = rows(tx.db, sql, text)
     else:
-        found = tx.store.remember((sql, text), lambda: rows(tx.db, sql, text))
+        found = tx.store.cache.remember((sql, text), lambda: rows(tx.db, sql, text))
     return found[0] if found else None
 
 def find_handle(tx: Tx, text: str) -> tuple[int, str] | None:
@@ -1802,8 +1873,9 @@ def find_who(tx: Tx, knock: Knock) -> Who:
         for key, name in ((0, 1), (1, 0)):
             if _may_ping(find_key(tx, names[key])):
                 words = "cronradar" if key else "healthchecks"
-                if CRONITOR_WORDS.intersection(knock.query) or route.family == "cronitor":
-                    words = "cronitor" if key == 0 else words
+                if route.family == "cronitor" or (
+                        not key and CRONITOR_WORDS.intersection(knock.query)):
+                    words = "cronitor"
                 return Who(DIALECTS[words], names[2:], find_monitor(tx, names[name]), names[name],
                            keyed=True)
     return _find_by_header(tx, knock)
@@ -1883,7 +1955,7 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
 
 def _next_num(tx: Tx) -> int:
     """The number that the next ping will have: a run has that of the ping that opened it."""
-    last: int = tx.store.remember("last ping", lambda: sum(seq for seq, in rows(
+    last: int = tx.store.cache.remember("last ping", lambda: sum(seq for seq, in rows(
         tx.db, "SELECT seq FROM sqlite_sequence WHERE name = 'ping'")))
     tx.store.cache["last ping"] = last + 1
     return last + 1
@@ -1910,16 +1982,17 @@ def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
         problem = error
     before = json.loads(m.declared or "{}")
     unscheduled = m.cron is None and m.interval_seconds is None
-    edit(life, tx.now, {name: value for name, value in declared.items()
-                        if (value != before[name] if name in before
-                            else unscheduled and name in ("cron", "interval_seconds"))})
+    changed = {name: value for name, value in declared.items()
+               if (value != before[name] if name in before
+                   else unscheduled and name in ("cron", "interval_seconds"))}
+    edit(life, tx.now, {**changed, "interval_seconds": None} if "cron" in changed else changed)
     m.declared = json.dumps({**before, **declared}) if declared else m.declared
     return problem
 
 def title(key: str) -> str:
     """A name made from a key, in Title Case."""
     words = re.split(r"[-_.\s]+", key)
-    return " ".join(word[:1].upper() + word[1:] for word in words if word) or key
+    return " ".join(word[:1].upper() + word[1:] for word in words if word)[:200] or key
 
 def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
     """CronRadar's POST /api/sync: create and update, never delete; errors by item."""
@@ -1951,6 +2024,12 @@ def _sync(tx: Tx, key: str | None, item: Any) -> str:
 
 # == Alerts ===================================================================
 # What an event says, how it is sent, and the outbox. No rule is decided here.
+RETRY_SECONDS = (10, 30, 120, 600, 3600, *[3600] * 24)
+
+def retry_ms(tries: int) -> int | None:
+    """How long to wait after so many failed tries; None: the alert is dead."""
+    return RETRY_SECONDS[tries - 1] * 1000 if tries <= len(RETRY_SECONDS) else None
+
 EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
 SUMMARIES: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
     "missed": lambda name, e: f"{name} did not run: nothing was heard of it by {_when(e['at'])}",
@@ -2004,12 +2083,20 @@ BODIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
                               "allowed_mentions": {"parse": []}},
     "ntfy": lambda event: event["summary"]}
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: Any) -> None:
-        return None
+@contextlib.contextmanager
+def cut_off(peer: Any) -> Iterator[None]:
+    """Shut a connection that goes on for too long: a byte now and then breaks no timeout."""
+    def shut() -> None:
+        with contextlib.suppress(OSError, AttributeError):  # it is closed already
+            peer.sock.shutdown(socket.SHUT_RDWR)
 
-# A proxy from the environment would see every event, a redirect could send it anywhere.
-OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+    timer = threading.Timer(3 * SEND_SECONDS, shut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 def send_webhook(settings: Settings, channel: str, config: Mapping[str, Any],
                  event: Mapping[str, Any], now: int) -> str:
@@ -2019,13 +2106,22 @@ def send_webhook(settings: Settings, channel: str, config: Mapping[str, Any],
     stamp = str(now // 1000)
     signed = hmac.new(base64.b64decode(config["secret"].removeprefix("whsec_")),
                       f"{event['id']}.{stamp}.".encode() + body, "sha256").digest()
-    request = urllib.request.Request(config["url"], body, {  # noqa: S310 - checked when made
+    headers = {
         "Content-Type": "application/json" if isinstance(worded, dict) else "text/plain",
         "User-Agent": f"cronwatch/{__version__}", "webhook-id": event["id"],
         "webhook-timestamp": stamp, "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
-        **config.get("headers", {})})
-    with OPENER.open(request, timeout=SEND_SECONDS) as reply:
-        return f"HTTP {reply.status}"
+        **config.get("headers", {})}
+    url = urllib.parse.urlsplit(config["url"])
+    # No redirect, which could send an event anywhere, and no proxy from the environment, which
+    # would see it.
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    peer = kind(url.netloc, timeout=SEND_SECONDS)
+    with contextlib.closing(peer), cut_off(peer):
+        peer.request("POST", (url.path or "/") + f"?{url.query}" * bool(url.query), body, headers)
+        status = peer.getresponse().status
+    if not 200 <= status < 300:
+        raise OSError(f"HTTP {status}")
+    return f"HTTP {status}"
 
 def _kill_session(leader: int) -> None:
     """Kill the processes of a session, also those in a group of their own where /proc tells."""
@@ -2069,7 +2165,8 @@ def send_email(settings: Settings, channel: str, config: Mapping[str, Any],
     if not settings.smtp_host:
         raise OSError("no mail can be sent: the setting smtp_host is empty")
     message, monitor, run = EmailMessage(), event["monitor"], event["run"] or {}
-    message["Subject"] = clean(event["summary"], 200)
+    # An encoded word would be decoded here, and its line breaks would be headers of their own.
+    message["Subject"] = (clean(event["summary"], 200) or "").replace("=?", "= ?")
     message["From"] = settings.smtp_from or f"cronwatch@{socket.getfqdn()}"
     message["To"] = config["address"]
     message["Date"] = formatdate(now / 1000)
@@ -2080,14 +2177,24 @@ def send_email(settings: Settings, channel: str, config: Mapping[str, Any],
                   f"Pause for a day: {monitor['url']}/pause/24"]
     message.set_content("\n".join(lines))
     connect = smtplib.SMTP_SSL if settings.smtp_security == "tls" else smtplib.SMTP
-    with connect(settings.smtp_host, settings.smtp_port, timeout=SEND_SECONDS) as server:
+    server = connect(timeout=SEND_SECONDS)
+    with contextlib.closing(server), cut_off(server):
+        # What its certificate must name; Python sets it only where it connects at once.
+        server._host = settings.smtp_host  # type: ignore[attr-defined]
+        server.connect(settings.smtp_host, settings.smtp_port)
         if settings.smtp_security == "starttls":
             server.starttls(context=ssl.create_default_context())
         if settings.smtp_user:
             server.login(settings.smtp_user, settings.smtp_password)
         server.send_message(message)
+        with contextlib.suppress(OSError):  # it is accepted, whatever comes now
+            server.quit()
     return f"accepted by {settings.smtp_host}"
 
+ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
+MAIL_ADDRESS = re.compile(rf"(?!.*=\?){ATOM}(\.{ATOM})*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
+FRAMING = {"connection", "content-length", "expect", "keep-alive", "te", "trailer",
+           "transfer-encoding", "upgrade"}  # headers that are for the sender to set
 SENDERS = {"command": send_command, "email": send_email,
            **dict.fromkeys(BODIES, send_webhook)}
 NEEDS = {"command": "command", "email": "address", **dict.fromkeys(BODIES, "url")}
@@ -2100,19 +2207,21 @@ def check_integration(channel: str, given: Mapping[str, Any], headers: Any) -> d
     target = given.get(need)
     if not isinstance(target, str) or not 1 <= len(target) <= 2000 or "\0" in target:
         raise Invalid(f"{need} must be 1 to 2000 characters")
-    if need == "address" and not re.fullmatch(r"[^\s@,<>\"]+@[^\s@,<>\"]+", target):
+    if need == "address" and not MAIL_ADDRESS.fullmatch(target):
         raise Invalid("address must be one mail address")
     if need != "url":
         return {need: target}
     with contextlib.suppress(ValueError):  # of a port or an address that is none
         parts = urllib.parse.urlsplit(target)
-        good = parts.hostname and parts.port != 0 and not re.search(r"[^!-~]", target)
+        good = parts.hostname and parts.port != 0 and not re.search(r"[^!-~]", target) and not set(
+            "@%") & set(parts.netloc)
         need = "" if good and parts.scheme in ("http", "https") else need
     if need:
-        raise Invalid("url must be an http or https address")
+        raise Invalid("url must be an http or https address; credentials go into headers")
     headers = {} if headers is None else headers
     if not isinstance(headers, dict) or len(headers) > 20 or not all(
             re.fullmatch(r"[A-Za-z0-9-]{1,100}", name) and not name.lower().startswith("webhook-")
+            and name.lower() not in FRAMING
             and isinstance(value, str) and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
             for name, value in headers.items()):
         raise Invalid("headers must be an object of at most 20 plain header lines")
@@ -2147,10 +2256,13 @@ def _claim(tx: Tx, num: int) -> Claim:
 
 def settle_alert(tx: Tx, num: int, problem: str | None, result: str) -> None:
     """Keep what came of a try; after the fourth failed one the other integrations are told."""
-    tries, integration, name, failing, monitor, kind = rows(
+    found = rows(
         tx.db, "SELECT a.tries, i.num, i.name, i.failing, a.monitor, e.kind FROM alert a JOIN "
         "integration i ON i.num = a.integration JOIN event e ON e.num = a.event WHERE a.num = ?",
-        num)[0]
+        num)
+    if not found:  # it was removed meanwhile
+        return
+    tries, integration, name, failing, monitor, kind = found[0]
     dead = retry_ms(tries) is None or kind == "test"
     state = "sent" if problem is None else "dead" if dead else "pending"
     update(tx.db, "alert", num, {"state": state, "result": problem or result})
@@ -2180,6 +2292,7 @@ class Outbox:
                  clock: Callable[[], int]) -> None:
         self.act, self.read, self.settings, self.clock = act, read, settings, clock
         self._threads: dict[int, threading.Thread] = {}
+        self._stops = False
 
     def turn(self) -> list[threading.Thread]:
         """Start sending what is due, and return the threads that do."""
@@ -2193,8 +2306,14 @@ class Outbox:
 
     def _send_all(self, integration: int) -> None:
         with contextlib.suppress(Refused):  # nothing can be written: what is claimed is due again
-            while (claim := self.act(claim_alert, integration)) is not None:
+            while not self._stops and (claim := self.act(claim_alert, integration)) is not None:
                 self.act(settle_alert, claim[0], *self.send(claim))
+
+    def stop(self) -> None:
+        """Let what is being sent end, which has a limit; the rest goes out at the next start."""
+        self._stops, end = True, monotonic() + COMMAND_SECONDS + 5
+        for thread in self._threads.values():
+            thread.join(max(0, end - monotonic()))
 
     def test(self, integration: int, name: str) -> tuple[str | None, str]:
         """Send a test now; what went wrong, if anything, and what came of it."""
@@ -2378,6 +2497,8 @@ def read_page(ask: Ask, most: int) -> tuple[int, int]:
 def list_monitors(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A page of monitors by name, filtered as Cronping's page has it."""
     c, (limit, offset) = MONITOR.c, read_page(ask, 100)
+    if any(len(texts) > 100 for texts in ask.query.values()):
+        raise Invalid("a filter can be repeated at most 100 times")
     wanted = MONITOR.select(*(getattr(c, name) for name in MONITOR_FIELDS)).order_by(c.name, c.num)
     for text in ask.query.get("query", ()):
         wanted = wanted.where(fn.instr(fn.casefold(c.name), text.casefold()) > 0)
@@ -2532,14 +2653,26 @@ class Lookout:
                  scan: Callable[[], None], away: Callable[[int, int], None]) -> None:
         self.store, self.clock, self.scan, self.away = store, clock, scan, away
         self.longest_ms = round(scan_seconds * 1000) + AWAY_MS
-        self.last_at = clock()
+        self.last_at, self.file, self._judging = clock(), store.file, threading.Lock()
+
+    def was_away(self) -> bool:
+        """Whether there is a gap to judge, before anything that comes after it is done."""
+        return self.store.refused or not 0 <= self.clock() - self.last_at <= self.longest_ms
+
+    def judge(self) -> None:
+        """Judge a gap. Where nothing can be written, it lasts until something can."""
+        with self._judging:
+            if not self.was_away():
+                return
+            now, self.store.refused = self.clock(), False
+            self.away(self.last_at if self.store.file == self.file
+                      else remembered(self.store, "alive_at", now), now)
+            self.last_at, self.file = now, self.store.file
 
     def look(self) -> None:
-        """One look. Where nothing can be written, the gap lasts until something can."""
-        now, refused = self.clock(), self.store.refused
-        if now < self.last_at or now - self.last_at > self.longest_ms or refused:
-            self.away(self.last_at, now)
-            self.store.refused = False
+        """One look."""
+        self.judge()
+        now = self.clock()
         self.scan()
         self.last_at = now
 
@@ -2580,11 +2713,21 @@ class Parser(waitress.parser.HTTPRequestParser):
         line, end, rest = header_plus.partition(b"\r\n")
         if not line.isascii():
             line = re.sub(rb"[\x80-\xff]", lambda found: b"%%%02X" % ord(found[0]), line)
-        super().parse_header(line + end + rest)
+        try:
+            super().parse_header(line + end + rest)
+        except ValueError:  # of a host or a length that is none
+            raise waitress.parser.ParsingError("Invalid request") from None
+
+class ErrorTask(waitress.task.ErrorTask):
+    """What the parser refuses, with the security headers."""
+    def execute(self) -> None:
+        """Answer as Waitress does."""
+        self.response_headers.extend(HEADERS)
+        super().execute()
 
 class Channel(waitress.channel.HTTPChannel):
     """A connection that parses so, and goes on with what was begun for its request."""
-    parser_class = Parser
+    parser_class, error_task_class = Parser, ErrorTask
 
     def task_class(self, channel: Channel, request: Parser) -> waitress.task.WSGITask:
         """What serves a request."""
@@ -2634,6 +2777,15 @@ class HttpServer(waitress.server.TcpWSGIServer):
             if channel.request and channel.request.began < now - SLOWEST_SECONDS:
                 channel.will_close = True
 
+def allow_files(most: int = 8192) -> int:
+    """Raise the limit of open files, 1,024 on most systems, and return it: without a file for the
+    next connection the server would only log that, again and again."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        soft = most if hard == resource.RLIM_INFINITY else min(hard, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return most if soft == resource.RLIM_INFINITY else soft
+
 def make_http_server(app: Callable[..., Any], settings: Settings,
                      begin: Begin = lambda environ, go_on: False) -> HttpServer:
     """Bind the address; raises `Refused` where it is none, or taken. A request that `begin` takes
@@ -2643,10 +2795,11 @@ def make_http_server(app: Callable[..., Any], settings: Settings,
         raise Refused(f"listen must be HOST:PORT, not {settings.listen!r}")
     proxy = {"trusted_proxy": settings.trusted_proxy, "trusted_proxy_headers": "x-forwarded-for",
              "clear_untrusted_proxy_headers": True} if settings.trusted_proxy else {}
+    files = allow_files()
     try:
         server = HttpServer(app, dispatcher=Dispatcher(begin), adj=waitress.server.Adjustments(
             host=host.strip("[]") or "127.0.0.1", port=int(port), ident=None,
-            connection_limit=5000, asyncore_use_poll=True, cleanup_interval=5,
+            connection_limit=min(5000, files // 2), asyncore_use_poll=True, cleanup_interval=5,
             max_request_body_size=10_485_760, **proxy))
     except (OSError, ValueError) as error:
         taken = getattr(error, "errno", 0) == errno.EADDRINUSE
@@ -2734,7 +2887,8 @@ def _page(worded: Worded) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(worded.body, worded.status, dict(worded.headers))
 
 def _asked(secret: bool = False, id_: str = "") -> Ask:
-    body = bottle.request.body.read(BODY_MAX)
+    environ = bottle.request.environ
+    body = environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX))
     query = urllib.parse.parse_qs(bottle.request.query_string, keep_blank_values=True)
     return Ask(id_, query, parse_json(body) if body.strip() else None, secret)
 
@@ -2787,8 +2941,9 @@ BEGUN = "cronwatch.begun"
 
 def begin_ping(server: Server, environ: Environ, go_on: Callable[[], None]) -> bool:
     """Let the writer record a ping and then go on to its answer; False for all else."""
-    # Behind a proxy the address is only known further in.
-    knock = None if server.settings.trusted_proxy else read_knock(environ)
+    # Behind a proxy the address is only known further in; after an absence that is judged first.
+    is_later = server.settings.trusted_proxy or (server.lookout and server.lookout.was_away())
+    knock = None if is_later else read_knock(environ)
     if knock is None:
         return False
 
@@ -2875,6 +3030,15 @@ def make_app(server: Server) -> Callable[..., Any]:
 
     return app
 
+def start_loops(server: Server, stop: threading.Event) -> list[threading.Thread]:
+    """Start the threads that scan, deliver, stamp that we live, and keep house."""
+    scan_seconds = server.settings.scan_seconds
+    server.lookout = Lookout(server.store, server.clock, scan_seconds, server.scan, server.away)
+    return [repeat(stop, scan_seconds, server.lookout.look),
+            repeat(stop, DELIVER_SECONDS, server.outbox.turn),
+            repeat(stop, STAMP_SECONDS, lambda: server.act(stamp_alive)),
+            repeat(stop, 3600, server.housekeeping)]
+
 class Server:
     """The parts, wired. Nothing starts by itself but what a request or a turn needs."""
     def __init__(self, settings: Settings, clock: Callable[[], int] = system_clock) -> None:
@@ -2883,10 +3047,10 @@ class Server:
         _one_of("smtp_security", settings.smtp_security, "starttls", "tls", "none")
         self.clock = clock
         self.store = Store(settings.database)
-        known = rows(self.store.reader, "SELECT value FROM meta WHERE name = 'base_url'")
+        self.lookout: Lookout | None = None
         self.follows_address = not settings.base_url
-        url = settings.base_url.rstrip("/") or (
-            known[0][0] if known else f"http://{settings.listen}")
+        url = settings.base_url.rstrip("/") or remembered(
+            self.store, "base_url", f"http://{settings.listen}")
         self.settings = dataclasses.replace(settings, timezone=zone, base_url=url)
         self.outbox = Outbox(self.act, self.read, self.settings, clock)
         self.app = make_app(self)
@@ -2894,18 +3058,22 @@ class Server:
     def submit(self, done: Done, action: Callable[..., Any], *given: Any) -> None:
         """Let the writer do an action; `done` gets its outcome, once that is on disk."""
         now = self.clock()
-        self.store.submit(
-            lambda db: action(Tx(db, self.store, self.settings, now), *given), done)
+        self.store.submit(lambda db: action(Tx(db, self.store, self.settings, now), *given), done)
 
     def act(self, action: Callable[..., T], *given: Any) -> T:
-        """Do an action in the writer, and wait for it."""
+        """Do an action in the writer, and wait for it; a gap before it is judged first."""
+        if self.lookout:
+            self.lookout.judge()
+        return self._act(action, *given)
+
+    def _act(self, action: Callable[..., T], *given: Any) -> T:
         now = self.clock()
         return self.store.write(lambda db: action(Tx(db, self.store, self.settings, now), *given))
 
     def read(self, query: Callable[..., T], *given: Any) -> T:
-        """Ask the database without the writer, on a connection that no thread leaves open."""
-        with self.store.reader.connection_context():
-            return query(Tx(self.store.reader, self.store, self.settings, self.clock()), *given)
+        """Ask the database without the writer."""
+        now = self.clock()
+        return self.store.read(lambda db: query(Tx(db, self.store, self.settings, now), *given))
 
     def test_integration(self, ask: Ask) -> dict[str, Any]:
         """Send a test to an integration now, and tell what came of it."""
@@ -2915,7 +3083,7 @@ class Server:
 
     def scan(self) -> None:
         """Let everything that fell due happen."""
-        while self.act(scan_due) == SCAN_LIMIT:
+        while self._act_past_damage(scan_due) == SCAN_LIMIT:
             pass
 
     def deliver(self) -> None:
@@ -2933,33 +3101,40 @@ class Server:
 
     def away(self, since: int, until: int) -> None:
         """We could not hear pings between two instants."""
-        self.act(record_absence, since, until)
+        self._act_past_damage(record_absence, since, until)
+
+    def _act_past_damage(self, action: Callable[..., T], *given: Any) -> T:
+        """Again without each monitor that turns out to be damaged."""
+        while True:
+            known = len(self.store.damaged)
+            try:
+                return self._act(action, *given)
+            except Refused:
+                if len(self.store.damaged) == known:
+                    raise
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; prints one line with the URL when requests are taken."""
-        alive = self.read(lambda tx: rows(tx.db, "SELECT value FROM meta WHERE name = 'alive_at'"))
         now = self.clock()
-        self.away(alive[0][0] if alive else now, now)
+        self.away(remembered(self.store, "alive_at", now), now)
         http_server = make_http_server(self.app, self.settings, partial(begin_ping, self))
         url = f"http://{self.settings.listen.rpartition(':')[0]}:{http_server.effective_port}"
         if self.follows_address:
             self.settings = self.outbox.settings = dataclasses.replace(self.settings, base_url=url)
         self.act(remember, "base_url", self.settings.base_url)  # for the command line's links
         print(f"cronwatch serves {url}", flush=True)
-        lookout = Lookout(self.store, self.clock, self.settings.scan_seconds, self.scan, self.away)
         stop = threading.Event()
-        loops = [repeat(stop, self.settings.scan_seconds, lookout.look),
-                 repeat(stop, DELIVER_SECONDS, self.outbox.turn),
-                 repeat(stop, STAMP_SECONDS, lambda: self.act(stamp_alive)),
-                 repeat(stop, 3600, self.housekeeping)]
+        loops = start_loops(self, stop)
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: sys.exit(0))
         http_server.run()
         stop.set()
         for loop in loops:
             loop.join()
-        self.act(stamp_alive)
         http_server.close()
+        self.outbox.stop()
+        with contextlib.suppress(Refused):  # the next start counts from the stamp before
+            self.act(stamp_alive)
 
     def close(self) -> None:
         """Let go of the database."""

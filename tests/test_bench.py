@@ -36,7 +36,7 @@ def taken(folder: Path) -> tuple[list[dict[str, Any]], str]:
     return rows, done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_every_measurement_gives_its_rows(taken: tuple[list[dict[str, Any]], str]) -> None:
     rows, _ = taken
 
@@ -45,7 +45,7 @@ def test_every_measurement_gives_its_rows(taken: tuple[list[dict[str, Any]], str
     assert {name: names.count(name) for name in MEASUREMENTS} == ROWS
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_every_number_is_sane(taken: tuple[list[dict[str, Any]], str]) -> None:
     rows, _ = taken
 
@@ -55,7 +55,7 @@ def test_every_number_is_sane(taken: tuple[list[dict[str, Any]], str]) -> None:
     assert odd == []
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_nothing_is_lost_while_it_is_measured(taken: tuple[list[dict[str, Any]], str]) -> None:
     rows, _ = taken
 
@@ -66,7 +66,7 @@ def test_nothing_is_lost_while_it_is_measured(taken: tuple[list[dict[str, Any]],
     assert all(kept == acknowledged > 0 for kept, acknowledged in counts)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_the_table_shows_every_row(taken: tuple[list[dict[str, Any]], str]) -> None:
     rows, printed = taken
 

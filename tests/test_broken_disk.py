@@ -1,0 +1,448 @@
+"""A disk that is full, and a file that nobody may write.
+
+A 2xx is on disk, all else is refused honestly, and with room again all works without a restart.
+What could not be written meanwhile is no false alert, and the true ones come."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import sqlite3
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import Made, Site
+from live_server import Done, Live, run, serving, wait_for
+from trouble import Watch, ping, status_of
+
+import cronwatch
+
+HOUR = 3_600_000
+PAGE = 4096  # bytes of a page of the file, SQLite's default
+
+
+def limit_pages(site: Site, more: int) -> None:
+    """Leave the database so many pages to grow by, as a disk that is nearly full does."""
+    def limit(tx: cronwatch.Tx) -> None:
+        count, = tx.db.execute_sql("PRAGMA page_count").fetchone()
+        tx.db.execute_sql(f"PRAGMA max_page_count = {count + more}")
+
+    site.server.act(limit)
+
+
+def make_room(site: Site) -> None:
+    site.server.act(lambda tx: tx.db.execute_sql("PRAGMA max_page_count = 1000000"))
+
+
+@pytest.fixture
+def impatient(make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A site that does not wait for the file: see `unwritable`."""
+    monkeypatch.setattr(cronwatch, "BUSY_SECONDS", 0.01)
+    return make_site()
+
+
+@contextmanager
+def unwritable(site: Site) -> Iterator[None]:
+    """Let nothing be written to the file, as if its disk were full or read-only."""
+    with closing(sqlite3.connect(site.database, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        yield
+
+
+# a disk that fills up
+
+
+def test_pings_that_wait_together_while_the_disk_fills_are_on_it_or_refused(site: Site) -> None:
+    jobs = [site.monitor() for _ in range(8)]
+    limit_pages(site, 12)
+    barrier = threading.Barrier(len(jobs))
+
+    def ping_on(job: Made) -> Counter[int]:
+        barrier.wait(10)
+        return Counter(site.post(f"/ping/{job.token}", "x" * 5000).status_int for _ in range(8))
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        answers = sum(pool.map(ping_on, jobs), Counter[int]())
+
+    assert set(answers) == {200, 503}
+    assert len(site.pings) == answers[200]
+
+
+def test_an_event_and_its_ping_are_refused_together(site: Site) -> None:
+    job = site.monitor()
+    limit_pages(site, 0)
+
+    answers = {site.post(f"/ping/{job.token}/fail", "x" * 50_000).status_int for _ in range(3)}
+
+    assert (answers, site.pings, site.events, site.monitors[0]["status"]) == (
+        {503}, [], [], "new")
+
+
+def test_what_could_not_be_heard_is_not_missed(impatient: Site) -> None:
+    watch, job = Watch(impatient), impatient.monitor()
+    impatient.get(f"/{job.token}")
+    watch.quiet(3590)
+    with unwritable(impatient):
+        refused = impatient.get(f"/{job.token}").status_int
+        for _ in range(10):
+            watch.look(60)
+
+    watch.look()
+
+    assert (refused, impatient.events) == (503, [])
+
+
+def test_a_silence_after_what_could_not_be_heard_is_told_in_time(impatient: Site) -> None:
+    watch, job = Watch(impatient), impatient.monitor()
+    impatient.get(f"/{job.token}")
+    watch.quiet(3590)
+    with unwritable(impatient):
+        watch.look(600)
+    watch.look()
+    mended = impatient.clock.now
+
+    watch.quiet(3600 + 300)
+    watch.look()
+
+    told, = impatient.rows("SELECT kind, at FROM event")
+    assert (told["kind"], told["at"]) == ("missed", mended + HOUR + 300_000)
+
+
+def test_a_scan_that_found_no_room_tells_all_and_each_once_when_there_is(site: Site) -> None:
+    jobs = [site.monitor(key=f"job-{n}") for n in range(40)]
+    for job in jobs:
+        site.get(f"/{job.token}")
+    site.clock.move(3600 + 301)
+    limit_pages(site, 1)
+    with pytest.raises(cronwatch.Refused):
+        site.server.scan()
+    found = site.events
+    make_room(site)
+
+    site.server.scan()
+    site.server.scan()
+
+    assert (found, site.events) == ([], ["missed"] * 40)
+
+
+def test_a_run_whose_end_could_not_be_heard_is_told_as_an_outage(impatient: Site) -> None:
+    watch, job = Watch(impatient), impatient.monitor(interval_seconds=86_400)
+    impatient.get(f"/{job.token}/start")
+    watch.look()
+    with unwritable(impatient):
+        impatient.get(f"/{job.token}")
+
+    watch.look()
+
+    assert (impatient.events, [run["state"] for run in impatient.runs]) == (
+        ["outage"], ["unknown"])
+
+
+@pytest.mark.parametrize("path, shape", [
+    ("/ping/{code}", {"status", "message"}),
+    ("/{token}", {"error"}),
+    ("/api/v1/ping/{id}/start", {"success", "error"}),
+    ("/api/push/{token}", {"ok", "msg"}),
+], ids=["cronbeats", "cronping", "crontify", "kuma"])
+def test_a_ping_that_cannot_be_written_is_refused_in_the_shape_of_its_dialect(
+        impatient: Site, path: str, shape: set[str]) -> None:
+    job, key = impatient.monitor(), impatient.api_key()
+
+    with unwritable(impatient):
+        answer = impatient.post(job.at(path), X_API_Key=key)
+
+    assert answer.status_int == 503
+    assert shape <= set(answer.json)
+
+
+# a small disk, under a server in a process of its own
+
+
+class Disk(NamedTuple):
+    """A file system of 3 MB with nothing on it."""
+
+    folder: Path
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "cronwatch.db"
+
+    def fill(self, but: int = 0) -> None:
+        """Take all the room that is left, but for so many bytes."""
+        with open(self.folder / "big", "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * PAGE)
+            except OSError:
+                file.truncate(file.tell() - but)
+
+    def empty(self) -> None:
+        (self.folder / "big").unlink()
+
+    def mount(self, *options: str) -> None:
+        subprocess.run(["mount", *options, str(self.folder)], check=True, capture_output=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """The folder for a server: a small disk, its log on another one."""
+    found = Disk(tmp_path / "disk")
+    found.folder.mkdir()
+    try:
+        found.mount("-t", "tmpfs", "-o", "size=3m", "tmpfs")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this machine lets us mount no file system")
+    try:
+        (found.folder / "serve.err").symlink_to(tmp_path / "serve.err")
+        yield found
+    finally:
+        subprocess.run(["umount", "--lazy", str(found.folder)], check=True)
+
+
+@pytest.mark.slow
+def test_a_ping_to_a_server_whose_disk_is_full_is_refused_in_time(disk: Disk) -> None:
+    with serving(disk.folder) as live:
+        shown = live.add("job")
+        disk.fill()
+
+        answers = [status_of(live, shown) for _ in range(20)]
+        disk.empty()
+
+        assert answers == [503] * 20
+
+
+@pytest.mark.slow
+def test_every_ping_that_was_acknowledged_while_a_disk_filled_is_on_it(disk: Disk) -> None:
+    answers: Counter[int] = Counter()
+    with serving(disk.folder) as live:
+        jobs = [live.add(f"job-{n}") for n in range(4)]
+        filled, counting = threading.Event(), threading.Lock()
+
+        def ping_on(shown: dict[str, Any]) -> None:
+            rest = 10  # pings after the disk was found full
+            while rest:
+                rest -= filled.is_set()
+                status = status_of(live, shown)
+                with counting:
+                    answers[status] += 1
+
+        with ThreadPoolExecutor(len(jobs)) as pool:
+            clients = [pool.submit(ping_on, shown) for shown in jobs]
+            wait_for(lambda: answers[200] > 20, "pings that are heard")
+            disk.fill()
+            filled.set()
+            for client in clients:
+                client.result(30)
+
+        assert set(answers) == {200, 503}
+        assert live.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+        disk.empty()
+        assert live.rows("SELECT count(*) AS count FROM ping") == [{"count": answers[200]}]
+
+
+@pytest.mark.slow
+def test_with_room_again_a_server_takes_pings_without_a_restart(disk: Disk) -> None:
+    with serving(disk.folder) as live:
+        shown = live.add("job")
+        disk.fill()
+        refused = status_of(live, shown)
+        disk.empty()
+
+        assert (refused, status_of(live, shown), len(live.pings("job"))) == (503, 200, 1)
+
+
+@pytest.mark.slow
+def test_a_file_whose_disk_was_full_is_whole(disk: Disk) -> None:
+    with serving(disk.folder) as live:
+        shown = live.add("job")
+        for _ in range(3):
+            status_of(live, shown)
+            disk.fill()
+            status_of(live, shown)
+            disk.empty()
+            status_of(live, shown)
+
+        assert live.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+
+
+@pytest.mark.slow
+def test_a_log_that_filled_the_disk_is_taken_into_the_file_once_there_is_room(disk: Disk) -> None:
+    with serving(disk.folder) as live:
+        shown = live.add("job")
+        disk.fill(but=200_000)
+        with closing(sqlite3.connect(live.database)) as reading:
+            reading.execute("BEGIN")
+            reading.execute("SELECT count(*) FROM ping").fetchone()  # nothing leaves the log
+            acknowledged = 0
+            while status_of(live, shown) == 200:
+                acknowledged += 1
+        disk.empty()
+        assert status_of(live, shown) == 200
+        with closing(sqlite3.connect(live.database)) as other:
+            is_busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+        assert (is_busy, len(live.pings("job"))) == (0, acknowledged + 1)
+
+
+@pytest.mark.slow
+def test_a_server_whose_disk_is_full_stops_cleanly(disk: Disk) -> None:
+    with serving(disk.folder) as live:
+        shown = live.add("job")
+        disk.fill()
+        assert status_of(live, shown) == 503
+
+        assert live.stop() == (0, "")
+
+
+@pytest.mark.slow
+def test_a_server_whose_disk_is_full_shows_its_monitors(disk: Disk) -> None:
+    with serving(disk.folder) as live:
+        live.add("job")
+        disk.fill()
+        shown = live.monitor("job")
+        disk.empty()
+
+        assert shown["status"] == "new"
+
+
+def refused_start(disk: Disk, *words: str) -> str:
+    """The one sentence with which a command ends that cannot work."""
+    done = run(disk.folder, *words, "--database", str(disk.database))
+    assert isinstance(done, Done)
+    assert (done.code, done.out) == (1, "")
+    lines = [line for line in done.err.splitlines() if line.startswith("cronwatch: ")]
+    assert len(lines) == 1, done.err
+    assert "Traceback" not in done.err
+    return lines[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["serve --listen 127.0.0.1:0", "key create script"])
+def test_a_first_start_on_a_full_disk_is_refused_with_its_reason(disk: Disk, words: str) -> None:
+    disk.fill()
+
+    assert "full" in refused_start(disk, *words.split())
+
+
+@pytest.fixture
+def new_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes the next start that of a version with one more part in its schema."""
+    def install() -> None:
+        text = (cronwatch.DATA / "schema.sql").read_text()
+        number = text.count("\n-- part ") + 1
+        (tmp_path / "schema.sql").write_text(
+            f"{text}\n-- part {number}\nCREATE TABLE more (x);\n")
+        monkeypatch.setattr(cronwatch, "DATA", tmp_path)
+
+    return install
+
+
+@pytest.mark.parametrize("room", [0, 100_000], ids=["none", "too little for the copy"])
+def test_a_new_version_that_finds_no_room_to_change_the_file_is_refused_in_a_sentence(
+        disk: Disk, new_version: Callable[[], None], room: int) -> None:
+    Site(disk.database).server.close()
+    new_version()
+    disk.fill(but=room)
+
+    with pytest.raises(cronwatch.Refused, match=str(disk.database)):
+        Site(disk.database)
+
+
+def test_a_new_version_that_found_no_room_changes_the_file_when_there_is(
+        disk: Disk, new_version: Callable[[], None]) -> None:
+    site = Site(disk.database)
+    site.monitor(key="kept")
+    site.server.close()
+    new_version()
+    disk.fill()
+    with pytest.raises(cronwatch.Refused):
+        Site(disk.database)
+    disk.empty()
+
+    again = Site(disk.database)
+    again.server.close()
+
+    assert [m["key"] for m in again.monitors] == ["kept"]
+    assert again.rows("SELECT * FROM more") == []
+
+
+# a file that is read-only
+
+
+@pytest.mark.slow
+def test_a_start_on_a_read_only_disk_is_refused_with_its_reason(disk: Disk) -> None:
+    Site(disk.database).server.close()
+    disk.mount("-o", "remount,ro")
+
+    sentence = refused_start(disk, "serve", "--listen", "127.0.0.1:0")
+
+    assert str(disk.database) in sentence
+
+
+@contextmanager
+def immutable(*files: Path) -> Iterator[None]:
+    """Files that nobody may write, not even who has them open; skips where there are none such."""
+    with open(files[0], "r+b", buffering=0) as file:
+        first = file.read(1)
+        changed = subprocess.run(["chattr", "+i", *map(str, files)], capture_output=True,
+                                 check=False) if shutil.which("chattr") else None
+        try:
+            try:
+                os.pwrite(file.fileno(), first, 0)
+                pytest.skip("this file system does not know files that nobody may write")
+            except PermissionError:
+                assert changed is not None
+            yield
+        finally:
+            if changed is not None:
+                subprocess.run(["chattr", "-i", *map(str, files)], capture_output=True,
+                               check=False)
+
+
+@pytest.mark.slow
+def test_a_server_whose_file_becomes_read_only_takes_pings_again_after_it(tmp_path: Path) -> None:
+    with serving(tmp_path) as live:
+        shown = live.add("job")
+        with immutable(live.database, tmp_path / "cronwatch.db-wal"):
+            refused = status_of(live, shown)
+
+        assert (refused, status_of(live, shown), len(live.pings("job"))) == (503, 200, 1)
+
+
+# what is judged when it works again
+
+
+@contextmanager
+def no_room(live: Live) -> Iterator[None]:
+    """Let a server write nothing to any file."""
+    limits = resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE, (0, limits[1]))
+    yield
+    resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.slow
+def test_a_ping_that_is_taken_before_the_next_look_makes_no_missed_of_what_was_refused(
+        tmp_path: Path) -> None:
+    with serving(tmp_path, "--scan-seconds", "20") as live:
+        shown = live.add("job")
+        with closing(sqlite3.connect(live.database)) as db, db:
+            db.execute("UPDATE monitor SET interval_seconds = 1, grace_seconds = 0")
+        ping(live, shown)
+        with no_room(live):
+            refused = status_of(live, shown)
+            due = live.monitor("job")["expectedAt"]
+            wait_for(lambda: cronwatch.iso(cronwatch.system_clock() - 100) > due, "the deadline")
+
+        ping(live, shown)
+
+        assert (refused, live.events("job")) == (503, [])

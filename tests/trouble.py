@@ -1,0 +1,99 @@
+"""What the tests share that break what cronwatch stands on: disks, files, clocks and peers."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.error
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from conftest import Made, Site
+from live_server import DIRECT, Live
+
+import cronwatch
+
+
+class Watch:
+    """The scan loop of a site, cranked by hand."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.lookout = cronwatch.Lookout(
+            site.server.store, site.clock, 5, site.server.scan, site.server.away)
+
+    def look(self, after_seconds: float = 5) -> None:
+        """One look so many seconds later, which may be in vain, as for the loop."""
+        self.site.clock.move(after_seconds)
+        with suppress(cronwatch.Refused):
+            self.lookout.look()
+
+    def quiet(self, seconds: float) -> None:
+        """So many seconds of looks that find nothing."""
+        self.site.clock.move(seconds)
+        self.lookout.last_at = self.site.clock.now
+
+
+def status_of(live: Live, shown: dict[str, Any], verb: str = "/log") -> int:
+    """The status of a ping to a running server."""
+    try:
+        with DIRECT.open(f"{live.url}/{shown['token']}{verb}", timeout=20) as reply:
+            return int(reply.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def ping(live: Live, shown: dict[str, Any], verb: str = "") -> None:
+    """A ping to a running server, which it must take."""
+    assert status_of(live, shown, verb) == 200
+
+
+def add(site: Site, channel: str, target: str, name: str) -> None:
+    """A new integration that hears of every monitor."""
+    words = ["integration", "add", channel, name, target, "--database", str(site.database)]
+    assert cronwatch.main(words) == 0
+
+
+def failed(site: Site, **columns: Any) -> Made:
+    """A monitor that fails now, which is told."""
+    job = site.monitor(**columns)
+    assert site.get(f"/{job.token}/fail").status_int == 200
+    return job
+
+
+def states(site: Site, name: str) -> list[str]:
+    """How the alerts of an integration are doing, in their order."""
+    return [row["state"] for row in site.rows(
+        "SELECT a.state FROM alert a JOIN integration i ON i.num = a.integration "
+        "WHERE i.name = ? ORDER BY a.num", name)]
+
+
+class Hook:
+    """A webhook that works, and keeps the ids and the kinds of what it was told."""
+
+    def __init__(self) -> None:
+        self.ids, self.kinds = list[str](), list[str]()
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                hook.ids.append(self.headers["webhook-id"])
+                hook.kinds.append(json.loads(body)["kind"])
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
