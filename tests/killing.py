@@ -1,0 +1,811 @@
+"""A server that is killed while it works: the crowd that pings it, the listeners that hear of it,
+and what has to be true of its file and of what was heard.
+
+A look at the file of a killed server is a look at a copy: whoever opens the file itself mends it,
+and that is the business of the server's next start.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import random
+import select
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import TCPServer
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from conftest import Site
+from live_server import CRONWATCH, LIMIT_SECONDS, URL, environment, wait_for
+
+import cronwatch
+
+HOUR = 3_600_000
+FAIL_SHARE = 0.08  # of the ends of runs: enough to tell of, few enough to be told in time
+
+
+def seed(name: str) -> int:
+    """A fresh seed, or the one in CRONWATCH_SEED; it is printed, and pytest shows it on red."""
+    found = int(os.environ.get("CRONWATCH_SEED") or random.randrange(2**32))
+    print(f"{name}: CRONWATCH_SEED={found}")
+    return found
+
+
+def until(ask: Callable[[], object], what: str, limit: float = LIMIT_SECONDS) -> None:
+    """Wait for what passes in a few milliseconds, which `wait_for` would sleep through."""
+    end = time.monotonic() + limit
+    while not ask():
+        assert time.monotonic() < end, f"{what}: not within {limit} s"
+        time.sleep(0.001)
+
+
+def fuse(count: int, act: Callable[[], object]) -> Callable[[], None]:
+    """Something to call from any thread that acts at one call, the one with this number."""
+    left = itertools.count(count - 1, -1)
+
+    def burn() -> None:
+        if next(left) == 0:
+            act()
+
+    return burn
+
+
+def _nothing() -> None:
+    """What is called where nothing has to happen."""
+
+
+# -- the server
+
+
+class Victim:
+    """`cronwatch serve` on one file, to be killed and started again."""
+
+    def __init__(self, folder: Path, *flags: str, product: Path | None = None) -> None:
+        self.database, self.url, self.kills = folder / "cronwatch.db", "", 0
+        self._folder, self._flags = folder, flags
+        # Not measured: a kill would tear the file of measurements, or there would be none.
+        self._environ = {name: value for name, value in environment().items()
+                         if not name.startswith("COVERAGE")}
+        if product:
+            self._environ["PYTHONPATH"] = str(product)
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        assert self._process is not None, "it was never started"
+        return self._process
+
+    @property
+    def log(self) -> str:
+        return (self._folder / "serve.err").read_text()
+
+    def launch(self) -> None:
+        """Start it, and wait for nothing."""
+        with open(self._folder / "serve.err", "a") as errors:
+            self._process = subprocess.Popen(
+                [*CRONWATCH, "serve", "--database", str(self.database), "--listen", "127.0.0.1:0",
+                 "--api-rate-limit", "0", *self._flags], cwd=self._folder, env=self._environ,
+                text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+
+    def ready(self) -> None:
+        """Wait until it takes requests."""
+        stdout = self.process.stdout
+        assert stdout is not None
+        answered, _, _ = select.select([stdout], [], [], LIMIT_SECONDS)
+        line = stdout.readline() if answered else ""
+        found = URL.search(line)
+        assert found, f"serve printed {line!r} and {self.log!r}"
+        self.url = found[0]
+
+    def start(self) -> None:
+        self.launch()
+        self.ready()
+
+    def kill(self) -> None:
+        """End it at this instant; any thread may do so, and again."""
+        self.process.kill()
+
+    def bury(self, stopping: bool = False) -> None:
+        """Wait until it is gone: by a kill, unless it was told to stop before."""
+        code = self.close()
+        assert code == -9 or (stopping and code == 0), f"it ended with {code}: {self.log!r}"
+        self.kills += code == -9
+
+    def outlive(self, seconds: float) -> None:
+        """Give it so long, or until it is gone."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+
+    def stop(self) -> int:
+        """Stop it as a service manager does; its exit code."""
+        self.process.terminate()
+        return self.close()
+
+    def close(self) -> int:
+        code = self.process.wait(LIMIT_SECONDS)
+        if self.process.stdout:
+            self.process.stdout.close()
+        return code
+
+    def end(self) -> None:
+        """Leave no process, whatever has happened."""
+        if self._process is not None:
+            self._process.kill()
+            self.close()
+
+    def hurry(self) -> None:
+        """Let what waits for its next try be due now: after one that a kill cut off it is 10 s."""
+        with closing(sqlite3.connect(self.database, timeout=LIMIT_SECONDS)) as db, db:
+            db.execute("UPDATE alert SET due_at = 0 WHERE state = 'pending' AND tries > 0")
+
+
+@contextmanager
+def victim(folder: Path, *flags: str, product: Path | None = None) -> Iterator[Victim]:
+    """A server that is not started yet, and gone at the end of the block."""
+    found = Victim(folder, *flags, product=product)
+    try:
+        yield found
+    finally:
+        found.end()
+
+
+@contextmanager
+def look(database: Path) -> Iterator[sqlite3.Connection]:
+    """A copy of the file, with its write-ahead log, of a server that is dead."""
+    with tempfile.TemporaryDirectory(dir=database.parent) as name:
+        for part in (database, database.with_name(f"{database.name}-wal")):
+            if part.exists():
+                shutil.copy(part, name)
+        with closing(sqlite3.connect(Path(name) / database.name)) as db:
+            db.row_factory = sqlite3.Row
+            yield db
+
+
+@contextmanager
+def peek(database: Path) -> Iterator[sqlite3.Connection]:
+    """The file itself, which a server has open: one state of it, however long the look."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        db.row_factory = sqlite3.Row
+        db.execute("BEGIN")
+        yield db
+
+
+def unsound(db: sqlite3.Connection) -> list[Any]:
+    """What SQLite finds wrong with a file."""
+    found = [tuple(row) for pragma in ("integrity_check", "foreign_key_check")
+             for row in db.execute(f"PRAGMA {pragma}")]
+    return [row for row in found if row != ("ok",)]
+
+
+def living_site(database: Path) -> Site:
+    """A site on a new file, at the time of now, to arrange what a server finds there."""
+    site = Site(database)
+    site.clock.now = time.time_ns() // 1_000_000
+    return site
+
+
+# -- who hears of it
+
+
+class Heard(NamedTuple):
+    """A request that came: the id in its header, its event, and the answer that was meant."""
+
+    id: str
+    event: dict[str, Any]
+    status: int
+
+
+class Listener(TCPServer):
+    """Hears the webhooks of one integration, one after the other, as they came."""
+
+    allow_reuse_address = True
+    request_queue_size = 64
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Hearing)
+        self.heard: list[Heard] = []
+        self.status: Callable[[], int] = lambda: 200
+        self.before: Callable[[], object] = _nothing  # called before an answer
+        self.after: Callable[[], object] = _nothing
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Only a connection that broke is nothing to tell of: who asked was killed."""
+        raise  # noqa: PLE0704 - called by socketserver where an exception is handled
+
+
+class _Hearing(BaseHTTPRequestHandler):
+    server: Listener
+    timeout = 5
+
+    def do_POST(self) -> None:
+        length = int(self.headers["Content-Length"] or -1)
+        body = self.rfile.read(length)
+        if len(body) != length:  # who sent it is dead
+            return
+        heard = Heard(self.headers["webhook-id"], json.loads(body), self.server.status())
+        self.server.heard.append(heard)
+        self.server.before()
+        with suppress(OSError):  # whom it answers may be dead
+            self.send_response(heard.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            self.wfile.flush()
+        self.server.after()
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):
+            super().handle()
+
+    def log_message(self, *_: Any) -> None:
+        """Nobody reads it."""
+
+
+@contextmanager
+def listening(count: int = 1) -> Iterator[list[Listener]]:
+    """Listeners that run, each in a thread of its own, until the end of the block."""
+    listeners = [Listener() for _ in range(count)]
+    threads = [threading.Thread(target=each.serve_forever, args=(0.02,)) for each in listeners]
+    for thread in threads:
+        thread.start()
+    try:
+        yield listeners
+    finally:
+        for listener, thread in zip(listeners, threads, strict=True):
+            listener.shutdown()
+            thread.join(LIMIT_SECONDS)
+            listener.server_close()
+            assert not thread.is_alive()
+
+
+# -- who pings it
+
+SORTS = {"ends": 40, "runs": 45, "pulse": 12, "new": 3}  # of what is pinged, and how often
+
+
+class Job(NamedTuple):
+    """A monitor that is pinged; `sort` says whether with ends alone, with runs, or as a pulse."""
+
+    num: int
+    token: str
+    code: str
+    sort: str
+
+
+class Sent(NamedTuple):
+    """A ping that was sent, with a message to find it by; for a new monitor without a job."""
+
+    mark: str
+    kind: str
+    job: Job | None
+    series: str | None = None
+
+
+@dataclass
+class Told:
+    """What became of the pings."""
+
+    acknowledged: list[Sent] = field(default_factory=list)
+    unknown: list[Sent] = field(default_factory=list)  # the connection broke without a status
+    refused: list[int] = field(default_factory=list)
+
+
+PATHS = {
+    "start": ("/{token}/start?rid={series}", "/{code}/run?series={series}",
+              "/ping/{token}/start?rid={series}"),
+    "success": ("/{token}?rid={series}", "/{code}/complete?series={series}",
+                "/ping/{code}/end/success?series={series}", "/ping/{token}/0?rid={series}"),
+    "fail": ("/{token}/fail?rid={series}", "/{code}/f?series={series}",
+             "/ping/{code}/end/fail?series={series}", "/ping/{token}/7?rid={series}"),
+    "progress": ("/ping/{code}/progress/50?series={series}",),
+    "log": ("/{token}/log?rid={series}",)}
+
+
+class Client:
+    """One of the crowd. It remembers, over the kills, which of its runs are open."""
+
+    def __init__(self, jobs: Sequence[Job], key: str, chance: random.Random, keeps: bool) -> None:
+        self._jobs = {sort: [job for job in jobs if job.sort == sort] for sort in SORTS}
+        self._key, self._chance, self._keeps = key, chance, keeps
+        self._open: list[Sent] = []
+
+    def ping_on(self, address: str, told: Told,
+                acknowledged: Callable[[], object]) -> None:
+        """Ping, one after the other, until the server does not answer any more."""
+        with closing(http.client.HTTPConnection(address, timeout=LIMIT_SECONDS)) as connection:
+            while True:
+                ping = self._next()
+                try:
+                    status = self._send(connection, ping)
+                except (OSError, http.client.HTTPException):
+                    told.unknown.append(ping)
+                    return
+                if status is None:
+                    told.unknown.append(ping)
+                    return
+                if not 200 <= status < 300:
+                    told.refused.append(status)
+                    return
+                told.acknowledged.append(ping)
+                acknowledged()
+                if ping.kind in ("start", "progress"):
+                    self._open.append(ping)
+
+    def _send(self, connection: http.client.HTTPConnection, ping: Sent) -> int | None:
+        """The status of the answer; None where it is not the server's, whose port is free once it
+        is dead: then another program may have got it."""
+        headers = {"Authorization": f"Bearer {self._key}"} if ping.job is None else {}
+        if not self._keeps:
+            headers["Connection"] = "close"
+        body = b"a line of a log\n" * self._chance.randrange(20)
+        posts = ping.kind != "progress" and self._chance.random() < 0.5
+        connection.request("POST" if posts else "GET", self._uri(ping),
+                           body if posts else None, headers)
+        reply = connection.getresponse()
+        with suppress(OSError, http.client.HTTPException):  # the status was the answer
+            reply.read()
+        return reply.status if "Content-Security-Policy" in reply.headers else None
+
+    def _next(self) -> Sent:
+        sort, = self._chance.choices(list(SORTS), list(SORTS.values()))
+        end = "fail" if self._chance.random() < FAIL_SHARE else "success"
+        mark = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
+        if sort == "new":
+            return Sent(mark, "success", None)
+        if sort == "runs" and self._open and self._chance.random() < 0.6:
+            begun = self._open.pop(self._chance.randrange(len(self._open)))
+            kind = "progress" if self._chance.random() < 0.1 else end
+            return Sent(mark, kind, begun.job, begun.series)
+        job = self._chance.choice(self._jobs[sort])
+        if sort == "runs":
+            return Sent(mark, "start", job, mark)
+        if sort == "pulse":
+            return Sent(mark, "success", job)
+        return Sent(mark, "log" if self._chance.random() < 0.05 else end, job)
+
+    def _uri(self, ping: Sent) -> str:
+        if ping.job is None:  # expected half a day away: not missed while the crowd is at it
+            hour = (time.gmtime().tm_hour + 12) % 24
+            path = f"/ping/{ping.mark}?" + urlencode({"schedule": f"0 {hour} * * *"})
+        else:
+            path = self._chance.choice(PATHS[ping.kind]).format(
+                **ping.job._asdict(), series=ping.series or "")
+        return f"{path}&msg={ping.mark}"
+
+
+@contextmanager
+def crowd(clients: Sequence[Client], url: str, told: Told,
+          acknowledged: Callable[[], object]) -> Iterator[None]:
+    """The clients at work; the block has to end the server, or they never go."""
+    address = url.removeprefix("http://")
+    threads = [threading.Thread(target=client.ping_on, args=(address, told, acknowledged))
+               for client in clients]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for thread in threads:
+            thread.join(LIMIT_SECONDS)
+            assert not thread.is_alive(), "a client waits for a server that is dead"
+
+
+# -- what a start makes of the time in which nobody was there
+
+
+class Snapshot(NamedTuple):
+    """What the file says that a start has to judge, and what was told then."""
+
+    alive_at: int | None
+    monitors: dict[int, dict[str, Any]]
+    running: dict[int, int]  # of each open run, its monitor
+    last_event: int
+    events: list[dict[str, Any]]
+
+
+def snapshot(db: sqlite3.Connection, before: Snapshot | None = None) -> Snapshot:
+    """The state of a file, with the events that came after an earlier one."""
+
+    def found(sql: str, *given: Any) -> list[dict[str, Any]]:
+        return [dict(row) for row in db.execute(sql, given)]
+
+    alive = found("SELECT value FROM meta WHERE name = 'alive_at'")
+    return Snapshot(
+        alive[0]["value"] if alive else None,
+        {m["num"]: m for m in found(
+            "SELECT num, id, status, expected_at, grace_seconds FROM monitor")},
+        {run["num"]: run["monitor"] for run in found(
+            "SELECT num, monitor FROM run WHERE state = 'running'")},
+        found("SELECT coalesce(max(num), 0) AS num FROM event")[0]["num"],
+        found("SELECT * FROM event WHERE num > ? ORDER BY num", before.last_event)
+        if before else [])
+
+
+def misjudged(before: Snapshot, after: Snapshot) -> list[str]:
+    """Where a start did not judge an absence as it has to; `after` has the events that it told."""
+    since, end = before.alive_at, after.alive_at
+    if since is None or end is None or since == end:  # killed before it judged: nothing, or all
+        changed = since is not None and before._replace(events=[]) != after
+        return ["judged by halves"] if changed else []
+    wrong = [f"run {run} is still open" for run in before.running if run in after.running]
+    wrong += [f"{event['kind']} at {event['at']} was told of {since} to {end}"
+              for event in after.events
+              if event["kind"] in ("missed", "stuck") and since <= event["at"] <= end]
+    names = set()
+    for num, m in before.monitors.items():
+        deadline = m["expected_at"] and m["expected_at"] + m["grace_seconds"] * 1000
+        now = after.monitors[num]
+        if m["status"] != "up" or not deadline:
+            continue
+        if deadline < since:
+            told = [e["at"] for e in after.events if (e["monitor"], e["kind"]) == (num, "missed")]
+            wrong += [] if told[:1] == [deadline] else [f"monitor {num} was missed, not {told}"]
+        elif deadline <= end and now["expected_at"] <= end:
+            wrong.append(f"monitor {num} waits for {now['expected_at']}, before {end}")
+        elif num in before.running.values() and now["expected_at"] > end + HOUR:
+            names.add(m["id"])
+    return wrong + wrong_outages(names, since, end, after.events)
+
+
+def wrong_outages(names: set[str], since: int, end: int,
+                  events: Sequence[dict[str, Any]]) -> list[str]:
+    """Where what was told of an absence is not one event that names these monitors."""
+    bodies = [json.loads(event["body"]) for event in events if event["kind"] == "outage"]
+    told = [({m["id"] for m in body["monitors"]}, body["gap"]["since"], body["gap"]["until"])
+            for body in bodies]
+    wanted = [(names, cronwatch.iso(since), cronwatch.iso(end))] if names else []
+    return [] if told == wanted else [f"outages {told}, not {wanted}"]
+
+
+# -- what follows from the pings that are in the file
+
+
+class Story(NamedTuple):
+    """What the pings of a monitor come to that has no deadline in sight."""
+
+    flips: list[tuple[str, str | None, int]]  # status, reason, instant
+    events: list[tuple[str, int, int, int | None]]  # kind, instant, run, failures
+    ends: dict[int, str]  # the states of runs that were ended
+    status: str
+
+
+OUTCOMES = {"success": "success", "fail": "failed"}
+
+
+def story_of(pings: Sequence[dict[str, Any]]) -> Story:
+    """What has to follow from pings, told anew in fewer words than the rules have."""
+    status, failed = "new", 0
+    story = Story([], [], {}, "")
+    opened: dict[str, int] = {}
+    for ping in pings:
+        run, at = opened.get(ping["series"], ping["num"]), ping["at"]
+        outcome = OUTCOMES.get(ping["kind"])
+        if ping["kind"] == "start":
+            opened[ping["series"]] = run
+        if outcome:
+            story.ends[run] = outcome
+        failed += outcome == "failed"
+        if outcome == "failed" and status != "down":
+            story.flips.append(("down", "failed", at))
+            story.events.append(("failed", at, run, None))
+            status, failed = "down", 1
+        elif status == "new" and (outcome or ping["kind"] == "start"):
+            story.flips.append(("up", None, at))
+            status = "up"
+        elif outcome == "success" and status == "down":
+            story.flips.append(("up", None, at))
+            story.events.append(("recovered", at, run, failed))
+            status = "up"
+    return story._replace(status=status)
+
+
+# -- rounds of load and kill
+
+
+@dataclass
+class Play:
+    """What was seen in all rounds; the lists of what went wrong stay empty."""
+
+    told: Told
+    heard: dict[str, list[Heard]]  # by the name of the integration
+    commanded: list[str] = field(default_factory=list)  # ids of events, as the command heard them
+    kills: Counter[str] = field(default_factory=Counter)  # by their moment
+    lost: list[Any] = field(default_factory=list)
+    unsound: list[Any] = field(default_factory=list)
+    misjudged: list[str] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
+    database: Path = Path()
+    log: str = ""
+
+
+def missing(db: sqlite3.Connection, sent: Sequence[Sent]) -> list[Sent]:
+    """The pings that are not in the file, under their monitor, as what they were."""
+    stored = {row["message"]: (row["kind"], row["series"], row["monitor"], row["key"])
+              for row in db.execute("SELECT p.message, p.kind, p.series, p.monitor, m.key FROM "
+                                    "ping p JOIN monitor m ON m.num = p.monitor")}
+    return [ping for ping in sent if ping.mark not in stored or stored[ping.mark] not in (
+        (ping.kind, ping.series, ping.job and ping.job.num, stored[ping.mark][3]),
+        ("success", None, stored[ping.mark][2], ping.mark))]
+
+
+class Stage:
+    """A file with monitors and integrations, the server on it, and who pings and hears."""
+
+    MONITORS: tuple[tuple[str, int, dict[str, Any]], ...] = (
+        ("ends", 6, {"interval_seconds": 10_800}),
+        ("runs", 6, {"interval_seconds": 10_800, "max_run_seconds": 86_400}),
+        ("pulse", 3, {"cron": "* * * * * *", "grace_seconds": 0}),
+        ("pulse", 2, {"interval_seconds": 1, "grace_seconds": 1}))
+    FLAGS = ("--scan-seconds", "0.1", "--failure-alert-seconds", "86400")
+
+    def __init__(self, server: Victim, listeners: Sequence[Listener],
+                 chance: random.Random) -> None:
+        self.server, self.listeners, self.chance = server, listeners, chance
+        self.play = Play(Told(), {name: each.heard for name, each in zip(
+            ("steady", "flaky", "linked"), listeners, strict=True)}, database=server.database)
+        self._commanded = server.database.with_name("commanded")
+        self._commanded.touch()
+        site = living_site(server.database)
+        self._integrate(site)
+        jobs = [self._job(site, sort, columns)
+                for sort, count, columns in self.MONITORS for _ in range(count)]
+        key = site.api_key()
+        site.server.close()
+        self.clients = [Client(jobs, key, random.Random(chance.random()), keeps=number % 2 == 0)
+                        for number in range(4)]
+        listeners[1].status = lambda: 500 if chance.random() < 0.2 else 200
+
+    def _integrate(self, site: Site) -> None:
+        for name, listener in zip(self.play.heard, self.listeners, strict=True):
+            config = cronwatch.check_integration("webhook", {"url": listener.url}, None)
+            self._linked = site.server.act(
+                cronwatch.create_integration, "webhook", name, config, name != "linked")
+        command = f'echo "$CRONWATCH_EVENT_ID" >> "{self._commanded}"'
+        site.server.act(cronwatch.create_integration, "command", "command", {"command": command})
+
+    def _job(self, site: Site, sort: str, columns: dict[str, Any]) -> Job:
+        made = site.monitor(name=sort, **columns)
+        if made.num % 5 == 0:
+            site.server.act(lambda tx: cronwatch.link_integrations(tx, made.num, [self._linked]))
+            site.rows("UPDATE monitor SET default_integrations = 0 WHERE num = ?", made.num)
+        return Job(made.num, made.token, made.code, sort)
+
+    def round(self) -> None:
+        """Start, ping, and kill at a moment that chance picks."""
+        with look(self.server.database) as db:
+            before = snapshot(db)
+        self.server.launch()
+        if self.chance.random() < 0.15:
+            self.server.outlive(self.chance.uniform(0.1, 0.45))
+            self._kill("while it starts", before, 0)
+            return
+        self.server.ready()
+        with peek(self.server.database) as db:
+            self.play.misjudged += misjudged(before, snapshot(db, before))
+        if self.chance.random() < 0.5:
+            self.server.hurry()
+        first = len(self.play.told.acknowledged)
+        how = self.chance.choice(tuple(MOMENTS))
+        wait, acknowledged = MOMENTS[how](self)
+        with crowd(self.clients, self.server.url, self.play.told, acknowledged):
+            try:
+                wait()
+            finally:
+                self.server.kill()
+        self._kill(how, None, first)
+
+    def _kill(self, how: str, before: Snapshot | None, first: int) -> None:
+        """Kill, if nobody has yet, and look at what is left."""
+        self.server.kill()
+        self.server.bury(stopping=how == "while it stops")
+        self.play.kills[how] += 1
+        for listener in self.listeners:
+            listener.before = listener.after = _nothing
+        with look(self.server.database) as db:
+            self.play.unsound += unsound(db)
+            self.play.lost += missing(db, self.play.told.acknowledged[first:])
+            if before:
+                self.play.misjudged += misjudged(before, snapshot(db, before))
+        allowed = {503} if how == "while it stops" else set()
+        self.play.refused += [status for status in self.play.told.refused if status not in allowed]
+        self.play.told.refused.clear()
+
+    def end(self) -> Play:
+        """Start once more, until all is told; then stop."""
+        self.listeners[1].status = lambda: 200
+        self.server.start()
+        self.server.hurry()
+        wait_for(self._is_told, "all alerts", 10 * LIMIT_SECONDS)
+        assert self.server.stop() == 0
+        self.play.commanded = self._commanded.read_text().split()
+        self.play.log = self.server.log
+        return self.play
+
+    def _is_told(self) -> bool:
+        with peek(self.server.database) as db:
+            return not list(db.execute("SELECT 1 FROM alert WHERE state = 'pending' LIMIT 1"))
+
+
+Moment = tuple[Callable[[], object], Callable[[], object]]  # to wait for, to do at each answer
+
+
+def _at_a_time(stage: Stage) -> Moment:
+    seconds = stage.chance.uniform(0.05, 0.5)
+    return lambda: stage.server.outlive(seconds), _nothing
+
+
+def _after_an_answer(stage: Stage) -> Moment:
+    return (lambda: stage.server.outlive(2),
+            fuse(stage.chance.randrange(1, 150), stage.server.kill))
+
+
+def _before_a_listener_answers(stage: Stage) -> Moment:
+    listener = stage.chance.choice(stage.listeners)
+    listener.before = fuse(stage.chance.randrange(1, 8), stage.server.kill)
+    return lambda: stage.server.outlive(1), _nothing
+
+
+def _after_a_listener_has_answered(stage: Stage) -> Moment:
+    listener = stage.chance.choice(stage.listeners)
+    listener.after = fuse(stage.chance.randrange(1, 8), stage.server.kill)
+    return lambda: stage.server.outlive(1), _nothing
+
+
+def _while_it_stops(stage: Stage) -> Moment:
+    load, grace = stage.chance.uniform(0.05, 0.3), stage.chance.uniform(0, 0.1)
+
+    def wait() -> None:
+        stage.server.outlive(load)
+        stage.server.process.terminate()
+        stage.server.outlive(grace)
+
+    return wait, _nothing
+
+
+MOMENTS: dict[str, Callable[[Stage], Moment]] = {
+    "at a time": _at_a_time, "after an answer": _after_an_answer,
+    "before a listener answers": _before_a_listener_answers,
+    "after a listener has answered": _after_a_listener_has_answered,
+    "while it stops": _while_it_stops}
+
+
+# -- what is in the file at the end, and what was heard
+
+
+def _by_monitor(db: sqlite3.Connection, table: str) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in db.execute(f"SELECT * FROM {table} ORDER BY num"):
+        found[row["monitor"]].append(dict(row))
+    return found
+
+
+def wrong_stories(db: sqlite3.Connection) -> list[str]:
+    """The monitors whose flips, events, runs and status are not those that their pings come to."""
+    pings, flips, events, runs = (_by_monitor(db, table)
+                                  for table in ("ping", "flip", "event", "run"))
+    wrong = []
+    for m in db.execute("SELECT * FROM monitor WHERE name IN ('ends', 'runs')"):
+        story, num = story_of(pings[m["num"]]), m["num"]
+        found = Story(
+            [(flip["status"], flip["reason"], flip["at"]) for flip in flips[num]],
+            [(event["kind"], event["at"], *_told_of(event)) for event in events[num]],
+            {run["num"]: run["state"] for run in runs[num] if run["ended_at"]}, m["status"])
+        if found != story:
+            wrong.append(f"monitor {num} has {found}, not {story}")
+        if m["last_ping_at"] != max((ping["at"] for ping in pings[num]), default=None):
+            wrong.append(f"monitor {num} was pinged last at {m['last_ping_at']}")
+        wrong += [f"run {run['num']} is {run['state']}" for run in runs[num]
+                  if not run["ended_at"] and run["state"] != "unknown"]
+    return wrong
+
+
+def _told_of(event: dict[str, Any]) -> tuple[int, int | None]:
+    body = json.loads(event["body"])
+    return int(body["run"]["id"]), body["failedCount"] if event["kind"] == "recovered" else None
+
+
+def wrong_events(db: sqlite3.Connection) -> list[str]:
+    """The monitors that were told of something but their flips, or not of one of these."""
+    flips, events = _by_monitor(db, "flip"), _by_monitor(db, "event")
+    wrong = []
+    for num in {*flips, *events} - {None}:
+        statuses = ["new", *(flip["status"] for flip in flips[num])]
+        told = [(flip["reason"] or "recovered", flip["at"])
+                for flip, before in zip(flips[num], statuses, strict=False)
+                if flip["status"] == "down" or before == "down"]
+        found = [(event["kind"], event["at"]) for event in events[num]]
+        if found != told:
+            wrong.append(f"monitor {num} was told of {found}, not of {told}")
+    return wrong
+
+
+def wrong_alerts(db: sqlite3.Connection) -> list[str]:
+    """The events that have not one alert for each integration that hears of them."""
+    names = dict(db.execute("SELECT num, name FROM integration"))
+    default = {"steady", "flaky", "command"}
+    linked = {num for num, in db.execute("SELECT monitor FROM monitor_integration")}
+    alerts: dict[int, list[str]] = defaultdict(list)
+    for event, integration in db.execute("SELECT event, integration FROM alert"):
+        alerts[event].append(names[integration])
+    wrong = []
+    for event in db.execute("SELECT num, kind, monitor, body FROM event"):
+        hearers = {"linked"} if event["monitor"] in linked else default
+        if event["kind"] == "delivery_failed":
+            hearers = hearers - {json.loads(event["body"])["about"][0]}
+        if sorted(alerts[event["num"]]) != sorted(hearers):
+            wrong.append(f"{event['kind']} {event['num']} is told to {alerts[event['num']]}")
+    return wrong
+
+
+def first_heard(heard: Sequence[str]) -> list[str]:
+    """Each id once, in the order of its first arrival."""
+    return list(dict.fromkeys(heard))
+
+
+def unheard(db: sqlite3.Connection, play: Play) -> list[str]:
+    """The events that an integration has an alert of and did not hear, or heard without one."""
+    wrong = []
+    heard = {name: [each.id for each in found] for name, found in play.heard.items()}
+    for name, ids in {**heard, "command": play.commanded}.items():
+        meant = {id_ for id_, in db.execute(
+            "SELECT e.id FROM event e JOIN alert a ON a.event = e.num JOIN integration i "
+            "ON i.num = a.integration WHERE i.name = ?", (name,))}
+        wrong += [f"{name}: {id_}" for id_ in meant.symmetric_difference(ids)]
+    return wrong
+
+
+def told_twice(play: Play) -> list[str]:
+    """The transitions that came under two ids, and the ids under which two came."""
+    ids: dict[str, set[str]] = defaultdict(set)
+    for each in itertools.chain(*play.heard.values()):
+        event = each.event
+        what = (event["kind"], event["at"], event["monitor"] and event["monitor"]["id"],
+                event["run"] and event["run"]["id"], event["gap"])
+        ids[json.dumps(what)].add(each.id)
+    whats = Counter(id_ for found in ids.values() for id_ in found)
+    return [*(what for what, found in ids.items() if len(found) > 1),
+            *(id_ for id_, count in whats.items() if count > 1)]
+
+
+def disorder(db: sqlite3.Connection, play: Play) -> list[str]:
+    """Where an integration heard of a monitor what came before what it had heard already."""
+    places = {row["id"]: (row["monitor"], row["num"])
+              for row in db.execute("SELECT id, monitor, num FROM event")}
+    wrong = []
+    heard = {name: [each.id for each in found] for name, found in play.heard.items()}
+    # Of a command that a kill cut off the shell may still run: only the first time counts.
+    for name, ids in {**heard, "command": first_heard(play.commanded)}.items():
+        last: dict[int, int] = {}
+        for id_ in ids:
+            monitor, num = places.get(id_, (None, 0))
+            if monitor is not None and num < last.get(monitor, 0):
+                wrong.append(f"{name}: event {num} after {last[monitor]}")
+            if monitor is not None:
+                last[monitor] = num
+    return wrong
+
+
+def uncounted(db: sqlite3.Connection) -> list[str]:
+    """The recoveries from an occurrence that was told as missed and is not among the missed."""
+    wrong = []
+    for num, events in _by_monitor(db, "event").items():
+        for before, event in itertools.pairwise(events):
+            count = json.loads(event["body"])["missedCount"]
+            if (before["kind"], event["kind"]) == ("missed", "recovered") and not count:
+                wrong.append(f"monitor {num}: {count} missed by {event['at']}")
+    return wrong
