@@ -1,0 +1,578 @@
+"""Killed: what a server holds to that was ended by `kill -9` at any moment.
+
+By hand, and for as long as wanted:
+CRONWATCH_KILLS=500 python -m pytest -s -m proof -k load tests/test_killed.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import Site
+from killing import (
+    Heard,
+    Listener,
+    Play,
+    Stage,
+    Victim,
+    disorder,
+    fuse,
+    listening,
+    living_site,
+    look,
+    peek,
+    seed,
+    told_twice,
+    uncounted,
+    unheard,
+    unsound,
+    until,
+    victim,
+    wrong_alerts,
+    wrong_events,
+    wrong_stories,
+)
+from live_server import DIRECT, LIMIT_SECONDS, wait_for
+
+import cronwatch
+
+ROUNDS = int(os.environ.get("CRONWATCH_KILLS", "10"))
+
+
+def play(folder: Path, rounds: int, chance: random.Random) -> Play:
+    """What was seen in so many rounds of load and kill."""
+    with listening(3) as listeners, victim(folder, *Stage.FLAGS) as server:
+        stage = Stage(server, listeners, chance)
+        for _ in range(rounds):
+            stage.round()
+        return stage.end()
+
+
+@pytest.fixture(scope="module")
+def loaded(folder: Path) -> Iterator[Play]:
+    """All rounds; each test below asserts one fact of it."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        found = play(Path(name), ROUNDS, random.Random(seed("load")))
+        heard = [each.id for ids in found.heard.values() for each in ids]
+        print(f"{sum(found.kills.values())} kills {dict(found.kills)}, "
+              f"{len(found.told.acknowledged)} pings answered, {len(found.told.unknown)} unknown, "
+              f"{len(heard)} webhooks of {len(set(heard))} events, "
+              f"{len(found.commanded)} commands of {len(set(found.commanded))}")
+        yield found
+
+
+# under load
+
+
+@pytest.mark.slow
+def test_a_kill_under_load_loses_and_tears_nothing(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        found = play(Path(name), 1, random.Random(seed("one kill")))
+
+    assert (found.lost, found.unsound, found.misjudged) == ([], [], [])
+
+
+@pytest.mark.proof
+def test_under_load_every_ping_that_was_answered_is_there(loaded: Play) -> None:
+    assert loaded.lost == []
+
+
+@pytest.mark.proof
+def test_under_load_no_ping_is_there_twice(loaded: Play) -> None:
+    with look(loaded.database) as db:
+        twice = list(db.execute("SELECT message FROM ping GROUP BY message HAVING count(*) > 1"))
+
+    assert twice == []
+
+
+@pytest.mark.proof
+def test_under_load_no_ping_is_refused(loaded: Play) -> None:
+    assert loaded.refused == []
+
+
+@pytest.mark.proof
+def test_under_load_what_is_in_the_file_follows_from_its_pings(loaded: Play) -> None:
+    with look(loaded.database) as db:
+        wrong = wrong_stories(db)
+
+    assert wrong == []
+
+
+@pytest.mark.proof
+def test_under_load_each_flip_is_told_once(loaded: Play) -> None:
+    with look(loaded.database) as db:
+        wrong = wrong_events(db)
+
+    assert wrong == []
+
+
+@pytest.mark.proof
+def test_under_load_each_event_has_an_alert_for_each_that_hears_of_it(loaded: Play) -> None:
+    with look(loaded.database) as db:
+        wrong = wrong_alerts(db)
+
+    assert wrong == []
+
+
+@pytest.mark.proof
+def test_under_load_each_start_judges_the_time_before_it(loaded: Play) -> None:
+    assert loaded.misjudged == []
+
+
+@pytest.mark.proof
+def test_under_load_what_was_told_as_missed_counts_at_the_recovery(loaded: Play) -> None:
+    with look(loaded.database) as db:
+        wrong = uncounted(db)
+
+    assert wrong == []
+
+
+@pytest.mark.proof
+def test_under_load_each_that_hears_of_an_event_is_told(loaded: Play) -> None:
+    with look(loaded.database) as db:
+        wrong = unheard(db, loaded)
+
+    assert wrong == []
+
+
+@pytest.mark.proof
+def test_under_load_nothing_is_told_under_two_ids(loaded: Play) -> None:
+    assert told_twice(loaded) == []
+
+
+@pytest.mark.proof
+def test_under_load_alerts_of_a_monitor_come_in_order(loaded: Play) -> None:
+    with look(loaded.database) as db:
+        wrong = disorder(db, loaded)
+
+    assert wrong == []
+
+
+@pytest.mark.proof
+def test_under_load_the_file_stays_sound(loaded: Play) -> None:
+    assert loaded.unsound == []
+
+
+@pytest.mark.proof
+def test_under_load_nothing_goes_wrong_in_the_log(loaded: Play) -> None:
+    assert [line for line in loaded.log.splitlines() if "Canceling" not in line] == []
+
+
+# over an alert
+
+
+class CutOff(NamedTuple):
+    """Six alerts of one monitor, over each of which the server was killed once."""
+
+    heard: list[Heard]
+    left: list[tuple[str, int]]  # of each, after the kill: its state, and until its next try
+    settled: list[tuple[str, int]]  # at the end: state and tries
+
+
+def cut_off(server: Victim, listener: Listener) -> CutOff:
+    """Kill it in turn before it has an answer, and when it has one that it cannot yet write down.
+
+    A lock on the file keeps it from that."""
+    seen: set[str] = set()
+    lock = sqlite3.connect(server.database, LIMIT_SECONDS, isolation_level=None,
+                           check_same_thread=False)
+
+    def before() -> None:
+        is_first = listener.heard[-1].id not in seen
+        seen.add(listener.heard[-1].id)
+        if is_first and len(seen) % 2:
+            server.kill()
+        elif is_first:
+            lock.execute("BEGIN IMMEDIATE")
+
+    def after() -> None:
+        if lock.in_transaction:
+            server.kill()
+            server.outlive(LIMIT_SECONDS)
+            lock.execute("ROLLBACK")
+
+    listener.before, listener.after = before, after
+    left = []
+    server.start()
+    with closing(lock):
+        for num in range(1, 7):
+            server.outlive(LIMIT_SECONDS)
+            server.bury()
+            until(lambda: not lock.in_transaction, "the lock is gone")
+            left += [tuple(row) for row in lock.execute(
+                "SELECT state, due_at - tried_at FROM alert WHERE num = ?", (num,))]
+            server.start()
+            server.hurry()
+        wait_for(lambda: not list(lock.execute("SELECT 1 FROM alert WHERE state = 'pending'")),
+                 "all alerts")
+        settled = list(lock.execute("SELECT state, tries FROM alert ORDER BY num"))
+    assert server.stop() == 0
+    return CutOff(listener.heard, left, settled)
+
+
+def hooked_site(database: Path, listener: Listener) -> Site:
+    """A site whose events go to a listener."""
+    site = living_site(database)
+    hook = cronwatch.check_integration("webhook", {"url": listener.url}, None)
+    site.server.act(cronwatch.create_integration, "webhook", "hook", hook)
+    return site
+
+
+@pytest.fixture(scope="module")
+def cut(folder: Path) -> Iterator[CutOff]:
+    """Each test below asserts one fact of it."""
+    with (tempfile.TemporaryDirectory(dir=folder) as name, listening() as (listener,),
+          victim(Path(name)) as server):
+        site = hooked_site(server.database, listener)
+        job = site.monitor()
+        for verb in ("fail", "complete") * 3:
+            site.get(f"/{job.token}/{verb}")
+        site.server.close()
+        yield cut_off(server, listener)
+
+
+@pytest.mark.proof
+def test_an_alert_that_a_kill_cut_off_comes_again_under_its_id(cut: CutOff) -> None:
+    assert sorted(Counter(each.id for each in cut.heard).values()) == [2] * 6
+
+
+@pytest.mark.proof
+def test_an_alert_that_a_kill_cut_off_says_the_same_again(cut: CutOff) -> None:
+    said = {each.id: [] for each in cut.heard}  # type: dict[str, list[dict[str, object]]]
+    for each in cut.heard:
+        monitor = {**each.event["monitor"], "url": "at the port of then"}
+        said[each.id].append({**each.event, "monitor": monitor})
+
+    assert [first == again for first, again in said.values()] == [True] * 6
+
+
+@pytest.mark.proof
+def test_a_recovery_is_not_heard_before_the_failure_that_a_kill_cut_off(cut: CutOff) -> None:
+    assert [each.event["kind"] for each in cut.heard] == [
+        kind for _ in range(3) for kind in ("failed", "failed", "recovered", "recovered")]
+
+
+@pytest.mark.proof
+def test_an_alert_that_a_kill_cut_off_is_due_again_after_ten_seconds(cut: CutOff) -> None:
+    assert cut.left == [("pending", 10_000)] * 6
+
+
+@pytest.mark.proof
+def test_an_alert_that_a_kill_cut_off_is_settled_by_its_second_try(cut: CutOff) -> None:
+    assert cut.settled == [("sent", 2)] * 6
+
+
+@pytest.mark.slow
+def test_a_command_that_kills_the_server_hears_the_same_event_again(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as name, victim(Path(name)) as server:
+        said = Path(name) / "said"
+        site = living_site(server.database)
+        command = f'echo "$CRONWATCH_EVENT_ID" >> {said}; [ -e {said}.2 ] || kill -9 $PPID'
+        site.server.act(cronwatch.create_integration, "command", "kill", {"command": command})
+        site.get(f"/{site.monitor().token}/fail")
+        event, = site.rows("SELECT id FROM event")
+        site.server.close()
+        server.start()
+        server.outlive(LIMIT_SECONDS)
+        server.bury()
+        Path(f"{said}.2").touch()
+        server.start()
+        server.hurry()
+
+        heard = wait_for(lambda: (found := said.read_text().split())[1:] and found, "both times")
+
+    assert heard == [event["id"]] * 2
+
+
+@pytest.mark.slow
+def test_what_follows_an_alert_that_a_kill_cut_off_waits_for_it(folder: Path) -> None:
+    with (tempfile.TemporaryDirectory(dir=folder) as name, listening() as (listener,),
+          victim(Path(name)) as server):
+        site = hooked_site(server.database, listener)
+        first, other = site.monitor(), site.monitor()
+        for path in (f"/{first.token}/fail", f"/{first.token}/complete", f"/{other.token}/fail"):
+            site.get(path)
+        site.server.close()
+        listener.before = fuse(1, server.kill)
+        server.start()
+        server.outlive(LIMIT_SECONDS)
+        server.bury()
+        server.start()
+
+        wait_for(lambda: listener.heard[1:], "what does not have to wait")
+
+    assert [(each.event["monitor"]["id"], each.event["kind"]) for each in listener.heard] == [
+        (first.id, "failed"), (other.id, "failed")]
+
+
+# what fell due
+
+
+@pytest.mark.slow
+def test_what_was_missed_before_a_kill_counts_at_the_recovery(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as name, victim(
+            Path(name), "--scan-seconds", "0.05") as server:
+        site = living_site(server.database)
+        job = site.monitor(interval_seconds=3600, grace_seconds=0)
+        site.clock.move(1.5 - 3600)
+        site.get(f"/{job.token}")
+        server.start()
+        wait_for(lambda: site.events == ["missed"], "what was missed")
+        server.kill()
+        server.bury()
+        server.start()
+        with DIRECT.open(f"{server.url}/{job.token}", timeout=LIMIT_SECONDS):
+            recovered, = site.rows("SELECT body FROM event WHERE kind = 'recovered'")
+        site.server.close()
+
+    assert json.loads(recovered["body"])["missedCount"] == 1
+
+
+# a start and a stop
+
+
+@pytest.mark.slow
+def test_a_server_that_is_told_to_stop_as_soon_as_it_serves_stops_cleanly(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as name, victim(Path(name)) as server:
+        codes = []
+        for _ in range(2):
+            server.start()
+            codes.append(server.stop())
+
+    assert codes == [0, 0]
+
+
+@pytest.mark.proof
+def test_a_file_over_whose_making_the_server_was_killed_is_made_by_the_next_start(
+        folder: Path) -> None:
+    chance, found = random.Random(seed("first start")), []
+
+    for _ in range(3):
+        with tempfile.TemporaryDirectory(dir=folder) as name, victim(Path(name)) as server:
+            server.launch()
+            until(server.database.exists, "the file")
+            server.outlive(chance.uniform(0, 0.03))
+            server.kill()
+            server.bury()
+            server.start()
+            with peek(server.database) as db:
+                found.append((db.execute("PRAGMA user_version").fetchone()[0], unsound(db)))
+
+    assert found == [(len(cronwatch.schema_parts()), [])] * 3
+
+
+# a migration
+
+VERSION = len(cronwatch.schema_parts())
+PINGS, HEAP = 200, 200_000  # rows that were there, and that each part adds
+GROW = """
+    CREATE TABLE {table} (num INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+    INSERT INTO {table} WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n
+        WHERE i < {rows}) SELECT i, hex(randomblob(60)) FROM n;
+    """
+CHANGE = "ALTER TABLE ping ADD COLUMN weight INTEGER;\nUPDATE ping SET weight = num;"
+COPY = re.compile(r"cronwatch\.db\.before-[0-9]+")
+
+
+def later_product(folder: Path, rows: int) -> Path:
+    """A copy of the product, as a version to come has it: with two more parts of the schema."""
+    folder.mkdir()
+    shutil.copy(cronwatch.__file__, folder)
+    shutil.copytree(cronwatch.DATA / "static", folder / "static")
+    text = (cronwatch.DATA / "schema.sql").read_text("utf-8")
+    heap, pile = (GROW.format(table=table, rows=rows) for table in ("heap", "pile"))
+    (folder / "schema.sql").write_text(
+        f"{text}\n-- part {VERSION + 1}\n{CHANGE}\n{heap}\n-- part {VERSION + 2}\n{pile}")
+    return folder
+
+
+def old_file(database: Path, megabytes: int) -> Path:
+    """A file of this version with pings, and logs that make it as large."""
+    site = living_site(database)
+    job = site.monitor()
+    for _ in range(PINGS):
+        site.get(f"/{job.token}")
+    site.rows(f"INSERT INTO run_log SELECT num, printf('%.*c', 1000000, 'x') FROM run "
+              f"LIMIT {megabytes}")
+    site.server.close()
+    return database
+
+
+class State(NamedTuple):
+    """What a file holds, by itself."""
+
+    version: int
+    rows: dict[str, int]
+    unsound: list[Any]
+
+
+def whole(version: int, rows: int = HEAP) -> State:
+    """The state of a file that is at a version, and at nothing else."""
+    added = {"heap": rows, "pile": rows} if version > VERSION + 1 else {"heap": rows}
+    return State(version, {"ping": PINGS, **(added if version > VERSION else {})}, [])
+
+
+def state(database: Path) -> State:
+    """The state of a file; one that cannot be read is unsound."""
+    with look(database) as db:
+        try:
+            version, = db.execute("PRAGMA user_version").fetchone()
+            tables = {name for name, in db.execute("SELECT name FROM sqlite_schema")}
+            return State(version, {
+                table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+                for table in ("ping", "heap", "pile") if table in tables}, unsound(db))
+        except sqlite3.DatabaseError as error:
+            return State(-1, {}, [str(error)])
+
+
+class Attempt(NamedTuple):
+    """A migration that was killed, and what the next start made of it."""
+
+    killed: State
+    copies: list[State]  # beside the file, after the kill
+    done: State
+    copies_done: list[State]
+    others: list[str]  # names of further files that are left in the end
+
+
+def attempt(old: Path, product: Path, wait: Callable[[Victim], None]) -> Attempt:
+    """Bring a copy of a file up to date; kill at the end of a wait, and start again."""
+    with (tempfile.TemporaryDirectory(dir=old.parent) as name,
+          victim(Path(name), product=product) as server):
+
+        def copies() -> list[State]:
+            return [state(path) for path in sorted(Path(name).iterdir())
+                    if COPY.fullmatch(path.name)]
+
+        shutil.copy(old, server.database)
+        server.launch()
+        wait(server)
+        server.kill()
+        server.bury()
+        killed = state(server.database), copies()
+        server.start()
+        server.stop()
+        return Attempt(*killed, state(server.database), copies(), sorted(
+            path.name for path in Path(name).iterdir()
+            if path.name.startswith("cronwatch.db.") and not COPY.fullmatch(path.name)))
+
+
+def attempt_at(version: int, old: Path, product: Path, wait: Callable[[Victim], None]) -> Attempt:
+    """An attempt whose kill came at a version; on a busy machine it may come too late."""
+    for _ in range(10):
+        if (found := attempt(old, product, wait)).killed.version == version:
+            return found
+    raise AssertionError(f"no kill came at version {version}")
+
+
+def in_the_first_part(share: float) -> Callable[[Victim], None]:
+    """Wait until so much of its 27 MB is in the write-ahead log."""
+
+    def wait(server: Victim) -> None:
+        wal = server.database.with_name("cronwatch.db-wal")
+        until(lambda: wal.exists() and wal.stat().st_size > share * 27_000_000, "the log")
+
+    return wait
+
+
+def in_the_second_part(seconds: float) -> Callable[[Victim], None]:
+    """Wait until the first one is being moved into the file, and so long."""
+
+    def wait(server: Victim) -> None:
+        size = server.database.stat().st_size
+        until(lambda: server.database.stat().st_size > size + 1_000_000, "the first part")
+        server.outlive(seconds)
+
+    return wait
+
+
+@pytest.fixture(scope="module")
+def migrations(folder: Path) -> Iterator[list[Attempt]]:
+    """Kills in the parts of a migration; each test below asserts one fact of them."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        old = old_file(Path(name) / "old.db", 0)
+        product = later_product(Path(name) / "product", HEAP)
+        yield [attempt_at(VERSION, old, product, in_the_first_part(0.1)),
+               attempt_at(VERSION, old, product, in_the_first_part(0.7)),
+               attempt_at(VERSION + 1, old, product, in_the_second_part(0)),
+               attempt_at(VERSION + 1, old, product, in_the_second_part(0.2))]
+
+
+@pytest.mark.proof
+def test_a_kill_leaves_each_part_of_a_migration_whole_or_undone(
+        migrations: list[Attempt]) -> None:
+    assert [each.killed for each in migrations] == [
+        whole(VERSION), whole(VERSION), whole(VERSION + 1), whole(VERSION + 1)]
+
+
+@pytest.mark.proof
+def test_a_migration_that_was_killed_is_finished_by_the_next_start(
+        migrations: list[Attempt]) -> None:
+    assert [each.done for each in migrations] == [whole(VERSION + 2)] * 4
+
+
+@pytest.mark.proof
+def test_a_migration_that_was_killed_has_a_copy_of_the_file_as_it_was_before(
+        migrations: list[Attempt]) -> None:
+    assert [whole(VERSION) in each.copies_done for each in migrations] == [True] * 4
+
+
+# the copy before a migration
+
+
+def in_the_copy(megabytes: float) -> Callable[[Victim], None]:
+    """Wait until so much is beside the file, by whatever name."""
+
+    def wait(server: Victim) -> None:
+        def size() -> int:
+            return sum(path.stat().st_size for path in server.database.parent.iterdir()
+                       if path.name.startswith("cronwatch.db.") and path.exists())
+
+        until(lambda: size() > megabytes * 1_000_000, "the copy")
+
+    return wait
+
+
+@pytest.fixture(scope="module")
+def copyings(folder: Path) -> Iterator[list[Attempt]]:
+    """Kills in the copying of 40 MB; each test below asserts one fact of them."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        old = old_file(Path(name) / "old.db", 40)
+        product = later_product(Path(name) / "product", 1)
+        yield [attempt(old, product, in_the_copy(megabytes)) for megabytes in (0, 10, 30)]
+
+
+@pytest.mark.proof
+def test_a_copy_over_which_the_server_was_killed_is_whole_or_not_there(
+        copyings: list[Attempt]) -> None:
+    assert [copy for each in copyings for copy in each.copies if copy != whole(VERSION)] == []
+
+
+@pytest.mark.proof
+def test_a_copy_over_which_the_server_was_killed_is_made_by_the_next_start(
+        copyings: list[Attempt]) -> None:
+    assert [whole(VERSION) in each.copies_done for each in copyings] == [True] * 3
+
+
+@pytest.mark.proof
+def test_a_migration_whose_copy_was_killed_is_done_by_the_next_start(
+        copyings: list[Attempt]) -> None:
+    assert [each.done for each in copyings] == [whole(VERSION + 2, 1)] * 3
+
+
+@pytest.mark.proof
+def test_nothing_is_left_of_a_copy_over_which_the_server_was_killed(
+        copyings: list[Attempt]) -> None:
+    assert [each.others for each in copyings] == [[]] * 3
