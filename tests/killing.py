@@ -554,7 +554,7 @@ class Stage:
     FLAGS = ("--scan-seconds", "0.1", "--failure-alert-seconds", "86400")
 
     def __init__(self, server: Victim, listeners: Sequence[Listener],
-                 chance: random.Random) -> None:
+                 chance: random.Random, clients: int = 4) -> None:
         self.server, self.listeners, self.chance = server, listeners, chance
         self.play = Play(Told(), {name: each.heard for name, each in zip(
             ("steady", "flaky", "linked"), listeners, strict=True)}, database=server.database)
@@ -567,7 +567,7 @@ class Stage:
         key = site.api_key()
         site.server.close()
         self.clients = [Client(jobs, key, random.Random(chance.random()), keeps=number % 2 == 0)
-                        for number in range(4)]
+                        for number in range(clients)]
         listeners[1].status = lambda: 500 if chance.random() < 0.2 else 200
 
     def _integrate(self, site: Site) -> None:
@@ -585,12 +585,12 @@ class Stage:
             site.rows("UPDATE monitor SET default_integrations = 0 WHERE num = ?", made.num)
         return Job(made.num, made.token, made.code, sort)
 
-    def round(self) -> None:
-        """Start, ping, and kill at a moment that chance picks."""
+    def round(self, how: str = "") -> None:
+        """Start, ping, and kill at this moment, else at one that chance picks."""
         with look(self.server.database) as db:
             before = snapshot(db)
         self.server.launch()
-        if self.chance.random() < 0.15:
+        if not how and self.chance.random() < 0.15:
             self.server.outlive(self.chance.uniform(0.1, 0.45))
             self._kill("while it starts", before, 0)
             return
@@ -600,7 +600,7 @@ class Stage:
         if self.chance.random() < 0.5:
             self.server.hurry()
         first = len(self.play.told.acknowledged)
-        how = self.chance.choice(tuple(MOMENTS))
+        how = how or self.chance.choice(tuple(MOMENTS))
         wait, acknowledged = MOMENTS[how](self)
         with crowd(self.clients, self.server.url, self.play.told, acknowledged):
             try:
@@ -612,7 +612,7 @@ class Stage:
     def _kill(self, how: str, before: Snapshot | None, first: int) -> None:
         """Kill, if nobody has yet, and look at what is left."""
         self.server.kill()
-        self.server.bury(stopping=how == "while it stops")
+        self.server.bury(stopping=how in STOPS)
         self.play.kills[how] += 1
         for listener in self.listeners:
             listener.before = listener.after = _nothing
@@ -621,7 +621,7 @@ class Stage:
             self.play.lost += missing(db, self.play.told.acknowledged[first:])
             if before:
                 self.play.misjudged += misjudged(before, snapshot(db, before))
-        allowed = {503} if how == "while it stops" else set()
+        allowed = {503} if how in STOPS else set()
         self.play.refused += [status for status in self.play.told.refused if status not in allowed]
         self.play.told.refused.clear()
 
@@ -666,8 +666,7 @@ def _after_a_listener_has_answered(stage: Stage) -> Moment:
     return lambda: stage.server.outlive(1), _nothing
 
 
-def _while_it_stops(stage: Stage) -> Moment:
-    load, grace = stage.chance.uniform(0.05, 0.3), stage.chance.uniform(0, 0.1)
+def _stop(stage: Stage, load: float, grace: float) -> Moment:
 
     def wait() -> None:
         stage.server.outlive(load)
@@ -677,11 +676,20 @@ def _while_it_stops(stage: Stage) -> Moment:
     return wait, _nothing
 
 
+def _while_it_stops(stage: Stage) -> Moment:
+    return _stop(stage, stage.chance.uniform(0.05, 0.3), stage.chance.uniform(0, 0.1))
+
+
+def _once_it_has_stopped(stage: Stage) -> Moment:
+    return _stop(stage, stage.chance.uniform(0.03, 0.15), LIMIT_SECONDS)
+
+
 MOMENTS: dict[str, Callable[[Stage], Moment]] = {
     "at a time": _at_a_time, "after an answer": _after_an_answer,
     "before a listener answers": _before_a_listener_answers,
     "after a listener has answered": _after_a_listener_has_answered,
-    "while it stops": _while_it_stops}
+    "while it stops": _while_it_stops, "once it has stopped": _once_it_has_stopped}
+STOPS = ("while it stops", "once it has stopped")
 
 
 # -- what is in the file at the end, and what was heard

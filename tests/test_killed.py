@@ -66,7 +66,7 @@ def loaded(folder: Path) -> Iterator[Play]:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         found = play(Path(name), ROUNDS, random.Random(seed("load")))
         heard = [each.id for ids in found.heard.values() for each in ids]
-        print(f"{sum(found.kills.values())} kills {dict(found.kills)}, "
+        print(f"{sum(found.kills.values())} ends {dict(found.kills)}, "
               f"{len(found.told.acknowledged)} pings answered, {len(found.told.unknown)} unknown, "
               f"{len(heard)} webhooks of {len(set(heard))} events, "
               f"{len(found.commanded)} commands of {len(set(found.commanded))}")
@@ -168,6 +168,17 @@ def test_under_load_the_file_stays_sound(loaded: Play) -> None:
 @pytest.mark.proof
 def test_under_load_nothing_goes_wrong_in_the_log(loaded: Play) -> None:
     assert [line for line in loaded.log.splitlines() if "Canceling" not in line] == []
+
+
+@pytest.mark.proof
+def test_stopping_under_load_every_ping_that_was_answered_is_there(folder: Path) -> None:
+    with (tempfile.TemporaryDirectory(dir=folder) as name, listening(3) as listeners,
+          victim(Path(name), *Stage.FLAGS) as server):
+        stage = Stage(server, listeners, random.Random(seed("stops")), clients=12)
+        for _ in range(16):
+            stage.round("once it has stopped")
+
+    assert stage.play.lost == []
 
 
 # over an alert
