@@ -461,8 +461,7 @@ def matching_rules(m: Monitor, run: Run) -> list[Rule]:
 
 # == Rules ====================================================================
 # Pure: no clock, database, HTTP or log; `now` is always an argument, instants are milliseconds.
-ENDED = ("success", "failed")
-OUTCOMES = {"success": "success", "fail": "failed"}
+ENDED, OUTCOMES = ("success", "failed"), {"success": "success", "fail": "failed"}
 EARLY_SECONDS, REPEAT_SECONDS, SPACING_SECONDS, MISSED_MAX = 300, 10, 3600, 1000
 SCHEDULE_FIELDS = ("cron", "interval_seconds", "timezone", "expects")
 
@@ -862,7 +861,8 @@ def edit(life: Life, now: int, changes: Mapping[str, Any]) -> None:
     m = life.monitor
     changed = {name for name, value in changes.items() if getattr(m, name) != value}
     moves = not changed.isdisjoint(SCHEDULE_FIELDS)
-    _count_missed(m, now)  # by the terms that they were missed under
+    if moves or "grace_seconds" in changed:
+        _count_missed(m, now)  # by the terms that they were missed under
     m.grace_at = now if "grace_seconds" in changed else m.grace_at
     for run in life.runs if moves else ():  # what it counts for is gone, its deadline stays
         run.deadline_at, run.next_at = run_deadline(m, run), None
@@ -1288,19 +1288,28 @@ def schema_parts() -> list[list[str]]:
             text = ""
     return parts
 
+def copy_file(path: str, name: str) -> None:
+    """Copy a database that nobody may write meanwhile; what has the name is whole."""
+    for part in (f"{name}.part", f"{name}.part-journal"):  # of a copy that was cut off
+        Path(part).unlink(missing_ok=True)
+    with (contextlib.closing(sqlite3.connect(path)) as file,
+          contextlib.closing(sqlite3.connect(f"{name}.part")) as copy):
+        file.backup(copy)
+    os.replace(f"{name}.part", name)
+
 def migrate(db: SqliteDatabase, path: str) -> None:
     """Bring the schema up to date, each part in one transaction, after a copy of an older file."""
     parts, (version,) = schema_parts(), rows(db, "PRAGMA user_version")[0]
     if version > len(parts):
         raise Refused(f"{path} was written by a newer cronwatch: install that version, or restore "
                       f"the copy that it made beside the file before it changed it")
-    if 0 < version < len(parts):
-        with contextlib.closing(sqlite3.connect(f"{path}.before-{len(parts)}")) as copy:
-            db.connection().backup(copy)
     for number_, statements in enumerate(parts, 1):
         execute(db, "BEGIN IMMEDIATE")
         with _undo(db):
-            if rows(db, "PRAGMA user_version")[0][0] < number_:
+            found, = rows(db, "PRAGMA user_version")[0]
+            if found == version > 0 and found < number_:  # nobody has changed it yet, nor have we
+                copy_file(path, f"{path}.before-{number_}")
+            if found < number_:
                 for statement in statements:
                     execute(db, statement)
                 execute(db, f"PRAGMA user_version = {number_}")
@@ -1379,6 +1388,9 @@ def file_at(path: str) -> tuple[int, int]:
     found = os.stat(path)
     return found.st_dev, found.st_ino
 
+class Replaced(OSError):
+    """The file is another one now; nothing of what was asked is done."""
+
 def follow_file(db: SqliteDatabase, path: str, known: tuple[int, int]) -> None:
     """Let go of our file where another one was put in its place. Ours first gets what is only in
     its log, or SQLite would take that log for the new one's. Raises OSError where there is none,
@@ -1414,9 +1426,6 @@ class Cache(dict[Any, Any]):
         if found:  # strangers may not fill it
             self[name] = found
         return found
-
-class Replaced(OSError):
-    """The file is another one now; nothing of what was asked is done."""
 
 class Store:
     """One database file: a thread with the only writing connection, and readers of their own.
@@ -1928,7 +1937,7 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
         return who.dialect, Receipt("pause", tx.now, "pause", who.name, m.key, m.status), None
     worded = bool(who.words or knock.query.get(who.dialect.state))
     ping = read_ping(who.dialect, said, worded, knock.query, knock.metrics, knock.body)
-    ping = ping._replace(num=_next_num(tx), at=tx.now, address=knock.address,
+    ping = ping._replace(num=_next_num(tx), at=tx.now, address=clean(knock.address, 60),
                          user_agent=clean(knock.user_agent, 200))
     life, before = load_life(tx, num, ping)
     wait = is_too_soon(life, ping)
@@ -2761,11 +2770,19 @@ class HttpServer(waitress.server.TcpWSGIServer):
     channel_class = Channel
     is_stopping = False
 
+    def stop(self) -> None:
+        """Let `run` end, for a signal's handler. One that raised could do so between the sending
+        of an answer and the note that it is sent: sent again, it would answer the next ping."""
+        self.is_stopping = True
+        self.pull_trigger()
+
     def run(self) -> None:
-        """Serve until SystemExit; then send the answers of what was heard, 5 s at the most: who
-        was recorded should not send it again."""
-        super().run()
-        self.is_stopping, self.accepting, end = True, False, monotonic() + 5
+        """Serve until stopped; then send the answers of what was heard, 5 s at the most: who was
+        recorded should not send it again."""
+        while not self.is_stopping:
+            self.asyncore.loop(timeout=1, use_poll=True, map=self._map, count=1)
+        self.task_dispatcher.shutdown()
+        self.accepting, end = False, monotonic() + 5
         while monotonic() < end and any(channel.requests or channel.total_outbufs_len
                                         for channel in self.active_channels.values()):
             self.asyncore.loop(timeout=0.05, use_poll=True, map=self._map, count=1)
@@ -2810,6 +2827,7 @@ def make_http_server(app: Callable[..., Any], settings: Settings,
     # worker is sending, and keeps it from running: a sixteenth of the speed at 8 connections.
     server.adj.send_bytes = 18_000
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request
+    logging.getLogger("waitress").setLevel(logging.WARNING)  # it names the paths of who hangs up
     return server
 
 class Limits:
@@ -3118,6 +3136,8 @@ class Server:
         now = self.clock()
         self.away(remembered(self.store, "alive_at", now), now)
         http_server = make_http_server(self.app, self.settings, partial(begin_ping, self))
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: http_server.stop())
         url = f"http://{self.settings.listen.rpartition(':')[0]}:{http_server.effective_port}"
         if self.follows_address:
             self.settings = self.outbox.settings = dataclasses.replace(self.settings, base_url=url)
@@ -3125,8 +3145,6 @@ class Server:
         print(f"cronwatch serves {url}", flush=True)
         stop = threading.Event()
         loops = start_loops(self, stop)
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda *_: sys.exit(0))
         http_server.run()
         stop.set()
         for loop in loops:

@@ -2575,6 +2575,27 @@ def test_an_edit_recovers_nobody(
     assert (life.monitor.status, flips(life)) == ("down", [])
 
 
+@pytest.mark.parametrize("changes", [
+    {"reminder_interval_seconds": 60}, {"failure_tolerance": 9}, {"max_run_seconds": 86_400}])
+def test_an_edit_of_no_deadline_leaves_what_a_monitor_that_is_down_awaits(
+        changes: dict[str, int]) -> None:
+    life = a_missed()
+    before = life.monitor.expected_at, life.monitor.missed_count
+
+    edit(life, DEADLINE + 90 * MINUTE, changes)
+
+    assert (life.monitor.expected_at, life.monitor.missed_count) == before
+
+
+def test_what_was_missed_counts_with_the_grace_that_it_was_missed_with() -> None:
+    life = a_missed()
+
+    edit(life, DEADLINE + MINUTE, {"grace_seconds": 3600})
+    receive(life, ping("success", DEADLINE + 2 * MINUTE))
+
+    assert life.events[-1].missed_count == 1
+
+
 @pytest.mark.parametrize("trouble, status", [(a_life, "new"), (an_up, "up"), (a_failed, "down")])
 def test_an_edit_in_a_pause_leaves_what_it_ends_with(
         trouble: Callable[[], Life], status: str) -> None:

@@ -189,6 +189,7 @@ def live_through(live: Live, story: Story, dead: socket.socket) -> None:
         fail_with_a_log(live)
         wait_for(lambda: story.everybody_was_told("failed", "import"), "a failure is told to all")
         story.api_events = live.ask("GET", "/events").json["events"]
+        dead.close()  # or the stop would wait for the try that is under way
         story.exit = live.stop()
 
 
