@@ -1427,8 +1427,79 @@ class Cache(dict[Any, Any]):
             self[name] = found
         return found
 
+class Writer:
+    """Takes all the jobs that wait to one commit at a time, in a thread of its own or, where it is
+    lent, in that of a loop."""
+
+    def __init__(self, commit: Callable[[list[Job]], None], end: Callable[[], Any]) -> None:
+        self.commit, self.end = commit, end
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._closed, self._gate = False, threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._wake: Callable[[], None] = self._start
+
+    def submit(self, work: Callable[[SqliteDatabase], Any], done: Done) -> None:
+        """Let `work` run in a transaction, and call `done` in the writer's thread: with what
+        `work` returned, once that is on disk, or with what it raised, undone; with `Refused` 503
+        where nothing could be committed."""
+        with self._gate:
+            if self._closed:
+                raise Refused("the server is stopping", "UNAVAILABLE", 503)
+            self._jobs.put((work, done))
+            self._wake()
+
+    @contextlib.contextmanager
+    def lent(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Meanwhile this thread is the writer: it takes a `turn` after each `wake`. Two that hand
+        pings to and fro spend more time on the interpreter's lock than on the pings."""
+        self._stop()
+        self._wake = wake
+        try:
+            yield
+        finally:
+            self.turn()
+            self.end()
+            with self._gate:
+                self._wake = self._start
+                self._start()
+
+    def turn(self) -> None:
+        """Commit all that waits, and let it be answered."""
+        while not self._jobs.empty():
+            self._take(self._jobs.get())
+
+    def _take(self, first: Job | None) -> bool:
+        """Commit a batch; whether it was the last."""
+        batch = [first]
+        while not self._jobs.empty():
+            batch.append(self._jobs.get())
+        self.commit([job for job in batch if job is not None])
+        return None in batch
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._take(self._jobs.get()):
+            pass
+        self.end()
+
+    def _stop(self) -> None:
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def close(self) -> None:
+        """Finish what waits; nothing is taken any more."""
+        with self._gate:
+            self._closed = True
+        self._stop()
+
 class Store:
-    """One database file: a thread with the only writing connection, and readers of their own.
+    """One database file: a writer with the only writing connection, and readers of their own.
 
     A 2xx means that it is on disk, yet a disk can sync only so often: the writer takes all that
     waits, runs it in one transaction and answers when that is committed."""
@@ -1442,9 +1513,7 @@ class Store:
         self.reader.register_function(str.casefold, "casefold", 1)  # SQLite's own is for ASCII
         self.damaged: set[int] = set()  # monitors whose pages cannot be read
         self.cache = Cache()
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._closed, self._gate = False, threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self.writer = Writer(self._commit, self.db.close)
         try:
             migrate(self.db, path)
             self.file = file_at(path)
@@ -1454,21 +1523,10 @@ class Store:
         finally:
             self.db.close()
 
-    def submit(self, work: Callable[[SqliteDatabase], Any], done: Done) -> None:
-        """Let the writer run `work` in a transaction, and call `done` in its thread: with what
-        `work` returned, once that is on disk, or with what it raised, undone; with `Refused` 503
-        where nothing could be committed."""
-        with self._gate:
-            if self._closed:
-                raise Refused("the server is stopping", "UNAVAILABLE", 503)
-            if self._thread.ident is None:
-                self._thread.start()
-            self._jobs.put((work, done))
-
     def write(self, work: Callable[[SqliteDatabase], T]) -> T:
-        """The same, and wait for it; returns or raises its outcome."""
+        """Let the writer run `work`, and wait for it; returns or raises its outcome."""
         future: Future[T] = Future()
-        self.submit(work, lambda result, problem: future.set_result(result)
+        self.writer.submit(work, lambda result, problem: future.set_result(result)
                     if problem is None else future.set_exception(problem))
         return future.result()
 
@@ -1485,21 +1543,8 @@ class Store:
 
     def close(self) -> None:
         """Finish what waits, then let go of the file."""
-        with self._gate:
-            self._closed = True
-        if self._thread.is_alive():
-            self._jobs.put(None)
-            self._thread.join()
+        self.writer.close()
         self.reader.close()
-
-    def _run(self) -> None:
-        batch: list[Job | None] = []
-        while None not in batch:
-            batch = [self._jobs.get()]
-            while not self._jobs.empty():
-                batch.append(self._jobs.get())
-            self._commit([job for job in batch if job is not None])
-        self.db.close()
 
     def _commit(self, batch: list[Job]) -> None:
         failed: dict[int, Exception] = {}
@@ -2749,8 +2794,7 @@ class Channel(waitress.channel.HTTPChannel):
 class Dispatcher(waitress.task.ThreadedTaskDispatcher):
     """Lets the writer answer a ping as soon as it is on disk, and worker threads all else.
 
-    A worker would only wait for the writer, and both for the interpreter's lock: with 32 of them
-    most of a ping's time went into passing that on."""
+    A worker would only wait for the writer, and both for the interpreter's lock."""
 
     def __init__(self, begin: Begin) -> None:
         super().__init__()
@@ -2768,24 +2812,38 @@ class Dispatcher(waitress.task.ThreadedTaskDispatcher):
 class HttpServer(waitress.server.TcpWSGIServer):
     """Waitress, which by itself lets a client send a byte a second for ever."""
     channel_class = Channel
-    is_stopping = False
+    is_stopping, thread = False, 0
+    turn: Callable[[], None] | None = None
+
+    def readable(self) -> bool:
+        """Whether to accept. Waitress asks at the start of each round, before it looks what there
+        is to send: so the answers that a turn gives go out in the same one."""
+        if self.turn:
+            self.turn()
+        return bool(super().readable())
+
+    def pull_trigger(self) -> None:
+        """Wake the thread that serves, if another one has something for it."""
+        if threading.get_ident() != self.thread:
+            super().pull_trigger()
 
     def stop(self) -> None:
         """Let `run` end, for a signal's handler. One that raised could do so between the sending
         of an answer and the note that it is sent: sent again, it would answer the next ping."""
         self.is_stopping = True
-        self.pull_trigger()
+        self.trigger.pull_trigger()
 
-    def run(self) -> None:
-        """Serve until stopped; then send the answers of what was heard, 5 s at the most: who was
-        recorded should not send it again."""
+    def run(self, turn: Callable[[], None] | None = None) -> None:
+        """Serve until stopped, with a turn in each round; then send the answers of what was heard,
+        5 s at the most: who was recorded should not send it again."""
+        self.turn, self.thread = turn, threading.get_ident()
         while not self.is_stopping:
             self.asyncore.loop(timeout=1, use_poll=True, map=self._map, count=1)
-        self.task_dispatcher.shutdown()
         self.accepting, end = False, monotonic() + 5
         while monotonic() < end and any(channel.requests or channel.total_outbufs_len
                                         for channel in self.active_channels.values()):
             self.asyncore.loop(timeout=0.05, use_poll=True, map=self._map, count=1)
+        self.task_dispatcher.shutdown()
 
     def maintenance(self, now: float) -> None:
         """Close what is idle, and a request that is not complete 30 s after its first byte."""
@@ -2969,7 +3027,9 @@ def begin_ping(server: Server, environ: Environ, go_on: Callable[[], None]) -> b
         environ[BEGUN] = knock, result, problem
         go_on()
 
-    server.submit(done, record_ping, knock)
+    now = server.clock()
+    server.store.writer.submit(
+        lambda db: record_ping(Tx(db, server.store, server.settings, now), knock), done)
     return True
 
 def _answer_ping(server: Server, limits: Limits, environ: Environ) -> Worded | None:
@@ -3073,11 +3133,6 @@ class Server:
         self.outbox = Outbox(self.act, self.read, self.settings, clock)
         self.app = make_app(self)
 
-    def submit(self, done: Done, action: Callable[..., Any], *given: Any) -> None:
-        """Let the writer do an action; `done` gets its outcome, once that is on disk."""
-        now = self.clock()
-        self.store.submit(lambda db: action(Tx(db, self.store, self.settings, now), *given), done)
-
     def act(self, action: Callable[..., T], *given: Any) -> T:
         """Do an action in the writer, and wait for it; a gap before it is judged first."""
         if self.lookout:
@@ -3144,8 +3199,9 @@ class Server:
         self.act(remember, "base_url", self.settings.base_url)  # for the command line's links
         print(f"cronwatch serves {url}", flush=True)
         stop = threading.Event()
-        loops = start_loops(self, stop)
-        http_server.run()
+        with self.store.writer.lent(http_server.pull_trigger):
+            loops = start_loops(self, stop)
+            http_server.run(self.store.writer.turn)
         stop.set()
         for loop in loops:
             loop.join()

@@ -482,7 +482,7 @@ def attempt(old: Path, product: Path, wait: Callable[[Victim], None]) -> Attempt
 
 def attempt_at(version: int, old: Path, product: Path, wait: Callable[[Victim], None]) -> Attempt:
     """An attempt whose kill came at a version; on a busy machine it may come too late."""
-    for _ in range(10):
+    for _ in range(30):
         if (found := attempt(old, product, wait)).killed.version == version:
             return found
     raise AssertionError(f"no kill came at version {version}")
@@ -518,7 +518,7 @@ def migrations(folder: Path) -> Iterator[list[Attempt]]:
         yield [attempt_at(VERSION, old, product, in_the_first_part(0.1)),
                attempt_at(VERSION, old, product, in_the_first_part(0.7)),
                attempt_at(VERSION + 1, old, product, in_the_second_part(0)),
-               attempt_at(VERSION + 1, old, product, in_the_second_part(0.2))]
+               attempt_at(VERSION + 1, old, product, in_the_second_part(0.05))]
 
 
 @pytest.mark.proof

@@ -61,7 +61,7 @@ def together(server: cronwatch.Server, *jobs: Job) -> list[Any]:
     with ThreadPoolExecutor(len(jobs)) as pool, held(server):
         for job in jobs:
             futures.append(pool.submit(server.act, job))
-            wait_for(lambda: server.store._jobs.qsize() == len(futures))
+            wait_for(lambda: server.store.writer._jobs.qsize() == len(futures))
     return [future.exception() or future.result() for future in futures]
 
 
@@ -708,9 +708,9 @@ def test_closing_finishes_what_waits(make_site: Callable[..., Site]) -> None:
     with ThreadPoolExecutor(6) as pool:
         with held(site.server):
             waiting = [pool.submit(site.server.act, note(name)) for name in names]
-            wait_for(lambda: site.server.store._jobs.qsize() == 5)
+            wait_for(lambda: site.server.store.writer._jobs.qsize() == 5)
             closing = pool.submit(site.server.close)
-            wait_for(lambda: site.server.store._jobs.qsize() == 6)
+            wait_for(lambda: site.server.store.writer._jobs.qsize() == 6)
         closing.result(10)
         for write in waiting:
             write.result(10)
