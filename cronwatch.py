@@ -1390,6 +1390,9 @@ def file_at(path: str) -> tuple[int, int]:
 
 class Replaced(OSError):
     """The file is another one now; nothing of what was asked is done."""
+    def __init__(self, file: tuple[int, int]) -> None:
+        super().__init__("another file was put in its place, and is the database from now on")
+        self.file = file
 
 def follow_file(db: SqliteDatabase, path: str, known: tuple[int, int]) -> None:
     """Let go of our file where another one was put in its place. Ours first gets what is only in
@@ -1405,7 +1408,7 @@ def follow_file(db: SqliteDatabase, path: str, known: tuple[int, int]) -> None:
         raise OSError("another file is in its place, while ours is still being read")
     db.close()
     migrate(db, path)
-    raise Replaced("another file was put in its place, and is the database from now on")
+    raise Replaced(file_at(path))
 
 class Cache(dict[Any, Any]):
     """What the file said of handles and keys, for the writer, until another process writes."""
@@ -1452,8 +1455,9 @@ class Writer:
     def lent(self, wake: Callable[[], None]) -> Iterator[None]:
         """Meanwhile this thread is the writer: it takes a `turn` after each `wake`. Two that hand
         pings to and fro spend more time on the interpreter's lock than on the pings."""
-        self._stop()
-        self._wake = wake
+        with self._gate:
+            self._stop()
+            self._wake = wake
         try:
             yield
         finally:
@@ -1463,9 +1467,13 @@ class Writer:
                 self._wake = self._start
                 self._start()
 
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return self._jobs.qsize()
+
     def turn(self) -> None:
-        """Commit all that waits, and let it be answered."""
-        while not self._jobs.empty():
+        """Commit what waits, and let it be answered."""
+        if not self._jobs.empty():
             self._take(self._jobs.get())
 
     def _take(self, first: Job | None) -> bool:
@@ -1561,7 +1569,7 @@ class Store:
                     self._commit([job])
                 return
             if isinstance(error, Replaced):
-                self.file, self.damaged, self.cache.version = file_at(self.path), set(), -1
+                self.file, self.damaged, self.cache.version = error.file, set(), -1
             self.refused = self.refused or not is_damaged(error)
             outcomes = [(None, unavailable("written", error))] * len(batch)
         for (_, done), outcome in zip(batch, outcomes, strict=True):
@@ -1587,7 +1595,7 @@ INSERT_RUN = (f"INSERT INTO run ({', '.join(RUN_FIELDS)}) "
 MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
 BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
-SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 50, 500, 1000  # pings wait for a transaction with so many
+SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 25, 500, 1000  # pings wait for a transaction with so many
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -1782,7 +1790,7 @@ def revoke_key(tx: Tx, name: str) -> None:
     tx.store.cache.clear()
 
 def scan_due(tx: Tx) -> int:
-    """Let everything that fell due happen, for 50 monitors at the most; how many there were."""
+    """Let everything that fell due happen, for 25 monitors at the most; how many there were."""
     due = rows(tx.db, "SELECT num FROM monitor WHERE due_at <= ? ORDER BY due_at LIMIT ?",
                tx.now, SCAN_LIMIT)
     for num, in due:
@@ -2745,6 +2753,7 @@ def host_timezone() -> str:
 
 # == HTTP plumbing ============================================================
 # What cuts across routes: the server, credentials, limits, refusals, headers. No route is here.
+BATCH_MAX = 64
 THREADS, SLOWEST_SECONDS, WRONG_KEYS_MAX, BODY_MAX = 16, 30, 30, 1_048_576
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
 HEADERS = [("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -2813,14 +2822,13 @@ class HttpServer(waitress.server.TcpWSGIServer):
     """Waitress, which by itself lets a client send a byte a second for ever."""
     channel_class = Channel
     is_stopping, thread = False, 0
-    turn: Callable[[], None] | None = None
 
-    def readable(self) -> bool:
-        """Whether to accept. Waitress asks at the start of each round, before it looks what there
-        is to send: so the answers that a turn gives go out in the same one."""
-        if self.turn:
-            self.turn()
-        return bool(super().readable())
+    def handle_accept(self) -> None:
+        """Accept all that knock, not one a round: those that close each time would queue."""
+        known = -1
+        while known < len(self._map) < self.adj.connection_limit:
+            known = len(self._map)
+            super().handle_accept()
 
     def pull_trigger(self) -> None:
         """Wake the thread that serves, if another one has something for it."""
@@ -2833,17 +2841,27 @@ class HttpServer(waitress.server.TcpWSGIServer):
         self.is_stopping = True
         self.trigger.pull_trigger()
 
-    def run(self, turn: Callable[[], None] | None = None) -> None:
-        """Serve until stopped, with a turn in each round; then send the answers of what was heard,
-        5 s at the most: who was recorded should not send it again."""
-        self.turn, self.thread = turn, threading.get_ident()
-        while not self.is_stopping:
-            self.asyncore.loop(timeout=1, use_poll=True, map=self._map, count=1)
-        self.accepting, end = False, monotonic() + 5
-        while monotonic() < end and any(channel.requests or channel.total_outbufs_len
-                                        for channel in self.active_channels.values()):
-            self.asyncore.loop(timeout=0.05, use_poll=True, map=self._map, count=1)
-        self.task_dispatcher.shutdown()
+    def run(self, writer: Writer | None = None) -> None:
+        """Serve until stopped, and be the writer; then send the answers of what was heard, 5 s at
+        the most: who was recorded should not send it again."""
+        self.thread = threading.get_ident()
+        with writer.lent(self.pull_trigger) if writer else contextlib.nullcontext():
+            while not self.is_stopping:
+                self._round(writer, 1)
+            self.accepting, end = False, monotonic() + 5
+            while monotonic() < end and any(channel.requests or channel.total_outbufs_len
+                                            for channel in self.active_channels.values()):
+                self._round(writer, 0.05)
+            self.task_dispatcher.shutdown()
+
+    def _round(self, writer: Writer | None, seconds: float) -> None:
+        """Read and send what is ready. What is to be written waits for what else has arrived
+        by then, up to a batch: a commit costs the same for one ping and for many."""
+        known = writer.waiting() if writer else 0, len(self._map)
+        self.asyncore.loop(0 if known[0] else seconds, True, self._map, 1)
+        if writer and known[0] and (
+                known[0] >= BATCH_MAX or known == (writer.waiting(), len(self._map))):
+            writer.turn()
 
     def maintenance(self, now: float) -> None:
         """Close what is idle, and a request that is not complete 30 s after its first byte."""
@@ -2864,7 +2882,7 @@ def allow_files(most: int = 8192) -> int:
 def make_http_server(app: Callable[..., Any], settings: Settings,
                      begin: Begin = lambda environ, go_on: False) -> HttpServer:
     """Bind the address; raises `Refused` where it is none, or taken. A request that `begin` takes
-    on needs no worker: it calls `go_on` later, from another thread, for the app to answer it."""
+    on needs no worker: it calls `go_on` later, for the app to answer it."""
     host, _, port = settings.listen.rpartition(":")
     if not port.isdecimal() or int(port) > 65_535:
         raise Refused(f"listen must be HOST:PORT, not {settings.listen!r}")
@@ -3199,9 +3217,8 @@ class Server:
         self.act(remember, "base_url", self.settings.base_url)  # for the command line's links
         print(f"cronwatch serves {url}", flush=True)
         stop = threading.Event()
-        with self.store.writer.lent(http_server.pull_trigger):
-            loops = start_loops(self, stop)
-            http_server.run(self.store.writer.turn)
+        loops = start_loops(self, stop)
+        http_server.run(self.store.writer)
         stop.set()
         for loop in loops:
             loop.join()

@@ -172,15 +172,15 @@ def test_one_scan_finds_all_that_is_due(site: Site) -> None:
         {"status": "down", "n": 1203}]
 
 
-def test_a_scan_takes_50_monitors_a_transaction(site: Site) -> None:
-    many(site, 123)
+def test_a_scan_takes_25_monitors_a_transaction(site: Site) -> None:
+    many(site, 63)
     late(site)
 
     said = statements(site, site.server.scan)
 
     batches = "".join("C" if text == "COMMIT" else "m" for text in said if text == "COMMIT"
                       or re.match("UPDATE monitor ", text, re.IGNORECASE))
-    assert sorted(map(len, batches.split("C")), reverse=True)[:4] == [50, 50, 23, 0]
+    assert sorted(map(len, batches.split("C")), reverse=True)[:4] == [25, 25, 13, 0]
 
 
 def test_an_absence_looks_only_at_monitors_that_it_touches(site: Site) -> None:
