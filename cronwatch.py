@@ -3084,6 +3084,7 @@ def _word_error(error: bottle.HTTPError) -> bytes:
     return worded.body
 
 def _static(name: str = "index.html") -> bottle.HTTPResponse:
+    bottle.request.environ.pop("HTTP_RANGE", None)  # Bottle leaves the file of a wrong one open
     return bottle.static_file(name, str(DATA / "static"))
 
 def _nothing(path: str) -> NoReturn:

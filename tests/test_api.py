@@ -1218,3 +1218,9 @@ def test_no_secret_is_in_the_log_of_a_real_server(tmp_path: Path) -> None:
 
     assert [secret for secret in (shown["token"], shown["code"], live.key, "s3cret")
             if secret in live.log] == []
+
+
+def test_a_range_that_the_page_does_not_have_gets_the_page(site: Site) -> None:
+    answer = site.get("/", Range="bytes=9999999-")
+
+    assert (answer.status_int, b"cronwatch" in answer.body) == (200, True)
