@@ -13,11 +13,13 @@ process, one SQLite file, this module. Read it from the top: a section uses only
     Actions         one transaction each: create, pause, scan, judge an absence, prune
     Pings           who is meant by a ping, and what becomes of it
     Alerts          what an event says, how it is sent, the outbox
-    Management      monitors, integrations and events as the API and the command line word them
+    Management      monitors and integrations as the API and the command line word them
+    Reports         what has happened: pings, runs, events, uptime, the summary, health
+    People          users, sessions and API keys, and what each may do
     Background      the threads that scan, deliver and keep house
     HTTP plumbing   refusals, authentication, limits, headers
     HTTP routes     pings, the management API, the page; the server as a whole
-    Command line    serve, monitor, integration, key
+    Command line    serve, monitor, integration, key, user
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ import argparse
 import base64
 import contextlib
 import dataclasses
+import difflib
 import errno
+import getpass
 import hashlib
 import hmac
 import html
@@ -70,7 +74,7 @@ import bottle
 import peewee
 import waitress.server
 from croniter import croniter
-from peewee import SqliteDatabase, Table, fn
+from peewee import SqliteDatabase, Table
 
 __version__ = "0.1.0"
 
@@ -117,6 +121,7 @@ class Settings:
     failure_alert_seconds: int = _setting(60, "how long further failures are collected at first")
     keep_days: int = _setting(90, "how long pings, runs and events are kept")
     api_rate_limit: int = _setting(100, "management requests a minute and key; 0 for no limit")
+    session_days: int = _setting(30, "days until who signed in has to do so again")
     authenticate_pings: bool = _setting(False, "drop Cronitor pings without a valid auth_key")
     trusted_proxy: str = _setting("", "address of a reverse proxy whose X-Forwarded-For is true")
     smtp_host: str = _setting("", "mail server; without one no mail can be sent")
@@ -300,6 +305,48 @@ def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
     count = bisect_left(instants, at, key=lambda after: next_run(schedule, timezone, after))
     return next_run(schedule, timezone, instants[count - 1]) if count else None
 
+EACH = [list(every) for every, _ in CRON_FIELDS]
+DAY_NAMES = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
+MONTH_NAMES = ("January", "February", "March", "April", "May", "June", "July", "August",
+               "September", "October", "November", "December")
+
+def _listed(words: Sequence[Any]) -> str:
+    """Words in a row: a, b and c."""
+    said = [str(word) for word in words]
+    return " and ".join([", ".join(said[:-1]), said[-1]]) if len(said) > 1 else said[0]
+
+def _describe_time(cron: Cron) -> str:
+    """At what time of a day, where that can be said briefly."""
+    minutes, hours, seconds = cron.minutes, cron.hours, cron.seconds
+    step = minutes[1] - minutes[0] if len(minutes) > 1 else 0
+    if seconds != [0]:
+        return ""
+    if len(minutes) * len(hours) <= 6:
+        return "at " + _listed([f"{hour:02}:{minute:02}" for hour in hours for minute in minutes])
+    if hours == EACH[1] and len(minutes) == 1:
+        return f"every hour at minute {minutes[0]}"
+    if hours == EACH[1] and step and minutes == list(range(0, 60, step)):
+        return f"every {step} minutes" if step > 1 else "every minute"
+    return ""
+
+def describe_cron(schedule: str) -> str:
+    """A schedule in words, or as it is where words would be longer."""
+    cron = parse_cron(schedule)
+    when, week = _describe_time(cron), [day for day in cron.weekdays if day < 7]
+    all_days, all_week = cron.days == EACH[DAY], set(week) >= set(range(7))
+    if not when or not (all_days or all_week) or (
+            not all_week and len(cron.weekdays) != 5 * len(week)):
+        return f"as {schedule} says"
+    named = [DAY_NAMES[day] for day in sorted(week, key=lambda day: day or 7)]
+    dated = ["the last day" if day == -1 else f"day {day}" for day in cron.days]
+    days = (f"on {_listed(dated)} of the month" if not all_days
+            else "from Monday to Friday" if week == [1, 2, 3, 4, 5]
+            else f"on {_listed(named)}" if not all_week
+            else "every day" if when.startswith("at ") else "")
+    months = "" if cron.months == EACH[3] else "in " + _listed(
+        [MONTH_NAMES[month - 1] for month in cron.months])
+    return " ".join(filter(None, (days, when, months)))
+
 # == Records ==================================================================
 # Pure: what the rules speak about, as rows of schema.sql. No clock, database, HTTP or log.
 @dataclass(slots=True)
@@ -345,6 +392,7 @@ class Monitor:
     last_ping_at: int | None
     dropped_pings: int
     due_at: int | None
+    ping_count: int
 
 @dataclass(slots=True)
 class Run:
@@ -1237,7 +1285,7 @@ DIALECTS = {dialect.name: dialect for dialect in (
 
 # == Storage ==================================================================
 # The database: opening, migrating, one writer, many readers. It knows no rule and no request.
-MONITOR, PING, INTEGRATION, API_KEY = map(Table, ("monitor", "ping", "integration", "api_key"))
+MONITOR, INTEGRATION, API_KEY = map(Table, ("monitor", "integration", "api_key"))
 MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
 RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
 BUSY_SECONDS, CACHE_MAX = 10, 5000
@@ -1517,6 +1565,7 @@ class Store:
         self.path = path
         self.db = SqliteDatabase(path, {**pragmas, "journal_mode": "wal"}, timeout=BUSY_SECONDS)
         self.reader = SqliteDatabase(path, {**pragmas, "query_only": 1}, timeout=BUSY_SECONDS)
+        self.commits = 0  # batches
         self.refused = False  # whether something was not written since this was last reset
         self.reader.register_function(str.casefold, "casefold", 1)  # SQLite's own is for ASCII
         self.damaged: set[int] = set()  # monitors whose pages cannot be read
@@ -1549,6 +1598,12 @@ class Store:
         except (sqlite3.Error, peewee.DatabaseError, OSError) as error:
             raise unavailable("read", error) from None
 
+    def version(self) -> tuple[Any, ...]:
+        """What changes with each commit, also of another process: so many were ours, and the time
+        and size of the file and its log."""
+        stats = [os.stat(path) for path in (self.path, f"{self.path}-wal") if os.path.exists(path)]
+        return self.commits, self.refused, [(found.st_mtime_ns, found.st_size) for found in stats]
+
     def close(self) -> None:
         """Finish what waits, then let go of the file."""
         self.writer.close()
@@ -1560,6 +1615,7 @@ class Store:
             follow_file(self.db, self.path, self.file)
             while (outcomes := run_jobs(self.db, batch, failed, self.cache.check)) is None:
                 self.cache.clear()
+            self.commits += 1
             if file_at(self.path) != self.file:
                 raise OSError("another file was put in its place")
         except Exception as error:  # noqa: BLE001 - a full or broken disk: no 2xx, but go on
@@ -1598,6 +1654,9 @@ BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
 SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 25, 500, 1000  # pings wait for a transaction with so many
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+OUR_HANDLES: dict[str, Callable[[], str]] = {
+    "token": lambda: str(uuid.uuid4()),
+    "code": lambda: "".join(secrets.choice(BASE62) for _ in range(8))}
 
 class Tx(NamedTuple):
     """What an action works with: the writer's transaction, and the instant it stands for."""
@@ -1706,9 +1765,10 @@ def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str]
     num = insert(tx.db, "monitor", {
         **fields, "key": key, "id": str(uuid.uuid4()), "created_at": tx.now,
         "updated_at": tx.now, "default_integrations": int(integrations is None)})
-    code = "".join(secrets.choice(BASE62) for _ in range(8))
-    for text, kind in {str(uuid.uuid4()): "token", code: "code", **(handles or {})}.items():
+    for text, kind in (handles or {}).items():
         adopt(tx, num, text, kind)
+    for kind, make in OUR_HANDLES.items():
+        adopt(tx, num, make(), kind)
     link_integrations(tx, num, integrations or ())
     life, before = load_life(tx, num)
     m = life.monitor
@@ -1783,11 +1843,13 @@ def create_key(tx: Tx, name: str, permission: str, secret: str | None = None) ->
     tx.store.cache.clear()
     return secret
 
-def revoke_key(tx: Tx, name: str) -> None:
-    """End an API key; refuses with 404 where there is none."""
-    if not rows(tx.db, "DELETE FROM api_key WHERE name = ? RETURNING num", name):
+def revoke_key(tx: Tx, name: str) -> str:
+    """End an API key, by its name or id; its id. Refuses with 404 where there is none."""
+    found = rows(tx.db, "DELETE FROM api_key WHERE ? IN (name, id) RETURNING id", name)
+    if not found:
         raise Refused(f"there is no API key with the name '{name}'", "NOT_FOUND", 404)
     tx.store.cache.clear()
+    return str(found[0][0])
 
 def scan_due(tx: Tx) -> int:
     """Let everything that fell due happen, for 25 monitors at the most; how many there were."""
@@ -1839,6 +1901,8 @@ def record_absence(tx: Tx, since: int, until: int) -> None:
         execute(tx.db, "UPDATE alert SET due_at = min(due_at, ? + due_at - coalesce(tried_at, "
                 "due_at)), tried_at = min(tried_at, ?) WHERE state = 'pending' AND due_at < ?",
                 (until, until, BLOCKED_AT))
+    if since < until:
+        insert(tx.db, "absence", {"since": since, "until": until})
     named = [named for num, in touched if (named := change_alone(tx, num, judge))]
     if named:
         add_event(tx, Event("outage", until), None, gap={"since": iso(since), "until": iso(until)},
@@ -1858,17 +1922,20 @@ def stamp_alive(tx: Tx) -> None:
     """Write down that we live, for the next start to know how long we were away."""
     remember(tx, "alive_at", tx.now)
 
+PRUNED = ("ping", "run", "flip", "event", "absence")
+
 def prune(tx: Tx, table: str, before: int, after: int = 0) -> int | None:
     """Delete what is old among the next 500 rows; the last of them, None where none was old.
-    Open runs stay."""
-    old = "started_at < ?" if table == "run" else "at < ?"
+    Open runs stay, and of each monitor the flip that tells its status at that instant."""
+    old = {"run": "started_at < ?", "absence": "until < ?"}.get(table, "at < ?")
     chunk = rows(tx.db, f"SELECT num, {old} FROM {table} WHERE num > ? ORDER BY num LIMIT ?",
                  before, after, PRUNE_LIMIT)
     if not any(is_old for _, is_old in chunk):
         return None
-    kept = "AND state != 'running'" if table == "run" else ""
+    kept = {"run": "AND state != 'running'", "flip": "AND EXISTS (SELECT 1 FROM flip later WHERE "
+            f"later.monitor = flip.monitor AND later.at > flip.at AND later.{old})"}.get(table, "")
     execute(tx.db, f"DELETE FROM {table} WHERE num BETWEEN ? AND ? AND {old} {kept}",
-                      (after + 1, chunk[-1][0], before))
+            (after + 1, chunk[-1][0], before, *[before] * (table == "flip")))
     return int(chunk[-1][0])
 
 # == Pings ====================================================================
@@ -2001,7 +2068,7 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
         tx, life, knock.query)
     run = receive(life, ping)
     m = life.monitor
-    m.last_ping_at = tx.now
+    m.last_ping_at, m.ping_count = tx.now, m.ping_count + 1
     save_life(tx, life, before, (run.num, ping.log) if run and ping.log else None)
     lasted = run.duration_ms if run and ping.kind in OUTCOMES else ping.duration_ms
     kept = {name: value for name, value in ping._replace(duration_ms=lasted)._asdict().items()
@@ -2261,8 +2328,10 @@ SENDERS = {"command": send_command, "email": send_email,
            **dict.fromkeys(BODIES, send_webhook)}
 NEEDS = {"command": "command", "email": "address", **dict.fromkeys(BODIES, "url")}
 
-def check_integration(channel: str, given: Mapping[str, Any], headers: Any) -> dict[str, Any]:
-    """The stored form of what an integration needs, or `Invalid` with what is wrong with it."""
+def check_integration(channel: str, given: Mapping[str, Any], headers: Any,
+                      secret: str | None = None) -> dict[str, Any]:
+    """The stored form of what an integration needs, with a new signing secret where it has none;
+    or `Invalid` with what is wrong with it."""
     if channel not in SENDERS:
         raise Invalid(f"channel must be one of {', '.join(SENDERS)}")
     need = NEEDS[channel]
@@ -2287,7 +2356,7 @@ def check_integration(channel: str, given: Mapping[str, Any], headers: Any) -> d
             and isinstance(value, str) and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
             for name, value in headers.items()):
         raise Invalid("headers must be an object of at most 20 plain header lines")
-    secret = "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+    secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
     return {"url": target, "headers": headers, "secret": secret}
 
 Claim = tuple[int, str, dict[str, Any], Sequence[Any]]  # alert, channel, what it needs, event
@@ -2335,9 +2404,9 @@ def settle_alert(tx: Tx, num: int, problem: str | None, result: str) -> None:
         others = [hearer for hearer in hearers(tx.db, None) if hearer != integration]
         add_event(tx, Event("delivery_failed", tx.now), None, others, about=(name, problem))
 
-def add_test(tx: Tx, integration: int, name: str) -> Claim:
+def add_test(tx: Tx, integration: int, name: str, m: Monitor | None = None) -> Claim:
     """A test event for one integration, claimed at once by who asked for it."""
-    add_event(tx, Event("test", tx.now), None, [integration], about=name)
+    add_event(tx, Event("test", tx.now), m, [integration], about=name)
     return _claim(tx, rows(tx.db, "SELECT max(num) FROM alert")[0][0])
 
 def find_integration(tx: Tx, name: str) -> dict[str, Any]:
@@ -2377,9 +2446,10 @@ class Outbox:
         for thread in self._threads.values():
             thread.join(max(0, end - monotonic()))
 
-    def test(self, integration: int, name: str) -> tuple[str | None, str]:
+    def test(self, integration: int, name: str,
+             m: Monitor | None = None) -> tuple[str | None, str]:
         """Send a test now; what went wrong, if anything, and what came of it."""
-        claim = self.act(add_test, integration, name)
+        claim = self.act(add_test, integration, name, m)
         outcome = self.send(claim)
         self.act(settle_alert, claim[0], *outcome)
         return outcome
@@ -2473,7 +2543,9 @@ def read_object(given: Any, *known: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise Invalid("the body must be a JSON object")
     if strange := set(given) - set(known):
-        raise Invalid(f"'{clean(min(strange), 60)}' is not a known field")
+        near = difflib.get_close_matches(min(strange)[:60], known, 1)
+        raise Invalid(f"'{clean(min(strange), 60)}' is not a known field"
+                      + "".join(f" (did you mean {name}?)" for name in near))
     return given
 
 def read_monitor(given: Any, m: Monitor | None = None) -> dict[str, Any]:
@@ -2488,6 +2560,9 @@ def read_monitor(given: Any, m: Monitor | None = None) -> dict[str, Any]:
     if missing := wanted - set(given) - {None}:
         raise Invalid(f"{max(missing, key=str)} is required")
     unused = {need for other, need in SCHEDULES.items() if need and other != kind}
+    for name in unused & set(given):  # Cronping's own pages send 0 and null there
+        _whole(name, given[name], 0, 2_592_000, True) if name == "intervalSeconds" else (
+            given[name] is None or _text(name, given[name], 0, 500))
     columns = {rules[name].column: rules[name].rule[0](name, value, *rules[name].rule[1:])
                for name, value in given.items() if name in rules and name not in unused}
     return columns if kind == kept else {
@@ -2501,15 +2576,52 @@ def read_ids(given: Mapping[str, Any]) -> list[str] | None:
     return ids
 
 Shown = dict[str, Any]
+RUNS_SQL = """SELECT monitor, num, series, state, started_at, ended_at, duration_ms, exit_code,
+    message, host, metrics, EXISTS (SELECT 1 FROM run_log WHERE run = num) FROM run """
+NEWEST_RUNS = RUNS_SQL + """WHERE num IN (SELECT (SELECT num FROM run WHERE monitor = m.num
+    ORDER BY started_at DESC, num DESC LIMIT 1) FROM monitor m WHERE m.num IN """
+OPEN_RUNS_OF = """SELECT r.monitor, r.num, max(r.started_at), r.message,
+    (SELECT percent FROM ping WHERE run = r.num AND kind = 'progress' AND percent IS NOT NULL
+     ORDER BY num DESC LIMIT 1),
+    (SELECT at FROM ping WHERE run = r.num AND kind = 'progress' ORDER BY num DESC LIMIT 1)
+    FROM run r WHERE r.state = 'running' AND r.monitor IN """
+
+def run_shown(row: Sequence[Any]) -> Shown:
+    """A row of `RUNS_SQL` in the API's form."""
+    _, num, series, state, started, ended, lasted, code, message, host, metrics, has_log = row
+    return {"id": str(num), "series": series, "state": state, "startedAt": iso(started),
+            "endedAt": iso(ended), "durationMs": lasted, "exitCode": code, "message": message,
+            "host": host, "metrics": json.loads(metrics or "null"), "hasLog": bool(has_log)}
+
+def marks(nums: Sequence[Any]) -> str:
+    """So many question marks, in brackets."""
+    return f"({', '.join('?' * len(nums))})"
+
+def _of_monitors(tx: Tx, nums: Sequence[int]) -> tuple[set[int], dict[int, Any], dict[int, Any]]:
+    """Which of these monitors anybody hears of; their last run; their newest one that is open."""
+    heard = {num for num, _ in rows(tx.db, HEARERS + marks(nums), *nums)}
+    last = {row[0]: run_shown(row) for row in rows(
+        tx.db, f"{NEWEST_RUNS}{marks(nums)})", *nums)}
+    running = {row[0]: row[1:] for row in rows(
+        tx.db, f"{OPEN_RUNS_OF}{marks(nums)} GROUP BY r.monitor", *nums)}
+    return heard, last, running
+
+def _progress_of(run: Sequence[Any] | None) -> Shown | None:
+    if run is None or run[4] is None:
+        return None
+    return {"percent": run[3], "message": run[2], "at": iso(run[4])}
+
+def is_late(m: Monitor, now: int) -> bool:
+    """Whether it is past its time, and still in grace."""
+    return m.status == "up" and m.expected_at is not None and m.expected_at < now
 
 def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> list[Shown]:
     """Monitors in the form of Cronping's page, with our fields; `secret` shows their handles."""
     nums = [m.num for m in monitors]
-    marks = f"({', '.join('?' * len(nums))})"
-    heard = {num for num, _ in rows(tx.db, HEARERS + marks, *nums)}
+    heard, last, running = _of_monitors(tx, nums)
     handles: dict[int, list[tuple[str, str]]] = {num: [] for num in nums}
-    for num, kind, text in rows(
-            tx.db, f"SELECT monitor, kind, text FROM handle WHERE monitor IN {marks}", *nums):
+    for num, kind, text in rows(tx.db, "SELECT monitor, kind, text FROM handle WHERE monitor IN "
+                                + marks(nums), *nums):
         handles[num].append((kind, text))
     return [{
         "id": m.id, "status": m.status, "paused": m.status == "paused",
@@ -2519,21 +2631,27 @@ def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> l
         "nextExpectedAt": iso(deadline(m)) if m.status in ("new", "up") else None,
         "downReason": m.down_reason, "downSince": iso(m.down_since),
         "pausedUntil": iso(m.pause_until), "droppedPings": m.dropped_pings,
-        "late": m.status == "up" and m.expected_at is not None and m.expected_at < tx.now,
+        "late": is_late(m, tx.now), "running": m.num in running,
+        "progress": _progress_of(running.get(m.num)), "lastRun": last.get(m.num),
         "heard": m.num in heard, "createdAt": iso(m.created_at), "updatedAt": iso(m.updated_at),
         **(_handles_json(tx, handles[m.num]) if secret else {})} for m in monitors]
 
 def _handles_json(tx: Tx, handles: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    ours = {kind: text for kind, text in handles if kind in ("token", "code")}
+    ours = {kind: text for kind, text in handles if kind in OUR_HANDLES}
     return {**ours, "pingUrl": f"{tx.settings.base_url}/{ours['token']}", "handles": [
         {"dialect": kind, "handle": text} for kind, text in handles if kind not in ours]}
 
 class Ask(NamedTuple):
-    """A management request; `secret` is whether secrets may be shown."""
+    """A management request."""
     id: str = ""
     query: Mapping[str, Sequence[str]] = {}
     body: Any = None
-    secret: bool = True
+    secret: bool = True  # whether secrets may be shown
+    run: str = ""
+    user: int | None = None  # who is signed in
+    session: str = ""  # and the hash of that session's secret
+    address: str | None = None
+    etag: str = ""  # of the answer that the caller has
 
 Reply = tuple[dict[str, Any], int]  # with a status that is not the route's own
 
@@ -2546,40 +2664,59 @@ def get_monitor(tx: Tx, name: str) -> Monitor:
                       "NOT_FOUND", 404)
     return Monitor(*found[0])
 
-def read_page(ask: Ask, most: int) -> tuple[int, int]:
+def read_count(name: str, text: str, least: int, most: int) -> int:
+    """A whole number of a query."""
+    if not re.fullmatch(r"[0-9]{1,16}", text) or not least <= int(text) <= most:
+        raise Invalid(f"{name} must be a whole number, {least} to {most}")
+    return int(text)
+
+def read_page(ask: Ask, most: int, limit: str = "50") -> tuple[int, int]:
     """`limit` and `offset` of a query."""
-    values = []
-    for name, default, least, largest in (("limit", "50", 1, most), ("offset", "0", 0, 2**53)):
-        text = ask.query.get(name, [default])[0]
-        if not re.fullmatch(r"[0-9]{1,16}", text) or not least <= int(text) <= largest:
-            raise Invalid(f"{name} must be a whole number, {least} to {largest}")
-        values.append(int(text))
-    return values[0], values[1]
+    return (read_count("limit", ask.query.get("limit", [limit])[0], 1, most),
+            read_count("offset", ask.query.get("offset", ["0"])[0], 0, 2**53))
+
+STATUSES = ("new", "up", "down", "paused")
+
+def read_filter(ask: Ask) -> tuple[str, list[Any]]:
+    """The condition that `query`, `status` and `tag` stand for, with its values."""
+    if any(len(texts) > 100 for texts in ask.query.values()):
+        raise Invalid("a filter can be repeated at most 100 times")
+    statuses = [_one_of("status", status, *STATUSES) for status in ask.query.get("status", ())]
+    parts = [("instr(casefold(name), ?) > 0", text.casefold())
+             for text in ask.query.get("query", ())]
+    parts += [("instr(' ' || tags || ' ', ?) > 0", f" {tag} ")
+              for tag in ask.query.get("tag", ())]
+    words = [part for part, _ in parts] + [f"status IN {marks(statuses)}"] * bool(statuses)
+    return " AND ".join(words) or "1", [value for _, value in parts] + statuses
 
 def list_monitors(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A page of monitors by name, filtered as Cronping's page has it."""
-    c, (limit, offset) = MONITOR.c, read_page(ask, 100)
-    if any(len(texts) > 100 for texts in ask.query.values()):
-        raise Invalid("a filter can be repeated at most 100 times")
-    wanted = MONITOR.select(*(getattr(c, name) for name in MONITOR_FIELDS)).order_by(c.name, c.num)
-    for text in ask.query.get("query", ()):
-        wanted = wanted.where(fn.instr(fn.casefold(c.name), text.casefold()) > 0)
-    if "status" in ask.query:
-        wanted = wanted.where(c.status.in_(ask.query["status"]))
-    for tag in ask.query.get("tag", ()):
-        wanted = wanted.where(fn.instr(fn.printf(" %s ", c.tags), f" {tag} ") > 0)
-    total, = select(tx.db, peewee.Select([wanted], [fn.COUNT(peewee.SQL("*"))])).fetchone()
-    found = select(tx.db, wanted.limit(limit).offset(offset)).fetchall()
+    (limit, offset), (wanted, values) = read_page(ask, 100), read_filter(ask)
+    total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
+    found = rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} "
+                 "ORDER BY name, num LIMIT ? OFFSET ?", *values, limit, offset)
     return {"heartbeats": monitors_json(tx, [Monitor(*row) for row in found], ask.secret),
             "total": total, "limit": limit, "offset": offset}
 
 def show_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """A monitor, with the integrations that are linked to it."""
+    """A monitor, with the integrations that are linked to it, and when it is expected next."""
     m = get_monitor(tx, ask.id)
     linked = rows(tx.db, "SELECT id FROM integration WHERE is_default AND ? OR num IN (SELECT "
                   "integration FROM monitor_integration WHERE monitor = ?) ORDER BY num",
                   m.default_integrations, m.num)
-    return {**monitors_json(tx, [m], ask.secret)[0], "integrationIds": [id_ for id_, in linked]}
+    coming = [m.expected_at] if m.expected_at is not None and m.expected_at > tx.now else []
+    return {**monitors_json(tx, [m], ask.secret)[0], "integrationIds": [id_ for id_, in linked],
+            "upcoming": [iso(at) for at in next_times(m, tx.now, coming)]}
+
+def next_times(m: Monitor, now: int, known: Sequence[int] = (), count: int = 5) -> list[int]:
+    """The next occurrences, the known ones first; none without a schedule."""
+    times = list(known)
+    while len(times) < count:
+        following = next_occurrence(m, times[-1] if times else now)
+        if following is None:
+            break
+        times.append(following)
+    return times
 
 def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> Reply:
     """Create a monitor from its JSON; with `unique`, change the one of that name if there is."""
@@ -2599,13 +2736,13 @@ def edit_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     if isinstance(ask.body, dict) and "unique" in ask.body:
         raise Invalid("'unique' can only be given when a monitor is created")
     columns, ids = read_monitor(ask.body, m), read_ids(ask.body)
+    if "integrationIds" in ask.body:
+        link_integrations(tx, m.num, ids or ())
+        columns["default_integrations"] = int(ids is None)
     if columns.get("key", m.key) != m.key:
         refuse_taken(tx, "monitor", "key", columns["key"])
     if cron := columns.get("cron", m.cron):
         next_run(cron, columns.get("timezone", m.timezone), tx.now)
-    if ids is not None:
-        link_integrations(tx, m.num, ids)
-        columns["default_integrations"] = 0
     changed = change_monitor(tx, m.num, lambda life: edit(life, tx.now, columns))
     return monitors_json(tx, [changed])[0]
 
@@ -2620,6 +2757,51 @@ def resume_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     num = get_monitor(tx, ask.id).num
     return monitors_json(tx, [change_monitor(tx, num, lambda life: resume(life, tx.now, True))])[0]
 
+def mark_ok(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """All is well, says a person: up without an event, as by Cronitor's /ok."""
+    num = get_monitor(tx, ask.id).num
+    changed = change_monitor(tx, num, lambda life: receive(life, Ping("ok", tx.now)))
+    return monitors_json(tx, [changed])[0]
+
+def list_handles(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Every secret that pings a monitor."""
+    found = rows(tx.db, "SELECT kind, text FROM handle WHERE monitor = ? ORDER BY kind, text",
+                 get_monitor(tx, ask.id).num)
+    return {"handles": [{"dialect": kind, "handle": text} for kind, text in found]}
+
+def adopt_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Let a handle of an old service ping a monitor too."""
+    given, m = read_object(ask.body, "handle", "dialect"), get_monitor(tx, ask.id)
+    text = _text("handle", given.get("handle"), 1, 200)
+    kind = given.get("dialect") or default_dialect(text)
+    adopt(tx, m.num, text, _one_of("dialect", kind, *DIALECTS))
+    return list_handles(tx, ask)
+
+def default_dialect(handle: str) -> str:
+    """The dialect of an adopted handle that comes without one."""
+    return "cronping" if TOKEN.fullmatch(handle) else "cronitor"
+
+def remove_handle(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Let an adopted handle ping no more."""
+    m, (text, *_) = get_monitor(tx, ask.id), ask.query.get("handle", [""])
+    found = find_handle(tx, text)
+    if found is None or found[0] != m.num:
+        raise Refused("this monitor has no such handle", "NOT_FOUND", 404)
+    if found[1] in OUR_HANDLES:
+        raise Refused(f"a monitor always has a {found[1]}: rotate it instead", "CONFLICT", 409)
+    execute(tx.db, "DELETE FROM handle WHERE text = ?",
+            (text.lower() if TOKEN.fullmatch(text) else text,))
+    tx.store.cache.clear()
+    return list_handles(tx, ask)
+
+def rotate_handle(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """A new token or code in place of one that is known to too many."""
+    kind = _one_of("kind", read_object(ask.body, "kind").get("kind"), *OUR_HANDLES)
+    m = get_monitor(tx, ask.id)
+    execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (m.num, kind))
+    adopt(tx, m.num, OUR_HANDLES[kind](), kind)
+    return monitors_json(tx, [m])[0]
+
 def remove_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Delete a monitor with all that hangs on it."""
     m = get_monitor(tx, ask.id)
@@ -2627,68 +2809,628 @@ def remove_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     tx.store.cache.clear()
     return {"id": m.id, "deleted": True}
 
-def list_pings(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """A monitor's pings in Cronping's form, newest first."""
-    m, (limit, offset) = get_monitor(tx, ask.id), read_page(ask, 200)
-    found = dicts(tx.db, PING.select().where(PING.c.monitor == m.num)
-                  .order_by(PING.c.at.desc(), PING.c.num.desc()).limit(limit).offset(offset))
-    total = rows(tx.db, "SELECT count(*) FROM ping WHERE monitor = ?", m.num)[0][0]
-    pings = [{"id": str(p["num"]), "heartbeatId": m.id, "type": p["kind"],
-              "receivedAt": iso(p["at"]), "ipAddress": p["address"], "userAgent": p["user_agent"],
-              "durationMs": p["duration_ms"], "runId": p["series"], "exitCode": p["exit_code"],
-              "run": p["run"] and str(p["run"]), **{name: p[name] for name in (
-                  "host", "env", "message", "percent", "dialect")}} for p in found]
-    return {"pings": pings, "total": total, "limit": limit, "offset": offset}
+INTEGRATIONS_SQL = """SELECT i.*, a.state, a.result, a.tried_at, e.kind,
+    (SELECT count(*) FROM alert p WHERE p.integration = i.num AND p.state = 'pending') pending,
+    (SELECT count(*) FROM alert d JOIN event de ON de.num = d.event WHERE d.integration = i.num
+     AND d.state = 'dead' AND d.tried_at > ? AND de.kind != 'test') dead
+    FROM integration i LEFT JOIN alert a ON a.num = (SELECT num FROM alert WHERE
+    integration = i.num AND tried_at IS NOT NULL ORDER BY tried_at DESC, num DESC LIMIT 1)
+    LEFT JOIN event e ON e.num = a.event """
+DEAD_MS = 7 * 86_400_000  # for so long one is told of alerts that were given up
 
-def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """The log of events, newest first, with what was delivered to whom."""
-    limit, offset = read_page(ask, 200)
-    found = rows(tx.db, EVENTS_SQL + "ORDER BY e.num DESC LIMIT ? OFFSET ?", limit, offset)
-    sent: dict[int, list[dict[str, Any]]] = {row[0]: [] for row in found}
-    for event, id_, name, state, tries, tried_at, result in rows(
-            tx.db, "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result FROM "
-            "alert a JOIN integration i ON i.num = a.integration WHERE a.event IN "
-            f"({', '.join('?' * len(sent))}) ORDER BY a.event, a.num", *sent):
-        sent[event].append({"integrationId": id_, "name": name, "state": state, "tries": tries,
-                            "triedAt": iso(tried_at), "result": result})
-    events = [{**event_json(row, tx.settings.base_url), "deliveries": sent[row[0]]}
-              for row in found]
-    total = rows(tx.db, "SELECT count(*) FROM event")[0][0]
-    return {"events": events, "total": total, "limit": limit, "offset": offset}
-
-def integration_json(row: Mapping[str, Any]) -> dict[str, Any]:
-    """An integration in Cronping's form."""
-    return {"id": row["id"], "channel": row["channel"], "name": row["name"],
-            "enabled": bool(row["enabled"]), "default": bool(row["is_default"]),
-            "failing": bool(row["failing"]), "createdAt": iso(row["created_at"]),
-            "updatedAt": iso(row["updated_at"])}
+def integrations_json(tx: Tx, secret: bool, id_: str | None = None) -> list[Shown]:
+    """All integrations or one in Cronping's form, with how they do; what they need is secret."""
+    cursor = execute(tx.db, INTEGRATIONS_SQL + "WHERE ? IN (i.id, '') ORDER BY i.num",
+                     (tx.now - DEAD_MS, id_ or ""))
+    names = [column[0] for column in cursor.description]
+    return [{
+        "id": row["id"], "channel": row["channel"], "name": row["name"],
+        "enabled": bool(row["enabled"]), "default": bool(row["is_default"]),
+        "failing": bool(row["failing"]), "createdAt": iso(row["created_at"]),
+        "updatedAt": iso(row["updated_at"]), "pending": row["pending"], "dead": row["dead"],
+        "lastDelivery": None if row["tried_at"] is None else {
+            "at": iso(row["tried_at"]), "state": row["state"], "kind": row["kind"],
+            "result": row["result"]},
+        **(json.loads(row["config"]) if secret else {})}
+        for row in (dict(zip(names, values, strict=True)) for values in cursor.fetchall())]
 
 def list_integrations(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """All integrations; what they need is a secret, and not shown."""
-    found = dicts(tx.db, INTEGRATION.select().order_by(INTEGRATION.c.num))
-    return {"integrations": [integration_json(row) for row in found]}
+    """All integrations."""
+    return {"integrations": integrations_json(tx, ask.secret)}
 
-def list_keys(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """All API keys, without their secrets."""
-    found = dicts(tx.db, API_KEY.select().order_by(API_KEY.c.num))
-    return {"keys": [{"name": key["name"], "prefix": key["prefix"], "permission":
-                      key["permission"], "createdAt": iso(key["created_at"])} for key in found]}
+def show_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """One integration, by id or name."""
+    return integrations_json(tx, ask.secret, find_integration(tx, ask.id)["id"])[0]
 
 def add_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """Create an integration from its JSON; what signs its webhooks is shown this once."""
+    """Create an integration from its JSON, with what signs its webhooks."""
     given = read_object(ask.body, "channel", "name", "headers", "default", *NEEDS.values())
     channel, name = str(given.get("channel")), _text("name", given.get("name"), 1, 200)
     config = check_integration(channel, given, given.get("headers"))
     default = bool(_yes_no("default", given.get("default", True)))
-    id_ = create_integration(tx, channel, name, config, default)
-    return {**integration_json(find_integration(tx, id_)), **config}
+    return integrations_json(tx, True, create_integration(tx, channel, name, config, default))[0]
+
+def _refuse_command(channel: Any) -> None:
+    """Only who is on the server may say what runs there."""
+    if channel == "command":
+        raise Refused("a command can only be made, changed and removed with `cronwatch "
+                      "integration` on the server", "FORBIDDEN", 403)
 
 def add_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """As `add_integration`, but never a command: only who is on the server may add one."""
-    if isinstance(ask.body, dict) and ask.body.get("channel") == "command":
-        raise Refused("a command can only be made with `cronwatch integration add` on the server",
-                      "FORBIDDEN", 403)
+    """As `add_integration`, but never a command."""
+    _refuse_command(ask.body.get("channel") if isinstance(ask.body, dict) else None)
     return add_integration(tx, ask)
+
+def edit_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Change what the body names; a command can only be switched off and on."""
+    row = find_integration(tx, ask.id)
+    need = NEEDS[row["channel"]]
+    more = ["headers"] if need == "url" else []
+    given = read_object(ask.body, "name", "enabled", "default", need, *more)
+    if set(given) - {"enabled"}:
+        _refuse_command(row["channel"])
+    columns: dict[str, Any] = {
+        column: _yes_no(name, given[name])
+        for name, column in (("enabled", "enabled"), ("default", "is_default")) if name in given}
+    if "name" in given:
+        columns["name"] = _text("name", given["name"], 1, 200)
+        if columns["name"] != row["name"]:
+            refuse_taken(tx, "integration", "name", columns["name"])
+    if {need, "headers"} & set(given):
+        config = {**json.loads(row["config"]), **given}
+        columns["config"] = json.dumps(check_integration(
+            row["channel"], config, config.get("headers"), config.get("secret")))
+    update(tx.db, "integration", row["num"], {**columns, "updated_at": tx.now})
+    return integrations_json(tx, True, row["id"])[0]
+
+def remove_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Delete an integration, with the alerts that were for it."""
+    row = find_integration(tx, ask.id)
+    execute(tx.db, "DELETE FROM integration WHERE num = ?", (row["num"],))
+    return {"id": row["id"], "deleted": True}
+
+def remove_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """As `remove_integration`, but never a command."""
+    _refuse_command(find_integration(tx, ask.id)["channel"])
+    return remove_integration(tx, ask)
+
+def test_integration(outbox: Outbox, ask: Ask) -> dict[str, Any]:
+    """Send a test to an integration now, and tell what came of it."""
+    row = outbox.read(find_integration, ask.id)
+    return tested(outbox.test(row["num"], row["name"]))
+
+def tested(outcome: tuple[str | None, str]) -> dict[str, Any]:
+    """What came of a test."""
+    return {"ok": outcome[0] is None, "result": outcome[0] or outcome[1]}
+
+def test_monitor(outbox: Outbox, ask: Ask) -> dict[str, Any]:
+    """Send a test to everybody who hears of a monitor, one after another."""
+    m, results = outbox.read(get_monitor, ask.id), []
+    for num in outbox.read(lambda tx: hearers(tx.db, m)):
+        (id_, name), = outbox.read(lambda tx, num=num: rows(
+            tx.db, "SELECT id, name FROM integration WHERE num = ?", num))
+        results.append({"integrationId": id_, "name": name,
+                        **tested(outbox.test(num, m.name, m))})
+    return {"results": results}
+
+# == Reports ==================================================================
+# What has happened, as the API and the page show it. Nothing is changed here.
+def paged(tx: Tx, name: str, ask: Ask, sql: str, values: Sequence[Any], order: str,
+          shown: Callable[[Any], Any]) -> dict[str, Any]:
+    """A page of a list: its rows, and how many there are in all."""
+    limit, offset = read_page(ask, 200)
+    total = rows(tx.db, f"SELECT count(*) FROM ({sql})", *values)[0][0]
+    found = rows(tx.db, f"{sql} ORDER BY {order} LIMIT ? OFFSET ?", *values, limit, offset)
+    return {name: list(map(shown, found)), "total": total, "limit": limit, "offset": offset}
+
+PING_SQL = """SELECT p.num, m.id, kind, at, address, user_agent, duration_ms, series, exit_code,
+    run, host, env, message, percent, dialect FROM ping p JOIN monitor m ON m.num = p.monitor """
+PING_NAMES = ("id", "heartbeatId", "type", "receivedAt", "ipAddress", "userAgent", "durationMs",
+              "runId", "exitCode", "run", "host", "env", "message", "percent", "dialect")
+
+def ping_shown(row: Sequence[Any]) -> Shown:
+    """A row of `PING_SQL` in Cronping's form."""
+    ping = dict(zip(PING_NAMES, row, strict=True))
+    return {**ping, "id": str(ping["id"]), "receivedAt": iso(ping["receivedAt"]),
+            "run": ping["run"] and str(ping["run"])}
+
+def list_pings(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """A monitor's pings, newest first. What is skipped is counted in the index, from whichever
+    end is nearer: the last page of a million takes no longer than the first."""
+    m, (limit, offset) = get_monitor(tx, ask.id), read_page(ask, 200)
+    from_old, count = offset > m.ping_count // 2, max(0, min(limit, m.ping_count - offset))
+    way, skipped = ("ASC", m.ping_count - offset - count) if from_old else ("DESC", offset)
+    found = rows(tx.db, PING_SQL + "WHERE p.num IN (SELECT num FROM ping WHERE monitor = ? ORDER "
+                 f"BY at {way}, num {way} LIMIT ? OFFSET ?)", m.num, count, max(0, skipped))
+    found.sort(key=lambda row: (row[3], row[0]), reverse=True)
+    return {"pings": list(map(ping_shown, found)), "total": m.ping_count, "limit": limit,
+            "offset": offset}
+
+def list_runs(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """A monitor's runs, newest first."""
+    states = [_one_of("state", state, *RUN_STATES) for state in ask.query.get("state", ())]
+    wanted = f"WHERE monitor = ? AND (state IN {marks(states)} OR ?)"
+    return paged(tx, "runs", ask, RUNS_SQL + wanted, [
+        get_monitor(tx, ask.id).num, *states, not states], "started_at DESC, num DESC", run_shown)
+
+RUN_STATES = ("running", "success", "failed", "stuck", "unknown")
+PROGRESS_MAX = 1000
+
+def _find_run(tx: Tx, ask: Ask) -> Sequence[Any]:
+    num = whole(ask.run)
+    found = rows(tx.db, RUNS_SQL + "WHERE num = ? AND monitor = ?", num,
+                 get_monitor(tx, ask.id).num)
+    if not found:
+        raise Refused("Monitor not found: it has no such run", "NOT_FOUND", 404)
+    return found[0]  # type: ignore[no-any-return]
+
+def show_run(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """A run with its progress, oldest first."""
+    row = _find_run(tx, ask)
+    told = rows(tx.db, "SELECT at, percent, message FROM ping WHERE run = ? AND kind = 'progress' "
+                "ORDER BY num DESC LIMIT ?", row[1], PROGRESS_MAX)
+    return {**run_shown(row), "progress": [
+        {"at": iso(at), "percent": percent, "message": message}
+        for at, percent, message in reversed(told)]}
+
+def show_log(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """The output of a run, as Crontify's page has it."""
+    found = rows(tx.db, "SELECT content FROM run_log WHERE run = ?", _find_run(tx, ask)[1])
+    return {"hasLog": bool(found), "content": found[0][0] if found else None}
+
+def list_flips(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """A monitor's changes of status, newest first."""
+    return paged(tx, "flips", ask, "SELECT at, status, reason FROM flip WHERE monitor = ?",
+                 [get_monitor(tx, ask.id).num], "at DESC, num DESC", flip_shown)
+
+def flip_shown(row: Sequence[Any]) -> Shown:
+    """A change of status: its time, the status, the reason."""
+    return {"at": iso(row[0]), "status": row[1], "reason": row[2]}
+
+def with_deliveries(tx: Tx, found: Sequence[Any]) -> list[Shown]:
+    """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom."""
+    sent: dict[int, list[Shown]] = {row[0]: [] for row in found}
+    for event, id_, name, state, tries, tried_at, result in rows(
+            tx.db, "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result FROM "
+            "alert a JOIN integration i ON i.num = a.integration WHERE a.event IN "
+            f"{marks(found)} ORDER BY a.event, a.num", *sent):
+        sent[event].append({"integrationId": id_, "name": name, "state": state, "tries": tries,
+                            "triedAt": iso(tried_at), "result": result})
+    return [{**event_json(row, tx.settings.base_url), "deliveries": sent[row[0]]} for row in found]
+
+def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """The log of events, newest first, of one monitor or of all."""
+    name = ask.id or ask.query.get("monitor", [""])[0]
+    kinds = [_one_of("kind", kind, *SUMMARIES) for kind in ask.query.get("kind", ())]
+    parts: list[tuple[str, list[Any]]] = []
+    if name:
+        parts.append(("e.monitor = ?", [get_monitor(tx, name).num]))
+    parts += [(f"e.kind IN {marks(kinds)}", kinds)] if kinds else []
+    parts += [(f"e.at {sign} ?", [read_instant(bound, ask)])
+              for bound, sign in (("since", ">="), ("until", "<")) if bound in ask.query]
+    page = paged(tx, "events", ask, EVENTS_SQL + "WHERE " + (
+        " AND ".join(part for part, _ in parts) or "1"),
+        [value for _, values in parts for value in values], "e.num DESC", lambda row: row)
+    return {**page, "events": with_deliveries(tx, page["events"])}
+
+def parse_iso(text: str) -> int:
+    """An instant in ISO 8601, with `Z` or an offset, as ms since 1970 UTC; raises ValueError."""
+    when = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
+    if when.tzinfo is None:
+        raise ValueError("it has no zone")
+    return (when - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(milliseconds=1)
+
+def read_instant(name: str, ask: Ask) -> int:
+    """A parameter with an instant; a `+` that was not quoted arrives as a space."""
+    try:
+        return parse_iso(ask.query[name][0].replace(" ", "+"))
+    except (ValueError, OverflowError):
+        raise Invalid(f"{name} must be an instant such as 2026-03-01T00:00:00Z") from None
+
+def show_history(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Pings, flips, events and our own absences of a monitor in one list, newest first."""
+    m, (limit, _) = get_monitor(tx, ask.id), read_page(ask, 200)
+    until, most = read_instant("before", ask) if "before" in ask.query else 2**62, limit + 1
+    order = "ORDER BY {0} DESC, num DESC LIMIT ?"
+    found = [(row[3], "ping", ping_shown(row)) for row in rows(
+        tx.db, PING_SQL + "WHERE p.monitor = ? AND at < ? ORDER BY at DESC, p.num DESC LIMIT ?",
+        m.num, until, most)]
+    found += [(row[0], "flip", flip_shown(row)) for row in rows(
+        tx.db, "SELECT at, status, reason FROM flip WHERE monitor = ? AND at < ? "
+        + order.format("at"), m.num, until, most)]
+    events = rows(tx.db, EVENTS_SQL + "WHERE e.monitor = ? AND e.at < ? " + order.format("e.at"),
+                  m.num, until, most)
+    found += [(row[3], "event", event) for row, event in zip(
+        events, with_deliveries(tx, events), strict=True)]
+    found += [(at, "absence", {"since": iso(since), "until": iso(at)}) for since, at in rows(
+        tx.db, "SELECT since, until FROM absence WHERE until < ? AND until > ? "
+        + order.format("until"), until, m.created_at, most)]
+    found.sort(key=lambda entry: -entry[0])
+    return {"more": len(found) > limit, "entries": [
+        {"at": iso(at), "type": kind, kind: entry} for at, kind, entry in found[:limit]]}
+
+def uptime(flips: Sequence[tuple[int, str]], absences: Sequence[tuple[int, int]], since: int,
+           until: int) -> Shown:
+    """How long a monitor had which status in a window, in seconds; `flips` begin with the status
+    at its start. What we did not watch ourselves is unknown, like all before a first ping."""
+    spent: Counter[str] = Counter()
+    bounds = [max(since, min(at, until)) for at, _ in flips] + [until]
+    for (_, status), begin, end in zip(flips, bounds, bounds[1:], strict=False):
+        away = sum(max(0, min(end, back) - max(begin, gone)) for gone, back in absences)
+        spent[status] += end - begin - away
+        spent["new"] += away
+    watched = spent["up"] + spent["down"]
+    return {"since": iso(since), "until": iso(until), "upSeconds": spent["up"] // 1000,
+            "downSeconds": spent["down"] // 1000, "pausedSeconds": spent["paused"] // 1000,
+            "unknownSeconds": spent["new"] // 1000,
+            "uptime": round(spent["up"] / watched, 6) if watched else None,
+            "downtimes": sum(status == "down" for _, status in flips)}
+
+def show_uptime(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Uptime over any windows, computed from the flips."""
+    m = get_monitor(tx, ask.id)
+    if {"since", "until"} & set(ask.query):
+        given = {name: read_instant(name, ask) for name in ("since", "until") if name in ask.query}
+        windows: list[tuple[int | None, int, int]] = [
+            (None, given.get("since", m.created_at), given.get("until", tx.now))]
+    else:
+        asked = ask.query.get("days", ["30"])
+        if len(asked) > 20:
+            raise Invalid("days can be repeated at most 20 times")
+        windows = [(days, tx.now - days * 86_400_000, tx.now)
+                   for days in (read_count("days", text, 1, 3660) for text in asked)]
+    return {"windows": [{"days": days, **_uptime_in(
+                tx, m, max(since, m.created_at), min(until, tx.now))}
+                        for days, since, until in windows],
+            "note": "pauses, the time before the first ping and the times when cronwatch itself "
+                    "was away count neither as up nor as down"}
+
+def _uptime_in(tx: Tx, m: Monitor, since: int, until: int) -> Shown:
+    if since > until:
+        raise Invalid("since must be before until, and until after the monitor was created")
+    before = rows(tx.db, "SELECT at, status FROM flip WHERE monitor = ? AND at <= ? "
+                  "ORDER BY at DESC, num DESC LIMIT 1", m.num, since)
+    flips = rows(tx.db, "SELECT at, status FROM flip WHERE monitor = ? AND at > ? AND at <= ? "
+                 "ORDER BY at, num", m.num, since, until)
+    absences = rows(tx.db, "SELECT since, until FROM absence WHERE until > ? AND since < ?",
+                    since, until)
+    return uptime([*(before or [(since, "new")]), *flips], absences, since, until)
+
+STRIP_SQL = """SELECT m.num, r.started_at, r.duration_ms, r.state, r.exit_code FROM monitor m
+    JOIN run r ON r.num IN (SELECT num FROM run WHERE monitor = m.num
+    ORDER BY started_at DESC, num DESC LIMIT 30) WHERE m.num IN """
+
+def show_summary(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """What the first screen needs: a page of monitors, those in trouble first, with their last
+    runs, and how many there are of each kind; in as many queries for one as for a thousand."""
+    (limit, offset), (wanted, values) = read_page(ask, 1000, "1000"), read_filter(ask)
+    found = [Monitor(*row) for row in rows(
+        tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} ORDER BY "
+        "CASE WHEN status = 'down' THEN 0 WHEN status = 'up' AND expected_at < ? THEN 1 "
+        "WHEN status = 'up' THEN 2 WHEN status = 'new' THEN 3 ELSE 4 END, name, num "
+        "LIMIT ? OFFSET ?", *values, tx.now, limit, offset)]
+    nums = [m.num for m in found]
+    heard, _, running = _of_monitors(tx, nums)
+    strips: dict[int, list[list[Any]]] = {num: [] for num in nums}
+    for num, *run in rows(tx.db, STRIP_SQL + marks(nums), *nums):
+        strips[num].append(run)
+    total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
+    return {"version": __version__, "timezone": tx.settings.timezone,
+            "baseUrl": tx.settings.base_url, "counts": _counts(tx), "tags": _all_tags(tx),
+            "health": _short_health(tx), "total": total, "limit": limit, "offset": offset,
+            "monitors": [_summed_up(m, m.num in heard, running.get(m.num), strips[m.num], tx.now)
+                         for m in found]}
+
+def _summed_up(m: Monitor, heard: bool, running: Sequence[Any] | None, strip: list[list[Any]],
+               now: int) -> Shown:
+    strip.sort(key=lambda run: run[0])
+    good = sorted(run[1] for run in strip if run[2] == "success" and run[1] is not None)
+    ended = [run[1] for run in strip if run[1] is not None]
+    return {"id": m.id, "key": m.key, "name": m.name, "tags": m.tags.split(), "status": m.status,
+            "late": is_late(m, now), "running": running is not None, "heard": heard,
+            "scheduleType": schedule_type(m), "intervalSeconds": m.interval_seconds or 0,
+            "cronExpression": m.cron, "timezone": m.timezone, "graceSeconds": m.grace_seconds,
+            "lastPingAt": iso(m.last_ping_at), "expectedAt": iso(m.expected_at),
+            "alertAt": iso(deadline(m)) if m.status in ("new", "up") else None,
+            "downReason": m.down_reason, "downSince": iso(m.down_since),
+            "pausedUntil": iso(m.pause_until), "run": running and {
+                "id": str(running[0]), "startedAt": iso(running[1]), "percent": running[3],
+                "message": running[2]},
+            "lastDurationMs": ended[-1] if ended else None,
+            "usualDurationMs": good[len(good) // 2] if good else None, "runs": strip}
+
+def turns_late_at(tx: Tx) -> int | None:
+    """When the next monitor is late, if nothing is heard."""
+    found = rows(tx.db, "SELECT min(expected_at) + 1 FROM monitor WHERE expected_at >= ? AND "
+                 "status = 'up'", tx.now)
+    return found[0][0]  # type: ignore[no-any-return]
+
+def _counts(tx: Tx) -> dict[str, int]:
+    counts = dict.fromkeys((*STATUSES, "late", "running"), 0)
+    counts.update(rows(tx.db, "SELECT status, count(*) FROM monitor GROUP BY status"))
+    late, running = rows(
+        tx.db, "SELECT (SELECT count(*) FROM monitor WHERE expected_at < ? AND status = 'up'), "
+        "(SELECT count(DISTINCT monitor) FROM run WHERE state = 'running')", tx.now)[0]
+    return {**counts, "late": late, "running": running}
+
+def _all_tags(tx: Tx) -> list[str]:
+    found = rows(tx.db, "SELECT DISTINCT tags FROM monitor WHERE tags != ''")
+    return sorted({tag for tags, in found for tag in tags.split()})
+
+OUTBOX_SQL = """SELECT (SELECT count(*) FROM alert WHERE state = 'pending'),
+    (SELECT count(*) FROM alert a JOIN integration i ON i.num = a.integration
+     WHERE a.state = 'pending' AND i.enabled AND a.due_at < ?),
+    (SELECT count(*) FROM alert a JOIN event e ON e.num = a.event
+     WHERE a.state = 'dead' AND a.tried_at > ? AND e.kind != 'test')"""
+
+def _outbox(tx: Tx) -> dict[str, int]:
+    """How many alerts wait, how many for a minute beyond their time, how many were given up."""
+    found = rows(tx.db, OUTBOX_SQL, tx.now - 60_000, tx.now - DEAD_MS)[0]
+    return dict(zip(("pending", "overdue", "dead"), found, strict=True))
+
+def _short_health(tx: Tx) -> Shown:
+    failing = rows(tx.db, "SELECT name FROM integration WHERE failing ORDER BY name")
+    return {**_outbox(tx), "failing": [name for name, in failing], "refused": tx.store.refused}
+
+def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """How cronwatch itself does."""
+    pages, size = rows(tx.db, "PRAGMA page_count")[0][0], rows(tx.db, "PRAGMA page_size")[0][0]
+    # Pings are numbered as they come: the last thousands tell those of the last minute.
+    recent = rows(tx.db, "SELECT count(*) FROM (SELECT at FROM ping ORDER BY num DESC LIMIT 10000)"
+                  " WHERE at > ?", tx.now - 60_000)[0][0]
+    return {"version": __version__, "scanSeconds": tx.settings.scan_seconds,
+            "outbox": _outbox(tx), "databaseBytes": pages * size, "pingsPerMinute": recent,
+            "refused": tx.store.refused,
+            "monitors": rows(tx.db, "SELECT count(*) FROM monitor")[0][0],
+            "absences": [{"since": iso(since), "until": iso(until)} for since, until in rows(
+                tx.db, "SELECT since, until FROM absence ORDER BY num DESC LIMIT 10")],
+            "failing": [{"id": one["id"], "name": one["name"],
+                         "result": (one["lastDelivery"] or {}).get("result")}
+                        for one in integrations_json(tx, False) if one["failing"]]}
+
+def preview(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """When a schedule would expect a job next, and when its silence would be told."""
+    given = {name: texts[0] for name, texts in ask.query.items() if texts[0]}
+    figures = {name: read_count(name, given[name], 0, 2**31)
+               for name in ("intervalSeconds", "graceSeconds") if name in given}
+    columns = read_monitor({"name": "preview", "timezone": "UTC", **given, **figures})
+    cron, seconds = columns.get("cron"), columns.get("interval_seconds")
+    zone, grace = check_timezone(columns["timezone"]), columns.get("grace_seconds", 300)
+    times = [tx.now]
+    for _ in range(5):
+        times.append(next_run(cron, columns["timezone"], times[-1]) if cron
+                     else times[-1] + (seconds or 0) * 1000)
+    words = describe_cron(cron) if cron else f"every {_span(seconds or 0)}"
+    said = [_local(at, zone) for at in times[1:]]
+    alert = _local(times[1] + grace * 1000, zone)
+    return {"schedule": words, "timezone": columns["timezone"],
+            "times": [{"expectedAt": iso(at), "alertAt": iso(at + grace * 1000), "words": local}
+                      for at, local in zip(times[1:], said, strict=True)],
+            "sentence": f"Expected {words}, next on {said[0]} ({columns['timezone']}); you are "
+                        f"told if nothing is heard by {alert}."}
+
+def _local(at: int, zone: ZoneInfo) -> str:
+    return datetime.fromtimestamp(at // 1000, zone).strftime("%a %d %b %Y %H:%M:%S").removesuffix(
+        ":00")
+
+# == People ===================================================================
+# Who may sign in, and with which credential one may do what. No request is read here.
+ALLOWED = {"ping": {"ping"}, "read-only": {"read-only"}, "read-write": {"read-only", "read-write"},
+           "user": {"read-only", "read-write", "user"}}  # what a credential may do on routes
+LINK_MS, FREE_TRIES, SLOWEST_TRY = 3_600_000, 5, 300
+KEY_PREFIX_SQL = "SELECT id, name, prefix, permission, created_at FROM api_key "
+USERS_SQL = "SELECT id, name, password IS NOT NULL, created_at, seen_at FROM user "
+scrypts = threading.Semaphore(2)  # each takes 16 MB for a moment
+
+def hash_password(password: str, salt: str | None = None) -> str:
+    """scrypt of a password (RFC 7914, with 16 MB), its salt before it; both in hex."""
+    salt = salt or secrets.token_hex(16)
+    with scrypts:
+        key = hashlib.scrypt(password.encode("utf-8", "surrogatepass"), salt=bytes.fromhex(salt),
+                             n=2**14, r=8, p=1)
+    return f"{salt}:{key.hex()}"
+
+NOBODYS = f"{'00' * 16}:"  # takes as long as that of somebody
+
+def is_password(password: str, stored: str | None) -> bool:
+    """Whether it is the password; takes as long where there is none."""
+    salt = (stored or NOBODYS).partition(":")[0]
+    return hmac.compare_digest(hash_password(password, salt), stored or NOBODYS)
+
+def check_password(given: Any) -> str | None:
+    """The stored form of a new password; None for none. Raises `Invalid`."""
+    if given is not None and not (isinstance(given, str) and 8 <= len(given) <= 200):
+        raise Invalid("password must be 8 to 200 characters")
+    return given and hash_password(given)
+
+def user_shown(row: Sequence[Any]) -> Shown:
+    """A row of `USERS_SQL`."""
+    id_, name, has_password, created_at, seen_at = row
+    return {"id": id_, "name": name, "hasPassword": bool(has_password),
+            "createdAt": iso(created_at), "lastSeenAt": iso(seen_at)}
+
+def list_users(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """All who may sign in."""
+    return {"users": list(map(user_shown, rows(tx.db, USERS_SQL + "ORDER BY num")))}
+
+def find_user(tx: Tx, name: str) -> tuple[int, str]:
+    """The num and id of a user, by name or id; refuses with 404."""
+    found = rows(tx.db, "SELECT num, id FROM user WHERE ? IN (id, name)", name)
+    if not found:
+        raise Refused(f"there is no user '{clean(name, 200)}'", "NOT_FOUND", 404)
+    return found[0]  # type: ignore[no-any-return]
+
+def add_user(tx: Tx, name: str, stored: str | None) -> dict[str, Any]:
+    """A new user, with a password in its stored form or with none."""
+    refuse_taken(tx, "user", "name", name)
+    id_ = str(uuid.uuid4())
+    insert(tx.db, "user", {"id": id_, "name": name, "password": stored, "created_at": tx.now})
+    return user_shown(rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
+
+def edit_user(tx: Tx, name: str, columns: Mapping[str, Any], session: str = "") -> dict[str, Any]:
+    """Rename a user; or change the password, which ends all other sessions and links."""
+    num, id_ = find_user(tx, name)
+    if rows(tx.db, "SELECT 1 FROM user WHERE name = ? AND num != ?", columns.get("name"), num):
+        refuse_taken(tx, "user", "name", columns["name"])
+    update(tx.db, "user", num, columns)
+    if "password" in columns:
+        execute(tx.db, "DELETE FROM session WHERE user = ? AND hash != ?", (num, session))
+    return user_shown(rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
+
+def remove_user(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Delete a user and end its sessions; the last one stays."""
+    num, id_ = find_user(tx, ask.id)
+    if rows(tx.db, "SELECT count(*) FROM user")[0][0] == 1:
+        raise Refused("this is the last user: make another one first", "CONFLICT", 409)
+    execute(tx.db, "DELETE FROM user WHERE num = ?", (num,))
+    return {"id": id_, "deleted": True}
+
+def _add_secret(tx: Tx, user: int, is_link: bool, lasts_ms: int) -> tuple[str, int]:
+    secret, expires_at = secrets.token_urlsafe(32), tx.now + lasts_ms
+    insert(tx.db, "session", {"hash": hash_secret(secret), "user": user, "is_link": int(is_link),
+                              "expires_at": expires_at})
+    return secret, expires_at
+
+def make_link(tx: Tx, name: str, makes_user: bool = False) -> dict[str, Any]:
+    """A link that signs a user in once, within an hour: its secret is in the fragment, which no
+    server and no log sees. Where there is nobody yet, it may make the user."""
+    if makes_user and not rows(tx.db, "SELECT 1 FROM user LIMIT 1"):
+        add_user(tx, name, None)
+    secret, expires_at = _add_secret(tx, find_user(tx, name)[0], True, LINK_MS)
+    return {"url": f"{tx.settings.base_url}/#/link/{secret}", "expiresAt": iso(expires_at)}
+
+def open_session(tx: Tx, user: int) -> dict[str, Any]:
+    """Sign a user in."""
+    token, expires_at = _add_secret(tx, user, False, tx.settings.session_days * 86_400_000)
+    update(tx.db, "user", user, {"seen_at": tx.now})
+    return {"token": token, "user": user_shown(rows(
+        tx.db, USERS_SQL + "WHERE num = ?", user)[0]), "expiresAt": iso(expires_at)}
+
+def use_link(tx: Tx, secret: str) -> dict[str, Any]:
+    """Sign in by a link, which ends with this."""
+    found = rows(tx.db, "DELETE FROM session WHERE hash = ? AND is_link RETURNING user, "
+                 "expires_at", hash_secret(secret))
+    if not found or found[0][1] <= tx.now:
+        raise Refused("This link has been used or has expired", "UNAUTHORIZED", 401)
+    return open_session(tx, found[0][0])
+
+def show_session(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Who is signed in."""
+    row = rows(tx.db, USERS_SQL + "WHERE num = ?", ask.user)[0]
+    expires_at = rows(tx.db, "SELECT expires_at FROM session WHERE hash = ?", ask.session)[0][0]
+    return {"user": user_shown(row), "expiresAt": iso(expires_at)}
+
+def end_session(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Sign out."""
+    execute(tx.db, "DELETE FROM session WHERE hash = ?", (ask.session,))
+    return {"deleted": True}
+
+def prune_sessions(tx: Tx) -> None:
+    """Forget sessions and links that have expired."""
+    execute(tx.db, "DELETE FROM session WHERE expires_at <= ?", (tx.now,))
+
+class Slowdown:
+    """Makes who fails to sign in wait, longer each time."""
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._failed: dict[Any, tuple[int, int]] = {}  # how often, and until when to wait
+        self._lock = threading.Lock()
+
+    def check(self, who: Any) -> None:
+        """Refuse, with 429, who has to wait."""
+        wait = self._failed.get(who, (0, 0))[1] - self._clock()
+        if wait > 0:
+            raise Refused("Too many failed sign-ins: wait a little", "RATE_LIMIT_EXCEEDED", 429,
+                          -(-wait // 1000))
+
+    def fail(self, who: Any) -> None:
+        """Count a failure: from the fifth on there is a wait, doubled by each up to 5 minutes."""
+        with self._lock:
+            count = self._failed.get(who, (0, 0))[0] + 1
+            wait = min(2 ** (count - FREE_TRIES), SLOWEST_TRY) if count >= FREE_TRIES else 0
+            if len(self._failed) >= CACHE_MAX:
+                self._failed.clear()
+            self._failed[who] = count, self._clock() + wait * 1000
+
+    def forget(self, who: Any) -> None:
+        """It went well."""
+        with self._lock:
+            self._failed.pop(who, None)
+
+def find_by_password(read: Callable[..., Any], slowdown: Slowdown, name: str, password: str,
+                     address: str | None) -> int:
+    """The user with this name and password; slower after each failure, by name and address."""
+    tries = ("name", name), ("address", address)
+    for who in tries:
+        slowdown.check(who)
+    found = read(lambda tx: rows(tx.db, "SELECT num, password FROM user WHERE name = ?", name))
+    num, stored = found[0] if found else (0, None)
+    if not is_password(password, stored):
+        for who in tries:
+            slowdown.fail(who)
+        raise Refused("Wrong name or password", "UNAUTHORIZED", 401)
+    slowdown.forget(tries[0])
+    return int(num)
+
+def add_user_asked(act: Callable[..., Shown], ask: Ask) -> Shown:
+    """Create a user; the password is hashed outside of the transaction, for it takes its time."""
+    given = read_object(ask.body, "name", "password")
+    name = _text("name", given.get("name"), 1, 200)
+    return act(add_user, name, check_password(given.get("password")))
+
+def edit_user_asked(act: Callable[..., Shown], ask: Ask) -> Shown:
+    """Change a user's name or password."""
+    given = read_object(ask.body, "name", "password")
+    columns: dict[str, str | None] = {}
+    if "name" in given:
+        columns["name"] = _text("name", given["name"], 1, 200)
+    if "password" in given:
+        columns["password"] = check_password(given["password"])
+    return act(edit_user, ask.id, columns, ask.session)
+
+class Caller(NamedTuple):
+    """Who asks: `may` is the permission of an API key, or `user`."""
+    may: str
+    key: int | None = None
+    user: int | None = None
+    session: str = ""
+
+def find_caller(tx: Tx, secret: str | None) -> Caller | None:
+    """Whose secret this is: an API key's, or a session's that has not expired."""
+    key = find_key(tx, secret)
+    if key is not None or not secret:
+        return key and Caller(key[1], key=key[0])
+    hashed = hash_secret(secret)
+    found = rows(tx.db, "SELECT user FROM session WHERE hash = ? AND NOT is_link AND "
+                 "expires_at > ?", hashed, tx.now)
+    return Caller("user", user=found[0][0], session=hashed) if found else None
+
+def list_keys(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """All API keys, without their secrets."""
+    return {"keys": [key_shown(row) for row in rows(tx.db, KEY_PREFIX_SQL + "ORDER BY num")]}
+
+def key_shown(row: Sequence[Any]) -> Shown:
+    """A row of `KEY_PREFIX_SQL`."""
+    return {**dict(zip(("id", "name", "prefix", "permission"), row, strict=False)),
+            "createdAt": iso(row[4])}
+
+def add_key(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """Create an API key from its JSON; its secret is shown this once."""
+    given = read_object(ask.body, "name", "permission", "secret")
+    name, secret = _text("name", given.get("name"), 1, 200), given.get("secret")
+    if secret is not None and not (
+            isinstance(secret, str) and re.fullmatch(r"[!-~]{8,200}", secret)):
+        raise Invalid("secret must be 8 to 200 plain characters")
+    permission = _one_of("permission", given.get("permission", "read-write"), *KEY_PERMISSIONS)
+    secret = create_key(tx, name, permission, secret)
+    row = rows(tx.db, KEY_PREFIX_SQL + "WHERE name = ?", name)[0]
+    return {**key_shown(row), "secret": secret}
+
+KEY_PERMISSIONS = ("ping", "read-only", "read-write")
+
+def remove_key(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """End an API key."""
+    return {"id": revoke_key(tx, ask.id), "deleted": True}
 
 # == Background ===============================================================
 # What runs by itself. A turn is an action or the outbox; here it is only repeated.
@@ -2731,6 +3473,10 @@ class Lookout:
                       else remembered(self.store, "alive_at", now), now)
             self.last_at, self.file = now, self.store.file
 
+    def is_looking(self) -> bool:
+        """Whether the last look was not too long ago."""
+        return self.clock() - self.last_at <= self.longest_ms
+
     def look(self) -> None:
         """One look."""
         self.judge()
@@ -2753,7 +3499,7 @@ def host_timezone() -> str:
 
 # == HTTP plumbing ============================================================
 # What cuts across routes: the server, credentials, limits, refusals, headers. No route is here.
-BATCH_MAX = 64
+BATCH_MAX, COOKIE = 64, "cronwatch_session"
 THREADS, SLOWEST_SECONDS, WRONG_KEYS_MAX, BODY_MAX = 16, 30, 30, 1_048_576
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
 HEADERS = [("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -2932,6 +3678,11 @@ def shown_secret(environ: Mapping[str, str]) -> str | None:
             return base64.b64decode(secret).decode("utf-8", "replace").partition(":")[0] or None
     return secret.strip() or None if kind.lower() in ("bearer", "apikey") else None
 
+def cookie(token: str, seconds: int, secure: bool) -> str:
+    """The cookie of a session, out of a script's reach; or, with 0 seconds, the end of one."""
+    return (f"{COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict"
+            + "; Secure" * secure)
+
 class Worded(NamedTuple):
     """An answer in words: status, headers, body."""
     status: int
@@ -2948,43 +3699,159 @@ def reply(content: dict[str, Any] | str, status: int = 200, kind: str = "text/pl
 
 # == HTTP routes ==============================================================
 # Each route translates and calls one action. The server as a whole comes last.
-Action = Callable[[Tx, Ask], "dict[str, Any] | Reply"]
-API = "/api/v1"
-ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (
-    ("read-only", "GET", f"{API}/heartbeats", 200, list_monitors),
-    ("read-write", "POST", f"{API}/heartbeats", 201, add_monitor),
-    ("read-only", "GET", f"{API}/heartbeats/<id>", 200, show_monitor),
-    ("read-write", "PATCH", f"{API}/heartbeats/<id>", 200, edit_monitor),
-    ("read-write", "DELETE", f"{API}/heartbeats/<id>", 200, remove_monitor),
-    ("read-write", "POST", f"{API}/heartbeats/<id>/pause", 200, pause_asked),
-    ("read-write", "POST", f"{API}/heartbeats/<id>/resume", 200, resume_asked),
-    ("read-only", "GET", f"{API}/heartbeats/<id>/pings", 200, list_pings),
-    ("read-only", "GET", f"{API}/integrations", 200, list_integrations),
-    ("read-write", "POST", f"{API}/integrations", 201, add_integration_asked),
-    ("read-only", "GET", f"{API}/events", 200, list_events))
+Action = Callable[["Server", Ask], "dict[str, Any] | Reply | Worded"]
 
-def check_permission(server: Server, limits: Limits, permission: str) -> bool:
-    """Refuse what the request's API key may not do; whether it may see secrets."""
-    secret = shown_secret(bottle.request.environ)
-    key = server.read(find_key, secret)
-    if key is None:
+def reads(query: Callable[[Tx, Ask], Any]) -> Action:
+    """The action of a route that only reads."""
+    return lambda server, ask: server.read(query, ask)
+
+def acts(action: Callable[[Tx, Ask], Any]) -> Action:
+    """The action of a route that changes something, in one transaction."""
+    return lambda server, ask: server.act(action, ask)
+
+def slow(action: Callable[[Callable[..., Any], Ask], Any]) -> Action:
+    """The action of a route that takes its time before its transaction."""
+    return lambda server, ask: action(server.act, ask)
+
+def sends(test: Callable[[Outbox, Ask], Any]) -> Action:
+    """The action of a route that sends something."""
+    return lambda server, ask: test(server.outbox, ask)
+
+def sign_in(server: Server, ask: Ask) -> Worded:
+    """Open a session by name and password, or by a link."""
+    given = read_object(ask.body, "name", "password", "link")
+    if "link" in given:
+        opened = server.act(use_link, _text("link", given["link"], 1, 200))
+    else:
+        name, password = given.get("name"), given.get("password")
+        if not isinstance(name, str) or not isinstance(password, str) or len(password) > 200:
+            raise Invalid("name and password are required, or a link")
+        user = find_by_password(server.read, server.slowdown, name, password, ask.address)
+        opened = server.act(open_session, user)
+    return reply(opened, 201, headers={"Set-Cookie": cookie(
+        opened["token"], server.settings.session_days * 86_400, is_secure(server))})
+
+def is_secure(server: Server) -> bool:
+    """Whether people reach us by https."""
+    return server.settings.base_url.startswith("https:")
+
+def sign_out(server: Server, ask: Ask) -> Worded:
+    """End the session that asks."""
+    ended = cookie("", 0, is_secure(server))
+    return reply(server.act(end_session, ask), headers={"Set-Cookie": ended})
+
+def health(server: Server, ask: Ask) -> dict[str, Any]:
+    """How cronwatch does, with what only the running server knows."""
+    last_at = server.lookout.last_at if server.lookout else None
+    return {**server.read(show_health, ask), "startedAt": iso(server.started_at),
+            "scannedAt": iso(last_at)}
+
+def summary(server: Server, ask: Ask) -> Worded:
+    """The first screen; 304 where what the caller has is still true, without making it anew."""
+    name = (tuple((name, *texts) for name, texts in sorted(ask.query.items())), ask.secret)
+    scanning = server.lookout is None or server.lookout.is_looking()
+    version, now = (server.store.version(), scanning), server.clock()
+    known = server.summaries.get(name)
+    if known is None or known[0] != version or not known[1] <= now < known[2]:
+        shown = server.read(show_summary, ask)
+        shown["health"]["scanning"] = scanning
+        content = json.dumps(shown)
+        until = server.read(turns_late_at)
+        tag = f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
+        known = version, now, until or now + SUMMARY_MS, tag, content
+        if len(server.summaries) >= SUMMARIES_MAX:
+            server.summaries.clear()
+        server.summaries[name] = known
+    headers = {"ETag": known[3], "Cache-Control": "no-cache"}
+    if known[3] in ask.etag:
+        return Worded(304, list(headers.items()), b"")
+    return reply(known[4], 200, "application/json", headers)
+
+API = "/api/v1"
+SUMMARY_MS, SUMMARIES_MAX = 60_000, 20
+ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (
+    ("read-only", "GET", f"{API}/heartbeats", 200, reads(list_monitors)),
+    ("read-write", "POST", f"{API}/heartbeats", 201, acts(add_monitor)),
+    ("read-only", "GET", f"{API}/heartbeats/<id>", 200, reads(show_monitor)),
+    ("read-write", "PATCH", f"{API}/heartbeats/<id>", 200, acts(edit_monitor)),
+    ("read-write", "DELETE", f"{API}/heartbeats/<id>", 200, acts(remove_monitor)),
+    ("read-write", "POST", f"{API}/heartbeats/<id>/pause", 200, acts(pause_asked)),
+    ("read-write", "POST", f"{API}/heartbeats/<id>/resume", 200, acts(resume_asked)),
+    ("read-write", "POST", f"{API}/heartbeats/<id>/ok", 200, acts(mark_ok)),
+    ("read-write", "POST", f"{API}/heartbeats/<id>/test", 200, sends(test_monitor)),
+    ("read-only", "GET", f"{API}/heartbeats/<id>/pings", 200, reads(list_pings)),
+    ("read-only", "GET", f"{API}/heartbeats/<id>/runs", 200, reads(list_runs)),
+    ("read-only", "GET", f"{API}/heartbeats/<id>/runs/<run>", 200, reads(show_run)),
+    ("read-only", "GET", f"{API}/heartbeats/<id>/flips", 200, reads(list_flips)),
+    ("read-only", "GET", f"{API}/heartbeats/<id>/events", 200, reads(list_events)),
+    ("read-only", "GET", f"{API}/heartbeats/<id>/log", 200, reads(show_history)),
+    ("read-only", "GET", f"{API}/heartbeats/<id>/uptime", 200, reads(show_uptime)),
+    ("read-write", "GET", f"{API}/heartbeats/<id>/handles", 200, reads(list_handles)),
+    ("read-write", "POST", f"{API}/heartbeats/<id>/handles", 201, acts(adopt_asked)),
+    ("read-write", "DELETE", f"{API}/heartbeats/<id>/handles", 200, acts(remove_handle)),
+    ("read-write", "POST", f"{API}/heartbeats/<id>/handles/rotate", 200, acts(rotate_handle)),
+    ("user", "GET", f"{API}/monitors/<id>/runs/<run>/log", 200, reads(show_log)),
+    ("read-only", "GET", f"{API}/integrations", 200, reads(list_integrations)),
+    ("read-write", "POST", f"{API}/integrations", 201, acts(add_integration_asked)),
+    ("read-only", "GET", f"{API}/integrations/<id>", 200, reads(show_integration)),
+    ("read-write", "PATCH", f"{API}/integrations/<id>", 200, acts(edit_integration)),
+    ("read-write", "DELETE", f"{API}/integrations/<id>", 200, acts(remove_integration_asked)),
+    ("read-write", "POST", f"{API}/integrations/<id>/test", 200, sends(test_integration)),
+    ("read-only", "GET", f"{API}/events", 200, reads(list_events)),
+    ("read-only", "GET", f"{API}/summary", 200, summary),
+    ("read-only", "GET", f"{API}/health", 200, health),
+    ("read-only", "GET", f"{API}/preview", 200, reads(preview)),
+    ("public", "POST", f"{API}/session", 201, sign_in),
+    ("user", "GET", f"{API}/session", 200, reads(show_session)),
+    ("user", "DELETE", f"{API}/session", 200, sign_out),
+    ("user", "GET", f"{API}/keys", 200, reads(list_keys)),
+    ("user", "POST", f"{API}/keys", 201, acts(add_key)),
+    ("user", "DELETE", f"{API}/keys/<id>", 200, acts(remove_key)),
+    ("user", "GET", f"{API}/users", 200, reads(list_users)),
+    ("user", "POST", f"{API}/users", 201, slow(add_user_asked)),
+    ("user", "PATCH", f"{API}/users/<id>", 200, slow(edit_user_asked)),
+    ("user", "DELETE", f"{API}/users/<id>", 200, acts(remove_user)),
+    ("user", "POST", f"{API}/users/<id>/link", 201, acts(
+        lambda tx, ask: make_link(tx, ask.id))))
+
+def check_permission(server: Server, limits: Limits, permission: str) -> Caller:
+    """Who asks; refuses what they may not do."""
+    environ = bottle.request.environ
+    secret, session = shown_secret(environ), bottle.request.get_cookie(COOKIE)
+    caller = server.read(find_caller, secret or session)
+    if caller is None:
         raise Refused("Missing or invalid API key", status=401)
     most = server.settings.api_rate_limit
-    if (wait := limits.wait(key[0], most)) is not None:
+    if caller.key and (wait := limits.wait(caller.key, most)) is not None:
         raise Refused(f"Rate limit exceeded. Max {most} requests per minute.", status=429,
                       wait=wait)
-    if key[1] not in ("read-write", permission):
-        raise Refused(f"This needs an API key with the permission {permission}", status=403)
-    return key[1] == "read-write"
+    if permission not in ALLOWED[caller.may]:
+        who = "a signed-in user" if permission == "user" else (
+            f"an API key with the permission {permission}")
+        raise Refused(f"This needs {who}", status=403)
+    if not secret and environ["REQUEST_METHOD"] != "GET":
+        check_origin(environ)
+    return caller
+
+def check_origin(environ: Environ) -> None:
+    """Refuse a write that a foreign page could have made a browser send along with our cookie."""
+    is_json = environ.get("CONTENT_TYPE", "").partition(";")[0].strip() == "application/json"
+    if "HTTP_X_CRONWATCH" not in environ or not (
+            is_json or environ.get("CONTENT_LENGTH") in ("", "0", None)):
+        raise Refused("With a cookie a change needs the header X-Cronwatch, and a body needs "
+                      "Content-Type: application/json", status=403)
 
 def _page(worded: Worded) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(worded.body, worded.status, dict(worded.headers))
 
-def _asked(secret: bool = False, id_: str = "") -> Ask:
+def _asked(caller: Caller | None = None, id_: str = "", run: str = "") -> Ask:
     environ = bottle.request.environ
     body = environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX))
     query = urllib.parse.parse_qs(bottle.request.query_string, keep_blank_values=True)
-    return Ask(id_, query, parse_json(body) if body.strip() else None, secret)
+    caller = caller or Caller("")
+    return Ask(recoded(id_), query, parse_json(body) if body.strip() else None,
+               caller.may in ("read-write", "user"), run, caller.user, caller.session, _address(),
+               environ.get("HTTP_IF_NONE_MATCH", ""))
 
 def _answer(limits: Limits, address: str | None, dialect: Dialect, call: Callable[[], Worded],
             seen: Sequence[Dialect] = ()) -> Worded:
@@ -3003,16 +3870,18 @@ def _answer(limits: Limits, address: str | None, dialect: Dialect, call: Callabl
         refused = Refused("Too many wrong API keys", "RATE_LIMIT_EXCEEDED", 429, wait)
     return refuse(seen[-1] if seen else dialect, refused)
 
-def _guarded(server: Server, limits: Limits, permission: str, status: int,
-             call: Callable[[Ask], dict[str, Any] | Reply]) -> Callable[..., Any]:
-    """A route behind an API key; it answers in Cronping's words."""
-    dialect = DIALECTS["cronping"]._replace(retry_after=True)
-
-    def answer(id_: str) -> Worded:
-        done = call(_asked(check_permission(server, limits, permission), id_))
+def _guarded(server: Server, limits: Limits, permission: str, status: int, dialect: Dialect,
+             call: Action) -> Callable[..., Any]:
+    """A route behind its permission; it answers in the words of Cronping, or of Crontify."""
+    def answer(id_: str, run: str) -> Worded:
+        caller = None if permission == "public" else check_permission(server, limits, permission)
+        done = call(server, _asked(caller, id_, run))
+        if isinstance(done, Worded):
+            return done
         return reply(*done) if isinstance(done, tuple) else reply(done, status)
 
-    return lambda id="": _page(_answer(limits, _address(), dialect, lambda: answer(id)))
+    return lambda id="", run="": _page(
+        _answer(limits, _address(), dialect, lambda: answer(id, run)))
 
 def _address() -> str | None:
     return bottle.request.environ.get("REMOTE_ADDR")  # type: ignore[no-any-return]
@@ -3097,14 +3966,15 @@ def make_app(server: Server) -> Callable[..., Any]:
     """The WSGI application: pings are on every path that is no other route's."""
     pages, limits = bottle.Bottle(), Limits(server.clock)
     pages.default_error_handler = _word_error
-    routes = [(method, rule, _guarded(server, limits, permission, status, partial(
-        server.read if method == "GET" else server.act, action)))
+    cronping = DIALECTS["cronping"]._replace(retry_after=True)
+    routes = [(method, rule, _guarded(
+        server, limits, permission, status,
+        DIALECTS["crontify"] if rule.startswith(f"{API}/monitors") else cronping, action))
         for permission, method, rule, status, action in ROUTES_API]
-    routes += [("POST", f"{API}/integrations/<id>/test", _guarded(
-        server, limits, "read-write", 200, server.test_integration)),
-        ("POST", "/api/sync", lambda: _page(_answer(
-            limits, _address(), DIALECTS["cronradar"], lambda: reply(server.act(
-                sync_monitors, shown_secret(bottle.request.environ), _asked().body)))))]
+    routes += [("GET", "/api/openapi.json", partial(_static, "openapi.json")),
+               ("POST", "/api/sync", lambda: _page(_answer(
+                   limits, _address(), DIALECTS["cronradar"], lambda: reply(server.act(
+                       sync_monitors, shown_secret(bottle.request.environ), _asked().body)))))]
     for method, rule, call in routes:
         pages.route(rule, method, call)
     for rule in {rule for _, rule, _ in routes}:
@@ -3136,6 +4006,16 @@ def start_loops(server: Server, stop: threading.Event) -> list[threading.Thread]
             repeat(stop, STAMP_SECONDS, lambda: server.act(stamp_alive)),
             repeat(stop, 3600, server.housekeeping)]
 
+def welcome(server: Server) -> None:
+    """Where nobody can sign in yet, say how; only a terminal is shown a secret."""
+    if server.read(list_users, Ask())["users"]:
+        return
+    if sys.stdout.isatty():
+        link = server.act(make_link, "admin", True)["url"]
+        print(f"Sign in once, within an hour: {link}", flush=True)
+    else:
+        log.info("nobody can sign in yet: `cronwatch user link` prints a link that does")
+
 class Server:
     """The parts, wired. Nothing starts by itself but what a request or a turn needs."""
     def __init__(self, settings: Settings, clock: Callable[[], int] = system_clock) -> None:
@@ -3145,6 +4025,8 @@ class Server:
         self.clock = clock
         self.store = Store(settings.database)
         self.lookout: Lookout | None = None
+        self.started_at, self.slowdown = clock(), Slowdown(clock)
+        self.summaries: dict[Any, tuple[Any, int, int, str, str]] = {}
         self.follows_address = not settings.base_url
         url = settings.base_url.rstrip("/") or remembered(
             self.store, "base_url", f"http://{settings.listen}")
@@ -3167,12 +4049,6 @@ class Server:
         now = self.clock()
         return self.store.read(lambda db: query(Tx(db, self.store, self.settings, now), *given))
 
-    def test_integration(self, ask: Ask) -> dict[str, Any]:
-        """Send a test to an integration now, and tell what came of it."""
-        row = self.read(find_integration, ask.id)
-        problem, result = self.outbox.test(row["num"], row["name"])
-        return {"ok": problem is None, "result": problem or result}
-
     def scan(self) -> None:
         """Let everything that fell due happen."""
         while self._act_past_damage(scan_due) == SCAN_LIMIT:
@@ -3186,7 +4062,8 @@ class Server:
     def housekeeping(self) -> None:
         """Delete what is older than it is kept."""
         before = self.clock() - self.settings.keep_days * 86_400_000
-        for table in ("ping", "run", "flip", "event") if self.settings.keep_days else ():
+        self.act(prune_sessions)
+        for table in PRUNED if self.settings.keep_days else ():
             after: int | None = 0
             while after is not None:
                 after = self.act(prune, table, before, after)
@@ -3217,6 +4094,7 @@ class Server:
             self.settings = self.outbox.settings = dataclasses.replace(self.settings, base_url=url)
         self.act(remember, "base_url", self.settings.base_url)  # for the command line's links
         print(f"cronwatch serves {url}", flush=True)
+        welcome(self)
         stop = threading.Event()
         loops = start_loops(self, stop)
         http_server.run(self.store.writer)
@@ -3261,7 +4139,7 @@ def _read_handle(text: str) -> tuple[str, str]:
     dialect, _, rest = text.partition(":")
     if dialect in DIALECTS and rest:
         return rest, dialect
-    return text, "cronping" if TOKEN.fullmatch(text) else "cronitor"
+    return text, default_dialect(text)
 
 def _add_monitor(server: Server, options: argparse.Namespace) -> None:
     given = {name: value for _, name, _, _ in MONITOR_FLAGS
@@ -3316,19 +4194,44 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
         print(f"Its signatures are made with {made['secret']}")
 
 def _test_integration(server: Server, options: argparse.Namespace) -> None:
-    outcome = server.test_integration(Ask(options.name))
+    outcome = test_integration(server.outbox, Ask(options.name))
     if not outcome["ok"]:
         raise Refused(f"{options.name} does not work: {outcome['result']}")
     print(f"{options.name} works: {outcome['result']}")
 
 def _remove_integration(server: Server, options: argparse.Namespace) -> None:
-    num = server.read(find_integration, options.name)["num"]
-    server.act(lambda tx: rows(tx.db, "DELETE FROM integration WHERE num = ?", num))
+    server.act(remove_integration, Ask(options.name))
     print(f"{options.name} is removed")
 
 def _revoke_key(server: Server, options: argparse.Namespace) -> None:
     server.act(revoke_key, options.name)
     print(f"{options.name} is revoked")
+
+def _read_password() -> str:
+    """Asked for on the terminal, else one line of standard input."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Again: ") != password:
+        raise Invalid("the two are not the same: try again")
+    return password
+
+def _add_user(server: Server, options: argparse.Namespace) -> None:
+    name = _text("name", options.name, 1, 200)
+    server.act(add_user, name, check_password(_read_password()))
+    print(f"{name} may sign in at {server.settings.base_url}/")
+
+def _change_password(server: Server, options: argparse.Namespace) -> None:
+    server.read(find_user, options.name)
+    server.act(edit_user, options.name, {"password": check_password(_read_password())})
+    print(f"{options.name} has a new password; all sessions with the old one are over")
+
+def _link_user(server: Server, options: argparse.Namespace) -> None:
+    print(server.act(make_link, options.name, True)["url"])
+
+def _remove_user(server: Server, options: argparse.Namespace) -> None:
+    server.act(remove_user, Ask(options.name))
+    print(f"{options.name} is removed, and signed out")
 
 def _argument(*names: str, **more: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     return names, more
@@ -3374,7 +4277,16 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("key list", "list the API keys", lambda server, options: _print_table(
         options, server.read(list_keys, Ask())["keys"],
         "name", "prefix", "permission", "createdAt"), [JSON]),
-    ("key revoke", "end an API key", _revoke_key, [NAME]))
+    ("key revoke", "end an API key", _revoke_key, [NAME]),
+    ("user add", "let somebody sign in; asks for a password", _add_user, [NAME]),
+    ("user passwd", "change a password; asks for it", _change_password, [NAME]),
+    ("user list", "list who may sign in", lambda server, options: _print_table(
+        options, server.read(list_users, Ask())["users"],
+        "name", "hasPassword", "createdAt", "lastSeenAt"), [JSON]),
+    ("user remove", "end an account", _remove_user, [NAME]),
+    ("user link", "print a link that signs in once, within an hour", _link_user, [
+        _argument("name", nargs="?", default="admin", help=(
+            "whom; where there is nobody yet, who is made (default admin)"))]))
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line, from the tables of commands and settings."""

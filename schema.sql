@@ -209,3 +209,39 @@ BEGIN
         SELECT min(num) FROM alert WHERE state = 'pending' AND integration = old.integration
         AND monitor = old.monitor);
 END;
+
+-- part 3
+
+CREATE TABLE user (
+    num        INTEGER PRIMARY KEY AUTOINCREMENT,
+    id         TEXT NOT NULL UNIQUE,
+    name       TEXT NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 200),
+    password   TEXT,                    -- scrypt: salt and key in hex; null: only links sign in
+    created_at INTEGER NOT NULL,
+    seen_at    INTEGER                  -- last sign-in
+) STRICT;
+
+CREATE TABLE session (                  -- that of a signed-in user, or a link that opens one, once
+    hash       TEXT PRIMARY KEY,        -- SHA-256 of the secret, in hex
+    user       INTEGER NOT NULL REFERENCES user (num) ON DELETE CASCADE,
+    is_link    INTEGER NOT NULL CHECK (is_link IN (0, 1)),
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX session_user ON session (user);
+
+CREATE TABLE absence (                  -- when we were away: uptime leaves it out
+    num   INTEGER PRIMARY KEY AUTOINCREMENT,
+    since INTEGER NOT NULL,
+    until INTEGER NOT NULL
+) STRICT;
+
+-- How many rows a monitor has in the table ping: counting a million takes longer than a page may.
+ALTER TABLE monitor ADD COLUMN ping_count INTEGER NOT NULL DEFAULT 0;
+UPDATE monitor SET ping_count = (SELECT count(*) FROM ping WHERE ping.monitor = monitor.num);
+CREATE TRIGGER ping_gone AFTER DELETE ON ping
+BEGIN
+    UPDATE monitor SET ping_count = ping_count - 1 WHERE num = old.monitor;
+END;
+
+CREATE INDEX alert_integration ON alert (integration, tried_at);
+CREATE INDEX alert_dead ON alert (tried_at) WHERE state = 'dead';

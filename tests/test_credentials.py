@@ -22,7 +22,7 @@ from test_dialects_who import is_shaped
 import cronwatch
 
 ROUTES = [(method, rule, permission) for permission, method, rule, _, _ in cronwatch.ROUTES_API
-          ] + [("POST", f"{cronwatch.API}/integrations/<id>/test", "read-write")]
+          if permission in ("read-only", "read-write")]
 BODIES: dict[str, dict[str, Any]] = {  # what would be taken from somebody who may
     f"{cronwatch.API}/heartbeats": {"name": "New", "intervalSeconds": 60},
     f"{cronwatch.API}/heartbeats/<id>": {"name": "Changed"},
@@ -343,4 +343,4 @@ def test_no_right_key_and_no_known_handle_is_limited_with_wrong_ones(grounds: Gr
     statuses = {path: grounds.site.send(method, path, headers=headers, address=address).status_int
                 for method, path, headers in asked}
 
-    assert set(statuses.values()) == {200}
+    assert not {401, 403, 429} & set(statuses.values())

@@ -310,7 +310,7 @@ def test_the_log_of_a_run_is_kept_and_shown_to_no_key(site: Site, ping: Client) 
     reply = site.send("GET", f"/api/v1/monitors/{ping.job.id}/runs/{run}/log",
                       headers={"X-Api-Key": "ck_live_abc"})
 
-    assert (reply.status_int, "secret" in reply.text) == (404, False)
+    assert (reply.status_int, "secret" in reply.text) == (403, False)
     assert site.rows("SELECT content FROM run_log") == [{"content": "secret output"}]
 
 

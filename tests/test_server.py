@@ -934,7 +934,18 @@ def test_housekeeping_deletes_what_is_older(site: Site) -> None:
 
     site.server.housekeeping()
 
-    assert left(site) == {"ping": 0, "run": 0, "flip": 0, "event": 0}
+    assert left(site) == {"ping": 0, "run": 0, "flip": 1, "event": 0}
+
+
+def test_of_old_flips_the_last_stays_for_it_tells_the_status_since(site: Site) -> None:
+    job = down(site)
+    site.clock.move(60)
+    site.get(f"/{job.token}/ok")
+    site.clock.move(91 * 86_400)
+
+    site.server.housekeeping()
+
+    assert site.rows("SELECT status FROM flip") == [{"status": "up"}]
 
 
 def test_housekeeping_keeps_the_days_of_the_setting(make_site: Callable[..., Site]) -> None:
@@ -944,7 +955,7 @@ def test_housekeeping_keeps_the_days_of_the_setting(make_site: Callable[..., Sit
 
     site.server.housekeeping()
 
-    assert left(site) == {"ping": 0, "run": 0, "flip": 0, "event": 0}
+    assert left(site) == {"ping": 0, "run": 0, "flip": 1, "event": 0}
 
 
 def test_housekeeping_deletes_nothing_where_everything_is_kept(
