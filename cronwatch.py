@@ -430,6 +430,12 @@ class Ping(NamedTuple):
     exit_code: int | None = None
     metrics: str | None = None
     log: str | None = None
+    sent_at: int | None = None  # the client's time, of a ping that it could only send later
+
+    @property
+    def own_at(self) -> int:
+        """When what it reports was."""
+        return self.at if self.sent_at is None else self.sent_at
 
 class Rule(TypedDict):
     """A condition that a good run should not meet."""
@@ -752,7 +758,7 @@ def find_repeated(life: Life, ping: Ping) -> Run | None:
 
 def _repeats(run: Run, ping: Ping) -> bool:
     known_at = run.started_at if ping.kind == "start" else run.ended_at or 0
-    soon = 0 <= ping.at - known_at <= REPEAT_SECONDS * 1000
+    soon = 0 <= ping.own_at - known_at <= REPEAT_SECONDS * 1000
     if ping.kind == "start":
         return bool(run.opened) and (soon or (run.series is not None and run.state == "running"))
     return run.state == OUTCOMES.get(ping.kind) and (soon or ping.kind == "fail")
@@ -767,13 +773,13 @@ def _begin(life: Life, ping: Ping, _: Run | None) -> Run:
     m = life.monitor
     before = sorted((run for run in life.runs if run.opened), key=lambda run: run.started_at)[-3:]
     ends = m.max_run_seconds and ping.at + m.max_run_seconds * 1000
-    awaited = ends or any(run.ended_at is not None for run in before)
-    run = _open(life, ping, ping.at, opened=1, awaited=int(bool(awaited)), deadline_at=ends,
-                next_at=next_after_life(m, ping.at))
+    awaited = ping.sent_at is None and (ends or any(run.ended_at is not None for run in before))
+    run = _open(life, ping, ping.own_at, opened=1, awaited=int(bool(awaited)), deadline_at=ends,
+                next_at=next_after_life(m, ping.own_at))
     if not awaited:
         _abandon_before(life, run)
     if m.expects == "run":
-        _live(life, ping.at, run.next_at, ping.at)
+        _live(life, run.started_at, run.next_at, ping.at)
         if m.down_reason == "missed" and m.status == "down" and not m.failed_count:
             _recover(life, ping.at, run)
     return run
@@ -814,16 +820,16 @@ def _end(life: Life, ping: Ping, run: Run | None) -> tuple[Run, int, int | None]
     if run is not None and run.opened:
         began = run.started_at
     else:
-        reported = ping.at - (ping.duration_ms or 0)
-        began = reported if m.life_at is None or reported > m.life_at else ping.at
+        reported = ping.own_at - (ping.duration_ms or 0)
+        began = reported if m.life_at is None or reported > m.life_at else ping.own_at
     known = run and run.next_at if began >= (m.counted_at or 0) else None  # by this schedule
-    following = known or next_after_life(m, began)
     run = run or _open(life, ping, began)
     run.started_at = min(run.started_at, began)
-    run.state, run.ended_at, run.exit_code = OUTCOMES[ping.kind], ping.at, ping.exit_code
-    run.duration_ms = ping.at - run.started_at if run.opened else ping.duration_ms
+    run.state, run.exit_code = OUTCOMES[ping.kind], ping.exit_code
+    run.ended_at = max(ping.own_at, run.started_at)
+    run.duration_ms = run.ended_at - run.started_at if run.opened else ping.duration_ms
     run.message, run.metrics = ping.message or run.message, ping.metrics or run.metrics
-    return run, began, following
+    return run, began, known or next_after_life(m, began)
 
 def _succeed(life: Life, ping: Ping, run: Run | None) -> Run:
     m = life.monitor
@@ -1137,7 +1143,12 @@ def read_ping(dialect: Dialect, said: tuple[str, int | None], worded: bool,
         duration_ms=milliseconds(query.get("ping"), 1) if duration is None else duration,
         exit_code=figure if kind in OUTCOMES and figure is not None else whole(given),
         metrics=json.dumps(figures) if figures else None,
-        log=clean(content.get("logOutput") or content.get("log"), dialect.log_max, lines=True))
+        log=clean(content.get("logOutput") or content.get("log"), dialect.log_max, lines=True),
+        sent_at=_whole_ms(query.get("at")))
+
+def _whole_ms(text: str | None) -> int | None:
+    found = number(text)
+    return None if found is None else round(found * 1000)
 
 def _json_body(body: bytes, kind: str) -> Mapping[str, Any]:
     """A JSON object; what is none is ignored, except in a progress, whose text it is."""
@@ -1652,6 +1663,7 @@ MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
 BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
 SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 25, 500, 1000  # pings wait for a transaction with so many
+SPOOLED_MS = 7 * 86_400_000  # how old a ping may be that a client kept while we were away
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 OUR_HANDLES: dict[str, Callable[[], str]] = {
@@ -2058,7 +2070,8 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     worded = bool(who.words or knock.query.get(who.dialect.state))
     ping = read_ping(who.dialect, said, worded, knock.query, knock.metrics, knock.body)
     ping = ping._replace(num=_next_num(tx), at=tx.now, address=clean(knock.address, 60),
-                         user_agent=clean(knock.user_agent, 200))
+                         user_agent=clean(knock.user_agent, 200), sent_at=(
+        ping.sent_at if 0 <= tx.now - (ping.sent_at or 0) <= SPOOLED_MS else None))
     life, before = load_life(tx, num, ping)
     wait = is_too_soon(life, ping)
     if wait is not None:
@@ -2072,7 +2085,7 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     save_life(tx, life, before, (run.num, ping.log) if run and ping.log else None)
     lasted = run.duration_ms if run and ping.kind in OUTCOMES else ping.duration_ms
     kept = {name: value for name, value in ping._replace(duration_ms=lasted)._asdict().items()
-            if value is not None and name not in ("metrics", "log")}
+            if value is not None and name not in ("metrics", "log", "sent_at")}
     insert(tx.db, "ping", {**kept, "monitor": num, "run": run and run.num,
                            "dialect": who.dialect.name})
     due_by = deadline(m) if m.status == "up" else None

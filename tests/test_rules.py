@@ -2949,7 +2949,8 @@ def test_due_at_is_the_earliest_of_several() -> None:
 # -- Whenever the scanner happens to look
 
 STEPS: dict[str, Callable[[Life, int, Any], object]] = {
-    "ping": lambda life, now, one: receive(life, one._replace(at=now)),
+    "ping": lambda life, now, one: receive(life, one._replace(
+        at=now, sent_at=None if one.sent_at is None else now - one.sent_at)),
     "pause": lambda life, now, wait: pause(life, now, wait and now + wait),
     "resume": lambda life, now, to_new: resume(life, now, to_new=to_new),
     "edit": edit,
@@ -2960,6 +2961,7 @@ SERIES = st.sampled_from([None, None, "a", "b"])
 PINGS = st.builds(
     Ping, kind=st.sampled_from(["start", "success", "fail", "ok", "progress", "log"]),
     at=st.just(0), num=st.integers(1, 10**6), series=SERIES, host=SERIES,
+    sent_at=st.none() | st.none() | WAITS,  # how long ago
     duration_ms=st.none() | WAITS, metrics=st.sampled_from([None, '{"rows": 1}']))
 SCHEDULES = st.one_of(
     st.sampled_from([60, 1800, 3600, 86_400, None]).map(
