@@ -2692,8 +2692,6 @@ STATUSES = ("new", "up", "down", "paused")
 
 def read_filter(ask: Ask) -> tuple[str, list[Any]]:
     """The condition that `query`, `status` and `tag` stand for, with its values."""
-    if any(len(texts) > 100 for texts in ask.query.values()):
-        raise Invalid("a filter can be repeated at most 100 times")
     statuses = [_one_of("status", status, *STATUSES) for status in ask.query.get("status", ())]
     parts = [("instr(casefold(name), ?) > 0", text.casefold())
              for text in ask.query.get("query", ())]
@@ -3206,6 +3204,7 @@ def preview(tx: Tx, ask: Ask) -> dict[str, Any]:
     given = {name: texts[0] for name, texts in ask.query.items() if texts[0]}
     figures = {name: read_count(name, given[name], 0, 2**31)
                for name in ("intervalSeconds", "graceSeconds") if name in given}
+    _one_of("scheduleType", given.get("scheduleType", "interval"), "interval", "cron")
     columns = read_monitor({"name": "preview", "timezone": "UTC", **given, **figures})
     cron, seconds = columns.get("cron"), columns.get("interval_seconds")
     zone, grace = check_timezone(columns["timezone"]), columns.get("grace_seconds", 300)
@@ -3314,7 +3313,7 @@ def make_link(tx: Tx, name: str, makes_user: bool = False) -> dict[str, Any]:
 
 def open_session(tx: Tx, user: int) -> dict[str, Any]:
     """Sign a user in."""
-    token, expires_at = _add_secret(tx, user, False, tx.settings.session_days * 86_400_000)
+    token, expires_at = _add_secret(tx, user, False, min(tx.settings.session_days, 36_500) * 86_400_000)
     update(tx.db, "user", user, {"seen_at": tx.now})
     return {"token": token, "user": user_shown(rows(
         tx.db, USERS_SQL + "WHERE num = ?", user)[0]), "expiresAt": iso(expires_at)}
@@ -3408,12 +3407,13 @@ class Caller(NamedTuple):
     user: int | None = None
     session: str = ""
 
-def find_caller(tx: Tx, secret: str | None) -> Caller | None:
-    """Whose secret this is: an API key's, or a session's that has not expired."""
+def find_caller(tx: Tx, secret: str | None, session: str | None) -> Caller | None:
+    """Whose secret this is: an API key's or that of a session which has not expired, from a
+    header; without one, that of a session from a cookie."""
     key = find_key(tx, secret)
-    if key is not None or not secret:
-        return key and Caller(key[1], key=key[0])
-    hashed = hash_secret(secret)
+    if key is not None:
+        return Caller(key[1], key=key[0])
+    hashed = hash_secret(secret or session or "")
     found = rows(tx.db, "SELECT user FROM session WHERE hash = ? AND NOT is_link AND "
                  "expires_at > ?", hashed, tx.now)
     return Caller("user", user=found[0][0], session=hashed) if found else None
@@ -3831,7 +3831,7 @@ def check_permission(server: Server, limits: Limits, permission: str) -> Caller:
     """Who asks; refuses what they may not do."""
     environ = bottle.request.environ
     secret, session = shown_secret(environ), bottle.request.get_cookie(COOKIE)
-    caller = server.read(find_caller, secret or session)
+    caller = server.read(find_caller, secret, session)
     if caller is None:
         raise Refused("Missing or invalid API key", status=401)
     most = server.settings.api_rate_limit
@@ -3842,7 +3842,7 @@ def check_permission(server: Server, limits: Limits, permission: str) -> Caller:
         who = "a signed-in user" if permission == "user" else (
             f"an API key with the permission {permission}")
         raise Refused(f"This needs {who}", status=403)
-    if not secret and environ["REQUEST_METHOD"] != "GET":
+    if not secret and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
         check_origin(environ)
     return caller
 
@@ -3861,6 +3861,8 @@ def _asked(caller: Caller | None = None, id_: str = "", run: str = "") -> Ask:
     environ = bottle.request.environ
     body = environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX))
     query = urllib.parse.parse_qs(bottle.request.query_string, keep_blank_values=True)
+    if any(len(texts) > 100 for texts in query.values()):
+        raise Invalid("a parameter can be repeated at most 100 times")
     caller = caller or Caller("")
     return Ask(recoded(id_), query, parse_json(body) if body.strip() else None,
                caller.may in ("read-write", "user"), run, caller.user, caller.session, _address(),
@@ -3875,6 +3877,8 @@ def _answer(limits: Limits, address: str | None, dialect: Dialect, call: Callabl
         raise
     except Refused as error:
         refused = error
+    except UnicodeEncodeError:
+        refused = Invalid("a text has half of a surrogate pair in it")
     except Exception:
         log.exception("a request could not be answered")
         refused = Refused("Internal Server Error", "ERROR", 500)
