@@ -119,7 +119,11 @@ class Settings:
     timezone: str = _setting("", "zone of schedules that name none; default the host's")
     scan_seconds: float = _setting(5.0, "how often to look for what fell due")
     failure_alert_seconds: int = _setting(60, "how long further failures are collected at first")
-    keep_days: int = _setting(90, "how long pings, runs and events are kept")
+    url_prefix: str = _setting("", "path at which a proxy serves this, such as /cronwatch")
+    keep_days: int = _setting(90, "how long pings, runs and events are kept; 0 for ever")
+    keep_pings: int = _setting(2000, "how many pings of a monitor are kept, and their runs; 0 all")
+    keep_logs: int = _setting(100, "how many logs of a monitor are kept; 0 for all")
+    heartbeat_url: str = _setting("", "pinged while all is well: let another box watch this one")
     api_rate_limit: int = _setting(100, "management requests a minute and key; 0 for no limit")
     session_days: int = _setting(30, "days until who signed in has to do so again")
     authenticate_pings: bool = _setting(False, "drop Cronitor pings without a valid auth_key")
@@ -1356,6 +1360,27 @@ def copy_file(path: str, name: str) -> None:
         file.backup(copy)
     os.replace(f"{name}.part", name)
 
+def back_up(path: str, name: str) -> None:
+    """A copy of a database that is in use, checked, under a name that nothing has yet. What has
+    the name is whole: a copy that was cut off has another one, which the next try takes over."""
+    part = Path(f"{name}.part")
+    try:
+        if Path(name).exists():
+            raise Refused(f"{name} is there already: choose another name")
+        part.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(path, BUSY_SECONDS)) as file:
+            file.execute("VACUUM INTO ?", (str(part),))
+        with contextlib.closing(sqlite3.connect(part)) as copy:
+            found = copy.execute("PRAGMA integrity_check").fetchone()[0]
+        if found != "ok":
+            raise Refused(f"the copy is damaged, and so is {path}: {found}")
+        part.chmod(0o600)
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(part, name)
+    except (sqlite3.Error, OSError) as error:
+        raise Refused(f"cannot back up {path} as {name}: {error}") from None
+
 def migrate(db: SqliteDatabase, path: str) -> None:
     """Bring the schema up to date, each part in one transaction, after a copy of an older file."""
     parts, (version,) = schema_parts(), rows(db, "PRAGMA user_version")[0]
@@ -1574,7 +1599,8 @@ class Store:
     def __init__(self, path: str) -> None:
         pragmas = {"foreign_keys": 1, "synchronous": "full"}
         self.path = path
-        self.db = SqliteDatabase(path, {**pragmas, "journal_mode": "wal"}, timeout=BUSY_SECONDS)
+        self.db = SqliteDatabase(path, {  # the first holds for a new file only
+            "auto_vacuum": "incremental", **pragmas, "journal_mode": "wal"}, timeout=BUSY_SECONDS)
         self.reader = SqliteDatabase(path, {**pragmas, "query_only": 1}, timeout=BUSY_SECONDS)
         self.commits = 0  # batches
         self.refused = False  # whether something was not written since this was last reset
@@ -1934,6 +1960,41 @@ def stamp_alive(tx: Tx) -> None:
     """Write down that we live, for the next start to know how long we were away."""
     remember(tx, "alive_at", tx.now)
 
+def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
+    """Delete up to 500 of the oldest pings of a monitor that has more than it may, and the runs
+    before those that are left; how many pings."""
+    found = rows(tx.db, "SELECT ping_count FROM monitor WHERE num = ?", monitor)
+    beyond = min(PRUNE_LIMIT, found[0][0] - keep) if found else 0
+    if beyond <= 0:
+        return 0
+    execute(tx.db, "DELETE FROM ping WHERE num IN (SELECT num FROM ping WHERE monitor = ? "
+            "ORDER BY at, num LIMIT ?)", (monitor, beyond))
+    execute(tx.db, "DELETE FROM run WHERE monitor = ? AND state != 'running' AND started_at < "
+            "(SELECT min(at) FROM ping WHERE monitor = ?)", (monitor, monitor))
+    return int(beyond)
+
+def prune_logs(tx: Tx, monitor: int, keep: int) -> None:
+    """Delete the logs of a monitor but those of its newest runs that have one."""
+    execute(tx.db, "DELETE FROM run_log WHERE run IN (SELECT num FROM run JOIN run_log ON "
+            "run = num WHERE monitor = ? ORDER BY started_at DESC, num DESC LIMIT -1 OFFSET ?)",
+            (monitor, keep))
+
+def monitors_beyond(tx: Tx, keep_pings: int, keep_logs: int) -> tuple[list[int], list[int]]:
+    """The monitors with too many pings, and those with too many logs."""
+    return ([num for num, in rows(tx.db, "SELECT num FROM monitor WHERE ? AND ping_count > ?",
+                                  keep_pings, keep_pings)],
+            [num for num, in rows(tx.db, "SELECT monitor FROM run JOIN run_log ON run = num "
+                                  "WHERE ? GROUP BY monitor HAVING count(*) > ?",
+                                  keep_logs, keep_logs)])
+
+def give_back(tx: Tx) -> bool:
+    """Let the file shrink by some of the pages that are free; whether enough are left for more."""
+    free, = rows(tx.db, "PRAGMA freelist_count")[0]
+    if free > FREE_PAGES:
+        rows(tx.db, f"PRAGMA incremental_vacuum({PRUNE_LIMIT})")
+    return bool(free > FREE_PAGES + PRUNE_LIMIT and rows(tx.db, "PRAGMA auto_vacuum")[0][0])
+
+FREE_PAGES = 2000  # 8 MB: what is soon used again stays
 PRUNED = ("ping", "run", "flip", "event", "absence")
 
 def prune(tx: Tx, table: str, before: int, after: int = 0) -> int | None:
@@ -2240,6 +2301,16 @@ def cut_off(peer: Any) -> Iterator[None]:
     finally:
         timer.cancel()
 
+def request_once(method: str, address: str, body: bytes, headers: Mapping[str, str]) -> int:
+    """The status that a URL answers, within 30 s. No redirect, which could send an event anywhere,
+    and no proxy from the environment, which would see it."""
+    url = urllib.parse.urlsplit(address)
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    peer = kind(url.netloc, timeout=SEND_SECONDS)
+    with contextlib.closing(peer), cut_off(peer):
+        peer.request(method, (url.path or "/") + f"?{url.query}" * bool(url.query), body, headers)
+        return peer.getresponse().status
+
 def send_webhook(settings: Settings, channel: str, config: Mapping[str, Any],
                  event: Mapping[str, Any], now: int) -> str:
     """POST an event, signed as Standard Webhooks has it; its id is the same for each retry."""
@@ -2253,14 +2324,7 @@ def send_webhook(settings: Settings, channel: str, config: Mapping[str, Any],
         "User-Agent": f"cronwatch/{__version__}", "webhook-id": event["id"],
         "webhook-timestamp": stamp, "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
         **config.get("headers", {})}
-    url = urllib.parse.urlsplit(config["url"])
-    # No redirect, which could send an event anywhere, and no proxy from the environment, which
-    # would see it.
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    peer = kind(url.netloc, timeout=SEND_SECONDS)
-    with contextlib.closing(peer), cut_off(peer):
-        peer.request("POST", (url.path or "/") + f"?{url.query}" * bool(url.query), body, headers)
-        status = peer.getresponse().status
+    status = request_once("POST", config["url"], body, headers)
     if not 200 <= status < 300:
         raise OSError(f"HTTP {status}")
     return f"HTTP {status}"
@@ -3174,14 +3238,15 @@ OUTBOX_SQL = """SELECT (SELECT count(*) FROM alert WHERE state = 'pending'),
     (SELECT count(*) FROM alert a JOIN event e ON e.num = a.event
      WHERE a.state = 'dead' AND a.tried_at > ? AND e.kind != 'test')"""
 
-def _outbox(tx: Tx) -> dict[str, int]:
+def outbox_counts(tx: Tx) -> dict[str, int]:
     """How many alerts wait, how many for a minute beyond their time, how many were given up."""
     found = rows(tx.db, OUTBOX_SQL, tx.now - 60_000, tx.now - DEAD_MS)[0]
     return dict(zip(("pending", "overdue", "dead"), found, strict=True))
 
 def _short_health(tx: Tx) -> Shown:
     failing = rows(tx.db, "SELECT name FROM integration WHERE failing ORDER BY name")
-    return {**_outbox(tx), "failing": [name for name, in failing], "refused": tx.store.refused}
+    return {**outbox_counts(tx), "failing": [name for name, in failing],
+            "refused": tx.store.refused}
 
 def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
     """How cronwatch itself does."""
@@ -3190,7 +3255,7 @@ def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
     recent = rows(tx.db, "SELECT count(*) FROM (SELECT at FROM ping ORDER BY num DESC LIMIT 10000)"
                   " WHERE at > ?", tx.now - 60_000)[0][0]
     return {"version": __version__, "scanSeconds": tx.settings.scan_seconds,
-            "outbox": _outbox(tx), "databaseBytes": pages * size, "pingsPerMinute": recent,
+            "outbox": outbox_counts(tx), "databaseBytes": pages * size, "pingsPerMinute": recent,
             "refused": tx.store.refused,
             "monitors": rows(tx.db, "SELECT count(*) FROM monitor")[0][0],
             "absences": [{"since": iso(since), "until": iso(until)} for since, until in rows(
@@ -3313,7 +3378,8 @@ def make_link(tx: Tx, name: str, makes_user: bool = False) -> dict[str, Any]:
 
 def open_session(tx: Tx, user: int) -> dict[str, Any]:
     """Sign a user in."""
-    token, expires_at = _add_secret(tx, user, False, min(tx.settings.session_days, 36_500) * 86_400_000)
+    days = min(tx.settings.session_days, 36_500)
+    token, expires_at = _add_secret(tx, user, False, days * 86_400_000)
     update(tx.db, "user", user, {"seen_at": tx.now})
     return {"token": token, "user": user_shown(rows(
         tx.db, USERS_SQL + "WHERE num = ?", user)[0]), "expiresAt": iso(expires_at)}
@@ -3447,7 +3513,7 @@ def remove_key(tx: Tx, ask: Ask) -> dict[str, Any]:
 
 # == Background ===============================================================
 # What runs by itself. A turn is an action or the outbox; here it is only repeated.
-AWAY_MS, STAMP_SECONDS, DELIVER_SECONDS = 60_000, 30, 0.5
+AWAY_MS, STAMP_SECONDS, DELIVER_SECONDS, BEAT_SECONDS = 60_000, 30, 0.5, 20
 
 def repeat(stop: threading.Event, seconds: float, turn: Callable[[], Any]) -> threading.Thread:
     """Start a thread that takes a turn, and the next so long after its end, until stopped."""
@@ -3496,6 +3562,34 @@ class Lookout:
         now = self.clock()
         self.scan()
         self.last_at = now
+        notify("WATCHDOG=1")
+
+def keep_house(act: Callable[..., Any], read: Callable[..., Any], settings: Settings,
+               now: int) -> None:
+    """Delete what is too old, then what is too much, then give back what is free."""
+    act(prune_sessions)
+    for table in PRUNED if settings.keep_days else ():
+        after: int | None = 0
+        while after is not None:
+            after = act(prune, table, now - settings.keep_days * 86_400_000, after)
+    many_pings, many_logs = read(monitors_beyond, settings.keep_pings, settings.keep_logs)
+    for num in many_pings:
+        while act(prune_pings, num, settings.keep_pings) == PRUNE_LIMIT:
+            pass
+    for num in many_logs:
+        act(prune_logs, num, settings.keep_logs)
+    while act(give_back):
+        pass
+
+def notify(state: str) -> None:
+    """Tell systemd, if that started us (sd_notify(3)): READY=1, WATCHDOG=1 or STOPPING=1."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with (contextlib.suppress(OSError),
+          socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer):
+        peer.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
+        peer.send(state.encode())
 
 def system_clock() -> int:
     """Milliseconds since 1970 UTC."""
@@ -3681,6 +3775,25 @@ class Limits:
             self._counts[name] += 1
             return 60 - rest // 1000 if 0 < most < self._counts[name] else None
 
+BARE = "cronwatch.bare"
+
+def mount(prefix: str, environ: Environ) -> None:
+    """Take the prefix from the path of a request, where it has it: some proxies leave it there."""
+    uri = environ.setdefault("REQUEST_URI", urllib.parse.quote(
+        environ.get("PATH_INFO", "/").encode("latin-1")))
+    if prefix and not environ.get("SCRIPT_NAME") and f"{uri}/".startswith(f"{prefix}/"):
+        environ[BARE] = uri == prefix  # the page's own links are relative to its slash
+        environ["SCRIPT_NAME"], environ["REQUEST_URI"] = prefix, uri[len(prefix):] or "/"
+        environ["PATH_INFO"] = environ.get("PATH_INFO", "/")[len(prefix):] or "/"
+
+def check_origin(environ: Environ) -> None:
+    """Refuse a write that a foreign page could have made a browser send along with our cookie."""
+    is_json = environ.get("CONTENT_TYPE", "").partition(";")[0].strip() == "application/json"
+    if "HTTP_X_CRONWATCH" not in environ or not (
+            is_json or environ.get("CONTENT_LENGTH") in ("", "0", None)):
+        raise Refused("With a cookie a change needs the header X-Cronwatch, and a body needs "
+                      "Content-Type: application/json", status=403)
+
 def shown_secret(environ: Mapping[str, str]) -> str | None:
     """The API key in a header: X-API-Key, Basic (as its user), Bearer or ApiKey."""
     kind, _, secret = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
@@ -3691,10 +3804,10 @@ def shown_secret(environ: Mapping[str, str]) -> str | None:
             return base64.b64decode(secret).decode("utf-8", "replace").partition(":")[0] or None
     return secret.strip() or None if kind.lower() in ("bearer", "apikey") else None
 
-def cookie(token: str, seconds: int, secure: bool) -> str:
+def cookie(token: str, seconds: int, settings: Settings) -> str:
     """The cookie of a session, out of a script's reach; or, with 0 seconds, the end of one."""
-    return (f"{COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict"
-            + "; Secure" * secure)
+    return (f"{COOKIE}={token}; Path={settings.url_prefix}/; Max-Age={seconds}; HttpOnly; "
+            "SameSite=Strict" + "; Secure" * settings.base_url.startswith("https:"))
 
 class Worded(NamedTuple):
     """An answer in words: status, headers, body."""
@@ -3742,16 +3855,12 @@ def sign_in(server: Server, ask: Ask) -> Worded:
         user = find_by_password(server.read, server.slowdown, name, password, ask.address)
         opened = server.act(open_session, user)
     return reply(opened, 201, headers={"Set-Cookie": cookie(
-        opened["token"], server.settings.session_days * 86_400, is_secure(server))})
-
-def is_secure(server: Server) -> bool:
-    """Whether people reach us by https."""
-    return server.settings.base_url.startswith("https:")
+        opened["token"], server.settings.session_days * 86_400, server.settings)})
 
 def sign_out(server: Server, ask: Ask) -> Worded:
     """End the session that asks."""
-    ended = cookie("", 0, is_secure(server))
-    return reply(server.act(end_session, ask), headers={"Set-Cookie": ended})
+    ended = {"Set-Cookie": cookie("", 0, server.settings)}
+    return reply(server.act(end_session, ask), headers=ended)
 
 def health(server: Server, ask: Ask) -> dict[str, Any]:
     """How cronwatch does, with what only the running server knows."""
@@ -3846,14 +3955,6 @@ def check_permission(server: Server, limits: Limits, permission: str) -> Caller:
         check_origin(environ)
     return caller
 
-def check_origin(environ: Environ) -> None:
-    """Refuse a write that a foreign page could have made a browser send along with our cookie."""
-    is_json = environ.get("CONTENT_TYPE", "").partition(";")[0].strip() == "application/json"
-    if "HTTP_X_CRONWATCH" not in environ or not (
-            is_json or environ.get("CONTENT_LENGTH") in ("", "0", None)):
-        raise Refused("With a cookie a change needs the header X-Cronwatch, and a body needs "
-                      "Content-Type: application/json", status=403)
-
 def _page(worded: Worded) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(worded.body, worded.status, dict(worded.headers))
 
@@ -3922,6 +4023,7 @@ BEGUN = "cronwatch.begun"
 def begin_ping(server: Server, environ: Environ, go_on: Callable[[], None]) -> bool:
     """Let the writer record a ping and then go on to its answer; False for all else."""
     # Behind a proxy the address is only known further in; after an absence that is judged first.
+    mount(server.settings.url_prefix, environ)
     is_later = server.settings.trusted_proxy or (server.lookout and server.lookout.was_away())
     knock = None if is_later else read_knock(environ)
     if knock is None:
@@ -3970,8 +4072,14 @@ def _word_error(error: bottle.HTTPError) -> bytes:
     return worded.body
 
 def _static(name: str = "index.html") -> bottle.HTTPResponse:
+    if bottle.request.environ.get(BARE):
+        return bottle.HTTPResponse(status=308, Location=bottle.request.script_name)
     bottle.request.environ.pop("HTTP_RANGE", None)  # Bottle leaves the file of a wrong one open
     return bottle.static_file(name, str(DATA / "static"))
+
+def _healthz(server: Server) -> bottle.HTTPResponse:
+    troubles = server.troubles()
+    return _page(reply({"ok": not troubles, "troubles": troubles}, 503 if troubles else 200))
 
 def _nothing(path: str) -> NoReturn:
     raise bottle.HTTPError(404, "There is nothing here")
@@ -3989,6 +4097,8 @@ def make_app(server: Server) -> Callable[..., Any]:
         DIALECTS["crontify"] if rule.startswith(f"{API}/monitors") else cronping, action))
         for permission, method, rule, status, action in ROUTES_API]
     routes += [("GET", "/api/openapi.json", partial(_static, "openapi.json")),
+               ("GET", "/cronwatch-exec", partial(_static, "cronwatch-exec")),
+               ("GET", "/healthz", partial(_healthz, server)),
                ("POST", "/api/sync", lambda: _page(_answer(
                    limits, _address(), DIALECTS["cronradar"], lambda: reply(server.act(
                        sync_monitors, shown_secret(bottle.request.environ), _asked().body)))))]
@@ -4002,8 +4112,7 @@ def make_app(server: Server) -> Callable[..., Any]:
     pages.route("/<path:path>", "ANY", _nothing)
 
     def app(environ: Environ, start_response: Callable[..., Any]) -> Any:
-        environ.setdefault("REQUEST_URI", urllib.parse.quote(
-            environ.get("PATH_INFO", "/").encode("latin-1")))
+        mount(server.settings.url_prefix, environ)
         if (worded := _answer_ping(server, limits, environ)) is not None:
             start_response(STATUS_LINES[worded.status], [
                 *worded.headers, ("Content-Length", str(len(worded.body))), *HEADERS])
@@ -4014,14 +4123,28 @@ def make_app(server: Server) -> Callable[..., Any]:
 
     return app
 
+def beat(server: Server) -> None:
+    """Ping who watches us, if all is well: we look, can write, and no alert is overdue. Raises
+    `Refused` where that cannot be said, without the URL: it is a secret."""
+    if server.troubles() or server.read(outbox_counts)["overdue"]:
+        return
+    try:
+        status = request_once("GET", server.settings.heartbeat_url, b"", {
+            "User-Agent": f"cronwatch/{__version__}"})
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Refused(f"who watches us cannot be reached: {error}") from None
+    if not 200 <= status < 300:
+        raise Refused(f"who watches us answers HTTP {status}")
+
 def start_loops(server: Server, stop: threading.Event) -> list[threading.Thread]:
     """Start the threads that scan, deliver, stamp that we live, and keep house."""
-    scan_seconds = server.settings.scan_seconds
+    scan_seconds, beats = server.settings.scan_seconds, bool(server.settings.heartbeat_url)
     server.lookout = Lookout(server.store, server.clock, scan_seconds, server.scan, server.away)
     return [repeat(stop, scan_seconds, server.lookout.look),
             repeat(stop, DELIVER_SECONDS, server.outbox.turn),
             repeat(stop, STAMP_SECONDS, lambda: server.act(stamp_alive)),
-            repeat(stop, 3600, server.housekeeping)]
+            repeat(stop, 3600, server.housekeeping),
+            *([repeat(stop, BEAT_SECONDS, lambda: beat(server))] if beats else [])]
 
 def welcome(server: Server) -> None:
     """Where nobody can sign in yet, say how; only a terminal is shown a secret."""
@@ -4045,9 +4168,12 @@ class Server:
         self.started_at, self.slowdown = clock(), Slowdown(clock)
         self.summaries: dict[Any, tuple[Any, int, int, str, str]] = {}
         self.follows_address = not settings.base_url
+        prefix = settings.url_prefix.strip("/")
+        prefix = f"/{prefix}" if prefix else ""
         url = settings.base_url.rstrip("/") or remembered(
-            self.store, "base_url", f"http://{settings.listen}")
-        self.settings = dataclasses.replace(settings, timezone=zone, base_url=url)
+            self.store, "base_url", f"http://{settings.listen}{prefix}")
+        self.settings = dataclasses.replace(
+            settings, timezone=zone, base_url=url, url_prefix=prefix)
         self.outbox = Outbox(self.act, self.read, self.settings, clock)
         self.app = make_app(self)
 
@@ -4077,13 +4203,14 @@ class Server:
             thread.join()
 
     def housekeeping(self) -> None:
-        """Delete what is older than it is kept."""
-        before = self.clock() - self.settings.keep_days * 86_400_000
-        self.act(prune_sessions)
-        for table in PRUNED if self.settings.keep_days else ():
-            after: int | None = 0
-            while after is not None:
-                after = self.act(prune, table, before, after)
+        """Delete what is kept no longer, in steps that hold up no ping."""
+        keep_house(self.act, self.read, self.settings, self.clock())
+
+    def troubles(self) -> list[str]:
+        """What keeps us from watching: nobody should rely on us meanwhile."""
+        scans = self.lookout is None or self.lookout.is_looking()
+        return ["the scanner is stuck"] * (not scans) + (
+            ["nothing can be written"] * self.store.refused)
 
     def away(self, since: int, until: int) -> None:
         """We could not hear pings between two instants."""
@@ -4106,15 +4233,18 @@ class Server:
         http_server = make_http_server(self.app, self.settings, partial(begin_ping, self))
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: http_server.stop())
-        url = f"http://{self.settings.listen.rpartition(':')[0]}:{http_server.effective_port}"
+        url = (f"http://{self.settings.listen.rpartition(':')[0]}:{http_server.effective_port}"
+               + self.settings.url_prefix)
         if self.follows_address:
             self.settings = self.outbox.settings = dataclasses.replace(self.settings, base_url=url)
         self.act(remember, "base_url", self.settings.base_url)  # for the command line's links
         print(f"cronwatch serves {url}", flush=True)
+        notify("READY=1")
         welcome(self)
         stop = threading.Event()
         loops = start_loops(self, stop)
         http_server.run(self.store.writer)
+        notify("STOPPING=1")
         stop.set()
         for loop in loops:
             loop.join()
@@ -4224,6 +4354,10 @@ def _revoke_key(server: Server, options: argparse.Namespace) -> None:
     server.act(revoke_key, options.name)
     print(f"{options.name} is revoked")
 
+def _back_up(server: Server, options: argparse.Namespace) -> None:
+    back_up(server.store.path, options.file)
+    print(f"{options.file} is a whole copy: to restore it, stop cronwatch and move it in place")
+
 def _read_password() -> str:
     """Asked for on the terminal, else one line of standard input."""
     if not sys.stdin.isatty():
@@ -4295,6 +4429,8 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         options, server.read(list_keys, Ask())["keys"],
         "name", "prefix", "permission", "createdAt"), [JSON]),
     ("key revoke", "end an API key", _revoke_key, [NAME]),
+    ("backup", "copy the database while it is in use", _back_up, [
+        _argument("file", help="name of the copy; nothing may have it yet")]),
     ("user add", "let somebody sign in; asks for a password", _add_user, [NAME]),
     ("user passwd", "change a password; asks for it", _change_password, [NAME]),
     ("user list", "list who may sign in", lambda server, options: _print_table(
