@@ -34,8 +34,10 @@ SECTIONS = [
     "Reports",
     "People",
     "Background",
+    "Metrics",
     "HTTP plumbing",
     "HTTP routes",
+    "Configuration",
     "Command line",
 ]
 PURE = ["Schedules", "Records", "Rules", "Dialects"]
