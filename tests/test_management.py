@@ -85,19 +85,19 @@ def at(seconds: float) -> str:
 def statements(site: Site, ask: Callable[[], Any]) -> list[str]:
     """The SQL that a request has read with."""
     said: list[str] = []
-    store = site.server.store
-    connect = store.reader._connect
+    reader: Any = site.server.store.reader
+    connect = reader._connect
 
     def traced() -> Any:
         connection = connect()
         connection.set_trace_callback(said.append)
         return connection
 
-    store.reader._connect = traced
+    reader._connect = traced
     try:
         ask()
     finally:
-        del store.reader._connect
+        del reader._connect
     return [text for text in said if text.startswith("SELECT")]
 
 
@@ -672,8 +672,8 @@ def test_the_last_thousand_updates_of_progress_are_shown(api: Manager, token: st
     api.site.get(f"/{token}/start")
     run = api.site.runs[0]["num"]
     api.site.rows("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
-                  "WHERE i < 1100) INSERT INTO ping (monitor, kind, at, run, dialect, message) SELECT 1, "
-                  "'progress', ? + i, ?, 'cronbeats', i FROM n", NOW, run)
+                  "WHERE i < 1100) INSERT INTO ping (monitor, kind, at, run, dialect, message) "
+                  "SELECT 1, 'progress', ? + i, ?, 'cronbeats', i FROM n", NOW, run)
 
     messages = [update["message"] for update in api.job(f"/runs/{run}")["progress"]]
 
@@ -1434,7 +1434,7 @@ def test_another_etag_gets_the_summary(mixed: Manager) -> None:
 @pytest.mark.parametrize("change", [
     lambda api: api.site.get(f"/{api.job()['token']}"), lambda api: api.change(name="x"),
     lambda api: api.create(key="more"), lambda api: api.ask("DELETE", f"{HEARTBEATS}/job"),
-    lambda api: api.do("pause"), lambda api: hook(api),
+    lambda api: api.do("pause"), hook,
     lambda api: api.site.rows("UPDATE monitor SET name = 'by another process'")],
     ids=["ping", "edit", "create", "delete", "pause", "integration", "another process"])
 def test_a_change_changes_the_etag(mixed: Manager, change: Callable[[Manager], Any]) -> None:
