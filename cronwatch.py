@@ -3166,8 +3166,8 @@ def read_instant(name: str, ask: Ask) -> int:
         raise Invalid(f"{name} must be an instant such as 2026-03-01T00:00:00Z") from None
 
 def show_history(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """Pings, flips, events and our own absences of a monitor in one list, newest first. A page does
-    not end within an instant: `before` that one begins the next."""
+    """Pings, flips, events and our own absences of a monitor, newest first. A page goes
+    on to the end of its last instant: `before` that one begins the next."""
     m, (limit, _) = get_monitor(tx, ask.id), read_page(ask, 200)
     until, most = read_instant("before", ask) if "before" in ask.query else 2**62, limit + 50
     order = "ORDER BY {0} DESC, num DESC LIMIT ?"
