@@ -1,0 +1,397 @@
+// A monitor's page: what is wrong, what happened, and what can be done about it.
+
+import { get, post, del, monitorPath, query } from "./api.js";
+import { h, svg, add, put, ask, askPause, badge, shape, tagList, time, clock, stamp, duration, zoneName, ms, say, field, formOf, choose, copyable } from "./dom.js";
+import { stateOf, progressLine, runWords, showTip } from "./list.js";
+import { pingLines } from "./lines.js";
+
+const has = value => value !== null && value !== undefined;
+const at = id => `#/monitors/${encodeURIComponent(id)}`;
+const logPath = (id, run) => `/api/v1/monitors/${encodeURIComponent(id)}/runs/${encodeURIComponent(run)}/log`;
+const OUTCOMES = { success: "Good", failed: "Failed", stuck: "Stuck", running: "Running", unknown: "Unknown" };
+const PINGS = { start: "Started", success: "Went well", fail: "Failed", ok: "Reported OK", progress: "Progress", log: "Log" };
+const STATES = { up: "Up", down: "Down", new: "New", paused: "Paused" };
+const FLIPS = { missed: "missed", failed: "failed", stuck: "stuck" };
+const TAIL_LINES = 15, RUNS_SHOWN = 15, CHART_RUNS = 100;
+
+// -- What is going on, in a sentence
+
+function sentence(m) {
+  const zone = m.timezone, state = stateOf(m), run = m.lastRun;
+  if (state === "down") {
+    const since = [" since ", clock(m.downSince, zone), " (", time(m.downSince, "ago", zone), ")"];
+    if (m.downReason === "missed") return ["Nothing was heard when a run was expected: down", since, ". ", m.lastPingAt ? ["The last ping came ", time(m.lastPingAt, "ago", zone), "."] : "It has never pinged."];
+    if (m.downReason === "stuck") return ["A run started and did not end in time: down", since, "."];
+    const code = run?.state === "failed" && run.exitCode !== null ? ` with exit code ${run.exitCode}` : "";
+    return [`The job failed${code}`, run?.state === "failed" && run.message ? `: ${run.message}.` : ".", " Down", since, "."];
+  }
+  if (state === "late") return ["It was expected at ", clock(m.expectedAt, zone), " and has not been heard: ", time(m.nextExpectedAt, "alert", zone), "."];
+  if (state === "paused") return m.pausedUntil ? ["Paused until ", clock(m.pausedUntil, zone), ": nobody is told of anything."] : "Paused until it is resumed: nobody is told of anything.";
+  if (state === "new") return m.lastPingAt ? "It has not told of a run yet." : "It has never been heard: its schedule begins with the first ping.";
+  const heard = ["Last ping ", time(m.lastPingAt, "ago", zone)];
+  return m.expectedAt ? ["All is well. ", heard, ", ", time(m.expectedAt, "due", zone), "."] : ["All is well. ", heard, "."];
+}
+
+function schedule(m) {
+  if (m.scheduleType === "none") return "no schedule";
+  const grace = m.graceSeconds ? `, ${duration(m.graceSeconds * 1000)} of grace` : ", no grace";
+  return m.scheduleType === "cron" ? [h("code", null, m.cronExpression), ` ${m.timezone}${grace}`] : `every ${duration(m.intervalSeconds * 1000)}${grace}`;
+}
+
+// -- The chart of run durations
+
+const quantile = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+
+function chart(m, runs, onRun) {
+  const timed = runs.slice(0, CHART_RUNS).reverse();
+  const good = timed.filter(run => run.state === "success" && run.durationMs !== null).map(run => run.durationMs).sort((a, b) => a - b);
+  const node = h("div", { class: "chart" });
+  if (!timed.some(run => run.durationMs !== null)) return put(node, h("p", { class: "soft" }, "Durations are shown once a run has told when it started."));
+  const limit = m.maxRunSeconds ? m.maxRunSeconds * 1000 : null;
+  const longest = Math.max(...timed.map(run => run.durationMs || 0), 1);
+  const top = limit && limit < 4 * longest ? Math.max(limit, longest) : longest;
+  const low = quantile(good, .1), high = quantile(good, .9);
+
+  function draw() {
+    const width = node.clientWidth || 600, tall = 140, foot = 8, head = 16;
+    const step = width / timed.length, y = value => tall - foot - value / top * (tall - foot - head);
+    const label = (words, value, kind) => [svg("line", { x1: 0, x2: width, y1: y(value), y2: y(value), class: kind }),
+      svg("text", { x: width - 2, y: Math.max(11, y(value) - 4), "text-anchor": "end" }, words)];
+    put(node, svg("svg", { viewBox: `0 0 ${width} ${tall}`, width, height: tall, role: "img",
+      "aria-label": `Durations of the last ${timed.length} runs, the longest ${duration(longest)}${good.length ? `, usually ${duration(low)} to ${duration(high)}` : ""}` },
+    good.length > 4 && svg("rect", { x: 0, width, y: y(high), height: Math.max(2, y(low) - y(high)), class: "usual" }),
+    timed.map((run, n) => {
+      const reach = run.durationMs === null ? 6 : Math.max(2, tall - foot - y(run.durationMs));
+      const wide = Math.max(1, Math.min(18, step - 2)), x = n * step + (step - wide) / 2;
+      return svg("g", { class: `bar is-${run.state}`, "data-n": n },
+        svg("rect", { x: n * step, y: 0, width: step, height: tall, class: "hit" }),
+        svg("rect", { x, y: tall - foot - reach, width: wide, height: reach, rx: 1 }),
+        (run.state === "failed" || run.state === "stuck") && svg("rect", { x, y: tall - foot + 3, width: wide, height: 3 }));
+    }),
+    limit && top >= limit && label(`longest allowed ${duration(limit)}`, limit, "limit"),
+    label(`longest ${duration(longest)}`, longest, "longest")));
+    if (good.length > 4) add(node, h("p", { class: "soft small-text" }, `Usually ${duration(low)} to ${duration(high)}.`));
+  }
+
+  const barAt = event => timed[event.target.closest("g.bar")?.dataset.n];
+  node.addEventListener("pointermove", event => {
+    const run = barAt(event);
+    showTip(run ? runWords([ms(run.startedAt), run.durationMs, run.state, run.exitCode], m.timezone) : "", event.clientX, node.getBoundingClientRect().top + 20);
+  });
+  node.addEventListener("pointerleave", () => showTip(""));
+  node.addEventListener("click", event => { const run = barAt(event); if (run) onRun(run); });
+  const watch = new ResizeObserver(() => { if (node.clientWidth !== node.drawn) { node.drawn = node.clientWidth; draw(); } });
+  watch.observe(node);
+  return node;
+}
+
+// -- The merged log
+
+function delivery({ name, state, tries, triedAt, result }) {
+  const words = { sent: "told", pending: tries ? "will be tried again" : "on its way", dead: "given up" }[state] || state;
+  const kind = { sent: "up", pending: "late", dead: "down" }[state] || "new";
+  return h("li", { class: "delivery" }, shape(kind), h("span", null, `${name}: ${words}`,
+    tries > 1 && `, tried ${tries} times`, triedAt && [", ", time(triedAt)], state !== "sent" && result && ` – ${result}`));
+}
+
+function entry(m, { at: when, type, flip, event, absence, ping }) {
+  const told = (word, ...rest) => h("li", { class: "entry" }, h("span", { class: "at" }, clock(when, m.timezone)), word, rest);
+  if (type === "flip") return told(badge(flip.status, STATES[flip.status]), h("span", null, FLIPS[flip.reason] || flip.reason || ""));
+  if (type === "absence") return told(badge("unknown", "Away"), h("span", null, `cronwatch was away for ${duration(ms(absence.until) - ms(absence.since))}: what happened then is not known`));
+  if (type === "event") {
+    return told(h("span", { class: "word" }, "Alert"), h("div", null, h("span", null, event.summary),
+      event.deliveries.length ? h("ul", { class: "plain-list" }, event.deliveries.map(delivery)) : h("span", { class: "soft" }, " – nobody was told")));
+  }
+  const facts = [has(ping.percent) && `${ping.percent} %`, has(ping.exitCode) && `exit code ${ping.exitCode}`,
+    has(ping.durationMs) && duration(ping.durationMs), ping.message, ping.host && `from ${ping.host}`].filter(Boolean).join(" · ");
+  return told(h("span", { class: "word" }, PINGS[ping.type] || ping.type),
+    h("span", null, facts, h("span", { class: "soft" }, `${facts && " · "}${[ping.ipAddress, ping.dialect].filter(Boolean).join(" · ")}`)),
+    ping.run && h("a", { href: `${at(m.id)}/runs/${ping.run}`, class: "at-end" }, `run ${ping.run}`));
+}
+
+// -- A run: its log in a pane that can be searched, and how it went on
+
+function logPane(name, content) {
+  const pre = h("pre", { class: "log", tabindex: "0", "aria-label": "Output of the run" }, content);
+  const found = h("span", { class: "soft", role: "status" });
+  const search = h("input", { type: "search", placeholder: "Search the log", "aria-label": "Search the log" });
+  let marks = [], at = 0;
+  const show = () => {
+    marks.forEach((mark, n) => mark.classList.toggle("current", n === at));
+    marks[at]?.scrollIntoView({ block: "nearest" });
+    put(found, search.value ? marks.length ? `${at + 1} of ${marks.length}` : "nothing found" : "");
+  };
+  search.addEventListener("input", () => {
+    const text = search.value.toLowerCase(), lower = content.toLowerCase();
+    put(pre);
+    marks = [];
+    at = 0;
+    let from = 0;
+    for (let next; text && marks.length < 2000 && (next = lower.indexOf(text, from)) >= 0; from = next + text.length) {
+      const mark = h("mark", null, content.slice(next, next + text.length));
+      add(pre, content.slice(from, next), mark);
+      marks.push(mark);
+    }
+    add(pre, content.slice(from));
+    show();
+  });
+  search.addEventListener("keydown", event => {
+    if (event.key !== "Enter" || !marks.length) return;
+    at = (at + (event.shiftKey ? marks.length - 1 : 1)) % marks.length;
+    show();
+  });
+  const download = () => {
+    const link = h("a", { href: URL.createObjectURL(new Blob([content], { type: "text/plain" })), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+  return h("div", null, h("div", { class: "tools" }, search, found, h("button", { type: "button", class: "at-end", onclick: download }, "Download")), pre);
+}
+
+async function runPane(m, id, close) {
+  const [run, log] = await Promise.all([get(monitorPath(m.id, "runs", encodeURIComponent(id))), get(logPath(m.id, id)).catch(() => ({ hasLog: false }))]);
+  const facts = [["Started", stamp(ms(run.startedAt), m.timezone, true)], ["Took", run.state === "running" ? time(run.startedAt, "elapsed", m.timezone) : run.durationMs !== null && duration(run.durationMs)],
+    ["Exit code", run.exitCode], ["Host", run.host], ["Message", run.message], ["Its own id", run.series],
+    ...Object.entries(run.metrics || {}).map(([name, value]) => [name, String(value)])];
+  return h("dialog", { class: "drawer", "aria-label": `Run ${run.id}`, onclose: close },
+    h("div", { class: "dialog-head" }, h("h2", null, `Run ${run.id} `, badge(run.state, OUTCOMES[run.state])),
+      h("button", { type: "button", class: "plain", "aria-label": "Close", onclick: event => event.target.closest("dialog").close() }, "×")),
+    h("dl", { class: "facts" }, facts.filter(([, value]) => value !== null && value !== undefined && value !== false && value !== "").map(([name, value]) =>
+      h("div", null, h("dt", null, name), h("dd", null, value instanceof Node ? value : String(value))))),
+    run.progress?.length > 0 && [h("h3", null, "Progress"), h("ol", { class: "timeline", tabindex: "0", "aria-label": "Progress" }, run.progress.map(one =>
+      h("li", null, h("span", { class: "at" }, `+${duration(ms(one.at) - ms(run.startedAt))}`),
+        one.percent === null ? h("span") : h("progress", { max: "100", value: one.percent, "aria-label": "Progress" }),
+        h("span", null, [one.percent !== null && `${one.percent} %`, one.message].filter(Boolean).join(" · ")))))],
+    h("h3", null, "Log"),
+    log.hasLog ? logPane(`run-${run.id}.log`, log.content) : h("p", { class: "soft" }, "This run sent no output."));
+}
+
+// -- The page
+
+export async function monitorPage(app, id, opened) {
+  let m = await get(monitorPath(id));
+  const known = JSON.stringify(m);
+  const parts = Object.fromEntries(["top", "live", "tail", "wait", "uptime", "chart", "runs", "log", "next", "facts"].map(name => [name, h("div", { class: `part-${name}` })]));
+  const seen = { m: known };
+  let logRows = 30, runRows = RUNS_SHOWN, pane = null;
+
+  const act = (words, call) => async () => {
+    try {
+      const answer = await call();
+      if (answer === false) return;
+      say(typeof answer === "string" ? answer : words);
+    } catch (error) {
+      if (!error.sentence) throw error;
+      say(error.sentence, true);
+    }
+    await load();
+    app.refresh();
+  };
+
+  async function pause() {
+    const answer = await askPause("Pause");
+    return answer ? post(monitorPath(m.id, "pause"), answer.hours ? { hours: answer.hours } : {}) : false;
+  }
+
+  async function test() {
+    const { results } = await post(monitorPath(m.id, "test"));
+    await ask("Test alert", () => results.length ? h("ul", { class: "plain-list" }, results.map(({ name, ok, result }) =>
+      h("li", null, badge(ok ? "up" : "down", ok ? "Told" : "Failed"), ` ${name}`, result && h("pre", null, h("code", null, result))))) :
+      h("p", null, "Nobody hears of this monitor: no integration is linked to it, or all are switched off."));
+    return "Test alert sent";
+  }
+
+  const remove = () => ask("Delete this monitor", close => {
+    const typed = h("input", { autocomplete: "off", autofocus: true, "data-name": "typed" });
+    const name = m.name.trim().replace(/\s+/g, " ");
+    return formOf({}, async form => {
+      if (typed.value.trim().replace(/\s+/g, " ") !== name) return form.querySelector(".form-error").replaceChildren(h("p", { class: "error", role: "alert" }, "This is not its name."));
+      await del(monitorPath(m.id));
+      close(true);
+      say("Deleted");
+      app.go("#/");
+    }, h("p", null, "Its pings, runs and logs are deleted too. Type its name to go on: ", h("b", null, m.name)),
+    field("Name", typed), h("div", { class: "form-error" }), h("button", { type: "submit", class: "bad" }, "Delete"));
+  });
+
+  const button = (label, call, attrs) => h("button", { type: "button", onclick: call, ...attrs }, label);
+
+  function paintTop() {
+    const held = parts.top.contains(document.activeElement) ? document.activeElement.textContent : null;
+    const state = stateOf(m);
+    put(parts.top, h("div", { class: "head" }, h("div", null, h("h1", { tabindex: "-1" }, m.name), h("div", { class: "under" }, badge(state), h("code", { class: "soft" }, m.key), tagList(m.tags.split(" ").filter(Boolean)))),
+      h("div", { class: "buttons" }, m.paused ? button("Resume", act("Resumed", () => post(monitorPath(m.id, "resume"))), { class: "primary" }) : button("Pause", act("Paused", pause)),
+        m.status === "down" && button("Mark as OK", act("Marked as OK", () => post(monitorPath(m.id, "ok")))),
+        button("Send a test alert", act("", test)), h("a", { class: "button", href: `${at(m.id)}/edit` }, "Edit"), button("Delete", remove, { class: "bad" }))),
+    h("p", { class: `lead is-${state}`, role: "status" }, sentence(m)),
+    !m.heard && h("p", { class: "warn-text" }, "Nobody is told of this monitor: no integration hears of it. ", h("a", { href: "#/integrations" }, "Integrations")),
+    m.droppedPings > 0 && h("p", { class: "soft" }, `${m.droppedPings} pings were dropped: they came too soon, or without the key that they need.`));
+    if (held) [...parts.top.querySelectorAll("button, a")].find(one => one.textContent === held)?.focus();
+    const open = m.running && m.lastRun?.state === "running" ? m.lastRun : null;
+    put(parts.live, m.running && h("div", { class: "live card" }, h("b", null, "Running now"), h("div", { class: "live" },
+      progressLine({ startedAt: open?.startedAt || m.progress?.at || m.lastPingAt, percent: m.progress?.percent, message: m.progress?.message }, m.timezone))));
+  }
+
+  function paintWait() {
+    const waiting = m.status === "new" && !m.lastPingAt;
+    if (seen.wait === waiting) return;
+    const arrived = seen.wait === true && !waiting;
+    seen.wait = waiting;
+    put(parts.wait, waiting ? h("section", { class: "card waiting" }, h("h2", null, "Waiting for the first ping"),
+      h("p", null, h("span", { class: "pulse" }), "Put a line into your job, or try it in a terminal now. This page shows the ping when it arrives."), pingLines(m)) :
+      [arrived && h("section", { class: "card arrived", role: "status" }, h("h2", null, shape("up"), " The first ping has arrived"),
+        h("p", null, "It came at ", clock(m.lastPingAt, m.timezone), ". From now on cronwatch knows when to expect the next one.")),
+      h("details", { class: "fold" }, h("summary", null, "Lines that ping it"), pingLines(m))]);
+  }
+
+  async function paintTail(runs) {
+    const failed = m.status === "down" && m.downReason !== "missed" && runs.find(run => run.state === "failed" || run.state === "stuck");
+    const wanted = failed && failed.hasLog ? failed.id : "";
+    if (seen.tail === wanted) return;
+    seen.tail = wanted;
+    const log = wanted ? await get(logPath(m.id, wanted)) : {};
+    put(parts.tail, log.hasLog && h("section", { class: "card" }, h("div", { class: "head" }, h("h2", null, "The end of its log"), h("a", { href: `${at(m.id)}/runs/${wanted}` }, "Whole log")),
+      h("pre", { class: "log", tabindex: "0", "aria-label": "The end of the log" }, log.content.trimEnd().split("\n").slice(-TAIL_LINES).join("\n"))));
+  }
+
+  function paintUptime({ windows, note }) {
+    const name = { 1: "24 hours", 7: "7 days", 30: "30 days", 90: "90 days" };
+    put(parts.uptime, h("section", { class: "card" }, h("h2", null, "Uptime"), h("dl", { class: "tiles" }, windows.map(one => h("div", null, h("dt", null, name[one.days] || `${one.days} days`),
+      h("dd", null, h("b", null, one.uptime === null ? "–" : percent(one.uptime)), h("span", { class: "soft" }, one.downSeconds ? `down ${duration(one.downSeconds * 1000)}` : one.uptime === null ? "not known" : "never down"))))),
+    note && h("p", { class: "hint" }, note)));
+  }
+
+  // Never rounded up to 100: that is only for who was never down.
+  const percent = share => share === 1 ? "100 %" : `${(Math.floor(share * 100_000) / 1000).toFixed(share > .99 ? 3 : 2).replace(/0+$/, "").replace(/\.$/, "")} %`;
+
+  function paintRuns({ runs, total }) {
+    put(parts.chart, h("section", { class: "card" }, h("h2", null, "Durations"), chart(m, runs, run => app.go(`${at(m.id)}/runs/${run.id}`))));
+    put(parts.runs, h("section", { class: "card" }, h("h2", null, "Runs"), runs.length ? h("ul", { class: "plain-list runs-list" }, runs.slice(0, runRows).map(run =>
+      h("li", null, h("a", { href: `${at(m.id)}/runs/${run.id}`, "aria-label": `Run ${run.id}, ${OUTCOMES[run.state]}` }, badge(run.state, OUTCOMES[run.state]), h("span", null, clock(run.startedAt, m.timezone)),
+        h("span", { class: "soft" }, run.state === "running" ? time(run.startedAt, "elapsed", m.timezone) : run.durationMs === null ? "" : duration(run.durationMs)),
+        h("span", { class: "message" }, [run.exitCode ? `exit code ${run.exitCode}` : "", run.message].filter(Boolean).join(" · ")), run.hasLog && h("span", { class: "tag" }, "log"))))) :
+      h("p", { class: "soft" }, "No runs yet."),
+    runs.length > runRows && h("button", { type: "button", onclick: () => { runRows = runs.length; paintRuns({ runs, total }); } }, "Show more")));
+  }
+
+  function paintLog({ entries, more }) {
+    put(parts.log, h("section", { class: "card" }, h("h2", null, "What happened"), entries.length ? h("ol", { class: "plain-list" }, entries.map(one => entry(m, one))) :
+      h("p", { class: "soft" }, "Nothing yet."),
+    more && logRows < 200 && h("button", { type: "button", onclick: () => { logRows = 200; load(); } }, "Show more")));
+  }
+
+  function paintAside() {
+    put(parts.next, h("section", { class: "card" }, h("h2", null, "Expected next"), m.upcoming?.length ? [h("ol", { class: "times" }, m.upcoming.map(when =>
+      h("li", null, stamp(ms(when), m.timezone, true), " ", h("span", { class: "soft" }, time(when, "due", m.timezone))))), h("p", { class: "hint" }, zoneName(m.timezone))] :
+      h("p", { class: "soft" }, m.scheduleType === "none" ? "It has no schedule." : m.status === "new" ? "Its schedule begins with the first ping." : "Nothing is expected.")));
+    put(parts.facts, h("section", { class: "card" }, h("h2", null, "About it"), h("dl", { class: "facts" }, [["Schedule", schedule(m)],
+      ["Expects", m.expects === "run" ? "any ping" : "a good end"], ["Longest run", m.maxRunSeconds && duration(m.maxRunSeconds * 1000)],
+      ["Tolerates", m.failureTolerance ? `${m.failureTolerance} failures in a row` : null], ["Reminds", m.reminderIntervalSeconds ? `every ${duration(m.reminderIntervalSeconds * 1000)}` : null],
+      ["Rules", m.rules.length ? m.rules.map(rule => `${rule.field} ${rule.operator} ${rule.value}`).join(", ") : null], ["Created", stamp(ms(m.createdAt), m.timezone, true)]]
+      .filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))),
+    m.notes && h("p", { class: "notes" }, m.notes), handles()));
+  }
+
+  function handles() {
+    if (!m.token) return null;
+    const drop = handle => act("Removed", () => del(`${monitorPath(m.id, "handles")}${query({ handle })}`));
+    const rotate = kind => async () => {
+      const yes = await ask(`A new ${kind}`, close => [h("p", null, `Scripts that use the ${kind} of today cannot ping this monitor any more.`),
+        h("div", { class: "buttons" }, button(`Replace the ${kind}`, () => close(true), { class: "bad" }), button("Cancel", () => close(null)))]);
+      if (yes) await act(`The ${kind} is a new one`, async () => { m = await post(monitorPath(m.id, "handles", "rotate"), { kind }); delete seen.wait; })();
+    };
+    const text = h("input", { "data-name": "handle", class: "mono", autocomplete: "off" });
+    const dialect = choose([["", "Whose it is"], ...["cronbeats", "cronitor", "cronping", "crontify", "healthchecks", "kuma"].map(name => [name, name])], "", { "aria-label": "Service", "data-name": "dialect" });
+    return h("details", { class: "fold" }, h("summary", null, "Handles"), h("p", { class: "hint" }, "Secrets that ping this monitor. Adopt the one that a script has from its old service."),
+      h("ul", { class: "plain-list" }, ["token", "code"].map(kind => h("li", { class: "handle" }, h("span", null, kind), h("code", null, m[kind]), button("Replace", rotate(kind), { class: "small", "aria-label": `Replace the ${kind}` }))),
+        m.handles.map(one => h("li", { class: "handle" }, h("span", null, one.dialect), h("code", null, one.handle), button("Remove", drop(one.handle), { class: "small", "aria-label": `Remove ${one.handle}` })))),
+      formOf({ class: "adopt" }, async () => {
+        await post(monitorPath(m.id, "handles"), { handle: text.value.trim(), ...(dialect.value && { dialect: dialect.value }) });
+        await load();
+        say("Adopted");
+      }, field("Adopt a handle", h("div", { class: "joined" }, text, dialect)), h("div", { class: "form-error" }), h("button", { type: "submit" }, "Adopt")));
+  }
+
+  // Each part is made anew only where what it shows has changed: a log that is read stays where it is.
+  function changed(name, given) {
+    const words = JSON.stringify(given);
+    if (seen[name] === words) return false;
+    seen[name] = words;
+    return true;
+  }
+
+  async function load() {
+    const [fresh, runs, log, uptime] = await Promise.all([get(monitorPath(id)), get(`${monitorPath(id, "runs")}?limit=${CHART_RUNS}`),
+      get(`${monitorPath(id, "log")}?limit=${logRows}`), get(`${monitorPath(id, "uptime")}?days=1&days=7&days=30&days=90`)]);
+    m = fresh;
+    paint();
+    if (changed("runs", [runs, m.maxRunSeconds])) paintRuns(runs);
+    if (changed("log", log)) paintLog(log);
+    if (changed("uptime", uptime)) paintUptime(uptime);
+    await paintTail(runs.runs);
+  }
+
+  function paint() {
+    if (changed("top", [m, stateOf(m)])) paintTop();
+    if (changed("aside", [m.upcoming, m.updatedAt, m.handles, m.token, m.code, m.status, m.notes])) paintAside();
+    paintWait();
+  }
+
+  async function openRun(run) {
+    pane?.close();
+    pane = null;
+    if (!run) return;
+    try {
+      pane = await runPane(m, run, () => {
+        pane?.remove();
+        pane = null;
+        if (location.hash.includes("/runs/")) history.replaceState(null, "", at(m.id));
+      });
+      document.body.append(pane);
+      pane.showModal();
+    } catch (error) {
+      say(error.sentence, true);
+    }
+  }
+
+  paint();
+  const loaded = load();
+  if (opened) loaded.then(() => openRun(opened));
+  const own = new RegExp(`^/monitors/${encodeURIComponent(id).replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}(?:/runs/([^/]+))?$`);
+  const node = h("div", { class: "monitor-page" }, parts.top, parts.live, parts.wait, parts.tail,
+    h("div", { class: "columns" }, h("div", null, parts.chart, parts.runs, parts.log), h("aside", { "aria-label": "About this monitor" }, parts.uptime, parts.next, parts.facts)));
+  return {
+    title: m.name, node,
+    moved(path) {
+      const found = own.exec(path);
+      if (found) openRun(found[1] && decodeURIComponent(found[1]));
+      return Boolean(found);
+    },
+    async onPoll() {
+      try {
+        const fresh = await get(monitorPath(id));
+        if (changed("m", fresh)) await load();
+      } catch (error) {
+        if (error.status === 404) app.go("#/");
+        else if (!error.sentence) throw error;
+      }
+    },
+    onTick: () => paint(),
+    close() { pane?.close(); showTip(""); },
+  };
+}
+
+// From a mail: it asks with a button, since a link must not change anything by itself.
+export async function pausePage(app, id, hours) {
+  const m = await get(monitorPath(id));
+  const words = Number(hours) === 24 ? "1 day" : Number(hours) === 1 ? "1 hour" : `${Number(hours)} hours`;
+  const done = async () => {
+    await post(monitorPath(m.id, "pause"), { hours: Number(hours) });
+    say("Paused");
+    app.go(at(m.id));
+  };
+  return { title: "Pause", node: h("section", { class: "card narrow" }, h("h1", { tabindex: "-1" }, `Pause for ${words}?`),
+    h("p", null, badge(stateOf(m)), " ", h("b", null, m.name), `: nobody is told of anything for ${words}.`),
+    formOf({}, done, h("div", { class: "form-error" }), h("div", { class: "buttons" }, h("button", { type: "submit", class: "primary" }, `Pause for ${words}`),
+      h("a", { class: "button", href: at(m.id) }, "Show the monitor")))) };
+}
