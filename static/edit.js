@@ -136,7 +136,7 @@ function tellPart(integrations, linked) {
 
 const fold = (title, open, ...children) => h("details", { class: "fold", open }, h("summary", null, title), children);
 
-const FRESH = { name: "", key: "", tags: "", notes: "", scheduleType: "cron", intervalSeconds: 86400, cronExpression: "", graceSeconds: 300,
+const FRESH = { name: "", key: "", tags: "", notes: "", scheduleType: "cron", intervalSeconds: 86400, cronExpression: "0 3 * * *", graceSeconds: 300,
   expects: "run", maxRunSeconds: null, failureTolerance: 0, minPingIntervalSeconds: null, reminderIntervalSeconds: 0,
   emailAlertsEnabled: true, armed: false, rules: [] };
 
@@ -195,7 +195,7 @@ const integrationsNow = async () => (await get("/api/v1/integrations")).integrat
 
 export async function newPage(app) {
   app.summary ||= await get("/api/v1/summary?limit=1");
-  const node = h("div", { class: "narrow" }, h("h1", { tabindex: "-1" }, "New monitor"), freshForm(app, await integrationsNow()));
+  const node = h("div", { class: "narrow" }, h("h1", { tabindex: "-1" }, "New monitor"), h("section", { class: "card" }, freshForm(app, await integrationsNow())));
   return { title: "New monitor", node, focus: node.querySelector("input") };
 }
 
@@ -214,5 +214,5 @@ export async function editPage(app, id) {
     await patch(monitorPath(m.id), given);
     app.go(`#/monitors/${encodeURIComponent(m.id)}`);
   });
-  return { title: `Edit ${m.name}`, node: h("div", { class: "narrow" }, h("h1", { tabindex: "-1" }, "Edit ", h("span", null, m.name)), form) };
+  return { title: `Edit ${m.name}`, node: h("div", { class: "narrow" }, h("h1", { tabindex: "-1" }, "Edit ", h("span", null, m.name)), h("section", { class: "card" }, form)) };
 }

@@ -1,7 +1,7 @@
 // The list: every monitor with its last runs, kept up to date in place.
 
-import { get, patch, post, del, monitorPath, query } from "./api.js";
-import { h, svg, add, put, setText, ask, askPause, badge, shape, tagList, time, clock, stamp, duration, now, ms, say, choose, formOf, field, confirm } from "./dom.js";
+import { patch, post, del, monitorPath, query } from "./api.js";
+import { h, svg, put, setText, ask, askPause, badge, shape, tagList, time, clock, stamp, duration, now, ms, say, choose, formOf, field, confirm } from "./dom.js";
 
 const STATES = [["down", "Down"], ["late", "Late"], ["running", "Running"], ["up", "Up"], ["new", "New"], ["paused", "Paused"]];
 const REASONS = { missed: "missed", failed: "failed", stuck: "stuck: it did not end" };
@@ -30,7 +30,7 @@ export function strip(m) {
   const longest = Math.max(1, ...runs.map(run => run[1] || 0));
   const paths = {};
   runs.forEach(([, took, state], n) => {
-    const x = (30 - runs.length + n) * STEP, tall = took === null ? TALL / 2 : 3 + (TALL - 3) * Math.sqrt(took / longest);
+    const x = (30 - runs.length + n) * STEP, tall = took === null ? TALL / 2 : 2 + (TALL - 2) * took / longest;
     const bad = state === "failed" || state === "stuck" ? `M${x} ${TALL + 2}h${BAR}v2h-${BAR}Z` : "";  // not by colour alone
     paths[state] = `${paths[state] || ""}M${x} ${TALL}v-${tall.toFixed(1)}h${BAR}v${tall.toFixed(1)}Z${bad}`;
   });
@@ -65,7 +65,7 @@ function due(m) {
 }
 
 function why(m) {
-  if (m.status === "down") return [REASONS[m.downReason] || "", " ", m.downSince && time(m.downSince, "since", m.timezone)];
+  if (m.status === "down") return [REASONS[m.downReason], m.downSince && [", down ", time(m.downSince, "since", m.timezone)]];
   return !m.heard && h("span", { class: "warn-text" }, "nobody is told");
 }
 

@@ -358,7 +358,7 @@ export async function monitorPage(app, id, opened) {
   const loaded = load();
   if (opened) loaded.then(() => openRun(opened));
   const own = new RegExp(`^/monitors/${encodeURIComponent(id).replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}(?:/runs/([^/]+))?$`);
-  const node = h("div", { class: "monitor-page" }, parts.top, parts.live, parts.wait, parts.tail,
+  const node = h("div", { class: "monitor-page" }, parts.top, parts.live, parts.tail, parts.wait,
     h("div", { class: "columns" }, h("div", null, parts.chart, parts.runs, parts.log), h("aside", { "aria-label": "About this monitor" }, parts.uptime, parts.next, parts.facts)));
   return {
     title: m.name, node,
