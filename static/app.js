@@ -267,7 +267,7 @@ function frame() {
   put($("footer"), h("span", null, h("a", { href: "#/health" }, "Health"), ": ",
     scanning ? "watching" : "not watching", " · ",
     pending ? few(pending, pending > 1 ? "alerts waiting" : "alert waiting") : "no alert waiting", " · ",
-    failing.length ? `${listed(failing)} failing` : dead ? `${dead} given up` : "all delivered"),
+    failing.length ? `${listed(failing)} failing` : dead ? `${dead} given up` : "none given up"),
   h("span", null, `cronwatch ${summary.version}`));
 }
 

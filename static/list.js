@@ -234,6 +234,8 @@ export function listPage(app, words) {
   async function forEach(done, act) {
     const bad = [];
     const those = chosen();
+    for (const row of those) row.box.checked = false;
+    picked();
     for (const { m } of those) {
       try {
         await act(m);
@@ -242,10 +244,8 @@ export function listPage(app, words) {
         bad.push(`${m.name}: ${error.sentence}`);
       }
     }
-    for (const row of those) row.box.checked = false;
     say(bad.length ? bad.slice(0, 3).join("; ") : `${those.length} ${done}`, bad.length > 0);
     app.refresh();
-    picked();
   }
 
   const plural = () => `${chosen().length} monitor${chosen().length > 1 ? "s" : ""}`;

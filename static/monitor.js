@@ -284,15 +284,16 @@ export async function monitorPage(app, id, opened) {
     put(parts.next, h("section", { class: "card" }, h("h2", null, "Expected next"), m.upcoming?.length ? [h("ol", { class: "times" }, m.upcoming.map(when =>
       h("li", null, stamp(ms(when), m.timezone, true), " ", h("span", { class: "soft" }, time(when, "due", m.timezone))))), h("p", { class: "hint" }, zoneName(m.timezone))] :
       h("p", { class: "soft" }, m.scheduleType === "none" ? "It has no schedule." : m.status === "new" ? "Its schedule begins with the first ping." : "Nothing is expected.")));
+    const open = parts.facts.querySelector("details")?.open;
     put(parts.facts, h("section", { class: "card" }, h("h2", null, "About it"), h("dl", { class: "facts" }, [["Schedule", schedule(m)],
       ["Expects", m.expects === "run" ? "any ping" : "a good end"], ["Longest run", m.maxRunSeconds && duration(m.maxRunSeconds * 1000)],
       ["Tolerates", m.failureTolerance ? `${m.failureTolerance} failures in a row` : null], ["Reminds", m.reminderIntervalSeconds ? `every ${duration(m.reminderIntervalSeconds * 1000)}` : null],
       ["Rules", m.rules.length ? m.rules.map(rule => `${rule.field} ${rule.operator} ${rule.value}`).join(", ") : null], ["Created", stamp(ms(m.createdAt), m.timezone, true)]]
       .filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))),
-    m.notes && h("p", { class: "notes" }, m.notes), handles()));
+    m.notes && h("p", { class: "notes" }, m.notes), handles(open)));
   }
 
-  function handles() {
+  function handles(open) {
     if (!m.token) return null;
     const drop = handle => act("Removed", () => del(`${monitorPath(m.id, "handles")}${query({ handle })}`));
     const rotate = kind => async () => {
@@ -302,7 +303,7 @@ export async function monitorPage(app, id, opened) {
     };
     const text = h("input", { "data-name": "handle", class: "mono", autocomplete: "off" });
     const dialect = choose([["", "Whose it is"], ...["cronbeats", "cronitor", "cronping", "crontify", "healthchecks", "kuma"].map(name => [name, name])], "", { "aria-label": "Service", "data-name": "dialect" });
-    return h("details", { class: "fold" }, h("summary", null, "Handles"), h("p", { class: "hint" }, "Secrets that ping this monitor. Adopt the one that a script has from its old service."),
+    return h("details", { class: "fold", open }, h("summary", null, "Handles"), h("p", { class: "hint" }, "Secrets that ping this monitor. Adopt the one that a script has from its old service."),
       h("ul", { class: "plain-list" }, ["token", "code"].map(kind => h("li", { class: "handle" }, h("span", null, kind), h("code", null, m[kind]), button("Replace", rotate(kind), { class: "small", "aria-label": `Replace the ${kind}` }))),
         m.handles.map(one => h("li", { class: "handle" }, h("span", null, one.dialect), h("code", null, one.handle), button("Remove", drop(one.handle), { class: "small", "aria-label": `Remove ${one.handle}` })))),
       formOf({ class: "adopt" }, async () => {

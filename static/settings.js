@@ -86,7 +86,7 @@ export async function integrationsPage(app) {
       !isCommand && button("Edit", () => edit(one)), !isCommand && button("Delete", remove, { class: "bad" }))),
     h("p", { class: "target" }, h("code", null, one.url || one.address || one.command || "")),
     isCommand && h("div", { class: "hint" }, "Only the command line can change what runs on the server:", copyable("cronwatch integration add command NAME COMMAND")),
-    last && h("p", { class: last.state === "sent" ? "soft" : "" }, `Last: ${last.kind}, `, { sent: "delivered", pending: "not delivered yet", dead: "given up" }[last.state] || last.state, " ", time(last.at), last.state !== "sent" && last.result && [": ", h("span", { class: "bad-text" }, last.result)]),
+    last && h("p", { class: last.state === "sent" ? "soft" : "" }, `Last: ${last.kind}, `, time(last.at), `, ${{ sent: "delivered", pending: "not delivered yet", dead: "given up" }[last.state] || last.state}`, last.state !== "sent" && last.result && [": ", h("span", { class: "bad-text" }, last.result)]),
     (one.pending > 0 || one.dead > 0) && h("p", null, [one.pending > 0 && `${one.pending} waiting`, one.dead > 0 && `${one.dead} given up`].filter(Boolean).join(", ")),
     one.secret && h("details", null, h("summary", null, "Signing secret"), copyable(one.secret)), result);
   }
