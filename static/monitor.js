@@ -1,7 +1,7 @@
 // A monitor's page: what is wrong, what happened, and what can be done about it.
 
 import { get, post, del, monitorPath, query } from "./api.js";
-import { h, svg, add, put, ask, askPause, badge, shape, tagList, time, clock, stamp, duration, zoneName, ms, say, field, formOf, choose, copyable } from "./dom.js";
+import { h, svg, add, put, ask, askPause, badge, shape, tagList, time, clock, stamp, duration, zoneName, now, ms, say, field, formOf, choose, copyable } from "./dom.js";
 import { stateOf, progressLine, runWords, showTip } from "./list.js";
 import { pingLines } from "./lines.js";
 
@@ -168,10 +168,16 @@ async function runPane(m, id, close) {
 
 // -- The page
 
+// An interval counts from a ping: where none is awaited, its next times are only those of the answer.
+async function getMonitor(id) {
+  const m = await get(monitorPath(id));
+  return m.scheduleType === "interval" && !(ms(m.expectedAt) > now()) ? { ...m, upcoming: [] } : m;
+}
+
 export async function monitorPage(app, id, opened) {
-  let m = await get(monitorPath(id));
+  let m = await getMonitor(id);
   const known = JSON.stringify(m);
-  const parts = Object.fromEntries(["top", "live", "tail", "wait", "uptime", "chart", "runs", "log", "next", "facts"].map(name => [name, h("div", { class: `part-${name}` })]));
+  const parts = Object.fromEntries(["top", "live", "tail", "wait", "uptime", "chart", "runs", "log", "next", "facts", "handles"].map(name => [name, h("div", { class: `part-${name}` })]));
   const seen = { m: known };
   let logRows = 30, runRows = RUNS_SHOWN, pane = null;
 
@@ -284,17 +290,16 @@ export async function monitorPage(app, id, opened) {
     put(parts.next, h("section", { class: "card" }, h("h2", null, "Expected next"), m.upcoming?.length ? [h("ol", { class: "times" }, m.upcoming.map(when =>
       h("li", null, stamp(ms(when), m.timezone, true), " ", h("span", { class: "soft" }, time(when, "due", m.timezone))))), h("p", { class: "hint" }, zoneName(m.timezone))] :
       h("p", { class: "soft" }, m.scheduleType === "none" ? "It has no schedule." : m.status === "new" ? "Its schedule begins with the first ping." : "Nothing is expected.")));
-    const open = parts.facts.querySelector("details")?.open;
     put(parts.facts, h("section", { class: "card" }, h("h2", null, "About it"), h("dl", { class: "facts" }, [["Schedule", schedule(m)],
       ["Expects", m.expects === "run" ? "any ping" : "a good end"], ["Longest run", m.maxRunSeconds && duration(m.maxRunSeconds * 1000)],
       ["Tolerates", m.failureTolerance ? `${m.failureTolerance} failures in a row` : null], ["Reminds", m.reminderIntervalSeconds ? `every ${duration(m.reminderIntervalSeconds * 1000)}` : null],
       ["Rules", m.rules.length ? m.rules.map(rule => `${rule.field} ${rule.operator} ${rule.value}`).join(", ") : null], ["Created", stamp(ms(m.createdAt), m.timezone, true)]]
       .filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))),
-    m.notes && h("p", { class: "notes" }, m.notes), handles(open)));
+    m.notes && h("p", { class: "notes" }, m.notes)));
   }
 
-  function handles(open) {
-    if (!m.token) return null;
+  function paintHandles() {
+    const { open } = parts.handles.querySelector("details") || {};
     const drop = handle => act("Removed", () => del(`${monitorPath(m.id, "handles")}${query({ handle })}`));
     const rotate = kind => async () => {
       const yes = await ask(`A new ${kind}`, close => [h("p", null, `Scripts that use the ${kind} of today cannot ping this monitor any more.`),
@@ -303,14 +308,14 @@ export async function monitorPage(app, id, opened) {
     };
     const text = h("input", { "data-name": "handle", class: "mono", autocomplete: "off" });
     const dialect = choose([["", "Whose it is"], ...["cronbeats", "cronitor", "cronping", "crontify", "healthchecks", "kuma"].map(name => [name, name])], "", { "aria-label": "Service", "data-name": "dialect" });
-    return h("details", { class: "fold", open }, h("summary", null, "Handles"), h("p", { class: "hint" }, "Secrets that ping this monitor. Adopt the one that a script has from its old service."),
+    put(parts.handles, h("section", { class: "card" }, h("details", { class: "fold", open }, h("summary", null, "Handles"), h("p", { class: "hint" }, "Secrets that ping this monitor. Adopt the one that a script has from its old service."),
       h("ul", { class: "plain-list" }, ["token", "code"].map(kind => h("li", { class: "handle" }, h("span", null, kind), h("code", null, m[kind]), button("Replace", rotate(kind), { class: "small", "aria-label": `Replace the ${kind}` }))),
         m.handles.map(one => h("li", { class: "handle" }, h("span", null, one.dialect), h("code", null, one.handle), button("Remove", drop(one.handle), { class: "small", "aria-label": `Remove ${one.handle}` })))),
       formOf({ class: "adopt" }, async () => {
         await post(monitorPath(m.id, "handles"), { handle: text.value.trim(), ...(dialect.value && { dialect: dialect.value }) });
         await load();
         say("Adopted");
-      }, field("Adopt a handle", h("div", { class: "joined" }, text, dialect)), h("div", { class: "form-error" }), h("button", { type: "submit" }, "Adopt")));
+      }, field("Adopt a handle", h("div", { class: "joined" }, text, dialect)), h("div", { class: "form-error" }), h("button", { type: "submit" }, "Adopt")))));
   }
 
   // Each part is made anew only where what it shows has changed: a log that is read stays where it is.
@@ -322,7 +327,7 @@ export async function monitorPage(app, id, opened) {
   }
 
   async function load() {
-    const [fresh, runs, log, uptime] = await Promise.all([get(monitorPath(id)), get(`${monitorPath(id, "runs")}?limit=${CHART_RUNS}`),
+    const [fresh, runs, log, uptime] = await Promise.all([getMonitor(id), get(`${monitorPath(id, "runs")}?limit=${CHART_RUNS}`),
       get(`${monitorPath(id, "log")}?limit=${logRows}`), get(`${monitorPath(id, "uptime")}?days=1&days=7&days=30&days=90`)]);
     m = fresh;
     paint();
@@ -334,7 +339,8 @@ export async function monitorPage(app, id, opened) {
 
   function paint() {
     if (changed("top", [m, stateOf(m)])) paintTop();
-    if (changed("aside", [m.upcoming, m.updatedAt, m.handles, m.token, m.code, m.status, m.notes])) paintAside();
+    if (changed("aside", [m.upcoming, m.updatedAt, m.status])) paintAside();
+    if (changed("handles", [m.handles, m.token, m.code])) paintHandles();
     paintWait();
   }
 
@@ -360,7 +366,7 @@ export async function monitorPage(app, id, opened) {
   if (opened) loaded.then(() => openRun(opened));
   const own = new RegExp(`^/monitors/${encodeURIComponent(id).replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}(?:/runs/([^/]+))?$`);
   const node = h("div", { class: "monitor-page" }, parts.top, parts.live, parts.tail, parts.wait,
-    h("div", { class: "columns" }, h("div", null, parts.chart, parts.runs, parts.log), h("aside", { "aria-label": "About this monitor" }, parts.uptime, parts.next, parts.facts)));
+    h("div", { class: "columns" }, h("div", null, parts.chart, parts.runs, parts.log), h("aside", { "aria-label": "About this monitor" }, parts.uptime, parts.next, parts.facts, parts.handles)));
   return {
     title: m.name, node,
     moved(path) {
@@ -370,7 +376,7 @@ export async function monitorPage(app, id, opened) {
     },
     async onPoll() {
       try {
-        const fresh = await get(monitorPath(id));
+        const fresh = await getMonitor(id);
         if (changed("m", fresh)) await load();
       } catch (error) {
         if (error.status === 404) app.go("#/");
