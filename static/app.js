@@ -1,7 +1,7 @@
 // The frame around the pages: address, sign-in, polling, keyboard, banner and footer.
 
 import { get, del, hooks, openSession, forget } from "./api.js";
-import { h, put, ask, say, formOf, field, tickTimes, setText, setMonitorZone, usesMonitorZone } from "./dom.js";
+import { h, put, ask, say, formOf, field, tickTimes, setText, setMonitorZone, usesMonitorZone, submit } from "./dom.js";
 import { listPage } from "./list.js";
 
 const LOOKED_AT_MS = 120_000, SOON_MS = 2000, LATER_MS = 10_000;
@@ -53,15 +53,15 @@ async function route() {
     if (turn !== routed) return next.close?.();
     return show(next, path);
   }
-  show({ title: "Nothing here", node: [h("h1", null, "Nothing here"),
-    h("p", null, h("a", { href: "#/" }, "Back to the monitors"))] }, path);
+  show({ title: "Nothing here", node: [h("h1", "Nothing here"),
+    h("p", h("a", { href: "#/" }, "Back to the monitors"))] }, path);
 }
 
 function trouble(error) {
   if (!error.sentence) console.error(error);
-  return { title: "Sorry", node: [h("h1", null, error.status === 404 ? "Not found" : "This did not work"),
-    h("p", { class: "lead" }, error.sentence || "The page could not be shown."),
-    h("p", null, h("a", { href: "#/" }, "Back to the monitors"))] };
+  return { title: "Sorry", node: [h("h1", error.status === 404 ? "Not found" : "This did not work"),
+    h("p.lead", error.sentence || "The page could not be shown."),
+    h("p", h("a", { href: "#/" }, "Back to the monitors"))] };
 }
 
 function show(next, path) {
@@ -163,10 +163,10 @@ hooks.signIn = () => signing ||= new Promise(resolve => {
   const password = h("input", { name: "password", type: "password", autocomplete: "current-password" });
   const again = Boolean(app.user);
   if (again) name.value = app.user.name;
-  const box = h("dialog", { class: "sign-in", "aria-label": "Sign in", oncancel: event => event.preventDefault() },
-    h("h1", null, "cronwatch"),
-    h("p", { class: "soft" }, again ? "Your session has ended. Sign in to go on where you were." : "Sign in to see your monitors."),
-    formOf({}, async () => {
+  const box = h("dialog.sign-in", { "aria-label": "Sign in", oncancel: event => event.preventDefault() },
+    h("h1", "cronwatch"),
+    h("p.soft", again ? "Your session has ended. Sign in to go on where you were." : "Sign in to see your monitors."),
+    formOf(async () => {
       const session = await openSession({ name: name.value, password: password.value });
       signedIn(session);
       signing = null;
@@ -174,11 +174,10 @@ hooks.signIn = () => signing ||= new Promise(resolve => {
       box.remove();
       resolve();
     }, field("Name", name), field("Password", password),
-    h("div", { class: "form-error" }),
-    h("button", { type: "submit", class: "primary wide" }, "Sign in")),
-    h("details", { class: "soft" }, h("summary", null, "No account, or password lost?"),
-      h("p", null, "On the machine that runs cronwatch, make an account, or a link that signs in once:"),
-      h("pre", null, h("code", null, "cronwatch user add NAME\ncronwatch user link NAME"))));
+    submit("Sign in", "primary wide")),
+    h("details.soft", h("summary", "No account, or password lost?"),
+      h("p", "On the machine that runs cronwatch, make an account, or a link that signs in once:"),
+      h("pre", h("code", "cronwatch user add NAME\ncronwatch user link NAME"))));
   document.body.append(box);
   box.showModal();
   (again ? password : name).focus();
@@ -197,14 +196,14 @@ async function findUser() {
 // A link from the command line signs in on a click only: previews of links must not use it up.
 function linkPage(secret) {
   history.replaceState(null, "", "#/");
-  return { title: "Sign in", still: true, node: h("section", { class: "card narrow" },
+  return { title: "Sign in", still: true, node: h("section.card.narrow",
     h("h1", { tabindex: "-1" }, "Sign in"),
-    h("p", null, "This link signs you in once, on this browser."),
-    formOf({}, async () => {
+    h("p", "This link signs you in once, on this browser."),
+    formOf(async () => {
       signedIn(await openSession({ link: secret }));
       view = null;
       route();
-    }, h("div", { class: "form-error" }), h("button", { type: "submit", class: "primary" }, "Sign in"))) };
+    }, submit("Sign in"))) };
 }
 
 $("signout").addEventListener("click", async () => {
@@ -223,39 +222,30 @@ $("signout").addEventListener("click", async () => {
 
 // -- Frame
 
-const few = (count, word) => `${count} ${word}`;
+const few = (count, word) => `${count} ${word}${count > 1 ? "s" : ""}`;
 const listed = names => names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(" and ");
 
 function banners() {
-  if (away) return [h("div", { class: "banner warn" }, h("b", null, "Reconnecting…"), " The server does not answer. What you see is how things were.")];
+  if (away) return [h("div.banner.warn", h("b", "Reconnecting…"), " The server does not answer. What you see is how things were.")];
   const health = app.summary?.health;
   if (!health) return [];
   const found = [];
-  if (health.refused) found.push(h("div", { class: "banner bad" }, h("b", null, "Nothing can be written. "), "The disk may be full or read-only: pings are refused until there is room."));
-  if (!health.scanning) found.push(h("div", { class: "banner bad" }, h("b", null, "Nobody is watching. "), "The last scan for what fell due is too long ago."));
+  if (health.refused) found.push(h("div.banner.bad", h("b", "Nothing can be written. "), "The disk may be full or read-only: pings are refused until there is room."));
+  if (!health.scanning) found.push(h("div.banner.bad", h("b", "Nobody is watching. "), "The last scan for what fell due is too long ago."));
   if (health.failing.length) {
-    found.push(h("div", { class: "banner bad" }, h("b", null, "Alerts do not arrive: "), `${listed(health.failing)} cannot be reached. `,
+    found.push(h("div.banner.bad", h("b", "Alerts do not arrive: "), `${listed(health.failing)} cannot be reached. `,
       h("a", { href: "#/integrations" }, "Look at the integrations")));
-  } else if (health.dead > seenDead()) {
-    found.push(h("div", { class: "banner bad" }, h("b", null, `${few(health.dead, health.dead > 1 ? "alerts were" : "alert was")} given up. `),
-      h("a", { href: "#/health" }, "See which"), " ",
-      h("button", { type: "button", class: "small", onclick: () => {
-        try { localStorage.setItem("dead", health.dead); } catch { /* asks again on the next visit */ }
-        frame();
-      } }, "Dismiss")));
+  } else if (health.dead) {
+    found.push(h("div.banner.bad", h("b", `${few(health.dead, "alert")} could not be delivered. `), h("a", { href: "#/health" }, "See which")));
   }
   return found;
-}
-
-function seenDead() {
-  try { return Number(localStorage.getItem("dead")); } catch { return 0; }
 }
 
 let framed = "";
 
 function frame() {
   const { summary } = app;
-  const state = JSON.stringify([away, seenDead(), summary?.health, summary?.version, app.user?.name, Boolean(summary)]);
+  const state = JSON.stringify([away, summary?.health, summary?.version, app.user?.name, Boolean(summary)]);
   retitle();
   if (state === framed) return;
   framed = state;
@@ -264,18 +254,16 @@ function frame() {
   $("signout").title = app.user?.name ? `Signed in as ${app.user.name}` : "";
   if (!summary) return put($("footer"));
   const { pending, dead, scanning, failing } = summary.health;
-  put($("footer"), h("span", null, h("a", { href: "#/health" }, "Health"), ": ",
+  put($("footer"), h("span", h("a", { href: "#/health" }, "Health"), ": ",
     scanning ? "watching" : "not watching", " · ",
-    pending ? few(pending, pending > 1 ? "alerts waiting" : "alert waiting") : "no alert waiting", " · ",
+    `${pending ? few(pending, "alert") : "no alert"} waiting`, " · ",
     failing.length ? `${listed(failing)} failing` : dead ? `${dead} given up` : "none given up"),
-  h("span", null, `cronwatch ${summary.version}`));
+  h("span", `cronwatch ${summary.version}`));
 }
-
-const ICONS = [["down", "down"], ["late", "late"]];
 
 function retitle() {
   const counts = app.summary?.counts;
-  const troubles = counts ? ICONS.filter(([name]) => counts[name]).map(([name]) => few(counts[name], name)) : [];
+  const troubles = counts ? ["down", "late"].filter(name => counts[name]).map(name => `${counts[name]} ${name}`) : [];
   const title = [away ? "reconnecting" : troubles.join(", "), view?.title, "cronwatch"].filter(Boolean).join(" · ");
   if (document.title !== title) document.title = title;
   const icon = away || !counts ? "idle" : counts.down ? `down-${Math.min(counts.down, 10)}` :
@@ -303,8 +291,8 @@ $("menu").addEventListener("click", () => $("menu").setAttribute("aria-expanded"
 const KEYS = [["/", "search"], ["n", "new monitor"], ["↓ or j", "next monitor"], ["↑ or k", "previous monitor"],
   ["Enter", "open it"], ["x", "select it"], ["g", "back to the list"], ["?", "this help"], ["Escape", "close, or leave the search"]];
 
-const help = () => ask("Keyboard", () => h("dl", { class: "keys" }, KEYS.map(([key, words]) =>
-  h("div", null, h("dt", null, h("kbd", null, key)), h("dd", null, words)))));
+const help = () => ask("Keyboard", () => h("dl.keys", KEYS.map(([key, words]) =>
+  h("div", h("dt", h("kbd", key)), h("dd", words)))));
 
 $("help").addEventListener("click", help);
 

@@ -4,8 +4,8 @@ const SVG = "http://www.w3.org/2000/svg";
 const MINUTE = 60_000, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 
 function fill(node, attrs, children) {
-  for (const [name, value] of Object.entries(attrs || {})) {
-    if (value === undefined || value === null || value === false) continue;
+  for (const [name, value] of Object.entries(attrs)) {
+    if (!has(value) || value === false) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (name === "style") for (const [key, text] of Object.entries(value)) node.style.setProperty(key, text);
     else if (name === "value" || name === "indeterminate") node[name] = value;
@@ -17,14 +17,25 @@ function fill(node, attrs, children) {
 
 export function add(node, ...children) {
   for (const child of children.flat(4)) {
-    if (child !== null && child !== undefined && child !== false && child !== "") node.append(child);
+    if (has(child) && child !== false && child !== "") node.append(child);
   }
   return node;
 }
 
-// An element; `on…` attributes are listeners, null and false leave an attribute or a child out.
-export const h = (tag, attrs, ...children) => fill(document.createElement(tag), attrs, children);
-export const svg = (tag, attrs, ...children) => fill(document.createElementNS(SVG, tag), attrs, children);
+// An element, from `tag.class.class`, attributes where they are given, and children. `on…` attributes
+// are listeners; null and false leave an attribute or a child out.
+const maker = create => (name, ...rest) => {
+  const [tag, ...classes] = name.split(".");
+  const attrs = rest[0] && Object.getPrototypeOf(rest[0]) === Object.prototype ? rest.shift() : {};
+  const node = create(tag);
+  if (tag === "button") node.type = "button";
+  fill(node, attrs, rest);
+  if (classes.length) node.classList.add(...classes);
+  return node;
+};
+
+export const h = maker(tag => document.createElement(tag));
+export const svg = maker(tag => document.createElementNS(SVG, tag));
 
 export function put(node, ...children) {
   node.textContent = "";
@@ -49,7 +60,7 @@ export function heardClock(date) {
 
 // "340 ms", "4.2 s", "3 min 20 s", "1 h 4 min", "2 d 3 h"
 export function duration(length) {
-  if (length === null || length === undefined) return "–";
+  if (!has(length)) return "–";
   if (length < 1000) return `${Math.round(length)} ms`;
   if (length < 9950) return `${(length / 1000).toFixed(1).replace(".0", "")} s`;
   const seconds = Math.round(length / 1000);
@@ -151,11 +162,9 @@ const SHAPES = {  // each status has a shape of its own: colour alone tells some
   running: "M8 1a7 7 0 1 0 7 7h-2.2A4.8 4.8 0 1 1 8 3.2Z",
   new: "M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm0 1.9a5.1 5.1 0 1 1 0 10.2A5.1 5.1 0 0 1 8 2.9Z",
   paused: "M3 2h3.6v12H3Zm6.4 0H13v12H9.4Z",
-  success: "M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm-1 9.8L3.9 7.7l1.2-1.2L7 8.4l3.9-3.9 1.2 1.2Z",
   unknown: "M8 1l7 7-7 7-7-7Z",
 };
-SHAPES.failed = SHAPES.down;
-SHAPES.stuck = SHAPES.late;
+Object.assign(SHAPES, { success: SHAPES.up, failed: SHAPES.down, stuck: SHAPES.late });
 
 export const shape = status => svg("svg", { class: `shape is-${status}`, viewBox: "0 0 16 16", "aria-hidden": "true" },
   svg("path", { d: SHAPES[status] || SHAPES.unknown, "fill-rule": "evenodd" }));
@@ -164,8 +173,8 @@ export const badge = (status, words) => h("span", { class: `badge is-${status}` 
   words || status[0].toUpperCase() + status.slice(1));
 
 export const tagList = (tags, onTag) => tags.map(tag => onTag
-  ? h("button", { type: "button", class: "tag", "aria-label": `Show only the tag ${tag}`, onclick: () => onTag(tag) }, tag)
-  : h("span", { class: "tag" }, tag));
+  ? h("button.tag", { "aria-label": `Show only the tag ${tag}`, onclick: () => onTag(tag) }, tag)
+  : h("span.tag", tag));
 
 export async function copy(text, from) {
   try {
@@ -181,9 +190,9 @@ export async function copy(text, from) {
 }
 
 export function copyable(text, label = "Copy") {
-  const code = h("code", null, text);
-  return h("div", { class: "copyable" }, h("pre", { tabindex: "0", "aria-label": "Line to copy" }, code),
-    h("button", { type: "button", class: "small", onclick: () => copy(text, code) }, label));
+  const code = h("code", text);
+  return h("div.copyable", h("pre", { tabindex: "0", "aria-label": "Line to copy" }, code),
+    h("button.small", { onclick: () => copy(text, code) }, label));
 }
 
 let quiet;
@@ -197,6 +206,19 @@ export function say(text, bad = false) {
   quiet = setTimeout(() => { toast.className = ""; toast.textContent = ""; }, bad ? 8000 : 3000);
 }
 
+// A refusal of the API is said; what else goes wrong is a mistake of ours.
+export function complain(error) {
+  if (!error.sentence) throw error;
+  say(error.sentence, true);
+}
+
+export const card = (title, ...children) => h("section.card", h("h2", title), children);
+
+export const closer = () => h("button.plain", { "aria-label": "Close", onclick: event => event.target.closest("dialog").close() }, "×");
+
+export const bar = percent => h("progress", { max: "100", value: percent, "aria-label": "Progress" });
+export const has = value => value !== null && value !== undefined;
+
 // A dialog that leaves the page when it closes; the promise holds what it was closed with.
 export function ask(title, build, attrs = {}) {
   return new Promise(resolve => {
@@ -207,23 +229,23 @@ export function ask(title, build, attrs = {}) {
       if (before?.isConnected) before.focus();
       resolve(null);
     } });
-    add(box, h("div", { class: "dialog-head" }, h("h2", null, title),
-      h("button", { type: "button", class: "plain", "aria-label": "Close", onclick: () => close(null) }, "×")),
+    add(box, h("div.dialog-head", h("h2", title),
+      closer()),
     build(close));
     document.body.append(box);
     box.showModal();
   });
 }
 
-export const confirm = (title, text, yes, bad = false) => ask(title, close => [h("p", null, text),
-  h("div", { class: "buttons" },
-    h("button", { type: "button", class: bad ? "bad" : "primary", onclick: () => close(true) }, yes),
-    h("button", { type: "button", onclick: () => close(null) }, "Cancel"))]);
+export const confirm = (title, text, yes, bad = false) => ask(title, close => [h("p", text),
+  h("div.buttons",
+    h("button", { class: bad ? "bad" : "primary", onclick: () => close(true) }, yes),
+    h("button", { onclick: () => close(null) }, "Cancel"))]);
 
 export const PAUSES = [["1 hour", 1], ["8 hours", 8], ["1 day", 24], ["until resumed", null]];
 
-export const askPause = title => ask(title, close => h("div", { class: "buttons" }, PAUSES.map(([words, hours]) =>
-  h("button", { type: "button", onclick: () => close({ hours }) }, hours ? `For ${words}` : "Until resumed"))));
+export const askPause = title => ask(title, close => h("div.buttons", PAUSES.map(([words, hours]) =>
+  h("button", { onclick: () => close({ hours }) }, hours ? `For ${words}` : "Until resumed"))));
 
 // -- Forms
 
@@ -234,8 +256,8 @@ export function field(label, input, hint) {
   const id = `f${++unique}`, where = input.matches("input,select,textarea") ? input : input.querySelector("input,select,textarea");
   where.id = id;
   if (hint) where.setAttribute("aria-describedby", `${id}-hint`);
-  return h("div", { class: "field" }, h("label", { for: id }, label), input,
-    hint && h("p", { class: "hint", id: `${id}-hint` }, hint));
+  return h("div.field", h("label", { for: id }, label), input,
+    hint && h("p.hint", { id: `${id}-hint` }, hint));
 }
 
 export function choose(options, value, attrs) {
@@ -247,7 +269,7 @@ export function choose(options, value, attrs) {
 export function check(label, checked, attrs) {
   const input = h("input", { type: "checkbox", ...attrs });
   input.checked = checked;
-  return h("label", { class: "check" }, input, h("span", null, label));
+  return h("label.check", input, h("span", label));
 }
 
 // The API's own sentence, beside the field that it names, else at the end of the form.
@@ -255,7 +277,7 @@ export function showError(form, sentence) {
   clearErrors(form);
   const named = [...form.querySelectorAll("[data-name]")].find(node =>
     new RegExp(`(^|[^A-Za-z])${node.dataset.name}([^A-Za-z]|$)`).test(sentence));
-  const note = h("p", { class: "error", id: `e${++unique}`, role: "alert" }, sentence);
+  const note = h("p.error", { id: `e${++unique}`, role: "alert" }, sentence);
   if (!named) {
     form.querySelector(".form-error").append(note);
     return;
@@ -278,13 +300,15 @@ export function clearErrors(form) {
   }
 }
 
+export const submit = (words, kind = "primary") => h("button", { type: "submit", class: kind }, words);
+
 // A form whose `send` may throw the API's refusal; the button rests while it is on its way.
-export function formOf(attrs, send, ...children) {
-  const form = h("form", { novalidate: true, ...attrs }, ...children);
-  if (!form.querySelector(".form-error")) form.append(h("div", { class: "form-error" }));
+export function formOf(send, ...children) {
+  const form = h("form", { novalidate: true }, children);
+  const button = form.querySelector("[type=submit]");
+  (button.closest(".buttons") || button).before(h("div.form-error"));
   form.addEventListener("submit", async event => {
     event.preventDefault();
-    const button = form.querySelector("button[type=submit]");
     if (button.disabled) return;
     button.disabled = true;
     clearErrors(form);

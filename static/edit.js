@@ -1,7 +1,7 @@
 // Making and changing a monitor: three fields first, the rare ones folded.
 
 import { get, post, patch, monitorPath, query } from "./api.js";
-import { h, add, put, field, choose, check, formOf, stamp, ms, duration } from "./dom.js";
+import { h, add, put, field, choose, check, formOf, stamp, ms, duration, submit } from "./dom.js";
 
 const UNITS = [["1", "seconds"], ["60", "minutes"], ["3600", "hours"], ["86400", "days"]];
 const SIGNS = [["lt", "<"], ["le", "≤"], ["gt", ">"], ["ge", "≥"], ["eq", "="], ["ne", "≠"]];
@@ -11,7 +11,7 @@ function seconds(name, value, least = "1") {
   const unit = [...UNITS].reverse().find(([size]) => size >= least && value && value % size === 0) || UNITS[value ? 0 : 1];
   const units = choose(UNITS, unit[0], { "aria-label": "Unit" });
   const input = h("input", { inputmode: "decimal", "data-name": name, value: value ? String(value / unit[0]) : value === 0 ? "0" : "" });
-  const node = h("div", { class: "joined" }, input, units);
+  const node = h("div.joined", input, units);
   node.read = () => {
     const text = input.value.trim(), number = Number(text);
     return text === "" ? null : Number.isFinite(number) ? Math.round(number * units.value * 1000) / 1000 : text;
@@ -41,7 +41,7 @@ function schedulePart(m, changed) {
   const grace = seconds("graceSeconds", m.graceSeconds);
   const every = field("Interval", interval, "1 minute to 30 days"), times = field("Cron expression", cron, "minute hour day month weekday; or six fields with seconds first, or @daily");
   const zoned = field("Time zone", zone), gracious = field("Grace", grace, "How late it may be before you are told");
-  const preview = h("div", { class: "preview", "aria-live": "polite" });
+  const preview = h("div.preview", { "aria-live": "polite" });
   let timer, turn = 0;
 
   function swap() {
@@ -58,20 +58,20 @@ function schedulePart(m, changed) {
 
   async function show() {
     const mine = ++turn, wanted = read();
-    if (kind.value === "none") return put(preview, h("p", null, "It is never late. You are told when it says that it failed, or does not end."));
+    if (kind.value === "none") return put(preview, h("p", "It is never late. You are told when it says that it failed, or does not end."));
     if (kind.value === "cron" && !wanted.cronExpression) return put(preview);
     let found;
     try {
       found = await get(`/api/v1/preview${query(wanted)}`);
     } catch (error) {
-      if (mine === turn) put(preview, h("p", { class: "error" }, error.sentence));
+      if (mine === turn) put(preview, h("p.error", error.sentence));
       return;
     }
     if (mine !== turn) return;
-    put(preview, h("p", null, h("b", null, found.schedule), found.timezone && kind.value === "cron" ? ` (${found.timezone})` : ""),
-      h("ol", { class: "times" }, found.times.map(({ expectedAt, alertAt, words }) => h("li", null,
-        words || stamp(ms(expectedAt), found.timezone, true), h("span", { class: "soft" }, ` alert ${after(ms(alertAt) - ms(expectedAt))}`)))),
-      found.sentence && h("p", { class: "soft" }, found.sentence));
+    put(preview, h("p", h("b", found.schedule), found.timezone && kind.value === "cron" ? ` (${found.timezone})` : ""),
+      h("ol.times", found.times.map(({ expectedAt, alertAt, words }) => h("li",
+        words || stamp(ms(expectedAt), found.timezone, true), h("span.soft", ` alert ${after(ms(alertAt) - ms(expectedAt))}`)))),
+      found.sentence && h("p.soft", found.sentence));
   }
 
   const after = late => late >= 1000 ? `${duration(late)} later` : "at once";
@@ -83,28 +83,28 @@ function schedulePart(m, changed) {
     return { scheduleType: "none" };
   }
 
-  const node = h("div", { class: "schedule", oninput: look, onchange: look }, field("Schedule", kind), every, times, zoned, gracious, preview);
+  const node = h("div.schedule", { oninput: look, onchange: look }, field("Schedule", kind), every, times, zoned, gracious, preview);
   swap();
   return { node, read };
 }
 
 function rulesPart(rules) {
-  const rows = h("div", { class: "rule-rows" });
+  const rows = h("div.rule-rows");
   const names = h("datalist", { id: "rule-names" }, ["exit_code", "duration_seconds", "rows_processed"].map(value => h("option", { value })));
   const row = ({ field: name = "", operator = "eq", value = "" }) => {
-    const node = h("div", { class: "joined rule" },
+    const node = h("div.joined.rule",
       h("input", { value: name, list: "rule-names", "aria-label": "Field", placeholder: "rows_processed" }),
       choose(SIGNS, operator, { "aria-label": "Comparison" }),
       h("input", { value: String(value), inputmode: "decimal", "aria-label": "Value", placeholder: "0" }),
-      h("button", { type: "button", "aria-label": "Remove this rule", onclick: () => node.remove() }, "×"));
+      h("button", { "aria-label": "Remove this rule", onclick: () => node.remove() }, "×"));
     return node;
   };
   add(rows, rules.map(row));
   return {
-    node: h("div", { class: "field", role: "group", "aria-label": "Rules for silent failures", "data-name": "rules" },
-      h("span", { class: "label" }, "Rules for silent failures"), names, rows,
-      h("p", { class: "hint" }, "A run that went well but reports one of these is told as a silent failure: a number of the ping’s JSON or metrics, exit_code or duration_seconds."),
-      h("button", { type: "button", onclick: () => {
+    node: h("div.field", { role: "group", "aria-label": "Rules for silent failures", "data-name": "rules" },
+      h("span.label", "Rules for silent failures"), names, rows,
+      h("p.hint", "A run that went well but reports one of these is told as a silent failure: a number of the ping’s JSON or metrics, exit_code or duration_seconds."),
+      h("button", { onclick: () => {
         const fresh = row({});
         rows.append(fresh);
         fresh.querySelector("input").focus();
@@ -123,8 +123,8 @@ function tellPart(integrations, linked) {
   const before = new Set(linked || defaults);
   const boxes = integrations.map(one => [one.id, check(`${one.name} (${one.channel}${one.enabled ? "" : ", switched off"})`, before.has(one.id))]);
   return {
-    node: h("fieldset", { class: "field", "data-name": "integrationIds" }, h("legend", null, "Who is told"),
-      boxes.length ? boxes.map(([, box]) => box) : h("p", { class: "hint" }, "There is no integration yet: nobody is told of anything. ", h("a", { href: "#/integrations" }, "Add one"))),
+    node: h("fieldset.field", { "data-name": "integrationIds" }, h("legend", "Who is told"),
+      boxes.length ? boxes.map(([, box]) => box) : h("p.hint", "There is no integration yet: nobody is told of anything. ", h("a", { href: "#/integrations" }, "Add one"))),
     read() {
       const ids = boxes.filter(([, box]) => box.querySelector("input").checked).map(([id]) => id);
       const kept = ids.length === before.size && ids.every(id => before.has(id));
@@ -134,7 +134,7 @@ function tellPart(integrations, linked) {
   };
 }
 
-const fold = (title, open, ...children) => h("details", { class: "fold", open }, h("summary", null, title), children);
+const fold = (title, open, ...children) => h("details.fold", { open }, h("summary", title), children);
 
 const FRESH = { name: "", key: "", tags: "", notes: "", scheduleType: "cron", intervalSeconds: 86400, cronExpression: "0 3 * * *", graceSeconds: 300,
   expects: "run", maxRunSeconds: null, failureTolerance: 0, minPingIntervalSeconds: null, reminderIntervalSeconds: 0,
@@ -167,7 +167,7 @@ function monitorForm(m, integrations, send) {
   // What nobody touched is not sent: the server's own defaults hold, and nothing is changed twice.
   const changed = (given, always) => Object.fromEntries(Object.entries(given).filter(([named, value]) =>
     always.includes(named) || JSON.stringify(value) !== JSON.stringify(before[named])));
-  return formOf({ class: "monitor-form" }, () => {
+  return formOf(() => {
     const given = body();
     return send(changed(given, isNew ? ["name", ...Object.keys(schedule.read())] : []));
   },
@@ -178,16 +178,15 @@ function monitorForm(m, integrations, send) {
       field("Tolerated failures in a row", tolerance), armed,
       field("Least time between pings", spacing, "pings that come sooner are dropped; empty: none is"), rules.node),
     fold("Alerts", !isNew && !tell.same, tell.node, mail, field("Remind every", reminder, "while it is down; empty: never")),
-    h("div", { class: "form-error" }),
-    h("div", { class: "buttons" }, h("button", { type: "submit", class: "primary" }, isNew ? "Create monitor" : "Save"),
-      h("a", { class: "button", href: isNew ? "#/" : `#/monitors/${encodeURIComponent(m.id)}` }, "Cancel")));
+    h("div.buttons", submit(isNew ? "Create monitor" : "Save"),
+      h("a.button", { href: isNew ? "#/" : `#/monitors/${m.id}` }, "Cancel")));
 }
 
 function freshForm(app, integrations) {
   const zone = app.summary?.timezone || "UTC";
   return monitorForm({ ...FRESH, timezone: zone }, integrations, async given => {
     const made = await post("/api/v1/heartbeats", given);
-    app.go(`#/monitors/${encodeURIComponent(made.id)}`);
+    app.go(`#/monitors/${made.id}`);
   });
 }
 
@@ -195,16 +194,16 @@ const integrationsNow = async () => (await get("/api/v1/integrations")).integrat
 
 export async function newPage(app) {
   app.summary ||= await get("/api/v1/summary?limit=1");
-  const node = h("div", { class: "narrow" }, h("h1", { tabindex: "-1" }, "New monitor"), h("section", { class: "card" }, freshForm(app, await integrationsNow())));
+  const node = h("div.narrow", h("h1", { tabindex: "-1" }, "New monitor"), h("section.card", freshForm(app, await integrationsNow())));
   return { title: "New monitor", node, focus: node.querySelector("input") };
 }
 
 // What an empty cronwatch shows: what it is, and the form for the first monitor.
 export function welcome(app) {
-  const place = h("section", { class: "card" });
-  integrationsNow().then(found => put(place, h("h2", null, "Create your first monitor"), freshForm(app, found)));
-  return h("div", { class: "narrow" }, h("h1", { tabindex: "-1" }, "Know when a job stops running"),
-    h("p", { class: "lead" }, "Each job tells cronwatch that it ran, with one small HTTP request. Where a job fails, is late or goes silent, you are told."),
+  const place = h("section.card");
+  integrationsNow().then(found => put(place, h("h2", "Create your first monitor"), freshForm(app, found)));
+  return h("div.narrow", h("h1", { tabindex: "-1" }, "Know when a job stops running"),
+    h("p.lead", "Each job tells cronwatch that it ran, with one small HTTP request. Where a job fails, is late or goes silent, you are told."),
     place);
 }
 
@@ -212,7 +211,7 @@ export async function editPage(app, id) {
   const [m, integrations] = await Promise.all([get(monitorPath(id)), integrationsNow()]);
   const form = monitorForm(m, integrations, async given => {
     await patch(monitorPath(m.id), given);
-    app.go(`#/monitors/${encodeURIComponent(m.id)}`);
+    app.go(`#/monitors/${m.id}`);
   });
-  return { title: `Edit ${m.name}`, node: h("div", { class: "narrow" }, h("h1", { tabindex: "-1" }, "Edit ", h("span", null, m.name)), h("section", { class: "card" }, form)) };
+  return { title: `Edit ${m.name}`, node: h("div.narrow", h("h1", { tabindex: "-1" }, "Edit ", h("span", m.name)), h("section.card", form)) };
 }

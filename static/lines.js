@@ -78,15 +78,15 @@ curl "${base}/api/push/${m.token}?status=down&msg=disk+full"`],
 export function pingLines(m) {
   const base = baseOf(m);
   const own = { m, base, token: `${base}/${m.token}`, ping: `${base}/ping/${m.token}`, code: m.code, key: encodeURIComponent(m.key) };
-  const out = h("div", { class: "lines-out", role: "status" });
-  const choose = ([, , make, needsKey]) => put(out, copyable(make(own)),
-    needsKey && h("p", { class: "hint" }, "API_KEY is a key for many monitors: ", h("a", { href: "#/keys" }, "make one"), "."));
+  const out = h("div.lines-out", { role: "status" });
+  const choose = ([,, make, needsKey]) => put(out, copyable(make(own)),
+    needsKey && h("p.hint", "API_KEY is a key for many monitors: ", h("a", { href: "#/keys" }, "make one"), "."));
   const name = `line-${Math.random()}`;
   choose(LINES[0]);
-  return h("div", { class: "lines" }, h("fieldset", { class: "radios" }, h("legend", { class: "hidden" }, "Written for"),
+  return h("div.lines", h("fieldset.radios", h("legend.hidden", "Written for"),
     LINES.map((line, n) => {
       const input = h("input", { type: "radio", name, value: line[0], onchange: () => choose(line) });
       input.checked = n === 0;
-      return h("label", { class: "radio" }, input, h("span", null, line[1]));
+      return h("label.radio", input, h("span", line[1]));
     })), out);
 }

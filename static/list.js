@@ -1,7 +1,7 @@
 // The list: every monitor with its last runs, kept up to date in place.
 
 import { patch, post, del, monitorPath, query } from "./api.js";
-import { h, svg, put, setText, ask, askPause, badge, shape, tagList, time, clock, stamp, duration, now, ms, say, choose, formOf, field, confirm } from "./dom.js";
+import { h, svg, put, setText, ask, askPause, badge, shape, tagList, time, clock, stamp, duration, now, ms, say, choose, formOf, field, confirm, bar, has, submit } from "./dom.js";
 
 const STATES = [["down", "Down"], ["late", "Late"], ["running", "Running"], ["up", "Up"], ["new", "New"], ["paused", "Paused"]];
 const REASONS = { missed: "missed", failed: "failed", stuck: "stuck: it did not end" };
@@ -26,7 +26,7 @@ const OUTCOMES = { success: "good", failed: "failed", stuck: "stuck", unknown: "
 
 export function strip(m) {
   const { runs } = m;
-  if (!runs.length) return h("span", { class: "faint" }, "no runs yet");
+  if (!runs.length) return h("span.faint", "no runs yet");
   const longest = Math.max(1, ...runs.map(run => run[1] || 0));
   const paths = {};
   runs.forEach(([, took, state], n) => {
@@ -35,7 +35,7 @@ export function strip(m) {
     paths[state] = `${paths[state] || ""}M${x} ${TALL}v-${tall.toFixed(1)}h${BAR}v${tall.toFixed(1)}Z${bad}`;
   });
   const counted = Object.keys(paths).map(state => `${runs.filter(run => run[2] === state).length} ${OUTCOMES[state] || state}`);
-  return svg("svg", { class: "strip", viewBox: "0 0 150 24", role: "img",
+  return svg("svg.strip", { viewBox: "0 0 150 24", role: "img",
     "aria-label": runs.length > 1 ? `Last ${runs.length} runs: ${counted.join(", ")}` : `One run: ${counted[0].slice(2)}` },
   Object.entries(paths).map(([state, d]) => svg("path", { d, class: `is-${state}` })));
 }
@@ -66,22 +66,21 @@ function due(m) {
 
 function why(m) {
   if (m.status === "down") return [REASONS[m.downReason], m.downSince && [", down ", time(m.downSince, "since", m.timezone)]];
-  return !m.heard && h("span", { class: "warn-text" }, "nobody is told");
+  return !m.heard && h("span.warn-text", "nobody is told");
 }
 
 function took(m) {
   if (m.lastDurationMs === null) return "";
   const slow = m.usualDurationMs && m.lastDurationMs > 2 * m.usualDurationMs && m.lastDurationMs > 1000;
   return [h("span", { class: slow ? "warn-text" : "" }, duration(m.lastDurationMs)),
-    m.usualDurationMs !== null && h("span", { class: "soft" }, `usually ${duration(m.usualDurationMs)}`)];
+    m.usualDurationMs !== null && h("span.soft", `usually ${duration(m.usualDurationMs)}`)];
 }
 
 export function progressLine(run, zone) {
   if (!run) return "";
   return [shape("running"), time(run.startedAt, "elapsed", zone),
-    run.percent !== null && run.percent !== undefined && [
-      h("progress", { max: "100", value: run.percent, "aria-label": "Progress" }), h("span", null, `${run.percent} %`)],
-    run.message && h("span", { class: "message" }, run.message)];
+    has(run.percent) && [bar(run.percent), h("span", `${run.percent} %`)],
+    run.message && h("span.message", run.message)];
 }
 
 const PARTS = {
@@ -96,19 +95,19 @@ const PARTS = {
 
 function makeRow(onPick, onTag) {
   const box = h("input", { type: "checkbox", onchange: () => onPick() });
-  const link = h("a", { class: "name" });
-  const tags = h("span", { class: "tags" });
+  const link = h("a.name");
+  const tags = h("span.tags");
   const parts = Object.fromEntries(Object.keys(PARTS).map(name => [name, h("div", { class: name })]));
-  const li = h("li", { class: "row" }, h("label", { class: "pick" }, box), parts.state,
-    h("div", { class: "what" }, h("div", { class: "title" }, link, tags), parts.why),
-    parts.runs, h("div", { class: "when" }, parts.last, parts.due), parts.took, parts.live);
+  const li = h("li.row", h("label.pick", box), parts.state,
+    h("div.what", h("div.title", link, tags), parts.why),
+    parts.runs, h("div.when", parts.last, parts.due), parts.took, parts.live);
   const seen = {};
   const row = { li, box, link, m: null, show(m) {
     row.m = m;
     if (seen.name !== m.name) {
       seen.name = link.textContent = m.name;
       box.setAttribute("aria-label", `Select ${m.name}`);
-      link.setAttribute("href", `#/monitors/${encodeURIComponent(m.id)}`);
+      link.setAttribute("href", `#/monitors/${m.id}`);
     }
     const tagged = m.tags.join(" ");
     if (seen.tags !== tagged) put(tags, tagList(m.tags, onTag));
@@ -118,7 +117,7 @@ function makeRow(onPick, onTag) {
       if (seen[name] === value) continue;
       seen[name] = value;
       put(parts[name], make(m));
-      if (name === "state") li.dataset.state = stateOf(m);
+      if (name === "state") li.className = `row is-${row.state = stateOf(m)}${box.checked ? " picked" : ""}`;
     }
   } };
   return row;
@@ -132,19 +131,19 @@ export function listPage(app, words) {
   let shown = [], welcome = null;
 
   const search = h("input", { type: "search", placeholder: "Search  /", "aria-label": "Search monitors", value: filter.q, oninput: () => narrow({ q: search.value }) });
-  const chips = h("div", { class: "chips", role: "group", "aria-label": "Show only" });
+  const chips = h("div.chips", { role: "group", "aria-label": "Show only" });
   const tags = choose([["", "All tags"]], "", { "aria-label": "Tag", onchange: () => narrow({ tag: tags.value }) });
   const all = h("input", { type: "checkbox", "aria-label": "Select all that are shown", onchange: () => {
     for (const row of shown) row.box.checked = all.checked;
     picked();
   } });
-  const list = h("ul", { class: "rows", "aria-label": "Monitors" });
-  const note = h("p", { class: "soft note", role: "status" });
-  const bulk = h("div", { class: "bulk", hidden: true });
-  const tools = h("div", { class: "tools" }, h("label", { class: "pick" }, all), search, tags, chips);
-  const page = h("div", { class: "list-page" }, h("div", { class: "head" }, h("h1", { tabindex: "-1" }, "Monitors"),
-    h("a", { class: "button primary", href: "#/new" }, "New monitor")), tools, list, note, bulk);
-  const node = h("div", null, page);
+  const list = h("ul.rows", { "aria-label": "Monitors" });
+  const note = h("p.soft.note", { role: "status" });
+  const bulk = h("div.bulk", { hidden: true });
+  const tools = h("div.tools", h("label.pick", all), search, tags, chips);
+  const page = h("div.list-page", h("div.head", h("h1", { tabindex: "-1" }, "Monitors"),
+    h("a.button.primary", { href: "#/new" }, "New monitor")), tools, list, note, bulk);
+  const node = h("div", page);
 
   function narrow(change) {
     Object.assign(filter, change);
@@ -164,10 +163,10 @@ export function listPage(app, words) {
     if (chips.state === state) return;
     chips.state = state;
     const focused = chips.contains(document.activeElement) ? document.activeElement.dataset.status : null;
-    put(chips, names.filter(([name, , count]) => count || !name || name === filter.status).map(([name, label, count]) =>
-      h("button", { type: "button", class: `chip is-${name || "all"}`, "data-status": name, "aria-pressed": String(filter.status === name),
+    put(chips, names.filter(([name,, count]) => count || !name || name === filter.status).map(([name, label, count]) =>
+      h("button", { class: `chip is-${name || "all"}`, "data-status": name, "aria-pressed": String(filter.status === name),
         onclick: () => narrow({ status: filter.status === name ? "" : name }) },
-      name && shape(name), label, " ", h("b", null, String(count)))));
+      name && shape(name), label, " ", h("b", String(count)))));
     if (focused !== null) chips.querySelector(`[data-status="${focused}"]`)?.focus();
   }
 
@@ -207,7 +206,7 @@ export function listPage(app, words) {
     const known = new Set(summary.monitors.map(m => m.id));
     for (const id of rows.keys()) if (!known.has(id)) rows.delete(id);
     const filtered = filter.q || filter.tag || filter.status;
-    put(note, !wanted.length && filtered ? ["Nothing matches. ", h("button", { type: "button", class: "small", onclick: () => {
+    put(note, !wanted.length && filtered ? ["Nothing matches. ", h("button.small", { onclick: () => {
       search.value = "";
       narrow({ q: "", tag: "", status: "" });
     } }, "Show all")] : summary.total > summary.monitors.length ?
@@ -228,7 +227,7 @@ export function listPage(app, words) {
     bulk.hidden = !count;
     put(bulk, h("b", { role: "status" }, `${count} selected`), [["Pause", pauseAll], ["Resume", resumeAll], ["Tag", tagAll], ["Delete", deleteAll],
       ["Clear", () => { for (const row of shown) row.box.checked = false; picked(); }]].map(([label, act]) =>
-      h("button", { type: "button", class: label === "Delete" ? "bad" : "", onclick: act }, label)));
+      h("button", { class: label === "Delete" ? "bad" : "", onclick: act }, label)));
   }
 
   async function forEach(done, act) {
@@ -260,8 +259,8 @@ export function listPage(app, words) {
   async function tagAll() {
     const answer = await ask(`Tag ${plural()}`, close => {
       const what = choose([["add", "Add"], ["remove", "Remove"]], "add"), word = h("input", { autofocus: true });
-      return formOf({}, async () => { if (word.value.trim()) close([what.value, word.value.trim().split(/\s+/)]); },
-        field("What to do", what), field("Tags", word, "separated by spaces"), h("button", { type: "submit", class: "primary" }, "Apply"));
+      return formOf(async () => { if (word.value.trim()) close([what.value, word.value.trim().split(/\s+/)]); },
+        field("What to do", what), field("Tags", word, "separated by spaces"), submit("Apply"));
     });
     if (!answer) return;
     const [what, given] = answer;
@@ -313,7 +312,7 @@ export function listPage(app, words) {
       app.searching = false;
     },
     onTick() {
-      for (const row of shown) if (row.li.dataset.state !== stateOf(row.m)) row.show(row.m);
+      for (const row of shown) if (row.state !== stateOf(row.m)) row.show(row.m);
     },
     onKey(event) {
       if (event.key === "j" || event.key === "ArrowDown") return step(1);

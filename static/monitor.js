@@ -1,12 +1,11 @@
 // A monitor's page: what is wrong, what happened, and what can be done about it.
 
-import { get, post, del, monitorPath, query } from "./api.js";
-import { h, svg, add, put, ask, askPause, badge, shape, tagList, time, clock, stamp, duration, zoneName, now, ms, say, field, formOf, choose, copyable } from "./dom.js";
+import { Refusal, get, post, del, monitorPath, query } from "./api.js";
+import { h, svg, add, put, ask, askPause, badge, shape, tagList, time, clock, stamp, duration, zoneName, now, ms, say, field, formOf, submit, choose, complain, card, closer, bar, has } from "./dom.js";
 import { stateOf, progressLine, runWords, showTip } from "./list.js";
 import { pingLines } from "./lines.js";
 
-const has = value => value !== null && value !== undefined;
-const at = id => `#/monitors/${encodeURIComponent(id)}`;
+const at = id => `#/monitors/${id}`;
 const logPath = (id, run) => `/api/v1/monitors/${encodeURIComponent(id)}/runs/${encodeURIComponent(run)}/log`;
 const OUTCOMES = { success: "Good", failed: "Failed", stuck: "Stuck", running: "Running", unknown: "Unknown" };
 const PINGS = { start: "Started", success: "Went well", fail: "Failed", ok: "Reported OK", progress: "Progress", log: "Log" };
@@ -35,7 +34,7 @@ function sentence(m) {
 function schedule(m) {
   if (m.scheduleType === "none") return "no schedule";
   const grace = m.graceSeconds ? `, ${duration(m.graceSeconds * 1000)} of grace` : ", no grace";
-  return m.scheduleType === "cron" ? [h("code", null, m.cronExpression), ` ${m.timezone}${grace}`] : `every ${duration(m.intervalSeconds * 1000)}${grace}`;
+  return m.scheduleType === "cron" ? [h("code", m.cronExpression), ` ${m.timezone}${grace}`] : `every ${duration(m.intervalSeconds * 1000)}${grace}`;
 }
 
 // -- The chart of run durations
@@ -45,8 +44,8 @@ const quantile = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floo
 function chart(m, runs, onRun) {
   const timed = runs.slice(0, CHART_RUNS).reverse();
   const good = timed.filter(run => run.state === "success" && run.durationMs !== null).map(run => run.durationMs).sort((a, b) => a - b);
-  const node = h("div", { class: "chart" });
-  if (!timed.some(run => run.durationMs !== null)) return put(node, h("p", { class: "soft" }, "Durations are shown once a run has told when it started."));
+  const node = h("div.chart");
+  if (!timed.some(run => run.durationMs !== null)) return put(node, h("p.soft", "Durations are shown once a run has told when it started."));
   const limit = m.maxRunSeconds ? m.maxRunSeconds * 1000 : null;
   const longest = Math.max(...timed.map(run => run.durationMs || 0), 1);
   const top = limit && limit < 4 * longest ? Math.max(limit, longest) : longest;
@@ -70,7 +69,7 @@ function chart(m, runs, onRun) {
     }),
     limit && top >= limit && label(`longest allowed ${duration(limit)}`, limit, "limit"),
     label(`longest ${duration(longest)}`, longest, "longest")));
-    if (good.length > 4) add(node, h("p", { class: "soft small-text" }, `Usually ${duration(low)} to ${duration(high)}.`));
+    if (good.length > 4) add(node, h("p.soft.small-text", `Usually ${duration(low)} to ${duration(high)}.`));
   }
 
   const barAt = event => timed[event.target.closest("g.bar")?.dataset.n];
@@ -90,30 +89,30 @@ function chart(m, runs, onRun) {
 function delivery({ name, state, tries, triedAt, result }) {
   const words = { sent: "told", pending: tries ? "will be tried again" : "on its way", dead: "given up" }[state] || state;
   const kind = { sent: "up", pending: "late", dead: "down" }[state] || "new";
-  return h("li", { class: "delivery" }, shape(kind), h("span", null, `${name}: ${words}`,
+  return h("li.delivery", shape(kind), h("span", `${name}: ${words}`,
     tries > 1 && `, tried ${tries} times`, triedAt && [", ", time(triedAt)], state !== "sent" && result && ` – ${result}`));
 }
 
 function entry(m, { at: when, type, flip, event, absence, ping }) {
-  const told = (word, ...rest) => h("li", { class: "entry" }, h("span", { class: "at" }, clock(when, m.timezone)), word, rest);
-  if (type === "flip") return told(badge(flip.status, STATES[flip.status]), h("span", null, FLIPS[flip.reason] || flip.reason || ""));
-  if (type === "absence") return told(badge("unknown", "Away"), h("span", null, `cronwatch was away for ${duration(ms(absence.until) - ms(absence.since))}: what happened then is not known`));
+  const told = (word, ...rest) => h("li.entry", h("span.at", clock(when, m.timezone)), word, rest);
+  if (type === "flip") return told(badge(flip.status, STATES[flip.status]), h("span", FLIPS[flip.reason] || flip.reason || ""));
+  if (type === "absence") return told(badge("unknown", "Away"), h("span", `cronwatch was away for ${duration(ms(absence.until) - ms(absence.since))}: what happened then is not known`));
   if (type === "event") {
-    return told(h("span", { class: "word" }, "Alert"), h("div", null, h("span", null, event.summary),
-      event.deliveries.length ? h("ul", { class: "plain-list" }, event.deliveries.map(delivery)) : h("span", { class: "soft" }, " – nobody was told")));
+    return told(h("span.word", "Alert"), h("div", h("span", event.summary),
+      event.deliveries.length ? h("ul.plain-list", event.deliveries.map(delivery)) : h("span.soft", " – nobody was told")));
   }
   const facts = [has(ping.percent) && `${ping.percent} %`, has(ping.exitCode) && `exit code ${ping.exitCode}`,
     has(ping.durationMs) && duration(ping.durationMs), ping.message, ping.host && `from ${ping.host}`].filter(Boolean).join(" · ");
-  return told(h("span", { class: "word" }, PINGS[ping.type] || ping.type),
-    h("span", null, facts, h("span", { class: "soft" }, `${facts && " · "}${[ping.ipAddress, ping.dialect].filter(Boolean).join(" · ")}`)),
+  return told(h("span.word", PINGS[ping.type] || ping.type),
+    h("span", facts, h("span.soft", `${facts && " · "}${[ping.ipAddress, ping.dialect].filter(Boolean).join(" · ")}`)),
     ping.run && h("a", { href: `${at(m.id)}/runs/${ping.run}`, class: "at-end" }, `run ${ping.run}`));
 }
 
 // -- A run: its log in a pane that can be searched, and how it went on
 
 function logPane(name, content) {
-  const pre = h("pre", { class: "log", tabindex: "0", "aria-label": "Output of the run" }, content);
-  const found = h("span", { class: "soft", role: "status" });
+  const pre = h("pre.log", { tabindex: "0", "aria-label": "Output of the run" }, content);
+  const found = h("span.soft", { role: "status" });
   const search = h("input", { type: "search", placeholder: "Search the log", "aria-label": "Search the log" });
   let marks = [], at = 0;
   const show = () => {
@@ -128,7 +127,7 @@ function logPane(name, content) {
     at = 0;
     let from = 0;
     for (let next; text && marks.length < 2000 && (next = lower.indexOf(text, from)) >= 0; from = next + text.length) {
-      const mark = h("mark", null, content.slice(next, next + text.length));
+      const mark = h("mark", content.slice(next, next + text.length));
       add(pre, content.slice(from, next), mark);
       marks.push(mark);
     }
@@ -145,25 +144,24 @@ function logPane(name, content) {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
-  return h("div", null, h("div", { class: "tools" }, search, found, h("button", { type: "button", class: "at-end", onclick: download }, "Download")), pre);
+  return h("div", h("div.tools", search, found, h("button.at-end", { onclick: download }, "Download")), pre);
 }
 
-async function runPane(m, id, close) {
-  const [run, log] = await Promise.all([get(monitorPath(m.id, "runs", encodeURIComponent(id))), get(logPath(m.id, id)).catch(() => ({ hasLog: false }))]);
-  const facts = [["Started", stamp(ms(run.startedAt), m.timezone, true)], ["Took", run.state === "running" ? time(run.startedAt, "elapsed", m.timezone) : run.durationMs !== null && duration(run.durationMs)],
-    ["Exit code", run.exitCode], ["Host", run.host], ["Message", run.message], ["Its own id", run.series],
-    ...Object.entries(run.metrics || {}).map(([name, value]) => [name, String(value)])];
-  return h("dialog", { class: "drawer", "aria-label": `Run ${run.id}`, onclose: close },
-    h("div", { class: "dialog-head" }, h("h2", null, `Run ${run.id} `, badge(run.state, OUTCOMES[run.state])),
-      h("button", { type: "button", class: "plain", "aria-label": "Close", onclick: event => event.target.closest("dialog").close() }, "×")),
-    h("dl", { class: "facts" }, facts.filter(([, value]) => value !== null && value !== undefined && value !== false && value !== "").map(([name, value]) =>
-      h("div", null, h("dt", null, name), h("dd", null, value instanceof Node ? value : String(value))))),
-    run.progress?.length > 0 && [h("h3", null, "Progress"), h("ol", { class: "timeline", tabindex: "0", "aria-label": "Progress" }, run.progress.map(one =>
-      h("li", null, h("span", { class: "at" }, `+${duration(ms(one.at) - ms(run.startedAt))}`),
-        one.percent === null ? h("span") : h("progress", { max: "100", value: one.percent, "aria-label": "Progress" }),
-        h("span", null, [one.percent !== null && `${one.percent} %`, one.message].filter(Boolean).join(" · ")))))],
-    h("h3", null, "Log"),
-    log.hasLog ? logPane(`run-${run.id}.log`, log.content) : h("p", { class: "soft" }, "This run sent no output."));
+const factList = pairs => h("dl.facts", pairs.filter(([, value]) => has(value) && value !== false && value !== "").map(([name, value]) =>
+  h("div", h("dt", name), h("dd", value))));
+
+// What the pane of a run shows; it is made anew while the run goes on.
+async function runParts(m, id) {
+  const [run, log] = await Promise.all([get(monitorPath(m.id, "runs", encodeURIComponent(id))), get(logPath(m.id, id))]);
+  const nodes = [h("div.dialog-head", h("h2", `Run ${run.id} `, badge(run.state, OUTCOMES[run.state])), closer()),
+    factList([["Started", stamp(ms(run.startedAt), m.timezone, true)],
+      ["Took", run.state === "running" ? time(run.startedAt, "elapsed", m.timezone) : has(run.durationMs) && duration(run.durationMs)],
+      ["Exit code", run.exitCode], ["Host", run.host], ["Message", run.message], ["Its own id", run.series], ...Object.entries(run.metrics || {})]),
+    run.progress.length > 0 && [h("h3", "Progress"), h("ol.timeline", { tabindex: "0", "aria-label": "Progress" }, run.progress.map(one =>
+      h("li", h("span.at", `+${duration(ms(one.at) - ms(run.startedAt))}`), has(one.percent) ? bar(one.percent) : h("span"),
+        h("span", [has(one.percent) && `${one.percent} %`, one.message].filter(Boolean).join(" · ")))))],
+    h("h3", "Log"), log.hasLog ? logPane(`run-${run.id}.log`, log.content) : h("p.soft", "This run sent no output.")];
+  return { nodes, goesOn: run.state === "running" };
 }
 
 // -- The page
@@ -176,9 +174,8 @@ async function getMonitor(id) {
 
 export async function monitorPage(app, id, opened) {
   let m = await getMonitor(id);
-  const known = JSON.stringify(m);
   const parts = Object.fromEntries(["top", "live", "tail", "wait", "uptime", "chart", "runs", "log", "next", "facts", "handles"].map(name => [name, h("div", { class: `part-${name}` })]));
-  const seen = { m: known };
+  const seen = { m: JSON.stringify(m) };
   let logRows = 30, runRows = RUNS_SHOWN, pane = null;
 
   const act = (words, call) => async () => {
@@ -187,8 +184,7 @@ export async function monitorPage(app, id, opened) {
       if (answer === false) return;
       say(typeof answer === "string" ? answer : words);
     } catch (error) {
-      if (!error.sentence) throw error;
-      say(error.sentence, true);
+      complain(error);
     }
     await load();
     app.refresh();
@@ -201,41 +197,39 @@ export async function monitorPage(app, id, opened) {
 
   async function test() {
     const { results } = await post(monitorPath(m.id, "test"));
-    await ask("Test alert", () => results.length ? h("ul", { class: "plain-list" }, results.map(({ name, ok, result }) =>
-      h("li", null, badge(ok ? "up" : "down", ok ? "Told" : "Failed"), ` ${name}`, result && h("pre", null, h("code", null, result))))) :
-      h("p", null, "Nobody hears of this monitor: no integration is linked to it, or all are switched off."));
+    await ask("Test alert", () => results.length ? h("ul.plain-list", results.map(({ name, ok, result }) =>
+      h("li", badge(ok ? "up" : "down", ok ? "Told" : "Failed"), ` ${name}`, result && h("pre", h("code", result))))) :
+      h("p", "Nobody hears of this monitor: no integration is linked to it, or all are switched off."));
     return "Test alert sent";
   }
 
   const remove = () => ask("Delete this monitor", close => {
     const typed = h("input", { autocomplete: "off", autofocus: true, "data-name": "typed" });
     const name = m.name.trim().replace(/\s+/g, " ");
-    return formOf({}, async form => {
-      if (typed.value.trim().replace(/\s+/g, " ") !== name) return form.querySelector(".form-error").replaceChildren(h("p", { class: "error", role: "alert" }, "This is not its name."));
+    return formOf(async () => {
+      if (typed.value.trim().replace(/\s+/g, " ") !== name) throw new Refusal(0, "This is not its name.");
       await del(monitorPath(m.id));
       close(true);
       say("Deleted");
       app.go("#/");
-    }, h("p", null, "Its pings, runs and logs are deleted too. Type its name to go on: ", h("b", null, m.name)),
-    field("Name", typed), h("div", { class: "form-error" }), h("button", { type: "submit", class: "bad" }, "Delete"));
+    }, h("p", "Its pings, runs and logs are deleted too. Type its name to go on: ", h("b", m.name)),
+    field("Name", typed), submit("Delete", "bad"));
   });
 
-  const button = (label, call, attrs) => h("button", { type: "button", onclick: call, ...attrs }, label);
+  const button = (label, call, attrs) => h("button", { onclick: call, ...attrs }, label);
 
   function paintTop() {
     const held = parts.top.contains(document.activeElement) ? document.activeElement.textContent : null;
     const state = stateOf(m);
-    put(parts.top, h("div", { class: "head" }, h("div", null, h("h1", { tabindex: "-1" }, m.name), h("div", { class: "under" }, badge(state), h("code", { class: "soft" }, m.key), tagList(m.tags.split(" ").filter(Boolean)))),
-      h("div", { class: "buttons" }, m.paused ? button("Resume", act("Resumed", () => post(monitorPath(m.id, "resume"))), { class: "primary" }) : button("Pause", act("Paused", pause)),
+    put(parts.top, h("div.head", h("div", h("h1", { tabindex: "-1" }, m.name), h("div.under", badge(state), h("code.soft", m.key), tagList(m.tags.split(" ").filter(Boolean)))),
+      h("div.buttons", m.paused ? button("Resume", act("Resumed", () => post(monitorPath(m.id, "resume"))), { class: "primary" }) : button("Pause", act("Paused", pause)),
         m.status === "down" && button("Mark as OK", act("Marked as OK", () => post(monitorPath(m.id, "ok")))),
-        button("Send a test alert", act("", test)), h("a", { class: "button", href: `${at(m.id)}/edit` }, "Edit"), button("Delete", remove, { class: "bad" }))),
+        button("Send a test alert", act("", test)), h("a.button", { href: `${at(m.id)}/edit` }, "Edit"), button("Delete", remove, { class: "bad" }))),
     h("p", { class: `lead is-${state}`, role: "status" }, sentence(m)),
-    !m.heard && h("p", { class: "warn-text" }, "Nobody is told of this monitor: no integration hears of it. ", h("a", { href: "#/integrations" }, "Integrations")),
-    m.droppedPings > 0 && h("p", { class: "soft" }, `${m.droppedPings} pings were dropped: they came too soon, or without the key that they need.`));
+    !m.heard && h("p.warn-text", "Nobody is told of this monitor: no integration hears of it. ", h("a", { href: "#/integrations" }, "Integrations")),
+    m.droppedPings > 0 && h("p.soft", `${m.droppedPings} pings were dropped: they came too soon, or without the key that they need.`));
     if (held) [...parts.top.querySelectorAll("button, a")].find(one => one.textContent === held)?.focus();
-    const open = m.running && m.lastRun?.state === "running" ? m.lastRun : null;
-    put(parts.live, m.running && h("div", { class: "live card" }, h("b", null, "Running now"), h("div", { class: "live" },
-      progressLine({ startedAt: open?.startedAt || m.progress?.at || m.lastPingAt, percent: m.progress?.percent, message: m.progress?.message }, m.timezone))));
+    put(parts.live, m.running && h("div.live.card", h("b", "Running now"), h("div.live", progressLine({ ...m.lastRun, ...m.progress }, m.timezone))));
   }
 
   function paintWait() {
@@ -243,11 +237,11 @@ export async function monitorPage(app, id, opened) {
     if (seen.wait === waiting) return;
     const arrived = seen.wait === true && !waiting;
     seen.wait = waiting;
-    put(parts.wait, waiting ? h("section", { class: "card waiting" }, h("h2", null, "Waiting for the first ping"),
-      h("p", null, h("span", { class: "pulse" }), "Put a line into your job, or try it in a terminal now. This page shows the ping when it arrives."), pingLines(m)) :
-      [arrived && h("section", { class: "card arrived", role: "status" }, h("h2", null, shape("up"), " The first ping has arrived"),
-        h("p", null, "It came at ", clock(m.lastPingAt, m.timezone), ". From now on cronwatch knows when to expect the next one.")),
-      h("details", { class: "fold" }, h("summary", null, "Lines that ping it"), pingLines(m))]);
+    put(parts.wait, waiting ? h("section.card.waiting", h("h2", "Waiting for the first ping"),
+      h("p", h("span.pulse"), "Put a line into your job, or try it in a terminal now. This page shows the ping when it arrives."), pingLines(m)) :
+      [arrived && h("section.card.arrived", { role: "status" }, h("h2", shape("up"), " The first ping has arrived"),
+        h("p", "It came at ", clock(m.lastPingAt, m.timezone), ". From now on cronwatch knows when to expect the next one.")),
+      h("details.fold", h("summary", "Lines that ping it"), pingLines(m))]);
   }
 
   async function paintTail(runs) {
@@ -256,66 +250,65 @@ export async function monitorPage(app, id, opened) {
     if (seen.tail === wanted) return;
     seen.tail = wanted;
     const log = wanted ? await get(logPath(m.id, wanted)) : {};
-    put(parts.tail, log.hasLog && h("section", { class: "card" }, h("div", { class: "head" }, h("h2", null, "The end of its log"), h("a", { href: `${at(m.id)}/runs/${wanted}` }, "Whole log")),
-      h("pre", { class: "log", tabindex: "0", "aria-label": "The end of the log" }, log.content.trimEnd().split("\n").slice(-TAIL_LINES).join("\n"))));
+    put(parts.tail, log.hasLog && h("section.card", h("div.head", h("h2", "The end of its log"), h("a", { href: `${at(m.id)}/runs/${wanted}` }, "Whole log")),
+      h("pre.log", { tabindex: "0", "aria-label": "The end of the log" }, log.content.trimEnd().split("\n").slice(-TAIL_LINES).join("\n"))));
   }
 
   function paintUptime({ windows, note }) {
     const name = { 1: "24 hours", 7: "7 days", 30: "30 days", 90: "90 days" };
-    put(parts.uptime, h("section", { class: "card" }, h("h2", null, "Uptime"), h("dl", { class: "tiles" }, windows.map(one => h("div", null, h("dt", null, name[one.days] || `${one.days} days`),
-      h("dd", null, h("b", null, one.uptime === null ? "–" : percent(one.uptime)), h("span", { class: "soft" }, one.downSeconds ? `down ${duration(one.downSeconds * 1000)}` : one.uptime === null ? "not known" : "never down"))))),
-    note && h("p", { class: "hint" }, note)));
+    put(parts.uptime, card("Uptime", h("dl.tiles", windows.map(one => h("div", h("dt", name[one.days] || `${one.days} days`),
+      h("dd", h("b", one.uptime === null ? "–" : percent(one.uptime)), h("span.soft", one.downSeconds ? `down ${duration(one.downSeconds * 1000)}` : one.uptime === null ? "not known" : "never down"))))),
+    note && h("p.hint", note)));
   }
 
   // Never rounded up to 100: that is only for who was never down.
   const percent = share => share === 1 ? "100 %" : `${(Math.floor(share * 100_000) / 1000).toFixed(share > .99 ? 3 : 2).replace(/0+$/, "").replace(/\.$/, "")} %`;
 
   function paintRuns({ runs, total }) {
-    put(parts.chart, h("section", { class: "card" }, h("h2", null, "Durations"), chart(m, runs, run => app.go(`${at(m.id)}/runs/${run.id}`))));
-    put(parts.runs, h("section", { class: "card" }, h("h2", null, "Runs"), runs.length ? h("ul", { class: "plain-list runs-list" }, runs.slice(0, runRows).map(run =>
-      h("li", null, h("a", { href: `${at(m.id)}/runs/${run.id}`, "aria-label": `Run ${run.id}, ${OUTCOMES[run.state]}` }, badge(run.state, OUTCOMES[run.state]), h("span", null, clock(run.startedAt, m.timezone)),
-        h("span", { class: "soft" }, run.state === "running" ? time(run.startedAt, "elapsed", m.timezone) : run.durationMs === null ? "" : duration(run.durationMs)),
-        h("span", { class: "message" }, [run.exitCode ? `exit code ${run.exitCode}` : "", run.message].filter(Boolean).join(" · ")), run.hasLog && h("span", { class: "tag" }, "log"))))) :
-      h("p", { class: "soft" }, "No runs yet."),
-    runs.length > runRows && h("button", { type: "button", onclick: () => { runRows = runs.length; paintRuns({ runs, total }); } }, "Show more")));
+    put(parts.chart, card("Durations", chart(m, runs, run => app.go(`${at(m.id)}/runs/${run.id}`))));
+    put(parts.runs, card("Runs", runs.length ? h("ul.plain-list.runs-list", runs.slice(0, runRows).map(run =>
+      h("li", h("a", { href: `${at(m.id)}/runs/${run.id}`, "aria-label": `Run ${run.id}, ${OUTCOMES[run.state]}` }, badge(run.state, OUTCOMES[run.state]), h("span", clock(run.startedAt, m.timezone)),
+        h("span.soft", run.state === "running" ? time(run.startedAt, "elapsed", m.timezone) : run.durationMs === null ? "" : duration(run.durationMs)),
+        h("span.message", [run.exitCode ? `exit code ${run.exitCode}` : "", run.message].filter(Boolean).join(" · ")), run.hasLog && h("span.tag", "log"))))) :
+      h("p.soft", "No runs yet."),
+    runs.length > runRows && h("button", { onclick: () => { runRows = runs.length; paintRuns({ runs, total }); } }, "Show more")));
   }
 
   function paintLog({ entries, more }) {
-    put(parts.log, h("section", { class: "card" }, h("h2", null, "What happened"), entries.length ? h("ol", { class: "plain-list" }, entries.map(one => entry(m, one))) :
-      h("p", { class: "soft" }, "Nothing yet."),
-    more && logRows < 200 && h("button", { type: "button", onclick: () => { logRows = 200; load(); } }, "Show more")));
+    put(parts.log, card("What happened", entries.length ? h("ol.plain-list", entries.map(one => entry(m, one))) :
+      h("p.soft", "Nothing yet."),
+    more && logRows < 200 && h("button", { onclick: () => { logRows = 200; load(); } }, "Show more")));
   }
 
   function paintAside() {
-    put(parts.next, h("section", { class: "card" }, h("h2", null, "Expected next"), m.upcoming?.length ? [h("ol", { class: "times" }, m.upcoming.map(when =>
-      h("li", null, stamp(ms(when), m.timezone, true), " ", h("span", { class: "soft" }, time(when, "due", m.timezone))))), h("p", { class: "hint" }, zoneName(m.timezone))] :
-      h("p", { class: "soft" }, m.scheduleType === "none" ? "It has no schedule." : m.status === "new" ? "Its schedule begins with the first ping." : "Nothing is expected.")));
-    put(parts.facts, h("section", { class: "card" }, h("h2", null, "About it"), h("dl", { class: "facts" }, [["Schedule", schedule(m)],
+    put(parts.next, card("Expected next", m.upcoming?.length ? [h("ol.times", m.upcoming.map(when =>
+      h("li", stamp(ms(when), m.timezone, true), " ", h("span.soft", time(when, "due", m.timezone))))), h("p.hint", zoneName(m.timezone))] :
+      h("p.soft", m.scheduleType === "none" ? "It has no schedule." : m.status === "new" ? "Its schedule begins with the first ping." : "Nothing is expected.")));
+    put(parts.facts, card("About it", factList([["Schedule", schedule(m)],
       ["Expects", m.expects === "run" ? "any ping" : "a good end"], ["Longest run", m.maxRunSeconds && duration(m.maxRunSeconds * 1000)],
-      ["Tolerates", m.failureTolerance ? `${m.failureTolerance} failures in a row` : null], ["Reminds", m.reminderIntervalSeconds ? `every ${duration(m.reminderIntervalSeconds * 1000)}` : null],
-      ["Rules", m.rules.length ? m.rules.map(rule => `${rule.field} ${rule.operator} ${rule.value}`).join(", ") : null], ["Created", stamp(ms(m.createdAt), m.timezone, true)]]
-      .filter(([, value]) => value).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))),
-    m.notes && h("p", { class: "notes" }, m.notes)));
+      ["Tolerates", m.failureTolerance > 0 && `${m.failureTolerance} failures in a row`], ["Reminds", m.reminderIntervalSeconds > 0 && `every ${duration(m.reminderIntervalSeconds * 1000)}`],
+      ["Rules", m.rules.map(rule => `${rule.field} ${rule.operator} ${rule.value}`).join(", ")], ["Created", stamp(ms(m.createdAt), m.timezone, true)]]),
+    m.notes && h("p.notes", m.notes)));
   }
 
   function paintHandles() {
     const { open } = parts.handles.querySelector("details") || {};
     const drop = handle => act("Removed", () => del(`${monitorPath(m.id, "handles")}${query({ handle })}`));
     const rotate = kind => async () => {
-      const yes = await ask(`A new ${kind}`, close => [h("p", null, `Scripts that use the ${kind} of today cannot ping this monitor any more.`),
-        h("div", { class: "buttons" }, button(`Replace the ${kind}`, () => close(true), { class: "bad" }), button("Cancel", () => close(null)))]);
+      const yes = await ask(`A new ${kind}`, close => [h("p", `Scripts that use the ${kind} of today cannot ping this monitor any more.`),
+        h("div.buttons", button(`Replace the ${kind}`, () => close(true), { class: "bad" }), button("Cancel", () => close(null)))]);
       if (yes) await act(`The ${kind} is a new one`, async () => { m = await post(monitorPath(m.id, "handles", "rotate"), { kind }); delete seen.wait; })();
     };
     const text = h("input", { "data-name": "handle", class: "mono", autocomplete: "off" });
     const dialect = choose([["", "Whose it is"], ...["cronbeats", "cronitor", "cronping", "crontify", "healthchecks", "kuma"].map(name => [name, name])], "", { "aria-label": "Service", "data-name": "dialect" });
-    put(parts.handles, h("section", { class: "card" }, h("details", { class: "fold", open }, h("summary", null, "Handles"), h("p", { class: "hint" }, "Secrets that ping this monitor. Adopt the one that a script has from its old service."),
-      h("ul", { class: "plain-list" }, ["token", "code"].map(kind => h("li", { class: "handle" }, h("span", null, kind), h("code", null, m[kind]), button("Replace", rotate(kind), { class: "small", "aria-label": `Replace the ${kind}` }))),
-        m.handles.map(one => h("li", { class: "handle" }, h("span", null, one.dialect), h("code", null, one.handle), button("Remove", drop(one.handle), { class: "small", "aria-label": `Remove ${one.handle}` })))),
-      formOf({ class: "adopt" }, async () => {
+    put(parts.handles, h("section.card", h("details.fold", { open }, h("summary", "Handles"), h("p.hint", "Secrets that ping this monitor. Adopt the one that a script has from its old service."),
+      h("ul.plain-list", ["token", "code"].map(kind => h("li.handle", h("span", kind), h("code", m[kind]), button("Replace", rotate(kind), { class: "small", "aria-label": `Replace the ${kind}` }))),
+        m.handles.map(one => h("li.handle", h("span", one.dialect), h("code", one.handle), button("Remove", drop(one.handle), { class: "small", "aria-label": `Remove ${one.handle}` })))),
+      formOf(async () => {
         await post(monitorPath(m.id, "handles"), { handle: text.value.trim(), ...(dialect.value && { dialect: dialect.value }) });
         await load();
         say("Adopted");
-      }, field("Adopt a handle", h("div", { class: "joined" }, text, dialect)), h("div", { class: "form-error" }), h("button", { type: "submit" }, "Adopt")))));
+      }, field("Adopt a handle", h("div.joined", text, dialect)), submit("Adopt", "")))));
   }
 
   // Each part is made anew only where what it shows has changed: a log that is read stays where it is.
@@ -335,6 +328,9 @@ export async function monitorPage(app, id, opened) {
     if (changed("log", log)) paintLog(log);
     if (changed("uptime", uptime)) paintUptime(uptime);
     await paintTail(runs.runs);
+    if (!pane?.goesOn) return;
+    const { nodes, goesOn } = await runParts(m, pane.run);
+    if (pane) put(Object.assign(pane, { goesOn }), nodes);
   }
 
   function paint() {
@@ -346,18 +342,19 @@ export async function monitorPage(app, id, opened) {
 
   async function openRun(run) {
     pane?.close();
-    pane = null;
     if (!run) return;
     try {
-      pane = await runPane(m, run, () => {
-        pane?.remove();
+      const { nodes, goesOn } = await runParts(m, run);
+      pane = h("dialog.drawer", { "aria-label": `Run ${run}`, onclose: event => {
+        event.target.remove();
         pane = null;
         if (location.hash.includes("/runs/")) history.replaceState(null, "", at(m.id));
-      });
+      } }, nodes);
+      Object.assign(pane, { run, goesOn });
       document.body.append(pane);
       pane.showModal();
     } catch (error) {
-      say(error.sentence, true);
+      complain(error);
     }
   }
 
@@ -365,8 +362,8 @@ export async function monitorPage(app, id, opened) {
   const loaded = load();
   if (opened) loaded.then(() => openRun(opened));
   const own = new RegExp(`^/monitors/${encodeURIComponent(id).replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}(?:/runs/([^/]+))?$`);
-  const node = h("div", { class: "monitor-page" }, parts.top, parts.live, parts.tail, parts.wait,
-    h("div", { class: "columns" }, h("div", null, parts.chart, parts.runs, parts.log), h("aside", { "aria-label": "About this monitor" }, parts.uptime, parts.next, parts.facts, parts.handles)));
+  const node = h("div.monitor-page", parts.top, parts.live, parts.tail, parts.wait,
+    h("div.columns", h("div", parts.chart, parts.runs, parts.log), h("aside", { "aria-label": "About this monitor" }, parts.uptime, parts.next, parts.facts, parts.handles)));
   return {
     title: m.name, node,
     moved(path) {
@@ -397,8 +394,8 @@ export async function pausePage(app, id, hours) {
     say("Paused");
     app.go(at(m.id));
   };
-  return { title: "Pause", node: h("section", { class: "card narrow" }, h("h1", { tabindex: "-1" }, `Pause for ${words}?`),
-    h("p", null, badge(stateOf(m)), " ", h("b", null, m.name), `: nobody is told of anything for ${words}.`),
-    formOf({}, done, h("div", { class: "form-error" }), h("div", { class: "buttons" }, h("button", { type: "submit", class: "primary" }, `Pause for ${words}`),
-      h("a", { class: "button", href: at(m.id) }, "Show the monitor")))) };
+  return { title: "Pause", node: h("section.card.narrow", h("h1", { tabindex: "-1" }, `Pause for ${words}?`),
+    h("p", badge(stateOf(m)), " ", h("b", m.name), `: nobody is told of anything for ${words}.`),
+    formOf(done, h("div.buttons", submit(`Pause for ${words}`),
+      h("a.button", { href: at(m.id) }, "Show the monitor")))) };
 }

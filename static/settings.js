@@ -1,12 +1,10 @@
 // Integrations, API keys, users, and how cronwatch itself does.
 
 import { get, post, patch, del } from "./api.js";
-import { h, put, ask, confirm, badge, shape, time, clock, stamp, duration, ms, say, field, formOf, choose, check, copyable } from "./dom.js";
+import { h, put, ask, confirm, badge, shape, time, clock, stamp, duration, ms, say, field, formOf, choose, check, copyable, complain, card, submit } from "./dom.js";
 
-const button = (label, onclick, attrs) => h("button", { type: "button", onclick, ...attrs }, label);
-const title = (text, ...more) => h("div", { class: "head" }, h("h1", { tabindex: "-1" }, text), more);
-const form = (send, ...parts) => formOf({}, send, ...parts, h("div", { class: "form-error" }));
-const submit = words => h("button", { type: "submit", class: "primary" }, words);
+const button = (label, onclick, attrs) => h("button", { onclick, ...attrs }, label);
+const title = (text, ...more) => h("div.head", h("h1", { tabindex: "-1" }, text), more);
 
 // What a button does: its error is said, and the list is made anew.
 const doing = (load, call) => async () => {
@@ -14,8 +12,7 @@ const doing = (load, call) => async () => {
     const words = await call();
     if (words) say(words);
   } catch (error) {
-    if (!error.sentence) throw error;
-    say(error.sentence, true);
+    complain(error);
   }
   await load();
 };
@@ -46,7 +43,7 @@ function integrationForm(one, done) {
     fields.url.hidden = fields.headers.hidden = mails();
   }
   swap();
-  return form(async () => {
+  return formOf(async () => {
     const target = mails() ? { address: address.value.trim() } : { url: url.value.trim(), headers: readHeaders(headers.value) };
     const body = { name: name.value, default: everyone.querySelector("input").checked, ...target };
     if (one.id) await patch(`/api/v1/integrations/${one.id}`, body);
@@ -56,22 +53,22 @@ function integrationForm(one, done) {
 }
 
 export async function integrationsPage(app) {
-  const list = h("div", { class: "cards" });
+  const list = h("div.cards");
   const edit = async one => { if (await ask(one.id ? `Edit ${one.name}` : "New integration", close => integrationForm(one, close))) await load(); };
 
-  function card(one) {
+  function shown(one) {
     const path = `/api/v1/integrations/${one.id}`, last = one.lastDelivery, isCommand = one.channel === "command";
     const state = !one.enabled ? ["paused", "Off"] : one.failing ? ["down", "Failing"] : last?.state === "dead" ? ["down", "Given up"] : last?.state === "pending" ? ["late", "Retrying"] : last ? ["up", "Working"] : ["new", "Not used yet"];
     const result = h("div", { role: "status" });
     const test = button("Test", async () => {
       test.disabled = true;
-      put(result, h("p", { class: "soft" }, "Sending…"));
+      put(result, h("p.soft", "Sending…"));
       try {
         const { ok, result: said } = await post(`${path}/test`);
-        put(result, h("p", null, badge(ok ? "up" : "down", ok ? "The test has arrived" : "The test has failed")), said && h("pre", { tabindex: "0" }, said));
+        put(result, h("p", badge(ok ? "up" : "down", ok ? "The test has arrived" : "The test has failed")), said && h("pre", { tabindex: "0" }, said));
       } catch (error) {
         if (!error.sentence) throw error;
-        put(result, h("p", { class: "error" }, error.sentence));
+        put(result, h("p.error", error.sentence));
       }
       test.disabled = false;
     });
@@ -80,21 +77,21 @@ export async function integrationsPage(app) {
       await del(path);
       return "Deleted";
     });
-    return h("section", { class: "card", "aria-label": one.name }, h("div", { class: "head" }, h("div", null, h("h2", null, one.name),
-      h("div", { class: "under" }, badge(...state), h("span", { class: "soft" }, channelName(one.channel)), !one.default && h("span", { class: "soft" }, "only where chosen"))),
-    h("div", { class: "buttons" }, test, button(one.enabled ? "Switch off" : "Switch on", doing(load, async () => { await patch(path, { enabled: !one.enabled }); return one.enabled ? "Switched off" : "Switched on"; })),
+    return h("section.card", { "aria-label": one.name }, h("div.head", h("div", h("h2", one.name),
+      h("div.under", badge(...state), h("span.soft", channelName(one.channel)), !one.default && h("span.soft", "only where chosen"))),
+    h("div.buttons", test, button(one.enabled ? "Switch off" : "Switch on", doing(load, async () => { await patch(path, { enabled: !one.enabled }); return one.enabled ? "Switched off" : "Switched on"; })),
       !isCommand && button("Edit", () => edit(one)), !isCommand && button("Delete", remove, { class: "bad" }))),
-    h("p", { class: "target" }, h("code", null, one.url || one.address || one.command || "")),
-    isCommand && h("div", { class: "hint" }, "Only the command line can change what runs on the server:", copyable("cronwatch integration add command NAME COMMAND")),
-    last && h("p", { class: last.state === "sent" ? "soft" : "" }, `Last: ${last.kind}, `, time(last.at), `, ${{ sent: "delivered", pending: "not delivered yet", dead: "given up" }[last.state] || last.state}`, last.state !== "sent" && last.result && [": ", h("span", { class: "bad-text" }, last.result)]),
-    (one.pending > 0 || one.dead > 0) && h("p", null, [one.pending > 0 && `${one.pending} waiting`, one.dead > 0 && `${one.dead} given up`].filter(Boolean).join(", ")),
-    one.secret && h("details", null, h("summary", null, "Signing secret"), copyable(one.secret)), result);
+    h("p.target", h("code", one.url || one.address || one.command || "")),
+    isCommand && h("div.hint", "Only the command line can change what runs on the server:", copyable("cronwatch integration add command NAME COMMAND")),
+    last && h("p", { class: last.state === "sent" ? "soft" : "" }, `Last: ${last.kind}, `, time(last.at), `, ${{ sent: "delivered", pending: "not delivered yet", dead: "given up" }[last.state] || last.state}`, last.state !== "sent" && last.result && [": ", h("span.bad-text", last.result)]),
+    (one.pending > 0 || one.dead > 0) && h("p", [one.pending > 0 && `${one.pending} waiting`, one.dead > 0 && `${one.dead} given up`].filter(Boolean).join(", ")),
+    one.secret && h("details", h("summary", "Signing secret"), copyable(one.secret)), result);
   }
 
   async function load() {
     const { integrations } = await get("/api/v1/integrations");
-    put(list, integrations.length ? integrations.map(card) : h("section", { class: "card empty" }, h("h2", null, "Nobody is told yet"),
-      h("p", null, "An integration is where alerts go: a webhook, Slack, Discord, ntfy, mail, or a command on the server.")));
+    put(list, integrations.length ? integrations.map(shown) : h("section.card.empty", h("h2", "Nobody is told yet"),
+      h("p", "An integration is where alerts go: a webhook, Slack, Discord, ntfy, mail, or a command on the server.")));
   }
 
   await load();
@@ -106,9 +103,9 @@ export async function integrationsPage(app) {
 const PERMISSIONS = [["read-write", "Read and write: everything"], ["read-only", "Read only, without secrets"], ["ping", "Ping and register monitors"]];
 
 function table(label, heads, rows) {
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, h("table", null,
-    h("thead", null, h("tr", null, heads.map(head => h("th", { scope: "col" }, head)), h("th", null, h("span", { class: "hidden" }, "Actions")))),
-    h("tbody", null, rows.map(row => h("tr", null, row.map((cell, n) => h(n ? "td" : "th", n ? { "data-head": heads[n] || "" } : { scope: "row" }, cell)))))));
+  return h("div.scroll", { tabindex: "0", role: "region", "aria-label": label }, h("table", null,
+    h("thead", h("tr", heads.map(head => h("th", { scope: "col" }, head)), h("th", h("span.hidden", "Actions")))),
+    h("tbody", rows.map(row => h("tr", row.map((cell, n) => h(n ? "td" : "th", n ? { "data-head": heads[n] || "" } : { scope: "row" }, cell)))))));
 }
 
 export async function keysPage() {
@@ -116,24 +113,24 @@ export async function keysPage() {
 
   async function load() {
     const { keys } = await get("/api/v1/keys");
-    put(list, keys.length ? table("API keys", ["Name", "Begins with", "May", "Created"], keys.map(one => [one.name, h("code", null, `${one.prefix}…`), one.permission, clock(one.createdAt),
+    put(list, keys.length ? table("API keys", ["Name", "Begins with", "May", "Created"], keys.map(one => [one.name, h("code", `${one.prefix}…`), one.permission, clock(one.createdAt),
       button("Delete", doing(load, async () => {
         if (!await confirm(`Delete the key ${one.name}?`, "Programs that use it are refused from then on.", "Delete", true)) return "";
         await del(`/api/v1/keys/${one.id}`);
         return "Deleted";
-      }), { class: "bad small", "aria-label": `Delete ${one.name}` })])) : h("p", { class: "soft" }, "There is no key yet."));
+      }), { class: "bad small", "aria-label": `Delete ${one.name}` })])) : h("p.soft", "There is no key yet."));
   }
 
   const name = h("input", { "data-name": "name", autocomplete: "off" }), permission = choose(PERMISSIONS, "read-write", { "data-name": "permission" });
   const secret = h("input", { "data-name": "secret", autocomplete: "off", class: "mono" });
-  const make = form(async () => {
+  const make = formOf(async () => {
     const made = await post("/api/v1/keys", { name: name.value, permission: permission.value, ...(secret.value && { secret: secret.value }) });
     name.value = secret.value = "";
-    put(fresh, h("section", { class: "card arrived" }, h("h2", null, `The key ${made.name}`), h("p", null, "It is shown this once: copy it now."), copyable(made.secret)));
+    put(fresh, h("section.card.arrived", h("h2", `The key ${made.name}`), h("p", "It is shown this once: copy it now."), copyable(made.secret)));
     await load();
-  }, field("Name", name), field("May", permission), h("details", { class: "fold" }, h("summary", null, "Adopt a key that scripts have already"), field("Secret", secret, "of the old service; empty: a new one is made")), submit("Create key"));
+  }, field("Name", name), field("May", permission), h("details.fold", h("summary", "Adopt a key that scripts have already"), field("Secret", secret, "of the old service; empty: a new one is made")), submit("Create key"));
   await load();
-  return { title: "API keys", node: h("div", { class: "narrow" }, title("API keys"), fresh, list, h("section", { class: "card" }, h("h2", null, "New key"), make)) };
+  return { title: "API keys", node: h("div.narrow", title("API keys"), fresh, list, card("New key", make)) };
 }
 
 // -- Users
@@ -144,7 +141,7 @@ export async function usersPage(app) {
 
   const change = one => ask(`Edit ${one.name}`, close => {
     const name = h("input", { "data-name": "name", value: one.name, autocomplete: "off" }), secret = password();
-    return form(async () => {
+    return formOf(async () => {
       const body = { ...(name.value !== one.name && { name: name.value }), ...(secret.value && { password: secret.value }) };
       await patch(`/api/v1/users/${one.id}`, body);
       if (app.user?.id === one.id) app.user.name = name.value;
@@ -156,7 +153,7 @@ export async function usersPage(app) {
 
   const link = one => doing(load, async () => {
     const made = await post(`/api/v1/users/${one.id}/link`);
-    put(linked, h("section", { class: "card arrived" }, h("h2", null, `A link for ${one.name}`), h("p", null, "It signs in once, until ", clock(made.expiresAt), "."), copyable(made.url)));
+    put(linked, h("section.card.arrived", h("h2", `A link for ${one.name}`), h("p", "It signs in once, until ", clock(made.expiresAt), "."), copyable(made.url)));
     return "";
   });
 
@@ -168,20 +165,20 @@ export async function usersPage(app) {
 
   async function load() {
     const { users } = await get("/api/v1/users");
-    put(list, table("Users", ["Name", "Password", "Last seen", "Created"], users.map(one => [[one.name, app.user?.id === one.id && h("span", { class: "tag" }, "you")], one.hasPassword ? "set" : "none: links only",
-      one.lastSeenAt ? time(one.lastSeenAt) : "never", clock(one.createdAt), h("span", { class: "buttons" }, button("Edit", () => change(one), { class: "small", "aria-label": `Edit ${one.name}` }),
+    put(list, table("Users", ["Name", "Password", "Last seen", "Created"], users.map(one => [[one.name, app.user?.id === one.id && h("span.tag", "you")], one.hasPassword ? "set" : "none: links only",
+      one.lastSeenAt ? time(one.lastSeenAt) : "never", clock(one.createdAt), h("span.buttons", button("Edit", () => change(one), { class: "small", "aria-label": `Edit ${one.name}` }),
         button("Link", link(one), { class: "small", "aria-label": `Sign-in link for ${one.name}` }), button("Delete", remove(one), { class: "bad small", "aria-label": `Delete ${one.name}` }))])));
   }
 
   const name = h("input", { "data-name": "name", autocomplete: "off" }), secret = password();
-  const make = form(async () => {
+  const make = formOf(async () => {
     await post("/api/v1/users", { name: name.value, ...(secret.value && { password: secret.value }) });
     name.value = secret.value = "";
     await load();
     say("Added");
   }, field("Name", name), field("Password", secret, "8 characters or more; empty: only links sign in"), submit("Add user"));
   await load();
-  return { title: "Users", node: h("div", { class: "narrow" }, title("Users"), linked, list, h("section", { class: "card" }, h("h2", null, "New user"), make)) };
+  return { title: "Users", node: h("div.narrow", title("Users"), linked, list, card("New user", make)) };
 }
 
 // -- Health
@@ -197,22 +194,22 @@ export async function healthPage() {
   async function load() {
     const [health, { events }] = await Promise.all([get("/api/v1/health"), get("/api/v1/events?limit=20")]);
     const { outbox } = health;
-    const tile = (name, value, soft, state) => h("div", null, h("dt", null, name), h("dd", null, h("b", null, state && shape(state), value), h("span", { class: "soft" }, soft)));
-    put(facts, h("section", { class: "card" }, h("dl", { class: "tiles" },
+    const tile = (name, value, soft, state) => h("div", h("dt", name), h("dd", h("b", state && shape(state), value), h("span.soft", soft)));
+    put(facts, h("section.card", h("dl.tiles",
       tile("Last scan", health.scannedAt ? time(health.scannedAt) : "never", `every ${duration(health.scanSeconds * 1000)}`),
       tile("Alerts waiting", String(outbox.pending), outbox.overdue ? `${outbox.overdue} overdue` : "none overdue", outbox.overdue ? "late" : "up"),
       tile("Given up", String(outbox.dead), "in the last days", outbox.dead ? "down" : "up"),
       tile("Writing", health.refused ? "refused" : "works", bytes(health.databaseBytes), health.refused ? "down" : "up"),
       tile("Pings", String(health.pingsPerMinute), "in the last minute"), tile("Monitors", String(health.monitors), `cronwatch ${health.version}`),
       tile("Running since", time(health.startedAt), stamp(ms(health.startedAt), "", true)))),
-    health.failing.length > 0 && h("section", { class: "card" }, h("h2", null, "Failing integrations"), h("ul", { class: "plain-list" }, health.failing.map(one =>
-      h("li", null, badge("down", one.name), " ", h("span", { class: "bad-text" }, one.result || ""))))),
-    h("section", { class: "card" }, h("h2", null, "When cronwatch was away"), health.absences.length ? h("ul", { class: "plain-list" }, health.absences.map(({ since, until }) =>
-      h("li", null, clock(since, "", true), ` for ${duration(ms(until) - ms(since))}`))) : h("p", { class: "soft" }, "It has always been here.")));
-    put(alerts, h("section", { class: "card" }, h("h2", null, "Last alerts"), events.length ? h("ol", { class: "plain-list" }, events.map(one => h("li", { class: "entry" },
-      h("span", { class: "at" }, clock(one.at)), one.monitor ? h("a", { href: `#/monitors/${encodeURIComponent(one.monitor.id)}` }, one.summary) : h("span", null, one.summary),
-      h("span", { class: "at-end" }, one.deliveries.length ? one.deliveries.map(sent => h("span", { class: "delivery", title: sent.result || "" }, shape({ sent: "up", dead: "down" }[sent.state] || "late"),
-        `${sent.name}: ${{ sent: "told", dead: "given up" }[sent.state] || "waiting"}`)) : h("span", { class: "soft" }, "nobody was told"))))) : h("p", { class: "soft" }, "There has been no alert.")));
+    health.failing.length > 0 && card("Failing integrations", h("ul.plain-list", health.failing.map(one =>
+      h("li", badge("down", one.name), " ", h("span.bad-text", one.result || ""))))),
+    card("When cronwatch was away", health.absences.length ? h("ul.plain-list", health.absences.map(({ since, until }) =>
+      h("li", clock(since, "", true), ` for ${duration(ms(until) - ms(since))}`))) : h("p.soft", "It has always been here.")));
+    put(alerts, card("Last alerts", events.length ? h("ol.plain-list", events.map(one => h("li.entry",
+      h("span.at", clock(one.at)), one.monitor ? h("a", { href: `#/monitors/${one.monitor.id}` }, one.summary) : h("span", one.summary),
+      h("span.at-end", one.deliveries.length ? one.deliveries.map(sent => h("span.delivery", { title: sent.result || "" }, shape({ sent: "up", dead: "down" }[sent.state] || "late"),
+        `${sent.name}: ${{ sent: "told", dead: "given up" }[sent.state] || "waiting"}`)) : h("span.soft", "nobody was told"))))) : h("p.soft", "There has been no alert.")));
   }
 
   await load();
