@@ -135,11 +135,15 @@ const WORDS = {
   elapsed: when => duration(Math.max(0, Math.floor((now() - when) / 1000) * 1000)),
 };
 
-// A time that stays true by itself; its tooltip says the instant.
+// A time that stays true by itself; its tooltip says the instant, and is made when it is wanted.
+document.addEventListener("pointerover", ({ target }) => {
+  if (target.dataset.live) target.title = stamp(target.at, target.zone, true);
+});
+
 export function time(when, words = "ago", zone = "") {
   const at = ms(when);
-  const node = h("time", { datetime: new Date(at).toISOString(), title: stamp(at, zone, true), "data-live": words });
-  node.at = at;
+  const node = h("time", { datetime: new Date(at).toISOString(), "data-live": words });
+  Object.assign(node, { at, zone });
   node.textContent = WORDS[words](at);
   return node;
 }

@@ -26,7 +26,7 @@ const OUTCOMES = { success: "good", failed: "failed", stuck: "stuck", unknown: "
 
 export function strip(m) {
   const { runs } = m;
-  if (!runs.length) return h("span.faint", "no runs yet");
+  if (!runs.length) return h("span.soft", "no runs yet");
   const longest = Math.max(1, ...runs.map(run => run[1] || 0));
   const paths = {};
   runs.forEach(([, took, state], n) => {

@@ -50,11 +50,11 @@ class Tab:
     def __init__(self, browser: Any, live: Live, **options: Any) -> None:
         self.live, self.problems = live, set[str]()
         self.context = browser.new_context(**{"viewport": DESK, "timezone_id": "UTC", **options})
-        self.context.set_default_timeout(6000)
+        self.context.set_default_timeout(LIMIT_SECONDS * 1000)
         self.page = self.context.new_page()
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.problems.add(f"script: {error}"))
-        self.page.on("requestfailed", lambda request: self._failed(request))
+        self.page.on("requestfailed", self._failed)
         self.page.on("response", self._answered)
 
     def _heard(self, message: Any) -> None:
