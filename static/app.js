@@ -279,7 +279,10 @@ function showZone() {
 $("zone").addEventListener("click", () => {
   setMonitorZone(!usesMonitorZone());
   showZone();
-  if (!view?.still) route();
+  if (view?.still) return;
+  view?.close?.();
+  view = null;
+  route();
 });
 
 const closeMenu = () => { $("menu").setAttribute("aria-expanded", "false"); };

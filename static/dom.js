@@ -216,6 +216,8 @@ export function complain(error) {
   say(error.sentence, true);
 }
 
+export const button = (label, onclick, attrs) => h("button", { onclick, ...attrs }, label);
+
 export const card = (title, ...children) => h("section.card", h("h2", title), children);
 
 export const closer = () => h("button.plain", { "aria-label": "Close", onclick: event => event.target.closest("dialog").close() }, "×");
@@ -242,14 +244,10 @@ export function ask(title, build, attrs = {}) {
 }
 
 export const confirm = (title, text, yes, bad = false) => ask(title, close => [h("p", text),
-  h("div.buttons",
-    h("button", { class: bad ? "bad" : "primary", onclick: () => close(true) }, yes),
-    h("button", { onclick: () => close(null) }, "Cancel"))]);
+  h("div.buttons", button(yes, () => close(true), { class: bad ? "bad" : "primary" }), button("Cancel", () => close(null)))]);
 
-export const PAUSES = [["1 hour", 1], ["8 hours", 8], ["1 day", 24], ["until resumed", null]];
-
-export const askPause = title => ask(title, close => h("div.buttons", PAUSES.map(([words, hours]) =>
-  h("button", { onclick: () => close({ hours }) }, hours ? `For ${words}` : "Until resumed"))));
+export const askPause = title => ask(title, close => h("div.buttons", [["For 1 hour", { hours: 1 }], ["For 8 hours", { hours: 8 }],
+  ["For 1 day", { hours: 24 }], ["Until resumed", {}]].map(([words, body]) => button(words, () => close(body)))));
 
 // -- Forms
 

@@ -251,7 +251,7 @@ export function listPage(app, words) {
 
   async function pauseAll() {
     const answer = await askPause(`Pause ${plural()}`);
-    if (answer) await forEach("paused", m => post(monitorPath(m.id, "pause"), answer.hours ? { hours: answer.hours } : {}));
+    if (answer) await forEach("paused", m => post(monitorPath(m.id, "pause"), answer));
   }
 
   const resumeAll = () => forEach("resumed", m => post(monitorPath(m.id, "resume")));

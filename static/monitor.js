@@ -1,7 +1,7 @@
 // A monitor's page: what is wrong, what happened, and what can be done about it.
 
 import { Refusal, get, post, del, monitorPath, query } from "./api.js";
-import { h, svg, add, put, ask, askPause, badge, shape, tagList, time, clock, stamp, duration, zoneName, now, ms, say, field, formOf, submit, choose, complain, card, closer, bar, has } from "./dom.js";
+import { h, svg, add, put, ask, confirm, askPause, badge, shape, tagList, time, clock, stamp, duration, zoneName, now, ms, say, field, formOf, submit, choose, complain, card, closer, bar, has, button } from "./dom.js";
 import { stateOf, progressLine, runWords, showTip } from "./list.js";
 import { pingLines } from "./lines.js";
 
@@ -192,7 +192,7 @@ export async function monitorPage(app, id, opened) {
 
   async function pause() {
     const answer = await askPause("Pause");
-    return answer ? post(monitorPath(m.id, "pause"), answer.hours ? { hours: answer.hours } : {}) : false;
+    return answer ? post(monitorPath(m.id, "pause"), answer) : false;
   }
 
   async function test() {
@@ -215,8 +215,6 @@ export async function monitorPage(app, id, opened) {
     }, h("p", "Its pings, runs and logs are deleted too. Type its name to go on: ", h("b", m.name)),
     field("Name", typed), submit("Delete", "bad"));
   });
-
-  const button = (label, call, attrs) => h("button", { onclick: call, ...attrs }, label);
 
   function paintTop() {
     const held = parts.top.contains(document.activeElement) ? document.activeElement.textContent : null;
@@ -295,8 +293,7 @@ export async function monitorPage(app, id, opened) {
     const { open } = parts.handles.querySelector("details") || {};
     const drop = handle => act("Removed", () => del(`${monitorPath(m.id, "handles")}${query({ handle })}`));
     const rotate = kind => async () => {
-      const yes = await ask(`A new ${kind}`, close => [h("p", `Scripts that use the ${kind} of today cannot ping this monitor any more.`),
-        h("div.buttons", button(`Replace the ${kind}`, () => close(true), { class: "bad" }), button("Cancel", () => close(null)))]);
+      const yes = await confirm(`A new ${kind}`, `Scripts that use the ${kind} of today cannot ping this monitor any more.`, `Replace the ${kind}`, true);
       if (yes) await act(`The ${kind} is a new one`, async () => { m = await post(monitorPath(m.id, "handles", "rotate"), { kind }); delete seen.wait; })();
     };
     const text = h("input", { "data-name": "handle", class: "mono", autocomplete: "off" });

@@ -1,9 +1,8 @@
 // Integrations, API keys, users, and how cronwatch itself does.
 
 import { get, post, patch, del } from "./api.js";
-import { h, put, ask, confirm, badge, shape, time, clock, stamp, duration, ms, say, field, formOf, choose, check, copyable, complain, card, submit } from "./dom.js";
+import { h, put, ask, confirm, badge, shape, time, clock, stamp, duration, ms, say, field, formOf, choose, check, copyable, complain, card, submit, button } from "./dom.js";
 
-const button = (label, onclick, attrs) => h("button", { onclick, ...attrs }, label);
 const title = (text, ...more) => h("div.head", h("h1", { tabindex: "-1" }, text), more);
 
 // What a button does: its error is said, and the list is made anew.

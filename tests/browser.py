@@ -75,7 +75,8 @@ class Tab:
         return f"{request.method} {re.sub('[0-9a-f]{8}-[0-9a-f-]{27}', 'ID', path)}"
 
     def open(self, address: str = "#/") -> None:
-        """Go to an address of the dashboard."""
+        """Load the dashboard at an address, whatever page is there already."""
+        self.page.goto("about:blank")
         self.page.goto(f"{self.live.url}/{address}")
 
     def sign_in(self) -> None:

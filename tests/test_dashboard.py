@@ -488,6 +488,21 @@ def test_a_handle_is_adopted_and_removed(tab: Tab, live: Live) -> None:
     assert tab.problems == set()
 
 
+def test_times_are_shown_in_the_zone_of_the_monitor_on_request(tab: Tab, live: Live) -> None:
+    monitor = live.add("job", scheduleType="cron", cronExpression="0 9 * * *",
+                       timezone="Asia/Tokyo")
+    ping(live, monitor)
+    tab.open(f"#/monitors/{monitor['id']}")
+    tab.page.locator(".times").get_by_text("00:00:00").first.wait_for()
+
+    tab.button("Times: my zone").click()
+    tab.page.locator(".times").get_by_text("09:00:00").first.wait_for()
+
+    tab.page.reload()
+    tab.button("Times: monitor’s zone").wait_for()
+    assert tab.problems == set()
+
+
 def test_the_title_and_the_icon_count_what_is_down(tab: Tab, live: Live) -> None:
     for name in ("one", "two"):
         ping(live, live.add(name), "/fail")
@@ -498,19 +513,25 @@ def test_the_title_and_the_icon_count_what_is_down(tab: Tab, live: Live) -> None
     assert tab.page.get_attribute("#icon", "href") == "/static/icon-down-2.svg"
 
 
-def test_a_page_that_is_not_seen_asks_for_nothing(tab: Tab, live: Live) -> None:
+@pytest.mark.parametrize("hidden, asks", [("false", True), ("true", False)])
+def test_a_page_that_is_not_seen_asks_for_nothing(
+        tab: Tab, live: Live, hidden: str, asks: bool) -> None:
     live.add("job")
+    tab.page.clock.install()
+    tab.open()
     tab.row("job").wait_for()
-    tab.page.evaluate("""() => {
-        Object.defineProperty(document, "hidden", { configurable: true, get: () => true });
+    tab.page.evaluate("""hidden => {
+        Object.defineProperty(document, "hidden", { get: () => hidden === "true" });
         document.dispatchEvent(new Event("visibilitychange"));
-    }""")
+    }""", hidden)
+    tab.page.wait_for_load_state("networkidle")
     asked: list[str] = []
     tab.page.on("request", lambda request: asked.append(request.url))
 
-    tab.page.wait_for_timeout(5000)
+    tab.page.clock.fast_forward(60_000)
+    tab.page.evaluate("fetch('/static/icon-up.svg')")
 
-    assert asked == []
+    assert asked[:-1] == [f"{live.url}/api/v1/summary"] * asks
 
 
 def test_the_first_screen_asks_for_data_once(tab: Tab, live: Live) -> None:
@@ -597,6 +618,11 @@ def test_axe_finds_nothing_on_any_page(browser: Any, busy: Live, scheme: str) ->
             visit(tab, page)
             if wrong := found_by_axe(tab.page, axe_script()):
                 found[page] = wrong
+        for page, label in (("#/integrations", "New integration"), ("#/", "Keyboard shortcuts")):
+            visit(tab, page)
+            tab.button(label).click()
+            if wrong := found_by_axe(tab.page, axe_script()):
+                found[label] = wrong
 
         assert found == {}
         assert tab.problems == set()
@@ -635,7 +661,7 @@ def test_no_module_makes_elements_of_text() -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", code)
 
 
-def test_all_of_it_is_small() -> None:
-    size = sum(path.stat().st_size for path in STATIC.iterdir())
+def test_all_that_a_browser_loads_is_small() -> None:
+    size = sum(path.stat().st_size for path in STATIC.iterdir() if path.suffix != ".json")
 
     assert size < MOST_BYTES
