@@ -130,7 +130,7 @@ class Settings:
     failure_alert_seconds: int = _setting(60, "how long further failures are collected at first")
     url_prefix: str = _setting("", "path at which a proxy serves this, such as /cronwatch")
     keep_days: int = _setting(90, "how long pings, runs and events are kept; 0 for ever")
-    keep_pings: int = _setting(2000, "how many pings of a monitor are kept, and their runs; 0 all")
+    keep_pings: int = _setting(2000, "how many pings, and runs, of a monitor are kept; 0 for all")
     keep_logs: int = _setting(100, "how many logs of a monitor are kept; 0 for all")
     log_format: str = _setting("text", "how the log is written: text or json")
     log_level: str = _setting("info", "what is logged: debug (each request), info, warning, error")
@@ -1986,16 +1986,17 @@ def stamp_alive(tx: Tx) -> None:
     remember(tx, "alive_at", tx.now)
 
 def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
-    """Delete up to 500 of the oldest pings of a monitor that has more than it may, and the runs
-    before those that are left; how many pings."""
+    """Delete up to 500 of the oldest pings of a monitor that has more than it may, and of its runs,
+    of which it may have as many; how many pings."""
     found = rows(tx.db, "SELECT ping_count FROM monitor WHERE num = ?", monitor)
     beyond = min(PRUNE_LIMIT, found[0][0] - keep) if found else 0
     if beyond <= 0:
         return 0
     execute(tx.db, "DELETE FROM ping WHERE num IN (SELECT num FROM ping WHERE monitor = ? "
             "ORDER BY at, num LIMIT ?)", (monitor, beyond))
-    execute(tx.db, "DELETE FROM run WHERE monitor = ? AND state != 'running' AND started_at < "
-            "(SELECT min(at) FROM ping WHERE monitor = ?)", (monitor, monitor))
+    execute(tx.db, "DELETE FROM run WHERE state != 'running' AND num IN (SELECT num FROM run WHERE "
+            "monitor = ? ORDER BY started_at DESC, num DESC LIMIT ? OFFSET ?)",
+            (monitor, PRUNE_LIMIT, keep))
     return int(beyond)
 
 def prune_logs(tx: Tx, monitor: int, keep: int) -> None:
