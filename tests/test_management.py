@@ -6,6 +6,8 @@ Cronping's page goes on here (update, delete, CI/CD), Crontify's has its run log
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from urllib.parse import quote
 import pytest
 import webtest
 from conftest import NOW, Site
-from live_server import in_thread, serving, wait_for
+from live_server import bash, in_thread, serving, wait_for
 from test_api import EVENTS, HEARTBEATS, INTEGRATIONS, UNKNOWN, Api
 
 import cronwatch
@@ -1626,3 +1628,19 @@ def test_a_deployment_keeps_what_others_have_changed(api: Manager) -> None:
     after = api.post(HEARTBEATS, given).json
 
     assert (after["notes"], after["graceSeconds"]) == ("Call me.", 5)
+
+
+def test_the_workflow_of_the_readme_registers_a_heartbeat(tmp_path: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    step = re.search(r"name: Register heartbeat\n  run: \|\n(.*?)```", readme, re.DOTALL)
+    assert step
+    with serving(tmp_path) as live:
+        script = textwrap.dedent(step[1]).replace("https://cron.example.org", live.url)
+        script = script.replace("${{ secrets.CRONWATCH_API_KEY }}", live.key)
+        script = script.replace("${{ github.event.repository.name }}", "shop")
+
+        replies = bash(tmp_path, script) + bash(tmp_path, script)
+
+    assert [reply.status for reply in replies] == [201, 200]
+    assert {(reply.json["name"], reply.json["tags"], reply.json["intervalSeconds"])
+            for reply in replies} == {("deploy-health-shop", "ci deploy", 300)}

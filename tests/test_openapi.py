@@ -259,8 +259,8 @@ schemathesis.openapi.format("http-url", st.sampled_from([  # nobody listens ther
 # What a body or a query asks for may be impossible although each field is fine: a schedule whose
 # other half is missing, a field of another channel, an integration that does not exist.
 MAY_BE_IMPOSSIBLE = {
-    "createHeartbeat", "changeHeartbeat", "createIntegration", "changeIntegration", "preview", "getUptime", "sync",
-    "listEvents", "adoptHandle"}
+    "createHeartbeat", "changeHeartbeat", "createIntegration", "changeIntegration", "preview",
+    "getUptime", "sync", "listEvents", "adoptHandle"}
 ADDRESSES = itertools.count(1)  # wrong keys are limited per address
 # Any word may follow a handle, and a handle is asked for before its method.
 PING_EXCLUDED = ("unsupported_method", "negative_data_rejection", "positive_data_acceptance")
