@@ -1986,16 +1986,16 @@ def stamp_alive(tx: Tx) -> None:
     remember(tx, "alive_at", tx.now)
 
 def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
-    """Delete up to 500 of the oldest pings of a monitor that has more than it may, and of its runs,
-    of which it may have as many; how many pings."""
+    """Delete up to 500 of the oldest pings of a monitor that has more than it may, and runs, of
+    which it may have as many; how many pings."""
     found = rows(tx.db, "SELECT ping_count FROM monitor WHERE num = ?", monitor)
     beyond = min(PRUNE_LIMIT, found[0][0] - keep) if found else 0
     if beyond <= 0:
         return 0
     execute(tx.db, "DELETE FROM ping WHERE num IN (SELECT num FROM ping WHERE monitor = ? "
             "ORDER BY at, num LIMIT ?)", (monitor, beyond))
-    execute(tx.db, "DELETE FROM run WHERE state != 'running' AND num IN (SELECT num FROM run WHERE "
-            "monitor = ? ORDER BY started_at DESC, num DESC LIMIT ? OFFSET ?)",
+    execute(tx.db, "DELETE FROM run WHERE state != 'running' AND num IN (SELECT num FROM run "
+            "WHERE monitor = ? ORDER BY started_at DESC, num DESC LIMIT ? OFFSET ?)",
             (monitor, PRUNE_LIMIT, keep))
     return int(beyond)
 
