@@ -42,7 +42,7 @@ async function send(method, path, body, signIn) {
   if (!reply.ok && reply.status !== 304) {
     const wait = reply.headers.get("Retry-After");
     const sentence = given.error === "Not Found" || typeof given.error !== "string" ? given.message : given.error;
-    throw new Refusal(reply.status, `${sentence || `The server answered ${reply.status}`}${wait ? ` Try again in ${wait} s.` : ""}`);
+    throw new Refusal(reply.status, `${sentence || `The server answered ${reply.status}`}${wait ? ` – try again in ${wait} s` : ""}`);
   }
   const etag = reply.headers.get("ETag");
   if (method === "GET" && etag && reply.status === 200) {

@@ -112,7 +112,6 @@ async function poll(soon) {
     if (error.status) say(error.sentence, true);
   } finally {
     polling = false;
-    document.body.classList.remove("waiting");
     later();
   }
 }
@@ -163,7 +162,7 @@ hooks.signIn = () => signing ||= new Promise(resolve => {
   const password = h("input", { name: "password", type: "password", autocomplete: "current-password" });
   const again = Boolean(app.user);
   if (again) name.value = app.user.name;
-  const box = h("dialog.sign-in", { "aria-label": "Sign in", oncancel: event => event.preventDefault() },
+  const box = h("dialog.sign-in", { "aria-label": "Sign in", onclose: () => signing && box.showModal() },
     h("h1", "cronwatch"),
     h("p.soft", again ? "Your session has ended. Sign in to go on where you were." : "Sign in to see your monitors."),
     formOf(async () => {

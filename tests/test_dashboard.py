@@ -353,6 +353,19 @@ def test_a_session_that_ended_asks_again_and_goes_on(browser: Any, live: Live) -
         assert tab.problems == NOBODY
 
 
+def test_nobody_gets_around_signing_in(browser: Any, live: Live) -> None:
+    tab = Tab(browser, live)
+    tab.open()
+    tab.see("Sign in to see your monitors.")
+
+    tab.page.keyboard.press("Escape")
+    tab.page.keyboard.press("Escape")
+    tab.field("Name").fill("still here")
+
+    tab.close()
+    assert tab.problems == NOBODY
+
+
 def test_a_used_link_says_so(tab: Tab, live: Live) -> None:
     tab.open("#/link/nonsense")
     tab.button("Sign in").click()
