@@ -1,7 +1,7 @@
 // Making and changing a monitor: three fields first, the rare ones folded.
 
 import { get, post, patch, monitorPath, query } from "./api.js";
-import { h, add, put, field, choose, check, formOf, stamp, ms, duration, submit } from "./dom.js";
+import { h, add, put, field, choose, check, formOf, submit } from "./dom.js";
 
 const UNITS = [["1", "seconds"], ["60", "minutes"], ["3600", "hours"], ["86400", "days"]];
 const SIGNS = [["lt", "<"], ["le", "≤"], ["gt", ">"], ["ge", "≥"], ["eq", "="], ["ne", "≠"]];
@@ -69,12 +69,9 @@ function schedulePart(m, changed) {
     }
     if (mine !== turn) return;
     put(preview, h("p", h("b", found.schedule), found.timezone && kind.value === "cron" ? ` (${found.timezone})` : ""),
-      h("ol.times", found.times.map(({ expectedAt, alertAt, words }) => h("li",
-        words || stamp(ms(expectedAt), found.timezone, true), h("span.soft", ` alert ${after(ms(alertAt) - ms(expectedAt))}`)))),
+      h("ol.times", found.times.map(({ words }) => h("li", words))),
       found.sentence && h("p.soft", found.sentence));
   }
-
-  const after = late => late >= 1000 ? `${duration(late)} later` : "at once";
 
   function read() {
     const shared = { scheduleType: kind.value, timezone: zone.value.trim() };
