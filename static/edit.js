@@ -57,6 +57,7 @@ function schedulePart(m, changed) {
   }
 
   async function show() {
+    if (!node.isConnected) return;  // the form was left
     const mine = ++turn, wanted = read();
     if (kind.value === "none") return put(preview, h("p", "It is never late. You are told when it says that it failed, or does not end."));
     if (kind.value === "cron" && !wanted.cronExpression) return put(preview);

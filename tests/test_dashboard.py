@@ -315,6 +315,7 @@ def test_a_user_is_added_and_gets_a_link(tab: Tab, live: Live) -> None:
 
 def test_signing_in_and_out_with_a_password(browser: Any, live: Live) -> None:
     add_user(live)
+    live.add("job")
     tab = Tab(browser, live)
     tab.open()
 
@@ -324,7 +325,7 @@ def test_signing_in_and_out_with_a_password(browser: Any, live: Live) -> None:
     tab.see("Wrong name or password")
     tab.field("Password").fill(PASSWORD)
     tab.button("Sign in").click()
-    tab.see("Know when a job stops running")
+    tab.row("job").wait_for()
     tab.button("Sign out").click()
     tab.see("Sign in to see your monitors.")
     tab.page.reload()
