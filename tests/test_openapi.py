@@ -347,6 +347,7 @@ def check(place: Place, case: schemathesis.Case[Any]) -> None:
         base_url=place.live.url, headers=headers, timeout=30, excluded_checks=left_out)
 
 
+@pytest.mark.slow
 @few.parametrize()
 @PEACE
 def test_a_server_keeps_to_the_description(place: Place, case: schemathesis.Case[Any]) -> None:
