@@ -50,13 +50,17 @@ def shell(folder: Path, line: str, seconds: int = BUILD_SECONDS) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build(folder: Path) -> Path:
     """The folder with all four, built where anything that goes into them is newer."""
     if not shutil.which("make") or not (ROOT / "Makefile").exists():
         pytest.skip("needs make, and the checkout")
-    shell(tmp_path_factory.mktemp("build"), f"make dist PYTHON={sys.executable}")
+    shell(folder, f"make dist PYTHON={sys.executable}")
     return ROOT / "dist"
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("build"))
 
 
 def words_of(way: str, folder: Path) -> list[str]:
