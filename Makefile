@@ -7,25 +7,35 @@ ARGS ?=
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test coverage lint clean
+.PHONY: run test suite proofs coverage lint dist clean
 .DELETE_ON_ERROR:
 
 run: .venv/run.stamp
 	.venv/bin/cronwatch serve --database "$(DATABASE)" --listen "$(LISTEN)"
 
-# Everything: what plain pytest runs, then the proofs (5: ARGS selects none of them).
-test: .venv/test.stamp
+# Everything: what plain pytest runs, then the proofs, which take minutes.
+test: suite proofs
+
+suite: .venv/test.stamp
 	.venv/bin/python -m pytest $(COVER) $(ARGS)
+
+# 5: ARGS selects none of them.
+proofs: .venv/test.stamp
 	.venv/bin/python -m pytest -m proof $(ARGS) || [ $$? = 5 ]
 
-# The same, then the gate of tests/check_coverage.py over what plain pytest runs.
+# What plain pytest runs, with the gate of tests/check_coverage.py over it.
 coverage:
-	$(MAKE) test COVER="--cov --cov-report=term-missing --cov-report=json"
+	$(MAKE) suite COVER="--cov --cov-report=term-missing --cov-report=json"
 	.venv/bin/python tests/check_coverage.py coverage.json
 
 lint: .venv/test.stamp
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m mypy
+
+# Four ways to take cronwatch along, in dist/: the wheel, the sdist, cronwatch.pyz (all that it
+# needs but Python, made by shiv) and the executable cronwatch (with Python in it, by PyInstaller).
+# The last two are made from the wheel, so all four hold the same.
+dist: build/dist.stamp
 
 # Leaves the database alone.
 clean:
@@ -47,3 +57,27 @@ clean:
 .venv/test.stamp: pyproject.toml | .venv/bin/python
 	$(PIP) install --editable '.[test]'
 	@touch $@ .venv/run.stamp
+
+# The tools have a virtual environment of their own; pyproject.toml says why. What PyInstaller would
+# not find by itself is named: cronwatch_data (DATA in cronwatch.py) and the zones. `cronwatch.pyz`
+# has no extension module in it, so any Python from 3.10 on runs it.
+TOOLS = build/venv/bin
+SOURCES = cronwatch.py schema.sql pyproject.toml README.md CHANGELOG.md LICENSE Makefile \
+    $(shell find static systemd tests -type f -not -name '*.pyc')
+
+build/venv.stamp: pyproject.toml
+	$(PYTHON) -m venv --clear build/venv
+	$(TOOLS)/pip --disable-pip-version-check --quiet install '.[dist]'
+	@touch $@
+
+build/dist.stamp: build/venv.stamp $(SOURCES)
+	rm -rf dist
+	$(TOOLS)/python -m build --outdir dist . >build/build.log || { cat build/build.log; exit 1; }
+	$(TOOLS)/pip --disable-pip-version-check --quiet install --force-reinstall --no-deps dist/*.whl
+	$(TOOLS)/shiv --python '/usr/bin/env python3' --console-script cronwatch --reproducible \
+	    --output-file dist/cronwatch.pyz dist/*.whl --quiet --disable-pip-version-check
+	site=$$($(TOOLS)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	$(TOOLS)/pyinstaller --log-level WARN --noconfirm --onefile --name cronwatch \
+	    --workpath build/pyinstaller --specpath build/pyinstaller --distpath dist \
+	    --add-data "$$site/cronwatch_data:cronwatch_data" --collect-data tzdata "$$site/cronwatch.py"
+	@touch $@

@@ -17,9 +17,12 @@ process, one SQLite file, this module. Read it from the top: a section uses only
     Reports         what has happened: pings, runs, events, uptime, the summary, health
     People          users, sessions and API keys, and what each may do
     Background      the threads that scan, deliver and keep house
+    Metrics         what Prometheus asks for
     HTTP plumbing   refusals, authentication, limits, headers
     HTTP routes     pings, the management API, the page; the server as a whole
-    Command line    serve, monitor, integration, key, user
+    Demo            example monitors for who wants to look first
+    Configuration   a crontab to begin with, or a file that is kept under version control
+    Command line    serve, monitor, integration, key, user, import, export, apply, backup
 """
 
 from __future__ import annotations
@@ -35,15 +38,19 @@ import hashlib
 import hmac
 import html
 import http.client
+import importlib
+import itertools
 import json
 import logging
 import math
 import operator
 import os
 import queue
+import random
 import re
 import resource
 import secrets
+import shlex
 import signal
 import smtplib
 import socket
@@ -72,9 +79,11 @@ from zoneinfo import ZoneInfo
 
 import bottle
 import peewee
+import prometheus_client as prometheus
 import waitress.server
 from croniter import croniter
 from peewee import SqliteDatabase, Table
+from prometheus_client.core import GaugeMetricFamily
 
 __version__ = "0.1.0"
 
@@ -121,8 +130,10 @@ class Settings:
     failure_alert_seconds: int = _setting(60, "how long further failures are collected at first")
     url_prefix: str = _setting("", "path at which a proxy serves this, such as /cronwatch")
     keep_days: int = _setting(90, "how long pings, runs and events are kept; 0 for ever")
-    keep_pings: int = _setting(2000, "how many pings of a monitor are kept, and their runs; 0 all")
+    keep_pings: int = _setting(2000, "how many pings, and runs, of a monitor are kept; 0 for all")
     keep_logs: int = _setting(100, "how many logs of a monitor are kept; 0 for all")
+    log_format: str = _setting("text", "how the log is written: text or json")
+    log_level: str = _setting("info", "what is logged: debug (each request), info, warning, error")
     heartbeat_url: str = _setting("", "pinged while all is well: let another box watch this one")
     api_rate_limit: int = _setting(100, "management requests a minute and key; 0 for no limit")
     session_days: int = _setting(30, "days until who signed in has to do so again")
@@ -1185,6 +1196,7 @@ class Receipt(NamedTuple):
     message: str | None = None
     created: bool = False
     took_ms: float = 0.0
+    id: str = ""
 
 class Dialect(NamedTuple):
     """One service: what differs from the others."""
@@ -1565,7 +1577,8 @@ class Writer:
         batch = [first]
         while not self._jobs.empty():
             batch.append(self._jobs.get())
-        self.commit([job for job in batch if job is not None])
+        if jobs := [job for job in batch if job is not None]:
+            self.commit(jobs)
         return None in batch
 
     def _start(self) -> None:
@@ -1603,12 +1616,16 @@ class Store:
             "auto_vacuum": "incremental", **pragmas, "journal_mode": "wal"}, timeout=BUSY_SECONDS)
         self.reader = SqliteDatabase(path, {**pragmas, "query_only": 1}, timeout=BUSY_SECONDS)
         self.commits = 0  # batches
+        self.measure: Callable[[int], None] = lambda size: None  # of each batch
+        self.news: list[tuple[str, str | None]] = []  # events of the batch, to be logged
         self.refused = False  # whether something was not written since this was last reset
         self.reader.register_function(str.casefold, "casefold", 1)  # SQLite's own is for ASCII
         self.damaged: set[int] = set()  # monitors whose pages cannot be read
         self.cache = Cache()
         self.writer = Writer(self._commit, self.db.close)
         try:
+            if not os.path.exists(path):  # secrets are in it; its log gets the same mode
+                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             migrate(self.db, path)
             self.file = file_at(path)
         except (sqlite3.Error, peewee.DatabaseError, OSError) as error:
@@ -1646,13 +1663,20 @@ class Store:
         self.writer.close()
         self.reader.close()
 
+    def _begin(self, db: SqliteDatabase) -> None:
+        self.news.clear()  # of a try that was undone
+        self.cache.check(db)
+
     def _commit(self, batch: list[Job]) -> None:
         failed: dict[int, Exception] = {}
         try:
             follow_file(self.db, self.path, self.file)
-            while (outcomes := run_jobs(self.db, batch, failed, self.cache.check)) is None:
+            while (outcomes := run_jobs(self.db, batch, failed, self._begin)) is None:
                 self.cache.clear()
             self.commits += 1
+            self.measure(len(batch))
+            for kind, monitor in self.news:
+                log.info("event %s of %s", kind, f"monitor {monitor}" if monitor else "the server")
             if file_at(self.path) != self.file:
                 raise OSError("another file was put in its place")
         except Exception as error:  # noqa: BLE001 - a full or broken disk: no 2xx, but go on
@@ -1776,6 +1800,7 @@ def add_event(tx: Tx, event: Event, m: Monitor | None, to: Sequence[int] | None 
     num = insert(tx.db, "event", {
         "id": str(uuid.uuid4()), "kind": event.kind, "at": event.at, "told_at": tx.now,
         "monitor": m and m.num, "body": json.dumps(body)})
+    tx.store.news.append((event.kind, m.id if m else None))
     for integration in hearers(tx.db, m) if to is None else to:
         insert(tx.db, "alert", {"event": num, "integration": integration,
                                 "monitor": m and m.num, "due_at": tx.now})
@@ -1961,16 +1986,17 @@ def stamp_alive(tx: Tx) -> None:
     remember(tx, "alive_at", tx.now)
 
 def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
-    """Delete up to 500 of the oldest pings of a monitor that has more than it may, and the runs
-    before those that are left; how many pings."""
+    """Delete up to 500 of the oldest pings of a monitor that has more than it may, and runs, of
+    which it may have as many; how many pings."""
     found = rows(tx.db, "SELECT ping_count FROM monitor WHERE num = ?", monitor)
     beyond = min(PRUNE_LIMIT, found[0][0] - keep) if found else 0
     if beyond <= 0:
         return 0
     execute(tx.db, "DELETE FROM ping WHERE num IN (SELECT num FROM ping WHERE monitor = ? "
             "ORDER BY at, num LIMIT ?)", (monitor, beyond))
-    execute(tx.db, "DELETE FROM run WHERE monitor = ? AND state != 'running' AND started_at < "
-            "(SELECT min(at) FROM ping WHERE monitor = ?)", (monitor, monitor))
+    execute(tx.db, "DELETE FROM run WHERE state != 'running' AND num IN (SELECT num FROM run "
+            "WHERE monitor = ? ORDER BY started_at DESC, num DESC LIMIT ? OFFSET ?)",
+            (monitor, PRUNE_LIMIT, keep))
     return int(beyond)
 
 def prune_logs(tx: Tx, monitor: int, keep: int) -> None:
@@ -2154,7 +2180,7 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
         ping.kind, tx.now, "/".join(who.words), who.name, m.key, m.status,
         run.num if run else None, run.state if run else None,
         lasted, m.expected_at if due_by else None, due_by,
-        ping.message, created, 1000 * (monotonic() - knock.received)), problem
+        ping.message, created, 1000 * (monotonic() - knock.received), m.id), problem
 
 def _next_num(tx: Tx) -> int:
     """The number that the next ping will have: a run has that of the ping that opened it."""
@@ -2243,7 +2269,8 @@ SUMMARIES: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
         f"{name} succeeded, but " + " and ".join(
             f"{r['field']} {r['operator']} {r['value']}" for r in e["rules"] or ())
         + (f" ({e['count']} more times)" * bool(e["count"]))),
-    "recovered": lambda name, e: f"{name} is up again after {_span(e['downtimeSeconds'])}",
+    "recovered": lambda name, e: f"{name} is up again after {_span(e['downtimeSeconds'])}" + (
+        _counted(failed=e["failedCount"], missed=e["missedCount"])),
     "reminder": lambda name, e: (f"{name} is still down ({e['reason']}) since "
                                  f"{_when(e['downSince'])}"),
     "outage": lambda name, e: (
@@ -2260,6 +2287,10 @@ def _span(seconds: int) -> str:
         if seconds >= unit:
             return f"{round(seconds / unit, 1):g} {name}"
     return f"{seconds} s"
+
+def _counted(**counts: int | None) -> str:
+    said = [f"{count} {word}" for word, count in counts.items() if count]
+    return f" ({', '.join(said)})" * bool(said)
 
 def _run_words(event: Mapping[str, Any]) -> str:
     run = event["run"] or {}
@@ -2278,13 +2309,24 @@ def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
     del event["about"]
     return event
 
-SEND_SECONDS, COMMAND_SECONDS, VARIABLE_MAX = 10, 30, 4096
+def event_text(event: Mapping[str, Any], most: int) -> str:
+    """What a person reads on a phone: what, since when, the end of the log, a link."""
+    monitor, run = event["monitor"], event["run"] or {}
+    since = event["downSince"] if event["kind"] not in ("recovered", "reminder") else None
+    told = str(event["summary"]) + (f"\nDown since {_when(since)}" if since else "")
+    link = f"\n{monitor['url']}" if monitor else ""
+    log_tail = "\n".join((run.get("logTail") or "").strip().splitlines()[-TEXT_LINES:])
+    room = most - len(told) - len(link) - 1
+    return told[:most] + (f"\n{log_tail[-room:]}" if log_tail and room > 0 else "") + (
+        link if len(told) + len(link) <= most else "")
+
+SEND_SECONDS, COMMAND_SECONDS, VARIABLE_MAX, TEXT_LINES = 10, 30, 4096, 10
 BODIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "webhook": lambda event: event,
-    "slack": lambda event: {"text": html.escape(event["summary"], quote=False)},
-    "discord": lambda event: {"content": event["summary"][:2000],
+    "slack": lambda event: {"text": html.escape(event_text(event, 3000), quote=False)},
+    "discord": lambda event: {"content": event_text(event, 2000),
                               "allowed_mentions": {"parse": []}},
-    "ntfy": lambda event: event["summary"]}
+    "ntfy": lambda event: event_text(event, 1000)}
 
 @contextlib.contextmanager
 def cut_off(peer: Any) -> Iterator[None]:
@@ -2370,16 +2412,16 @@ def send_email(settings: Settings, channel: str, config: Mapping[str, Any],
     """Send a mail by SMTP; its links only open the dashboard, for previews call every link."""
     if not settings.smtp_host:
         raise OSError("no mail can be sent: the setting smtp_host is empty")
-    message, monitor, run = EmailMessage(), event["monitor"], event["run"] or {}
+    message, monitor = EmailMessage(), event["monitor"]
     # An encoded word would be decoded here, and its line breaks would be headers of their own.
     message["Subject"] = (clean(event["summary"], 200) or "").replace("=?", "= ?")
     message["From"] = settings.smtp_from or f"cronwatch@{socket.getfqdn()}"
     message["To"] = config["address"]
     message["Date"] = formatdate(now / 1000)
     message["Message-ID"] = f"<{event['id']}@cronwatch>"
-    lines = [event["summary"] + ".", "", *(run.get("logTail") or "").splitlines()]
+    lines = [event_text(event, 20_000)]
     if monitor:
-        lines += ["", f"Open: {monitor['url']}", f"Pause for an hour: {monitor['url']}/pause/1",
+        lines += ["", f"Pause for an hour: {monitor['url']}/pause/1",
                   f"Pause for a day: {monitor['url']}/pause/24"]
     message.set_content("\n".join(lines))
     connect = smtplib.SMTP_SSL if settings.smtp_security == "tls" else smtplib.SMTP
@@ -2397,13 +2439,30 @@ def send_email(settings: Settings, channel: str, config: Mapping[str, Any],
             server.quit()
     return f"accepted by {settings.smtp_host}"
 
+def send_apprise(settings: Settings, channel: str, config: Mapping[str, Any],
+                 event: Mapping[str, Any], now: int) -> str:
+    """Send by Apprise, which knows some hundred services; what it logs may have secrets in it."""
+    robot = load_apprise().Apprise()
+    if not robot.add(config["url"]) or not robot.notify(event_text(event, 1000), event["summary"]):
+        raise OSError("Apprise could not send it")
+    return "sent by Apprise"
+
+def load_apprise() -> Any:
+    """The module of the extra, with its log silenced; raises `Invalid` without the extra."""
+    try:
+        found = importlib.import_module("apprise")
+    except ImportError:
+        raise Invalid("apprise is not installed: pip install 'cronwatch[apprise]'") from None
+    found.logger.disabled = True
+    return found
+
 ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
 MAIL_ADDRESS = re.compile(rf"(?!.*=\?){ATOM}(\.{ATOM})*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
 FRAMING = {"connection", "content-length", "expect", "keep-alive", "te", "trailer",
            "transfer-encoding", "upgrade"}  # headers that are for the sender to set
-SENDERS = {"command": send_command, "email": send_email,
+SENDERS = {"command": send_command, "email": send_email, "apprise": send_apprise,
            **dict.fromkeys(BODIES, send_webhook)}
-NEEDS = {"command": "command", "email": "address", **dict.fromkeys(BODIES, "url")}
+NEEDS = {"command": "command", "email": "address", **dict.fromkeys(["apprise", *BODIES], "url")}
 
 def check_integration(channel: str, given: Mapping[str, Any], headers: Any,
                       secret: str | None = None) -> dict[str, Any]:
@@ -2417,7 +2476,9 @@ def check_integration(channel: str, given: Mapping[str, Any], headers: Any,
         raise Invalid(f"{need} must be 1 to 2000 characters")
     if need == "address" and not MAIL_ADDRESS.fullmatch(target):
         raise Invalid("address must be one mail address")
-    if need != "url":
+    if channel == "apprise" and not load_apprise().Apprise.instantiate(target):
+        raise Invalid("url must be one that Apprise knows")
+    if need != "url" or channel == "apprise":
         return {need: target}
     with contextlib.suppress(ValueError):  # of a port or an address that is none
         parts = urllib.parse.urlsplit(target)
@@ -2499,6 +2560,7 @@ class Outbox:
     def __init__(self, act: Callable[..., Any], read: Callable[..., Any], settings: Settings,
                  clock: Callable[[], int]) -> None:
         self.act, self.read, self.settings, self.clock = act, read, settings, clock
+        self.count: Callable[[str], None] = lambda result: None  # each try: sent or failed
         self._threads: dict[int, threading.Thread] = {}
         self._stops = False
 
@@ -2538,7 +2600,9 @@ class Outbox:
             event = event_json(row, self.settings.base_url)
             result = SENDERS[channel](self.settings, channel, config, event, self.clock())
         except Exception as error:  # noqa: BLE001 - all that a network or a command does wrong
+            self.count("failed")
             return clean(f"{type(error).__name__}: {error}", 2 * TAIL_MAX, lines=True), ""
+        self.count("sent")
         return None, clean(result, 2 * TAIL_MAX, lines=True) or ""
 
 # == Management ===============================================================
@@ -2834,9 +2898,8 @@ def resume_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
 
 def mark_ok(tx: Tx, ask: Ask) -> dict[str, Any]:
     """All is well, says a person: up without an event, as by Cronitor's /ok."""
-    num = get_monitor(tx, ask.id).num
-    changed = change_monitor(tx, num, lambda life: receive(life, Ping("ok", tx.now)))
-    return monitors_json(tx, [changed])[0]
+    ok, num = Ping("ok", tx.now), get_monitor(tx, ask.id).num
+    return monitors_json(tx, [change_monitor(tx, num, lambda life: receive(life, ok))])[0]
 
 def list_handles(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Every secret that pings a monitor."""
@@ -2939,11 +3002,15 @@ def add_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
 def edit_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Change what the body names; a command can only be switched off and on."""
     row = find_integration(tx, ask.id)
-    need = NEEDS[row["channel"]]
-    more = ["headers"] if need == "url" else []
-    given = read_object(ask.body, "name", "enabled", "default", need, *more)
-    if set(given) - {"enabled"}:
+    if not isinstance(ask.body, dict) or set(ask.body) - {"enabled"}:
         _refuse_command(row["channel"])
+    return change_integration(tx, row, ask.body)
+
+def change_integration(tx: Tx, row: Mapping[str, Any], body: Any,
+                       secret: str | None = None) -> dict[str, Any]:
+    """Change an integration by its JSON, and what signs its webhooks where that is given."""
+    need = NEEDS[row["channel"]]
+    given = read_object(body, "name", "enabled", "default", need, *["headers"] * (need == "url"))
     columns: dict[str, Any] = {
         column: _yes_no(name, given[name])
         for name, column in (("enabled", "enabled"), ("default", "is_default")) if name in given}
@@ -2951,10 +3018,10 @@ def edit_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
         columns["name"] = _text("name", given["name"], 1, 200)
         if columns["name"] != row["name"]:
             refuse_taken(tx, "integration", "name", columns["name"])
-    if {need, "headers"} & set(given):
+    if {need, "headers"} & set(given) or secret:
         config = {**json.loads(row["config"]), **given}
         columns["config"] = json.dumps(check_integration(
-            row["channel"], config, config.get("headers"), config.get("secret")))
+            row["channel"], config, config.get("headers"), secret or config.get("secret")))
     update(tx.db, "integration", row["num"], {**columns, "updated_at": tx.now})
     return integrations_json(tx, True, row["id"])[0]
 
@@ -3032,7 +3099,7 @@ RUN_STATES = ("running", "success", "failed", "stuck", "unknown")
 PROGRESS_MAX = 1000
 
 def _find_run(tx: Tx, ask: Ask) -> Sequence[Any]:
-    num = whole(ask.run)
+    num = int(ask.run) if re.fullmatch("[0-9]{1,15}", ask.run) else None
     found = rows(tx.db, RUNS_SQL + "WHERE num = ? AND monitor = ?", num,
                  get_monitor(tx, ask.id).num)
     if not found:
@@ -3103,9 +3170,10 @@ def read_instant(name: str, ask: Ask) -> int:
         raise Invalid(f"{name} must be an instant such as 2026-03-01T00:00:00Z") from None
 
 def show_history(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """Pings, flips, events and our own absences of a monitor in one list, newest first."""
+    """Pings, flips, events and our own absences of a monitor, newest first. A page goes
+    on to the end of its last instant: `before` that one begins the next."""
     m, (limit, _) = get_monitor(tx, ask.id), read_page(ask, 200)
-    until, most = read_instant("before", ask) if "before" in ask.query else 2**62, limit + 1
+    until, most = read_instant("before", ask) if "before" in ask.query else 2**62, limit + 50
     order = "ORDER BY {0} DESC, num DESC LIMIT ?"
     found = [(row[3], "ping", ping_shown(row)) for row in rows(
         tx.db, PING_SQL + "WHERE p.monitor = ? AND at < ? ORDER BY at DESC, p.num DESC LIMIT ?",
@@ -3121,6 +3189,8 @@ def show_history(tx: Tx, ask: Ask) -> dict[str, Any]:
         tx.db, "SELECT since, until FROM absence WHERE until < ? AND until > ? "
         + order.format("until"), until, m.created_at, most)]
     found.sort(key=lambda entry: -entry[0])
+    while limit < len(found) and found[limit][0] == found[limit - 1][0]:
+        limit += 1
     return {"more": len(found) > limit, "entries": [
         {"at": iso(at), "type": kind, kind: entry} for at, kind, entry in found[:limit]]}
 
@@ -3191,7 +3261,7 @@ def show_summary(tx: Tx, ask: Ask) -> dict[str, Any]:
         strips[num].append(run)
     total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
     return {"version": __version__, "timezone": tx.settings.timezone,
-            "baseUrl": tx.settings.base_url, "counts": _counts(tx), "tags": _all_tags(tx),
+            "baseUrl": tx.settings.base_url, "counts": count_monitors(tx), "tags": _all_tags(tx),
             "health": _short_health(tx), "total": total, "limit": limit, "offset": offset,
             "monitors": [_summed_up(m, m.num in heard, running.get(m.num), strips[m.num], tx.now)
                          for m in found]}
@@ -3220,7 +3290,8 @@ def turns_late_at(tx: Tx) -> int | None:
                  "status = 'up'", tx.now)
     return found[0][0]  # type: ignore[no-any-return]
 
-def _counts(tx: Tx) -> dict[str, int]:
+def count_monitors(tx: Tx) -> dict[str, int]:
+    """How many monitors have which status, and how many are late or running."""
     counts = dict.fromkeys((*STATUSES, "late", "running"), 0)
     counts.update(rows(tx.db, "SELECT status, count(*) FROM monitor GROUP BY status"))
     late, running = rows(
@@ -3537,6 +3608,7 @@ class Lookout:
         self.store, self.clock, self.scan, self.away = store, clock, scan, away
         self.longest_ms = round(scan_seconds * 1000) + AWAY_MS
         self.last_at, self.file, self._judging = clock(), store.file, threading.Lock()
+        self.measure: Callable[[float], None] = lambda seconds: None  # of each look
 
     def was_away(self) -> bool:
         """Whether there is a gap to judge, before anything that comes after it is done."""
@@ -3559,9 +3631,10 @@ class Lookout:
     def look(self) -> None:
         """One look."""
         self.judge()
-        now = self.clock()
+        now, began = self.clock(), monotonic()
         self.scan()
         self.last_at = now
+        self.measure(monotonic() - began)
         notify("WATCHDOG=1")
 
 def keep_house(act: Callable[..., Any], read: Callable[..., Any], settings: Settings,
@@ -3603,6 +3676,83 @@ def host_timezone() -> str:
         check_timezone(name)
         return name
     return "UTC"
+
+# == Metrics ==================================================================
+# What Prometheus asks for: counters of this process, and what the database knows. It only counts.
+MONITORS_MAX = 1000  # that have series of their own
+
+class Metrics:
+    """A registry of our own, which is also one of its collectors."""
+    def __init__(self, read: Callable[..., Any], clock: Callable[[], int]) -> None:
+        self.read, self.clock = read, clock
+        self.lookout: Lookout | None = None
+        self.registry = prometheus.CollectorRegistry()
+        kinds: dict[str, Any] = {"registry": self.registry}
+        self.pings = prometheus.Counter(
+            "cronwatch_pings", "Pings that were recorded.", ["dialect"], **kinds)
+        self.runs = prometheus.Counter(
+            "cronwatch_runs", "Runs that a ping has ended.", ["state"], **kinds)
+        self.alerts = prometheus.Counter(
+            "cronwatch_alert_tries", "Tries to send an alert.", ["result"], **kinds)
+        self.batches = prometheus.Histogram(
+            "cronwatch_batch_size", "Changes that shared a commit.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128), **kinds)
+        self.scans = prometheus.Histogram(
+            "cronwatch_scan_seconds", "How long a look for what fell due took.",
+            buckets=(.001, .01, .1, 1, 10), **kinds)
+        self.registry.register(self)
+        self._pings = {name: self.pings.labels(name) for name in DIALECTS}
+        self._runs = {state: self.runs.labels(state) for state in ENDED}
+
+    def count_ping(self, dialect: Dialect, receipt: Receipt) -> None:
+        """Count a ping that is on disk, and the run that it ended."""
+        self._pings[dialect.name].inc()
+        if receipt.kind in OUTCOMES and receipt.state in self._runs:
+            self._runs[receipt.state].inc()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """What the database knows now; each monitor by its key, up to 1,000 of them."""
+        counts, outbox, size, monitors = self.read(measured)
+        statuses = GaugeMetricFamily("cronwatch_monitors", "Monitors by status.", None, ["status"])
+        for status, count in counts.items():
+            statuses.add_metric([status], count)
+        yield statuses
+        waiting = GaugeMetricFamily("cronwatch_alerts", "Alerts that wait, are a minute beyond "
+                                    "their time, or were given up.", None, ["state"])
+        for state, count in outbox.items():
+            waiting.add_metric([state], count)
+        yield waiting
+        yield GaugeMetricFamily("cronwatch_database_bytes", "Size of the database.", size)
+        if self.lookout is not None:
+            age = (self.clock() - self.lookout.last_at) / 1000
+            yield GaugeMetricFamily("cronwatch_scan_age_seconds", "Since the last look.", age)
+        yield from _monitor_metrics(monitors)
+
+def _monitor_metrics(monitors: Sequence[tuple[str, str, int | None, int | None]],
+                     ) -> Iterator[GaugeMetricFamily]:
+    status = GaugeMetricFamily("cronwatch_monitor_status", "1 for the status that a monitor has.",
+                               None, ["monitor", "status"])
+    heard = GaugeMetricFamily("cronwatch_monitor_last_ping_timestamp_seconds",
+                              "When something was last heard of it.", None, ["monitor"])
+    lasted = GaugeMetricFamily("cronwatch_monitor_last_duration_seconds",
+                               "How long its last run took.", None, ["monitor"])
+    for key, now, last_ping_at, duration_ms in monitors:
+        for one in STATUSES:
+            status.add_metric([key, one], float(one == now))
+        if last_ping_at is not None:
+            heard.add_metric([key], last_ping_at / 1000)
+        if duration_ms is not None:
+            lasted.add_metric([key], duration_ms / 1000)
+    yield from (status, heard, lasted)
+
+def measured(tx: Tx) -> tuple[Any, ...]:
+    """The figures of the database, in as many queries for one monitor as for many."""
+    size = rows(tx.db, "PRAGMA page_count")[0][0] * rows(tx.db, "PRAGMA page_size")[0][0]
+    monitors = rows(
+        tx.db, "SELECT m.key, m.status, m.last_ping_at, (SELECT duration_ms FROM run WHERE "
+        "monitor = m.num AND duration_ms IS NOT NULL ORDER BY started_at DESC LIMIT 1) "
+        "FROM monitor m ORDER BY m.num LIMIT ?", MONITORS_MAX)
+    return count_monitors(tx), outbox_counts(tx), size, monitors
 
 # == HTTP plumbing ============================================================
 # What cuts across routes: the server, credentials, limits, refusals, headers. No route is here.
@@ -3823,6 +3973,34 @@ def reply(content: dict[str, Any] | str, status: int = 200, kind: str = "text/pl
     return Worded(status, [("Content-Type", f"{kind}; charset=utf-8"),
                            ("Cache-Control", "no-store"), *headers.items()], content.encode())
 
+SUMMARY_MS, SUMMARIES_MAX = 60_000, 20
+
+class Summaries:
+    """Answers with the summary; 304 where what the caller has is still true, without making it
+    anew: with a thousand monitors that takes longer than hundreds of pings."""
+    def __init__(self, store: Store, read: Callable[..., Any], clock: Callable[[], int]) -> None:
+        self.store, self.read, self.clock = store, read, clock
+        self._known: dict[Any, tuple[Any, int, int, str, str]] = {}
+
+    def answer(self, ask: Ask, scanning: bool) -> Worded:
+        """The summary that is asked for; `scanning` is what only the running server knows."""
+        name = (tuple((name, *texts) for name, texts in sorted(ask.query.items())), ask.secret)
+        version, now = (self.store.version(), scanning), self.clock()
+        known = self._known.get(name)
+        if known is None or known[0] != version or not known[1] <= now < known[2]:
+            shown = self.read(show_summary, ask)
+            shown["health"]["scanning"] = scanning
+            content, until = json.dumps(shown), self.read(turns_late_at)
+            tag = f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
+            known = version, now, until or now + SUMMARY_MS, tag, content
+            if len(self._known) >= SUMMARIES_MAX:
+                self._known.clear()
+            self._known[name] = known
+        headers = {"ETag": known[3], "Cache-Control": "no-cache"}
+        if known[3] in ask.etag:
+            return Worded(304, list(headers.items()), b"")
+        return reply(known[4], 200, "application/json", headers)
+
 # == HTTP routes ==============================================================
 # Each route translates and calls one action. The server as a whole comes last.
 Action = Callable[["Server", Ask], "dict[str, Any] | Reply | Worded"]
@@ -3868,29 +4046,17 @@ def health(server: Server, ask: Ask) -> dict[str, Any]:
     return {**server.read(show_health, ask), "startedAt": iso(server.started_at),
             "scannedAt": iso(last_at)}
 
+def metrics(server: Server, ask: Ask) -> Worded:
+    """Prometheus' text format."""
+    content = prometheus.generate_latest(server.metrics.registry)
+    return Worded(200, [("Content-Type", prometheus.CONTENT_TYPE_LATEST)], content)
+
 def summary(server: Server, ask: Ask) -> Worded:
-    """The first screen; 304 where what the caller has is still true, without making it anew."""
-    name = (tuple((name, *texts) for name, texts in sorted(ask.query.items())), ask.secret)
+    """The first screen."""
     scanning = server.lookout is None or server.lookout.is_looking()
-    version, now = (server.store.version(), scanning), server.clock()
-    known = server.summaries.get(name)
-    if known is None or known[0] != version or not known[1] <= now < known[2]:
-        shown = server.read(show_summary, ask)
-        shown["health"]["scanning"] = scanning
-        content = json.dumps(shown)
-        until = server.read(turns_late_at)
-        tag = f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
-        known = version, now, until or now + SUMMARY_MS, tag, content
-        if len(server.summaries) >= SUMMARIES_MAX:
-            server.summaries.clear()
-        server.summaries[name] = known
-    headers = {"ETag": known[3], "Cache-Control": "no-cache"}
-    if known[3] in ask.etag:
-        return Worded(304, list(headers.items()), b"")
-    return reply(known[4], 200, "application/json", headers)
+    return server.summaries.answer(ask, scanning)
 
 API = "/api/v1"
-SUMMARY_MS, SUMMARIES_MAX = 60_000, 20
 ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (
     ("read-only", "GET", f"{API}/heartbeats", 200, reads(list_monitors)),
     ("read-write", "POST", f"{API}/heartbeats", 201, acts(add_monitor)),
@@ -3923,6 +4089,7 @@ ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (
     ("read-only", "GET", f"{API}/summary", 200, summary),
     ("read-only", "GET", f"{API}/health", 200, health),
     ("read-only", "GET", f"{API}/preview", 200, reads(preview)),
+    ("read-only", "GET", "/metrics", 200, metrics),
     ("public", "POST", f"{API}/session", 201, sign_in),
     ("user", "GET", f"{API}/session", 200, reads(show_session)),
     ("user", "DELETE", f"{API}/session", 200, sign_out),
@@ -3998,8 +4165,14 @@ def _guarded(server: Server, limits: Limits, permission: str, status: int, diale
             return done
         return reply(*done) if isinstance(done, tuple) else reply(done, status)
 
-    return lambda id="", run="": _page(
-        _answer(limits, _address(), dialect, lambda: answer(id, run)))
+    def page(id: str = "", run: str = "") -> bottle.HTTPResponse:
+        began, request = monotonic(), bottle.request
+        worded = _answer(limits, _address(), dialect, lambda: answer(id, run))
+        log.debug("%s %s: %d in %.1f ms", request.method, request.route.rule, worded.status,
+                  1000 * (monotonic() - began))
+        return _page(worded)
+
+    return page
 
 def _address() -> str | None:
     return bottle.request.environ.get("REMOTE_ADDR")  # type: ignore[no-any-return]
@@ -4048,9 +4221,12 @@ def _answer_ping(server: Server, limits: Limits, environ: Environ) -> Worded | N
         if failed is not None:
             raise failed
         dialect, receipt, problem = result or server.act(record_ping, knock)
+        server.metrics.count_ping(dialect, receipt)
         if problem is not None:
             raise problem
         status = 201 if receipt.created and dialect.says_created else 200
+        log.debug("%s of %s, monitor %s: %d in %.1f ms", receipt.kind, dialect.name, receipt.id,
+                  status, receipt.took_ms)
         kind = "text/html" if receipt.kind == "pause" else "text/plain"
         return reply(dialect.reply(receipt), status, kind, dialect.headers)
 
@@ -4078,8 +4254,8 @@ def _static(name: str = "index.html") -> bottle.HTTPResponse:
     return bottle.static_file(name, str(DATA / "static"))
 
 def _healthz(server: Server) -> bottle.HTTPResponse:
-    troubles = server.troubles()
-    return _page(reply({"ok": not troubles, "troubles": troubles}, 503 if troubles else 200))
+    found = troubles(server)
+    return _page(reply({"ok": not found, "troubles": found}, 503 if found else 200))
 
 def _nothing(path: str) -> NoReturn:
     raise bottle.HTTPError(404, "There is nothing here")
@@ -4123,10 +4299,16 @@ def make_app(server: Server) -> Callable[..., Any]:
 
     return app
 
+def troubles(server: Server) -> list[str]:
+    """What keeps us from watching: nobody should rely on us meanwhile."""
+    scans = server.lookout is None or server.lookout.is_looking()
+    return ["the scanner is stuck"] * (not scans) + (
+        ["nothing can be written"] * server.store.refused)
+
 def beat(server: Server) -> None:
     """Ping who watches us, if all is well: we look, can write, and no alert is overdue. Raises
     `Refused` where that cannot be said, without the URL: it is a secret."""
-    if server.troubles() or server.read(outbox_counts)["overdue"]:
+    if troubles(server) or server.read(outbox_counts)["overdue"]:
         return
     try:
         status = request_once("GET", server.settings.heartbeat_url, b"", {
@@ -4140,6 +4322,8 @@ def start_loops(server: Server, stop: threading.Event) -> list[threading.Thread]
     """Start the threads that scan, deliver, stamp that we live, and keep house."""
     scan_seconds, beats = server.settings.scan_seconds, bool(server.settings.heartbeat_url)
     server.lookout = Lookout(server.store, server.clock, scan_seconds, server.scan, server.away)
+    server.lookout.measure = server.metrics.scans.observe
+    server.metrics.lookout = server.lookout
     return [repeat(stop, scan_seconds, server.lookout.look),
             repeat(stop, DELIVER_SECONDS, server.outbox.turn),
             repeat(stop, STAMP_SECONDS, lambda: server.act(stamp_alive)),
@@ -4166,7 +4350,7 @@ class Server:
         self.store = Store(settings.database)
         self.lookout: Lookout | None = None
         self.started_at, self.slowdown = clock(), Slowdown(clock)
-        self.summaries: dict[Any, tuple[Any, int, int, str, str]] = {}
+        self.summaries = Summaries(self.store, self.read, clock)
         self.follows_address = not settings.base_url
         prefix = settings.url_prefix.strip("/")
         prefix = f"/{prefix}" if prefix else ""
@@ -4175,6 +4359,9 @@ class Server:
         self.settings = dataclasses.replace(
             settings, timezone=zone, base_url=url, url_prefix=prefix)
         self.outbox = Outbox(self.act, self.read, self.settings, clock)
+        self.metrics = Metrics(self.read, clock)
+        self.store.measure = self.metrics.batches.observe
+        self.outbox.count = lambda result: self.metrics.alerts.labels(result).inc()
         self.app = make_app(self)
 
     def act(self, action: Callable[..., T], *given: Any) -> T:
@@ -4206,12 +4393,6 @@ class Server:
         """Delete what is kept no longer, in steps that hold up no ping."""
         keep_house(self.act, self.read, self.settings, self.clock())
 
-    def troubles(self) -> list[str]:
-        """What keeps us from watching: nobody should rely on us meanwhile."""
-        scans = self.lookout is None or self.lookout.is_looking()
-        return ["the scanner is stuck"] * (not scans) + (
-            ["nothing can be written"] * self.store.refused)
-
     def away(self, since: int, until: int) -> None:
         """We could not hear pings between two instants."""
         self._act_past_damage(record_absence, since, until)
@@ -4228,8 +4409,10 @@ class Server:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; prints one line with the URL when requests are taken."""
-        now = self.clock()
-        self.away(remembered(self.store, "alive_at", now), now)
+        now, alive_at = self.clock(), remembered(self.store, "alive_at", None)
+        if alive_at is not None:  # the first start ever knows no gap
+            self.away(alive_at, now)
+        self.act(stamp_alive)
         http_server = make_http_server(self.app, self.settings, partial(begin_ping, self))
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: http_server.stop())
@@ -4256,6 +4439,261 @@ class Server:
     def close(self) -> None:
         """Let go of the database."""
         self.store.close()
+
+# == Demo =====================================================================
+# Example monitors with a past, and a present that goes on, for who wants to look first.
+MINUTE, HOUR, DEMO_RUNS = 60_000, 3_600_000, 40
+
+class Example(NamedTuple):
+    """A job of the demo: how often it runs, how long it takes, and when it stops to do so well."""
+    name: str
+    every_ms: int
+    lasts_ms: int
+    fields: Mapping[str, Any]
+    tags: str = ""
+    ends_ms: int = 0  # so long ago it ran last
+    fails_ms: int = 0  # its last runs failed, from so long ago on
+
+EXAMPLES = (
+    Example("Database dump", HOUR, 4 * MINUTE, {"interval_seconds": 3600}, "prod db"),
+    Example("Nightly backup", 24 * HOUR, 42 * MINUTE,
+            {"interval_seconds": 86_400, "grace_seconds": 7200, "expects": "complete"}, "prod"),
+    Example("Mail fetch", 5 * MINUTE, 8_000, {"interval_seconds": 300, "grace_seconds": 3600},
+            "home", ends_ms=7 * MINUTE),
+    Example("Certificate renewal", 12 * HOUR, 20_000, {"interval_seconds": 43_200}, "prod web",
+            fails_ms=13 * HOUR),
+    Example("Disk cleanup", HOUR, 90_000, {"interval_seconds": 3600}, "home", ends_ms=5 * HOUR),
+    Example("Weekly report", 24 * HOUR, 3 * MINUTE, {"cron": "0 6 * * 1"}, "office"),
+    Example("Photo sync", 30 * MINUTE, 11 * MINUTE, {"interval_seconds": 1800}, "home"))
+DEMO_LOG = """renewing example.org
+connecting to the directory server
+error: the challenge could not be verified (timed out after 10 s)
+nothing was changed"""
+
+class DemoClock:
+    """Shows the time that it is set to, and the true one from when it is let go."""
+    at: int | None = None
+
+    def __call__(self) -> int:
+        """Milliseconds since 1970 UTC."""
+        return system_clock() if self.at is None else self.at
+
+def example_pings(example: Example, chance: random.Random,
+                  now: int) -> Iterator[tuple[int, str, str]]:
+    """The pings of a job until now: when, the word, and what it says."""
+    at = now - example.ends_ms - DEMO_RUNS * example.every_ms + chance.randrange(example.every_ms)
+    while at + 1.3 * example.lasts_ms < now - example.ends_ms:
+        end = at + round(example.lasts_ms * chance.uniform(0.8, 1.3))
+        failed = at > now - example.fails_ms or (
+            chance.random() < 0.03 and at < now - 3 * example.every_ms)
+        yield at, "start", ""
+        yield end, "1" if failed else "complete", DEMO_LOG if failed else f"done in {end - at} ms"
+        at += example.every_ms
+
+def demo_ping(server: Server, token: str, word: str, said: str = "", **query: str) -> None:
+    """A ping as if it came by HTTP."""
+    server.act(record_ping, Knock(Route("root", [token, *word.split("/")]), query, (),
+                                  said.encode(), None, "127.0.0.1", "demo", True, []))
+
+def fill_demo(server: Server, clock: DemoClock) -> dict[str, str]:
+    """Let the examples live through the last days; their tokens by name."""
+    now, chance, story, tokens = system_clock(), random.Random(1), [], {}  # noqa: S311
+    clock.at = now - 24 * HOUR * DEMO_RUNS
+    server.act(create_integration, "command", "Siren", {"command": "true"})
+    server.act(add_user, "demo", hash_password("cronwatch"))
+    for example in (*EXAMPLES, Example("Tape rotation", 0, 0, {"cron": "0 5 1 * *"})):
+        num = server.act(create_monitor, {
+            "name": example.name, "tags": example.tags, "timezone": "UTC", **example.fields})
+        tokens[example.name] = server.read(lambda tx, num=num: rows(
+            tx.db, "SELECT text FROM handle WHERE monitor = ? AND kind = 'token'", num))[0][0]
+    for example in EXAMPLES:
+        story += [(at, tokens[example.name], word, said) for at, word, said in example_pings(
+            example, chance, now)]
+    for at, token, word, said in sorted(story):
+        clock.at = at
+        server.scan()
+        demo_ping(server, token, word, said)
+    clock.at = None
+    server.act(pause_asked, Ask("weekly-report", body={"hours": 72}))
+    server.scan()
+    return tokens
+
+def live_demo(server: Server, tokens: Mapping[str, str]) -> Callable[[], None]:
+    """A turn of the present: one job goes on running, and starts again when it is through."""
+    steps = itertools.cycle(range(101))
+
+    def turn() -> None:
+        percent, token = next(steps), tokens["Photo sync"]
+        if percent == 0:
+            demo_ping(server, token, "start")
+        demo_ping(server, token, f"progress/{percent}", msg=f"album {percent} of 100")
+        if percent == 100:
+            demo_ping(server, token, "complete")
+
+    return turn
+
+def run_demo(settings: Settings) -> None:
+    """Serve the examples from a file that is gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="cronwatch-demo-") as folder:
+        clock = DemoClock()
+        with contextlib.closing(Server(dataclasses.replace(
+                settings, database=f"{folder}/demo.db"), clock)) as server:
+            tokens, stop = fill_demo(server, clock), threading.Event()
+            print("Sign in as demo, with the password cronwatch.", flush=True)
+            loop = repeat(stop, 1, live_demo(server, tokens))
+            server.run()
+            stop.set()
+            loop.join()
+
+# == Configuration ============================================================
+# Monitors as text: a crontab to begin with, or a file that is kept under version control.
+class CronLine(NamedTuple):
+    """A job of a crontab: the parts of its line as they were, and what we make of them."""
+    number: int  # of its line, from 0
+    when: str
+    user: str  # in a system crontab, with the space behind it
+    command: str
+    given: str  # from the first bare %, which is standard input
+    timezone: str
+    key: str
+
+RUNNERS = {"sh", "bash", "dash", "zsh", "python", "python3", "perl", "ruby", "php", "node", "nice",
+           "ionice", "flock", "timeout", "chronic", "sudo", "env", "cd", "test", "[", "exec"}
+CRON_LINE = re.compile(r"\s*(@\w+|\S+(?:\s+\S+){4})\s+(.*)")
+SETTING_LINE = re.compile(r"\s*[\"']?(\w+)[\"']?\s*=\s*[\"']?(.*?)[\"']?\s*")
+
+def job_name(command: str, number: int) -> str:
+    """A key for a command: the first word that is no runner, option or setting, without path and
+    ending."""
+    command = re.sub(r"^\s*cd\s+\S+\s*(&&|;)", "", command)  # where, not what
+    for word in re.split(r"[\s;&|()<>\"']+", command):
+        name = re.sub(r"\.\w{1,4}$", "", word.rstrip("/").rpartition("/")[2])
+        key = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        if (key and not word.startswith(("-", "$", "!")) and "=" not in word
+                and re.sub(r"[\d.]+$", "", name) not in RUNNERS and not name.isdecimal()):
+            return key[:180]
+    return f"job-{number + 1}"
+
+def read_crontab(text: str, is_system: bool, timezone: str) -> tuple[list[CronLine], list[str]]:
+    """The jobs of a crontab, and a sentence for each line that cannot be watched."""
+    jobs: list[CronLine] = []
+    problems: list[str] = []
+    for number_, line in enumerate(text.splitlines()):
+        setting, found = SETTING_LINE.fullmatch(line), CRON_LINE.fullmatch(line)
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if setting:
+            timezone = setting[2] if setting[1] in ("CRON_TZ", "TZ") else timezone
+            continue
+        try:
+            if found is None:
+                raise Invalid("this is no line of a crontab")
+            next_run(found[1], timezone, 0)
+        except Invalid as error:
+            problems.append(f"line {number_ + 1}: {error.sentence}")
+            continue
+        user, command = re.split(r"(?<=\s)(?=\S)", found[2], maxsplit=1) if is_system and (
+            re.search(r"\s\S", found[2])) else ("", found[2])
+        command, _, given = re.sub(r"(?<!\\)%", "\0%", command, count=1).partition("\0")
+        jobs.append(CronLine(number_, found[1], user, command.strip(), given, timezone,
+                             job_name(command, number_)))
+    return jobs, problems
+
+def watch_jobs(tx: Tx, jobs: Sequence[CronLine]) -> list[Shown]:
+    """A monitor for each job of a crontab whose key has none yet, all in one transaction."""
+    shown, taken = [], Counter[str]()
+    for job in jobs:
+        taken[job.key] += 1
+        key = job.key if taken[job.key] == 1 else f"{job.key}-{taken[job.key]}"
+        if not rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", key):
+            create_monitor(tx, {"key": key, "name": title(key), "cron": job.when,
+                                "timezone": job.timezone, "notes": job.command[:10_000]})
+        shown.append(monitors_json(tx, [get_monitor(tx, key)])[0])
+    return shown
+
+def wrapped_line(job: CronLine, url: str) -> str:
+    """The line of a job as it reads with the wrapper, which tells how it went."""
+    command = job.command if re.fullmatch(r"[\w./:@,+= -]+", job.command) else (
+        f"/bin/sh -c {shlex.quote(job.command)}")
+    return f"{job.when} {job.user}cronwatch-exec {url} -- {command}{job.given}"
+
+def export_all(tx: Tx, secret: bool = False) -> Shown:
+    """All integrations and monitors in the API's words; what pings and signs only if asked for."""
+    integrations = [{name: value for name, value in one.items() if name in (
+        "channel", "name", "enabled", "default", "headers", *NEEDS.values(), *["secret"] * secret)}
+        for one in integrations_json(tx, True)]
+    linked: dict[int, list[str]] = {}
+    for num, name in rows(tx.db, "SELECT l.monitor, i.name FROM monitor_integration l JOIN "
+                          "integration i ON i.num = l.integration ORDER BY i.name"):
+        linked.setdefault(num, []).append(name)
+    monitors = [Monitor(*row) for row in rows(
+        tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor ORDER BY key")]
+    return {"integrations": integrations, "monitors": [
+        {**_exported(shown, secret), "integrations": None if m.default_integrations
+         else linked.get(m.num, [])}
+        for start in range(0, len(monitors), 1000) for m, shown in zip(
+            monitors[start:start + 1000],
+            monitors_json(tx, monitors[start:start + 1000]), strict=True)]}
+
+def _exported(shown: Shown, secret: bool) -> Shown:
+    unused = {need for kind, need in SCHEDULES.items() if kind != shown["scheduleType"]}
+    names = ("key", "scheduleType", *(field_.name for field_ in FIELDS if field_.name != "key"),
+             *["token", "code", "handles"] * secret)
+    return {name: shown[name] for name in names if name not in unused}
+
+def apply_all(tx: Tx, given: Any) -> None:
+    """Bring integrations (by name) and monitors (by key) to what a file says, and leave others as
+    they are. Raises `Refused` with the item that is wrong: then nothing is changed."""
+    for kind, apply in (("integrations", _apply_integration), ("monitors", _apply_monitor)):
+        for item in read_object(given, "integrations", "monitors").get(kind) or ():
+            try:
+                apply(tx, dict(read_object(item, *item)))
+            except Refused as refused:
+                name = item.get("key") or item.get("name") if isinstance(item, dict) else item
+                raise Refused(f"{kind}, {clean(name, 200)}: {refused.sentence}",
+                              refused.code, refused.status) from None
+
+def _apply_integration(tx: Tx, item: dict[str, Any]) -> None:
+    secret, enabled, name = item.pop("secret", None), item.pop("enabled", True), item.get("name")
+    known = rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name)
+    if not known:
+        add_integration(tx, Ask(body=item))
+    elif known[0][0] != item.pop("channel", known[0][0]):
+        raise Invalid("its channel cannot be changed: give the new one another name")
+    row = find_integration(tx, str(name))
+    change_integration(tx, row, {**(item if known else {}), "enabled": enabled}, secret)
+
+def _apply_monitor(tx: Tx, item: dict[str, Any]) -> None:
+    links, kept = item.pop("integrations", None), item.pop("handles", None) or ()
+    ours = {kind: item.pop(kind) for kind in OUR_HANDLES if kind in item}
+    item["integrationIds"] = None if links is None else [
+        find_integration(tx, str(name))["id"] for name in links]
+    key = _text("key", item.get("key"), 1, 200)
+    if rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", key):
+        edit_monitor(tx, Ask(key, body=item))
+    else:
+        add_monitor(tx, Ask(body={"name": title(key), **item}))
+    num = get_monitor(tx, key).num
+    wanted = {**{text: kind for kind, text in ours.items()},
+              **{one["handle"]: one["dialect"] for one in kept}}
+    for text, kind in wanted.items():
+        if find_handle(tx, text) != (num, kind):
+            if kind in OUR_HANDLES:
+                execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (num, kind))
+            adopt(tx, num, _text("handle", text, 1, 200), kind)
+
+class DryRun(Exception):
+    """Undoes what was only tried; says what would change."""
+
+def apply_file(tx: Tx, given: Any, dry: bool) -> str:
+    """Apply a file, and return what changes as a diff; `DryRun` with it where nothing may."""
+    before = export_all(tx)
+    apply_all(tx, given)
+    old, new = (json.dumps(state, indent=1).splitlines() for state in (before, export_all(tx)))
+    changes = "\n".join(difflib.unified_diff(old, new, "now", "then", lineterm="", n=4))
+    if dry:
+        raise DryRun(changes)
+    return changes
 
 # == Command line =============================================================
 # Each command translates its arguments and calls one action. Nothing is decided here.
@@ -4358,6 +4796,46 @@ def _back_up(server: Server, options: argparse.Namespace) -> None:
     back_up(server.store.path, options.file)
     print(f"{options.file} is a whole copy: to restore it, stop cronwatch and move it in place")
 
+def _read_file(name: str) -> str:
+    """A text file; `-` is standard input."""
+    try:
+        return sys.stdin.read() if name == "-" else Path(name).read_text("utf-8", "replace")
+    except OSError as error:
+        raise Refused(f"cannot read {name}: {error}") from None
+
+def _import_crontab(server: Server, options: argparse.Namespace) -> None:
+    if options.file is None:
+        text = subprocess.run(["crontab", "-l"], capture_output=True, text=True,  # noqa: S607
+                              check=False).stdout
+    else:
+        text = _read_file(options.file)
+    is_system = options.system or str(options.file).startswith("/etc/cron")
+    jobs, problems = read_crontab(text, is_system, server.settings.timezone)
+    monitors = server.act(watch_jobs, jobs) if options.yes else []
+    urls = [shown["pingUrl"] for shown in monitors] or [f"{job.key.upper()}_URL" for job in jobs]
+    lines = text.splitlines()
+    for job, url in zip(jobs, urls, strict=True):
+        print(f"# {job.key}: {describe_cron(job.when)} ({job.timezone})")
+        lines[job.number] = wrapped_line(job, url)
+    for problem in problems:
+        print(f"# {problem}")
+    print("# The crontab as it reads with cronwatch-exec, for you to put in place:" if options.yes
+          else "# Nothing is created yet. With --yes it is, and the lines get their URLs:")
+    print("\n".join(lines))
+
+def _export(server: Server, options: argparse.Namespace) -> None:
+    print(json.dumps(server.read(export_all, options.secrets), indent=2))
+
+def _apply(server: Server, options: argparse.Namespace) -> None:
+    try:
+        given = json.loads(_read_file(options.file))
+        changes = server.act(apply_file, given, options.dry_run)
+    except ValueError as error:
+        raise Invalid(f"{options.file} must be JSON: {error}") from None
+    except DryRun as dry:
+        changes = str(dry)
+    print(changes or "nothing changes")
+
 def _read_password() -> str:
     """Asked for on the terminal, else one line of standard input."""
     if not sys.stdin.isatty():
@@ -4391,6 +4869,7 @@ KEY, NAME = _argument("key", help="its key or id"), _argument("name", help="its 
 JSON = _argument("--json", action="store_true", help="print JSON")
 COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("serve", "run the server", lambda server, options: server.run(), []),
+    ("demo", "serve examples for who wants to look first", run_demo, []),
     ("monitor add", "expect a job from now on", _add_monitor, [
         _argument("key", help="short name of the job, such as daily-backup"),
         *(_argument(flag, dest=name, type=kind, help=text, metavar=flag[2:].upper())
@@ -4429,6 +4908,16 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         options, server.read(list_keys, Ask())["keys"],
         "name", "prefix", "permission", "createdAt"), [JSON]),
     ("key revoke", "end an API key", _revoke_key, [NAME]),
+    ("import crontab", "show or create a monitor for each job of a crontab", _import_crontab, [
+        _argument("file", nargs="?",
+                  help="default: what `crontab -l` prints; - for standard input"),
+        _argument("--system", action="store_true", help="it has users, as /etc/crontab"),
+        _argument("--yes", action="store_true", help="create the monitors")]),
+    ("export", "print monitors and integrations as JSON", _export, [
+        _argument("--secrets", action="store_true", help="also what pings and signs")]),
+    ("apply", "make monitors and integrations as a file says", _apply, [
+        _argument("file", help="as `cronwatch export` prints it; - is standard input"),
+        _argument("--dry-run", action="store_true", help="only show what would change")]),
     ("backup", "copy the database while it is in use", _back_up, [
         _argument("file", help="name of the copy; nothing may have it yet")]),
     ("user add", "let somebody sign in; asks for a password", _add_user, [NAME]),
@@ -4441,6 +4930,29 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         _argument("name", nargs="?", default="admin", help=(
             "whom; where there is nobody yet, who is made (default admin)"))]))
 
+class JsonLines(logging.Formatter):
+    """A log line as a JSON object."""
+    def format(self, record: logging.LogRecord) -> str:
+        """The time, the level and the message; with what went wrong."""
+        line = {"at": iso(round(record.created * 1000)), "level": record.levelname.lower(),
+                "message": record.getMessage()}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+def start_log(settings: Settings, serves: bool) -> None:
+    """Write the log to standard error as the settings say, for a single command only what is
+    wrong; the journal adds the time to text."""
+    _one_of("log_format", settings.log_format, "text", "json")
+    _one_of("log_level", settings.log_level, "debug", "info", "warning", "error")
+    handler = logging.StreamHandler()
+    text = logging.Formatter("%(levelname)s %(message)s")
+    handler.setFormatter(JsonLines() if settings.log_format == "json" else text)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    log.setLevel(settings.log_level.upper() if serves else logging.WARNING)
+
+GROUPS = {"import": "begin with what you have"}
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line, from the tables of commands and settings."""
     parser = argparse.ArgumentParser(prog="cronwatch", description="A monitor for cron jobs.")
@@ -4449,14 +4961,14 @@ def make_parser() -> argparse.ArgumentParser:
     for words, text, call, arguments in COMMANDS:
         group, _, word = words.rpartition(" ")
         if group not in groups:
-            parent = groups[""].add_parser(group, help=f"manage the {group}s")
+            parent = groups[""].add_parser(group, help=GROUPS.get(group, f"manage the {group}s"))
             groups[group] = parent.add_subparsers(metavar="COMMAND", required=True)
         command = groups[group].add_parser(word, help=text, description=text)
         command.set_defaults(call=call)
         for names, more in arguments:
             command.add_argument(*names, **more)
         for setting in dataclasses.fields(Settings):
-            if words == "serve" or setting.name == "database":
+            if words in ("serve", "demo") or setting.name == "database":
                 kind: dict[str, Any] = {"action": "store_true"} if setting.default is False else {}
                 command.add_argument(f"--{setting.name.replace('_', '-')}", default=None, help=(
                     f"{setting.metadata['help']} (default {setting.default or 'none'}, "
@@ -4466,9 +4978,13 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 where it went well, 1 where it was refused, 2 for a wrong flag."""
     options = make_parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
-        with contextlib.closing(Server(Settings.load(vars(options), os.environ))) as server:
+        settings = Settings.load(vars(options), os.environ)
+        start_log(settings, options.call is not run_demo and hasattr(options, "log_level"))
+        if options.call is run_demo:
+            run_demo(settings)
+            return 0
+        with contextlib.closing(Server(settings)) as server:
             options.call(server, options)
     except Refused as refused:
         print(f"cronwatch: {refused.sentence}", file=sys.stderr)

@@ -107,7 +107,7 @@ def check_aftermath(site: Site, wire: Wire, names: dict[str, str]) -> None:
 def live_through(place: Place, adjustments: Any, requests: list[Shot | bytes],
                  caplog: pytest.LogCaptureFixture) -> None:
     """Send requests to a site of their own; all that must hold does."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.WARNING)
     caplog.clear()
     with opened(place) as site:
         wire = Wire(site.server, adjustments)
@@ -439,7 +439,7 @@ def check_commands(listeners: Listeners, events: dict[str, dict[str, Any]]) -> N
 
 def _test_senders(told: list[Job], named: str, place: Place, adjustments: Any,
                   listeners: Listeners, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.WARNING)
     caplog.clear()
     listeners.clear()
     with opened(place, smtp_host="127.0.0.1", smtp_port=listeners.smtp.port,

@@ -1220,6 +1220,19 @@ def test_a_first_start_knows_no_gap(tmp_path: Path) -> None:
     assert ([event["kind"] for event in missed], told_of) == (["missed"], [])
 
 
+def test_a_first_start_moves_no_time_that_has_just_passed(tmp_path: Path) -> None:
+    site = Site(tmp_path / "cronwatch.db")
+    site.clock.now = ms() - HOUR - 2 * MINUTE  # two minutes late, with five of grace
+    up(site, key="hourly", interval_seconds=3600)
+    expected = site.monitors[0]["expected_at"]
+    site.server.close()
+
+    with serving(tmp_path):
+        pass
+
+    assert site.monitors[0]["expected_at"] == expected
+
+
 def test_a_long_absence_is_judged_before_requests_are_taken(tmp_path: Path) -> None:
     site = Site(tmp_path / "cronwatch.db")
     site.clock.now = ms() - 26 * HOUR

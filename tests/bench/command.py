@@ -20,7 +20,7 @@ import bottle
 
 import cronwatch
 
-from . import crowd, disk, pings, process, webhook
+from . import crowd, disk, lists, pings, process, webhook
 from .plan import Plan, quick
 from .servers import Broken
 from .table import Row, table
@@ -31,6 +31,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "scan": crowd.measure_scan,
     "million": crowd.measure_million,
     "deadlines": crowd.measure_deadlines,
+    "lists": lists.measure_lists,
     "memory": process.measure_memory,
     "start": process.measure_start,
     "webhook": webhook.measure_webhook,

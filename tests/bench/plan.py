@@ -27,6 +27,8 @@ class Plan:
     due: tuple[int, ...] = (10, 10_000)
     awaited: int = 10_000  # when a server starts
     pings: int = 100_000  # until memory is looked at
+    listed: int = 10_000  # monitors in a list
+    history: int = 1_000_000  # pings of one of them
     starts: int = 5
     alerts: int = 30  # for each setting of scan_seconds
     alert_step_ms: int = 500  # from one deadline to the next
@@ -58,5 +60,6 @@ class Plan:
 def quick(folder: Path) -> Plan:
     """A few seconds in all; the numbers mean little."""
     return Plan(folder, seconds=0.1, warm_seconds=0.02, rounds=1, connections=(32,),
-                monitors=100, many=5000, due=(10, 600), awaited=100, pings=300, starts=1, alerts=4,
-                alert_step_ms=100, lead_ms=200, scan_seconds=(0.4, 0.1))
+                monitors=100, many=5000, due=(10, 600), awaited=100, pings=300, listed=200,
+                history=2000, starts=1, alerts=4, alert_step_ms=100, lead_ms=200,
+                scan_seconds=(0.4, 0.1))

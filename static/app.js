@@ -1,0 +1,325 @@
+// The frame around the pages: address, sign-in, polling, keyboard, banner and footer.
+
+import { get, del, hooks, openSession, forget } from "./api.js";
+import { h, put, ask, say, formOf, field, tickTimes, setText, setMonitorZone, usesMonitorZone, submit } from "./dom.js";
+import { listPage } from "./list.js";
+
+const LOOKED_AT_MS = 120_000, SOON_MS = 2000, LATER_MS = 10_000;
+const $ = id => document.getElementById(id);
+
+export const app = {
+  summary: null,
+  user: null,
+  refresh: () => poll(true),
+  go: address => { location.hash = address; },
+  retitle,
+};
+
+// -- Address
+
+const lazily = (file, name) => async (...given) => (await import(file))[name](app, ...given);
+
+const PAGES = [
+  [/^\/$/, params => listPage(app, params)],
+  [/^\/new$/, lazily("./edit.js", "newPage")],
+  [/^\/monitors\/([^/]+)\/edit$/, lazily("./edit.js", "editPage")],
+  [/^\/monitors\/([^/]+)\/pause\/([0-9]+)$/, lazily("./monitor.js", "pausePage")],
+  [/^\/monitors\/([^/]+)(?:\/runs\/([^/]+))?$/, lazily("./monitor.js", "monitorPage")],
+  [/^\/integrations$/, lazily("./settings.js", "integrationsPage")],
+  [/^\/keys$/, lazily("./settings.js", "keysPage")],
+  [/^\/users$/, lazily("./settings.js", "usersPage")],
+  [/^\/health$/, lazily("./settings.js", "healthPage")],
+  [/^\/link\/(.+)$/, linkPage],
+];
+
+let view = null, routed = 0;
+
+async function route() {
+  const [path, words] = (location.hash.slice(1) || "/").split("?");
+  const turn = ++routed;
+  closeMenu();
+  if (view?.moved?.(path)) return;  // a page within the page: its own affair
+  document.querySelectorAll("dialog:not(.sign-in)").forEach(box => box.close());
+  for (const [pattern, open] of PAGES) {
+    const found = pattern.exec(path);
+    if (!found) continue;
+    const [, ...parts] = found.map(part => part && decodeURIComponent(part));
+    let next;
+    try {
+      next = await open(...parts, new URLSearchParams(words));
+    } catch (error) {
+      next = trouble(error);
+    }
+    if (turn !== routed) return next.close?.();
+    return show(next, path);
+  }
+  show({ title: "Nothing here", node: [h("h1", "Nothing here"),
+    h("p", h("a", { href: "#/" }, "Back to the monitors"))] }, path);
+}
+
+function trouble(error) {
+  if (!error.sentence) console.error(error);
+  return { title: "Sorry", node: [h("h1", error.status === 404 ? "Not found" : "This did not work"),
+    h("p.lead", error.sentence || "The page could not be shown."),
+    h("p", h("a", { href: "#/" }, "Back to the monitors"))] };
+}
+
+function show(next, path) {
+  const first = !view;
+  view?.close?.();
+  view = next;
+  put($("main"), view.node);
+  for (const link of document.querySelectorAll("nav a")) {
+    const own = link.getAttribute("href").slice(1);
+    const here = own === "/" ? path === "/" || path.startsWith("/monitors") || path === "/new" : path === own;
+    if (here) link.setAttribute("aria-current", "page"); else link.removeAttribute("aria-current");
+  }
+  if (!first) {
+    scrollTo(0, 0);
+    (view.focus || $("main").querySelector("h1") || $("main")).focus({ preventScroll: true });
+  }
+  if (app.summary && view.onSummary && view.summaryPath === undefined) view.onSummary(app.summary);
+  retitle();
+  poll(true);
+}
+
+// -- Polling: /api/v1/summary with its ETag; nothing while the page is hidden
+
+let timer, polling = false, again = false, touched = Date.now(), away = false, misses = 0;
+
+async function poll(soon) {
+  clearTimeout(timer);
+  if (polling) {
+    again = again || soon;
+    return;
+  }
+  if (view?.still) return;
+  polling = true;
+  const asked = view;
+  try {
+    const summary = await get(asked?.summaryPath?.() || "/api/v1/summary?limit=1");
+    const same = summary === app.summary;
+    app.summary = summary;
+    if (!app.user) findUser();
+    if (asked === view) {
+      if (!same || !view?.seen) view?.onSummary?.(summary);
+      if (view) view.seen = true;
+      await view?.onPoll?.(summary);
+    }
+    if (!same) frame();
+  } catch (error) {
+    if (!error.sentence) throw error;
+    if (error.status) say(error.sentence, true);
+  } finally {
+    polling = false;
+    later();
+  }
+}
+
+function later() {
+  clearTimeout(timer);
+  if (document.hidden) return;
+  const looked = Date.now() - touched < LOOKED_AT_MS || app.summary?.counts.running;
+  timer = setTimeout(poll, again ? 0 : away ? Math.min(1000 * ++misses, LATER_MS) : looked ? SOON_MS : LATER_MS);
+  again = false;
+}
+
+hooks.reached = reached => {
+  if (reached !== away) return;
+  away = !reached;
+  misses = 0;
+  frame();
+  if (reached) say("Connected again");
+};
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) return clearTimeout(timer);
+  touched = Date.now();
+  tick();
+  poll(true);
+});
+for (const kind of ["pointermove", "pointerdown", "keydown", "wheel"]) {
+  addEventListener(kind, () => {
+    const rested = Date.now() - touched > LOOKED_AT_MS;
+    touched = Date.now();
+    if (rested) poll(true);
+  }, { passive: true });
+}
+
+function tick() {
+  if (document.hidden) return;
+  tickTimes();
+  view?.onTick?.();
+}
+setInterval(tick, 1000);
+
+// -- Sign-in: over the page, which is still there when it is done
+
+let signing = null;
+
+hooks.signIn = () => signing ||= new Promise(resolve => {
+  const name = h("input", { name: "name", autocomplete: "username", autofocus: true, "data-name": "name" });
+  const password = h("input", { name: "password", type: "password", autocomplete: "current-password" });
+  const again = Boolean(app.user);
+  if (again) name.value = app.user.name;
+  const box = h("dialog.sign-in", { "aria-label": "Sign in", onclose: () => signing && box.showModal() },
+    h("h1", "cronwatch"),
+    h("p.soft", again ? "Your session has ended. Sign in to go on where you were." : "Sign in to see your monitors."),
+    formOf(async () => {
+      const session = await openSession({ name: name.value, password: password.value });
+      signedIn(session);
+      signing = null;
+      box.close();
+      box.remove();
+      resolve();
+    }, field("Name", name), field("Password", password),
+    submit("Sign in", "primary wide")),
+    h("details.soft", h("summary", "No account, or password lost?"),
+      h("p", "On the machine that runs cronwatch, make an account, or a link that signs in once:"),
+      h("pre", h("code", "cronwatch user add NAME\ncronwatch user link NAME"))));
+  document.body.append(box);
+  box.showModal();
+  (again ? password : name).focus();
+});
+
+function signedIn(session) {
+  app.user = session.user;
+  frame();
+}
+
+async function findUser() {
+  app.user = { name: "" };
+  signedIn(await get("/api/v1/session").catch(() => ({ user: null })));
+}
+
+// A link from the command line signs in on a click only: previews of links must not use it up.
+function linkPage(secret) {
+  history.replaceState(null, "", "#/");
+  return { title: "Sign in", still: true, node: h("section.card.narrow",
+    h("h1", { tabindex: "-1" }, "Sign in"),
+    h("p", "This link signs you in once, on this browser."),
+    formOf(async () => {
+      signedIn(await openSession({ link: secret }));
+      view = null;
+      route();
+    }, submit("Sign in"))) };
+}
+
+$("signout").addEventListener("click", async () => {
+  await del("/api/v1/session").catch(() => {});
+  forget();
+  app.user = app.summary = null;
+  view?.close?.();
+  view = { still: true };
+  put($("main"));
+  history.replaceState(null, "", "#/");
+  frame();
+  await hooks.signIn();
+  view = null;
+  route();
+});
+
+// -- Frame
+
+const few = (count, word) => `${count} ${word}${count > 1 ? "s" : ""}`;
+const listed = names => names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(" and ");
+
+function banners() {
+  if (away) return [h("div.banner.warn", h("b", "Reconnecting…"), " The server does not answer. What you see is how things were.")];
+  const health = app.summary?.health;
+  if (!health) return [];
+  const found = [];
+  if (health.refused) found.push(h("div.banner.bad", h("b", "Nothing can be written. "), "The disk may be full or read-only: pings are refused until there is room."));
+  if (!health.scanning) found.push(h("div.banner.bad", h("b", "Nobody is watching. "), "The last scan for what fell due is too long ago."));
+  if (health.failing.length) {
+    found.push(h("div.banner.bad", h("b", "Alerts do not arrive: "), `${listed(health.failing)} cannot be reached. `,
+      h("a", { href: "#/integrations" }, "Look at the integrations")));
+  } else if (health.dead) {
+    found.push(h("div.banner.bad", h("b", `${few(health.dead, "alert")} could not be delivered. `), h("a", { href: "#/health" }, "See which")));
+  }
+  return found;
+}
+
+let framed = "";
+
+function frame() {
+  const { summary } = app;
+  const state = JSON.stringify([away, summary?.health, summary?.version, app.user?.name, Boolean(summary)]);
+  retitle();
+  if (state === framed) return;
+  framed = state;
+  put($("banner"), banners());
+  $("signout").hidden = !app.user;
+  $("signout").title = app.user?.name ? `Signed in as ${app.user.name}` : "";
+  if (!summary) return put($("footer"));
+  const { pending, dead, scanning, failing } = summary.health;
+  put($("footer"), h("span", h("a", { href: "#/health" }, "Health"), ": ",
+    scanning ? "watching" : "not watching", " · ",
+    `${pending ? few(pending, "alert") : "no alert"} waiting`, " · ",
+    failing.length ? `${listed(failing)} failing` : dead ? `${dead} given up` : "none given up"),
+  h("span", `cronwatch ${summary.version}`));
+}
+
+function retitle() {
+  const counts = app.summary?.counts;
+  const troubles = counts ? ["down", "late"].filter(name => counts[name]).map(name => `${counts[name]} ${name}`) : [];
+  const title = [away ? "reconnecting" : troubles.join(", "), view?.title, "cronwatch"].filter(Boolean).join(" · ");
+  if (document.title !== title) document.title = title;
+  const icon = away || !counts ? "idle" : counts.down ? `down-${Math.min(counts.down, 10)}` :
+    counts.late ? "late" : counts.up ? "up" : "idle";
+  const address = `/static/icon-${icon}.svg`;
+  if ($("icon").getAttribute("href") !== address) $("icon").setAttribute("href", address);
+}
+
+function showZone() {
+  setText($("zone"), usesMonitorZone() ? "Times: monitor’s zone" : "Times: my zone");
+}
+
+$("zone").addEventListener("click", () => {
+  setMonitorZone(!usesMonitorZone());
+  showZone();
+  if (view?.still) return;
+  view?.close?.();
+  view = null;
+  route();
+});
+
+const closeMenu = () => { $("menu").setAttribute("aria-expanded", "false"); };
+
+$("menu").addEventListener("click", () => $("menu").setAttribute("aria-expanded", String($("menu").getAttribute("aria-expanded") !== "true")));
+
+// -- Keyboard
+
+const KEYS = [["/", "search"], ["n", "new monitor"], ["↓ or j", "next monitor"], ["↑ or k", "previous monitor"],
+  ["Enter", "open it"], ["x", "select it"], ["g", "back to the list"], ["?", "this help"], ["Escape", "close, or leave the search"]];
+
+const help = () => ask("Keyboard", () => h("dl.keys", KEYS.map(([key, words]) =>
+  h("div", h("dt", h("kbd", key)), h("dd", words)))));
+
+$("help").addEventListener("click", help);
+
+addEventListener("keydown", event => {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  const typing = event.target.matches?.("input:not([type=checkbox]), textarea, select");
+  if (typing) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  if (event.key === "?") help();
+  else if (event.key === "n") app.go("#/new");
+  else if (event.key === "g") app.go("#/");
+  else if (event.key === "/") {
+    if (view?.search) view.search.focus();
+    else { app.searching = true; app.go("#/"); }
+  } else if (!view?.onKey?.(event)) return;
+  event.preventDefault();
+});
+
+document.querySelector(".skip").addEventListener("click", event => {
+  event.preventDefault();
+  $("main").focus();
+});
+
+addEventListener("hashchange", route);
+showZone();
+route();

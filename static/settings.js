@@ -1,0 +1,217 @@
+// Integrations, API keys, users, and how cronwatch itself does.
+
+import { get, post, patch, del } from "./api.js";
+import { h, put, ask, confirm, badge, shape, time, clock, stamp, duration, ms, say, field, formOf, choose, check, copyable, complain, card, submit, button } from "./dom.js";
+
+const title = (text, ...more) => h("div.head", h("h1", { tabindex: "-1" }, text), more);
+
+// What a button does: its error is said, and the list is made anew.
+const doing = (load, call) => async () => {
+  try {
+    const words = await call();
+    if (words) say(words);
+  } catch (error) {
+    complain(error);
+  }
+  await load();
+};
+
+// -- Integrations
+
+const CHANNELS = [["webhook", "Webhook"], ["slack", "Slack"], ["discord", "Discord"], ["ntfy", "ntfy"], ["email", "Mail"]];
+const channelName = channel => Object.fromEntries([...CHANNELS, ["command", "Command"]])[channel] || channel;
+
+// Header lines as people write them; a line that is none goes to the API, which says so.
+const readHeaders = text => Object.fromEntries(text.split("\n").map(line => line.trim()).filter(Boolean).map(line => {
+  const [name, ...value] = line.split(":");
+  return [name.trim(), value.join(":").trim()];
+}));
+
+function integrationForm(one, done) {
+  const channel = choose(CHANNELS, one.channel || "webhook", { "data-name": "channel", onchange: () => swap() });
+  const name = h("input", { "data-name": "name", value: one.name || "", autocomplete: "off" });
+  const url = h("input", { "data-name": "url", type: "url", value: one.url || "", autocomplete: "off", placeholder: "https://" });
+  const address = h("input", { "data-name": "address", type: "email", value: one.address || "", autocomplete: "off" });
+  const lines = Object.entries(one.headers || {}).map(([header, value]) => `${header}: ${value}`).join("\n");
+  const headers = h("textarea", { "data-name": "headers", rows: "2", value: lines, class: "mono", placeholder: "Authorization: Bearer …" });
+  const everyone = check("Told of every monitor that does not name its own integrations", one.default ?? true, { "data-name": "default" });
+  const fields = { url: field("Address", url), address: field("Mail address", address), headers: field("Headers", headers, "one a line; none is needed for most") };
+  const mails = () => channel.value === "email";
+  function swap() {
+    fields.address.hidden = !mails();
+    fields.url.hidden = fields.headers.hidden = mails();
+  }
+  swap();
+  return formOf(async () => {
+    const target = mails() ? { address: address.value.trim() } : { url: url.value.trim(), headers: readHeaders(headers.value) };
+    const body = { name: name.value, default: everyone.querySelector("input").checked, ...target };
+    if (one.id) await patch(`/api/v1/integrations/${one.id}`, body);
+    else await post("/api/v1/integrations", { channel: channel.value, ...body });
+    done(true);
+  }, !one.id && field("Kind", channel), field("Name", name), fields.url, fields.address, fields.headers, everyone, submit(one.id ? "Save" : "Add integration"));
+}
+
+export async function integrationsPage(app) {
+  const list = h("div.cards");
+  const edit = async one => { if (await ask(one.id ? `Edit ${one.name}` : "New integration", close => integrationForm(one, close))) await load(); };
+
+  function shown(one) {
+    const path = `/api/v1/integrations/${one.id}`, last = one.lastDelivery, isCommand = one.channel === "command";
+    const state = !one.enabled ? ["paused", "Off"] : one.failing ? ["down", "Failing"] : last?.state === "dead" ? ["down", "Given up"] : last?.state === "pending" ? ["late", "Retrying"] : last ? ["up", "Working"] : ["new", "Not used yet"];
+    const result = h("div", { role: "status" });
+    const test = button("Test", async () => {
+      test.disabled = true;
+      put(result, h("p.soft", "Sending…"));
+      try {
+        const { ok, result: said } = await post(`${path}/test`);
+        put(result, h("p", badge(ok ? "up" : "down", ok ? "The test has arrived" : "The test has failed")), said && h("pre", { tabindex: "0" }, said));
+      } catch (error) {
+        if (!error.sentence) throw error;
+        put(result, h("p.error", error.sentence));
+      }
+      test.disabled = false;
+    });
+    const remove = doing(load, async () => {
+      if (!await confirm(`Delete ${one.name}?`, "Alerts that wait for it are dropped.", "Delete", true)) return "";
+      await del(path);
+      return "Deleted";
+    });
+    return h("section.card", { "aria-label": one.name }, h("div.head", h("div", h("h2", one.name),
+      h("div.under", badge(...state), h("span.soft", channelName(one.channel)), !one.default && h("span.soft", "only where chosen"))),
+    h("div.buttons", test, button(one.enabled ? "Switch off" : "Switch on", doing(load, async () => { await patch(path, { enabled: !one.enabled }); return one.enabled ? "Switched off" : "Switched on"; })),
+      !isCommand && button("Edit", () => edit(one)), !isCommand && button("Delete", remove, { class: "bad" }))),
+    h("p.target", h("code", one.url || one.address || one.command || "")),
+    isCommand && h("div.hint", "Only the command line can change what runs on the server:", copyable("cronwatch integration add command NAME COMMAND")),
+    last && h("p", { class: last.state === "sent" ? "soft" : "" }, `Last: ${last.kind}, `, time(last.at), `, ${{ sent: "delivered", pending: "not delivered yet", dead: "given up" }[last.state] || last.state}`, last.state !== "sent" && last.result && [": ", h("span.bad-text", last.result)]),
+    (one.pending > 0 || one.dead > 0) && h("p", [one.pending > 0 && `${one.pending} waiting`, one.dead > 0 && `${one.dead} given up`].filter(Boolean).join(", ")),
+    one.secret && h("details", h("summary", "Signing secret"), copyable(one.secret)), result);
+  }
+
+  async function load() {
+    const { integrations } = await get("/api/v1/integrations");
+    put(list, integrations.length ? integrations.map(shown) : h("section.card.empty", h("h2", "Nobody is told yet"),
+      h("p", "An integration is where alerts go: a webhook, Slack, Discord, ntfy, mail, or a command on the server.")));
+  }
+
+  await load();
+  return { title: "Integrations", node: [title("Integrations", button("New integration", () => edit({}), { class: "primary" })), list] };
+}
+
+// -- API keys
+
+const PERMISSIONS = [["read-write", "Read and write: everything"], ["read-only", "Read only, without secrets"], ["ping", "Ping and register monitors"]];
+
+function table(label, heads, rows) {
+  return h("div.scroll", { tabindex: "0", role: "region", "aria-label": label }, h("table", null,
+    h("thead", h("tr", heads.map(head => h("th", { scope: "col" }, head)), h("th", h("span.hidden", "Actions")))),
+    h("tbody", rows.map(row => h("tr", row.map((cell, n) => h(n ? "td" : "th", n ? { "data-head": heads[n] || "" } : { scope: "row" }, cell)))))));
+}
+
+export async function keysPage() {
+  const list = h("div"), fresh = h("div", { role: "status" });
+
+  async function load() {
+    const { keys } = await get("/api/v1/keys");
+    put(list, keys.length ? table("API keys", ["Name", "Begins with", "May", "Created"], keys.map(one => [one.name, h("code", `${one.prefix}…`), one.permission, clock(one.createdAt),
+      button("Delete", doing(load, async () => {
+        if (!await confirm(`Delete the key ${one.name}?`, "Programs that use it are refused from then on.", "Delete", true)) return "";
+        await del(`/api/v1/keys/${one.id}`);
+        return "Deleted";
+      }), { class: "bad small", "aria-label": `Delete ${one.name}` })])) : h("p.soft", "There is no key yet."));
+  }
+
+  const name = h("input", { "data-name": "name", autocomplete: "off" }), permission = choose(PERMISSIONS, "read-write", { "data-name": "permission" });
+  const secret = h("input", { "data-name": "secret", autocomplete: "off", class: "mono" });
+  const make = formOf(async () => {
+    const made = await post("/api/v1/keys", { name: name.value, permission: permission.value, ...(secret.value && { secret: secret.value }) });
+    name.value = secret.value = "";
+    put(fresh, h("section.card.arrived", h("h2", `The key ${made.name}`), h("p", "It is shown this once: copy it now."), copyable(made.secret)));
+    await load();
+  }, field("Name", name), field("May", permission), h("details.fold", h("summary", "Adopt a key that scripts have already"), field("Secret", secret, "of the old service; empty: a new one is made")), submit("Create key"));
+  await load();
+  return { title: "API keys", node: h("div.narrow", title("API keys"), fresh, list, card("New key", make)) };
+}
+
+// -- Users
+
+export async function usersPage(app) {
+  const list = h("div"), linked = h("div", { role: "status" });
+  const password = attrs => h("input", { type: "password", autocomplete: "new-password", "data-name": "password", ...attrs });
+
+  const change = one => ask(`Edit ${one.name}`, close => {
+    const name = h("input", { "data-name": "name", value: one.name, autocomplete: "off" }), secret = password();
+    return formOf(async () => {
+      const body = { ...(name.value !== one.name && { name: name.value }), ...(secret.value && { password: secret.value }) };
+      await patch(`/api/v1/users/${one.id}`, body);
+      if (app.user?.id === one.id) app.user.name = name.value;
+      close(true);
+      await load();
+      say("Saved");
+    }, field("Name", name), field("New password", secret, "8 characters or more; empty: it stays. Other sessions of this user end."), submit("Save"));
+  });
+
+  const link = one => doing(load, async () => {
+    const made = await post(`/api/v1/users/${one.id}/link`);
+    put(linked, h("section.card.arrived", h("h2", `A link for ${one.name}`), h("p", "It signs in once, until ", clock(made.expiresAt), "."), copyable(made.url)));
+    return "";
+  });
+
+  const remove = one => doing(load, async () => {
+    if (!await confirm(`Delete the user ${one.name}?`, "Their sessions end at once.", "Delete", true)) return "";
+    await del(`/api/v1/users/${one.id}`);
+    return "Deleted";
+  });
+
+  async function load() {
+    const { users } = await get("/api/v1/users");
+    put(list, table("Users", ["Name", "Password", "Last seen", "Created"], users.map(one => [[one.name, app.user?.id === one.id && h("span.tag", "you")], one.hasPassword ? "set" : "none: links only",
+      one.lastSeenAt ? time(one.lastSeenAt) : "never", clock(one.createdAt), h("span.buttons", button("Edit", () => change(one), { class: "small", "aria-label": `Edit ${one.name}` }),
+        button("Link", link(one), { class: "small", "aria-label": `Sign-in link for ${one.name}` }), button("Delete", remove(one), { class: "bad small", "aria-label": `Delete ${one.name}` }))])));
+  }
+
+  const name = h("input", { "data-name": "name", autocomplete: "off" }), secret = password();
+  const make = formOf(async () => {
+    await post("/api/v1/users", { name: name.value, ...(secret.value && { password: secret.value }) });
+    name.value = secret.value = "";
+    await load();
+    say("Added");
+  }, field("Name", name), field("Password", secret, "8 characters or more; empty: only links sign in"), submit("Add user"));
+  await load();
+  return { title: "Users", node: h("div.narrow", title("Users"), linked, list, card("New user", make)) };
+}
+
+// -- Health
+
+function bytes(count) {
+  const unit = count < 1e6 ? ["kB", 1e3] : count < 1e9 ? ["MB", 1e6] : ["GB", 1e9];
+  return `${(count / unit[1]).toFixed(count < 1e6 ? 0 : 1)} ${unit[0]}`;
+}
+
+export async function healthPage() {
+  const facts = h("div"), alerts = h("div");
+
+  async function load() {
+    const [health, { events }] = await Promise.all([get("/api/v1/health"), get("/api/v1/events?limit=20")]);
+    const { outbox } = health;
+    const tile = (name, value, soft, state) => h("div", h("dt", name), h("dd", h("b", state && shape(state), value), h("span.soft", soft)));
+    put(facts, h("section.card", h("dl.tiles",
+      tile("Last scan", health.scannedAt ? time(health.scannedAt) : "never", `every ${duration(health.scanSeconds * 1000)}`),
+      tile("Alerts waiting", String(outbox.pending), outbox.overdue ? `${outbox.overdue} overdue` : "none overdue", outbox.overdue ? "late" : "up"),
+      tile("Given up", String(outbox.dead), "in the last days", outbox.dead ? "down" : "up"),
+      tile("Writing", health.refused ? "refused" : "works", bytes(health.databaseBytes), health.refused ? "down" : "up"),
+      tile("Pings", String(health.pingsPerMinute), "in the last minute"), tile("Monitors", String(health.monitors), `cronwatch ${health.version}`),
+      tile("Running since", time(health.startedAt), stamp(ms(health.startedAt), "", true)))),
+    health.failing.length > 0 && card("Failing integrations", h("ul.plain-list", health.failing.map(one =>
+      h("li", badge("down", one.name), " ", h("span.bad-text", one.result || ""))))),
+    card("When cronwatch was away", health.absences.length ? h("ul.plain-list", health.absences.map(({ since, until }) =>
+      h("li", clock(since, "", true), ` for ${duration(ms(until) - ms(since))}`))) : h("p.soft", "It has always been here.")));
+    put(alerts, card("Last alerts", events.length ? h("ol.plain-list", events.map(one => h("li.entry",
+      h("span.at", clock(one.at)), one.monitor ? h("a", { href: `#/monitors/${one.monitor.id}` }, one.summary) : h("span", one.summary),
+      h("span.at-end", one.deliveries.length ? one.deliveries.map(sent => h("span.delivery", { title: sent.result || "" }, shape({ sent: "up", dead: "down" }[sent.state] || "late"),
+        `${sent.name}: ${{ sent: "told", dead: "given up" }[sent.state] || "waiting"}`)) : h("span.soft", "nobody was told"))))) : h("p.soft", "There has been no alert.")));
+  }
+
+  await load();
+  let polls = 0;
+  return { title: "Health", node: [title("Health"), facts, alerts], async onPoll() { if (++polls % 5 === 0) await load().catch(() => {}); } };
+}

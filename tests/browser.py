@@ -1,0 +1,142 @@
+"""A real Chromium, without a window, that looks at the dashboard and minds everything untoward.
+
+It is the system's own, driven by playwright; where either is missing, the tests say so and rest.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import io
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from live_server import LIMIT_SECONDS, Live
+
+NAME, PASSWORD = "operator", "correct horse"
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
+LINK = re.compile(r"https?://[^/]+(/#/link/\S+)")
+AWAY = "net::ERR_CONNECTION_REFUSED"
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """The browser; skips where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip("there is no Chromium here: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def add_user(live: Live, name: str = NAME, password: str = PASSWORD) -> None:
+    """Somebody who may sign in, made on the command line, which reads the password."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.StringIO(f"{password}\n"))
+        live.quick("user", "add", name)
+
+
+class Tab:
+    """A page of the dashboard. `problems` are the console's errors and warnings (a violation of
+    the CSP is one), scripts that failed, and requests that failed or were refused."""
+
+    def __init__(self, browser: Any, live: Live, **options: Any) -> None:
+        self.live, self.problems = live, set[str]()
+        self.context = browser.new_context(**{"viewport": DESK, "timezone_id": "UTC", **options})
+        self.context.set_default_timeout(LIMIT_SECONDS * 1000)
+        self.page = self.context.new_page()
+        self.page.on("console", self._heard)
+        self.page.on("pageerror", lambda error: self.problems.add(f"script: {error}"))
+        self.page.on("requestfailed", self._failed)
+        self.page.on("response", self._answered)
+
+    def _heard(self, message: Any) -> None:
+        # Chromium writes what was refused or failed once more, but without saying what it was.
+        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+            self.problems.add(f"console: {message.text}")
+
+    def _failed(self, request: Any) -> None:
+        if request.failure != "net::ERR_ABORTED":  # the page was left before the answer came
+            self.problems.add(f"{request.failure} {self._named(request)}")
+
+    def _answered(self, response: Any) -> None:
+        if response.status >= 400:
+            self.problems.add(f"{response.status} {self._named(response.request)}")
+
+    def _named(self, request: Any) -> str:
+        path = request.url.removeprefix(self.live.url).partition("?")[0]
+        return f"{request.method} {re.sub('[0-9a-f]{8}-[0-9a-f-]{27}', 'ID', path)}"
+
+    def open(self, address: str = "#/") -> None:
+        """Load the dashboard at an address, whatever page is there already."""
+        self.page.goto("about:blank")
+        self.page.goto(f"{self.live.url}/{address}")
+
+    def sign_in(self) -> None:
+        """Sign in with a link that signs in once, as its click does."""
+        found = LINK.search(self.live.quick("user", "link", NAME))
+        assert found
+        self.page.goto(self.live.url + found[1])
+        self.button("Sign in").click()
+        self.page.locator("#signout:not([hidden])").wait_for(state="attached")
+
+    def see(self, text: str | re.Pattern[str]) -> None:
+        """Wait until a text is in view."""
+        self.page.get_by_text(text).locator("visible=true").first.wait_for()
+
+    def see_not(self, text: str) -> None:
+        """Wait until a text is nowhere to be seen."""
+        self.page.get_by_text(text).locator("visible=true").first.wait_for(state="detached")
+
+    def button(self, name: str) -> Any:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def field(self, label: str) -> Any:
+        return self.page.get_by_label(label, exact=True)
+
+    def row(self, name: str) -> Any:
+        """The row of a monitor in the list."""
+        return self.page.locator(".row").filter(has_text=name)
+
+    def see_state(self, name: str, state: str) -> None:
+        """Wait until the row of a monitor says that it is up, down, …"""
+        self.row(name).locator(".badge").get_by_text(state, exact=True).wait_for()
+
+    def text(self) -> str:
+        """All that the page shows."""
+        shown: str = self.page.inner_text("body")
+        return shown
+
+    def close(self) -> None:
+        self.context.close()
+
+
+@contextmanager
+def looking(browser: Any, live: Live, **options: Any) -> Iterator[Tab]:
+    """Somebody who is signed in and looks at the dashboard while the block runs."""
+    tab = Tab(browser, live, **options)
+    try:
+        tab.sign_in()
+        yield tab
+    finally:
+        tab.close()
+
+
+def axe_script() -> str:
+    """The source of axe-core, which finds what keeps people out."""
+    return (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text()
+
+
+def violations(page: Any, script: str) -> list[str]:
+    """What axe-core finds wrong with a page, with the elements."""
+    page.evaluate(script)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [f"{one['id']}: {node['target']} {node['failureSummary']}"
+            for one in found["violations"] for node in one["nodes"]]

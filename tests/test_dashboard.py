@@ -1,0 +1,681 @@
+"""The dashboard as people use it: a real browser, a real server, and nothing untoward in either.
+
+Each flow ends with what the browser had to complain about, which is nothing but what the flow
+itself brings about: a refusal that is shown, a server that is away.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import AWAY, NAME, PASSWORD, PHONE, Tab, add_user, axe_script, chromium, looking
+from browser import violations as found_by_axe
+from live_server import DIRECT, Live, serving, wait_for
+
+import cronwatch
+
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
+
+STATIC = Path(cronwatch.__file__).parent / "static"
+MOST_BYTES, LOADED = 120_000, (".html", ".css", ".js", ".svg")
+NOBODY = {"401 GET /api/v1/summary"}  # the first request of somebody who is not signed in
+FLAGS = ("--scan-seconds", "0.2")
+NASTY = '<img src=x onerror="document.title=1"><script>document.title=2</script>&amp;"\'`${1}'
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Live]:
+    with serving(tmp_path, *FLAGS) as server:
+        yield server
+
+
+@pytest.fixture
+def tab(browser: Any, live: Live) -> Iterator[Tab]:
+    """Somebody is signed in."""
+    with looking(browser, live) as seen:
+        yield seen
+
+
+def ping(live: Live, monitor: dict[str, Any], path: str = "", body: str = "") -> None:
+    """Ping a monitor in Healthchecks' words, with an output."""
+    url = f"{live.url}/ping/{monitor['token']}{path}"
+    with DIRECT.open(url, body.encode() or None) as reply:
+        assert reply.status == 200
+
+
+def beat(live: Live, monitor: dict[str, Any], path: str) -> None:
+    """Ping a monitor in CronBeats' words."""
+    with DIRECT.open(f"{live.url}/ping/{monitor['code']}/{path}") as reply:
+        assert reply.status == 200
+
+
+# -- Flows
+
+
+def test_a_first_monitor_is_made_and_its_first_ping_arrives(tab: Tab, live: Live) -> None:
+    tab.see("Know when a job stops running")
+    tab.field("Name").fill("Daily backup")
+    tab.field("Cron expression").fill("30 4 * * 1-5")
+    tab.see("from Monday to Friday at 04:30")
+    tab.button("Create monitor").click()
+    tab.see("Waiting for the first ping")
+    line = tab.page.locator(".lines-out code").inner_text()
+    url = re.search(r"http://\S+/ping/\S+", line)
+    assert url
+    DIRECT.open(url[0]).close()
+    tab.see("The first ping has arrived")
+
+    assert tab.problems == set()
+
+
+@pytest.mark.parametrize("label, start", [
+    ("Plain curl", "curl -fsS -m 10 --retry 5 -o /dev/null {url}/ping/{token}"),
+    ("crontab", "30 4 * * *  curl -fsS -m 10 --retry 5 -o /dev/null {url}/{token}/start;"),
+    ("systemd unit", "ExecStartPre=-/usr/bin/curl -fsS -m 10 --retry 5 -o /dev/null {url}/"),
+    ("Python", 'urlopen("{url}/{token}/start"'), ("Node", 'fetch("{url}/{token}"'),
+    ("CronBeats", "curl -X POST {url}/ping/{code}/end/success"),
+    ("CronRadar", "curl -u API_KEY: {url}/ping/{key}/complete"),
+    ("Cronitor", "curl {url}/{code}/complete"),
+    ("Crontify", '-H "X-API-Key: API_KEY" {url}/api/v1/ping/{key}/success'),
+    ("Cronping", "curl {url}/{token}"),
+    ("Healthchecks", "curl -m 10 --retry 5 {url}/ping/{token}"),
+    ("Uptime Kuma", 'curl "{url}/api/push/{token}?status=up')])
+def test_a_line_of_a_dialect_holds_the_monitors_own_handles(
+        lines: tuple[Tab, dict[str, Any]], label: str, start: str) -> None:
+    tab, monitor = lines
+
+    tab.page.locator(".radio").get_by_text(label, exact=True).click()
+
+    assert start.format(url=tab.live.url, **monitor) in tab.page.inner_text(".lines-out code")
+
+
+@pytest.fixture(scope="module")
+def lines(browser: Any, tmp_path_factory: pytest.TempPathFactory
+          ) -> Iterator[tuple[Tab, dict[str, Any]]]:
+    """The page of a monitor that has not been pinged."""
+    with serving(tmp_path_factory.mktemp("lines")) as live, looking(browser, live) as seen:
+        monitor = live.add("nightly", intervalSeconds=None, cronExpression="30 4 * * *",
+                           scheduleType="cron")
+        seen.open(f"#/monitors/{monitor['id']}")
+        seen.see("Waiting for the first ping")
+        yield seen, monitor
+
+
+def test_a_failing_job_is_told_with_its_log(tab: Tab, live: Live) -> None:
+    monitor = live.add("backup")
+    ping(live, monitor, "/start")
+    ping(live, monitor, "/3", "first line\n" + "more\n" * 50 + "disk full")
+
+    tab.see_state("backup", "Down")
+    tab.page.get_by_role("link", name="backup").click()
+    tab.see("The job failed with exit code 3")
+    assert "first line" not in tab.page.inner_text(".part-tail pre")
+    tab.page.get_by_role("link", name="Whole log").click()
+    tab.field("Search the log").fill("disk")
+    tab.see("1 of 1")
+    assert tab.page.locator("mark").all_inner_texts() == ["disk"]
+    with tab.page.expect_download() as saved:
+        tab.button("Download").click()
+    assert saved.value.path().read_text().endswith("more\ndisk full")
+    tab.page.keyboard.press("Escape")
+    tab.page.locator("dialog").wait_for(state="detached")
+
+    assert re.fullmatch(r"1 down · backup · cronwatch", tab.page.title())
+    assert tab.problems == set()
+
+
+def test_a_run_is_seen_as_it_goes_on(tab: Tab, live: Live) -> None:
+    monitor = live.add("copy")
+    ping(live, monitor)
+    tab.see_state("copy", "Up")
+
+    ping(live, monitor, "/start")
+    tab.see_state("copy", "Running")
+    beat(live, monitor, "progress/30?msg=a+third")
+    tab.row("copy").get_by_text("30 %").wait_for()
+    tab.row("copy").get_by_text("a third").wait_for()
+    tab.page.get_by_role("link", name="copy").click()
+    tab.see("Running now")
+    beat(live, monitor, "progress/80?msg=nearly")
+    tab.page.locator(".part-live").get_by_text("80 %").wait_for()
+    tab.page.locator(".runs-list a").first.click()
+    timeline = tab.page.locator(".timeline li")
+    timeline.first.wait_for()
+    assert [text.split("\n")[-1] for text in timeline.all_inner_texts()] == [
+        "30 % · a third", "80 % · nearly"]
+    tab.page.keyboard.press("Escape")
+    ping(live, monitor)
+    tab.page.locator(".part-live .card").wait_for(state="detached")
+
+    assert tab.problems == set()
+
+
+def test_a_missed_job_is_told_and_recovers(tab: Tab, live: Live) -> None:
+    monitor = live.add("silent", scheduleType="cron", cronExpression="* * * * * *",
+                       graceSeconds=0)
+    ping(live, monitor)
+
+    tab.see_state("silent", "Down")
+    tab.page.get_by_role("link", name="silent").click()
+    tab.see("Nothing was heard when a run was expected")
+    assert live.ask("PATCH", f"/heartbeats/{monitor['id']}", {
+        "scheduleType": "interval", "intervalSeconds": 3600}).status == 200
+    ping(live, monitor)
+    tab.see("All is well.")
+    tab.page.locator(".entry").get_by_text("Up").first.wait_for()
+
+    assert tab.problems == set()
+
+
+def test_a_monitor_is_paused_and_resumed(tab: Tab, live: Live) -> None:
+    monitor = live.add("quiet")
+    tab.open(f"#/monitors/{monitor['id']}")
+
+    tab.button("Pause").click()
+    tab.button("For 8 hours").click()
+    tab.see("Paused until")
+    tab.button("Resume").click()
+    tab.button("Pause").wait_for()
+
+    assert live.monitor("quiet")["status"] == "new"
+    assert tab.problems == set()
+
+
+def test_a_link_of_a_mail_pauses_only_on_a_click(tab: Tab, live: Live) -> None:
+    monitor = live.add("noisy")
+    tab.open(f"#/monitors/{monitor['id']}/pause/24")
+    tab.see("Pause for 1 day?")
+    assert live.monitor("noisy")["status"] == "new"
+
+    tab.button("Pause for 1 day").click()
+    tab.see("Paused until")
+
+    assert tab.problems == set()
+
+
+def test_a_mistake_in_a_form_is_told_beside_its_field(tab: Tab, live: Live) -> None:
+    monitor = live.add("job")
+    tab.open(f"#/monitors/{monitor['id']}/edit")
+
+    tab.field("Grace").fill("99")
+    tab.page.locator(".joined").filter(has=tab.field("Grace")).get_by_label("Unit").select_option(
+        "days")
+    tab.page.locator(".preview .error").wait_for()
+    tab.page.get_by_text("When it is in trouble").click()
+    tab.field("Tolerated failures in a row").fill("many")
+    tab.button("Save").click()
+    wrong = tab.page.locator("[aria-invalid]")
+    wrong.wait_for()
+    sentence = tab.page.locator(".field", has=wrong).locator(".error").inner_text()
+    assert sentence == "graceSeconds must be a whole number, 0 to 86400"
+    assert wrong.evaluate("node => node === document.activeElement")
+    tab.field("Grace").fill("1")
+    tab.button("Save").click()
+    tab.page.get_by_text("failureTolerance must be a whole number").wait_for()
+    tab.field("Tolerated failures in a row").fill("2")
+    tab.button("Save").click()
+    tab.see("1 d of grace")
+
+    assert live.monitor("job")["failureTolerance"] == 2
+    assert tab.problems == {"400 GET /api/v1/preview", "400 PATCH /api/v1/heartbeats/ID"}
+
+
+def test_an_edit_sends_only_what_was_touched(tab: Tab, live: Live) -> None:
+    monitor = live.add("job", tags="old", graceSeconds=77)
+    tab.open(f"#/monitors/{monitor['id']}/edit")
+
+    tab.field("Tags").fill("old new")
+    with tab.page.expect_request(lambda request: request.method == "PATCH") as sent:
+        tab.button("Save").click()
+    tab.see("About it")
+
+    assert sent.value.post_data_json == {"tags": "old new"}
+
+
+def test_an_integration_that_fails_is_told(tab: Tab, live: Live) -> None:
+    monitor = live.add("job")
+    tab.open("#/integrations")
+    tab.see("Nobody is told yet")
+
+    tab.button("New integration").click()
+    tab.field("Name").fill("ops")
+    tab.field("Address").fill("ftp://127.0.0.1/hook")
+    tab.button("Add integration").click()
+    tab.see("url must be an http or https address; credentials go into headers")
+    tab.field("Address").fill("http://127.0.0.1:9/hook")
+    tab.button("Add integration").click()
+    tab.button("Test").click()
+    tab.see("The test has failed")
+    tab.see(re.compile("Connection refused"))
+    ping(live, monitor, "/fail")
+    tab.open(f"#/monitors/{monitor['id']}")
+    tab.see(re.compile("ops: (on its way|will be tried again)"))
+    tab.open("#/integrations")
+    tab.button("Switch off").click()
+    tab.button("Switch on").wait_for()
+
+    assert tab.problems == {"400 POST /api/v1/integrations"}
+
+
+def test_a_command_is_shown_but_only_the_command_line_changes_it(tab: Tab, live: Live) -> None:
+    live.quick("integration", "add", "command", "wall", "cat >> told.txt")
+
+    tab.open("#/integrations")
+    tab.see("cat >> told.txt")
+
+    tab.see("cronwatch integration add command NAME COMMAND")
+    assert tab.button("Edit").count() == tab.button("Delete").count() == 0
+    assert tab.problems == set()
+
+
+def test_a_key_is_shown_once_and_revoked(tab: Tab, live: Live) -> None:
+    tab.open("#/keys")
+    tab.see("New key")
+
+    tab.field("Name").fill("nas")
+    tab.field("May").select_option("read-only")
+    tab.button("Create key").click()
+    tab.see("The key nas")
+    secret = tab.page.locator(".arrived code").inner_text()
+    assert live.ask("GET", "/heartbeats", key=secret).status == 200
+    tab.page.reload()
+    tab.button("Delete nas").wait_for()
+    assert secret not in tab.text()
+    tab.button("Delete nas").click()
+    tab.page.locator("dialog").get_by_role("button", name="Delete").click()
+    tab.page.get_by_role("row", name="nas").wait_for(state="detached")
+
+    assert live.ask("GET", "/heartbeats", key=secret).status == 401
+    assert tab.problems == set()
+
+
+def test_a_user_is_added_and_gets_a_link(tab: Tab, live: Live) -> None:
+    tab.open("#/users")
+    tab.see("New user")
+    tab.field("Name").fill("guest")
+    tab.button("Add user").click()
+
+    tab.button("Sign-in link for guest").click()
+    tab.see("A link for guest")
+
+    assert f"{live.url}/#/link/" in tab.page.locator(".arrived code").inner_text()
+    assert tab.problems == set()
+
+
+def test_signing_in_and_out_with_a_password(browser: Any, live: Live) -> None:
+    add_user(live)
+    live.add("job")
+    tab = Tab(browser, live)
+    tab.open()
+
+    tab.field("Name").fill(NAME)
+    tab.field("Password").fill("wrong password")
+    tab.button("Sign in").click()
+    tab.see("Wrong name or password")
+    tab.field("Password").fill(PASSWORD)
+    tab.button("Sign in").click()
+    tab.row("job").wait_for()
+    tab.button("Sign out").click()
+    tab.see("Sign in to see your monitors.")
+    tab.page.reload()
+    tab.see("Sign in to see your monitors.")
+
+    tab.close()
+    assert tab.problems == NOBODY | {"401 POST /api/v1/session"}
+
+
+def test_a_session_that_ended_asks_again_and_goes_on(browser: Any, live: Live) -> None:
+    add_user(live)
+    with looking(browser, live) as tab:
+        tab.open("#/new")
+        tab.field("Name").fill("half written")
+        tab.see("every day at 03:00")
+
+        tab.context.clear_cookies()
+        tab.see("Your session has ended.")
+        tab.field("Password").fill(PASSWORD)
+        tab.button("Sign in").click()
+        tab.page.locator("dialog").wait_for(state="detached")
+        assert tab.field("Name").input_value() == "half written"
+        tab.button("Create monitor").click()
+        tab.see("Waiting for the first ping")
+
+        assert tab.problems == NOBODY
+
+
+def test_nobody_gets_around_signing_in(browser: Any, live: Live) -> None:
+    tab = Tab(browser, live)
+    tab.open()
+    tab.see("Sign in to see your monitors.")
+
+    tab.page.keyboard.press("Escape")
+    tab.page.keyboard.press("Escape")
+    tab.field("Name").fill("still here")
+
+    tab.close()
+    assert tab.problems == NOBODY
+
+
+def test_a_used_link_says_so(tab: Tab, live: Live) -> None:
+    tab.open("#/link/nonsense")
+    tab.button("Sign in").click()
+
+    tab.see("This link has been used or has expired")
+
+    assert tab.page.url == f"{live.url}/#/"
+    assert tab.problems == {"401 POST /api/v1/session"}
+
+
+def test_a_server_that_starts_anew_is_noticed_and_found_again(
+        browser: Any, tmp_path: Path) -> None:
+    with serving(tmp_path, *FLAGS) as first:
+        first.add("before")
+        with looking(browser, first) as tab:
+            tab.row("before").wait_for()
+            first.stop(signal.SIGTERM)
+            tab.see("Reconnecting…")
+            with serving(tmp_path, *FLAGS, listen=first.url.removeprefix("http://")) as second:
+                second.add("after")
+                tab.row("after").wait_for()
+                tab.see_not("Reconnecting…")
+
+            assert tab.problems == {f"{AWAY} GET /api/v1/summary"}
+
+
+# -- The list
+
+
+def test_the_list_is_filtered_and_the_address_keeps_it(tab: Tab, live: Live) -> None:
+    live.add("database", tags="prod")
+    live.add("photos", tags="home")
+    tab.row("photos").wait_for()
+
+    tab.field("Search monitors").fill("DATA")
+    tab.row("photos").wait_for(state="detached")
+    tab.page.reload()
+    tab.row("database").wait_for()
+    assert tab.row("photos").count() == 0
+    tab.field("Search monitors").fill("")
+    tab.field("Tag").select_option("home")
+    tab.row("photos").wait_for()
+    assert tab.row("database").count() == 0
+
+    assert tab.page.url.endswith("#/?tag=home")
+    assert tab.problems == set()
+
+
+def test_many_monitors_are_changed_at_once(tab: Tab, live: Live) -> None:
+    for name in ("one", "two", "three"):
+        live.add(name)
+    tab.row("three").wait_for()
+
+    tab.field("Select one").check()
+    tab.field("Select two").check()
+    tab.button("Pause").click()
+    tab.button("Until resumed").click()
+    wait_for(lambda: live.monitor("two")["paused"], "the second is paused")
+    tab.field("Select all that are shown").check()
+    tab.button("Tag").click()
+    tab.field("Tags").fill("group")
+    tab.button("Apply").click()
+    wait_for(lambda: live.monitor("three")["tags"] == "group", "the third is tagged")
+    tab.field("Select three").check()
+    tab.button("Delete").click()
+    tab.button("Delete 1 monitor").click()
+    tab.row("three").wait_for(state="detached")
+
+    assert not live.monitor("three")
+    assert live.monitor("one")["tags"] == "group"
+    assert tab.problems == set()
+
+
+def test_the_list_is_used_from_the_keyboard(tab: Tab, live: Live) -> None:
+    for name in ("alpha", "beta"):
+        live.add(name)
+    tab.row("beta").wait_for()
+    keys = tab.page.keyboard
+
+    keys.press("/")
+    keys.type("a")
+    keys.press("Escape")
+    keys.press("j")
+    keys.press("ArrowDown")
+    keys.press("Enter")
+    tab.page.get_by_role("heading", name="beta").wait_for()
+    keys.press("?")
+    tab.see("previous monitor")
+    keys.press("Escape")
+    keys.press("n")
+    tab.page.get_by_role("heading", name="New monitor").wait_for()
+
+    assert tab.problems == set()
+
+
+def test_a_row_is_changed_in_place(tab: Tab, live: Live) -> None:
+    monitor = live.add("job")
+    tab.row("job").evaluate("node => { node.mark = 1; }")
+
+    ping(live, monitor)
+    tab.see_state("job", "Up")
+
+    assert tab.row("job").evaluate("node => node.mark") == 1
+
+
+def test_a_deleted_monitor_wants_its_name(tab: Tab, live: Live) -> None:
+    monitor = live.add("precious")
+    tab.open(f"#/monitors/{monitor['id']}")
+
+    tab.button("Delete").click()
+    dialog = tab.page.locator("dialog")
+    dialog.get_by_label("Name").fill("other")
+    dialog.get_by_role("button", name="Delete").click()
+    tab.see("This is not its name.")
+    dialog.get_by_label("Name").fill("precious")
+    dialog.get_by_role("button", name="Delete").click()
+    tab.see("Know when a job stops running")
+
+    assert tab.problems == set()
+
+
+def test_a_handle_is_adopted_and_removed(tab: Tab, live: Live) -> None:
+    monitor = live.add("moved")
+    tab.open(f"#/monitors/{monitor['id']}")
+
+    tab.page.get_by_text("Handles", exact=True).click()
+    tab.field("Adopt a handle").fill("d3x0c1")
+    tab.button("Adopt").click()
+    tab.button("Remove d3x0c1").wait_for()
+    DIRECT.open(f"{live.url}/d3x0c1/complete").close()
+    tab.see("All is well.")
+
+    assert tab.problems == set()
+
+
+def test_times_are_shown_in_the_zone_of_the_monitor_on_request(tab: Tab, live: Live) -> None:
+    monitor = live.add("job", scheduleType="cron", cronExpression="0 9 * * *",
+                       timezone="Asia/Tokyo")
+    ping(live, monitor)
+    tab.open(f"#/monitors/{monitor['id']}")
+    tab.page.locator(".times").get_by_text("00:00:00").first.wait_for()
+
+    tab.button("Times: my zone").click()
+    tab.page.locator(".times").get_by_text("09:00:00").first.wait_for()
+
+    tab.page.reload()
+    tab.button("Times: monitor’s zone").wait_for()
+    assert tab.problems == set()
+
+
+def test_the_title_and_the_icon_count_what_is_down(tab: Tab, live: Live) -> None:
+    for name in ("one", "two"):
+        ping(live, live.add(name), "/fail")
+
+    tab.see_state("two", "Down")
+
+    assert tab.page.title() == "2 down · Monitors · cronwatch"
+    assert tab.page.get_attribute("#icon", "href") == "/static/icon-down-2.svg"
+
+
+@pytest.mark.parametrize("hidden, asks", [("false", True), ("true", False)])
+def test_a_page_that_is_not_seen_asks_for_nothing(
+        tab: Tab, live: Live, hidden: str, asks: bool) -> None:
+    live.add("job")
+    tab.page.clock.install()
+    tab.open()
+    tab.row("job").wait_for()
+    tab.page.evaluate("""hidden => {
+        Object.defineProperty(document, "hidden", { get: () => hidden === "true" });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }""", hidden)
+    tab.page.wait_for_load_state("networkidle")
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+
+    tab.page.clock.fast_forward(60_000)
+    tab.page.evaluate("fetch('/static/icon-up.svg')")
+
+    assert asked[:-1] == [f"{live.url}/api/v1/summary"] * asks
+
+
+def test_the_first_screen_asks_for_data_once(tab: Tab, live: Live) -> None:
+    live.add("job")
+    tab.row("job").wait_for()
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+
+    tab.page.reload()
+    tab.row("job").wait_for()
+    shown = [url for url in asked if "/api/" in url and not url.endswith("/session")]
+
+    assert shown[0].endswith("/api/v1/summary")
+    assert shown[1:2] in ([], [shown[0]])  # the next poll, where the machine is slow
+
+
+# -- Text is text, everybody can use it, it is small
+
+
+def test_what_others_wrote_is_shown_as_text(tab: Tab, live: Live) -> None:
+    monitor = live.add(NASTY, tags="<b>tag</b>", notes=f"notes {NASTY}")
+    live.quick("integration", "add", "webhook", NASTY, "http://127.0.0.1:9/<hook>")
+    live.quick("key", "create", NASTY)
+    ping(live, monitor, "/start")
+    beat(live, monitor, f"progress/10?msg={NASTY.replace('&', '%26').replace(' ', '+')}")
+    ping(live, monitor, "/fail", f"log {NASTY}")
+    address = f"#/monitors/{monitor['id']}"
+
+    for page in ("#/", address, f"{address}/runs/1", f"{address}/edit", "#/integrations", "#/keys",
+                 "#/users", "#/health", f"{address}/pause/1"):
+        tab.open(page)
+        tab.see(re.compile("Sign out|Search the log"))
+        tab.page.wait_for_load_state("networkidle")
+        if page not in ("#/users", f"{address}/edit"):
+            tab.page.locator("body").get_by_text(NASTY).locator("visible=true").first.wait_for()
+        assert tab.page.locator("main img, main script, dialog img, main b b").count() == 0
+
+    assert "cronwatch" in tab.page.title()
+    assert tab.problems == set()
+
+
+@pytest.fixture(scope="module")
+def busy(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A server with monitors in every state, and an integration that does not work."""
+    with serving(tmp_path_factory.mktemp("busy"), *FLAGS) as live:
+        live.quick("integration", "add", "webhook", "ops", "http://127.0.0.1:9/hook")
+        live.quick("integration", "add", "command", "wall", "cat >> told.txt")
+        down = live.add("down-" + "x" * 60, tags="prod nightly")
+        ping(live, down, "/start")
+        ping(live, down, "/2", "a line of output " * 20)
+        running = live.add("running", maxRunSeconds=3600, notes="What it does: much.")
+        ping(live, running, "/start")
+        ping(live, running)
+        ping(live, running, "/start")
+        beat(live, running, "progress/55?msg=more+than+half")
+        ping(live, live.add("well", tags="home"))
+        live.add("fresh")
+        live.ask("POST", f"/heartbeats/{live.add('paused')['id']}/pause", {"hours": 5})
+        yield live
+
+
+PAGES = ("#/", "#/?q=none", "#/new", "#/monitors/down", "#/monitors/running",
+         "#/monitors/running/edit", "#/monitors/running/runs/RUN", "#/monitors/fresh",
+         "#/monitors/well/pause/8", "#/integrations", "#/keys", "#/users", "#/health", "#/nothing")
+
+
+def visit(tab: Tab, page: str) -> None:
+    """Open a page of the busy server, and wait for all of it."""
+    down = next(m for m in tab.live.ask("GET", "/heartbeats").json["heartbeats"]
+                if m["key"].startswith("down-"))
+    run = str(tab.live.runs("running")[-1]["num"])
+    tab.open(page.replace("monitors/down", f"monitors/{down['id']}").replace("RUN", run))
+    tab.page.locator("main h1").wait_for()
+    if "/runs/" in page:
+        tab.page.locator("dialog .facts").wait_for()
+    tab.page.wait_for_load_state("networkidle")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_any_page(browser: Any, busy: Live, scheme: str) -> None:
+    with looking(browser, busy, color_scheme=scheme, reduced_motion="reduce") as tab:
+        found = {}
+        for page in PAGES:
+            visit(tab, page)
+            if wrong := found_by_axe(tab.page, axe_script()):
+                found[page] = wrong
+        for page, label in (("#/integrations", "New integration"), ("#/", "Keyboard shortcuts")):
+            visit(tab, page)
+            tab.button(label).click()
+            if wrong := found_by_axe(tab.page, axe_script()):
+                found[label] = wrong
+
+        assert found == {}
+        assert tab.problems == set()
+
+
+def test_axe_finds_nothing_on_the_way_in(browser: Any, live: Live) -> None:
+    tab = Tab(browser, live)
+    tab.open()
+    tab.see("Sign in to see your monitors.")
+
+    assert found_by_axe(tab.page, axe_script()) == []
+    tab.close()
+
+
+def test_nothing_scrolls_sideways_on_a_phone(browser: Any, busy: Live) -> None:
+    with looking(browser, busy, viewport=PHONE) as tab:
+        wide = {}
+        for page in PAGES:
+            visit(tab, page)
+            width = tab.page.evaluate("document.documentElement.scrollWidth")
+            if width > PHONE["width"]:
+                wide[page] = width
+
+        assert wide == {}
+
+
+def test_no_inline_script_or_style_and_nothing_of_others() -> None:
+    page = (STATIC / "index.html").read_text()
+
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script>|https?://", page)
+
+
+def test_no_module_makes_elements_of_text() -> None:
+    code = "".join(path.read_text() for path in STATIC.glob("*.js"))
+
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", code)
+
+
+def test_all_that_a_browser_loads_is_small() -> None:
+    size = sum(path.stat().st_size for path in STATIC.iterdir() if path.suffix in LOADED)
+
+    assert size < MOST_BYTES

@@ -1,0 +1,1646 @@
+"""The management API beyond lists and creation: what changes, and what was recorded.
+
+Cronping's page goes on here (update, delete, CI/CD), Crontify's has its run log; the rest is ours.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import webtest
+from conftest import NOW, Site
+from live_server import bash, in_thread, serving, wait_for
+from test_api import EVENTS, HEARTBEATS, INTEGRATIONS, UNKNOWN, Api
+
+import cronwatch
+
+API = cronwatch.API
+NOBODY = "http://127.0.0.1:9/"  # nobody listens there
+
+
+class Manager(Api):
+    """Requests with one key, of every method."""
+
+    def ask(self, method: str, path: str, given: Any = None) -> webtest.TestResponse:
+        body = given if isinstance(given, str) else "" if given is None else json.dumps(given)
+        return self.site.send(method, path, body, {
+            "X-Api-Key": self.key, "Content-Type": "application/json"})
+
+    def job(self, path: str = "", name: str = "job") -> Any:
+        """What the API shows of a monitor."""
+        answer = self.get(f"{HEARTBEATS}/{quote(name, safe='')}{path}")
+        assert answer.status_int == 200, answer.text
+        return answer.json
+
+    def change(self, **fields: Any) -> Any:
+        """Change the monitor `job`; as the API shows it."""
+        answer = self.ask("PATCH", f"{HEARTBEATS}/job", fields)
+        assert answer.status_int == 200, answer.text
+        return answer.json
+
+    def unchanged(self, **fields: Any) -> str:
+        """The sentence with which such a change is refused."""
+        answer = self.ask("PATCH", f"{HEARTBEATS}/job", fields)
+        assert answer.status_int == 400, answer.text
+        return str(answer.json["error"])
+
+    def do(self, word: str, given: Any = None) -> Any:
+        answer = self.ask("POST", f"{HEARTBEATS}/job/{word}", given)
+        assert answer.status_int in (200, 201), answer.text
+        return answer.json
+
+
+@pytest.fixture
+def api(site: Site, api_key: str) -> Manager:
+    manager = Manager(site, api_key)
+    manager.create(key="job", name="Job")
+    return manager
+
+
+@pytest.fixture
+def reader(site: Site) -> Manager:
+    return Manager(site, site.api_key("read-only"))
+
+
+@pytest.fixture
+def token(site: Site, api: Manager) -> str:
+    return str(api.job()["token"])
+
+
+@pytest.fixture
+def code(api: Manager) -> str:
+    return str(api.job()["code"])
+
+
+def at(seconds: float) -> str:
+    """An instant after the first one, as the API writes it."""
+    return cronwatch.iso(NOW + round(seconds * 1000)) or ""
+
+
+def statements(site: Site, ask: Callable[[], Any]) -> list[str]:
+    """The SQL that a request has read with."""
+    said: list[str] = []
+    reader: Any = site.server.store.reader
+    connect = reader._connect
+
+    def traced() -> Any:
+        connection = connect()
+        connection.set_trace_callback(said.append)
+        return connection
+
+    reader._connect = traced
+    try:
+        ask()
+    finally:
+        del reader._connect
+    return [text for text in said if text.startswith("SELECT")]
+
+
+# update heartbeat: "only include the fields you want to change"
+
+
+CHANGES = [
+    ("name", "Renamed"), ("key", "other-key"), ("intervalSeconds", 60), ("graceSeconds", 600),
+    ("graceSeconds", 0), ("tags", "prod db critical"), ("emailAlertsEnabled", False),
+    ("reminderIntervalSeconds", 3600), ("timezone", "Asia/Tokyo"), ("expects", "complete"),
+    ("maxRunSeconds", 60), ("failureTolerance", 3), ("minPingIntervalSeconds", 60),
+    ("armed", True), ("notes", "Call me."),
+    ("rules", [{"field": "rows", "operator": "lt", "value": 1}]),
+]
+
+
+@pytest.mark.parametrize("name, value", CHANGES)
+def test_a_field_is_changed(api: Manager, name: str, value: Any) -> None:
+    api.change(**{name: value})
+
+    assert api.job(name="other-key" if name == "key" else "job")[name] == value
+
+
+@pytest.mark.parametrize("name, value", CHANGES)
+def test_nothing_but_the_field_is_changed(api: Manager, name: str, value: Any) -> None:
+    before = api.job()
+    api.site.clock.move(5)
+
+    after = api.change(**{name: value})
+
+    moving = {name, "updatedAt", "integrationIds", "upcoming"}
+    assert {key: shown for key, shown in after.items() if key not in moving} == {
+        key: shown for key, shown in before.items() if key not in moving}
+
+
+def test_the_example_of_the_page_updates_a_heartbeat(api: Manager) -> None:
+    answer = api.ask("PATCH", f"{HEARTBEATS}/{api.job()['id']}",
+                     {"graceSeconds": 600, "tags": "prod db critical"})
+
+    assert (answer.status_int, answer.json["graceSeconds"], answer.json["tags"]) == (
+        200, 600, "prod db critical")
+
+
+def test_an_update_shows_the_whole_heartbeat(api: Manager) -> None:
+    shown = api.change(name="Renamed")
+
+    assert {**api.job(), **shown} == api.job()
+    assert set(api.job()) - set(shown) == {"integrationIds", "upcoming"}
+
+
+def test_an_update_is_dated(api: Manager) -> None:
+    api.site.clock.move(60)
+
+    assert api.change(name="Renamed")["updatedAt"] == at(60)
+
+
+def test_an_update_of_nothing_changes_nothing(api: Manager) -> None:
+    before = api.job()
+
+    api.change()
+
+    assert api.job() == before
+
+
+@pytest.mark.parametrize("name, given, cleared", [
+    ("tags", None, ""), ("tags", [], ""), ("reminderIntervalSeconds", None, 0),
+    ("reminderIntervalSeconds", 0, 0), ("maxRunSeconds", None, None), ("maxRunSeconds", 0, None),
+    ("minPingIntervalSeconds", None, None), ("rules", None, []), ("rules", [], []),
+    ("notes", "", "")])
+def test_a_field_is_cleared(api: Manager, name: str, given: Any, cleared: Any) -> None:
+    api.change(tags="prod", reminderIntervalSeconds=60, maxRunSeconds=60, notes="Call me.",
+               minPingIntervalSeconds=60, rules=[{"field": "x", "operator": "lt", "value": 1}])
+
+    assert api.change(**{name: given})[name] == cleared
+
+
+@pytest.mark.parametrize("name", [
+    "name", "key", "intervalSeconds", "timezone", "graceSeconds", "emailAlertsEnabled", "expects",
+    "failureTolerance", "armed", "scheduleType"])
+def test_a_field_that_cannot_be_cleared_is_named(api: Manager, name: str) -> None:
+    assert name in api.unchanged(**{name: None})
+
+
+def test_a_refused_update_changes_nothing(api: Manager) -> None:
+    before = api.job()
+
+    api.unchanged(name="Renamed", graceSeconds=-1)
+
+    assert api.job() == before
+
+
+def test_an_update_may_not_be_unique(api: Manager) -> None:
+    assert "'unique'" in api.unchanged(unique="Job")
+
+
+@pytest.mark.parametrize("given, near", [
+    ("intervalSecond", "intervalSeconds"), ("grace", None), ("schedule", "scheduleType"),
+    ("cronexpression", "cronExpression"), ("Name", "name"), ("tag", "tags"), ("id", None),
+    ("graceSecs", "graceSeconds"), ("x" * 1000, None)])
+def test_an_unknown_field_is_refused_with_the_nearest_known_one(
+        api: Manager, given: str, near: str | None) -> None:
+    sentence = api.unchanged(**{given: 1})
+
+    assert f"'{given[:60]}' is not a known field" in sentence
+    assert near is None or f"(did you mean {near}?)" in sentence
+
+
+def test_a_key_that_another_one_has_is_refused(api: Manager) -> None:
+    api.create(key="taken")
+
+    answer = api.ask("PATCH", f"{HEARTBEATS}/job", {"key": "taken"})
+
+    assert (answer.status_int, "taken" in answer.json["error"]) == (409, True)
+
+
+def test_its_own_key_is_no_conflict(api: Manager) -> None:
+    assert api.change(key="job", name="Renamed")["name"] == "Renamed"
+
+
+@pytest.mark.parametrize("given, shown", [
+    ({"cronExpression": "0 3 * * *"}, ("cron", 0, "0 3 * * *")),
+    ({"scheduleType": "cron", "cronExpression": "@daily"}, ("cron", 0, "@daily")),
+    ({"scheduleType": "none"}, ("none", 0, None)),
+    ({"scheduleType": "interval", "intervalSeconds": 60}, ("interval", 60, None)),
+    ({"scheduleType": "interval"}, ("interval", 3600, None))])
+def test_one_schedule_takes_the_place_of_the_other(
+        api: Manager, given: Any, shown: tuple[str, int, str | None]) -> None:
+    after = api.change(**given)
+
+    assert (after["scheduleType"], after["intervalSeconds"], after["cronExpression"]) == shown
+
+
+def test_a_schedule_without_its_field_is_refused(api: Manager) -> None:
+    assert "cronExpression is required" in api.unchanged(scheduleType="cron")
+
+
+def test_what_a_cron_heartbeat_shows_can_be_sent_back(api: Manager) -> None:
+    shown = api.change(cronExpression="0 3 * * *")
+    fields = {field.name for field in cronwatch.FIELDS} | {"scheduleType"}
+
+    again = api.change(**{name: shown[name] for name in fields})
+
+    assert {**again, "updatedAt": None} == {**shown, "updatedAt": None}
+
+
+def test_a_changed_schedule_is_counted_from_the_update(api: Manager, token: str) -> None:
+    api.site.get(f"/{token}")
+    api.site.clock.move(600)
+
+    assert api.change(intervalSeconds=7200)["expectedAt"] == at(7800)
+
+
+def test_integrations_are_linked_by_an_update(api: Manager) -> None:
+    ids = [api.post(INTEGRATIONS, {"channel": "ntfy", "name": name, "url": NOBODY}).json["id"]
+           for name in ("one", "two")]
+
+    api.change(integrationIds=[ids[1]])
+
+    assert api.job()["integrationIds"] == [ids[1]]
+
+
+def test_null_links_all_default_integrations_again(api: Manager) -> None:
+    made = api.post(INTEGRATIONS, {"channel": "ntfy", "name": "x", "url": NOBODY}).json["id"]
+    api.change(integrationIds=[])
+
+    api.change(integrationIds=None)
+
+    assert api.job()["integrationIds"] == [made]
+
+
+def test_an_integration_that_does_not_exist_is_not_linked(api: Manager) -> None:
+    assert UNKNOWN in api.unchanged(integrationIds=[UNKNOWN])
+
+
+def test_two_who_change_different_fields_at_once_lose_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path) as live:
+        live.add("job")
+        refused: list[Any] = []
+
+        def write(name: str, values: list[Any]) -> None:
+            refused.extend(reply for value in values if (reply := live.ask(
+                "PATCH", "/heartbeats/job", {name: value})).status != 200)
+
+        with (in_thread(lambda: write("graceSeconds", list(range(40)))),
+              in_thread(lambda: write("notes", [f"note {n}" for n in range(40)])),
+              in_thread(lambda: write("tags", [f"tag{n}" for n in range(40)]))):
+            write("maxRunSeconds", list(range(1, 41)))
+        shown = live.monitor("job")
+
+    assert refused == []
+    assert [shown[name] for name in ("graceSeconds", "notes", "tags", "maxRunSeconds")] == [
+        39, "note 39", "tag39", 40]
+
+
+# delete heartbeat: "with all its associated pings, alerts, and flips"
+
+
+def test_a_heartbeat_is_deleted(api: Manager) -> None:
+    id_ = api.job()["id"]
+
+    answer = api.ask("DELETE", f"{HEARTBEATS}/job")
+
+    assert (answer.status_int, answer.json) == (200, {"id": id_, "deleted": True})
+
+
+def test_a_deleted_heartbeat_is_gone_with_all_that_hung_on_it(api: Manager, token: str) -> None:
+    api.post(INTEGRATIONS, {"channel": "ntfy", "name": "x", "url": NOBODY})
+    api.site.get(f"/{token}/start")
+    api.site.post(f"/ping/{token}/fail", "the output")
+
+    api.ask("DELETE", f"{HEARTBEATS}/job")
+
+    tables = ("monitor", "ping", "run", "run_log", "flip", "handle", "event", "alert",
+              "monitor_integration")
+    assert [name for name in tables if api.site.rows(f"SELECT 1 FROM {name}")] == []
+
+
+def test_the_handles_of_a_deleted_heartbeat_ping_nothing(api: Manager, token: str) -> None:
+    api.ask("DELETE", f"{HEARTBEATS}/job")
+
+    assert api.site.get(f"/{token}").status_int == 404
+
+
+def test_deleting_it_twice_is_not_found(api: Manager) -> None:
+    api.ask("DELETE", f"{HEARTBEATS}/job")
+
+    assert api.ask("DELETE", f"{HEARTBEATS}/job").status_int == 404
+
+
+def test_deleting_one_leaves_the_others(api: Manager) -> None:
+    other = api.create(key="other")
+    api.site.get(f"/{other['token']}")
+
+    api.ask("DELETE", f"{HEARTBEATS}/job")
+
+    assert (api.job(name="other")["status"], api.job("/pings", "other")["total"]) == ("up", 1)
+
+
+# the heartbeat as it is now
+
+
+def test_the_next_five_times_are_shown(api: Manager, token: str) -> None:
+    api.site.get(f"/{token}")
+
+    assert api.job()["upcoming"] == [at(3600 * hours) for hours in range(1, 6)]
+
+
+def test_one_without_a_schedule_has_no_next_times(api: Manager) -> None:
+    api.change(scheduleType="none")
+
+    assert api.job()["upcoming"] == []
+
+
+@pytest.mark.parametrize("seconds, late", [(0, False), (3600, False), (3600.001, True),
+                                           (3900, True), (3900.001, False)])
+def test_it_is_late_in_its_grace_only(
+        api: Manager, token: str, seconds: float, late: bool) -> None:
+    api.site.get(f"/{token}")
+    api.site.clock.move(seconds)
+    api.site.server.scan()
+
+    assert api.job()["late"] is late
+
+
+def test_why_it_is_down_and_since_when_is_shown(api: Manager, token: str) -> None:
+    api.site.get(f"/{token}")
+    api.site.clock.move(5000)
+    api.site.server.scan()
+
+    shown = api.job()
+
+    assert (shown["status"], shown["downReason"], shown["downSince"]) == (
+        "down", "missed", at(3900))
+
+
+def test_nobody_hears_of_it_without_an_integration(api: Manager) -> None:
+    assert api.job()["heard"] is False
+
+
+@pytest.mark.parametrize("change, heard", [
+    ({}, True), ({"enabled": False}, False), ({"default": False}, False)])
+def test_it_is_heard_where_an_integration_is_on_and_default(
+        api: Manager, change: Any, heard: bool) -> None:
+    api.post(INTEGRATIONS, {"channel": "ntfy", "name": "x", "url": NOBODY})
+
+    api.ask("PATCH", f"{INTEGRATIONS}/x", change)
+
+    assert api.job()["heard"] is heard
+
+
+def test_it_is_running_between_start_and_end(api: Manager, token: str) -> None:
+    api.site.get(f"/{token}/start")
+    running = api.job()["running"]
+    api.site.get(f"/{token}")
+
+    assert (running, api.job()["running"]) == (True, False)
+
+
+def test_its_progress_is_that_of_the_newest_open_run(api: Manager, code: str) -> None:
+    api.site.get(f"/ping/{code}/start")
+    api.site.clock.move(5)
+    api.site.post(f"/ping/{code}/progress/40", '{"message": "half of it"}')
+
+    assert api.job()["progress"] == {"percent": 40, "message": "half of it", "at": at(5)}
+
+
+def test_it_has_no_progress_without_an_open_run(api: Manager, token: str) -> None:
+    api.site.get(f"/{token}/start")
+    api.site.get(f"/ping/{token}/progress/40")
+    api.site.get(f"/{token}")
+
+    assert api.job()["progress"] is None
+
+
+def test_its_last_run_is_shown(api: Manager, token: str) -> None:
+    api.site.get(f"/{token}/start")
+    api.site.clock.move(3)
+    api.site.get(f"/{token}/7")
+
+    last = api.job()["lastRun"]
+
+    assert last == api.job("/runs")["runs"][0]
+    assert (last["state"], last["durationMs"], last["exitCode"]) == ("failed", 3000, 7)
+
+
+@pytest.mark.parametrize("name", ["lastRun", "progress", "pausedUntil", "downReason", "downSince",
+                                  "lastPingAt", "expectedAt", "nextExpectedAt"])
+def test_one_that_never_pinged_has_none(api: Manager, name: str) -> None:
+    assert api.job()[name] is None
+
+
+def test_marking_it_as_ok_makes_it_up_without_an_event(api: Manager, token: str) -> None:
+    api.post(INTEGRATIONS, {"channel": "ntfy", "name": "x", "url": NOBODY})
+    api.site.get(f"/{token}/fail")
+    before = api.site.events
+
+    shown = api.do("ok")
+
+    assert (shown["status"], api.site.events) == ("up", before)
+
+
+def test_a_test_tells_everybody_who_hears_of_it(api: Manager) -> None:
+    for name, enabled in {"one": True, "two": True, "off": False}.items():
+        api.post(INTEGRATIONS, {"channel": "ntfy", "name": name, "url": NOBODY})
+        api.ask("PATCH", f"{INTEGRATIONS}/{name}", {"enabled": enabled})
+
+    results = api.do("test")["results"]
+
+    assert [(one["name"], one["ok"], bool(one["result"])) for one in results] == [
+        ("one", False, True), ("two", False, True)]
+
+
+def test_a_test_that_nobody_hears_has_no_results(api: Manager) -> None:
+    assert api.do("test") == {"results": []}
+
+
+def test_a_test_is_an_event_of_the_heartbeat(api: Manager) -> None:
+    api.post(INTEGRATIONS, {"channel": "ntfy", "name": "one", "url": NOBODY})
+
+    api.do("test")
+
+    event, = api.job("/events")["events"]
+    assert (event["kind"], event["monitor"]["key"], event["deliveries"][0]["name"]) == (
+        "test", "job", "one")
+
+
+# handles
+
+
+def test_its_handles_are_listed_with_their_dialects(api: Manager, token: str) -> None:
+    api.do("handles", {"handle": "d3x0c1"})
+
+    assert api.job("/handles")["handles"] == [
+        {"dialect": "code", "handle": api.job()["code"]},
+        {"dialect": "cronitor", "handle": "d3x0c1"}, {"dialect": "token", "handle": token}]
+
+
+@pytest.mark.parametrize("given, dialect", [
+    ({"handle": "d3x0c1"}, "cronitor"), ({"handle": UNKNOWN}, "cronping"),
+    ({"handle": UNKNOWN, "dialect": "healthchecks"}, "healthchecks"),
+    ({"handle": "abc", "dialect": "kuma"}, "kuma")])
+def test_a_handle_is_adopted(api: Manager, given: dict[str, str], dialect: str) -> None:
+    answer = api.post(f"{HEARTBEATS}/job/handles", given)
+
+    assert answer.status_int == 201
+    assert api.job()["handles"] == [{"dialect": dialect, "handle": given["handle"]}]
+
+
+def test_an_adopted_handle_pings(api: Manager) -> None:
+    api.do("handles", {"handle": "d3x0c1"})
+
+    api.site.get("/d3x0c1/complete")
+
+    assert api.job()["status"] == "up"
+
+
+@pytest.mark.parametrize("given", [
+    {}, {"handle": ""}, {"handle": " "}, {"handle": 5}, {"handle": None}, {"handle": "x" * 201},
+    {"handle": "ping"}, {"handle": "api"}, {"handle": "x", "dialect": "token"},
+    {"handle": "x", "dialect": "code"}, {"handle": "x", "dialect": "invented"},
+    {"handle": "x", "more": 1}, [], "x"], ids=ascii)
+def test_a_handle_that_cannot_be_is_refused(api: Manager, given: Any) -> None:
+    answer = api.post(f"{HEARTBEATS}/job/handles", given)
+
+    assert (answer.status_int, len(api.job("/handles")["handles"])) == (400, 2)
+
+
+def test_a_handle_that_somebody_has_is_not_adopted(api: Manager) -> None:
+    other = api.create(key="other")
+
+    answer = api.post(f"{HEARTBEATS}/job/handles", {"handle": other["code"]})
+
+    assert answer.status_int == 409
+
+
+def test_a_removed_handle_pings_no_more(api: Manager) -> None:
+    api.do("handles", {"handle": "d3x/c 1"})
+    api.site.get("/d3x%2Fc%201/run")
+
+    answer = api.ask("DELETE", f"{HEARTBEATS}/job/handles?handle=d3x%2Fc%201")
+
+    assert (answer.status_int, api.job()["handles"]) == (200, [])
+    assert api.site.get("/d3x%2Fc%201/run").status_int == 404
+
+
+@pytest.mark.parametrize("kind", ["token", "code"])
+def test_our_own_handles_cannot_be_removed(api: Manager, kind: str) -> None:
+    handle = api.job()[kind]
+
+    answer = api.ask("DELETE", f"{HEARTBEATS}/job/handles?handle={handle}")
+
+    assert (answer.status_int, api.site.get(f"/ping/{handle}").status_int) == (409, 200)
+
+
+@pytest.mark.parametrize("query", ["?handle=nothing", "", "?handle="])
+def test_a_handle_that_it_does_not_have_is_not_removed(api: Manager, query: str) -> None:
+    assert api.ask("DELETE", f"{HEARTBEATS}/job/handles{query}").status_int in (400, 404)
+
+
+def test_a_handle_of_another_one_is_not_removed(api: Manager) -> None:
+    api.create(key="other")
+    api.post(f"{HEARTBEATS}/other/handles", {"handle": "d3x0c1"})
+
+    answer = api.ask("DELETE", f"{HEARTBEATS}/job/handles?handle=d3x0c1")
+
+    assert (answer.status_int, api.site.get("/d3x0c1/run").status_int) == (404, 200)
+
+
+@pytest.mark.parametrize("kind", ["token", "code"])
+def test_a_rotated_handle_pings_no_more(api: Manager, kind: str) -> None:
+    old = api.job()[kind]
+    api.site.get(f"/ping/{old}")  # known once, and remembered
+
+    new = api.do("handles/rotate", {"kind": kind})[kind]
+
+    assert (api.site.get(f"/ping/{old}").status_int, api.site.get(f"/ping/{new}").status_int) == (
+        404, 200)
+
+
+def test_a_new_token_is_shown_with_its_url(api: Manager, token: str) -> None:
+    shown = api.do("handles/rotate", {"kind": "token"})
+
+    assert (shown["token"] != token, shown["pingUrl"]) == (
+        True, f"http://cron.test/{shown['token']}")
+
+
+def test_a_rotation_leaves_the_other_handles(api: Manager) -> None:
+    api.do("handles", {"handle": "d3x0c1"})
+    before = api.job()
+
+    after = api.do("handles/rotate", {"kind": "token"})
+
+    assert (after["code"], after["handles"]) == (before["code"], before["handles"])
+
+
+@pytest.mark.parametrize("given", [{}, {"kind": "cronitor"}, {"kind": None}, {"kind": ["token"]},
+                                   {"kind": "token", "more": 1}, [], None], ids=ascii)
+def test_a_rotation_that_cannot_be_is_refused(api: Manager, token: str, given: Any) -> None:
+    answer = api.post(f"{HEARTBEATS}/job/handles/rotate", given)
+
+    assert (answer.status_int, api.job()["token"]) == (400, token)
+
+
+# runs
+
+
+def run_it(site: Site, token: str, seconds: float, end: str = "", body: str = "") -> None:
+    """A run that takes so long, and a minute after it."""
+    site.get(f"/{token}/start")
+    site.clock.move(seconds)
+    site.post(f"/{token}{end}", body)
+    site.clock.move(60 - seconds)
+
+
+def test_a_list_of_runs_is_empty_at_first(api: Manager) -> None:
+    assert api.job("/runs") == {"runs": [], "total": 0, "limit": 50, "offset": 0}
+
+
+def test_a_run_is_shown_with_all_that_is_known(api: Manager, token: str) -> None:
+    api.site.get(f"/{token}/run?series=abc&host=nas")
+    api.site.clock.move(4.523)
+    api.site.get(f"/{token}/fail?series=abc&host=nas&msg=disk+full&status_code=3&metric=rows:5")
+
+    run, = api.job("/runs")["runs"]
+
+    assert run == {
+        "id": str(api.site.runs[0]["num"]), "series": "abc", "state": "failed", "startedAt": at(0),
+        "endedAt": at(4.523), "durationMs": 4523, "exitCode": 3, "message": "disk full",
+        "metrics": {"rows": 5}, "host": "nas", "hasLog": False}
+
+
+def test_a_run_that_is_open_has_no_end(api: Manager, token: str) -> None:
+    api.site.get(f"/{token}/start")
+
+    run, = api.job("/runs")["runs"]
+
+    assert (run["state"], run["endedAt"], run["durationMs"], run["metrics"]) == (
+        "running", None, None, None)
+
+
+def test_runs_come_newest_first_by_pages(api: Manager, token: str) -> None:
+    for seconds in (1, 2, 3):
+        run_it(api.site, token, seconds)
+
+    first, second = (api.job(f"/runs?limit=2&offset={offset}") for offset in (0, 2))
+
+    assert [run["durationMs"] for run in first["runs"] + second["runs"]] == [3000, 2000, 1000]
+    assert (first["total"], second["limit"], second["offset"]) == (3, 2, 2)
+
+
+@pytest.mark.parametrize("query, found", [
+    ("state=success", [1000]), ("state=failed", [2000]), ("state=stuck", []),
+    ("state=success&state=failed", [2000, 1000]), ("state=running", [None])])
+def test_runs_are_filtered_by_state(
+        api: Manager, token: str, query: str, found: list[int | None]) -> None:
+    run_it(api.site, token, 1)
+    run_it(api.site, token, 2, "/fail")
+    api.site.get(f"/{token}/start")
+
+    page = api.job(f"/runs?{query}")
+
+    assert ([run["durationMs"] for run in page["runs"]], page["total"]) == (found, len(found))
+
+
+@pytest.mark.parametrize("query", ["state=over", "limit=0", "limit=201", "offset=-1", "state="])
+def test_runs_that_cannot_be_asked_for_are_refused(api: Manager, query: str) -> None:
+    assert api.get(f"{HEARTBEATS}/job/runs?{query}").status_int == 400
+
+
+def test_the_log_of_a_run_is_in_no_list(api: Manager, token: str) -> None:
+    api.site.post(f"/ping/{token}", "the output")
+
+    answer = api.get(f"{HEARTBEATS}/job/runs")
+
+    assert (answer.json["runs"][0]["hasLog"], "the output" in answer.text) == (True, False)
+
+
+def test_a_run_is_shown_with_its_progress(api: Manager, code: str) -> None:
+    api.site.get(f"/ping/{code}/start")
+    for percent in (10, 90):
+        api.site.clock.move(1)
+        api.site.post(f"/ping/{code}/progress/{percent}", f'{{"message": "at {percent}"}}')
+
+    listed, = api.job("/runs")["runs"]
+
+    assert api.job(f"/runs/{listed['id']}") == {**listed, "progress": [
+        {"at": at(1), "percent": 10, "message": "at 10"},
+        {"at": at(2), "percent": 90, "message": "at 90"}]}
+
+
+def test_the_last_thousand_updates_of_progress_are_shown(api: Manager, token: str) -> None:
+    api.site.get(f"/{token}/start")
+    run = api.site.runs[0]["num"]
+    api.site.rows("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
+                  "WHERE i < 1100) INSERT INTO ping (monitor, kind, at, run, dialect, message) "
+                  "SELECT 1, 'progress', ? + i, ?, 'cronbeats', i FROM n", NOW, run)
+
+    messages = [update["message"] for update in api.job(f"/runs/{run}")["progress"]]
+
+    assert messages == [str(n) for n in range(101, 1101)]
+
+
+@pytest.mark.parametrize("run", ["999", "0", "-1", "x", "1.5", "1e400", "%00", "9" * 30])
+def test_a_run_that_does_not_exist_is_not_found(api: Manager, token: str, run: str) -> None:
+    api.site.get(f"/{token}/start")
+
+    assert api.get(f"{HEARTBEATS}/job/runs/{run}").status_int == 404
+
+
+def test_a_run_of_another_heartbeat_is_not_found(api: Manager, token: str) -> None:
+    api.site.get(f"/{token}/start")
+    api.create(key="other")
+
+    assert api.get(f"{HEARTBEATS}/other/runs/1").status_int == 404
+
+
+# the log of a run: Crontify's page
+
+
+@pytest.fixture
+def user(site: Site) -> Manager:
+    """Requests of a signed-in user."""
+    site.server.act(cronwatch.add_user, "Ann", None)
+    return Manager(site, site.server.act(cronwatch.open_session, 1)["token"])
+
+
+def run_log(user: Manager, monitor: str, run: Any) -> webtest.TestResponse:
+    return user.site.get(f"{API}/monitors/{monitor}/runs/{run}/log",
+                         Authorization=f"Bearer {user.key}")
+
+
+def test_a_log_that_is_there_is_shown(api: Manager, user: Manager, token: str) -> None:
+    api.site.send("POST", f"/api/v1/ping/{token}/fail", json.dumps(
+        {"logOutput": "Error: Connection refused\n at ..."}), {"X-API-Key": api.key})
+
+    answer = run_log(user, "job", 1)
+
+    assert (answer.status_int, answer.json) == (
+        200, {"hasLog": True, "content": "Error: Connection refused\n at ..."})
+
+
+def test_a_log_that_is_not_there_is_null(api: Manager, user: Manager, token: str) -> None:
+    api.site.get(f"/{token}")
+
+    answer = run_log(user, "job", 1)
+
+    assert (answer.status_int, answer.json) == (200, {"hasLog": False, "content": None})
+
+
+def test_a_log_needs_a_users_token_not_an_api_key(api: Manager, token: str) -> None:
+    api.site.get(f"/{token}")
+
+    answer = run_log(api, "job", 1)
+
+    assert (answer.status_int, answer.json["success"], answer.json["statusCode"]) == (
+        403, False, 403)
+
+
+@pytest.mark.parametrize("monitor, run", [("job", 99), ("nothing", 1), ("job", "x")])
+def test_a_log_that_cannot_be_is_not_found_in_crontifys_words(
+        api: Manager, user: Manager, token: str, monitor: str, run: Any) -> None:
+    api.site.get(f"/{token}")
+
+    answer = run_log(user, monitor, run)
+
+    assert answer.status_int == 404
+    assert {**answer.json, "message": ""} == {
+        "success": False, "statusCode": 404, "message": "", "error": "Not Found"}
+
+
+def test_a_log_is_named_by_the_id_that_its_ping_was_answered(
+        api: Manager, user: Manager, token: str) -> None:
+    said = api.site.send("POST", f"/api/v1/ping/{token}/fail", '{"logOutput": "x"}',
+                         {"X-API-Key": api.key}).json["data"]["runId"]
+
+    assert run_log(user, api.job()["id"], said).json["content"] == "x"
+
+
+# flips
+
+
+def test_a_list_of_flips_is_empty_at_first(api: Manager) -> None:
+    assert api.job("/flips") == {"flips": [], "total": 0, "limit": 50, "offset": 0}
+
+
+def test_flips_come_newest_first_with_their_true_times(api: Manager, token: str) -> None:
+    api.site.get(f"/{token}")
+    api.site.clock.move(5000)
+    api.site.server.scan()
+
+    flips = api.job("/flips")["flips"]
+
+    assert flips == [{"at": at(3900), "status": "down", "reason": "missed"},
+                     {"at": at(0), "status": "up", "reason": flips[1]["reason"]}]
+
+
+def test_pages_of_flips_follow_each_other(api: Manager, token: str) -> None:
+    for word in ("", "/fail", ""):
+        api.site.get(f"/{token}{word}")
+        api.site.clock.move(1)
+
+    pages = [api.job(f"/flips?limit=2&offset={offset}") for offset in (0, 2)]
+
+    assert [[flip["status"] for flip in page["flips"]] for page in pages] == [
+        ["up", "down"], ["up"]]
+    assert [page["total"] for page in pages] == [3, 3]
+
+
+# events
+
+
+def test_the_events_of_a_heartbeat_are_those_of_the_whole_log(api: Manager, token: str) -> None:
+    other = api.create(key="other")
+    api.post(INTEGRATIONS, {"channel": "ntfy", "name": "x", "url": NOBODY})
+    api.site.get(f"/{other['token']}/fail")
+    api.site.get(f"/{token}/fail")
+
+    shown = api.job("/events")
+
+    assert (shown["total"], shown["events"]) == (1, [api.get(EVENTS).json["events"][0]])
+
+
+def test_an_event_tells_what_was_delivered_to_whom(api: Manager, token: str) -> None:
+    id_ = api.post(INTEGRATIONS, {"channel": "ntfy", "name": "x", "url": NOBODY}).json["id"]
+    api.site.get(f"/{token}/fail")
+    api.site.clock.move(1)
+    api.site.server.deliver()
+
+    delivery, = api.job("/events")["events"][0]["deliveries"]
+
+    assert {**delivery, "result": None} == {
+        "integrationId": id_, "name": "x", "state": "pending", "tries": 1, "triedAt": at(1),
+        "result": None}
+
+
+@pytest.fixture
+def busy(api: Manager, token: str) -> Manager:
+    """A failure at 0 s, a recovery at 100 s, another one's failure at 200 s."""
+    api.site.get(f"/{token}/fail")
+    api.site.clock.move(100)
+    api.site.get(f"/{token}")
+    api.site.clock.move(100)
+    api.site.get(f"/{api.create(key='other')['token']}/fail")
+    return api
+
+
+@pytest.mark.parametrize("query, found", [
+    ("", ["failed", "recovered", "failed"]), ("kind=failed", ["failed", "failed"]),
+    ("kind=failed&kind=recovered", ["failed", "recovered", "failed"]), ("kind=outage", []),
+    ("monitor=job", ["recovered", "failed"]), ("monitor=other", ["failed"]),
+    ("monitor=job&kind=failed", ["failed"]),
+    (f"since={at(100)}", ["failed", "recovered"]), (f"until={at(100)}", ["failed"]),
+    (f"since={at(50)}&until={at(150)}", ["recovered"]),
+    ("since=2026-03-02T13:01:40%2B01:00", ["failed", "recovered"])])
+def test_events_are_filtered(busy: Manager, query: str, found: list[str]) -> None:
+    shown = busy.get(f"{EVENTS}?{query}").json
+
+    assert ([event["kind"] for event in shown["events"]], shown["total"]) == (found, len(found))
+
+
+def test_events_are_filtered_by_the_id_of_a_heartbeat(busy: Manager) -> None:
+    shown = busy.get(f"{EVENTS}?monitor={busy.job()['id']}").json
+
+    assert [event["kind"] for event in shown["events"]] == ["recovered", "failed"]
+
+
+@pytest.mark.parametrize("query", [
+    "kind=invented", "since=yesterday", "until=5", "since=2026-03-02T12:00:00", "since=",
+    "limit=0", "limit=201", "offset=x", "since=2026-13-01T00:00:00Z"])
+def test_events_that_cannot_be_asked_for_are_refused(busy: Manager, query: str) -> None:
+    assert busy.get(f"{EVENTS}?{query}").status_int == 400
+
+
+def test_events_of_a_heartbeat_that_does_not_exist_are_not_found(busy: Manager) -> None:
+    assert busy.get(f"{EVENTS}?monitor=nothing").status_int == 404
+
+
+# uptime
+
+
+@pytest.fixture
+def lived(api: Manager, token: str) -> Manager:
+    """New until 600 s; missed at 4500 s; up at 5100 s; paused from 6000 s to 7000 s, and new until
+    7500 s; we were away from 8000 s to 8600 s. It is 9000 s."""
+    site = api.site
+    for until, do in (
+            (600, lambda: site.get(f"/{token}")), (4600, site.server.scan),
+            (5100, lambda: site.get(f"/{token}")), (6000, lambda: api.do("pause")),
+            (7000, lambda: api.do("resume")), (7500, lambda: site.get(f"/{token}")),
+            (8600, lambda: site.server.away(NOW + 8_000_000, NOW + 8_600_000)), (9000, str)):
+        site.clock.now = NOW + until * 1000
+        do()
+    return api
+
+
+def window(api: Manager, query: str = "") -> dict[str, Any]:
+    shown, = api.job(f"/uptime{query}")["windows"]
+    return dict(shown)
+
+
+def test_uptime_leaves_out_pauses_absences_and_the_time_before_the_first_ping(
+        lived: Manager) -> None:
+    assert window(lived) == {
+        "days": 30, "since": at(0), "until": at(9000), "upSeconds": 5700, "downSeconds": 600,
+        "pausedSeconds": 1000, "unknownSeconds": 1700, "uptime": round(5700 / 6300, 6),
+        "downtimes": 1}
+
+
+def test_what_uptime_leaves_out_is_said(lived: Manager) -> None:
+    note = lived.job("/uptime")["note"]
+
+    assert [word for word in ("paus", "away", "before the first ping") if word not in note] == []
+
+
+@pytest.mark.parametrize("since, until, up, down, paused, unknown, downtimes", [
+    (4000, 5000, 500, 500, 0, 0, 1),        # into a downtime
+    (4600, 5000, 0, 400, 0, 0, 1),          # within a downtime
+    (5000, 5200, 100, 100, 0, 0, 1),        # out of it
+    (5100, 5200, 100, 0, 0, 0, 0),          # from its end on
+    (1000, 2000, 1000, 0, 0, 0, 0),         # all up
+    (0, 600, 0, 0, 0, 600, 0),              # all new
+    (6000, 7000, 0, 0, 1000, 0, 0),         # all paused
+    (6500, 7500, 0, 0, 500, 500, 0),
+    (7900, 8700, 200, 0, 0, 600, 0),        # around our absence
+    (8100, 8200, 0, 0, 0, 100, 0),          # within it
+    (8900, 99_999, 100, 0, 0, 0, 0),        # beyond now
+])
+def test_uptime_of_a_window(
+        lived: Manager, since: int, until: int, up: int, down: int, paused: int, unknown: int,
+        downtimes: int) -> None:
+    found = window(lived, f"?since={at(since)}&until={at(until)}")
+
+    assert [found[name] for name in (
+        "days", "upSeconds", "downSeconds", "pausedSeconds", "unknownSeconds", "downtimes")] == [
+        None, up, down, paused, unknown, downtimes]
+    assert found["uptime"] == (round(up / (up + down), 6) if up + down else None)
+
+
+def test_uptime_over_several_windows_at_once(lived: Manager) -> None:
+    lived.site.clock.move(86_400)
+
+    shown = lived.job("/uptime?days=1&days=7&days=3660")["windows"]
+
+    assert [(one["days"], one["since"], one["until"]) for one in shown] == [
+        (1, at(9000), at(95_400)), (7, at(0), at(95_400)), (3660, at(0), at(95_400))]
+
+
+def test_a_window_may_have_only_a_beginning_or_an_end(lived: Manager) -> None:
+    found = [window(lived, query) for query in (f"?since={at(8700)}", f"?until={at(700)}")]
+
+    assert [(one["since"], one["until"], one["upSeconds"]) for one in found] == [
+        (at(8700), at(9000), 300), (at(0), at(700), 100)]
+
+
+def test_uptime_of_one_that_never_pinged_is_unknown(api: Manager) -> None:
+    api.site.clock.move(100)
+
+    found = window(api)
+
+    assert (found["uptime"], found["unknownSeconds"]) == (None, 100)
+
+
+def test_further_failures_are_no_further_downtimes(api: Manager, token: str) -> None:
+    api.site.get(f"/{token}")
+    api.site.clock.move(4000)
+    api.site.server.scan()
+    for _ in range(3):
+        api.site.get(f"/{token}/fail")
+        api.site.clock.move(10)
+
+    assert (window(api)["downtimes"], window(api)["downSeconds"]) == (1, 130)
+
+
+def test_uptime_outlives_the_flips_that_are_not_kept(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_days=2)
+    api = Manager(site, site.api_key())
+    api.create(key="job", intervalSeconds=2_592_000)
+    site.get(f"/{api.job()['token']}")
+    site.clock.move(10 * 86_400)
+    site.server.housekeeping()
+
+    assert window(api, "?days=1")["upSeconds"] == 86_400
+
+
+@pytest.mark.parametrize("query", [
+    "days=0", "days=3661", "days=x", "days=", "days=1.5", "since=yesterday", "until=",
+    f"since={at(500)}&until={at(400)}", "&".join(["days=1"] * 21)])
+def test_a_window_that_cannot_be_is_refused(lived: Manager, query: str) -> None:
+    assert lived.get(f"{HEARTBEATS}/job/uptime?{query}").status_int == 400
+
+
+# the log of all that happened
+
+
+def test_a_log_is_empty_at_first(api: Manager) -> None:
+    assert api.job("/log") == {"entries": [], "more": False}
+
+
+def test_the_log_merges_all_that_happened_newest_first(lived: Manager) -> None:
+    entries = lived.job("/log")["entries"]
+
+    seen = [(entry["at"], entry["type"]) for entry in entries]
+    assert sorted(seen, reverse=True) == sorted(
+        [(at(600), "ping"), (at(5100), "ping"), (at(7500), "ping"), (at(600), "flip"),
+         (at(4500), "flip"), (at(5100), "flip"), (at(6000), "flip"), (at(7000), "flip"),
+         (at(7500), "flip"), (at(4500), "event"), (at(5100), "event"), (at(8600), "absence")],
+        reverse=True)
+    assert [when for when, _ in seen] == sorted((when for when, _ in seen), reverse=True)
+
+
+def test_each_entry_of_the_log_is_that_of_its_own_list(lived: Manager) -> None:
+    lists = {kind: lived.job(f"/{kind}s")[f"{kind}s"] for kind in ("ping", "flip", "event")}
+    lists["absence"] = [{"since": at(8000), "until": at(8600)}]
+
+    entries = lived.job("/log")["entries"]
+
+    assert {kind: [entry[kind] for entry in entries if entry["type"] == kind]
+            for kind in lists} == lists
+
+
+def test_an_absence_before_it_was_created_is_not_in_its_log(lived: Manager) -> None:
+    lived.create(key="later")
+
+    assert lived.job("/log", "later")["entries"] == []
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 200])
+def test_pages_of_the_log_show_every_entry_once(lived: Manager, limit: int) -> None:
+    entries: list[Any] = []
+    page, before = {"entries": [], "more": True}, ""
+
+    while page["more"]:
+        page = lived.job(f"/log?limit={limit}{before}")
+        entries += page["entries"]
+        before = f"&before={entries[-1]['at']}"
+
+    assert entries == lived.job("/log")["entries"]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=201", "before=now", "before="])
+def test_a_log_that_cannot_be_asked_for_is_refused(api: Manager, query: str) -> None:
+    assert api.get(f"{HEARTBEATS}/job/log?{query}").status_int == 400
+
+
+# integrations
+
+
+def hook(api: Manager, **fields: Any) -> dict[str, Any]:
+    answer = api.post(INTEGRATIONS, {
+        "channel": "webhook", "name": "hook", "url": NOBODY, **fields})
+    assert answer.status_int == 201, answer.text
+    return dict(answer.json)
+
+
+def test_a_new_integration_is_shown_with_what_it_needs(api: Manager) -> None:
+    made = hook(api, headers={"X-Team": "ops"})
+
+    assert made == {
+        "id": made["id"], "channel": "webhook", "name": "hook", "enabled": True, "default": True,
+        "failing": False, "createdAt": at(0), "updatedAt": at(0), "lastDelivery": None,
+        "pending": 0, "dead": 0, "url": NOBODY, "headers": {"X-Team": "ops"},
+        "secret": made["secret"]}
+    assert made["secret"].startswith("whsec_")
+
+
+@pytest.mark.parametrize("name", ["hook", "{id}"])
+def test_an_integration_is_found_by_id_and_by_name(api: Manager, name: str) -> None:
+    made = hook(api)
+
+    assert api.get(f"{INTEGRATIONS}/{name.format(**made)}").json == made
+
+
+def test_a_read_only_key_sees_nothing_that_an_integration_needs(
+        api: Manager, reader: Manager) -> None:
+    made = hook(api)
+
+    shown = reader.get(f"{INTEGRATIONS}/hook").json
+
+    assert set(made) - set(shown) == {"url", "headers", "secret"}
+
+
+@pytest.mark.parametrize("name, value", [
+    ("name", "renamed"), ("enabled", False), ("default", False), ("url", "https://example.org/x"),
+    ("headers", {"X-Other": "1"}), ("headers", {})])
+def test_an_integration_is_changed(api: Manager, name: str, value: Any) -> None:
+    made = hook(api, headers={"X-Team": "ops"})
+    api.site.clock.move(5)
+
+    answer = api.ask("PATCH", f"{INTEGRATIONS}/hook", {name: value})
+
+    assert (answer.status_int, answer.json) == (200, {**made, name: value, "updatedAt": at(5)})
+
+
+def test_its_signing_secret_survives_a_new_url(api: Manager) -> None:
+    made = hook(api)
+
+    answer = api.ask("PATCH", f"{INTEGRATIONS}/hook", {"url": "http://127.0.0.1:9/other"})
+
+    assert answer.json["secret"] == made["secret"]
+
+
+def test_the_address_of_a_mail_integration_is_changed(api: Manager) -> None:
+    api.post(INTEGRATIONS, {"channel": "email", "name": "me", "address": "me@example.org"})
+
+    answer = api.ask("PATCH", f"{INTEGRATIONS}/me", {"address": "you@example.org"})
+
+    assert (answer.status_int, answer.json["address"]) == (200, "you@example.org")
+
+
+@pytest.mark.parametrize("given", [
+    {"name": ""}, {"name": None}, {"enabled": 1}, {"enabled": None}, {"default": "yes"},
+    {"url": "ftp://x"}, {"url": "http://me:pw@example.org/"}, {"url": None}, {"url": ""},
+    {"headers": {"webhook-id": "1"}}, {"headers": [1]}, {"headers": {"A": "x\ny"}},
+    {"address": "me@example.org"}, {"command": "true"}, {"channel": "slack"}, {"secret": "x"},
+    {"more": 1}, [], "x"], ids=ascii)
+def test_a_change_of_an_integration_that_cannot_be_is_refused(api: Manager, given: Any) -> None:
+    made = hook(api)
+
+    answer = api.ask("PATCH", f"{INTEGRATIONS}/hook", given)
+
+    assert (answer.status_int, api.get(f"{INTEGRATIONS}/hook").json) == (400, made)
+
+
+def test_a_name_that_another_integration_has_is_refused(api: Manager) -> None:
+    hook(api)
+    hook(api, name="other")
+
+    assert api.ask("PATCH", f"{INTEGRATIONS}/other", {"name": "hook"}).status_int == 409
+
+
+def test_an_integration_is_deleted_with_its_alerts(api: Manager, token: str) -> None:
+    made = hook(api)
+    api.site.get(f"/{token}/fail")
+
+    answer = api.ask("DELETE", f"{INTEGRATIONS}/hook")
+
+    assert (answer.status_int, answer.json) == (200, {"id": made["id"], "deleted": True})
+    assert api.get(INTEGRATIONS).json == {"integrations": []}
+    assert api.site.rows("SELECT * FROM alert") == []
+
+
+@pytest.mark.parametrize("method, suffix", [
+    ("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/test")])
+def test_an_integration_that_does_not_exist_is_not_found(
+        api: Manager, method: str, suffix: str) -> None:
+    answer = api.ask(method, f"{INTEGRATIONS}/nothing{suffix}", {} if method == "PATCH" else None)
+
+    assert (answer.status_int, list(answer.json)) == (404, ["error"])
+
+
+def test_one_that_is_switched_off_is_told_nothing(api: Manager, token: str) -> None:
+    hook(api)
+    api.ask("PATCH", f"{INTEGRATIONS}/hook", {"enabled": False})
+
+    api.site.get(f"/{token}/fail")
+
+    assert api.get(EVENTS).json["events"][0]["deliveries"] == []
+
+
+def test_it_shows_how_its_alerts_do(api: Manager, token: str) -> None:
+    hook(api)
+    api.site.get(f"/{token}/fail")
+    api.site.clock.move(1)
+    api.site.server.deliver()
+
+    shown = api.get(f"{INTEGRATIONS}/hook").json
+
+    assert (shown["pending"], shown["dead"], shown["failing"]) == (1, 0, False)
+    assert {**shown["lastDelivery"], "result": None} == {
+        "at": at(1), "state": "pending", "result": None, "kind": "failed"}
+
+
+def test_it_is_failing_after_four_tries(api: Manager, token: str) -> None:
+    hook(api)
+    api.site.get(f"/{token}/fail")
+    for _ in range(4):
+        api.site.server.deliver()
+        api.site.clock.move(3600)
+
+    assert api.get(f"{INTEGRATIONS}/hook").json["failing"] is True
+
+
+def test_an_alert_that_was_given_up_is_counted_as_dead(api: Manager, token: str) -> None:
+    hook(api)
+    api.site.get(f"/{token}/fail")
+    for _ in range(40):
+        api.site.server.deliver()
+        api.site.clock.move(3600)
+
+    shown = api.get(f"{INTEGRATIONS}/hook").json
+
+    assert shown["dead"] == 1
+
+
+# a command: listed, tested, switched off, and nothing else
+
+
+@pytest.fixture
+def command(api: Manager) -> str:
+    return str(api.site.server.act(
+        cronwatch.create_integration, "command", "run", {"command": "echo it works"}))
+
+
+def test_a_command_is_listed(api: Manager, command: str) -> None:
+    shown, = api.get(INTEGRATIONS).json["integrations"]
+
+    assert (shown["id"], shown["channel"], shown["command"]) == (
+        command, "command", "echo it works")
+
+
+def test_a_command_is_tested(api: Manager, command: str) -> None:
+    answer = api.post(f"{INTEGRATIONS}/{command}/test")
+
+    assert (answer.status_int, answer.json["ok"], "it works" in answer.json["result"]) == (
+        200, True, True)
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_a_command_is_switched_off_and_on(api: Manager, command: str, enabled: bool) -> None:
+    answer = api.ask("PATCH", f"{INTEGRATIONS}/{command}", {"enabled": enabled})
+
+    assert (answer.status_int, answer.json["enabled"]) == (200, enabled)
+
+
+@pytest.mark.parametrize("given", [
+    {"command": "true"}, {"name": "x"}, {"default": False}, {"command": "true", "enabled": True},
+    {"name": "run"}])
+def test_a_command_is_never_changed(api: Manager, command: str, given: Any) -> None:
+    before = api.site.rows("SELECT * FROM integration")
+
+    answer = api.ask("PATCH", f"{INTEGRATIONS}/{command}", given)
+
+    assert (answer.status_int, api.site.rows("SELECT * FROM integration")) == (403, before)
+
+
+def test_a_command_is_never_deleted(api: Manager, command: str) -> None:
+    answer = api.ask("DELETE", f"{INTEGRATIONS}/{command}")
+
+    assert (answer.status_int, len(api.get(INTEGRATIONS).json["integrations"])) == (403, 1)
+
+
+@pytest.mark.parametrize("given", [
+    {"channel": "command", "name": "x", "command": "true"}, {"channel": "command"},
+    {"channel": "command", "name": "x", "url": NOBODY}])
+def test_a_command_is_never_created(api: Manager, given: Any) -> None:
+    answer = api.post(INTEGRATIONS, given)
+
+    assert (answer.status_int, api.get(INTEGRATIONS).json) == (403, {"integrations": []})
+
+
+def test_no_integration_is_turned_into_a_command(api: Manager) -> None:
+    hook(api)
+
+    answer = api.ask("PATCH", f"{INTEGRATIONS}/hook", {"channel": "command", "command": "true"})
+
+    assert answer.status_int in (400, 403)
+    assert api.site.rows("SELECT channel FROM integration") == [{"channel": "webhook"}]
+
+
+def test_a_user_may_make_no_command_either(user: Manager, api: Manager) -> None:
+    answer = user.post(INTEGRATIONS, {"channel": "command", "name": "x", "command": "true"})
+
+    assert answer.status_int == 403
+
+
+# summary
+
+
+def summary(api: Manager, query: str = "") -> Any:
+    answer = api.get(f"{API}/summary{query}")
+    assert answer.status_int == 200, answer.text
+    return answer.json
+
+
+def test_the_summary_of_nothing(site: Site) -> None:
+    shown = summary(Manager(site, site.api_key("read-only")))
+
+    assert {**shown, "health": None} == {
+        "version": cronwatch.__version__, "total": 0, "limit": 1000, "offset": 0, "tags": [],
+        "counts": dict.fromkeys(("new", "up", "down", "paused", "late", "running"), 0),
+        "timezone": "UTC", "baseUrl": "http://cron.test", "health": None, "monitors": []}
+
+
+def test_a_monitor_is_summed_up(api: Manager, token: str, code: str) -> None:
+    api.change(tags="prod db")
+    for seconds in (1, 3, 2):
+        run_it(api.site, token, seconds)
+    run_it(api.site, token, 5, "/9")
+    api.site.get(f"/{token}/start")
+    api.site.post(f"/ping/{code}/progress/40", '{"message": "half of it"}')
+
+    shown, = summary(api)["monitors"]
+
+    runs = [[NOW + start * 1000, duration, state, code] for start, duration, state, code in (
+        (0, 1000, "success", None), (60, 3000, "success", None), (120, 2000, "success", None),
+        (180, 5000, "failed", 9), (240, None, "running", None))]
+    listed = api.job()
+    assert shown == {
+        **{name: listed[name] for name in (
+            "id", "key", "name", "status", "late", "running", "heard", "scheduleType",
+            "intervalSeconds", "cronExpression", "timezone", "graceSeconds", "lastPingAt",
+            "expectedAt", "downReason", "downSince", "pausedUntil")},
+        "tags": ["prod", "db"], "alertAt": listed["nextExpectedAt"],
+        "run": {"id": listed["lastRun"]["id"], "startedAt": at(240), "percent": 40,
+                "message": "half of it"},
+        "lastDurationMs": 5000, "usualDurationMs": 2000, "runs": runs}
+
+
+def test_a_monitor_that_never_ran_is_summed_up(api: Manager) -> None:
+    shown, = summary(api)["monitors"]
+
+    assert (shown["run"], shown["lastDurationMs"], shown["usualDurationMs"], shown["runs"]) == (
+        None, None, None, [])
+
+
+def test_the_last_thirty_runs_are_shown_oldest_first(api: Manager, token: str) -> None:
+    for _ in range(32):
+        run_it(api.site, token, 1)
+
+    runs = summary(api)["monitors"][0]["runs"]
+
+    assert [run[0] for run in runs] == [NOW + 60_000 * n for n in range(2, 32)]
+
+
+@pytest.fixture
+def mixed(api: Manager) -> Manager:
+    """One in each state, their names in another order."""
+    site = api.site
+    api.change(name="f new", tags="b")
+    tokens = {name: api.create(name=name, key=key, tags=tags, scheduleType="interval")["token"]
+              for name, key, tags in (("a paused", "paused", "a"), ("b up", "up", "a b"),
+                                      ("c running", "running", ""), ("d late", "late", "c"),
+                                      ("e down", "down", "b"))}
+    site.get(f"/{tokens['d late']}")
+    site.clock.move(1000)
+    site.get(f"/{tokens['b up']}")
+    site.get(f"/{tokens['c running']}/start")
+    api.ask("POST", f"{HEARTBEATS}/paused/pause")
+    site.get(f"/{tokens['e down']}/fail")
+    site.clock.move(2601)
+    return api
+
+
+def test_those_in_trouble_come_first(mixed: Manager) -> None:
+    assert [monitor["name"] for monitor in summary(mixed)["monitors"]] == [
+        "e down", "d late", "b up", "c running", "f new", "a paused"]
+
+
+def test_all_are_counted(mixed: Manager) -> None:
+    assert summary(mixed)["counts"] == {
+        "new": 1, "up": 3, "down": 1, "paused": 1, "late": 1, "running": 1}
+
+
+def test_the_tags_of_all_are_listed(mixed: Manager) -> None:
+    assert summary(mixed, "?limit=1")["tags"] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("query, found", [
+    ("?status=down", ["e down"]), ("?status=new&status=paused", ["f new", "a paused"]),
+    ("?tag=b", ["e down", "b up", "f new"]), ("?tag=a&tag=b", ["b up"]),
+    ("?query=UP", ["b up"]), ("?query=nothing", []), ("?tag=b&status=up", ["b up"])])
+def test_the_summary_is_filtered(mixed: Manager, query: str, found: list[str]) -> None:
+    shown = summary(mixed, query)
+
+    assert ([monitor["name"] for monitor in shown["monitors"]], shown["total"]) == (
+        found, len(found))
+    assert sum(shown["counts"][name] for name in ("new", "up", "down", "paused")) == 6
+
+
+def test_pages_of_the_summary_follow_each_other(mixed: Manager) -> None:
+    pages = [summary(mixed, f"?limit=4&offset={offset}") for offset in (0, 4)]
+
+    assert [monitor["name"] for page in pages for monitor in page["monitors"]] == [
+        monitor["name"] for monitor in summary(mixed)["monitors"]]
+    assert [page["total"] for page in pages] == [6, 6]
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "offset=-1", "status=late"])
+def test_a_summary_that_cannot_be_is_refused(api: Manager, query: str) -> None:
+    assert api.get(f"{API}/summary?{query}").status_int == 400
+
+
+def test_the_summary_takes_as_many_queries_for_one_as_for_many(
+        api: Manager, token: str) -> None:
+    run_it(api.site, token, 1)
+    one = statements(api.site, lambda: summary(api))
+    for n in range(120):
+        api.site.get(f"/{api.site.monitor(name=f'Job {n}').token}/start")
+
+    many = statements(api.site, lambda: summary(api))
+
+    assert (len(many), 0 < len(one) < 20) == (len(one), True)
+
+
+@pytest.mark.parametrize("path", ["", "/job", "/job/pings", "/job/runs", "/job/flips",
+                                  "/job/events", "/job/log", "/job/uptime?days=1"])
+def test_a_list_takes_as_many_queries_for_few_as_for_many(
+        api: Manager, token: str, path: str) -> None:
+    hook(api)
+    run_it(api.site, token, 1, "/fail")
+    few = statements(api.site, lambda: api.get(HEARTBEATS + path))
+    for n in range(30):
+        run_it(api.site, token, 1, "/fail" if n % 2 else "")
+        api.site.monitor(name=f"Job {n}")
+
+    many = statements(api.site, lambda: api.get(HEARTBEATS + path))
+
+    assert (len(many), len(few) > 0) == (len(few), True)
+
+
+def test_the_health_of_cronwatch_is_in_the_summary(api: Manager, token: str) -> None:
+    hook(api)
+    api.site.get(f"/{token}/fail")
+    for _ in range(5):
+        api.site.server.deliver()
+        api.site.clock.move(3600)
+
+    health = summary(api)["health"]
+
+    assert (health["pending"], health["dead"], health["failing"], health["refused"]) == (
+        1, 0, ["hook"], False)
+
+
+# its ETag
+
+
+def etag(api: Manager, query: str = "") -> str:
+    return str(api.get(f"{API}/summary{query}").headers["ETag"])
+
+
+def asked_again(api: Manager, tag: str, query: str = "") -> webtest.TestResponse:
+    return api.site.get(f"{API}/summary{query}", X_Api_Key=api.key, If_None_Match=tag)
+
+
+def test_a_summary_that_has_not_changed_is_not_sent_again(mixed: Manager) -> None:
+    tag = etag(mixed)
+
+    answer = asked_again(mixed, tag)
+
+    assert (answer.status_int, answer.body, answer.headers["ETag"]) == (304, b"", tag)
+
+
+@pytest.mark.parametrize("form", ["W/{}", '"other", {}', "{}, W/{}"])
+def test_an_etag_is_found_in_a_list(mixed: Manager, form: str) -> None:
+    tag = etag(mixed)
+
+    assert asked_again(mixed, form.replace("{}", tag)).status_int == 304
+
+
+def test_another_etag_gets_the_summary(mixed: Manager) -> None:
+    assert asked_again(mixed, '"other"').status_int == 200
+
+
+@pytest.mark.parametrize("change", [
+    lambda api: api.site.get(f"/{api.job()['token']}"), lambda api: api.change(name="x"),
+    lambda api: api.create(key="more"), lambda api: api.ask("DELETE", f"{HEARTBEATS}/job"),
+    lambda api: api.do("pause"), hook,
+    lambda api: api.site.rows("UPDATE monitor SET name = 'by another process'")],
+    ids=["ping", "edit", "create", "delete", "pause", "integration", "another process"])
+def test_a_change_changes_the_etag(mixed: Manager, change: Callable[[Manager], Any]) -> None:
+    tag = etag(mixed)
+
+    change(mixed)
+
+    assert asked_again(mixed, tag).status_int == 200
+
+
+@pytest.mark.parametrize("query", ["", "?limit=1", "?query=nothing", "?status=down"])
+def test_time_alone_makes_one_late_and_changes_the_etag(
+        api: Manager, token: str, query: str) -> None:
+    api.site.get(f"/{token}")
+    tag = etag(api, query)
+    api.site.clock.move(3600)
+    still = asked_again(api, tag, query).status_int
+    api.site.clock.move(0.001)
+
+    changed = asked_again(api, tag, query)
+
+    assert (still, changed.status_int, changed.json["counts"]["late"]) == (304, 200, 1)
+
+
+def test_each_query_has_an_etag_of_its_own(mixed: Manager) -> None:
+    assert asked_again(mixed, etag(mixed, "?limit=1"), "?limit=2").status_int == 200
+
+
+# health
+
+
+def test_the_health_is_shown(lived: Manager) -> None:
+    health = lived.get(f"{API}/health").json
+
+    assert {**health, "databaseBytes": 0, "scannedAt": None} == {
+        "version": cronwatch.__version__, "startedAt": at(0), "scannedAt": None,
+        "scanSeconds": 5.0, "outbox": {"pending": 0, "overdue": 0, "dead": 0}, "databaseBytes": 0,
+        "pingsPerMinute": 0, "refused": False, "monitors": 1,
+        "absences": [{"since": at(8000), "until": at(8600)}], "failing": []}
+    assert health["databaseBytes"] >= 4096
+
+
+def test_the_last_ten_absences_are_shown(api: Manager) -> None:
+    for n in range(12):
+        api.site.clock.move(100)
+        api.site.server.away(api.site.clock.now - 1000 * (n + 1), api.site.clock.now)
+
+    absences = api.get(f"{API}/health").json["absences"]
+
+    assert sorted(gap["until"] for gap in absences) == [at(100 * n) for n in range(3, 13)]
+
+
+def test_the_pings_of_the_last_minute_are_counted(api: Manager, token: str) -> None:
+    for seconds in (30, 29, 1):
+        api.site.get(f"/{token}")
+        api.site.clock.move(seconds)
+    api.site.get(f"/{token}")
+
+    assert api.get(f"{API}/health").json["pingsPerMinute"] == 3
+
+
+def test_what_cannot_be_reached_is_shown_with_the_reason(api: Manager, token: str) -> None:
+    made = hook(api)
+    api.site.get(f"/{token}/fail")
+    for _ in range(5):
+        api.site.server.deliver()
+        api.site.clock.move(3600)
+
+    failing, = api.get(f"{API}/health").json["failing"]
+
+    assert (failing["id"], failing["name"], bool(failing["result"])) == (made["id"], "hook", True)
+
+
+def test_an_alert_beyond_its_time_is_overdue(api: Manager, token: str) -> None:
+    hook(api)
+    api.site.get(f"/{token}/fail")
+    api.site.clock.move(60)
+    now = api.get(f"{API}/health").json["outbox"]
+    api.site.clock.move(0.001)
+
+    assert (now, api.get(f"{API}/health").json["outbox"]) == (
+        {"pending": 1, "overdue": 0, "dead": 0}, {"pending": 1, "overdue": 1, "dead": 0})
+
+
+def test_a_running_server_tells_when_it_looked_last(tmp_path: Path) -> None:
+    with serving(tmp_path, "--scan-seconds", "0.2") as live:
+        def looked() -> Any:
+            return live.ask("GET", "/health").json["scannedAt"]
+
+        first = wait_for(looked, "a look")
+
+        assert wait_for(lambda: looked() != first, "another look")
+        assert live.ask("GET", "/summary").json["health"]["scanning"] is True
+
+
+# preview
+
+
+def preview(api: Manager, query: str) -> Any:
+    answer = api.get(f"{API}/preview?{query}")
+    assert answer.status_int == 200, answer.text
+    return answer.json
+
+
+def test_a_schedule_is_previewed(api: Manager) -> None:
+    shown = preview(api, "scheduleType=cron&cronExpression=0+3+*+*+*&timezone=Europe/Berlin"
+                         "&graceSeconds=600")
+
+    assert (shown["timezone"], [time["expectedAt"] for time in shown["times"]]) == (
+        "Europe/Berlin", [f"2026-03-0{day}T02:00:00.000Z" for day in range(3, 8)])
+    assert [time["alertAt"] for time in shown["times"]] == [
+        f"2026-03-0{day}T02:10:00.000Z" for day in range(3, 8)]
+    assert "03:00" in shown["times"][0]["words"]
+
+
+def test_an_interval_is_previewed_from_now(api: Manager) -> None:
+    shown = preview(api, "intervalSeconds=3600")
+
+    assert [(time["expectedAt"], time["alertAt"]) for time in shown["times"]] == [
+        (at(3600 * n), at(3600 * n + 300)) for n in range(1, 6)]
+
+
+@pytest.mark.parametrize("query, words", [
+    ("intervalSeconds=60", "every 1 min"), ("intervalSeconds=3600", "every 1 h"),
+    ("scheduleType=cron&cronExpression=0+3+*+*+*", "every day at 03:00"),
+    ("scheduleType=cron&cronExpression=*/5+*+*+*+*", "every 5 minutes"),
+    ("scheduleType=cron&cronExpression=*+*+*+*+*", "every minute"),
+    ("scheduleType=cron&cronExpression=30+9+*+*+MON-FRI", "from Monday to Friday at 09:30"),
+    ("scheduleType=cron&cronExpression=0+0+1+*+*", "on day 1 of the month at 00:00"),
+    ("scheduleType=cron&cronExpression=0+0+L+*+*", "on the last day of the month at 00:00"),
+    ("scheduleType=cron&cronExpression=0+9+*+*+MON,THU", "on Monday and Thursday at 09:00"),
+    ("scheduleType=cron&cronExpression=0+9+*+*+0", "on Sunday at 09:00")])
+def test_a_schedule_is_put_into_words(api: Manager, query: str, words: str) -> None:
+    shown = preview(api, query)
+
+    assert shown["schedule"] == words
+    assert words in shown["sentence"]
+
+
+@pytest.mark.parametrize("query", [
+    "", "scheduleType=cron", "scheduleType=interval", "intervalSeconds=59", "intervalSeconds=x",
+    "intervalSeconds=2592001", "intervalSeconds=", "scheduleType=daily&intervalSeconds=60",
+    "intervalSeconds=60&graceSeconds=86401", "intervalSeconds=60&graceSeconds=-1",
+    "intervalSeconds=60&timezone=Mars/Olympus", "scheduleType=none",
+    "scheduleType=cron&cronExpression=x", "scheduleType=cron&cronExpression=0+0+30+2+*",
+    "scheduleType=cron&cronExpression=@reboot", "scheduleType=cron&cronExpression=R+*+*+*+*",
+    "scheduleType=cron&cronExpression=61+*+*+*+*"])
+def test_a_schedule_that_cannot_be_is_refused(api: Manager, query: str) -> None:
+    answer = api.get(f"{API}/preview?{query}")
+
+    assert (answer.status_int, list(answer.json)) == (400, ["error"])
+
+
+def test_a_bad_schedule_is_refused_with_the_reason(api: Manager) -> None:
+    answer = api.get(f"{API}/preview?scheduleType=cron&cronExpression=0+24+*+*+*")
+
+    assert "hour must be 0-23" in answer.json["error"]
+
+
+@pytest.mark.parametrize("cron, zone", [
+    ("0 3 * * *", "Europe/Berlin"), ("*/7 * * * *", "UTC"), ("15 10 5 * * MON", "Asia/Kolkata")])
+def test_a_preview_is_what_the_scheduler_does(api: Manager, cron: str, zone: str) -> None:
+    shown = preview(api, f"scheduleType=cron&cronExpression={quote(cron)}&timezone={zone}")
+
+    times = [NOW]
+    for _ in range(5):
+        times.append(cronwatch.next_run(cron, zone, times[-1]))
+    assert [time["expectedAt"] for time in shown["times"]] == list(map(cronwatch.iso, times[1:]))
+
+
+# the example of the page: provision from CI/CD
+
+
+def test_a_deployment_registers_its_heartbeat_again_and_again(api: Manager) -> None:
+    given = {"name": "deploy-health-shop", "unique": "deploy-health-shop", "intervalSeconds": 300,
+             "graceSeconds": 60, "tags": "ci deploy"}
+
+    answers = [api.post(HEARTBEATS, given) for _ in range(3)]
+
+    assert [answer.status_int for answer in answers] == [201, 200, 200]
+    assert len({answer.json["id"] for answer in answers}) == 1
+
+
+def test_a_deployment_keeps_what_others_have_changed(api: Manager) -> None:
+    given = {"name": "shop", "unique": "shop", "intervalSeconds": 300}
+    key = api.post(HEARTBEATS, given).json["key"]
+    api.ask("PATCH", f"{HEARTBEATS}/{key}", {"notes": "Call me.", "graceSeconds": 5})
+
+    after = api.post(HEARTBEATS, given).json
+
+    assert (after["notes"], after["graceSeconds"]) == ("Call me.", 5)
+
+
+def test_the_workflow_of_the_readme_registers_a_heartbeat(tmp_path: Path) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    step = re.search(r"name: Register heartbeat\n  run: \|\n(.*?)```", readme, re.DOTALL)
+    assert step
+    with serving(tmp_path) as live:
+        script = textwrap.dedent(step[1]).replace("https://cron.example.org", live.url)
+        script = script.replace("${{ secrets.CRONWATCH_API_KEY }}", live.key)
+        script = script.replace("${{ github.event.repository.name }}", "shop")
+
+        replies = bash(tmp_path, script) + bash(tmp_path, script)
+
+    assert [reply.status for reply in replies] == [201, 200]
+    assert {(reply.json["name"], reply.json["tags"], reply.json["intervalSeconds"])
+            for reply in replies} == {("deploy-health-shop", "ci deploy", 300)}

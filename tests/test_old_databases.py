@@ -1,0 +1,149 @@
+"""Databases that earlier versions made: newer code opens them, and everything is kept."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Site
+
+import cronwatch
+
+FIXTURES = Path(__file__).parent / "fixtures"
+OLD = sorted(path.name for path in FIXTURES.glob("parts-*.sql"))
+LATER = 1_772_458_015_000  # the last instant of the databases
+KEY = "ck_app_12345_abcdef"
+
+Tables = dict[str, list[dict[str, Any]]]
+
+
+def content(database: Path, columns: dict[str, list[str]] | None = None) -> Tables:
+    """The rows of all tables, or of these tables and columns."""
+    with closing(sqlite3.connect(database)) as db:
+        db.row_factory = sqlite3.Row
+        if columns is None:
+            columns = {name: [column[1] for column in db.execute(f"PRAGMA table_info({name})")]
+                       for name, in db.execute("SELECT name FROM sqlite_master WHERE type = "
+                                               "'table' AND name NOT LIKE 'sqlite_%'")}
+        return {name: [dict(row) for row in db.execute(
+            f"SELECT {', '.join(wanted)} FROM {name} ORDER BY 1, 2")]
+            for name, wanted in columns.items()}
+
+
+@pytest.fixture(params=OLD)
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The file of an old database."""
+    database = tmp_path / "old.db"
+    with closing(sqlite3.connect(database)) as db:
+        db.executescript((FIXTURES / request.param).read_text())
+    return database
+
+
+@pytest.fixture
+def before(old: Path) -> Path:
+    """The same file as it was."""
+    return Path(shutil.copy(old, old.with_name("before.db")))
+
+
+@pytest.fixture
+def site(old: Path, before: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """The old database, opened."""
+    monkeypatch.setattr("conftest.NOW", LATER)
+    opened = Site(old)
+    yield opened
+    opened.server.close()
+
+
+def test_there_is_one_of_each_landing() -> None:
+    assert OLD == ["parts-2.sql"]
+
+
+def test_it_has_something_of_everything(old: Path) -> None:
+    assert [name for name, rows in content(old).items() if not rows] == []
+
+
+def test_it_is_of_today_once_it_was_opened(site: Site, old: Path) -> None:
+    found = site.rows("PRAGMA user_version")
+
+    assert found == [{"user_version": len(cronwatch.schema_parts())}]
+
+
+def test_every_row_is_kept_as_it_was(site: Site, old: Path, before: Path) -> None:
+    kept = content(before)
+
+    columns = {name: list(rows[0]) for name, rows in kept.items()}
+    assert content(old, columns) == kept
+
+
+def test_its_shape_is_that_of_a_new_one(site: Site, old: Path, folder: Path) -> None:
+    def shape(database: Path) -> dict[str, Any]:
+        with closing(sqlite3.connect(database)) as db:
+            tables = [name for name, in db.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+            others = db.execute("SELECT type, name, sql FROM sqlite_master WHERE type != 'table' "
+                                "ORDER BY type, name").fetchall()
+            return {"others": others, **{name: db.execute(
+                f"PRAGMA table_info({name})").fetchall() for name in tables}}
+
+    assert shape(old) == shape(folder / "empty.db")
+
+
+def test_nothing_in_it_contradicts_itself(site: Site) -> None:
+    assert site.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+    assert site.rows("PRAGMA foreign_key_check") == []
+
+
+def test_a_copy_is_made_before_it_is_changed(site: Site, old: Path, before: Path) -> None:
+    copies = [path for path in old.parent.iterdir()
+              if path.name.startswith("old.db") and path.suffix not in ("", ".db")
+              and not path.name.endswith(("-wal", "-shm"))]
+
+    assert [content(path) for path in copies] == [content(before)]
+
+
+def test_the_pings_of_each_monitor_are_counted(site: Site) -> None:
+    listed = site.rows("SELECT id FROM monitor ORDER BY num")
+    counted = [site.get(f"/api/v1/heartbeats/{row['id']}/pings", X_Api_Key=KEY).json["total"]
+               for row in listed]
+
+    assert counted == [row["n"] for row in site.rows(
+        "SELECT count(p.num) AS n FROM monitor m LEFT JOIN ping p ON p.monitor = m.num "
+        "GROUP BY m.num ORDER BY m.num")]
+
+
+def test_its_keys_are_taken(site: Site) -> None:
+    assert site.get("/api/v1/heartbeats", X_Api_Key=KEY).json["total"] == 6
+
+
+def test_its_handles_ping(site: Site) -> None:
+    handles = [row["text"] for row in site.rows("SELECT text FROM handle ORDER BY text")]
+
+    assert {site.get(f"/ping/{handle}").status_int for handle in handles} == {200}
+
+
+def test_its_monitors_have_no_uptime_before_they_were_made(site: Site) -> None:
+    window, = site.get("/api/v1/heartbeats/mail/uptime", X_Api_Key=KEY).json["windows"]
+
+    # Up at 12:02, missed at 13:03, up at 13:21:20 and failed at once; asked at 13:26:55.
+    assert (window["upSeconds"], window["downSeconds"], window["unknownSeconds"]) == (
+        3660, 1100 + 335, 120)
+
+
+def test_its_alerts_are_sent_on(site: Site) -> None:
+    site.clock.move(3600)
+
+    site.server.deliver()
+
+    assert site.rows("SELECT count(*) AS n FROM alert a JOIN integration i ON i.num = "
+                     "a.integration WHERE i.channel = 'command' AND a.state = 'pending'") == [
+                         {"n": 0}]
+
+
+def test_nobody_is_signed_in(site: Site) -> None:
+    assert site.rows("SELECT count(*) AS n FROM user") == [{"n": 0}]
+    assert site.rows("SELECT count(*) AS n FROM session") == [{"n": 0}]

@@ -1,0 +1,162 @@
+"""What `make dist` builds, installed and started as the README says, and used by its users' means.
+
+The program under test is never the checkout's: it runs without PYTHONPATH, in a home of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from live_server import DIRECT, LIMIT_SECONDS, Live, environment, serving
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / "build" / "venv" / "bin"  # uv and pipx are there
+BUILD_SECONDS = 600
+WAYS = {  # how the README's line begins, and which program of the home it leads to
+    "venv": ("python3 -m venv", "cronwatch/bin/cronwatch"),
+    "pipx": ("pipx", ".local/bin/cronwatch"),
+    "uv": ("uv", ".local/bin/cronwatch"),
+    "pyz": ("python3 dist/cronwatch.pyz", ""),
+    "executable": ("dist/cronwatch", ""),
+}
+
+
+def home(folder: Path) -> dict[str, str]:
+    """The environment of somebody who has just come to this machine."""
+    return environment(HOME=str(folder), PYTHONPATH="", SHIV_ROOT="",
+                       PATH=f"{TOOLS}:{os.environ['PATH']}")
+
+
+def line_of_the_readme(beginning: str) -> str:
+    section = (ROOT / "README.md").read_text().partition("\n## Installing\n")[2]
+    block = section.partition("```sh\n")[2].partition("```")[0]
+    line, = (line for line in block.splitlines() if line.startswith(beginning))
+    return re.sub(r"\s+#.*", "", line)
+
+
+def shell(folder: Path, line: str, seconds: int = BUILD_SECONDS) -> str:
+    """Run a line in the checkout, which must work."""
+    done = subprocess.run(["bash", "-c", line], cwd=ROOT, env=home(folder), text=True,
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds,
+                          check=False)
+    assert done.returncode == 0, done
+    return done.stdout
+
+
+def build(folder: Path) -> Path:
+    """The folder with all four, built where anything that goes into them is newer."""
+    if not shutil.which("make") or not (ROOT / "Makefile").exists():
+        pytest.skip("needs make, and the checkout")
+    shell(folder, f"make dist PYTHON={sys.executable}")
+    return ROOT / "dist"
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("build"))
+
+
+def words_of(way: str, folder: Path) -> list[str]:
+    """Install in a way of the README; the words that start the program then."""
+    beginning, leads_to = WAYS[way]
+    line = line_of_the_readme(beginning)
+    if leads_to:
+        shell(folder, line)
+        return [str(folder / leads_to)]
+    *words, serve = line.split()
+    assert serve == "serve"
+    return [str(ROOT / word) if word.startswith("dist/") else word for word in words]
+
+
+@pytest.fixture(scope="module", params=[
+    "beside", *(pytest.param(way, marks=pytest.mark.proof) for way in ("sdist", *WAYS))])
+def program(request: pytest.FixtureRequest,
+            tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The words that start cronwatch: for the program beside the Python of the tests, which is
+    tried on every Python, and for what is in dist/."""
+    if request.param == "beside":
+        return [str(Path(sys.executable).with_name("cronwatch"))]
+    dist = request.getfixturevalue("dist")
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "sdist":
+        shell(folder, f"python3 -m venv ~/it && ~/it/bin/pip install {dist}/cronwatch-*.tar.gz")
+        return [str(folder / "it" / "bin" / "cronwatch")]
+    return words_of(request.param, folder)
+
+
+@pytest.fixture(scope="module")
+def live(program: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("live")
+    with serving(folder, program=program, **home(folder)) as server:
+        yield server
+
+
+def read(live: Live, path: str) -> bytes:
+    with DIRECT.open(live.url + path, timeout=LIMIT_SECONDS) as reply:
+        content: bytes = reply.read()
+        return content
+
+
+def test_a_monitor_made_by_its_command_line_is_up_after_a_ping(
+        live: Live, program: list[str]) -> None:
+    said = subprocess.run(
+        [*program, "monitor", "add", "backup", "--cron", "0 3 * * *",
+         "--timezone", "Europe/Berlin", "--database", str(live.database)],
+        cwd=live.folder, env=home(live.folder), stdin=subprocess.DEVNULL, text=True,
+        stdout=subprocess.PIPE, timeout=LIMIT_SECONDS, check=True).stdout
+    url = re.search(rf"{live.url}(/\S+)", said)
+    assert url
+
+    read(live, url[1])
+
+    assert live.monitor("backup")["status"] == "up"
+
+
+def test_the_page_is_found(live: Live) -> None:
+    assert read(live, "/") == (ROOT / "static" / "index.html").read_bytes()
+
+
+def test_all_that_belongs_to_the_page_is_found(live: Live) -> None:
+    files = [path for path in (ROOT / "static").rglob("*") if path.is_file()]
+
+    assert [read(live, f"/static/{path.relative_to(ROOT / 'static')}") for path in files] == [
+        path.read_bytes() for path in files]
+
+
+def test_it_stops_when_it_is_told_to(program: list[str], tmp_path: Path) -> None:
+    with serving(tmp_path, program=program, **home(tmp_path)) as server:
+        stopped = server.stop()
+
+    assert stopped == (0, "")
+
+
+@pytest.mark.proof
+def test_the_executable_needs_neither_python_nor_zones(dist: Path, tmp_path: Path) -> None:
+    """In a root folder with nothing but the C library beside it."""
+    chroot = shutil.which("chroot")
+    if os.geteuid() != 0 or not chroot:
+        pytest.skip("only root can start something in another root folder")
+    listed = subprocess.run(["ldd", str(dist / "cronwatch")], stdout=subprocess.PIPE, text=True,
+                            check=True).stdout
+    linked = [Path(path) for path in re.findall(r"/\S+", listed)]
+    near = {path.parent for path in linked if path.name.startswith("libc.so")}
+    for path in (*linked, *(folder / "libm.so.6" for folder in near)):
+        (tmp_path / path.relative_to("/")).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / path.relative_to("/"))
+    (tmp_path / "tmp").mkdir()
+    shutil.copy(dist / "cronwatch", tmp_path)
+
+    done = subprocess.run(
+        [chroot, str(tmp_path), "/cronwatch", "monitor", "add", "backup", "--cron", "0 3 * * *",
+         "--timezone", "Europe/Berlin", "--database", "/tmp/cronwatch.db"],
+        env={}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_SECONDS,
+        check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")

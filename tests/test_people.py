@@ -1,0 +1,812 @@
+"""People: sessions, users and keys over HTTP, and the command line that lets the first one in."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import webtest
+from conftest import ADDRESS, NOW, Site
+from live_server import CRONWATCH, LIMIT_SECONDS, Done, environment, serving
+
+import cronwatch
+
+API = cronwatch.API
+SESSION, USERS, KEYS = f"{API}/session", f"{API}/users", f"{API}/keys"
+PASSWORD = "correct horse battery"
+STORED = cronwatch.hash_password(PASSWORD)
+MONTH = 30 * 86_400
+
+
+def at(seconds: float) -> str:
+    return cronwatch.iso(NOW + round(seconds * 1000)) or ""
+
+
+class People:
+    """Requests of people to a site where Ann has a password."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        site.server.act(cronwatch.add_user, "Ann", STORED)
+
+    def ask(self, method: str, path: str, given: Any = None, address: str = ADDRESS,
+            **headers: str) -> webtest.TestResponse:
+        body = "" if given is None else given if isinstance(given, str) else json.dumps(given)
+        answer = self.site.send(
+            method, path, body, {"Content-Type": "application/json", **{
+                name.replace("_", "-"): value for name, value in headers.items()}}, address)
+        self.site.app.reset()  # it would keep the cookie
+        return answer
+
+    def enter(self, name: str = "Ann", password: str = PASSWORD,
+              address: str = ADDRESS) -> webtest.TestResponse:
+        return self.ask("POST", SESSION, {"name": name, "password": password}, address)
+
+    def token(self, name: str = "Ann", password: str = PASSWORD) -> str:
+        return str(self.enter(name, password).json["token"])
+
+    def link(self, name: str = "Ann") -> str:
+        """The secret of a new link."""
+        made = self.site.server.act(cronwatch.make_link, name)
+        return str(made["url"].rpartition("/")[2])
+
+    def use(self, link: str) -> webtest.TestResponse:
+        return self.ask("POST", SESSION, {"link": link})
+
+    def session(self, token: str) -> int:
+        """The status of asking who is signed in."""
+        return int(self.ask("GET", SESSION, Authorization=f"Bearer {token}").status_int)
+
+    def as_ann(self, method: str, path: str, given: Any = None) -> webtest.TestResponse:
+        if not hasattr(self, "_token"):
+            self._token = self.token()
+        return self.ask(method, path, given, Authorization=f"Bearer {self._token}")
+
+
+@pytest.fixture
+def people(site: Site) -> People:
+    return People(site)
+
+
+# sign in
+
+
+def test_a_name_and_a_password_open_a_session(people: People) -> None:
+    answer = people.enter()
+
+    ann, = people.site.rows("SELECT id FROM user")
+    assert (answer.status_int, {**answer.json, "token": ""}) == (201, {
+        "token": "", "expiresAt": at(MONTH), "user": {
+            "id": ann["id"], "name": "Ann", "hasPassword": True, "createdAt": at(0),
+            "lastSeenAt": at(0)}})
+
+
+def test_the_token_is_a_bearers(people: People) -> None:
+    answer = people.ask("GET", SESSION, Authorization=f"Bearer {people.token()}")
+
+    assert (answer.status_int, answer.json["user"]["name"], answer.json["expiresAt"]) == (
+        200, "Ann", at(MONTH))
+
+
+def test_the_token_is_long_and_another_one_each_time(people: People) -> None:
+    tokens = {people.token() for _ in range(5)}
+
+    assert (len(tokens), min(map(len, tokens)) >= 43) == (5, True)  # 32 random bytes
+
+
+def test_the_token_is_stored_as_its_hash(people: People) -> None:
+    token = people.token()
+
+    assert [row["hash"] for row in people.site.rows("SELECT hash FROM session")] == [
+        cronwatch.hash_secret(token)]
+    assert token.encode() not in people.site.database.read_bytes()
+
+
+def test_the_password_is_stored_as_scrypt_makes_it(people: People) -> None:
+    stored, = people.site.rows("SELECT password FROM user")
+
+    assert re.fullmatch(r"[0-9a-f]{32}:[0-9a-f]{128}", stored["password"])
+
+
+def test_the_same_password_is_stored_in_another_form_each_time() -> None:
+    assert cronwatch.hash_password(PASSWORD) != STORED
+
+
+def cookie_of(answer: webtest.TestResponse) -> tuple[str, set[str]]:
+    """The pair of the cookie, and its attributes."""
+    pair, *attributes = answer.headers["Set-Cookie"].split("; ")
+    return pair, set(attributes)
+
+
+def test_the_token_is_also_a_cookie_that_no_script_and_no_foreign_page_uses(
+        people: People) -> None:
+    answer = people.enter()
+
+    assert cookie_of(answer) == (f"cronwatch_session={answer.json['token']}", {
+        "HttpOnly", "SameSite=Strict", "Path=/", f"Max-Age={MONTH}"})
+
+
+@pytest.mark.parametrize("url, secure", [
+    ("https://cron.example", True), ("http://cron.example", False)])
+def test_the_cookie_is_secure_where_people_come_by_https(
+        make_site: Callable[..., Site], url: str, secure: bool) -> None:
+    people = People(make_site(base_url=url))
+
+    assert ("Secure" in cookie_of(people.enter())[1]) is secure
+
+
+def test_the_cookie_signs_in(people: People) -> None:
+    answer = people.ask("GET", SESSION, Cookie=f"cronwatch_session={people.token()}")
+
+    assert (answer.status_int, answer.json["user"]["name"]) == (200, "Ann")
+
+
+def test_a_write_with_the_cookie_goes_through_with_the_header(people: People) -> None:
+    answer = people.ask("POST", KEYS, {"name": "ci"}, X_Cronwatch="1",
+                        Cookie=f"cronwatch_session={people.token()}")
+
+    assert answer.status_int == 201
+
+
+def test_a_write_without_a_body_needs_no_content_type(people: People) -> None:
+    people.site.monitor(key="job")
+
+    answer = people.site.send("POST", f"{API}/heartbeats/job/pause", headers={
+        "Cookie": f"cronwatch_session={people.token()}", "X-Cronwatch": "1"})
+
+    assert answer.status_int == 200
+
+
+@pytest.mark.parametrize("name, password", [
+    ("Ann", "wrong password"), ("Ann", PASSWORD + " "), ("Ann", PASSWORD.upper()),
+    ("Bob", PASSWORD), ("ann", PASSWORD), ("Ann", STORED), ("Ann", "x"), ("Ann\0", PASSWORD)],
+    ids=ascii)
+def test_a_wrong_name_is_refused_like_a_wrong_password(
+        people: People, name: str, password: str) -> None:
+    answer = people.enter(name, password)
+
+    assert (answer.status_int, answer.json) == (401, {"error": "Wrong name or password"})
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_who_has_no_password_cannot_sign_in_with_one(people: People) -> None:
+    people.site.server.act(cronwatch.add_user, "Linked", None)
+
+    statuses = {people.enter("Linked", word).status_int for word in ("None", "x", PASSWORD)}
+
+    assert statuses == {401}
+
+
+@pytest.mark.parametrize("given", [
+    {}, {"name": "Ann"}, {"password": PASSWORD}, {"name": 5, "password": PASSWORD},
+    {"name": "Ann", "password": 5}, {"name": "Ann", "password": None}, {"link": 5}, {"link": ""},
+    {"name": "Ann", "password": "x" * 201}, {"link": None}, {"token": "x"}, [], "x", None,
+    {"name": ["Ann"], "password": PASSWORD}, {"name": "\ud800", "password": PASSWORD}],
+    ids=ascii)
+def test_a_sign_in_that_cannot_be_is_refused(people: People, given: Any) -> None:
+    answer = people.ask("POST", SESSION, given)
+
+    assert (answer.status_int, list(answer.json)) == (400, ["error"])
+
+
+@pytest.mark.parametrize("password", [
+    " begins with a blank", "ends with a blank ", "tab\tin it", "Пароль длинный", "🔥" * 8,
+    "x" * 200, "12345678", 'quotes " and \\', "é" * 8])
+def test_any_password_that_is_taken_signs_in(people: People, password: str) -> None:
+    made = people.as_ann("POST", USERS, {"name": "Bob", "password": password})
+
+    assert (made.status_int, people.enter("Bob", password).status_int) == (201, 201)
+
+
+# sessions end
+
+
+def test_signing_out_ends_the_session(people: People) -> None:
+    token = people.token()
+
+    answer = people.ask("DELETE", SESSION, Authorization=f"Bearer {token}")
+
+    assert (answer.status_int, answer.json, people.session(token)) == (200, {"deleted": True}, 401)
+
+
+def test_signing_out_clears_the_cookie(people: People) -> None:
+    answer = people.ask("DELETE", SESSION, X_Cronwatch="1",
+                        Cookie=f"cronwatch_session={people.token()}")
+
+    pair, attributes = cookie_of(answer)
+    assert pair == "cronwatch_session="
+    assert attributes == {"Max-Age=0", "Path=/", "HttpOnly", "SameSite=Strict"}
+
+
+def test_signing_out_ends_no_other_session(people: People) -> None:
+    one, other = people.token(), people.token()
+
+    people.ask("DELETE", SESSION, Authorization=f"Bearer {one}")
+
+    assert people.session(other) == 200
+
+
+def test_a_session_expires(people: People) -> None:
+    token = people.token()
+    people.site.clock.move(MONTH - 0.001)
+    before = people.session(token)
+    people.site.clock.move(0.001)
+
+    assert (before, people.session(token)) == (200, 401)
+
+
+def test_a_session_lasts_as_long_as_the_setting_says(make_site: Callable[..., Site]) -> None:
+    people = People(make_site(session_days=2))
+
+    answer = people.enter()
+
+    assert answer.json["expiresAt"] == at(2 * 86_400)
+    assert "Max-Age=172800" in cookie_of(answer)[1]
+
+
+def test_a_session_outlives_a_restart(people: People) -> None:
+    token = people.token()
+
+    again = Site(people.site.database)
+    found = again.get(SESSION, Authorization=f"Bearer {token}").status_int
+    again.server.close()
+
+    assert found == 200
+
+
+def test_what_has_expired_is_forgotten(people: People) -> None:
+    people.token()
+    people.link()
+    people.site.clock.move(MONTH)
+    kept = people.token()
+
+    people.site.server.housekeeping()
+
+    assert people.site.rows("SELECT hash FROM session") == [{"hash": cronwatch.hash_secret(kept)}]
+
+
+def test_a_new_password_ends_the_other_sessions_and_links(people: People) -> None:
+    this, other, link = people.token(), people.token(), people.link()
+    ann, = people.site.rows("SELECT id FROM user")
+
+    answer = people.ask("PATCH", f"{USERS}/{ann['id']}", {"password": "another password"},
+                        Authorization=f"Bearer {this}")
+
+    assert answer.status_int == 200
+    assert (people.session(this), people.session(other), people.use(link).status_int) == (
+        200, 401, 401)
+
+
+def test_a_new_password_takes_the_place_of_the_old_one(people: People) -> None:
+    ann, = people.site.rows("SELECT id FROM user")
+
+    people.as_ann("PATCH", f"{USERS}/{ann['id']}", {"password": "another password"})
+
+    assert [people.enter("Ann", word).status_int for word in (PASSWORD, "another password")] == [
+        401, 201]
+
+
+def test_a_new_password_of_another_one_ends_all_sessions_of_that_one(people: People) -> None:
+    people.site.server.act(cronwatch.add_user, "Bob", STORED)
+    bobs, bob = people.token("Bob"), people.site.rows("SELECT id FROM user WHERE name = 'Bob'")[0]
+
+    people.as_ann("PATCH", f"{USERS}/{bob['id']}", {"password": "another password"})
+
+    assert (people.session(bobs), people.as_ann("GET", SESSION).status_int) == (401, 200)
+
+
+def test_a_new_name_ends_no_session(people: People) -> None:
+    token, (ann,) = people.token(), people.site.rows("SELECT id FROM user")
+
+    people.as_ann("PATCH", f"{USERS}/{ann['id']}", {"name": "Anna"})
+
+    assert people.session(token) == 200
+
+
+# links
+
+
+def test_a_link_signs_in(people: People) -> None:
+    answer = people.use(people.link())
+
+    assert (answer.status_int, answer.json["user"]["name"]) == (201, "Ann")
+    assert people.session(answer.json["token"]) == 200
+
+
+def test_a_link_works_once(people: People) -> None:
+    link = people.link()
+    people.use(link)
+
+    answer = people.use(link)
+
+    assert (answer.status_int, answer.json) == (
+        401, {"error": "This link has been used or has expired"})
+
+
+def test_a_link_works_for_an_hour(people: People) -> None:
+    links = [people.link(), people.link()]
+    people.site.clock.move(3599.999)
+    before = people.use(links[0]).status_int
+    people.site.clock.move(0.001)
+
+    assert (before, people.use(links[1]).status_int) == (201, 401)
+
+
+def test_a_wrong_link_is_refused_like_a_used_one(people: People) -> None:
+    link = people.link()
+
+    answers = [people.use(text) for text in (
+        "x", link[:-1], link + "x", cronwatch.hash_secret(link), people.token())]
+
+    assert {(answer.status_int, answer.json["error"]) for answer in answers} == {
+        (401, "This link has been used or has expired")}
+    assert people.use(link).status_int == 201
+
+
+def test_a_link_is_no_session(people: People) -> None:
+    assert people.session(people.link()) == 401
+
+
+def test_a_link_is_stored_as_its_hash(people: People) -> None:
+    link = people.link()
+
+    assert people.site.rows("SELECT hash, is_link FROM session") == [
+        {"hash": cronwatch.hash_secret(link), "is_link": 1}]
+
+
+def test_a_user_makes_a_link_for_another_one(people: People) -> None:
+    made = people.as_ann("POST", USERS, {"name": "Bob"}).json
+
+    answer = people.as_ann("POST", f"{USERS}/{made['id']}/link")
+
+    assert (answer.status_int, answer.json["expiresAt"]) == (201, at(3600))
+    assert answer.json["url"].startswith("http://cron.test/#/link/")
+    assert people.use(answer.json["url"].rpartition("/")[2]).json["user"]["name"] == "Bob"
+
+
+# slower after failures
+
+
+def failures(people: People, count: int, **more: Any) -> list[int]:
+    return [people.enter(**{"password": "wrong password", **more}).status_int
+            for _ in range(count)]
+
+
+def test_after_some_failures_one_has_to_wait(people: People) -> None:
+    statuses = failures(people, 6)
+
+    answer = people.enter()
+
+    assert (statuses[0], statuses[-1], answer.status_int) == (401, 429, 429)
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_after_the_wait_the_right_password_signs_in(people: People) -> None:
+    failures(people, 6)
+    people.site.clock.move(int(people.enter().headers["Retry-After"]))
+
+    assert people.enter().status_int == 201
+
+
+def test_the_wait_grows_up_to_five_minutes(people: People) -> None:
+    waits = []
+    for _ in range(40):
+        answer = people.enter(password="wrong password")
+        if answer.status_int == 429:
+            waits.append(int(answer.headers["Retry-After"]))
+            people.site.clock.move(waits[-1])
+
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (1, 300)
+
+
+def test_a_name_is_guarded_from_whatever_address_it_is_tried(people: People) -> None:
+    for n in range(6):
+        failures(people, 1, address=f"198.51.100.{n}")
+
+    assert people.enter(address="203.0.113.9").status_int == 429
+
+
+def test_an_address_has_to_wait_whatever_names_it_tries(people: People) -> None:
+    for n in range(6):
+        failures(people, 1, name=f"Nobody {n}")
+
+    assert people.enter().status_int == 429
+
+
+def test_others_sign_in_meanwhile(people: People) -> None:
+    people.site.server.act(cronwatch.add_user, "Bob", STORED)
+    failures(people, 6)
+
+    assert people.enter("Bob", address="203.0.113.9").status_int == 201
+
+
+def test_a_success_is_a_new_beginning_for_the_name(people: People) -> None:
+    for n in range(4):
+        failures(people, 1, address=f"198.51.100.{n}")
+    people.enter(address="203.0.113.8")
+
+    statuses = [failures(people, 1, address=f"198.51.100.{n + 10}")[0] for n in range(4)]
+
+    assert statuses == [401] * 4
+
+
+def test_whoever_waits_is_refused_without_a_look_at_the_password(people: People) -> None:
+    failures(people, 6)
+
+    assert people.enter().json == people.enter(password="wrong password").json
+
+
+def test_a_session_goes_on_while_its_name_has_to_wait(people: People) -> None:
+    token = people.token()
+    failures(people, 6)
+
+    assert people.session(token) == 200
+
+
+def test_a_link_signs_in_while_its_name_has_to_wait(people: People) -> None:
+    failures(people, 6, address="198.51.100.1")
+
+    assert people.use(people.link()).status_int == 201
+
+
+# users
+
+
+def test_users_are_listed(people: People) -> None:
+    people.site.server.act(cronwatch.add_user, "Bob", None)
+    people.site.clock.move(5)
+
+    shown = people.as_ann("GET", USERS).json["users"]
+
+    assert [{**user, "id": ""} for user in shown] == [
+        {"id": "", "name": "Ann", "hasPassword": True, "createdAt": at(0), "lastSeenAt": at(5)},
+        {"id": "", "name": "Bob", "hasPassword": False, "createdAt": at(0), "lastSeenAt": None}]
+
+
+@pytest.mark.parametrize("given, has_password", [
+    ({"name": "Bob"}, False), ({"name": "Bob", "password": None}, False),
+    ({"name": "Bob", "password": "12345678"}, True)])
+def test_a_user_is_created(people: People, given: Any, has_password: bool) -> None:
+    answer = people.as_ann("POST", USERS, given)
+
+    assert (answer.status_int, {**answer.json, "id": ""}) == (201, {
+        "id": "", "name": "Bob", "hasPassword": has_password, "createdAt": at(0),
+        "lastSeenAt": None})
+
+
+BAD_USERS = [
+    {"name": ""}, {"name": " "}, {"name": 5}, {"name": None}, {"name": "x" * 201},
+    {"password": "1234567"}, {"password": "x" * 201}, {"password": 12345678}, {"password": ""},
+    {"password": ["x" * 8]}, {"passwrd": "x" * 8}]
+
+
+@pytest.mark.parametrize("given", BAD_USERS, ids=ascii)
+def test_a_user_that_cannot_be_is_refused_by_field(people: People, given: Any) -> None:
+    answer = people.as_ann("POST", USERS, {"name": "Bob", **given})
+
+    assert (answer.status_int, next(iter(given)) in answer.json["error"]) == (400, True)
+    assert len(people.site.rows("SELECT 1 FROM user")) == 1
+
+
+@pytest.mark.parametrize("given", BAD_USERS, ids=ascii)
+def test_a_change_of_a_user_that_cannot_be_is_refused_by_field(
+        people: People, given: Any) -> None:
+    before = people.site.rows("SELECT id, name, password FROM user")
+
+    answer = people.as_ann("PATCH", f"{USERS}/{before[0]['id']}", given)
+
+    assert (answer.status_int, next(iter(given)) in answer.json["error"]) == (400, True)
+    assert people.site.rows("SELECT id, name, password FROM user") == before
+
+
+@pytest.mark.parametrize("given", [[], "x", None, "{"], ids=ascii)
+@pytest.mark.parametrize("path", [USERS, KEYS])
+def test_what_is_no_object_is_refused(people: People, path: str, given: Any) -> None:
+    assert people.as_ann("POST", path, given).status_int == 400
+
+
+def test_an_unknown_field_is_refused_with_the_nearest_known_one(people: People) -> None:
+    answer = people.as_ann("POST", USERS, {"name": "Bob", "passwrd": "x" * 8})
+
+    assert answer.json["error"] == "'passwrd' is not a known field (did you mean password?)"
+
+
+def test_a_name_that_is_taken_is_refused(people: People) -> None:
+    made = people.as_ann("POST", USERS, {"name": "Bob"}).json
+
+    answers = [people.as_ann("POST", USERS, {"name": "Bob"}),
+               people.as_ann("PATCH", f"{USERS}/{made['id']}", {"name": "Ann"})]
+
+    assert [answer.status_int for answer in answers] == [409, 409]
+
+
+def test_a_user_is_renamed(people: People) -> None:
+    ann, = people.site.rows("SELECT id FROM user")
+
+    answer = people.as_ann("PATCH", f"{USERS}/{ann['id']}", {"name": "Anna"})
+
+    assert (answer.status_int, answer.json["name"], people.enter("Anna").status_int) == (
+        200, "Anna", 201)
+
+
+def test_a_user_is_deleted_and_signed_out(people: People) -> None:
+    people.site.server.act(cronwatch.add_user, "Bob", STORED)
+    bobs, link = people.token("Bob"), people.link("Bob")
+    bob, = people.site.rows("SELECT id FROM user WHERE name = 'Bob'")
+
+    answer = people.as_ann("DELETE", f"{USERS}/{bob['id']}")
+
+    assert (answer.status_int, answer.json) == (200, {"id": bob["id"], "deleted": True})
+    assert (people.session(bobs), people.use(link).status_int, people.enter("Bob").status_int) == (
+        401, 401, 401)
+
+
+def test_the_last_user_is_not_deleted(people: People) -> None:
+    ann, = people.site.rows("SELECT id FROM user")
+
+    answer = people.as_ann("DELETE", f"{USERS}/{ann['id']}")
+
+    assert (answer.status_int, people.as_ann("GET", SESSION).status_int) == (409, 200)
+
+
+@pytest.mark.parametrize("method, suffix, given", [
+    ("PATCH", "", {"name": "x"}), ("DELETE", "", None), ("POST", "/link", None)])
+def test_a_user_that_does_not_exist_is_not_found(
+        people: People, method: str, suffix: str, given: Any) -> None:
+    assert people.as_ann(method, f"{USERS}/nobody{suffix}", given).status_int == 404
+
+
+def test_a_user_is_not_limited_in_requests(make_site: Callable[..., Site]) -> None:
+    people = People(make_site(api_rate_limit=3))
+
+    statuses = {people.as_ann("GET", SESSION).status_int for _ in range(10)}
+
+    assert statuses == {200}
+
+
+# keys
+
+
+def test_a_key_is_created_and_shown_once(people: People) -> None:
+    made = people.as_ann("POST", KEYS, {"name": "ci", "permission": "read-only"})
+
+    assert made.status_int == 201
+    assert made.json["secret"].startswith("cw_")
+    assert {**made.json, "id": "", "secret": ""} == {
+        "id": "", "name": "ci", "prefix": made.json["secret"][:12], "permission": "read-only",
+        "createdAt": at(0), "secret": ""}
+
+
+def test_keys_are_listed_by_their_first_12_characters(people: People) -> None:
+    made = people.as_ann("POST", KEYS, {"name": "ci"}).json
+
+    answer = people.as_ann("GET", KEYS)
+
+    assert answer.json == {"keys": [{
+        name: value for name, value in made.items() if name != "secret"}]}
+    assert made["secret"] not in answer.text
+
+
+def test_a_list_of_keys_is_empty_at_first(people: People) -> None:
+    assert people.as_ann("GET", KEYS).json == {"keys": []}
+
+
+@pytest.mark.parametrize("permission, statuses", [
+    ("read-write", (200, 201)), ("read-only", (200, 403)), ("ping", (403, 403))])
+def test_a_created_key_may_what_it_says(
+        people: People, permission: str, statuses: tuple[int, int]) -> None:
+    key = people.as_ann("POST", KEYS, {"name": "ci", "permission": permission}).json["secret"]
+
+    found = (people.ask("GET", f"{API}/heartbeats", X_Api_Key=key).status_int,
+             people.ask("POST", f"{API}/heartbeats", {"name": "x", "intervalSeconds": 60},
+                        X_Api_Key=key).status_int)
+
+    assert found == statuses
+
+
+def test_a_key_may_read_and_write_unless_told_otherwise(people: People) -> None:
+    assert people.as_ann("POST", KEYS, {"name": "ci"}).json["permission"] == "read-write"
+
+
+def test_an_old_key_is_adopted(people: People) -> None:
+    made = people.as_ann("POST", KEYS, {"name": "old", "secret": "ck_app_12345_abcdef"})
+
+    assert (made.status_int, made.json["secret"]) == (201, "ck_app_12345_abcdef")
+    assert people.ask("GET", f"{API}/heartbeats",
+                      X_Api_Key="ck_app_12345_abcdef").status_int == 200
+
+
+@pytest.mark.parametrize("given", [
+    {"name": ""}, {"name": None}, {"name": 5}, {"name": "x" * 201}, {"permission": "admin"},
+    {"permission": None}, {"permission": ["ping"]}, {"secret": "short"}, {"secret": 12345678},
+    {"secret": "x" * 201}, {"secret": "with a blank"}, {"secret": "ümlaute-drin"}, {"more": 1}],
+    ids=ascii)
+def test_a_key_that_cannot_be_is_refused_by_field(people: People, given: Any) -> None:
+    answer = people.as_ann("POST", KEYS, {"name": "ci", **given})
+
+    assert (answer.status_int, next(iter(given)) in answer.json["error"]) == (400, True)
+    assert people.as_ann("GET", KEYS).json == {"keys": []}
+
+
+@pytest.mark.parametrize("given", [
+    {"name": "ci"}, {"name": "other", "secret": "ck_app_12345_abcdef"}])
+def test_a_key_that_is_there_already_is_refused(people: People, given: Any) -> None:
+    people.as_ann("POST", KEYS, {"name": "ci", "secret": "ck_app_12345_abcdef"})
+
+    assert people.as_ann("POST", KEYS, given).status_int == 409
+
+
+def test_a_revoked_key_is_void_at_once(people: People) -> None:
+    made = people.as_ann("POST", KEYS, {"name": "ci"}).json
+    people.ask("GET", f"{API}/heartbeats", X_Api_Key=made["secret"])
+
+    answer = people.as_ann("DELETE", f"{KEYS}/{made['id']}")
+
+    assert (answer.status_int, answer.json) == (200, {"id": made["id"], "deleted": True})
+    assert people.ask("GET", f"{API}/heartbeats", X_Api_Key=made["secret"]).status_int == 401
+
+
+def test_a_key_that_does_not_exist_is_not_found(people: People) -> None:
+    assert people.as_ann("DELETE", f"{KEYS}/nothing").status_int == 404
+
+
+# the command line
+
+
+def command(folder: Path, *words: str, given: str = "") -> Done:
+    """Run a command that reads from standard input, which is no terminal."""
+    done = subprocess.run(
+        [*CRONWATCH, *words, "--database", str(folder / "cronwatch.db")], cwd=folder, input=given,
+        env=environment(CRONWATCH_BASE_URL="http://cron.test"), capture_output=True, text=True,
+        timeout=LIMIT_SECONDS, check=False)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def home(people: People) -> Path:
+    """The folder of a site whose database is in use."""
+    return people.site.database.parent
+
+
+def test_a_user_is_added_with_a_password_from_one_line_of_input(
+        people: People, home: Path) -> None:
+    done = command(home, "user", "add", "Bob", given="bobs password\nanother line\n")
+
+    assert (done.code, done.err) == (0, "")
+    assert people.enter("Bob", "bobs password").status_int == 201
+
+
+@pytest.mark.parametrize("given", ["bobs password\n", "bobs password\r\n", "bobs password"])
+def test_the_end_of_the_line_is_no_part_of_the_password(
+        people: People, home: Path, given: str) -> None:
+    command(home, "user", "add", "Bob", given=given)
+
+    assert people.enter("Bob", "bobs password").status_int == 201
+
+
+@pytest.mark.parametrize("given", ["", "\n", "1234567\n", "x" * 201])
+def test_a_password_that_cannot_be_is_refused(people: People, home: Path, given: str) -> None:
+    done = command(home, "user", "add", "Bob", given=given)
+
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "cronwatch: password must be 8 to 200 characters\n"
+    assert len(people.site.rows("SELECT 1 FROM user")) == 1
+
+
+def test_a_name_that_somebody_has_is_not_added(people: People, home: Path) -> None:
+    done = command(home, "user", "add", "Ann", given="another password\n")
+
+    assert (done.code, "Ann" in done.err, people.enter().status_int) == (1, True, 201)
+
+
+def test_a_password_is_changed_and_ends_the_sessions(people: People, home: Path) -> None:
+    token = people.token()
+
+    done = command(home, "user", "passwd", "Ann", given="another password\n")
+
+    assert (done.code, done.err, people.session(token)) == (0, "", 401)
+    assert [people.enter("Ann", word).status_int for word in (PASSWORD, "another password")] == [
+        401, 201]
+
+
+@pytest.mark.parametrize("words", [("passwd",), ("remove",), ("link",)])
+def test_whom_nobody_knows_is_refused(people: People, home: Path, words: tuple[str]) -> None:
+    done = command(home, "user", *words, "Nobody", given="another password\n")
+
+    assert (done.code, "Nobody" in done.err, "Traceback" in done.err) == (1, True, False)
+
+
+def test_users_are_printed(people: People, home: Path) -> None:
+    table, shown = (command(home, "user", "list", *more) for more in ((), ("--json",)))
+
+    assert [user["name"] for user in json.loads(shown.out)] == ["Ann"]
+    assert ("Ann" in table.out, STORED in table.out + shown.out) == (True, False)
+
+
+def test_a_user_is_removed(people: People, home: Path) -> None:
+    people.site.server.act(cronwatch.add_user, "Bob", STORED)
+    token = people.token("Bob")
+
+    done = command(home, "user", "remove", "Bob")
+
+    assert (done.code, done.err, people.session(token)) == (0, "", 401)
+
+
+def test_the_last_user_is_not_removed(people: People, home: Path) -> None:
+    done = command(home, "user", "remove", "Ann")
+
+    assert (done.code, people.enter().status_int) == (1, 201)
+
+
+def test_a_link_is_printed_alone(people: People, home: Path) -> None:
+    done = command(home, "user", "link", "Ann")
+
+    assert (done.code, done.err) == (0, "")
+    assert re.fullmatch(r"http://cron\.test/#/link/[\w-]{43}\n", done.out)
+
+
+def test_a_printed_link_lets_the_first_one_in(tmp_path: Path) -> None:
+    link = command(tmp_path, "user", "link").out.strip().rpartition("/")[2]
+
+    site = Site(tmp_path / "cronwatch.db")
+    site.clock.now = cronwatch.system_clock()
+    answer = site.send("POST", SESSION, json.dumps({"link": link}))
+    site.server.close()
+
+    assert (answer.status_int, answer.json["user"]["hasPassword"]) == (201, False)
+
+
+def test_a_password_is_on_no_command_line(people: People, home: Path) -> None:
+    for word in ("add", "passwd"):
+        done = command(home, "user", word, "Bob", "the password")
+        assert done.code == 2
+
+
+def test_no_password_is_printed(people: People, home: Path) -> None:
+    said = [command(home, "user", *words, given="bobs password\n")
+            for words in (("add", "Bob"), ("passwd", "Bob"), ("list",), ("list", "--json"))]
+
+    assert [done for done in said if "bobs password" in done.out + done.err] == []
+
+
+# the first start
+
+
+def test_a_server_whose_output_is_no_terminal_prints_no_secret(tmp_path: Path) -> None:
+    with serving(tmp_path) as live:
+        said = live.first_line + live.log
+
+    assert ("#/link/" in said, live.rows("SELECT 1 FROM session")) == (False, [])
+
+
+def test_a_server_with_users_says_nothing_of_signing_in(
+        people: People, capsys: pytest.CaptureFixture[str]) -> None:
+    cronwatch.welcome(people.site.server)
+
+    assert capsys.readouterr().out == ""
+
+
+class Terminal(io.StringIO):
+    """What a person looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_first_start_on_a_terminal_prints_a_link_that_signs_in(
+        site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", screen := Terminal())
+
+    cronwatch.welcome(site.server)
+
+    link = re.search(r"http://cron\.test/#/link/([\w-]{43})", screen.getvalue())
+    assert link
+    assert site.send("POST", SESSION, json.dumps({"link": link[1]})).status_int == 201
