@@ -267,7 +267,7 @@ function retitle() {
   if (document.title !== title) document.title = title;
   const icon = away || !counts ? "idle" : counts.down ? `down-${Math.min(counts.down, 10)}` :
     counts.late ? "late" : counts.up ? "up" : "idle";
-  const address = `/static/icon-${icon}.svg`;
+  const address = `static/icon-${icon}.svg`;
   if ($("icon").getAttribute("href") !== address) $("icon").setAttribute("href", address);
 }
 

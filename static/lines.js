@@ -7,7 +7,7 @@ const LOCAL = /^(localhost|127\.|0\.0\.0\.0|\[::1?\])/;
 // The server's own address, or the browser's where the server knows only its loopback.
 function baseOf(m) {
   const base = m.pingUrl.slice(0, -m.token.length - 1);
-  return LOCAL.test(new URL(base).hostname) && !LOCAL.test(location.hostname) ? location.origin : base;
+  return LOCAL.test(new URL(base).hostname) && !LOCAL.test(location.hostname) ? `${location.origin}${location.pathname.replace(/\/$/, "")}` : base;
 }
 
 function fields({ cronExpression: cron, intervalSeconds: seconds, scheduleType: kind }) {

@@ -524,7 +524,7 @@ def test_the_title_and_the_icon_count_what_is_down(tab: Tab, live: Live) -> None
     tab.see_state("two", "Down")
 
     assert tab.page.title() == "2 down · Monitors · cronwatch"
-    assert tab.page.get_attribute("#icon", "href") == "/static/icon-down-2.svg"
+    assert tab.page.get_attribute("#icon", "href") == "static/icon-down-2.svg"
 
 
 @pytest.mark.parametrize("hidden, asks", [("false", True), ("true", False)])
