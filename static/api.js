@@ -25,7 +25,8 @@ async function send(method, path, body, signIn) {
   if (known) headers["If-None-Match"] = known.etag;
   let reply, given;
   try {
-    reply = await fetch(path.slice(1), {  // relative to the page: a proxy may serve it below a path method, headers, credentials: "same-origin", cache: "no-store",
+    // Relative to the page: a proxy may serve it below a path.
+    reply = await fetch(path.slice(1), { method, headers, credentials: "same-origin", cache: "no-store",
       body: body === undefined ? undefined : JSON.stringify(body) });
     given = reply.status === 304 ? known.body : await reply.json();
   } catch {
