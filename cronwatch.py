@@ -604,9 +604,8 @@ def _count_missed(m: Monitor, at: int) -> None:
 
 def _awaited(life: Life) -> list[tuple[int, Run]]:
     """The open runs that have a deadline, with it."""
-    found = ((run_deadline(life.monitor, run), run) for run in life.runs
-             if run.state == "running" and run.awaited)
-    return [(met_until, run) for met_until, run in found if met_until is not None]
+    return [(met_until, run) for run in life.runs if run.state == "running" and run.awaited
+            and (met_until := run_deadline(life.monitor, run)) is not None]
 
 # -- what changes by itself: when the next such change is, and what it does
 def _end_pause(life: Life, at: int) -> None:
@@ -675,8 +674,9 @@ AGENDA = (PAUSE_END, STUCK, (_missed_at, _miss), DIGEST, (_reminder_at, _remind)
 def next_change(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> tuple[int, int] | None:
     """When something next changes by itself, and which line of the agenda that is."""
     lines = agenda[:1] if life.monitor.status == "paused" else agenda
-    times = ((when(life, now), line) for line, (when, _) in enumerate(lines))
-    return min(((at, line) for at, line in times if at is not None), default=None)
+    times = [(at, line) for line, (when, _) in enumerate(lines)
+             if (at := when(life, now)) is not None]
+    return min(times) if times else None
 
 def settle(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> None:
     """Let everything happen that fell due up to an instant, in the order of the true times."""
@@ -1315,6 +1315,7 @@ DIALECTS = {dialect.name: dialect for dialect in (
 MONITOR, INTEGRATION, API_KEY = map(Table, ("monitor", "integration", "api_key"))
 MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
 RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
+PING_FIELDS = [*Ping._fields[:-3], "monitor", "run", "dialect"]  # the last three: not kept there
 BUSY_SECONDS, CACHE_MAX = 10, 5000
 T = TypeVar("T")
 
@@ -1707,8 +1708,9 @@ OF_SERIES = (f" UNION ALL SELECT * FROM ({RUN_SQL} series = :series "
 LAST_ENDED = (f" UNION ALL SELECT * FROM ({RUN_SQL} host IS :host AND state != 'running' AND "
               "(series IS NULL OR state IN ('success', 'failed')) "
               "ORDER BY started_at DESC, num DESC LIMIT 1)")
-INSERT_RUN = (f"INSERT INTO run ({', '.join(RUN_FIELDS)}) "
-              f"VALUES ({', '.join('?' * len(RUN_FIELDS))})")
+INSERT_RUN, INSERT_PING = (
+    f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    for table, names in (("run", RUN_FIELDS), ("ping", PING_FIELDS)))
 MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
 BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
@@ -2170,10 +2172,8 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     m.last_ping_at, m.ping_count = tx.now, m.ping_count + 1
     save_life(tx, life, before, (run.num, ping.log) if run and ping.log else None)
     lasted = run.duration_ms if run and ping.kind in OUTCOMES else ping.duration_ms
-    kept = {name: value for name, value in ping._replace(duration_ms=lasted)._asdict().items()
-            if value is not None and name not in ("metrics", "log", "sent_at")}
-    insert(tx.db, "ping", {**kept, "monitor": num, "run": run and run.num,
-                           "dialect": who.dialect.name})
+    execute(tx.db, INSERT_PING, (
+        *ping._replace(duration_ms=lasted)[:-3], num, run and run.num, who.dialect.name))
     due_by = deadline(m) if m.status == "up" else None
     return who.dialect, Receipt(
         ping.kind, tx.now, "/".join(who.words), who.name, m.key, m.status,
