@@ -520,12 +520,14 @@ def _check_rule(given: object) -> Rule:
 
 def matching_rules(m: Monitor, run: Run) -> list[Rule]:
     """The monitor's rules that a run's metrics, duration and exit code match."""
+    if m.rules is None:
+        return []
     values = json.loads(run.metrics or "{}")
     if run.duration_ms is not None:
         values["duration_seconds"] = run.duration_ms / 1000
     if run.exit_code is not None:
         values["exit_code"] = run.exit_code
-    return [rule for rule in json.loads(m.rules or "[]") if rule["field"] in values
+    return [rule for rule in json.loads(m.rules) if rule["field"] in values
             and OPERATORS[rule["operator"]](values[rule["field"]], rule["value"])]
 
 # == Rules ====================================================================
@@ -1136,6 +1138,9 @@ def read_ping(dialect: Dialect, said: tuple[str, int | None], worded: bool,
     """The ping that a request stands for, with nothing in it that is not safe to store.
     Raises `Invalid` for the body of a progress that is not JSON."""
     kind, figure = said
+    if not (query or metrics or body):  # as of most
+        return Ping(kind, 0, percent=figure if kind == "progress" else None,
+                    exit_code=figure if kind in OUTCOMES else None)
     content = dialect.read_body(body, kind)
     parts = (re.sub(r"=(?=[^=:]*$)", ":", text).rpartition(":") for text in metrics)
     measured = {name: value for name, _, value in parts}
@@ -4212,8 +4217,8 @@ def read_knock(environ: Environ) -> Knock | None:
     route = read_route(split_path(environ["REQUEST_URI"]))
     if route is None:
         return None
-    query = urllib.parse.parse_qs(recoded(environ.get("QUERY_STRING", "")),
-                                  keep_blank_values=True)
+    said = recoded(environ.get("QUERY_STRING", ""))
+    query = urllib.parse.parse_qs(said, keep_blank_values=True) if said else {}
     return Knock(
         route, {name: values[0] for name, values in query.items()}, query.get("metric", ()),
         environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX)),
