@@ -149,7 +149,7 @@ COMMANDS_HERE = {name: line for name, line in COMMANDS.items()
 BOOT_SECONDS = 180
 SCRIPT = r"""cd /root
 say() { name=$1; shift; "$@" >"$name" 2>&1; echo "exit code $?" >>"$name"; }
-until_() { n=0; until eval "$1" || [ $n = 300 ]; do sleep 0.1; n=$((n + 1)); done; }
+until_() { n=0; until eval "$1" || [ $n = 600 ]; do sleep 0.1; n=$((n + 1)); done; }
 export CRONWATCH_DATABASE=/var/lib/cronwatch/cronwatch.db
 say start systemctl start cronwatch
 say page curl -fsS http://127.0.0.1:8080/
@@ -170,8 +170,8 @@ touch done
 systemctl poweroff --force
 """
 UNIT = "[Service]\nType=exec\nExecStart=/bin/sh /root/script\n"
-# The scans are every second, and a server that is silent for 5 s is hung: else this takes long.
-QUICK = "[Service]\nWatchdogSec=5\nRestartSec=1\n"
+# Scans are every second, and a server that is silent for 15 s is hung: else this takes minutes.
+QUICK = "[Service]\nWatchdogSec=15\nRestartSec=1\n"
 
 
 def make_root(root: Path, executable: Path) -> None:
