@@ -7,9 +7,10 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,14 +111,15 @@ def running(folder: Path, *command: str, port: int) -> Iterator[None]:
         process.wait(LIMIT_SECONDS)
 
 
-def nginx(folder: Path, live: Live, ports: Ports, prefix: str) -> list[str]:
-    """The command that runs the README's nginx on other ports, with all its files in a folder."""
+def nginx(folder: Path, live: Live, ports: Ports, prefix: str, end: str = "") -> list[str]:
+    """The command that runs the README's nginx on other ports, with all its files in a folder.
+    With an `end` of / behind the server's address it takes the prefix away."""
     server, = blocks("nginx")
     server = swap(server, **{
         "listen 80;": f"listen 127.0.0.1:{ports.http};",
         "listen 443 ssl;": f"listen 127.0.0.1:{ports.https} ssl;",
         "/etc/ssl/private": str(folder),
-        "http://127.0.0.1:8080;": f"{origin(live)};",
+        "http://127.0.0.1:8080;": f"{origin(live)}{end};",
         "location / {": f"location {prefix}/ {{"})
     temporary = "".join(f"{name}_temp_path {folder}/{name};\n" for name in
                         ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
@@ -152,17 +154,20 @@ def origin(live: Live) -> str:
 
 
 pytestmark = pytest.mark.slow
-PROXIES = {"nginx": nginx, "caddy": caddy}
+PROXIES: dict[str, Callable[[Path, Live, Ports, str], list[str]]] = {
+    "nginx": nginx, "caddy": caddy}
+STRIPS = {"nginx": partial(nginx, end="/")}
 
 
 @contextmanager
-def proxied(folder: Path, name: str, prefix: str) -> Iterator[Proxied]:
+def proxied(folder: Path, name: str, prefix: str,
+            proxies: Mapping[str, Callable[..., list[str]]] = PROXIES) -> Iterator[Proxied]:
     if not shutil.which(name, path=PATHS):
         pytest.skip(f"needs {name} (apt install {name})")
     ports, certificate = free_ports(), make_certificate(folder)
     with ExitStack() as stack:
         live = stack.enter_context(serving(folder, *flags_of(prefix)))
-        program, *words = PROXIES[name](folder, live, ports, prefix)
+        program, *words = proxies[name](folder, live, ports, prefix)
         found = shutil.which(program, path=PATHS)
         assert found
         stack.enter_context(running(folder, found, *words, port=ports.https))
@@ -255,6 +260,16 @@ def test_nothing_of_a_ping_is_written_down(site: Proxied) -> None:
     written = [path for path in site.live.folder.rglob("*")
                if path.is_file() and not path.name.startswith("cronwatch.db")]
     assert [path for path in written if token.encode() in path.read_bytes()] == []
+
+
+def test_a_proxy_may_take_the_prefix_away(tmp_path: Path) -> None:
+    with proxied(tmp_path, "nginx", "/cronwatch", STRIPS) as site:
+        token = site.live.add("bare")["pingUrl"].rpartition("/")[2]
+
+        reply = site.curl(f"/{token}")
+
+        assert reply.status == 200
+        assert site.live.monitor("bare")["status"] == "up"
 
 
 @pytest.mark.parametrize("host", ["cronitor.link", "cronitor.io"])

@@ -20,7 +20,7 @@ import bottle
 
 import cronwatch
 
-from . import crowd, disk, lists, pings, process, webhook
+from . import crowd, disk, exec, lists, pings, process, webhook
 from .plan import Plan, quick
 from .servers import Broken
 from .table import Row, table
@@ -35,6 +35,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "memory": process.measure_memory,
     "start": process.measure_start,
     "webhook": webhook.measure_webhook,
+    "exec": exec.measure_exec,
 }
 
 

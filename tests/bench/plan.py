@@ -30,6 +30,7 @@ class Plan:
     listed: int = 10_000  # monitors in a list
     history: int = 1_000_000  # pings of one of them
     starts: int = 5
+    calls: int = 20  # of each, where a command is measured
     alerts: int = 30  # for each setting of scan_seconds
     alert_step_ms: int = 500  # from one deadline to the next
     lead_ms: int = 1000  # to the first one
@@ -61,5 +62,5 @@ def quick(folder: Path) -> Plan:
     """A few seconds in all; the numbers mean little."""
     return Plan(folder, seconds=0.1, warm_seconds=0.02, rounds=1, connections=(32,),
                 monitors=100, many=5000, due=(10, 600), awaited=100, pings=300, listed=200,
-                history=2000, starts=1, alerts=4, alert_step_ms=100, lead_ms=200,
+                history=2000, starts=1, calls=1, alerts=4, alert_step_ms=100, lead_ms=200,
                 scan_seconds=(0.4, 0.1))
