@@ -351,7 +351,7 @@ def describe_cron(schedule: str) -> str:
     all_days, all_week = cron.days == EACH[DAY], set(week) >= set(range(7))
     if not when or not (all_days or all_week) or (
             not all_week and len(cron.weekdays) != 5 * len(week)):
-        return f"as {schedule} says"
+        return f"when {schedule} matches"
     named = [DAY_NAMES[day] for day in sorted(week, key=lambda day: day or 7)]
     dated = ["the last day" if day == -1 else f"day {day}" for day in cron.days]
     days = (f"on {_listed(dated)} of the month" if not all_days
@@ -1084,6 +1084,10 @@ def dialect_for(route: Route, kind: str) -> Dialect:
     """The dialect of a route for a handle: ours by its shape, an adopted one by its own."""
     name = BY_HANDLE.get((route.family, kind), kind)
     return DIALECTS[route.family if route.family in DIALECTS else name]
+
+def default_dialect(handle: str) -> str:
+    """The dialect of an adopted handle that comes without one."""
+    return "cronping" if TOKEN.fullmatch(handle) else "cronitor"
 
 def unknown_dialect(route: Route) -> Dialect:
     """The dialect that words the refusal of something that nobody knows."""
@@ -2848,8 +2852,11 @@ def show_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
             "upcoming": [iso(at) for at in next_times(m, tx.now, coming)]}
 
 def next_times(m: Monitor, now: int, known: Sequence[int] = (), count: int = 5) -> list[int]:
-    """The next occurrences, the known ones first; none without a schedule."""
+    """The next occurrences, the known ones first; none without a schedule, or where an interval
+    has nothing yet to begin from."""
     times = list(known)
+    if m.interval_seconds and not times:
+        return []
     while len(times) < count:
         following = next_occurrence(m, times[-1] if times else now)
         if following is None:
@@ -2914,10 +2921,6 @@ def adopt_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     kind = given.get("dialect") or default_dialect(text)
     adopt(tx, m.num, text, _one_of("dialect", kind, *DIALECTS))
     return list_handles(tx, ask)
-
-def default_dialect(handle: str) -> str:
-    """The dialect of an adopted handle that comes without one."""
-    return "cronping" if TOKEN.fullmatch(handle) else "cronitor"
 
 def remove_handle(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Let an adopted handle ping no more."""
@@ -3959,6 +3962,18 @@ def cookie(token: str, seconds: int, settings: Settings) -> str:
     return (f"{COOKIE}={token}; Path={settings.url_prefix}/; Max-Age={seconds}; HttpOnly; "
             "SameSite=Strict" + "; Secure" * settings.base_url.startswith("https:"))
 
+def content_tag(name: str) -> str | None:
+    """The ETag of a file of the page; None where there is none."""
+    path = Path(os.path.normpath(DATA / "static" / name))
+    with contextlib.suppress(OSError, ValueError):
+        if DATA / "static" in path.parents:
+            return _hash_file(path, path.stat().st_mtime_ns)
+    return None
+
+@lru_cache(64)
+def _hash_file(path: Path, changed_at: int) -> str:
+    return f'"{hashlib.sha256(path.read_bytes()).hexdigest()[:32]}"'
+
 class Worded(NamedTuple):
     """An answer in words: status, headers, body."""
     status: int
@@ -4251,7 +4266,9 @@ def _static(name: str = "index.html") -> bottle.HTTPResponse:
     if bottle.request.environ.get(BARE):
         return bottle.HTTPResponse(status=308, Location=bottle.request.script_name)
     bottle.request.environ.pop("HTTP_RANGE", None)  # Bottle leaves the file of a wrong one open
-    return bottle.static_file(name, str(DATA / "static"))
+    return bottle.static_file(name, str(DATA / "static"), etag=content_tag(name),
+                              headers={"Cache-Control": "no-cache"})  # an update shows at once
+
 
 def _healthz(server: Server) -> bottle.HTTPResponse:
     found = troubles(server)

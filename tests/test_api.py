@@ -14,6 +14,8 @@ import webtest
 from conftest import Made, Site
 from live_server import DIRECT, serving
 
+import cronwatch
+
 HEARTBEATS, INTEGRATIONS, EVENTS = "/api/v1/heartbeats", "/api/v1/integrations", "/api/v1/events"
 UNKNOWN = "550e8400-e29b-41d4-a716-446655440000"
 NOON = "2026-03-02T12:00:00.000Z"
@@ -1226,3 +1228,23 @@ def test_a_range_that_the_page_does_not_have_gets_the_page(site: Site) -> None:
     answer = site.get("/", Range="bytes=9999999-")
 
     assert (answer.status_int, b"cronwatch" in answer.body) == (200, True)
+
+
+def test_a_file_of_the_page_is_sent_once_while_its_content_stays(site: Site) -> None:
+    first = site.get("/static/style.css")
+
+    again = site.get("/static/style.css", If_None_Match=first.headers["ETag"])
+
+    assert (first.headers["Cache-Control"], again.status_int, again.body) == ("no-cache", 304, b"")
+
+
+def test_another_content_has_another_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cronwatch, "DATA", tmp_path)
+    file = tmp_path / "static" / "app.js"
+    file.parent.mkdir()
+    file.write_text("old")
+    before = cronwatch.content_tag("app.js")
+
+    file.write_text("new one")
+
+    assert cronwatch.content_tag("app.js") != before

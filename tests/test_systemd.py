@@ -210,8 +210,9 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     make_root(root, build(tmp_path_factory.mktemp("build")) / "cronwatch")
     shared = [f"--bind-ro={path}" for path in Path("/usr").iterdir()
               if path.is_dir() and path.name != "local"]
-    done = subprocess.run(
-        [nspawn, "--quiet", f"--directory={root}", *shared, "--register=no", "--keep-unit",
+    done = subprocess.run(  # in a namespace that ends with it: nspawn alone would leave it running
+        ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
+         nspawn, "--quiet", f"--directory={root}", *shared, "--register=no", "--keep-unit",
          "--private-network", "/lib/systemd/systemd", "--unit=script.service"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BOOT_SECONDS,
         check=False)
