@@ -496,6 +496,10 @@ class Life:
     flips: list[Flip] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
+def digests(m: Monitor) -> dict[str, Digest]:
+    """What is being collected, by kind of event."""
+    return {k: Digest(*v) for k, v in json.loads(m.digests).items()} if m.digests else {}
+
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
     "eq": operator.eq, "ne": operator.ne}
@@ -702,10 +706,6 @@ def tell(life: Life, kind: str, at: int, **more: Any) -> None:
         more |= {"reason": m.down_reason, "down_since": m.down_since}
     life.events.append(Event(kind, at, **{"status": m.status, **more}))
 
-def digests(m: Monitor) -> dict[str, Digest]:
-    """What is being collected, by kind of event."""
-    return {k: Digest(*v) for k, v in json.loads(m.digests).items()} if m.digests else {}
-
 def _keep_digest(life: Life, kind: str, digest: Digest | None) -> None:
     kept = {k: d for k, d in {**digests(life.monitor), kind: digest}.items() if d}
     life.monitor.digests = json.dumps(kept) if kept else None
@@ -773,7 +773,9 @@ def find_repeated(life: Life, ping: Ping) -> Run | None:
 
 def _repeats(run: Run, ping: Ping) -> bool:
     known_at = run.started_at if ping.kind == "start" else run.ended_at or 0
-    soon = 0 <= ping.own_at - known_at <= REPEAT_SECONDS * 1000
+    soon = abs(ping.own_at - known_at) <= REPEAT_SECONDS * 1000
+    if ping.sent_at is not None and ping.kind == "start" and ping.own_at <= (run.ended_at or 0):
+        return True  # it comes after its own end
     if ping.kind == "start":
         return bool(run.opened) and (soon or (run.series is not None and run.state == "running"))
     return run.state == OUTCOMES.get(ping.kind) and (soon or ping.kind == "fail")
@@ -867,6 +869,8 @@ def _succeed(life: Life, ping: Ping, run: Run | None) -> Run:
 def _fail(life: Life, ping: Ping, run: Run | None) -> Run:
     m = life.monitor
     run, began, following = _end(life, ping, run)
+    if ping.sent_at is not None and not m.failures and ping.own_at < (m.life_at or 0):
+        return run  # it went well since then
     m.failures += 1
     beyond = m.failures > m.failure_tolerance
     if beyond and m.status not in ("down", "paused"):
@@ -1367,10 +1371,15 @@ def schema_parts() -> list[list[str]]:
             text = ""
     return parts
 
+def make_private(path: str) -> None:
+    """An empty file that only its owner reads, for a database: secrets are in it."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
 def copy_file(path: str, name: str) -> None:
     """Copy a database that nobody may write meanwhile; what has the name is whole."""
     for part in (f"{name}.part", f"{name}.part-journal"):  # of a copy that was cut off
         Path(part).unlink(missing_ok=True)
+    make_private(f"{name}.part")
     with (contextlib.closing(sqlite3.connect(path)) as file,
           contextlib.closing(sqlite3.connect(f"{name}.part")) as copy):
         file.backup(copy)
@@ -1384,13 +1393,13 @@ def back_up(path: str, name: str) -> None:
         if Path(name).exists():
             raise Refused(f"{name} is there already: choose another name")
         part.unlink(missing_ok=True)
+        make_private(str(part))
         with contextlib.closing(sqlite3.connect(path, BUSY_SECONDS)) as file:
             file.execute("VACUUM INTO ?", (str(part),))
         with contextlib.closing(sqlite3.connect(part)) as copy:
             found = copy.execute("PRAGMA integrity_check").fetchone()[0]
         if found != "ok":
             raise Refused(f"the copy is damaged, and so is {path}: {found}")
-        part.chmod(0o600)
         with part.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(part, name)
@@ -1628,8 +1637,8 @@ class Store:
         self.cache = Cache()
         self.writer = Writer(self._commit, self.db.close)
         try:
-            if not os.path.exists(path):  # secrets are in it; its log gets the same mode
-                os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            if not os.path.exists(path):  # its log gets the same mode
+                make_private(path)
             migrate(self.db, path)
             self.file = file_at(path)
         except (sqlite3.Error, peewee.DatabaseError, OSError) as error:
@@ -2003,11 +2012,12 @@ def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
             (monitor, PRUNE_LIMIT, keep))
     return int(beyond)
 
-def prune_logs(tx: Tx, monitor: int, keep: int) -> None:
-    """Delete the logs of a monitor but those of its newest runs that have one."""
-    execute(tx.db, "DELETE FROM run_log WHERE run IN (SELECT num FROM run JOIN run_log ON "
-            "run = num WHERE monitor = ? ORDER BY started_at DESC, num DESC LIMIT -1 OFFSET ?)",
-            (monitor, keep))
+def prune_logs(tx: Tx, monitor: int, keep: int) -> int:
+    """Delete up to 50 logs of a monitor but those of its newest runs that have one; how many. Each
+    may have 100 KB."""
+    return execute(tx.db, "DELETE FROM run_log WHERE run IN (SELECT num FROM run JOIN run_log ON "
+            "run = num WHERE monitor = ? ORDER BY started_at DESC, num DESC LIMIT ? OFFSET ?)",
+            (monitor, PRUNE_LIMIT // 10, keep)).rowcount
 
 def monitors_beyond(tx: Tx, keep_pings: int, keep_logs: int) -> tuple[list[int], list[int]]:
     """The monitors with too many pings, and those with too many logs."""
@@ -2468,6 +2478,15 @@ SENDERS = {"command": send_command, "email": send_email, "apprise": send_apprise
            **dict.fromkeys(BODIES, send_webhook)}
 NEEDS = {"command": "command", "email": "address", **dict.fromkeys(["apprise", *BODIES], "url")}
 
+def is_web_address(url: str) -> bool:
+    """Whether we can send to it: http or https, plain characters, without a name and password."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+                    and not re.search(r"[^!-~]", url) and not set("@%") & set(parts.netloc))
+    except ValueError:  # of a port or an address that is none
+        return False
+
 def check_integration(channel: str, given: Mapping[str, Any], headers: Any,
                       secret: str | None = None) -> dict[str, Any]:
     """The stored form of what an integration needs, with a new signing secret where it has none;
@@ -2484,12 +2503,7 @@ def check_integration(channel: str, given: Mapping[str, Any], headers: Any,
         raise Invalid("url must be one that Apprise knows")
     if need != "url" or channel == "apprise":
         return {need: target}
-    with contextlib.suppress(ValueError):  # of a port or an address that is none
-        parts = urllib.parse.urlsplit(target)
-        good = parts.hostname and parts.port != 0 and not re.search(r"[^!-~]", target) and not set(
-            "@%") & set(parts.netloc)
-        need = "" if good and parts.scheme in ("http", "https") else need
-    if need:
+    if not is_web_address(target):
         raise Invalid("url must be an http or https address; credentials go into headers")
     headers = {} if headers is None else headers
     if not isinstance(headers, dict) or len(headers) > 20 or not all(
@@ -3589,18 +3603,21 @@ def remove_key(tx: Tx, ask: Ask) -> dict[str, Any]:
 # What runs by itself. A turn is an action or the outbox; here it is only repeated.
 AWAY_MS, STAMP_SECONDS, DELIVER_SECONDS, BEAT_SECONDS = 60_000, 30, 0.5, 20
 
-def repeat(stop: threading.Event, seconds: float, turn: Callable[[], Any]) -> threading.Thread:
+def repeat(stop: threading.Event, seconds: float, turn: Callable[[], Any], name: str,
+           first: float | None = None) -> threading.Thread:
     """Start a thread that takes a turn, and the next so long after its end, until stopped."""
 
     def loop() -> None:
-        while not stop.wait(seconds):
+        wait = seconds if first is None else first
+        while not stop.wait(wait):
+            wait = seconds
             try:
                 turn()
             except Exception as error:  # one bad turn must not end the watch
                 log.error("a turn of %s failed: %s", thread.name, error,
                           exc_info=not isinstance(error, Refused))
 
-    thread = threading.Thread(target=loop, name=getattr(turn, "__name__", "loop"), daemon=True)
+    thread = threading.Thread(target=loop, name=name, daemon=True)
     thread.start()
     return thread
 
@@ -3633,12 +3650,14 @@ class Lookout:
 
     def look(self) -> None:
         """One look."""
-        self.judge()
-        now, began = self.clock(), monotonic()
-        self.scan()
-        self.last_at = now
-        self.measure(monotonic() - began)
-        notify("WATCHDOG=1")
+        try:
+            self.judge()
+            now, began = self.clock(), monotonic()
+            self.scan()
+            self.last_at = now
+            self.measure(monotonic() - began)
+        finally:  # a disk that is full is no reason to be killed, only to hang is
+            notify("WATCHDOG=1")
 
 def keep_house(act: Callable[..., Any], read: Callable[..., Any], settings: Settings,
                now: int) -> None:
@@ -3653,7 +3672,8 @@ def keep_house(act: Callable[..., Any], read: Callable[..., Any], settings: Sett
         while act(prune_pings, num, settings.keep_pings) == PRUNE_LIMIT:
             pass
     for num in many_logs:
-        act(prune_logs, num, settings.keep_logs)
+        while act(prune_logs, num, settings.keep_logs):
+            pass
     while act(give_back):
         pass
 
@@ -3709,6 +3729,8 @@ class Metrics:
 
     def count_ping(self, dialect: Dialect, receipt: Receipt) -> None:
         """Count a ping that is on disk, and the run that it ended."""
+        if receipt.kind == "pause" or receipt.status == "dropped":
+            return
         self._pings[dialect.name].inc()
         if receipt.kind in OUTCOMES and receipt.state in self._runs:
             self._runs[receipt.state].inc()
@@ -4341,11 +4363,11 @@ def start_loops(server: Server, stop: threading.Event) -> list[threading.Thread]
     server.lookout = Lookout(server.store, server.clock, scan_seconds, server.scan, server.away)
     server.lookout.measure = server.metrics.scans.observe
     server.metrics.lookout = server.lookout
-    return [repeat(stop, scan_seconds, server.lookout.look),
-            repeat(stop, DELIVER_SECONDS, server.outbox.turn),
-            repeat(stop, STAMP_SECONDS, lambda: server.act(stamp_alive)),
-            repeat(stop, 3600, server.housekeeping),
-            *([repeat(stop, BEAT_SECONDS, lambda: beat(server))] if beats else [])]
+    return [repeat(stop, scan_seconds, server.lookout.look, "scan"),
+            repeat(stop, DELIVER_SECONDS, server.outbox.turn, "deliver"),
+            repeat(stop, STAMP_SECONDS, lambda: server.act(stamp_alive), "stamp"),
+            repeat(stop, 3600, server.housekeeping, "housekeeping", 60),
+            *([repeat(stop, BEAT_SECONDS, lambda: beat(server), "beat")] if beats else [])]
 
 def welcome(server: Server) -> None:
     """Where nobody can sign in yet, say how; only a terminal is shown a secret."""
@@ -4357,12 +4379,19 @@ def welcome(server: Server) -> None:
     else:
         log.info("nobody can sign in yet: `cronwatch user link` prints a link that does")
 
+def check_settings(settings: Settings) -> str:
+    """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
+    zone = settings.timezone or host_timezone()
+    check_timezone(zone)
+    _one_of("smtp_security", settings.smtp_security, "starttls", "tls", "none")
+    if settings.heartbeat_url and not is_web_address(settings.heartbeat_url):
+        raise Invalid("heartbeat_url must be an http or https address")
+    return zone
+
 class Server:
     """The parts, wired. Nothing starts by itself but what a request or a turn needs."""
     def __init__(self, settings: Settings, clock: Callable[[], int] = system_clock) -> None:
-        zone = settings.timezone or host_timezone()
-        check_timezone(zone)
-        _one_of("smtp_security", settings.smtp_security, "starttls", "tls", "none")
+        zone = check_settings(settings)
         self.clock = clock
         self.store = Store(settings.database)
         self.lookout: Lookout | None = None
@@ -4427,7 +4456,9 @@ class Server:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; prints one line with the URL when requests are taken."""
         now, alive_at = self.clock(), remembered(self.store, "alive_at", None)
-        if alive_at is not None:  # the first start ever knows no gap
+        if alive_at is None:  # the first start ever knows no gap
+            self.read(count_monitors)  # refused where it could not watch them
+        else:
             self.away(alive_at, now)
         self.act(stamp_alive)
         http_server = make_http_server(self.app, self.settings, partial(begin_ping, self))
@@ -4557,7 +4588,7 @@ def run_demo(settings: Settings) -> None:
                 settings, database=f"{folder}/demo.db"), clock)) as server:
             tokens, stop = fill_demo(server, clock), threading.Event()
             print("Sign in as demo, with the password cronwatch.", flush=True)
-            loop = repeat(stop, 1, live_demo(server, tokens))
+            loop = repeat(stop, 1, live_demo(server, tokens), "demo")
             server.run()
             stop.set()
             loop.join()
@@ -4572,6 +4603,7 @@ class CronLine(NamedTuple):
     command: str
     given: str  # from the first bare %, which is standard input
     timezone: str
+    shell: str
     key: str
 
 RUNNERS = {"sh", "bash", "dash", "zsh", "python", "python3", "perl", "ruby", "php", "node", "nice",
@@ -4582,56 +4614,68 @@ SETTING_LINE = re.compile(r"\s*[\"']?(\w+)[\"']?\s*=\s*[\"']?(.*?)[\"']?\s*")
 def job_name(command: str, number: int) -> str:
     """A key for a command: the first word that is no runner, option or setting, without path and
     ending."""
-    command = re.sub(r"^\s*cd\s+\S+\s*(&&|;)", "", command)  # where, not what
-    for word in re.split(r"[\s;&|()<>\"']+", command):
+    aside = r"^\s*cd\s+\S+\s*(&&|;)|\s-[ugw]\s+\S+|\bflock(\s+-\S+)*\s+\S+"
+    for word in re.split(r"[\s;&|()<>\"']+", re.sub(aside, " ", command)):
         name = re.sub(r"\.\w{1,4}$", "", word.rstrip("/").rpartition("/")[2])
         key = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
         if (key and not word.startswith(("-", "$", "!")) and "=" not in word
-                and re.sub(r"[\d.]+$", "", name) not in RUNNERS and not name.isdecimal()):
+                and re.sub(r"[\d.]+$", "", name) not in RUNNERS
+                and not re.fullmatch(r"\d+[smhd]?", name)):
             return key[:180]
     return f"job-{number + 1}"
 
 def read_crontab(text: str, is_system: bool, timezone: str) -> tuple[list[CronLine], list[str]]:
-    """The jobs of a crontab, and a sentence for each line that cannot be watched."""
+    """The jobs of a crontab, each with a key of its own, and a sentence for each line that cannot
+    be watched. Only CRON_TZ moves a schedule: TZ is for the commands (crontab(5))."""
     jobs: list[CronLine] = []
     problems: list[str] = []
-    for number_, line in enumerate(text.splitlines()):
-        setting, found = SETTING_LINE.fullmatch(line), CRON_LINE.fullmatch(line)
+    shell = "/bin/sh"
+    for number_, line in enumerate(text.split("\n")):
+        setting = SETTING_LINE.fullmatch(line)
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         if setting:
-            timezone = setting[2] if setting[1] in ("CRON_TZ", "TZ") else timezone
+            timezone = setting[2] if setting[1] == "CRON_TZ" else timezone
+            shell = setting[2] if setting[1] == "SHELL" else shell
             continue
         try:
-            if found is None:
-                raise Invalid("this is no line of a crontab")
-            next_run(found[1], timezone, 0)
+            when, user, command, given = _cron_parts(line, is_system)
+            next_run(when, timezone, 0)
         except Invalid as error:
             problems.append(f"line {number_ + 1}: {error.sentence}")
             continue
-        user, command = re.split(r"(?<=\s)(?=\S)", found[2], maxsplit=1) if is_system and (
-            re.search(r"\s\S", found[2])) else ("", found[2])
-        command, _, given = re.sub(r"(?<!\\)%", "\0%", command, count=1).partition("\0")
-        jobs.append(CronLine(number_, found[1], user, command.strip(), given, timezone,
-                             job_name(command, number_)))
+        key = _unused(job_name(command, number_), {job.key for job in jobs})
+        jobs.append(CronLine(number_, when, user, command, given, timezone, shell, key))
     return jobs, problems
+
+def _unused(key: str, taken: set[str]) -> str:
+    numbered = (f"{key}-{n}" for n in itertools.count(2))
+    return key if key not in taken else next(one for one in numbered if one not in taken)
+
+def _cron_parts(line: str, is_system: bool) -> tuple[str, str, str, str]:
+    found = CRON_LINE.fullmatch(line)
+    if found is None:
+        raise Invalid("this is no line of a crontab")
+    user = re.match(r"\S+\s+", found[2]) if is_system else None
+    command = found[2][user.end():] if user else found[2]
+    bare = re.search(r"(?<!\\)(\\\\)*%", command)  # a backslash before it takes its meaning
+    end = bare.end() - 1 if bare else len(command)
+    return found[1], user[0] if user else "", command[:end].strip(), command[end:]
 
 def watch_jobs(tx: Tx, jobs: Sequence[CronLine]) -> list[Shown]:
     """A monitor for each job of a crontab whose key has none yet, all in one transaction."""
-    shown, taken = [], Counter[str]()
     for job in jobs:
-        taken[job.key] += 1
-        key = job.key if taken[job.key] == 1 else f"{job.key}-{taken[job.key]}"
-        if not rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", key):
-            create_monitor(tx, {"key": key, "name": title(key), "cron": job.when,
-                                "timezone": job.timezone, "notes": job.command[:10_000]})
-        shown.append(monitors_json(tx, [get_monitor(tx, key)])[0])
-    return shown
+        if not rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", job.key):
+            create_monitor(tx, {"key": job.key, "name": title(job.key), "cron": job.when,
+                                "timezone": job.timezone,
+                                "notes": clean(job.command, 10_000) or ""})
+    return [monitors_json(tx, [get_monitor(tx, job.key)])[0] for job in jobs]
 
 def wrapped_line(job: CronLine, url: str) -> str:
-    """The line of a job as it reads with the wrapper, which tells how it went."""
-    command = job.command if re.fullmatch(r"[\w./:@,+= -]+", job.command) else (
-        f"/bin/sh -c {shlex.quote(job.command)}")
+    """The line of a job as it reads with the wrapper, which tells how it went. Only a path with
+    plain words needs no shell."""
+    is_plain = re.fullmatch(r"/[\w./+-]+( [\w./:@,+= -]*)?", job.command)
+    command = job.command if is_plain else f"{job.shell} -c {shlex.quote(job.command)}"
     return f"{job.when} {job.user}cronwatch-exec {url} -- {command}{job.given}"
 
 def export_all(tx: Tx, secret: bool = False) -> Shown:
@@ -4659,54 +4703,82 @@ def _exported(shown: Shown, secret: bool) -> Shown:
     return {name: shown[name] for name in names if name not in unused}
 
 def apply_all(tx: Tx, given: Any) -> None:
-    """Bring integrations (by name) and monitors (by key) to what a file says, and leave others as
-    they are. Raises `Refused` with the item that is wrong: then nothing is changed."""
-    for kind, apply in (("integrations", _apply_integration), ("monitors", _apply_monitor)):
-        for item in read_object(given, "integrations", "monitors").get(kind) or ():
+    """Bring integrations (by name) and monitors (by key) to what a file says; others, and fields
+    that are not there, stay. Raises `Refused` with the item that is wrong: nothing is changed."""
+    for kind, name, apply in (("integrations", "name", _apply_integration),
+                              ("monitors", "key", _apply_monitor)):
+        for item in _objects(kind, read_object(given, "integrations", "monitors").get(kind)):
             try:
-                apply(tx, dict(read_object(item, *item)))
+                _text(name, item.get(name), 1, 200)
+                apply(tx, dict(item))
             except Refused as refused:
-                name = item.get("key") or item.get("name") if isinstance(item, dict) else item
-                raise Refused(f"{kind}, {clean(name, 200)}: {refused.sentence}",
+                raise Refused(f"{kind}, {clean(item.get(name), 200)}: {refused.sentence}",
                               refused.code, refused.status) from None
 
+def _objects(name: str, value: Any) -> list[dict[str, Any]]:
+    if value is not None and not (
+            isinstance(value, list) and all(isinstance(one, dict) for one in value)):
+        raise Invalid(f"{name} must be a list of objects")
+    return value or []
+
 def _apply_integration(tx: Tx, item: dict[str, Any]) -> None:
-    secret, enabled, name = item.pop("secret", None), item.pop("enabled", True), item.get("name")
+    secret, enabled, name = item.pop("secret", None), item.pop("enabled", None), item["name"]
+    if secret is not None and not re.fullmatch(r"whsec_[A-Za-z0-9+/]{20,100}=*", str(secret)):
+        raise Invalid("secret must be whsec_ and some base64")
     known = rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name)
     if not known:
         add_integration(tx, Ask(body=item))
     elif known[0][0] != item.pop("channel", known[0][0]):
         raise Invalid("its channel cannot be changed: give the new one another name")
-    row = find_integration(tx, str(name))
-    change_integration(tx, row, {**(item if known else {}), "enabled": enabled}, secret)
+    change_integration(tx, find_integration(tx, name), {
+        **(item if known else {}), **({} if enabled is None else {"enabled": enabled})}, secret)
 
 def _apply_monitor(tx: Tx, item: dict[str, Any]) -> None:
-    links, kept = item.pop("integrations", None), item.pop("handles", None) or ()
-    ours = {kind: item.pop(kind) for kind in OUR_HANDLES if kind in item}
-    item["integrationIds"] = None if links is None else [
-        find_integration(tx, str(name))["id"] for name in links]
-    key = _text("key", item.get("key"), 1, 200)
+    handles = [(read_object(one, "handle", "dialect").get("handle"), _one_of(
+        "dialect", one.get("dialect"), *DIALECTS)) for one in _objects(
+            "handles", item.pop("handles", None))]
+    handles += [(item.pop(kind), kind) for kind in OUR_HANDLES if kind in item]
+    if "integrations" in item:
+        names = item.pop("integrations")
+        if names is not None and not isinstance(names, list):
+            raise Invalid("integrations must be a list of names, or null for all default ones")
+        item["integrationIds"] = names if names is None else [
+            find_integration(tx, _text("integrations", name, 1, 200))["id"] for name in names]
+    key = item["key"]
     if rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", key):
         edit_monitor(tx, Ask(key, body=item))
     else:
         add_monitor(tx, Ask(body={"name": title(key), **item}))
-    num = get_monitor(tx, key).num
-    wanted = {**{text: kind for kind, text in ours.items()},
-              **{one["handle"]: one["dialect"] for one in kept}}
-    for text, kind in wanted.items():
-        if find_handle(tx, text) != (num, kind):
-            if kind in OUR_HANDLES:
-                execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (num, kind))
-            adopt(tx, num, _text("handle", text, 1, 200), kind)
+    for text, kind in handles:
+        _apply_handle(tx, get_monitor(tx, key).num, _text("handle", text, 1, 200), kind)
+
+def _apply_handle(tx: Tx, num: int, text: str, kind: str) -> None:
+    shape = {"token": TOKEN, "code": CODE}.get(kind)
+    if shape and not shape.fullmatch(text):
+        raise Invalid(f"{kind} must be of the form that cronwatch gives it")
+    if find_handle(tx, text) != (num, kind):
+        if kind in OUR_HANDLES:
+            execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (num, kind))
+        adopt(tx, num, text, kind)
 
 class DryRun(Exception):
     """Undoes what was only tried; says what would change."""
 
+def masked(value: Any) -> Any:
+    """What was exported, with something in place of each secret that tells whether it changed."""
+    if isinstance(value, list):
+        return [masked(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: f"…{hash_secret(one)[:8]}" if name in ("token", "code", "handle", "secret")
+            else masked(one) for name, one in value.items()}
+
 def apply_file(tx: Tx, given: Any, dry: bool) -> str:
     """Apply a file, and return what changes as a diff; `DryRun` with it where nothing may."""
-    before = export_all(tx)
+    before = export_all(tx, True)
     apply_all(tx, given)
-    old, new = (json.dumps(state, indent=1).splitlines() for state in (before, export_all(tx)))
+    old, new = (json.dumps(masked(state), indent=1).splitlines()
+                for state in (before, export_all(tx, True)))
     changes = "\n".join(difflib.unified_diff(old, new, "now", "then", lineterm="", n=4))
     if dry:
         raise DryRun(changes)
@@ -4809,36 +4881,53 @@ def _revoke_key(server: Server, options: argparse.Namespace) -> None:
     server.act(revoke_key, options.name)
     print(f"{options.name} is revoked")
 
+def _must_exist(options: argparse.Namespace) -> None:
+    """Refuse where there is no database: a wrong name would give copies of nothing."""
+    path = Settings.load(vars(options), os.environ).database
+    if options.call in (_back_up, _export) and not Path(path).exists():
+        raise Refused(f"there is no database {path}: --database or CRONWATCH_DATABASE names it")
+
 def _back_up(server: Server, options: argparse.Namespace) -> None:
     back_up(server.store.path, options.file)
     print(f"{options.file} is a whole copy: to restore it, stop cronwatch and move it in place")
 
 def _read_file(name: str) -> str:
-    """A text file; `-` is standard input."""
+    """A text file, with what is no UTF-8 in it; `-` is standard input."""
     try:
-        return sys.stdin.read() if name == "-" else Path(name).read_text("utf-8", "replace")
+        raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except OSError as error:
         raise Refused(f"cannot read {name}: {error}") from None
+    return raw.decode("utf-8", "surrogateescape")
+
+def _own_crontab() -> str:
+    """What `crontab -l` prints."""
+    try:
+        found = subprocess.run(["crontab", "-l"], capture_output=True, check=False)  # noqa: S607
+    except OSError:
+        raise Refused("there is no program crontab here: name a file") from None
+    said = found.stderr.decode("utf-8", "replace").strip()
+    if found.returncode and "no crontab for" not in said:
+        raise Refused(f"crontab -l: {said}")
+    return found.stdout.decode("utf-8", "surrogateescape")
 
 def _import_crontab(server: Server, options: argparse.Namespace) -> None:
-    if options.file is None:
-        text = subprocess.run(["crontab", "-l"], capture_output=True, text=True,  # noqa: S607
-                              check=False).stdout
-    else:
-        text = _read_file(options.file)
+    text = _own_crontab() if options.file is None else _read_file(options.file)
     is_system = options.system or str(options.file).startswith("/etc/cron")
     jobs, problems = read_crontab(text, is_system, server.settings.timezone)
     monitors = server.act(watch_jobs, jobs) if options.yes else []
-    urls = [shown["pingUrl"] for shown in monitors] or [f"{job.key.upper()}_URL" for job in jobs]
-    lines = text.splitlines()
+    urls = [shown["pingUrl"] for shown in monitors] or [
+        f"URL_OF_{re.sub('[^A-Z0-9]', '_', job.key.upper())}" for job in jobs]
+    lines, said = text.split("\n"), []
     for job, url in zip(jobs, urls, strict=True):
-        print(f"# {job.key}: {describe_cron(job.when)} ({job.timezone})")
+        said.append(f"# {job.key}: {describe_cron(job.when)} ({job.timezone})")
         lines[job.number] = wrapped_line(job, url)
-    for problem in problems:
-        print(f"# {problem}")
-    print("# The crontab as it reads with cronwatch-exec, for you to put in place:" if options.yes
-          else "# Nothing is created yet. With --yes it is, and the lines get their URLs:")
-    print("\n".join(lines))
+    said += [f"# {problem}" for problem in problems]
+    said.append("# The crontab as it reads with cronwatch-exec, for you to put in place:"
+                if options.yes else
+                "# Nothing is created yet. With --yes it is, and the lines get their URLs:")
+    sys.stdout.flush()
+    sys.stdout.buffer.write("\n".join([*said, *lines]).rstrip("\n").encode(
+        "utf-8", "surrogateescape") + b"\n")
 
 def _export(server: Server, options: argparse.Namespace) -> None:
     print(json.dumps(server.read(export_all, options.secrets), indent=2))
@@ -4846,9 +4935,10 @@ def _export(server: Server, options: argparse.Namespace) -> None:
 def _apply(server: Server, options: argparse.Namespace) -> None:
     try:
         given = json.loads(_read_file(options.file))
-        changes = server.act(apply_file, given, options.dry_run)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Invalid(f"{options.file} must be JSON: {error}") from None
+    try:
+        changes = server.act(apply_file, given, options.dry_run)
     except DryRun as dry:
         changes = str(dry)
     print(changes or "nothing changes")
@@ -4998,6 +5088,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.load(vars(options), os.environ)
         start_log(settings, options.call is not run_demo and hasattr(options, "log_level"))
+        _must_exist(options)
         if options.call is run_demo:
             run_demo(settings)
             return 0

@@ -439,6 +439,7 @@ SHAPES: dict[str, Any] = {
     "cronping": lambda said, status: set(said) == {"error"} and said["error"],
     "kuma": lambda said, status: said["ok"] is False and said["msg"]}
 UNDER = (  # which dialects may word an error under these first parts
+    (("api", "v1", "monitors"), {"crontify", "cronping"}),
     (("api", "v1", "ping"), {"crontify"}), (("api", "push"), {"kuma"}), (("p",), {"cronitor"}),
     (("api", "sync"), {"cronradar"}), (("api",), {"cronping"}),
     (("static",), {"cronping"}))

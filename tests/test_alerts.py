@@ -772,14 +772,16 @@ def test_a_preset_words_the_body_in_json(site: Site, listener: Listener, channel
     received = delivered(site, listener, channel)
 
     assert received.headers["content-type"] == content_type
-    assert received.event == worded(events(site)[0]["summary"])
+    event = events(site)[0]
+    assert received.event == worded(f"{event['summary']}\nDown since 2026-03-02 12:00 UTC\n"
+                                    f"{event['monitor']['url']}")
 
 
 def test_ntfy_gets_plain_text(site: Site, listener: Listener) -> None:
     received = delivered(site, listener, "ntfy")
 
     assert received.headers["content-type"].startswith("text/plain")
-    assert received.body.decode() == events(site)[0]["summary"]
+    assert received.body.decode().splitlines()[0] == events(site)[0]["summary"]
 
 
 @pytest.mark.parametrize("channel", ["webhook", "slack", "discord", "ntfy"])

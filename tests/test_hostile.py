@@ -383,7 +383,8 @@ def check_posts(site: Site, listeners: Listeners, events: dict[str, dict[str, An
         if channel == "webhook":
             assert {**strict_json(text), "monitor": None} == {**event, "monitor": None}
         elif channel == "ntfy":
-            assert (text, post.the("content-type")) == (event["summary"], "text/plain")
+            assert (text, post.the("content-type")) == (
+                cronwatch.event_text(event, 1000), "text/plain")
         else:
             said = strict_json(text)["text" if channel == "slack" else "content"]
             assert said, event

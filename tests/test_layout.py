@@ -311,7 +311,7 @@ def test_a_budget_holds_to_the_line(within: str, over: str) -> None:
 
 
 def test_a_module_keeps_its_budget_of_lines() -> None:
-    parts = {f"S{number}": "x = 1\n" * (layout.MODULE_LINES // 13 - 10) for number in range(13)}
+    parts = {f"S{number}": "x = 1\n" * (layout.MODULE_LINES // 14 - 10) for number in range(14)}
     room = layout.MODULE_LINES - len(module(**parts).splitlines())
 
     assert layout.budget_faults(module(**parts) + "\n" * room) == []

@@ -88,3 +88,43 @@ def test_a_time_that_cannot_be_is_ignored(site: Site, at: Callable[[], object]) 
 
     assert site.get(f"/{job.token}?at={at()}").status_int == 200
     assert site.runs[0]["ended_at"] == NOW
+
+
+def test_a_retry_whose_first_answer_was_lost_is_the_same_run(site: Site) -> None:
+    job = site.monitor()
+    site.get(f"/{job.token}/0?series=a")
+
+    site.clock.move(5)
+    site.get(f"/{job.token}/0?series=a&at={(NOW - 100) / 1000}")
+
+    assert [run["state"] for run in site.runs] == ["success"]
+
+
+def test_an_old_failure_puts_no_job_down_that_went_well_since(site: Site) -> None:
+    job = site.monitor()
+    ping(site, f"/{job.token}/start", 0, "series=b")
+    ping(site, f"/{job.token}", 0, "series=b")
+
+    ping(site, f"/{job.token}/start", 1, "&series=a")
+    ping(site, f"/{job.token}/fail", 0.9, "&series=a")
+
+    assert (site.monitors[0]["status"], site.events, site.runs[-1]["state"]) == (
+        "up", [], "failed")
+
+
+def test_a_failure_that_comes_late_is_told_where_nothing_went_well_since(site: Site) -> None:
+    job = site.monitor(interval_seconds=86_400)
+    ping(site, f"/{job.token}", 5)
+
+    ping(site, f"/{job.token}/fail", 1)
+
+    assert site.events == ["failed"]
+
+
+def test_a_start_that_comes_after_its_own_end_opens_nothing(site: Site) -> None:
+    job = site.monitor()
+    ping(site, f"/{job.token}", 1, "&series=a")
+
+    ping(site, f"/{job.token}/start", 2, "&series=a")
+
+    assert [run["state"] for run in site.runs] == ["success"]
