@@ -74,7 +74,7 @@ from email.utils import formatdate
 from functools import lru_cache, partial
 from pathlib import Path
 from time import monotonic, time_ns
-from typing import Any, NamedTuple, NoReturn, TypedDict, TypeVar
+from typing import Any, ClassVar, NamedTuple, NoReturn, TypedDict, TypeVar
 from zoneinfo import ZoneInfo
 
 import bottle
@@ -524,12 +524,14 @@ def _check_rule(given: object) -> Rule:
 
 def matching_rules(m: Monitor, run: Run) -> list[Rule]:
     """The monitor's rules that a run's metrics, duration and exit code match."""
+    if m.rules is None:
+        return []
     values = json.loads(run.metrics or "{}")
     if run.duration_ms is not None:
         values["duration_seconds"] = run.duration_ms / 1000
     if run.exit_code is not None:
         values["exit_code"] = run.exit_code
-    return [rule for rule in json.loads(m.rules or "[]") if rule["field"] in values
+    return [rule for rule in json.loads(m.rules) if rule["field"] in values
             and OPERATORS[rule["operator"]](values[rule["field"]], rule["value"])]
 
 # == Rules ====================================================================
@@ -608,9 +610,8 @@ def _count_missed(m: Monitor, at: int) -> None:
 
 def _awaited(life: Life) -> list[tuple[int, Run]]:
     """The open runs that have a deadline, with it."""
-    found = ((run_deadline(life.monitor, run), run) for run in life.runs
-             if run.state == "running" and run.awaited)
-    return [(met_until, run) for met_until, run in found if met_until is not None]
+    return [(met_until, run) for run in life.runs if run.state == "running" and run.awaited
+            and (met_until := run_deadline(life.monitor, run)) is not None]
 
 # -- what changes by itself: when the next such change is, and what it does
 def _end_pause(life: Life, at: int) -> None:
@@ -679,8 +680,9 @@ AGENDA = (PAUSE_END, STUCK, (_missed_at, _miss), DIGEST, (_reminder_at, _remind)
 def next_change(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> tuple[int, int] | None:
     """When something next changes by itself, and which line of the agenda that is."""
     lines = agenda[:1] if life.monitor.status == "paused" else agenda
-    times = ((when(life, now), line) for line, (when, _) in enumerate(lines))
-    return min(((at, line) for at, line in times if at is not None), default=None)
+    times = [(at, line) for line, (when, _) in enumerate(lines)
+             if (at := when(life, now)) is not None]
+    return min(times) if times else None
 
 def settle(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> None:
     """Let everything happen that fell due up to an instant, in the order of the true times."""
@@ -1144,6 +1146,9 @@ def read_ping(dialect: Dialect, said: tuple[str, int | None], worded: bool,
     """The ping that a request stands for, with nothing in it that is not safe to store.
     Raises `Invalid` for the body of a progress that is not JSON."""
     kind, figure = said
+    if not (query or metrics or body):  # as of most
+        return Ping(kind, 0, percent=figure if kind == "progress" else None,
+                    exit_code=figure if kind in OUTCOMES else None)
     content = dialect.read_body(body, kind)
     parts = (re.sub(r"=(?=[^=:]*$)", ":", text).rpartition(":") for text in metrics)
     measured = {name: value for name, _, value in parts}
@@ -1323,6 +1328,7 @@ DIALECTS = {dialect.name: dialect for dialect in (
 MONITOR, INTEGRATION, API_KEY = map(Table, ("monitor", "integration", "api_key"))
 MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
 RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
+PING_FIELDS = [*Ping._fields[:-3], "monitor", "run", "dialect"]  # the last three: not kept there
 BUSY_SECONDS, CACHE_MAX = 10, 5000
 T = TypeVar("T")
 
@@ -1720,8 +1726,9 @@ OF_SERIES = (f" UNION ALL SELECT * FROM ({RUN_SQL} series = :series "
 LAST_ENDED = (f" UNION ALL SELECT * FROM ({RUN_SQL} host IS :host AND state != 'running' AND "
               "(series IS NULL OR state IN ('success', 'failed')) "
               "ORDER BY started_at DESC, num DESC LIMIT 1)")
-INSERT_RUN = (f"INSERT INTO run ({', '.join(RUN_FIELDS)}) "
-              f"VALUES ({', '.join('?' * len(RUN_FIELDS))})")
+INSERT_RUN, INSERT_PING = (
+    f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    for table, names in (("run", RUN_FIELDS), ("ping", PING_FIELDS)))
 MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
 BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
@@ -2185,10 +2192,8 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     m.last_ping_at, m.ping_count = tx.now, m.ping_count + 1
     save_life(tx, life, before, (run.num, ping.log) if run and ping.log else None)
     lasted = run.duration_ms if run and ping.kind in OUTCOMES else ping.duration_ms
-    kept = {name: value for name, value in ping._replace(duration_ms=lasted)._asdict().items()
-            if value is not None and name not in ("metrics", "log", "sent_at")}
-    insert(tx.db, "ping", {**kept, "monitor": num, "run": run and run.num,
-                           "dialect": who.dialect.name})
+    execute(tx.db, INSERT_PING, (
+        *ping._replace(duration_ms=lasted)[:-3], num, run and run.num, who.dialect.name))
     due_by = deadline(m) if m.status == "up" else None
     return who.dialect, Receipt(
         ping.kind, tx.now, "/".join(who.words), who.name, m.key, m.status,
@@ -3781,7 +3786,7 @@ def measured(tx: Tx) -> tuple[Any, ...]:
 
 # == HTTP plumbing ============================================================
 # What cuts across routes: the server, credentials, limits, refusals, headers. No route is here.
-BATCH_MAX, COOKIE = 64, "cronwatch_session"
+BATCH_MAX, HEADS_MAX, COOKIE = 64, 1000, "cronwatch_session"
 THREADS, SLOWEST_SECONDS, WRONG_KEYS_MAX, BODY_MAX = 16, 30, 30, 1_048_576
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
 HEADERS = [("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -3790,14 +3795,15 @@ HEADERS = [("Content-Security-Policy", "default-src 'none'; script-src 'self'; s
            ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
 
 Environ = dict[str, Any]
-Begin = Callable[[Environ, Callable[[], None]], bool]
+Answering = Callable[[], "Worded"]
+Begin = Callable[[Environ, Callable[[Answering], None]], bool]
 
 class Parser(waitress.parser.HTTPRequestParser):
     """Takes raw non-ASCII bytes in the request line, as Cronitor's PHP SDK sends them."""
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
         self.began = time_ns() / 1e9
-        self.task: waitress.task.WSGITask | None = None  # where it was begun already
+        self.task: PingTask | None = None  # where it was begun already
 
     def parse_header(self, header_plus: bytes) -> None:
         """Quote such bytes, then parse as Waitress does."""
@@ -3815,6 +3821,37 @@ class ErrorTask(waitress.task.ErrorTask):
         """Answer as Waitress does."""
         self.response_headers.extend(HEADERS)
         super().execute()
+
+class PingTask(waitress.task.WSGITask):
+    """Answers what the writer has done, without the way through WSGI; most answers within a second
+    have the same head."""
+    heads: ClassVar[dict[Any, tuple[bytes, bool]]] = {}  # with whether the connection ends there
+    close_on_finish: bool
+
+    def go_on(self, answer: Answering) -> None:
+        """Answer, and send it at once where this is the thread that serves."""
+        self.answer, self.request.task = answer, self
+        self.channel.service()
+        if self.channel.connected and threading.get_ident() == self.channel.server.thread:
+            self.channel.handle_write()
+
+    def execute(self) -> None:
+        """Answer as Waitress does."""
+        worded = self.answer()
+        connection = self.request.headers.get("CONNECTION", "").lower()
+        same = (worded.status, *worded.headers, len(worded.body), self.version,
+                connection if connection in ("close", "keep-alive") else "", int(self.start_time))
+        known = self.heads.get(same)
+        if known is None:
+            if len(self.heads) >= HEADS_MAX:
+                self.heads.clear()
+            self.status = STATUS_LINES[worded.status]
+            self.response_headers = [
+                *worded.headers, ("Content-Length", str(len(worded.body))), *HEADERS]
+            known = self.heads[same] = self.build_response_header(), self.close_on_finish
+        head, self.close_on_finish = known
+        self.wrote_header = True
+        self.channel.write_soon(head if self.request.command == "HEAD" else head + worded.body)
 
 class Channel(waitress.channel.HTTPChannel):
     """A connection that parses so, and goes on with what was begun for its request."""
@@ -3841,9 +3878,8 @@ class Dispatcher(waitress.task.ThreadedTaskDispatcher):
         """Take a request that has arrived; Waitress holds the lock of its connection meanwhile,
         which answering needs: so a ping is never answered from in here."""
         request = channel.requests[0]
-        request.task = waitress.task.WSGITask(channel, request)
-        if request.error or not self.begin(request.task.get_environment(), channel.service):
-            request.task = None
+        task = PingTask(channel, request)
+        if request.error or not self.begin(task.get_environment(), task.go_on):
             super().add_task(channel)
 
 class HttpServer(waitress.server.TcpWSGIServer):
@@ -3910,7 +3946,7 @@ def allow_files(most: int = 8192) -> int:
 def make_http_server(app: Callable[..., Any], settings: Settings,
                      begin: Begin = lambda environ, go_on: False) -> HttpServer:
     """Bind the address; raises `Refused` where it is none, or taken. A request that `begin` takes
-    on needs no worker: it calls `go_on` later, for the app to answer it."""
+    on needs no worker: it calls `go_on` later, with what words the answer."""
     host, _, port = settings.listen.rpartition(":")
     if not port.isdecimal() or int(port) > 65_535:
         raise Refused(f"listen must be HOST:PORT, not {settings.listen!r}")
@@ -4219,8 +4255,8 @@ def read_knock(environ: Environ) -> Knock | None:
     route = read_route(split_path(environ["REQUEST_URI"]))
     if route is None:
         return None
-    query = urllib.parse.parse_qs(recoded(environ.get("QUERY_STRING", "")),
-                                  keep_blank_values=True)
+    said = recoded(environ.get("QUERY_STRING", ""))
+    query = urllib.parse.parse_qs(said, keep_blank_values=True) if said else {}
     return Knock(
         route, {name: values[0] for name, values in query.items()}, query.get("metric", ()),
         environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX)),
@@ -4228,9 +4264,7 @@ def read_knock(environ: Environ) -> Knock | None:
         route.family == "kuma" or environ["REQUEST_METHOD"] in ("GET", "HEAD", "POST"),
         [], monotonic())
 
-BEGUN = "cronwatch.begun"
-
-def begin_ping(server: Server, environ: Environ, go_on: Callable[[], None]) -> bool:
+def begin_ping(server: Server, environ: Environ, go_on: Callable[[Answering], None]) -> bool:
     """Let the writer record a ping and then go on to its answer; False for all else."""
     # Behind a proxy the address is only known further in; after an absence that is judged first.
     mount(server.settings.url_prefix, environ)
@@ -4239,25 +4273,21 @@ def begin_ping(server: Server, environ: Environ, go_on: Callable[[], None]) -> b
     if knock is None:
         return False
 
-    def done(result: Answer | None, problem: Exception | None) -> None:
-        environ[BEGUN] = knock, result, problem
-        go_on()
+    def recorded(result: Answer, failed: Exception | None) -> Answer:
+        if failed is not None:
+            raise failed
+        return result
 
     now = server.clock()
     server.store.writer.submit(
-        lambda db: record_ping(Tx(db, server.store, server.settings, now), knock), done)
+        lambda db: record_ping(Tx(db, server.store, server.settings, now), knock),
+        lambda *done: go_on(lambda: _answer_ping(server, knock, lambda: recorded(*done))))
     return True
 
-def _answer_ping(server: Server, limits: Limits, environ: Environ) -> Worded | None:
-    """Every ping of every dialect, in the shape of its own; None where the path is none's."""
-    knock, result, failed = environ.get(BEGUN) or (read_knock(environ), None, None)
-    if knock is None:
-        return None
-
+def _answer_ping(server: Server, knock: Knock, record: Callable[[], Answer]) -> Worded:
+    """Every ping of every dialect, in the shape of its own."""
     def answer() -> Worded:
-        if failed is not None:
-            raise failed
-        dialect, receipt, problem = result or server.act(record_ping, knock)
+        dialect, receipt, problem = record()
         server.metrics.count_ping(dialect, receipt)
         if problem is not None:
             raise problem
@@ -4267,7 +4297,7 @@ def _answer_ping(server: Server, limits: Limits, environ: Environ) -> Worded | N
         kind = "text/html" if receipt.kind == "pause" else "text/plain"
         return reply(dialect.reply(receipt), status, kind, dialect.headers)
 
-    return _answer(limits, knock.address, unknown_dialect(knock.route), answer, knock.seen)
+    return _answer(server.limits, knock.address, unknown_dialect(knock.route), answer, knock.seen)
 
 def refuse(dialect: Dialect, refused: Refused) -> Worded:
     """A refusal in a dialect's shape; most clients would sleep for a Retry-After in the job."""
@@ -4304,7 +4334,7 @@ def _not_allowed(known: str, **_: str) -> NoReturn:
 
 def make_app(server: Server) -> Callable[..., Any]:
     """The WSGI application: pings are on every path that is no other route's."""
-    pages, limits = bottle.Bottle(), Limits(server.clock)
+    pages, limits = bottle.Bottle(), server.limits
     pages.default_error_handler = _word_error
     cronping = DIALECTS["cronping"]._replace(retry_after=True)
     routes = [(method, rule, _guarded(
@@ -4328,7 +4358,8 @@ def make_app(server: Server) -> Callable[..., Any]:
 
     def app(environ: Environ, start_response: Callable[..., Any]) -> Any:
         mount(server.settings.url_prefix, environ)
-        if (worded := _answer_ping(server, limits, environ)) is not None:
+        if (knock := read_knock(environ)) is not None:
+            worded = _answer_ping(server, knock, lambda: server.act(record_ping, knock))
             start_response(STATUS_LINES[worded.status], [
                 *worded.headers, ("Content-Length", str(len(worded.body))), *HEADERS])
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [worded.body]
@@ -4392,7 +4423,7 @@ class Server:
     """The parts, wired. Nothing starts by itself but what a request or a turn needs."""
     def __init__(self, settings: Settings, clock: Callable[[], int] = system_clock) -> None:
         zone = check_settings(settings)
-        self.clock = clock
+        self.clock, self.limits = clock, Limits(clock)
         self.store = Store(settings.database)
         self.lookout: Lookout | None = None
         self.started_at, self.slowdown = clock(), Slowdown(clock)

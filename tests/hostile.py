@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from threading import Event
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -407,9 +407,11 @@ class Wire:
         if request.error:
             task = cronwatch.Channel.error_task_class(self, request)
         else:
-            task, done = WSGITask(self, request), Event()
-            if cronwatch.begin_ping(self.watch, task.get_environment(), done.set):
-                assert done.wait(30), "the writer never came to it"
+            task, begun = cronwatch.PingTask(self, request), SimpleQueue[Any]()
+            if cronwatch.begin_ping(self.watch, task.get_environment(), begun.put):
+                task.answer = begun.get(timeout=30)
+            else:
+                task = WSGITask(self, request)
         task.service()
         return task
 

@@ -46,9 +46,11 @@ def wait_for(ask: Callable[[], T], what: str, limit: float = LIMIT_SECONDS) -> T
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of a process: nothing of cronwatch's or a proxy's but what is given."""
+    """The environment of a process: nothing of cronwatch's or a proxy's but what is given. Its
+    modules are compiled once, as an installation has them: that takes longer than a start."""
     kept = {name: value for name, value in os.environ.items()
-            if not name.startswith("CRONWATCH_") and not name.lower().endswith("_proxy")}
+            if not name.startswith("CRONWATCH_") and not name.lower().endswith("_proxy")
+            and name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "PYTHONPATH": str(Path(cronwatch.__file__).parent), **more}
 
 

@@ -138,6 +138,15 @@ def test_it_stops_when_it_is_told_to(program: list[str], tmp_path: Path) -> None
 
 
 @pytest.mark.proof
+@pytest.mark.parametrize("program", ["sdist", "venv", "pipx", "uv"], indirect=True)
+def test_the_wrapper_for_jobs_is_beside_what_is_installed(program: list[str]) -> None:
+    wrapper = Path(program[0]).with_name("cronwatch-exec")
+
+    assert wrapper.read_bytes() == (ROOT / "static" / "cronwatch-exec").read_bytes()
+    assert os.access(wrapper, os.X_OK)
+
+
+@pytest.mark.proof
 def test_the_executable_needs_neither_python_nor_zones(dist: Path, tmp_path: Path) -> None:
     """In a root folder with nothing but the C library beside it."""
     chroot = shutil.which("chroot")
