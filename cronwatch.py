@@ -1378,8 +1378,8 @@ def schema_parts() -> list[list[str]]:
     return parts
 
 def make_private(path: str) -> None:
-    """An empty file that only its owner reads, for a database: secrets are in it."""
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    """A file that only its owner reads, if there is none, for a database: secrets are in it."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 def copy_file(path: str, name: str) -> None:
     """Copy a database that nobody may write meanwhile; what has the name is whole."""
@@ -2482,6 +2482,13 @@ FRAMING = {"connection", "content-length", "expect", "keep-alive", "te", "traile
 SENDERS = {"command": send_command, "email": send_email, "apprise": send_apprise,
            **dict.fromkeys(BODIES, send_webhook)}
 NEEDS = {"command": "command", "email": "address", **dict.fromkeys(["apprise", *BODIES], "url")}
+
+def is_signing_secret(secret: Any) -> bool:
+    """Whether it signs webhooks: `whsec_` and some bytes as base64 (Standard Webhooks)."""
+    with contextlib.suppress(AttributeError, ValueError):
+        prefix, _, coded = secret.partition("_")
+        return prefix == "whsec" and len(base64.b64decode(coded, validate=True)) >= 16
+    return False
 
 def is_web_address(url: str) -> bool:
     """Whether we can send to it: http or https, plain characters, without a name and password."""
@@ -4754,8 +4761,8 @@ def _objects(name: str, value: Any) -> list[dict[str, Any]]:
 
 def _apply_integration(tx: Tx, item: dict[str, Any]) -> None:
     secret, enabled, name = item.pop("secret", None), item.pop("enabled", None), item["name"]
-    if secret is not None and not re.fullmatch(r"whsec_[A-Za-z0-9+/]{20,100}=*", str(secret)):
-        raise Invalid("secret must be whsec_ and some base64")
+    if secret is not None and not is_signing_secret(secret):
+        raise Invalid("secret must be whsec_ and at least 16 bytes as base64")
     known = rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name)
     if not known:
         add_integration(tx, Ask(body=item))
@@ -4808,7 +4815,7 @@ def apply_file(tx: Tx, given: Any, dry: bool) -> str:
     """Apply a file, and return what changes as a diff; `DryRun` with it where nothing may."""
     before = export_all(tx, True)
     apply_all(tx, given)
-    old, new = (json.dumps(masked(state), indent=1).splitlines()
+    old, new = (json.dumps(masked(state), indent=1, ensure_ascii=False).splitlines()
                 for state in (before, export_all(tx, True)))
     changes = "\n".join(difflib.unified_diff(old, new, "now", "then", lineterm="", n=4))
     if dry:
@@ -4961,7 +4968,7 @@ def _import_crontab(server: Server, options: argparse.Namespace) -> None:
         "utf-8", "surrogateescape") + b"\n")
 
 def _export(server: Server, options: argparse.Namespace) -> None:
-    print(json.dumps(server.read(export_all, options.secrets), indent=2))
+    print(json.dumps(server.read(export_all, options.secrets), indent=2, ensure_ascii=False))
 
 def _apply(server: Server, options: argparse.Namespace) -> None:
     try:
