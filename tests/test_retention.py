@@ -3,6 +3,7 @@ and a file that becomes smaller again."""
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def after_each_commit(site: Site, sql: str) -> list[int]:
 
 
 def largest_step(seen: list[int]) -> int:
-    return max(before - after for before, after in zip(seen, seen[1:], strict=False))
+    return max(before - after for before, after in itertools.pairwise(seen))
 
 
 # how much
@@ -370,7 +371,8 @@ def prune_for_ever(*given):
     return pruned
 
 cronwatch.prune_pings = prune_for_ever
-cronwatch.Server(cronwatch.Settings(database=sys.argv[1], keep_pings=100, keep_days=0)).housekeeping()
+settings = cronwatch.Settings(database=sys.argv[1], keep_pings=100, keep_days=0)
+cronwatch.Server(settings).housekeeping()
 """
 
 
