@@ -1,4 +1,4 @@
-"""`cronwatch backup`: a whole copy of a database that is in use, or none; and how it comes back."""
+"""`cronwatch backup`: a whole copy of a database in use, or none; and how it comes back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +222,7 @@ def test_copies_made_while_pings_come_are_each_whole(tmp_path: Path) -> None:
         with in_thread(lambda: ping_until(live, token, acknowledged, end)):
             try:
                 for turn in range(4):
-                    wait_for(lambda wanted=50 * turn: len(acknowledged) > wanted, "pings")
+                    wait_for(partial(has_more, acknowledged, 50 * turn), "pings")
                     before = len(acknowledged)
                     live.quick("backup", str(tmp_path / f"{turn}.db"))
                     counted.append((before, *counts(tmp_path / f"{turn}.db")))
@@ -230,6 +231,10 @@ def test_copies_made_while_pings_come_are_each_whole(tmp_path: Path) -> None:
 
     assert [faults for *_, faults in counted] == [[]] * 4
     assert all(before <= pings == kept for before, pings, kept, _ in counted)
+
+
+def has_more(acknowledged: list[int], than: int) -> bool:
+    return len(acknowledged) > than
 
 
 def counts(copy: Path) -> tuple[int, int, list[Any]]:
