@@ -255,12 +255,19 @@ def test_a_dry_run_settles_nothing_either(box: Site) -> None:
 
 
 def test_a_dry_run_says_what_would_change(box: Site) -> None:
-    tried = apply(box, CHANGES, "--dry-run").out
+    changes = {"integrations": [{**HOOK, "url": "http://127.0.0.1:7/"}], **monitors(
+        {**HOURLY, "graceSeconds": 61, "token": TOKEN, "integrations": ["Hook"]})}
 
-    done = apply(box, CHANGES).out
+    tried = apply(box, changes, "--dry-run")
 
-    assert '+   "key": "new",' in done.splitlines()
-    assert tried == done
+    assert '+   "graceSeconds": 61,' in tried.out.splitlines()
+    assert tried == apply(box, changes)
+
+
+def test_a_dry_run_says_what_would_be_new(site: Site) -> None:
+    tried = apply(site, monitors(HOURLY), "--dry-run")
+
+    assert '+   "key": "hourly",' in tried.out.splitlines()
 
 
 def test_a_dry_run_is_refused_as_the_real_one_would_be(box: Site) -> None:
@@ -398,8 +405,8 @@ ODD_MONITORS = [
     '"token": null', '"code": {}', '"graceSeconds": NaN', '"graceSeconds": 1e999',
     '"key": ["a"]', '"key": 5', '"key": ""']
 ODD_INTEGRATIONS = [
-    '"name": ["x"]', '"name": 5', '"secret": 5', '"secret": "whsec_%"', '"enabled": "yes"',
-    '"channel": ["y"]', '"headers": 5']
+    '"name": ["x"]', '"name": 5', '"secret": 5', '"secret": "whsec_%"',
+    f'"secret": "whsec_{"A" * 21}"', '"enabled": "yes"', '"channel": ["y"]', '"headers": 5']
 
 
 @pytest.mark.parametrize("text", [
@@ -431,7 +438,8 @@ def test_a_file_that_is_not_there_is_refused(site: Site) -> None:
 
 
 def test_a_file_may_come_from_standard_input(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(monitors(HOURLY))))
+    given = io.BytesIO(json.dumps(monitors(HOURLY)).encode())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(given))
 
     done = call("apply", "-", "--database", str(site.database))
 
