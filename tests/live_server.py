@@ -76,7 +76,7 @@ def run(folder: Path, *words: str, **environ: str) -> Done:
 
 def call(*words: str, **environ: str) -> Done:
     """Run a command in this process, which is not the server's either: no start to wait for."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", "surrogateescape") for _ in range(2))
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for name in os.environ:
             if name.startswith("CRONWATCH_"):
@@ -87,7 +87,12 @@ def call(*words: str, **environ: str) -> Done:
             code: Any = cronwatch.main(words)
         except SystemExit as end:
             code = end.code
-    return Done(code or 0, out.getvalue(), err.getvalue())
+    return Done(code or 0, _written(out), _written(err))
+
+
+def _written(file: io.TextIOWrapper) -> str:
+    file.seek(0)
+    return file.read()
 
 
 class Reply(NamedTuple):

@@ -1,0 +1,490 @@
+"""What is kept: so many days, so many pings and logs of a monitor, in steps that hold up no ping;
+and a file that becomes smaller again."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import NOW, Made, Site
+from killing import unsound
+from live_server import LIMIT_SECONDS, environment
+
+import cronwatch
+
+LOG = "x" * 100_000
+STEP = cronwatch.PRUNE_LIMIT
+
+
+def ping(site: Site, job: Made, times: int, query: str = "") -> None:
+    """So many good runs, a minute apart."""
+    for _ in range(times):
+        assert site.get(f"/{job.token}{query}").status_int == 200
+        site.clock.move(60)
+
+
+def fill(site: Site, job: Made, count: int, log: str | None = None) -> None:
+    """So many good runs with a ping each, a second apart, as pings would have left them."""
+    site.rows(
+        "INSERT INTO ping (monitor, kind, at, dialect) WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL "
+        "SELECT i + 1 FROM n WHERE i + 1 < ?) SELECT ?, 'success', ? + i * 1000, 'cronping' "
+        "FROM n", count, job.num, NOW)
+    site.rows("UPDATE ping SET run = num WHERE monitor = ?", job.num)
+    site.rows("INSERT INTO run (num, monitor, state, started_at, ended_at, opened, awaited) "
+              "SELECT num, monitor, 'success', at, at, 0, 0 FROM ping WHERE monitor = ?", job.num)
+    site.rows("UPDATE monitor SET ping_count = ? WHERE num = ?", count, job.num)
+    if log is not None:
+        site.rows("INSERT INTO run_log SELECT num, ? FROM run WHERE monitor = ?", log, job.num)
+
+
+def nums(site: Site, table: str, job: Made) -> list[int]:
+    """The pings, or runs, of a monitor."""
+    return [row["num"] for row in site.rows(
+        f"SELECT num FROM {table} WHERE monitor = ? ORDER BY num", job.num)]
+
+
+def logs(site: Site, job: Made) -> list[int]:
+    """Its runs that have a log."""
+    return [row["run"] for row in site.rows(
+        "SELECT run FROM run_log JOIN run ON num = run WHERE monitor = ? ORDER BY run", job.num)]
+
+
+def count(site: Site, sql: str) -> int:
+    """A single number."""
+    found, = site.rows(sql)
+    return int(*found.values())
+
+
+def pages(site: Site) -> int:
+    return count(site, "PRAGMA page_count")
+
+
+def after_each_commit(site: Site, sql: str) -> list[int]:
+    """A list that grows by a number with each commit of the server."""
+    seen = [count(site, sql)]
+    site.server.store.measure = lambda size: seen.append(count(site, sql))
+    return seen
+
+
+def largest_step(seen: list[int]) -> int:
+    return max(before - after for before, after in itertools.pairwise(seen))
+
+
+# how much
+
+
+def test_the_newest_pings_of_a_monitor_are_kept(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_pings=5)
+    job = site.monitor()
+    ping(site, job, 12)
+
+    site.server.housekeeping()
+
+    assert nums(site, "ping", job) == [8, 9, 10, 11, 12]
+
+
+def test_the_newest_runs_of_a_monitor_are_kept(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_pings=5)
+    job = site.monitor()
+    ping(site, job, 12)
+
+    site.server.housekeeping()
+
+    assert nums(site, "run", job) == [8, 9, 10, 11, 12]
+
+
+def test_as_many_pings_as_are_kept_all_stay(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_pings=5)
+    job = site.monitor()
+    ping(site, job, 5)
+
+    site.server.housekeeping()
+
+    assert nums(site, "ping", job) == nums(site, "run", job) == [1, 2, 3, 4, 5]
+
+
+def test_with_0_every_ping_is_kept(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_pings=0)
+    job = site.monitor()
+    ping(site, job, 12)
+
+    site.server.housekeeping()
+
+    assert len(nums(site, "ping", job)) == len(nums(site, "run", job)) == 12
+
+
+def test_many_steps_leave_exactly_what_is_kept(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_pings=100)
+    job = site.monitor()
+    fill(site, job, 3 * STEP + 7)
+
+    site.server.housekeeping()
+
+    newest = list(range(3 * STEP + 7 - 99, 3 * STEP + 8))
+    assert (nums(site, "ping", job), nums(site, "run", job)) == (newest, newest)
+
+
+def test_pings_that_make_no_run_push_no_run_out(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_pings=5)
+    job = site.monitor()
+    ping(site, job, 3)
+    site.get(f"/{job.token}/start")
+    for percent in range(20):
+        site.get(f"/ping/{job.code}/progress/{percent}")
+
+    site.server.housekeeping()
+
+    assert (len(nums(site, "ping", job)), nums(site, "run", job)) == (5, [1, 2, 3, 4])
+
+
+def test_an_open_run_stays_however_old(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_pings=5)
+    job = site.monitor()
+    site.get(f"/{job.code}/run?host=nas&series=long")
+    ping(site, job, 12)
+
+    site.server.housekeeping()
+
+    assert [run["num"] for run in site.runs if run["state"] == "running"] == [1]
+
+
+def test_the_end_of_an_open_run_still_finds_it(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_pings=5)
+    job = site.monitor()
+    site.get(f"/{job.code}/run?host=nas&series=long")
+    ping(site, job, 12)
+    site.server.housekeeping()
+
+    site.get(f"/{job.code}/complete?host=nas&series=long")
+
+    ended, = (run for run in site.runs if run["series"] == "long")
+    assert (ended["num"], ended["state"], ended["duration_ms"]) == (1, "success", 12 * 60_000)
+
+
+def test_nothing_of_another_monitor_goes(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_pings=5, keep_logs=2)
+    quiet, busy = site.monitor(key="quiet"), site.monitor(key="busy")
+    for _ in range(2):
+        site.post(f"/ping/{quiet.token}", "all well")
+    ping(site, busy, 12)
+
+    site.server.housekeeping()
+
+    assert (nums(site, "ping", quiet), nums(site, "run", quiet), logs(site, quiet)) == (
+        [1, 2], [1, 2], [1, 2])
+
+
+def test_the_newest_logs_of_a_monitor_are_kept(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=3)
+    job = site.monitor()
+    for turn in range(7):
+        site.post(f"/ping/{job.token}", f"log {turn}")
+        site.clock.move(60)
+
+    site.server.housekeeping()
+
+    assert logs(site, job) == [5, 6, 7]
+
+
+def test_a_run_stays_where_its_log_goes(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=3)
+    job = site.monitor()
+    for turn in range(7):
+        site.post(f"/ping/{job.token}", f"log {turn}")
+
+    site.server.housekeeping()
+
+    assert len(nums(site, "run", job)) == 7
+
+
+def test_a_run_without_a_log_takes_no_place_of_one(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=3)
+    job = site.monitor()
+    for turn in range(4):
+        site.post(f"/ping/{job.token}", f"log {turn}")
+        ping(site, job, 2)
+
+    site.server.housekeeping()
+
+    assert logs(site, job) == [4, 7, 10]
+
+
+def test_with_0_every_log_is_kept(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=0)
+    job = site.monitor()
+    fill(site, job, 150, "log")
+
+    site.server.housekeeping()
+
+    assert len(logs(site, job)) == 150
+
+
+# how it is counted
+
+
+def by_count(site: Site, job: Made) -> None:
+    site.server.housekeeping()
+
+
+def by_age(site: Site, job: Made) -> None:
+    site.clock.now = NOW + 90 * 86_400_000 + 6 * 60_000
+    site.server.housekeeping()
+
+
+def by_hand(site: Site, job: Made) -> None:
+    site.rows("DELETE FROM ping WHERE num IN (2, 5)")
+
+
+def of_another(site: Site, job: Made) -> None:
+    site.server.act(cronwatch.remove_monitor, cronwatch.Ask(site.monitors[1]["key"]))
+
+
+@pytest.mark.parametrize("delete, left", [(by_count, 8), (by_age, 6), (by_hand, 10),
+                                          (of_another, 12)])
+def test_the_pings_of_a_monitor_are_counted_right(
+        make_site: Callable[..., Site], delete: Callable[[Site, Made], None], left: int) -> None:
+    site = make_site(keep_pings=8)
+    job, other = site.monitor(key="job"), site.monitor(key="other")
+    ping(site, job, 12)
+    ping(site, other, 3)
+
+    delete(site, job)
+
+    counted = {row["key"]: row["ping_count"] for row in site.monitors}
+    assert (len(nums(site, "ping", job)), counted["job"]) == (left, left)
+
+
+def test_what_is_undone_is_not_counted(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_pings=5)
+    job = site.monitor()
+    ping(site, job, 12)
+
+    def prune_and_fail(tx: cronwatch.Tx) -> None:
+        cronwatch.prune_pings(tx, job.num, 5)
+        raise cronwatch.Invalid("changed my mind")
+
+    with pytest.raises(cronwatch.Invalid):
+        site.server.act(prune_and_fail)
+
+    assert (len(nums(site, "ping", job)), site.monitors[0]["ping_count"]) == (12, 12)
+
+
+# in small steps
+
+
+@pytest.mark.parametrize("table", ["ping", "run"])
+def test_too_many_go_in_small_steps(make_site: Callable[..., Site], table: str) -> None:
+    site = make_site(keep_pings=10)
+    fill(site, site.monitor(), 4 * STEP)
+    seen = after_each_commit(site, f"SELECT count(*) FROM {table}")
+
+    site.server.housekeeping()
+
+    assert (seen[-1], largest_step(seen) <= STEP) == (10, True)
+
+
+def test_too_many_logs_go_in_small_steps(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=10)
+    fill(site, site.monitor(), 3 * STEP, "log")
+    seen = after_each_commit(site, "SELECT count(*) FROM run_log")
+
+    site.server.housekeeping()
+
+    assert (seen[-1], largest_step(seen) <= STEP) == (10, True)
+
+
+@pytest.mark.parametrize("table", ["ping", "run", "run_log"])
+def test_old_ones_go_in_small_steps(make_site: Callable[..., Site], table: str) -> None:
+    site = make_site(keep_pings=0, keep_logs=0)
+    fill(site, site.monitor(), 3 * STEP, "log")
+    site.clock.move(100 * 86_400)
+    seen = after_each_commit(site, f"SELECT count(*) FROM {table}")
+
+    site.server.housekeeping()
+
+    assert (seen[-1], largest_step(seen) <= STEP) == (0, True)
+
+
+def test_a_ping_waits_for_one_step_at_the_most(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_pings=10)
+    job = site.monitor()
+    fill(site, job, 6 * STEP)
+    left_at_ping: list[int] = []
+
+    def note(result: Any, problem: Exception | None) -> None:
+        left_at_ping.append(len(nums(site, "ping", job)))
+
+    def knock_once(size: int) -> None:
+        site.server.store.measure = lambda size: None
+        site.server.store.writer.submit(lambda db: None, note)
+
+    site.server.store.measure = knock_once
+
+    site.server.housekeeping()
+
+    assert left_at_ping[0] >= 3 * STEP
+
+
+def test_one_that_is_killed_has_done_nothing_by_halves(
+        make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_pings=100, keep_days=0)
+    job = site.monitor()
+    fill(site, job, 6 * STEP)
+
+    die_in_the_third_step(site)
+
+    with closing(sqlite3.connect(site.database)) as db:
+        assert unsound(db) == []
+    assert [len(nums(site, "ping", job)), len(nums(site, "run", job)),
+            site.monitors[0]["ping_count"]] == [4 * STEP] * 3
+
+
+def test_the_next_one_goes_on_where_one_was_killed(
+        make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_pings=100, keep_days=0)
+    job = site.monitor()
+    fill(site, job, 6 * STEP)
+    die_in_the_third_step(site)
+
+    site.server.housekeeping()
+
+    assert [len(nums(site, "ping", job)), len(nums(site, "run", job)),
+            site.monitors[0]["ping_count"]] == [100] * 3
+
+
+DYING = """
+import itertools, signal, sys, cronwatch
+turns, prune = itertools.count(1), cronwatch.prune_pings
+
+def prune_for_ever(*given):
+    pruned = prune(*given)
+    if next(turns) == 3:
+        print("deleted, not committed", flush=True)
+        signal.pause()
+    return pruned
+
+cronwatch.prune_pings = prune_for_ever
+settings = cronwatch.Settings(database=sys.argv[1], keep_pings=100, keep_days=0)
+cronwatch.Server(settings).housekeeping()
+"""
+
+
+def die_in_the_third_step(site: Site) -> None:
+    """Let a process keep house that is killed before its third step is committed."""
+    with subprocess.Popen([sys.executable, "-c", DYING, str(site.database)], text=True,
+                          env=environment(), stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        try:
+            assert process.stdout.readline() == "deleted, not committed\n"
+        finally:
+            process.kill()
+            assert process.wait(LIMIT_SECONDS) == -9
+
+
+# the file
+
+
+def test_a_file_becomes_smaller_when_much_is_deleted(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=5)
+    fill(site, site.monitor(), 200, LOG)
+    before = pages(site)
+
+    site.server.housekeeping()
+
+    assert before > 200 * 24
+    assert pages(site) < cronwatch.FREE_PAGES + STEP + 300
+
+
+def test_what_is_given_back_is_gone_from_the_disk(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=5)
+    fill(site, site.monitor(), 200, LOG)
+    site.server.housekeeping()
+
+    site.server.close()
+
+    assert site.database.stat().st_size == 4096 * pages(site)
+
+
+def test_space_that_is_soon_used_again_is_kept(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=5)
+    fill(site, site.monitor(), 60, LOG)
+    before = pages(site)
+
+    site.server.housekeeping()
+
+    assert count(site, "PRAGMA freelist_count") > 50 * 24
+    assert pages(site) == before
+
+
+def test_space_is_given_back_in_small_steps(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=5)
+    fill(site, site.monitor(), 200, LOG)
+    seen = after_each_commit(site, "PRAGMA page_count")
+
+    site.server.housekeeping()
+
+    assert 0 < largest_step(seen) <= STEP + 10  # the pages of the list of pages go along
+
+
+@pytest.fixture
+def old(site: Site) -> Iterator[Site]:
+    """A site on a file that cannot become smaller, as earlier versions made them."""
+    copy = site.database.with_name("old.db")
+    site.server.close()
+    with closing(sqlite3.connect(site.database)) as db:
+        db.execute("PRAGMA journal_mode = delete")
+        db.execute("PRAGMA auto_vacuum = none")
+        db.execute("VACUUM INTO ?", (str(copy),))
+    found = Site(copy, keep_logs=5)
+    with closing(found.server):
+        yield found
+
+
+def test_a_file_that_cannot_become_smaller_is_kept_in_order_too(old: Site) -> None:
+    job = old.monitor()
+    fill(old, job, 200, LOG)
+
+    old.server.housekeeping()
+
+    assert (count(old, "PRAGMA auto_vacuum"), len(logs(old, job))) == (0, 5)
+
+
+def test_a_file_that_cannot_become_smaller_uses_its_space_again(old: Site) -> None:
+    fill(old, old.monitor(key="first"), 200, LOG)
+    before = pages(old)
+    old.server.housekeeping()
+
+    fill(old, old.monitor(key="second"), 150, LOG)
+
+    assert pages(old) == before
+
+
+def test_a_new_file_can_become_smaller(tmp_path: Path) -> None:
+    site = Site(tmp_path / "new.db")
+    site.server.close()
+
+    assert count(site, "PRAGMA auto_vacuum") == 2
+
+
+@pytest.mark.parametrize("name", ["cronwatch.db", "cronwatch.db-wal"])
+def test_a_new_file_is_for_its_owner_alone(tmp_path: Path, name: str) -> None:
+    with closing(Site(tmp_path / "cronwatch.db").server) as server:
+        server.act(cronwatch.stamp_alive)
+
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_mode_of_a_file_that_is_there_is_left_alone(site: Site) -> None:
+    site.database.chmod(0o640)
+    site.server.close()
+
+    Site(site.database).server.close()
+
+    assert site.database.stat().st_mode & 0o777 == 0o640
