@@ -4652,7 +4652,8 @@ SETTING_LINE = re.compile(r"\s*[\"']?(\w+)[\"']?\s*=\s*[\"']?(.*?)[\"']?\s*")
 def job_name(command: str, number: int) -> str:
     """A key for a command: the first word that is no runner, option or setting, without path and
     ending."""
-    aside = r"^\s*cd\s+\S+\s*(&&|;)|\s-[ugw]\s+\S+|\bflock(\s+-\S+)*\s+\S+"
+    aside = (r"^\s*cd\s+\S+\s*(&&|;)|\b(?:sudo|runuser)(\s+-[ugh]\s+\S+)+"
+             r"|\S*\bflock(\s+-w\s+\S+|\s+-\S+)*\s+\S+")
     for word in re.split(r"[\s;&|()<>\"']+", re.sub(aside, " ", command)):
         name = re.sub(r"\.\w{1,4}$", "", word.rstrip("/").rpartition("/")[2])
         key = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
