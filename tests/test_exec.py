@@ -24,7 +24,7 @@ from live_server import DIRECT, LIMIT_SECONDS, Live, environment, serving, wait_
 
 import cronwatch
 
-pytestmark = pytest.mark.slow  # no Python is under test here
+pytestmark = [pytest.mark.slow, pytest.mark.proof]  # no Python is under test here
 WRAPPER = str(cronwatch.DATA / "static" / "cronwatch-exec")
 HANDLE = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
 LOG_BYTES = 10_000
@@ -156,8 +156,7 @@ class Wrapper:
             process.communicate()
 
 
-@pytest.fixture(scope="module", params=[
-    "dash", *(pytest.param(name, marks=pytest.mark.proof) for name in ("bash", "busybox"))])
+@pytest.fixture(scope="module", params=["dash", "bash", "busybox"])
 def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """Three systems: two with the tools of this one, and one with nothing but busybox and curl."""
     name: str = request.param

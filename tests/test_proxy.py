@@ -153,7 +153,7 @@ def origin(live: Live) -> str:
     return found[0]
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.proof]
 PROXIES: dict[str, Callable[[Path, Live, Ports, str], list[str]]] = {
     "nginx": nginx, "caddy": caddy}
 STRIPS = {"nginx": partial(nginx, end="/")}
