@@ -679,3 +679,20 @@ def test_all_that_a_browser_loads_is_small() -> None:
     size = sum(path.stat().st_size for path in STATIC.iterdir() if path.suffix in LOADED)
 
     assert size < MOST_BYTES
+
+
+def test_the_page_works_below_a_path(browser: Any, tmp_path: Path) -> None:
+    with serving(tmp_path, *FLAGS, "--url-prefix", "/cw") as live:
+        link = live.quick("user", "link", NAME).strip().rpartition("/")[2]
+        tab = Tab(browser, live)
+        tab.page.goto(f"{live.url}/cw#/link/{link}")  # without its slash
+        tab.button("Sign in").click()
+        tab.see("Create your first monitor")
+        tab.field("Name").fill("Backup")
+        tab.button("Create monitor").click()
+        tab.see("Waiting for the first ping")
+        shown, = live.ask("GET", "/heartbeats").json["heartbeats"]
+        tab.close()
+
+    assert (tab.page.url.startswith(f"{live.url}/cw/#/"), tab.problems) == (True, set())
+    assert shown["pingUrl"] == f"{live.url}/cw/{shown['token']}"
