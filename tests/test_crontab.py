@@ -1,4 +1,4 @@
-"""`cronwatch import crontab`: which monitors a crontab becomes, and the lines as they read then."""
+"""`cronwatch import crontab`: which monitors a crontab becomes, and how its lines read then."""
 
 from __future__ import annotations
 
