@@ -1,0 +1,444 @@
+"""`cronwatch import crontab`: which monitors a crontab becomes, and how its lines read then."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Site
+from live_server import CRONWATCH, LIMIT_SECONDS, Done, call, environment, program
+
+import cronwatch
+
+UTC = "UTC"
+
+
+def read(text: str, is_system: bool = False) -> list[cronwatch.CronLine]:
+    """The jobs of a crontab without a line that is wrong."""
+    jobs, problems = cronwatch.read_crontab(text, is_system, UTC)
+    assert problems == []
+    return jobs
+
+
+def one(line: str, is_system: bool = False) -> cronwatch.CronLine:
+    job, = read(line, is_system)
+    return job
+
+
+def bring(site: Site, text: str, *flags: str) -> Done:
+    """`import crontab` of a file with this."""
+    file = site.database.with_name("crontab")
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    return call("import", "crontab", str(file), *flags, "--database", str(site.database),
+                TZ="Europe/Berlin")
+
+
+def lines(done: Done) -> list[str]:
+    """What is printed that is no comment."""
+    return [line for line in done.out.splitlines() if not line.startswith("#")]
+
+
+def shown(site: Site) -> dict[str, tuple[str, str]]:
+    """The monitors: key, schedule and zone."""
+    return {row["key"]: (row["cron"], row["timezone"]) for row in site.monitors}
+
+
+# a line
+
+
+@pytest.mark.parametrize("line, when, command", [
+    ("0 3 * * * /usr/bin/backup --all", "0 3 * * *", "/usr/bin/backup --all"),
+    ("  */5\t*  * * 1-5\t /usr/bin/sync\t-a", "*/5\t*  * * 1-5", "/usr/bin/sync\t-a"),
+    ("@daily /usr/bin/backup", "@daily", "/usr/bin/backup"),
+    ("@hourly\t/usr/bin/backup", "@hourly", "/usr/bin/backup"),
+    ("0 3 * JAN-MAR mon,Wed /usr/bin/backup", "0 3 * JAN-MAR mon,Wed", "/usr/bin/backup"),
+    ("0 3 * * * A=1 /usr/bin/backup", "0 3 * * *", "A=1 /usr/bin/backup"),
+    ("0 3 * * * echo # no comment", "0 3 * * *", "echo # no comment"),
+])
+def test_a_line_is_a_time_and_a_command(line: str, when: str, command: str) -> None:
+    job = one(line)
+
+    assert (job.when, job.user, job.command, job.given) == (when, "", command, "")
+
+
+@pytest.mark.parametrize("line, user, command", [
+    ("0 3 * * * root /usr/bin/backup --all", "root ", "/usr/bin/backup --all"),
+    ("@daily\twww-data\t/usr/bin/backup", "www-data\t", "/usr/bin/backup"),
+    ("17 *\t* * *\troot    cd / && run-parts /etc", "root    ", "cd / && run-parts /etc"),
+])
+def test_in_a_system_crontab_a_line_names_a_user(line: str, user: str, command: str) -> None:
+    job = one(line, is_system=True)
+
+    assert (job.user, job.command) == (user, command)
+
+
+@pytest.mark.parametrize("line, command, given", [
+    ("0 3 * * * cat%one%two", "cat", "%one%two"),
+    (r"0 3 * * * date +\%F", r"date +\%F", ""),
+    (r"0 3 * * * date +\%F %one", r"date +\%F", "%one"),
+    (r"0 3 * * * echo a\\%b", r"echo a\\", "%b"),
+    (r"0 3 * * * echo a\\\%b", r"echo a\\\%b", ""),
+    ("0 3 * * * cat %", "cat", "%"),
+])
+def test_the_first_bare_percent_sign_begins_standard_input(line: str, command: str,
+                                                           given: str) -> None:
+    job = one(line)
+
+    assert (job.command, job.given) == (command, given)
+
+
+@pytest.mark.parametrize("line", ["", "   ", "# 0 3 * * * /usr/bin/backup", "\t# comment",
+                                  "MAILTO=root", 'MAILTO=""', "PATH = /usr/bin:/bin",
+                                  "X='0 3 * * * y'", "EMPTY="])
+def test_what_is_no_job_makes_no_monitor(line: str) -> None:
+    assert read(line) == []
+
+
+def test_a_schedule_is_in_the_zone_of_the_machine() -> None:
+    assert one("0 3 * * * /usr/bin/backup").timezone == UTC
+
+
+@pytest.mark.parametrize("setting", ["CRON_TZ=Asia/Tokyo", 'CRON_TZ = "Asia/Tokyo"'])
+def test_a_zone_for_cron_holds_for_what_comes_after_it(setting: str) -> None:
+    before, after = read(f"0 3 * * * /a\n{setting}\n0 3 * * * /b")
+
+    assert (before.timezone, after.timezone) == (UTC, "Asia/Tokyo")
+
+
+def test_a_zone_for_the_commands_moves_no_schedule() -> None:
+    assert one("TZ=Asia/Tokyo\n0 3 * * * /usr/bin/backup").timezone == UTC
+
+
+def test_a_zone_may_change_again() -> None:
+    zones = [job.timezone for job in read(
+        "CRON_TZ=Asia/Tokyo\n0 3 * * * /a\nCRON_TZ=Europe/Berlin\n0 3 * * * /b")]
+
+    assert zones == ["Asia/Tokyo", "Europe/Berlin"]
+
+
+@pytest.mark.parametrize("line, problem", [
+    ("@reboot /usr/bin/x", "@reboot never comes round"),
+    ("61 * * * * /usr/bin/x", "minute must be 0-59"),
+    ("0 3 30 2 * /usr/bin/x", ""),
+    ("0 3 * *", "this is no line of a crontab"),
+    ("0 3 * * *", "this is no line of a crontab"),
+    ("nonsense", "this is no line of a crontab"),
+    ("@sometimes /usr/bin/x", ""),
+])
+def test_a_line_that_cannot_be_watched_is_named_by_its_number(line: str, problem: str) -> None:
+    jobs, (found,) = cronwatch.read_crontab(f"# one\n\n{line}\n0 3 * * * /y", False, UTC)
+
+    assert ([job.command for job in jobs], found[:8]) == (["/y"], "line 3: ")
+    assert problem in found
+
+
+def test_a_zone_that_is_none_is_a_problem_of_the_lines_after_it() -> None:
+    jobs, problems = cronwatch.read_crontab(
+        "CRON_TZ=Mars/Olympus\n0 3 * * * /a\n0 4 * * * /b", False, UTC)
+
+    assert (jobs, [problem[:8] for problem in problems]) == ([], ["line 2: ", "line 3: "])
+
+
+# names
+
+
+@pytest.mark.parametrize("command, key", [
+    ("/usr/local/bin/backup", "backup"),
+    ("/usr/local/bin/backup.sh --full", "backup"),
+    ("backup_DB.py", "backup-db"),
+    ("python3 /srv/app/report.py", "report"),
+    ("/usr/bin/python3.11 -u /srv/app/report.py", "report"),
+    ("cd /srv/app && ./sync.sh", "sync"),
+    ("cd /srv/app; php artisan schedule:run", "artisan"),
+    ("bash -c 'rsync -a / /mnt'", "rsync"),
+    ("FOO=1 BAR=2 /usr/bin/job", "job"),
+    ("nice -n 10 /usr/bin/job", "job"),
+    ("/usr/bin/flock -n /tmp/lock /usr/bin/job", "job"),
+    ("timeout 5m /usr/bin/job", "job"),
+    ("timeout 60 /usr/bin/job", "job"),
+    ("sudo -u www-data php /var/www/cron.php", "cron"),
+    ("[ -x /usr/bin/job ] && /usr/bin/job", "job"),
+    ("/usr/bin/job >/dev/null 2>&1", "job"),
+    ("(/usr/bin/job)", "job"),
+    ("$HOME", "job-1"),
+    ("$(true)", "true"),
+    ("日本", "job-1"),
+])
+def test_a_monitor_is_named_after_what_is_run(command: str, key: str) -> None:
+    assert one(f"0 3 * * * {command}").key == key
+
+
+def test_jobs_of_the_same_script_are_numbered() -> None:
+    jobs = read("0 3 * * * /x/backup.sh\n0 4 * * * /x/backup.sh --full\n0 5 * * * backup")
+
+    assert [job.key for job in jobs] == ["backup", "backup-2", "backup-3"]
+
+
+def test_every_job_has_a_key_of_its_own() -> None:
+    jobs = read("0 3 * * * backup\n0 4 * * * backup-2\n0 5 * * * backup\n0 6 * * * backup-2")
+
+    assert len({job.key for job in jobs}) == 4
+
+
+def test_a_long_name_is_cut() -> None:
+    assert len(one(f"0 3 * * * {'x' * 300}").key) <= 200
+
+
+# what is shown, and what is created
+
+TAB = """\
+# of root
+MAILTO=root
+0 3 * * * /usr/bin/backup --all
+@daily /usr/bin/backup
+CRON_TZ=Asia/Tokyo
+*/5 * * * * sync && echo ok
+@reboot /usr/bin/hello
+"""
+KEYS = {"backup": ("0 3 * * *", "Europe/Berlin"), "backup-2": ("@daily", "Europe/Berlin"),
+        "sync": ("*/5 * * * *", "Asia/Tokyo")}
+
+
+def test_without_yes_nothing_is_created(site: Site) -> None:
+    bring(site, TAB)
+
+    assert site.monitors == []
+
+
+@pytest.mark.parametrize("flags", [(), ("--yes",)])
+def test_what_would_be_created_is_shown(site: Site, flags: tuple[str, ...]) -> None:
+    done = bring(site, TAB, *flags)
+
+    assert (done.code, done.err) == (0, "")
+    assert [line for line in done.out.splitlines() if line.startswith("#")][:4] == [
+        "# backup: every day at 03:00 (Europe/Berlin)",
+        "# backup-2: every day at 00:00 (Europe/Berlin)",
+        "# sync: every 5 minutes (Asia/Tokyo)", "# line 7: @reboot never comes round"]
+
+
+def test_with_yes_it_is_created(site: Site) -> None:
+    bring(site, TAB, "--yes")
+
+    assert shown(site) == KEYS
+
+
+def test_the_command_of_a_job_is_in_its_notes(site: Site) -> None:
+    bring(site, TAB, "--yes")
+
+    assert [row["notes"] for row in site.monitors] == [
+        "/usr/bin/backup --all", "/usr/bin/backup", "sync && echo ok"]
+
+
+def test_a_second_time_nothing_is_created(site: Site) -> None:
+    bring(site, TAB, "--yes")
+    before = site.rows("SELECT * FROM monitor")
+
+    bring(site, TAB, "--yes")
+
+    assert site.rows("SELECT * FROM monitor") == before
+
+
+def test_a_second_time_the_same_is_printed(site: Site) -> None:
+    first = bring(site, TAB, "--yes")
+
+    assert bring(site, TAB, "--yes") == first
+
+
+def test_each_line_pings_the_monitor_of_its_job(site: Site) -> None:
+    done = bring(site, TAB, "--yes")
+
+    urls = [line.partition(" cronwatch-exec ")[2].partition(" -- ")[0]
+            for line in lines(done) if "cronwatch-exec" in line]
+    assert [url.rpartition("/")[2] for url in urls] == [row["text"] for row in site.rows(
+        "SELECT text FROM handle WHERE kind = 'token' ORDER BY monitor")]
+
+
+def test_all_other_lines_are_as_they_were(site: Site) -> None:
+    done = bring(site, TAB, "--yes")
+
+    kept = [line for line in done.out.splitlines() if "cronwatch-exec" not in line][-4:]
+    assert kept == ["# of root", "MAILTO=root", "CRON_TZ=Asia/Tokyo", "@reboot /usr/bin/hello"]
+
+
+def test_a_system_crontab_keeps_its_users(site: Site) -> None:
+    done = bring(site, "0 3 * * *\troot\t/usr/bin/backup --all\n", "--system")
+
+    assert lines(done) == ["0 3 * * * root\tcronwatch-exec URL_OF_BACKUP -- "
+                           "/usr/bin/backup --all"]
+
+
+def test_what_is_printed_is_a_crontab_that_can_be_read_again(site: Site) -> None:
+    done = bring(site, TAB, "--yes")
+
+    again, problems = cronwatch.read_crontab(done.out, False, "Europe/Berlin")
+    assert [(job.when, job.timezone) for job in again] == [*KEYS.values()]
+    assert [problem.partition(": ")[2] for problem in problems] == ["@reboot never comes round"]
+
+
+def test_bytes_that_are_no_utf_8_stay_as_they_are(site: Site) -> None:
+    done = bring(site, "# caf\udce9\n0 3 * * * /usr/bin/caf\udce9\n")
+
+    assert [line for line in done.out.splitlines() if "caf\udce9" in line] == [
+        "# caf\udce9", "0 3 * * * cronwatch-exec URL_OF_CAF -- /bin/sh -c '/usr/bin/caf\udce9'"]
+
+
+def test_bytes_that_are_no_utf_8_are_taken(site: Site) -> None:
+    done = bring(site, "0 3 * * * /usr/bin/caf\udce9\n", "--yes")
+
+    assert (done.code, shown(site)) == (0, {"caf": ("0 3 * * *", "Europe/Berlin")})
+
+
+@pytest.mark.parametrize("odd", ["\f", "\x85", "\u2028", "\v", "\x1c"])
+def test_only_a_line_feed_ends_a_line(site: Site, odd: str) -> None:
+    done = bring(site, f"# one{odd}0 3 * * * /usr/bin/two\n", "--yes")
+
+    assert (done.code, site.monitors) == (0, [])
+
+
+def test_an_empty_crontab_is_no_mistake(site: Site) -> None:
+    done = bring(site, "", "--yes")
+
+    assert (done.code, site.monitors, done.err) == (0, [], "")
+
+
+def test_a_file_that_is_not_there_is_refused(site: Site) -> None:
+    done = call("import", "crontab", "nowhere", "--database", str(site.database))
+
+    assert (done.code, done.out, done.err.startswith("cronwatch: cannot read nowhere: ")) == (
+        1, "", True)
+
+
+# whose crontab
+
+
+@pytest.fixture
+def own(site: Site, tmp_path: Path) -> Callable[[str], Done]:
+    """Imports what `crontab -l` prints, where `crontab` is this script."""
+
+    def bring_own(script: str | None) -> Done:
+        if script is not None:
+            program(tmp_path, "crontab", script)
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        done = subprocess.run(
+            [*CRONWATCH, "import", "crontab", "--yes", "--database", str(site.database)],
+            env=environment(PATH=str(tmp_path / "bin")), stdin=subprocess.DEVNULL, text=True,
+            capture_output=True, timeout=LIMIT_SECONDS, check=False)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return bring_own
+
+
+def test_ones_own_crontab_is_asked_for(site: Site, own: Callable[[str | None], Done]) -> None:
+    own('[ "$*" = -l ] && echo "0 3 * * * /usr/bin/backup"')
+
+    assert list(shown(site)) == ["backup"]
+
+
+def test_without_a_program_crontab_one_is_told_what_to_do(
+        own: Callable[[str | None], Done]) -> None:
+    done = own(None)
+
+    assert (done.code, done.out, "Traceback" in done.err) == (1, "", False)
+    assert done.err.startswith("cronwatch: ")
+    assert "file" in done.err
+
+
+def test_who_has_no_crontab_has_no_jobs(own: Callable[[str | None], Done]) -> None:
+    done = own("echo 'no crontab for root' >&2; exit 1")
+
+    assert (done.code, done.err) == (0, "")
+
+
+def test_who_may_not_have_a_crontab_is_told_so(own: Callable[[str | None], Done]) -> None:
+    done = own("echo 'You (ann) are not allowed to use this program' >&2; exit 1")
+
+    assert (done.code, done.out) == (1, "")
+    assert "You (ann) are not allowed to use this program" in done.err
+
+
+# what cron runs
+
+
+def cut(command: str, unescapes: str) -> tuple[str, str]:
+    """What cron makes of a command: the part for the shell and the one for standard input. All
+    crons make `\\%` a percent sign; FreeBSD's makes `\\\\` a backslash, too."""
+    kept, escaped = "", False
+    for place, char in enumerate(command):
+        if escaped and char in unescapes:
+            kept = kept[:-1]
+        elif not escaped and char == "%":
+            return kept, command[place + 1:].replace("%", "\n") + "\n"
+        kept += char
+        escaped = char == "\\" and not escaped
+    return kept, ""
+
+
+@pytest.fixture
+def cron(tmp_path: Path) -> Callable[..., Any]:
+    """Runs a command as cron does, in a folder where cronwatch-exec only runs what it is given."""
+    program(tmp_path, "cronwatch-exec",
+            'while [ "$1" != -- ]; do shift; done; shift; exec "$@"')
+    program(tmp_path, "../job.sh", 'echo "job $# $*"; cat')
+    (tmp_path / "job.env").write_text("echo sourced\n")
+
+    def run_line(command: str, shell: str = "/bin/sh", unescapes: str = "%") -> Any:
+        words, given = cut(command, unescapes)
+        done = subprocess.run(
+            [shell, "-c", words], input=given, cwd=tmp_path, capture_output=True, text=True,
+            timeout=LIMIT_SECONDS, check=False,
+            env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "HOME": "/home/ann",
+                 "SHELL": shell})
+        return done.returncode, done.stdout, done.stderr.replace(f"{shell}: ", "")
+
+    return run_line
+
+
+COMMANDS = [
+    "{here}/job.sh", "{here}/job.sh --all  a=b", "{here}/job.sh 'two words' \"$HOME\"",
+    "echo plain", "echo 'it'\\''s' \"quoted\"", "echo it\\'s \\\"so\\\"", "echo $HOME '$HOME'",
+    "FOO=bar printenv FOO", "FOO=bar {here}/job.sh", ". ./job.env", "exec echo replaced",
+    "cd / && pwd", "cd /", "umask 027; umask", "echo a > out; cat out", "false", "exit 7",
+    "true || echo no; echo $?", "for i in 1 2; do echo $i; done", "(echo sub)", "{ echo brace; }",
+    "echo a | tr a-z A-Z", "if true; then echo yes; fi", "echo `echo back`", "echo *.env",
+    "echo 100\\%", "echo '100\\%'", "date -u -d @0 +\\%F", "printf '\\%s-' a b",
+    "cat%one%two", "cat -%one", "{here}/job.sh x%given", "{here}/job.sh%given",
+    "tr a-z A-Z%it's \"quoted\"", "echo a\\\\%b", "echo a\\\\\\%b", "echo 'tab\tinside'",
+    "echo \\\\", "echo 'a\\\\b'", "echo ü ✓", "echo a&& echo b", "echo a # comment", "~/nothing",
+    "! true", "test -d /", "echo \"a  b\"   c", "sh -c 'echo $0' x", ": > out", "echo -- -x",
+    "command -v cat", "{here}/job.sh a; {here}/job.sh b", "kill -0 $$ && echo alive"]
+
+
+@pytest.mark.parametrize("unescapes", ["%", "%\\"], ids=["Debian", "FreeBSD"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_job_does_with_the_wrapper_what_it_did(
+        tmp_path: Path, cron: Callable[..., Any], command: str, unescapes: str) -> None:
+    command = command.format(here=tmp_path) if "{here}" in command else command
+    wrapped = cronwatch.wrapped_line(one(f"0 3 * * * {command}"), "http://127.0.0.1:9/x")
+
+    ran = cron(wrapped.removeprefix("0 3 * * * "), unescapes=unescapes)
+
+    assert " cronwatch-exec http://127.0.0.1:9/x -- " in wrapped
+    assert ran == cron(command, unescapes=unescapes)
+
+
+@pytest.mark.parametrize("command", ["[[ a = a* ]] && echo glob", "echo {1..3}",
+                                     "a=(1 2); echo ${a[1]}", "source ./job.env"])
+def test_a_job_keeps_the_shell_of_its_crontab(cron: Callable[..., Any], command: str) -> None:
+    job = one(f"SHELL=/bin/bash\n0 3 * * * {command}")
+    wrapped = cronwatch.wrapped_line(job, "http://127.0.0.1:9/x")
+
+    ran = cron(wrapped.removeprefix("0 3 * * * "), "/bin/bash")
+
+    assert ran == cron(command, "/bin/bash")
+    assert ran[0] == 0
+
+
+def test_a_path_with_plain_words_needs_no_shell() -> None:
+    job = one("0 3 * * * /usr/bin/backup --to /mnt/nas a=b")
+
+    assert cronwatch.wrapped_line(job, "http://x/t") == (
+        "0 3 * * * cronwatch-exec http://x/t -- /usr/bin/backup --to /mnt/nas a=b")
