@@ -225,12 +225,12 @@ def _first_line(process: subprocess.Popen[str]) -> str:
 
 @contextmanager
 def serving(folder: Path, *flags: str, listen: str = "127.0.0.1:0",
-            program: Sequence[str] = CRONWATCH, **environ: str) -> Iterator[Live]:
+            program: Sequence[str] = (), **environ: str) -> Iterator[Live]:
     """A server while the block runs. It must stop cleanly, with nothing untoward in its log.
 
     Its file and its address are flags, except with an empty `listen`."""
     placed = ["--database", str(folder / "cronwatch.db"), "--listen", listen] if listen else []
-    command = [*program, "serve", *placed, "--api-rate-limit", "0", *flags]
+    command = [*(program or CRONWATCH), "serve", *placed, "--api-rate-limit", "0", *flags]
     with open(folder / "serve.err", "a") as errors:
         process = subprocess.Popen(command, cwd=folder, env=environment(**environ), text=True,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
