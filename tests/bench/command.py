@@ -20,7 +20,7 @@ import bottle
 
 import cronwatch
 
-from . import crowd, disk, exec, lists, pings, process, webhook
+from . import crowd, disk, exec, lists, pings, process, retention, webhook
 from .plan import Plan, quick
 from .servers import Broken
 from .table import Row, table
@@ -32,6 +32,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "million": crowd.measure_million,
     "deadlines": crowd.measure_deadlines,
     "lists": lists.measure_lists,
+    "retention": retention.measure_retention,
     "memory": process.measure_memory,
     "start": process.measure_start,
     "webhook": webhook.measure_webhook,

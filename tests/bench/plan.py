@@ -35,6 +35,9 @@ class Plan:
     alert_step_ms: int = 500  # from one deadline to the next
     lead_ms: int = 1000  # to the first one
     scan_seconds: tuple[float, ...] = (5, 1)
+    kept_monitors: int = 500  # whose year is lived through
+    kept_days: int = 364
+    kept_step_days: int = 14  # from one look at the file to the next
     kept: ExitStack = field(default_factory=ExitStack)  # what is there until the end of the run
 
     @contextmanager
@@ -63,4 +66,4 @@ def quick(folder: Path) -> Plan:
     return Plan(folder, seconds=0.1, warm_seconds=0.02, rounds=1, connections=(32,),
                 monitors=100, many=5000, due=(10, 600), awaited=100, pings=300, listed=200,
                 history=2000, starts=1, calls=1, alerts=4, alert_step_ms=100, lead_ms=200,
-                scan_seconds=(0.4, 0.1))
+                scan_seconds=(0.4, 0.1), kept_monitors=5, kept_days=140, kept_step_days=28)
