@@ -130,7 +130,7 @@ class Settings:
     failure_alert_seconds: int = _setting(60, "how long further failures are collected at first")
     url_prefix: str = _setting("", "path at which a proxy serves this, such as /cronwatch")
     keep_days: int = _setting(90, "how long pings, runs and events are kept; 0 for ever")
-    keep_pings: int = _setting(2000, "how many pings, and runs, of a monitor are kept; 0 for all")
+    keep_pings: int = _setting(2000, "how many pings, runs, events, of a monitor are kept; 0: all")
     keep_logs: int = _setting(100, "how many logs of a monitor are kept; 0 for all")
     log_format: str = _setting("text", "how the log is written: text or json")
     log_level: str = _setting("info", "what is logged: debug (each request), info, warning, error")
@@ -1637,7 +1637,7 @@ class Store:
         self.commits = 0  # batches
         self.measure: Callable[[int], None] = lambda size: None  # of each batch
         self.news: list[tuple[str, str | None]] = []  # events of the batch, to be logged
-        self.refused = False  # whether something was not written since this was last reset
+        self.refusals = self.judged = 0  # batches not written, and so many of them are told of
         self.reader.register_function(str.casefold, "casefold", 1)  # SQLite's own is for ASCII
         self.damaged: set[int] = set()  # monitors whose pages cannot be read
         self.cache = Cache()
@@ -1670,6 +1670,11 @@ class Store:
                 return query(self.reader)
         except (sqlite3.Error, peewee.DatabaseError, OSError) as error:
             raise unavailable("read", error) from None
+
+    @property
+    def refused(self) -> bool:
+        """Whether something was not written, and nobody has said yet what that means."""
+        return self.refusals != self.judged
 
     def version(self) -> tuple[Any, ...]:
         """What changes with each commit, also of another process: so many were ours, and the time
@@ -1706,7 +1711,7 @@ class Store:
                 return
             if isinstance(error, Replaced):
                 self.file, self.damaged, self.cache.version = error.file, set(), -1
-            self.refused = self.refused or not is_damaged(error)
+            self.refusals += not is_damaged(error)
             outcomes = [(None, unavailable("written", error))] * len(batch)
         for (_, done), outcome in zip(batch, outcomes, strict=True):
             try:
@@ -2006,8 +2011,8 @@ def stamp_alive(tx: Tx) -> None:
     remember(tx, "alive_at", tx.now)
 
 def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
-    """Delete up to 500 of the oldest pings of a monitor that has more than it may, and runs, of
-    which it may have as many; how many pings."""
+    """Delete up to 500 of the oldest pings of a monitor that has more than it may, and runs,
+    events and flips, of which it may have as many; how many pings."""
     found = rows(tx.db, "SELECT ping_count FROM monitor WHERE num = ?", monitor)
     beyond = min(PRUNE_LIMIT, found[0][0] - keep) if found else 0
     if beyond <= 0:
@@ -2017,6 +2022,9 @@ def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
     execute(tx.db, "DELETE FROM run WHERE state != 'running' AND num IN (SELECT num FROM run "
             "WHERE monitor = ? ORDER BY started_at DESC, num DESC LIMIT ? OFFSET ?)",
             (monitor, PRUNE_LIMIT, keep))
+    for table in ("event", "flip"):
+        execute(tx.db, f"DELETE FROM {table} WHERE num IN (SELECT num FROM {table} WHERE "
+                "monitor = ? ORDER BY num DESC LIMIT ? OFFSET ?)", (monitor, PRUNE_LIMIT, keep))
     return int(beyond)
 
 def prune_logs(tx: Tx, monitor: int, keep: int) -> int:
@@ -3651,10 +3659,10 @@ class Lookout:
         with self._judging:
             if not self.was_away():
                 return
-            now, self.store.refused = self.clock(), False
+            now, refusals = self.clock(), self.store.refusals
             self.away(self.last_at if self.store.file == self.file
                       else remembered(self.store, "alive_at", now), now)
-            self.last_at, self.file = now, self.store.file
+            self.last_at, self.file, self.store.judged = now, self.store.file, refusals
 
     def is_looking(self) -> bool:
         """Whether the last look was not too long ago."""
@@ -4230,6 +4238,7 @@ def _answer(limits: Limits, address: str | None, dialect: Dialect, call: Callabl
     except Exception:
         log.exception("a request could not be answered")
         refused = Refused("Internal Server Error", "ERROR", 500)
+    log.debug("refused, in the words of %s: %d", dialect.name, refused.status)
     wait = limits.wait(("wrong key", address), WRONG_KEYS_MAX) if refused.status == 401 else None
     if wait is not None:
         refused = Refused("Too many wrong API keys", "RATE_LIMIT_EXCEEDED", 429, wait)
