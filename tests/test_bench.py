@@ -19,7 +19,7 @@ BENCH = Path(__file__).parent / "bench"
 ROWS = {
     "pings": 8, "disk": 4, "scan": 3, "million": 1, "deadlines": 1, "lists": 7, "retention": 5,
     "memory": 2, "start": 3, "webhook": 2,
-    "exec": 2 * sum(map(bool, map(which, ("dash", "bash", "busybox"))))}
+    "page": 1, "exec": 2 * sum(map(bool, map(which, ("dash", "bash", "busybox"))))}
 
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:

@@ -21,6 +21,8 @@ from test_dialects_who import is_shaped
 
 import cronwatch
 
+pytestmark = pytest.mark.proof
+
 ROUTES = [(method, rule, permission) for permission, method, rule, _, _ in cronwatch.ROUTES_API
           if permission in ("read-only", "read-write")]
 BODIES: dict[str, dict[str, Any]] = {  # what would be taken from somebody who may

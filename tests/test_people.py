@@ -676,6 +676,7 @@ def home(people: People) -> Path:
     return people.site.database.parent
 
 
+@pytest.mark.proof
 def test_a_user_is_added_with_a_password_from_one_line_of_input(
         people: People, home: Path) -> None:
     done = command(home, "user", "add", "Bob", given="bobs password\nanother line\n")
@@ -684,6 +685,7 @@ def test_a_user_is_added_with_a_password_from_one_line_of_input(
     assert people.enter("Bob", "bobs password").status_int == 201
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("given", ["bobs password\n", "bobs password\r\n", "bobs password"])
 def test_the_end_of_the_line_is_no_part_of_the_password(
         people: People, home: Path, given: str) -> None:
@@ -692,6 +694,7 @@ def test_the_end_of_the_line_is_no_part_of_the_password(
     assert people.enter("Bob", "bobs password").status_int == 201
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("given", ["", "\n", "1234567\n", "x" * 201])
 def test_a_password_that_cannot_be_is_refused(people: People, home: Path, given: str) -> None:
     done = command(home, "user", "add", "Bob", given=given)
@@ -701,12 +704,14 @@ def test_a_password_that_cannot_be_is_refused(people: People, home: Path, given:
     assert len(people.site.rows("SELECT 1 FROM user")) == 1
 
 
+@pytest.mark.proof
 def test_a_name_that_somebody_has_is_not_added(people: People, home: Path) -> None:
     done = command(home, "user", "add", "Ann", given="another password\n")
 
     assert (done.code, "Ann" in done.err, people.enter().status_int) == (1, True, 201)
 
 
+@pytest.mark.proof
 def test_a_password_is_changed_and_ends_the_sessions(people: People, home: Path) -> None:
     token = people.token()
 
@@ -717,6 +722,7 @@ def test_a_password_is_changed_and_ends_the_sessions(people: People, home: Path)
         401, 201]
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("words", [("passwd",), ("remove",), ("link",)])
 def test_whom_nobody_knows_is_refused(people: People, home: Path, words: tuple[str]) -> None:
     done = command(home, "user", *words, "Nobody", given="another password\n")
@@ -724,6 +730,7 @@ def test_whom_nobody_knows_is_refused(people: People, home: Path, words: tuple[s
     assert (done.code, "Nobody" in done.err, "Traceback" in done.err) == (1, True, False)
 
 
+@pytest.mark.proof
 def test_users_are_printed(people: People, home: Path) -> None:
     table, shown = (command(home, "user", "list", *more) for more in ((), ("--json",)))
 
@@ -731,6 +738,7 @@ def test_users_are_printed(people: People, home: Path) -> None:
     assert ("Ann" in table.out, STORED in table.out + shown.out) == (True, False)
 
 
+@pytest.mark.proof
 def test_a_user_is_removed(people: People, home: Path) -> None:
     people.site.server.act(cronwatch.add_user, "Bob", STORED)
     token = people.token("Bob")
@@ -740,12 +748,14 @@ def test_a_user_is_removed(people: People, home: Path) -> None:
     assert (done.code, done.err, people.session(token)) == (0, "", 401)
 
 
+@pytest.mark.proof
 def test_the_last_user_is_not_removed(people: People, home: Path) -> None:
     done = command(home, "user", "remove", "Ann")
 
     assert (done.code, people.enter().status_int) == (1, 201)
 
 
+@pytest.mark.proof
 def test_a_link_is_printed_alone(people: People, home: Path) -> None:
     done = command(home, "user", "link", "Ann")
 
@@ -753,6 +763,7 @@ def test_a_link_is_printed_alone(people: People, home: Path) -> None:
     assert re.fullmatch(r"http://cron\.test/#/link/[\w-]{43}\n", done.out)
 
 
+@pytest.mark.proof
 def test_a_printed_link_lets_the_first_one_in(tmp_path: Path) -> None:
     link = command(tmp_path, "user", "link").out.strip().rpartition("/")[2]
 
@@ -764,12 +775,14 @@ def test_a_printed_link_lets_the_first_one_in(tmp_path: Path) -> None:
     assert (answer.status_int, answer.json["user"]["hasPassword"]) == (201, False)
 
 
+@pytest.mark.proof
 def test_a_password_is_on_no_command_line(people: People, home: Path) -> None:
     for word in ("add", "passwd"):
         done = command(home, "user", word, "Bob", "the password")
         assert done.code == 2
 
 
+@pytest.mark.proof
 def test_no_password_is_printed(people: People, home: Path) -> None:
     said = [command(home, "user", *words, given="bobs password\n")
             for words in (("add", "Bob"), ("passwd", "Bob"), ("list",), ("list", "--json"))]
@@ -780,6 +793,7 @@ def test_no_password_is_printed(people: People, home: Path) -> None:
 # the first start
 
 
+@pytest.mark.proof
 def test_a_server_whose_output_is_no_terminal_prints_no_secret(tmp_path: Path) -> None:
     with serving(tmp_path) as live:
         said = live.first_line + live.log
@@ -787,6 +801,7 @@ def test_a_server_whose_output_is_no_terminal_prints_no_secret(tmp_path: Path) -
     assert ("#/link/" in said, live.rows("SELECT 1 FROM session")) == (False, [])
 
 
+@pytest.mark.proof
 def test_a_server_with_users_says_nothing_of_signing_in(
         people: People, capsys: pytest.CaptureFixture[str]) -> None:
     cronwatch.welcome(people.site.server)
@@ -801,6 +816,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.proof
 def test_a_first_start_on_a_terminal_prints_a_link_that_signs_in(
         site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", screen := Terminal())

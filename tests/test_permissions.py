@@ -17,6 +17,8 @@ from conftest import Made, Site, basic
 
 import cronwatch
 
+pytestmark = pytest.mark.proof
+
 API = cronwatch.API
 Route = tuple[str, str, str]  # permission, method, rule
 ROUTES: list[Route] = [route[:3] for route in cronwatch.ROUTES_API]

@@ -20,7 +20,7 @@ import bottle
 
 import cronwatch
 
-from . import crowd, disk, exec, lists, pings, process, retention, webhook
+from . import crowd, disk, exec, lists, page, pings, process, retention, webhook
 from .plan import Plan, quick
 from .servers import Broken
 from .table import Row, table
@@ -37,6 +37,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "start": process.measure_start,
     "webhook": webhook.measure_webhook,
     "exec": exec.measure_exec,
+    "page": page.measure_page,
 }
 
 
