@@ -171,9 +171,8 @@ def test_the_end_of_an_open_run_still_finds_it(make_site: Callable[..., Site]) -
 def test_nothing_of_another_monitor_goes(make_site: Callable[..., Site]) -> None:
     site = make_site(keep_pings=5, keep_logs=2)
     quiet, busy = site.monitor(key="quiet"), site.monitor(key="busy")
-    for _ in range(2):
-        site.post(f"/ping/{quiet.token}", "all well")
-    ping(site, busy, 12)
+    for job in [quiet] * 2 + [busy] * 12:
+        site.post(f"/ping/{job.token}", "all well")
 
     site.server.housekeeping()
 
@@ -321,15 +320,15 @@ def test_a_ping_waits_for_one_step_at_the_most(make_site: Callable[..., Site]) -
     def note(result: Any, problem: Exception | None) -> None:
         left_at_ping.append(len(nums(site, "ping", job)))
 
-    def knock_once(size: int) -> None:
-        site.server.store.measure = lambda size: None
-        site.server.store.writer.submit(lambda db: None, note)
+    def knock_after_the_first(size: int) -> None:
+        if not left_at_ping and len(nums(site, "ping", job)) < 6 * STEP:
+            site.server.store.writer.submit(lambda db: None, note)
 
-    site.server.store.measure = knock_once
+    site.server.store.measure = knock_after_the_first
 
     site.server.housekeeping()
 
-    assert left_at_ping[0] >= 3 * STEP
+    assert left_at_ping[0] >= 3 * STEP  # of six: one is done, and one may have begun
 
 
 def test_one_that_is_killed_has_done_nothing_by_halves(
@@ -409,7 +408,7 @@ def test_what_is_given_back_is_gone_from_the_disk(make_site: Callable[..., Site]
 
     site.server.close()
 
-    assert site.database.stat().st_size == 4096 * pages(site)
+    assert site.database.stat().st_size < 4096 * (cronwatch.FREE_PAGES + STEP + 300)
 
 
 def test_space_that_is_soon_used_again_is_kept(make_site: Callable[..., Site]) -> None:
@@ -430,7 +429,7 @@ def test_space_is_given_back_in_small_steps(make_site: Callable[..., Site]) -> N
 
     site.server.housekeeping()
 
-    assert 0 < largest_step(seen) <= STEP + 10  # the pages of the list of pages go along
+    assert STEP / 2 < largest_step(seen) <= STEP + 10  # pages of the list of pages go along
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ class Plan:
     scan_seconds: tuple[float, ...] = (5, 1)
     kept_monitors: int = 500  # whose year is lived through
     kept_days: int = 364
-    kept_step_days: int = 14  # from one look at the file to the next
+    kept_step_days: int = 28  # from one look at the file to the next
     kept: ExitStack = field(default_factory=ExitStack)  # what is there until the end of the run
 
     @contextmanager
