@@ -71,7 +71,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from email.message import EmailMessage
 from email.utils import formatdate
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from time import monotonic, time_ns
 from typing import Any, ClassVar, NamedTuple, NoReturn, TypedDict, TypeVar
@@ -2045,9 +2045,10 @@ def monitors_beyond(tx: Tx, keep_pings: int, keep_logs: int) -> tuple[list[int],
 def give_back(tx: Tx) -> bool:
     """Let the file shrink by some of the pages that are free; whether enough are left for more."""
     free, = rows(tx.db, "PRAGMA freelist_count")[0]
-    if free > FREE_PAGES:
-        rows(tx.db, f"PRAGMA incremental_vacuum({PRUNE_LIMIT})")
-    return bool(free > FREE_PAGES + PRUNE_LIMIT and rows(tx.db, "PRAGMA auto_vacuum")[0][0])
+    vacuums = rows(tx.db, "PRAGMA auto_vacuum")[0][0]
+    for _ in range(min(PRUNE_LIMIT, free - FREE_PAGES) if vacuums else 0):
+        execute(tx.db, "PRAGMA incremental_vacuum(1)")  # sqlite3 ends one of more after a page
+    return bool(vacuums and free > FREE_PAGES + PRUNE_LIMIT)
 
 FREE_PAGES = 2000  # 8 MB: what is soon used again stays
 PRUNED = ("ping", "run", "flip", "event", "absence")
@@ -4020,6 +4021,9 @@ def check_origin(environ: Environ) -> None:
         raise Refused("With a cookie a change needs the header X-Cronwatch, and a body needs "
                       "Content-Type: application/json", status=403)
 
+def _page(worded: Worded) -> bottle.HTTPResponse:
+    return bottle.HTTPResponse(worded.body, worded.status, dict(worded.headers))
+
 def shown_secret(environ: Mapping[str, str]) -> str | None:
     """The API key in a header: X-API-Key, Basic (as its user), Bearer or ApiKey."""
     kind, _, secret = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
@@ -4125,8 +4129,8 @@ def sign_in(server: Server, ask: Ask) -> Worded:
 
 def sign_out(server: Server, ask: Ask) -> Worded:
     """End the session that asks."""
-    ended = {"Set-Cookie": cookie("", 0, server.settings)}
-    return reply(server.act(end_session, ask), headers=ended)
+    return reply(server.act(end_session, ask), 200, headers={
+        "Set-Cookie": cookie("", 0, server.settings)})
 
 def health(server: Server, ask: Ask) -> dict[str, Any]:
     """How cronwatch does, with what only the running server knows."""
@@ -4209,9 +4213,6 @@ def check_permission(server: Server, limits: Limits, permission: str) -> Caller:
     if not secret and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
         check_origin(environ)
     return caller
-
-def _page(worded: Worded) -> bottle.HTTPResponse:
-    return bottle.HTTPResponse(worded.body, worded.status, dict(worded.headers))
 
 def _asked(caller: Caller | None = None, id_: str = "", run: str = "") -> Ask:
     environ = bottle.request.environ
@@ -4339,8 +4340,8 @@ def _static(name: str = "index.html") -> bottle.HTTPResponse:
 
 
 def _healthz(server: Server) -> bottle.HTTPResponse:
-    found = troubles(server)
-    return _page(reply({"ok": not found, "troubles": found}, 503 if found else 200))
+    bad = troubles(server)
+    return _page(reply({"ok": not bad, "troubles": bad}, 503 if bad else 200))
 
 def _nothing(path: str) -> NoReturn:
     raise bottle.HTTPError(404, "There is nothing here")
@@ -4348,8 +4349,8 @@ def _nothing(path: str) -> NoReturn:
 def _not_allowed(known: str, **_: str) -> NoReturn:
     raise bottle.HTTPError(405, f"Method not allowed: use {known}", Allow=known)
 
-def make_app(server: Server) -> Callable[..., Any]:
-    """The WSGI application: pings are on every path that is no other route's."""
+def make_pages(server: Server) -> bottle.Bottle:
+    """All that is no ping; made when it is first asked for, which no command does."""
     pages, limits = bottle.Bottle(), server.limits
     pages.default_error_handler = _word_error
     cronping = DIALECTS["cronping"]._replace(retry_after=True)
@@ -4371,6 +4372,11 @@ def make_app(server: Server) -> Callable[..., Any]:
     pages.route("/", "GET", _static)
     pages.route("/static/<name:path>", "GET", _static)
     pages.route("/<path:path>", "ANY", _nothing)
+    return pages
+
+def make_app(server: Server) -> Callable[..., Any]:
+    """The WSGI application: pings are on every path that is no other route's."""
+    pages = cache(partial(make_pages, server))
 
     def app(environ: Environ, start_response: Callable[..., Any]) -> Any:
         mount(server.settings.url_prefix, environ)
@@ -4380,7 +4386,7 @@ def make_app(server: Server) -> Callable[..., Any]:
                 *worded.headers, ("Content-Length", str(len(worded.body))), *HEADERS])
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [worded.body]
         environ["PATH_INFO"] = environ.get("PATH_INFO", "").rstrip("/") or "/"
-        return pages(environ, lambda status, headers, *rest: start_response(
+        return pages()(environ, lambda status, headers, *rest: start_response(
             status, headers + HEADERS, *rest))
 
     return app
