@@ -4511,9 +4511,9 @@ class Server:
         now, alive_at = self.clock(), remembered(self.store, "alive_at", None)
         if alive_at is None:  # the first start ever knows no gap
             self.read(count_monitors)  # refused where it could not watch them
+            self.act(stamp_alive)
         else:
             self.away(alive_at, now)
-        self.act(stamp_alive)
         http_server = make_http_server(self.app, self.settings, partial(begin_ping, self))
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: http_server.stop())

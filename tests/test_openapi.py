@@ -348,6 +348,7 @@ def check(place: Place, case: schemathesis.Case[Any]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.proof
 @few.parametrize()
 @PEACE
 def test_a_server_keeps_to_the_description(place: Place, case: schemathesis.Case[Any]) -> None:

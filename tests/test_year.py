@@ -54,7 +54,7 @@ FAULTS = {
         "m.expected_at is None or m.expected_at >= coming", "True"),
     "a retry after nine seconds counts": ("= 300, 10, 3600, 1000", "= 300, 9, 3600, 1000"),
     "a retry just before ten seconds only": (
-        "known_at <= REPEAT_SECONDS * 1000", "known_at < REPEAT_SECONDS * 1000"),
+        "known_at) <= REPEAT_SECONDS * 1000", "known_at) < REPEAT_SECONDS * 1000"),
     "the same failed run counts twice": ('(soon or ping.kind == "fail")', "soon"),
     "one failure fewer is tolerated": (
         "beyond = m.failures > m.failure_tolerance", "beyond = m.failures >= m.failure_tolerance"),
@@ -74,7 +74,7 @@ FAULTS = {
         'm.resume_status == "new" and m.armed, 0',
         'm.resume_status == "new" and m.armed, m.failures'),
     "nothing is held back by an open run": ('if m.expects == "complete"', "if False"),
-    "every start is awaited": ("awaited = ends or any(", "awaited = ends or 1 or any("),
+    "every start is awaited": ("(ends or any(", "(ends or 1 or any("),
     "only the last start says whether to wait": ("run.started_at)[-3:]", "run.started_at)[-1:]"),
     "the end of a run counts from its arrival": (
         "        began = run.started_at\n", "        began = ping.at\n"),
