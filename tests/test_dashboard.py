@@ -21,7 +21,7 @@ import cronwatch
 
 pytestmark = [pytest.mark.slow, pytest.mark.proof]
 
-STATIC = Path(cronwatch.__file__).parent / "static"
+STATIC = cronwatch.DATA / "static"
 MOST_BYTES, LOADED = 120_000, (".html", ".css", ".js", ".svg")
 NOBODY = {"401 GET /api/v1/summary"}  # the first request of somebody who is not signed in
 FLAGS = ("--scan-seconds", "0.2")
