@@ -149,9 +149,11 @@ def test_where_there_is_no_room_what_happened_is_told(site: Site) -> None:
 
 @pytest.mark.parametrize("log", ["", "\n\n", "   "])
 def test_an_empty_log_leaves_no_gap(site: Site, log: str) -> None:
-    job = failing(site, log)
+    job = failing(site)
+    told = event(site)
+    told["run"]["logTail"] = log
 
-    assert text(site).splitlines() == ["Backup failed with exit code 3",
+    assert cronwatch.event_text(told, 1000).splitlines() == ["Backup failed with exit code 3",
                                        "Down since 2026-03-02 12:00 UTC", f"{LINK}{job.id}"]
 
 
@@ -175,14 +177,16 @@ def test_a_phone_shows_the_text(site: Site, listener: Listener, channel: str) ->
 
 
 @pytest.mark.parametrize("channel, most", [("discord", 2000), ("ntfy", 4096), ("slack", 40_000)])
-def test_no_service_refuses_a_text_as_too_long(site: Site, listener: Listener, channel: str,
-                                               most: int) -> None:
-    add(site, channel, listener.url)
-    failing(site, "😀&" * 5000)
+@pytest.mark.parametrize("said", ["summary", "logTail"])
+def test_no_service_refuses_a_text_as_too_long(site: Site, channel: str, most: int,
+                                               said: str) -> None:
+    failing(site)
+    told = event(site)
+    (told if said == "summary" else told["run"])[said] = "😀&" * 20_000
 
-    site.server.deliver()
+    worded = cronwatch.BODIES[channel](told)
 
-    found = READ[channel](listener.received[0].body)
+    found = READ[channel]((worded if channel == "ntfy" else json.dumps(worded)).encode())
     assert len(found.encode() if channel == "ntfy" else found) <= most
 
 

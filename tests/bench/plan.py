@@ -35,7 +35,7 @@ class Plan:
     alert_step_ms: int = 500  # from one deadline to the next
     lead_ms: int = 1000  # to the first one
     scan_seconds: tuple[float, ...] = (5, 1)
-    kept_monitors: int = 500  # whose year is lived through
+    kept_monitors: int = 100  # whose year is lived through
     kept_days: int = 364
     kept_step_days: int = 28  # from one look at the file to the next
     kept: ExitStack = field(default_factory=ExitStack)  # what is there until the end of the run
