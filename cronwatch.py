@@ -66,7 +66,7 @@ from bisect import bisect_left
 from calendar import monthrange
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from email.message import EmailMessage
@@ -3406,14 +3406,13 @@ ALLOWED = {"ping": {"ping"}, "read-only": {"read-only"}, "read-write": {"read-on
 LINK_MS, FREE_TRIES, SLOWEST_TRY = 3_600_000, 5, 300
 KEY_PREFIX_SQL = "SELECT id, name, prefix, permission, created_at FROM api_key "
 USERS_SQL = "SELECT id, name, password IS NOT NULL, created_at, seen_at FROM user "
-scrypts = threading.Semaphore(2)  # each takes 16 MB for a moment
+scrypts = ThreadPoolExecutor(1, "scrypt")  # each takes 16 MB, which its thread then keeps
 
 def hash_password(password: str, salt: str | None = None) -> str:
     """scrypt of a password (RFC 7914, with 16 MB), its salt before it; both in hex."""
     salt = salt or secrets.token_hex(16)
-    with scrypts:
-        key = hashlib.scrypt(password.encode("utf-8", "surrogatepass"), salt=bytes.fromhex(salt),
-                             n=2**14, r=8, p=1)
+    key = scrypts.submit(hashlib.scrypt, password.encode("utf-8", "surrogatepass"),
+                         salt=bytes.fromhex(salt), n=2**14, r=8, p=1).result()
     return f"{salt}:{key.hex()}"
 
 NOBODYS = f"{'00' * 16}:"  # takes as long as that of somebody

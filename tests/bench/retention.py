@@ -2,8 +2,8 @@
 
 What is kept is kept by number of each monitor, or by age, so the rows of a year need not all be
 written: the first pings are, until as many are there as are kept; then some hours of them now and
-then, that as many are never too old, after which house is kept; and the failures of each week. Each
-row is a copy of one that the server itself has left.
+then, that as many are never too old, after which house is kept; and the failures of each week.
+Each row is a copy of one that the server itself has left.
 """
 
 from __future__ import annotations
