@@ -396,6 +396,7 @@ def test_a_job_that_a_signal_killed_gives_128_and_its_number(
 def test_after_sigterm_the_end_is_told_with_its_output(wrapper: Wrapper, ear: Ear) -> None:
     process = wrapper.start(ear.url, "--", "sh", "-c", "echo working; exec sleep 20")
     assert line_of(process) == "working\n"
+    wait_for(lambda: ear.asked, "the start")
 
     process.terminate()
     code = process.wait(LIMIT_SECONDS)
@@ -409,6 +410,7 @@ def test_a_signal_to_all_of_its_group_loses_nothing(wrapper: Wrapper, ear: Ear) 
             [*wrapper.shell.command, WRAPPER, ear.url, "--", "sh", "-c", script],
             env=wrapper.environ(), stdout=subprocess.PIPE, start_new_session=True) as process:
         assert line_of(process) == "working\n"
+        wait_for(lambda: ear.asked, "the start")
 
         os.killpg(process.pid, signal.SIGTERM)
         code = process.wait(LIMIT_SECONDS)
