@@ -129,10 +129,13 @@ def test_the_secret_of_who_cannot_be_reached_is_not_told(make_site: Callable[...
                                  "http://nas.example/a secret", "http://nas.example:x/secret",
                                  "http://ann:secret@nas.example/x", "mailto:ann@example.org"])
 def test_an_address_that_cannot_be_is_refused_at_the_start(tmp_path: Path, url: str) -> None:
-    done = call("serve", "--heartbeat-url", url, "--database", str(tmp_path / "cronwatch.db"))
+    settings = cronwatch.Settings(database=str(tmp_path / "cronwatch.db"), heartbeat_url=url)
 
-    assert (done.code, done.out, "secret" in done.err) == (1, "", False)
-    assert done.err.startswith("cronwatch: heartbeat_url must be")
+    with pytest.raises(cronwatch.Invalid) as refused, closing(cronwatch.Server(settings)):
+        pass
+
+    assert refused.value.sentence.startswith("heartbeat_url must be ")
+    assert "secret" not in refused.value.sentence
 
 
 # two that watch each other

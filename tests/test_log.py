@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from conftest import Site
-from live_server import DIRECT, LIMIT_SECONDS, Live, call, run, serving
+from live_server import DIRECT, LIMIT_SECONDS, Live, run, serving
 
 import cronwatch
 
@@ -131,18 +131,21 @@ def test_as_json_a_line_has_its_time(as_json: Served) -> None:
     assert abs(times[-1] - cronwatch.system_clock()) < 3_600_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag, value, said", [
     ("--log-format", "xml", "log_format must be text or json"),
     ("--log-level", "loud", "log_level must be debug or info or warning or error")])
 def test_what_cannot_be_is_refused(tmp_path: Path, flag: str, value: str, said: str) -> None:
-    done = call("serve", flag, value, "--database", str(tmp_path / "cronwatch.db"))
+    done = run(tmp_path, "serve", flag, value, "--listen", "127.0.0.1:0")
 
     assert (done.code, done.out, done.err) == (1, "", f"cronwatch: {said}\n")
 
 
 @pytest.mark.slow
 def test_a_single_command_says_nothing_of_what_it_does(tmp_path: Path) -> None:
-    done = run(tmp_path, "key", "create", "mine", CRONWATCH_LOG_LEVEL="debug")
+    run(tmp_path, "integration", "add", "command", "lamp", "true")
+
+    done = run(tmp_path, "integration", "test", "lamp", CRONWATCH_LOG_LEVEL="debug")
 
     assert (done.code, done.err) == (0, "")
 
