@@ -133,7 +133,7 @@ def test_pings_are_counted_by_dialect(watched: Site, path: str, dialect: str) ->
 
 def test_runs_are_counted_by_how_they_ended(watched: Site) -> None:
     job = watched.monitor(key="job")
-    for end in ("", "", "/fail", "/start", "/log"):
+    for end in ("?rid=a", "/log?rid=a", "", "/fail", "/start"):
         watched.get(f"/{job.token}{end}")
 
     found = scrape(watched)
