@@ -1400,7 +1400,7 @@ def back_up(path: str, name: str) -> None:
             raise Refused(f"{name} is there already: choose another name")
         part.unlink(missing_ok=True)
         make_private(str(part))
-        with contextlib.closing(sqlite3.connect(path, BUSY_SECONDS)) as file:
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as file:
             file.execute("VACUUM INTO ?", (str(part),))
         with contextlib.closing(sqlite3.connect(part)) as copy:
             found = copy.execute("PRAGMA integrity_check").fetchone()[0]
