@@ -1325,7 +1325,7 @@ DIALECTS = {dialect.name: dialect for dialect in (
 
 # == Storage ==================================================================
 # The database: opening, migrating, one writer, many readers. It knows no rule and no request.
-MONITOR, INTEGRATION, API_KEY = map(Table, ("monitor", "integration", "api_key"))
+INTEGRATION = Table("integration")
 MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
 RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
 PING_FIELDS = [*Ping._fields[:-3], "monitor", "run", "dialect"]  # the last three: not kept there
@@ -4007,8 +4007,9 @@ def mount(prefix: str, environ: Environ) -> None:
     """Take the prefix from the path of a request, where it has it: some proxies leave it there."""
     uri = environ.setdefault("REQUEST_URI", urllib.parse.quote(
         environ.get("PATH_INFO", "/").encode("latin-1")))
-    if prefix and not environ.get("SCRIPT_NAME") and f"{uri}/".startswith(f"{prefix}/"):
-        environ[BARE] = uri == prefix  # the page's own links are relative to its slash
+    path = uri.partition("?")[0]
+    if prefix and not environ.get("SCRIPT_NAME") and f"{path}/".startswith(f"{prefix}/"):
+        environ[BARE] = path == prefix  # the page's own links are relative to its slash
         environ["SCRIPT_NAME"], environ["REQUEST_URI"] = prefix, uri[len(prefix):] or "/"
         environ["PATH_INFO"] = environ.get("PATH_INFO", "/")[len(prefix):] or "/"
 

@@ -1248,3 +1248,11 @@ def test_another_content_has_another_tag(tmp_path: Path, monkeypatch: pytest.Mon
     file.write_text("new one")
 
     assert cronwatch.content_tag("app.js") != before
+
+
+@pytest.mark.parametrize("path", ["/cw", "/cw?from=mail"])
+def test_the_page_below_a_path_is_asked_for_with_its_slash(
+        make_site: Callable[..., Site], path: str) -> None:
+    answer = make_site(url_prefix="cw").get(path)
+
+    assert (answer.status_int, answer.headers["Location"]) == (308, "/cw/")
