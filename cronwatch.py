@@ -1971,10 +1971,9 @@ def record_absence(tx: Tx, since: int, until: int) -> None:
     """We were away: judge every monitor that it touches, and tell once whom it may have hidden."""
     back = until < since
     since = min(since, until)
-    touched = rows(  # subqueries: with OR, or UNION and an order, SQLite would read all monitors
+    touched = rows(  # subqueries: one on the index of deadlines, one on that of open runs
         tx.db, "SELECT num FROM monitor WHERE num IN (SELECT num FROM monitor WHERE due_at <= ? "
-        "UNION ALL SELECT num FROM monitor WHERE expected_at <= ? "
-        "UNION ALL SELECT monitor FROM run WHERE state = 'running')" + (
+        "OR expected_at <= ? UNION ALL SELECT monitor FROM run WHERE state = 'running')" + (
             " OR max(coalesce(counted_at, 0), coalesce(life_at, 0), coalesce(expected_at, 0)) > ?"
             if back else "") + " ORDER BY num",
         until, until + EARLY_SECONDS * 1000, *[until] * back)

@@ -245,3 +245,11 @@ END;
 
 CREATE INDEX alert_integration ON alert (integration, tried_at);
 CREATE INDEX alert_dead ON alert (tried_at) WHERE state = 'dead';
+
+-- part 4
+
+-- One index for what is due, and for what was expected while we were away: each ping moves what it
+-- has there, among many monitors on a page of its own.
+DROP INDEX monitor_due;
+DROP INDEX monitor_expected;
+CREATE INDEX monitor_due ON monitor (due_at, expected_at);

@@ -18,6 +18,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 OLD = sorted(path.name for path in FIXTURES.glob("parts-*.sql"))
 LATER = 1_772_458_015_000  # the last instant of the databases
 KEY = "ck_app_12345_abcdef"
+SESSION = "session of an old landing"
 
 Tables = dict[str, list[dict[str, Any]]]
 
@@ -60,7 +61,7 @@ def site(old: Path, before: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
 
 
 def test_there_is_one_of_each_landing() -> None:
-    assert OLD == ["parts-2.sql"]
+    assert OLD == ["parts-2.sql", "parts-3.sql"]
 
 
 def test_it_has_something_of_everything(old: Path) -> None:
@@ -120,6 +121,13 @@ def test_its_keys_are_taken(site: Site) -> None:
     assert site.get("/api/v1/heartbeats", X_Api_Key=KEY).json["total"] == 6
 
 
+@pytest.mark.parametrize("old", ["parts-3.sql"], indirect=True)
+def test_who_was_signed_in_still_is(site: Site) -> None:
+    shown = site.get("/api/v1/session", Authorization=f"Bearer {SESSION}").json
+
+    assert shown["user"]["name"] == "anna"
+
+
 def test_its_handles_ping(site: Site) -> None:
     handles = [row["text"] for row in site.rows("SELECT text FROM handle ORDER BY text")]
 
@@ -144,6 +152,7 @@ def test_its_alerts_are_sent_on(site: Site) -> None:
                          {"n": 0}]
 
 
+@pytest.mark.parametrize("old", ["parts-2.sql"], indirect=True)
 def test_nobody_is_signed_in(site: Site) -> None:
     assert site.rows("SELECT count(*) AS n FROM user") == [{"n": 0}]
     assert site.rows("SELECT count(*) AS n FROM session") == [{"n": 0}]
