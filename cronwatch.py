@@ -4004,8 +4004,10 @@ BARE = "cronwatch.bare"
 
 def mount(prefix: str, environ: Environ) -> None:
     """Take the prefix from the path of a request, where it has it: some proxies leave it there."""
-    uri = environ.setdefault("REQUEST_URI", urllib.parse.quote(
-        environ.get("PATH_INFO", "/").encode("latin-1")))
+    if "REQUEST_URI" not in environ:
+        environ["REQUEST_URI"] = urllib.parse.quote(
+            environ.get("PATH_INFO", "/").encode("latin-1"))
+    uri = environ["REQUEST_URI"]
     path = uri.partition("?")[0]
     if prefix and not environ.get("SCRIPT_NAME") and f"{path}/".startswith(f"{prefix}/"):
         environ[BARE] = path == prefix  # the page's own links are relative to its slash

@@ -22,7 +22,7 @@ from .webhook import listening
 
 SCANS = 100  # with nothing due: each takes a moment
 PATHS = 30_000  # of so many monitors, more than any cache of ours holds
-SCATTER = 7919  # steps from one to the next, for the pages of the file to be far apart
+SCATTER = 7919  # steps from one to the next, for their pages of the file to be far apart
 TOLD_LIMIT_SECONDS = 120
 EVENTS = "SELECT count(*) FROM event"
 
@@ -76,10 +76,14 @@ def scan_row(plan: Plan, few: Scanned, many: Scanned, due: int) -> Row:
                None if due else Bar("<", 1, "ms"), each)
 
 
-def pingable(plan: Plan) -> list[int]:
-    """Monitors of the crowd that no deadline of ours touches, far from each other."""
-    first, count = plan.many // 2, plan.many // 2 - plan.awaited
+def scattered(first: int, count: int) -> list[int]:
+    """The nums of monitors, each far from the one before, as jobs ping in no order of ours."""
     return [first + num * SCATTER % count for num in range(min(PATHS, count))]
+
+
+def pingable(plan: Plan) -> list[int]:
+    """Monitors of the crowd that no deadline of ours touches."""
+    return scattered(plan.many // 2, plan.many // 2 - plan.awaited)
 
 
 @contextmanager
@@ -96,7 +100,7 @@ def measure_million(plan: Plan) -> Iterator[Row]:
         files.make(room / "cronwatch.db")
         files.fill(room / "cronwatch.db", 1, plan.monitors)
         few = servers.target(stack.enter_context(serving(room)),
-                             paths(range(1, plan.monitors + 1)))
+                             paths(scattered(1, plan.monitors)))
         _, many = stack.enter_context(crowd_serving(plan))
         pinged = [0, 0]
 
