@@ -19,9 +19,9 @@ test: suite proofs
 suite: .venv/test.stamp
 	.venv/bin/python -m pytest $(COVER) $(ARGS)
 
-# 5: ARGS selects none of them.
+# One after the other: they share what takes long to start. 5: ARGS selects none of them.
 proofs: .venv/test.stamp
-	.venv/bin/python -m pytest -m proof $(ARGS) || [ $$? = 5 ]
+	.venv/bin/python -m pytest -n 0 -m proof $(ARGS) || [ $$? = 5 ]
 
 # What plain pytest runs, with the gate of tests/check_coverage.py over it.
 coverage:

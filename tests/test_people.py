@@ -21,7 +21,7 @@ import cronwatch
 API = cronwatch.API
 SESSION, USERS, KEYS = f"{API}/session", f"{API}/users", f"{API}/keys"
 PASSWORD = "correct horse battery"
-STORED = cronwatch.hash_password(PASSWORD)
+STORED = cronwatch.hash_password(PASSWORD, "5a17" * 8)
 MONTH = 30 * 86_400
 
 

@@ -183,7 +183,7 @@ def test_a_scan_takes_25_monitors_a_transaction(site: Site) -> None:
     assert sorted(map(len, batches.split("C")), reverse=True)[:4] == [25, 25, 13, 0]
 
 
-def test_an_absence_reads_only_the_monitors_that_it_touches(site: Site) -> None:
+def test_an_absence_asks_the_index_of_deadlines_whom_it_touches(site: Site) -> None:
     many(site, 50)
 
     asked, = queries(statements(site, lambda: site.server.away(NOW, NOW + 1)))[:1]
