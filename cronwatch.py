@@ -1354,8 +1354,7 @@ def dicts(db: SqliteDatabase, query: Any) -> list[dict[str, Any]]:
 def insert(db: SqliteDatabase, table: str, values: Mapping[str, Any]) -> int:
     """Insert a row; its num."""
     names, marks = ", ".join(values), ", ".join("?" * len(values))
-    cursor = execute(db, f"INSERT INTO {table} ({names}) VALUES ({marks})",
-                     tuple(values.values()))
+    cursor = execute(db, f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))
     return int(cursor.lastrowid or 0)
 
 def update(db: SqliteDatabase, table: str, num: int, values: Mapping[str, Any]) -> None:
@@ -1932,14 +1931,6 @@ def create_key(tx: Tx, name: str, permission: str, secret: str | None = None) ->
     tx.store.cache.clear()
     return secret
 
-def revoke_key(tx: Tx, name: str) -> str:
-    """End an API key, by its name or id; its id. Refuses with 404 where there is none."""
-    found = rows(tx.db, "DELETE FROM api_key WHERE ? IN (name, id) RETURNING id", name)
-    if not found:
-        raise Refused(f"there is no API key with the name '{name}'", "NOT_FOUND", 404)
-    tx.store.cache.clear()
-    return str(found[0][0])
-
 def scan_due(tx: Tx) -> int:
     """Let everything that fell due happen, for 25 monitors at the most; how many there were."""
     due = rows(tx.db, "SELECT num FROM monitor WHERE due_at <= ? ORDER BY due_at LIMIT ?",
@@ -2194,8 +2185,7 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     if wait is not None:
         raise Refused(f"Rate limit exceeded: wait {wait} seconds", "RATE_LIMIT_EXCEEDED", 429,
                       wait)
-    problem = None if created or not who.dialect.declares else _declare(
-        tx, life, knock.query)
+    problem = None if created or not who.dialect.declares else _declare(tx, life, knock.query)
     run = receive(life, ping)
     m = life.monitor
     m.last_ping_at, m.ping_count = tx.now, m.ping_count + 1
@@ -2204,8 +2194,7 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     execute(tx.db, INSERT_PING, (
         *ping._replace(duration_ms=lasted)[:-3], num, run and run.num, who.dialect.name))
     due_by = deadline(m) if m.status == "up" else None
-    return who.dialect, Receipt(
-        ping.kind, tx.now, "/".join(who.words), who.name, m.key, m.status,
+    return who.dialect, Receipt(ping.kind, tx.now, "/".join(who.words), who.name, m.key, m.status,
         run.num if run else None, run.state if run else None,
         lasted, m.expected_at if due_by else None, due_by,
         ping.message, created, 1000 * (monotonic() - knock.received), m.id), problem
@@ -2559,8 +2548,7 @@ def _claim(tx: Tx, num: int) -> Claim:
         "ON i.num = a.integration WHERE a.num = ?", num)[0]
     update(tx.db, "alert", num, {"tries": tries + 1, "tried_at": tx.now,
                                  "due_at": tx.now + (retry_ms(tries + 1) or 3_600_000)})
-    return num, channel, json.loads(config), rows(
-        tx.db, EVENTS_SQL + "WHERE e.num = ?", event)[0]
+    return num, channel, json.loads(config), rows(tx.db, EVENTS_SQL + "WHERE e.num = ?", event)[0]
 
 def settle_alert(tx: Tx, num: int, problem: str | None, result: str) -> None:
     """Keep what came of a try; after the fourth failed one the other integrations are told."""
@@ -2780,8 +2768,7 @@ def marks(nums: Sequence[Any]) -> str:
 def _of_monitors(tx: Tx, nums: Sequence[int]) -> tuple[set[int], dict[int, Any], dict[int, Any]]:
     """Which of these monitors anybody hears of; their last run; their newest one that is open."""
     heard = {num for num, _ in rows(tx.db, HEARERS + marks(nums), *nums)}
-    last = {row[0]: run_shown(row) for row in rows(
-        tx.db, f"{NEWEST_RUNS}{marks(nums)})", *nums)}
+    last = {row[0]: run_shown(row) for row in rows(tx.db, f"{NEWEST_RUNS}{marks(nums)})", *nums)}
     running = {row[0]: row[1:] for row in rows(
         tx.db, f"{OPEN_RUNS_OF}{marks(nums)} GROUP BY r.monitor", *nums)}
     return heard, last, running
@@ -2862,8 +2849,7 @@ def read_filter(ask: Ask) -> tuple[str, list[Any]]:
     statuses = [_one_of("status", status, *STATUSES) for status in ask.query.get("status", ())]
     parts = [("instr(casefold(name), ?) > 0", text.casefold())
              for text in ask.query.get("query", ())]
-    parts += [("instr(' ' || tags || ' ', ?) > 0", f" {tag} ")
-              for tag in ask.query.get("tag", ())]
+    parts += [("instr(' ' || tags || ' ', ?) > 0", f" {tag} ") for tag in ask.query.get("tag", ())]
     words = [part for part, _ in parts] + [f"status IN {marks(statuses)}"] * bool(statuses)
     return " AND ".join(words) or "1", [value for _, value in parts] + statuses
 
@@ -3089,8 +3075,7 @@ def test_monitor(outbox: Outbox, ask: Ask) -> dict[str, Any]:
     for num in outbox.read(lambda tx: hearers(tx.db, m)):
         (id_, name), = outbox.read(lambda tx, num=num: rows(
             tx.db, "SELECT id, name FROM integration WHERE num = ?", num))
-        results.append({"integrationId": id_, "name": name,
-                        **tested(outbox.test(num, m.name, m))})
+        results.append({"integrationId": id_, "name": name, **tested(outbox.test(num, m.name, m))})
     return {"results": results}
 
 # == Reports ==================================================================
@@ -3616,8 +3601,12 @@ def add_key(tx: Tx, ask: Ask) -> dict[str, Any]:
 KEY_PERMISSIONS = ("ping", "read-only", "read-write")
 
 def remove_key(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """End an API key."""
-    return {"id": revoke_key(tx, ask.id), "deleted": True}
+    """End an API key, by its name or id."""
+    found = rows(tx.db, "DELETE FROM api_key WHERE ? IN (name, id) RETURNING id", ask.id)
+    if not found:
+        raise Refused(f"there is no API key with the name '{ask.id}'", "NOT_FOUND", 404)
+    tx.store.cache.clear()
+    return {"id": found[0][0], "deleted": True}
 
 # == Background ===============================================================
 # What runs by itself. A turn is an action or the outbox; here it is only repeated.
@@ -3702,8 +3691,7 @@ def notify(state: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
-    with (contextlib.suppress(OSError),
-          socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer):
+    with (contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer):
         peer.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
         peer.send(state.encode())
 
@@ -4194,8 +4182,7 @@ ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (
     ("user", "POST", f"{API}/users", 201, slow(add_user_asked)),
     ("user", "PATCH", f"{API}/users/<id>", 200, slow(edit_user_asked)),
     ("user", "DELETE", f"{API}/users/<id>", 200, acts(remove_user)),
-    ("user", "POST", f"{API}/users/<id>/link", 201, acts(
-        lambda tx, ask: make_link(tx, ask.id))))
+    ("user", "POST", f"{API}/users/<id>/link", 201, acts(lambda tx, ask: make_link(tx, ask.id))))
 
 def check_permission(server: Server, limits: Limits, permission: str) -> Caller:
     """Who asks; refuses what they may not do."""
@@ -4339,7 +4326,6 @@ def _static(name: str = "index.html") -> bottle.HTTPResponse:
     bottle.request.environ.pop("HTTP_RANGE", None)  # Bottle leaves the file of a wrong one open
     return bottle.static_file(name, str(DATA / "static"), etag=content_tag(name),
                               headers={"Cache-Control": "no-cache"})  # an update shows at once
-
 
 def _healthz(server: Server) -> bottle.HTTPResponse:
     bad = troubles(server)
@@ -4898,18 +4884,14 @@ def _list_monitors(server: Server, options: argparse.Namespace) -> None:
     _print_table(options, shown, "key", "name", "status", "lastPingAt", "expectedAt", "heard")
 
 def _show_monitor(server: Server, options: argparse.Namespace) -> None:
-    shown = server.read(show_monitor, Ask(options.key))
+    shown = server.read(show_monitor, Ask(options.name))
     lines = (f"{name:24} {'-' if value is None else value}" for name, value in shown.items())
     print(json.dumps(shown, indent=2) if options.json else "\n".join(lines))
 
 def _pause_monitor(server: Server, options: argparse.Namespace) -> None:
-    shown = server.act(pause_asked, Ask(options.key, body={"hours": options.hours}))
+    shown = server.act(pause_asked, Ask(options.name, body={"hours": options.hours}))
     until = f" until {shown['pausedUntil']}" if shown["pausedUntil"] else ""
     print(f"{shown['key']} is {shown['status']}{until}")
-
-def _remove_monitor(server: Server, options: argparse.Namespace) -> None:
-    server.act(remove_monitor, Ask(options.key))
-    print(f"{options.key} is removed, with its pings, runs and events")
 
 def _add_integration(server: Server, options: argparse.Namespace) -> None:
     lines = [line.partition(":") for line in options.header or ()]
@@ -4930,13 +4912,12 @@ def _test_integration(server: Server, options: argparse.Namespace) -> None:
         raise Refused(f"{options.name} does not work: {outcome['result']}")
     print(f"{options.name} works: {outcome['result']}")
 
-def _remove_integration(server: Server, options: argparse.Namespace) -> None:
-    server.act(remove_integration, Ask(options.name))
-    print(f"{options.name} is removed")
+def _ends(action: Callable[[Tx, Ask], Any], said: str) -> Callable[..., None]:
+    def call(server: Server, options: argparse.Namespace) -> None:
+        server.act(action, Ask(options.name))
+        print(f"{options.name} is {said}")
 
-def _revoke_key(server: Server, options: argparse.Namespace) -> None:
-    server.act(revoke_key, options.name)
-    print(f"{options.name} is revoked")
+    return call
 
 def _must_exist(options: argparse.Namespace) -> None:
     """Refuse where there is no database: a wrong name would give copies of nothing."""
@@ -5022,14 +5003,11 @@ def _change_password(server: Server, options: argparse.Namespace) -> None:
 def _link_user(server: Server, options: argparse.Namespace) -> None:
     print(server.act(make_link, options.name, True)["url"])
 
-def _remove_user(server: Server, options: argparse.Namespace) -> None:
-    server.act(remove_user, Ask(options.name))
-    print(f"{options.name} is removed, and signed out")
-
 def _argument(*names: str, **more: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     return names, more
 
-KEY, NAME = _argument("key", help="its key or id"), _argument("name", help="its name")
+KEY = _argument("name", metavar="key", help="its key or id")
+NAME = _argument("name", help="its name")
 JSON = _argument("--json", action="store_true", help="print JSON")
 COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("serve", "run the server", lambda server, options: server.run(), []),
@@ -5050,7 +5028,8 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         KEY, _argument("--hours", type=int, help="resume by itself after so many hours")]),
     ("monitor resume", "end a pause", lambda server, options: _pause_monitor(
         server, argparse.Namespace(**vars(options), hours=0)), [KEY]),
-    ("monitor remove", "delete one with all that was recorded", _remove_monitor, [KEY]),
+    ("monitor remove", "delete one with all that was recorded", _ends(
+        remove_monitor, "removed, with its pings, runs and events"), [KEY]),
     ("integration add", "tell somebody of alerts", _add_integration, [
         _argument("channel", choices=list(SENDERS), help="how: one of " + ", ".join(SENDERS)),
         _argument("name", help="a name for it"),
@@ -5061,7 +5040,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         options, server.read(list_integrations, Ask())["integrations"],
         "name", "channel", "enabled", "default", "failing"), [JSON]),
     ("integration test", "send a test now", _test_integration, [NAME]),
-    ("integration remove", "delete one", _remove_integration, [NAME]),
+    ("integration remove", "delete one", _ends(remove_integration, "removed"), [NAME]),
     ("key create", "print a new API key", lambda server, options: print(
         server.act(create_key, options.name, options.permission, options.secret)), [
         _argument("name", help="a name for it"),
@@ -5071,7 +5050,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("key list", "list the API keys", lambda server, options: _print_table(
         options, server.read(list_keys, Ask())["keys"],
         "name", "prefix", "permission", "createdAt"), [JSON]),
-    ("key revoke", "end an API key", _revoke_key, [NAME]),
+    ("key revoke", "end an API key", _ends(remove_key, "revoked"), [NAME]),
     ("import crontab", "show or create a monitor for each job of a crontab", _import_crontab, [
         _argument("file", nargs="?",
                   help="default: what `crontab -l` prints; - for standard input"),
@@ -5089,7 +5068,8 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("user list", "list who may sign in", lambda server, options: _print_table(
         options, server.read(list_users, Ask())["users"],
         "name", "hasPassword", "createdAt", "lastSeenAt"), [JSON]),
-    ("user remove", "end an account", _remove_user, [NAME]),
+    ("user remove", "end an account", _ends(
+        remove_user, "removed, and signed out"), [NAME]),
     ("user link", "print a link that signs in once, within an hour", _link_user, [
         _argument("name", nargs="?", default="admin", help=(
             "whom; where there is nobody yet, who is made (default admin)"))]))

@@ -98,7 +98,7 @@ def void_credentials(site: Site, stored: str) -> dict[str, str]:
     made: dict[str, str] = {"garbage": "garbage", "nothing": ""}
     made["a revoked key"] = act(cronwatch.create_key, "revoked", "read-write")
     site.get(f"{API}/events", X_Api_Key=made["a revoked key"])  # known once, and remembered
-    act(cronwatch.revoke_key, "revoked")
+    act(cronwatch.remove_key, cronwatch.Ask("revoked"))
     made["a session that was ended"] = sign_in(site, "Ann")
     site.send("DELETE", f"{API}/session",
               headers={"Authorization": f"Bearer {made['a session that was ended']}"})
