@@ -52,6 +52,7 @@ import re
 import resource
 import secrets
 import shlex
+import shutil
 import signal
 import smtplib
 import socket
@@ -4646,11 +4647,13 @@ class CronLine(NamedTuple):
     given: str  # from the first bare %, which is standard input
     timezone: str
     shell: str
+    path: str  # where cron looks for programs
     key: str
 
 RUNNERS = {"sh", "bash", "dash", "zsh", "python", "python3", "perl", "ruby", "php", "node", "nice",
            "ionice", "flock", "timeout", "chronic", "sudo", "env", "cd", "test", "[", "exec"}
 CRON_LINE = re.compile(r"\s*(@\w+|\S+(?:\s+\S+){4})\s+(.*)")
+WRAPPER = "/usr/local/bin/cronwatch-exec"  # where the README puts it
 SETTING_LINE = re.compile(r"\s*[\"']?(\w+)[\"']?\s*=\s*[\"']?(.*?)[\"']?\s*")
 
 def job_name(command: str, number: int) -> str:
@@ -4672,23 +4675,23 @@ def read_crontab(text: str, is_system: bool, timezone: str) -> tuple[list[CronLi
     be watched. Only CRON_TZ moves a schedule: TZ is for the commands (crontab(5))."""
     jobs: list[CronLine] = []
     problems: list[str] = []
-    shell = "/bin/sh"
+    known = {"CRON_TZ": timezone, "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
     for number_, line in enumerate(text.split("\n")):
         setting = SETTING_LINE.fullmatch(line)
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         if setting:
-            timezone = setting[2] if setting[1] == "CRON_TZ" else timezone
-            shell = setting[2] if setting[1] == "SHELL" else shell
+            known[setting[1]] = setting[2]
             continue
         try:
             when, user, command, given = _cron_parts(line, is_system)
-            next_run(when, timezone, 0)
+            next_run(when, known["CRON_TZ"], 0)
         except Invalid as error:
             problems.append(f"line {number_ + 1}: {error.sentence}")
             continue
         key = _unused(job_name(command, number_), {job.key for job in jobs})
-        jobs.append(CronLine(number_, when, user, command, given, timezone, shell, key))
+        jobs.append(CronLine(number_, when, user, command, given, known["CRON_TZ"],
+                             known["SHELL"], known["PATH"], key))
     return jobs, problems
 
 def _unused(key: str, taken: set[str]) -> str:
@@ -4701,6 +4704,8 @@ def _cron_parts(line: str, is_system: bool) -> tuple[str, str, str, str]:
         raise Invalid("this is no line of a crontab")
     user = re.match(r"\S+\s+", found[2]) if is_system else None
     command = found[2][user.end():] if user else found[2]
+    if re.search(r"cronwatch-exec'?\s(.*\s)?--\s", command):
+        raise Invalid("it runs cronwatch-exec already")
     bare = re.search(r"(?<!\\)(\\\\)*%", command)  # a backslash before it takes its meaning
     end = bare.end() - 1 if bare else len(command)
     return found[1], user[0] if user else "", command[:end].strip(), command[end:]
@@ -4714,12 +4719,14 @@ def watch_jobs(tx: Tx, jobs: Sequence[CronLine]) -> list[Shown]:
                                 "notes": clean(job.command, 10_000) or ""})
     return [monitors_json(tx, [get_monitor(tx, job.key)])[0] for job in jobs]
 
-def wrapped_line(job: CronLine, url: str) -> str:
-    """The line of a job as it reads with the wrapper, which tells how it went. Only a path with
-    plain words needs no shell."""
+def wrapped_line(job: CronLine, url: str, wrapper: str) -> str:
+    """The line of a job as it reads with the wrapper, which tells how it went: by its name where
+    cron finds it so. Only a path with plain words needs no shell."""
     is_plain = re.fullmatch(r"/[\w./+-]+( [\w./:@,+= -]*)?", job.command)
     command = job.command if is_plain else f"{job.shell} -c {shlex.quote(job.command)}"
-    return f"{job.when} {job.user}cronwatch-exec {url} -- {command}{job.given}"
+    folder, _, name = wrapper.rpartition("/")
+    found = name if folder in job.path.split(":") else shlex.quote(wrapper).replace("%", r"\%")
+    return f"{job.when} {job.user}{found} {url} -- {command}{job.given}"
 
 def export_all(tx: Tx, secret: bool = False) -> Shown:
     """All integrations and monitors in the API's words; what pings and signs only if asked for."""
@@ -4955,11 +4962,14 @@ def _import_crontab(server: Server, options: argparse.Namespace) -> None:
     monitors = server.act(watch_jobs, jobs) if options.yes else []
     urls = [shown["pingUrl"] for shown in monitors] or [
         f"URL_OF_{re.sub('[^A-Z0-9]', '_', job.key.upper())}" for job in jobs]
-    lines, said = text.split("\n"), []
+    lines, said, near = text.split("\n"), [], os.path.dirname(sys.executable)
+    wrapper = shutil.which("cronwatch-exec") or shutil.which("cronwatch-exec", path=near)
     for job, url in zip(jobs, urls, strict=True):
         said.append(f"# {job.key}: {describe_cron(job.when)} ({job.timezone})")
-        lines[job.number] = wrapped_line(job, url)
+        lines[job.number] = wrapped_line(job, url, os.path.abspath(wrapper or WRAPPER))
     said += [f"# {problem}" for problem in problems]
+    said += [f"# cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {server.settings.base_url}"
+             f"/cronwatch-exec && chmod +x {WRAPPER}"] * (wrapper is None)
     said.append("# The crontab as it reads with cronwatch-exec, for you to put in place:"
                 if options.yes else
                 "# Nothing is created yet. With --yes it is, and the lines get their URLs:")

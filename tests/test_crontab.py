@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Site
-from live_server import CRONWATCH, LIMIT_SECONDS, Done, call, environment, program
+from live_server import CRONWATCH, LIMIT_SECONDS, Done, call, environment, program, serving
 
 import cronwatch
 
@@ -251,7 +252,7 @@ def test_a_second_time_the_same_is_printed(site: Site) -> None:
 def test_each_line_pings_the_monitor_of_its_job(site: Site) -> None:
     done = bring(site, TAB, "--yes")
 
-    urls = [line.partition(" cronwatch-exec ")[2].partition(" -- ")[0]
+    urls = [line.partition("/cronwatch-exec ")[2].partition(" -- ")[0]
             for line in lines(done) if "cronwatch-exec" in line]
     assert [url.rpartition("/")[2] for url in urls] == [row["text"] for row in site.rows(
         "SELECT text FROM handle WHERE kind = 'token' ORDER BY monitor")]
@@ -267,23 +268,32 @@ def test_all_other_lines_are_as_they_were(site: Site) -> None:
 def test_a_system_crontab_keeps_its_users(site: Site) -> None:
     done = bring(site, "0 3 * * *\troot\t/usr/bin/backup --all\n", "--system")
 
-    assert lines(done) == ["0 3 * * * root\tcronwatch-exec URL_OF_BACKUP -- "
-                           "/usr/bin/backup --all"]
+    assert lines(done) == [f"0 3 * * * root\t{WRAPPER} URL_OF_BACKUP -- /usr/bin/backup --all"]
 
 
 def test_what_is_printed_is_a_crontab_that_can_be_read_again(site: Site) -> None:
-    done = bring(site, TAB, "--yes")
+    printed = bring(site, TAB, "--yes").out
 
-    again, problems = cronwatch.read_crontab(done.out, False, "Europe/Berlin")
-    assert [(job.when, job.timezone) for job in again] == [*KEYS.values()]
-    assert [problem.partition(": ")[2] for problem in problems] == ["@reboot never comes round"]
+    again = bring(site, printed, "--yes").out
+
+    assert again.endswith(printed[printed.index("# of root"):])
+    assert shown(site) == KEYS
+
+
+@pytest.mark.parametrize("command", [
+    "cronwatch-exec http://x/t -- /usr/bin/backup", "/opt/bin/cronwatch-exec -q http://x/t -- a",
+    "'/opt/my programs/cronwatch-exec' http://x/t -- /bin/sh -c 'a; b'"])
+def test_a_job_that_has_the_wrapper_is_left_alone(command: str) -> None:
+    jobs, problems = cronwatch.read_crontab(f"0 3 * * * {command}", False, UTC)
+
+    assert (jobs, problems) == ([], ["line 1: it runs cronwatch-exec already"])
 
 
 def test_bytes_that_are_no_utf_8_stay_as_they_are(site: Site) -> None:
     done = bring(site, "# caf\udce9\n0 3 * * * /usr/bin/caf\udce9\n")
 
     assert [line for line in done.out.splitlines() if "caf\udce9" in line] == [
-        "# caf\udce9", "0 3 * * * cronwatch-exec URL_OF_CAF -- /bin/sh -c '/usr/bin/caf\udce9'"]
+        "# caf\udce9", f"0 3 * * * {WRAPPER} URL_OF_CAF -- /bin/sh -c '/usr/bin/caf\udce9'"]
 
 
 def test_bytes_that_are_no_utf_8_are_taken(site: Site) -> None:
@@ -310,6 +320,92 @@ def test_a_file_that_is_not_there_is_refused(site: Site) -> None:
 
     assert (done.code, done.out, done.err.startswith("cronwatch: cannot read nowhere: ")) == (
         1, "", True)
+
+
+# where the wrapper is
+
+WRAPPER = os.path.join(os.path.dirname(sys.executable), "cronwatch-exec")
+
+
+def wrapped(line: str, wrapper: str) -> str:
+    """What stands in place of the wrapper in a line of a crontab."""
+    job, = read(line)
+    return cronwatch.wrapped_line(job, "URL", wrapper).removeprefix("0 3 * * * ").partition(
+        " URL ")[0]
+
+
+@pytest.mark.parametrize("wrapper, says", [
+    ("/usr/bin/cronwatch-exec", "cronwatch-exec"),
+    ("/bin/cronwatch-exec", "cronwatch-exec"),
+    ("/usr/local/bin/cronwatch-exec", "/usr/local/bin/cronwatch-exec"),
+    ("/home/ann/.local/bin/cronwatch-exec", "/home/ann/.local/bin/cronwatch-exec"),
+    ("/srv/my programs/cronwatch-exec", "'/srv/my programs/cronwatch-exec'"),
+    ("/srv/100%/cronwatch-exec", r"/srv/100\%/cronwatch-exec"),
+])
+def test_the_wrapper_has_its_path_where_cron_would_not_find_it(wrapper: str, says: str) -> None:
+    assert wrapped("0 3 * * * /usr/bin/backup", wrapper) == says
+
+
+@pytest.mark.parametrize("wrapper, says", [
+    ("/opt/bin/cronwatch-exec", "cronwatch-exec"),
+    ("/usr/bin/cronwatch-exec", "/usr/bin/cronwatch-exec"),
+])
+def test_the_path_of_a_crontab_is_where_cron_looks(wrapper: str, says: str) -> None:
+    assert wrapped("PATH=/sbin:/opt/bin\n0 3 * * * /usr/bin/backup", wrapper) == says
+
+
+def test_the_path_of_a_crontab_holds_for_what_comes_after_it() -> None:
+    before, after = read("0 3 * * * /a\nPATH=/opt/bin\n0 3 * * * /b")
+
+    assert (before.path, after.path) == ("/usr/bin:/bin", "/opt/bin")
+
+
+def without_a_wrapper(tmp_path: Path) -> list[str]:
+    """The words that start cronwatch on a Python that has no wrapper beside it."""
+    (tmp_path / "python").symlink_to(os.path.realpath(sys.executable))
+    return [str(tmp_path / "python"), "-m", "cronwatch"]
+
+
+def test_who_has_no_wrapper_is_told_how_to_get_it(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "crontab").write_text("0 3 * * * /usr/bin/backup\n")
+    modules = [environment()["PYTHONPATH"], *site_packages()]
+
+    done = subprocess.run(
+        [*without_a_wrapper(tmp_path), "import", "crontab", "crontab", "--database",
+         str(site.database)], cwd=tmp_path, stdin=subprocess.DEVNULL, text=True, check=False,
+        capture_output=True, timeout=LIMIT_SECONDS,
+        env=environment(PATH="/nowhere", PYTHONPATH=os.pathsep.join(modules)))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("# cronwatch-exec is not here yet: curl -fsSo /usr/local/bin/cronwatch-exec "
+            "http://127.0.0.1:8080/cronwatch-exec && chmod +x /usr/local/bin/cronwatch-exec\n"
+            ) in done.stdout
+    assert ("\n0 3 * * * /usr/local/bin/cronwatch-exec URL_OF_BACKUP -- /usr/bin/backup\n"
+            ) in done.stdout
+
+
+def site_packages() -> list[str]:
+    return [path for path in sys.path if path.endswith("site-packages")]
+
+
+@pytest.mark.slow
+def test_cron_runs_an_imported_line_and_it_is_told(tmp_path: Path) -> None:
+    """With what Debian's cron sets, and nothing else."""
+    (tmp_path / "crontab").write_text(f"0 3 * * * echo all well > {tmp_path}/ran; exit 3\n")
+    with serving(tmp_path) as live:
+        printed = live.cli("import", "crontab", str(tmp_path / "crontab"), "--yes")
+        line = printed.splitlines()[-1].removeprefix("0 3 * * * ")
+
+        done = subprocess.run(
+            ["/bin/sh", "-c", line], cwd=tmp_path, stdin=subprocess.DEVNULL, check=False,
+            capture_output=True, text=True, timeout=LIMIT_SECONDS,
+            env={"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "HOME": str(tmp_path),
+                 "LOGNAME": "ann"})
+
+        run, = live.runs("echo")
+
+    assert ((tmp_path / "ran").read_text(), done.returncode, done.stderr) == ("all well\n", 3, "")
+    assert (run["state"], run["exit_code"]) == ("failed", 3)
 
 
 # whose crontab
@@ -417,7 +513,8 @@ COMMANDS = [
 def test_a_job_does_with_the_wrapper_what_it_did(
         tmp_path: Path, cron: Callable[..., Any], command: str, unescapes: str) -> None:
     command = command.format(here=tmp_path) if "{here}" in command else command
-    wrapped = cronwatch.wrapped_line(one(f"0 3 * * * {command}"), "http://127.0.0.1:9/x")
+    wrapped = cronwatch.wrapped_line(one(f"0 3 * * * {command}"), "http://127.0.0.1:9/x",
+                                     "cronwatch-exec")
 
     ran = cron(wrapped.removeprefix("0 3 * * * "), unescapes=unescapes)
 
@@ -429,7 +526,7 @@ def test_a_job_does_with_the_wrapper_what_it_did(
                                      "a=(1 2); echo ${a[1]}", "source ./job.env"])
 def test_a_job_keeps_the_shell_of_its_crontab(cron: Callable[..., Any], command: str) -> None:
     job = one(f"SHELL=/bin/bash\n0 3 * * * {command}")
-    wrapped = cronwatch.wrapped_line(job, "http://127.0.0.1:9/x")
+    wrapped = cronwatch.wrapped_line(job, "http://127.0.0.1:9/x", "cronwatch-exec")
 
     ran = cron(wrapped.removeprefix("0 3 * * * "), "/bin/bash")
 
@@ -440,5 +537,5 @@ def test_a_job_keeps_the_shell_of_its_crontab(cron: Callable[..., Any], command:
 def test_a_path_with_plain_words_needs_no_shell() -> None:
     job = one("0 3 * * * /usr/bin/backup --to /mnt/nas a=b")
 
-    assert cronwatch.wrapped_line(job, "http://x/t") == (
+    assert cronwatch.wrapped_line(job, "http://x/t", "/usr/bin/cronwatch-exec") == (
         "0 3 * * * cronwatch-exec http://x/t -- /usr/bin/backup --to /mnt/nas a=b")
