@@ -1547,8 +1547,7 @@ class Cache(dict[Any, Any]):
         return found
 
 class Writer:
-    """Takes all the jobs that wait to one commit at a time, in a thread of its own or, where it is
-    lent, in that of a loop."""
+    """Takes all jobs that wait to one commit at a time, in its own thread or one it is lent."""
 
     def __init__(self, commit: Callable[[list[Job]], None], end: Callable[[], Any]) -> None:
         self.commit, self.end = commit, end
@@ -2020,8 +2019,7 @@ def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
     return int(beyond)
 
 def prune_logs(tx: Tx, monitor: int, keep: int) -> int:
-    """Delete up to 50 logs of a monitor but those of its newest runs that have one; how many. Each
-    may have 100 KB."""
+    """Delete up to 50 logs, of 100 KB at most, but the newest ones of a monitor; how many."""
     return execute(tx.db, "DELETE FROM run_log WHERE run IN (SELECT num FROM run JOIN run_log ON "
             "run = num WHERE monitor = ? ORDER BY started_at DESC, num DESC LIMIT ? OFFSET ?)",
             (monitor, PRUNE_LIMIT // 10, keep)).rowcount
@@ -2474,6 +2472,16 @@ def load_apprise() -> Any:
     found.logger.disabled = True
     return found
 
+def with_apprise(given: T) -> T:
+    """What is given, of one integration or more, with Apprise loaded where it may be needed: that
+    takes a second, and pings would wait for a transaction that did so."""
+    found = given.get("integrations", [given]) if isinstance(given, dict) else None
+    for one in found if isinstance(found, list) else ():
+        if isinstance(one, dict) and "url" in one and one.get("channel", "apprise") == "apprise":
+            with contextlib.suppress(Invalid):  # the check says so
+                load_apprise().Apprise.instantiate(str(one["url"])[:2000])
+    return given
+
 ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
 MAIL_ADDRESS = re.compile(rf"(?!.*=\?){ATOM}(\.{ATOM})*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
 FRAMING = {"connection", "content-length", "expect", "keep-alive", "te", "trailer",
@@ -2874,8 +2882,7 @@ def show_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
             "upcoming": [iso(at) for at in next_times(m, tx.now, coming)]}
 
 def next_times(m: Monitor, now: int, known: Sequence[int] = (), count: int = 5) -> list[int]:
-    """The next occurrences, the known ones first; none without a schedule, or where an interval
-    has nothing yet to begin from."""
+    """The next occurrences, the known ones first; none where there is nothing to begin from."""
     times = list(known)
     if m.interval_seconds and not times:
         return []
@@ -3827,8 +3834,7 @@ class ErrorTask(waitress.task.ErrorTask):
         super().execute()
 
 class PingTask(waitress.task.WSGITask):
-    """Answers what the writer has done, without the way through WSGI; most answers within a second
-    have the same head."""
+    """Answers what the writer has done, past WSGI; most answers in a second have the same head."""
     heads: ClassVar[dict[Any, tuple[bytes, bool]]] = {}  # with whether the connection ends there
     close_on_finish: bool
 
@@ -4094,7 +4100,7 @@ def reads(query: Callable[[Tx, Ask], Any]) -> Action:
 
 def acts(action: Callable[[Tx, Ask], Any]) -> Action:
     """The action of a route that changes something, in one transaction."""
-    return lambda server, ask: server.act(action, ask)
+    return lambda server, ask: server.act(action, ask._replace(body=with_apprise(ask.body)))
 
 def slow(action: Callable[[Callable[..., Any], Ask], Any]) -> Action:
     """The action of a route that takes its time before its transaction."""
@@ -4657,8 +4663,7 @@ WRAPPER = "/usr/local/bin/cronwatch-exec"  # where the README puts it
 SETTING_LINE = re.compile(r"\s*[\"']?(\w+)[\"']?\s*=\s*[\"']?(.*?)[\"']?\s*")
 
 def job_name(command: str, number: int) -> str:
-    """A key for a command: the first word that is no runner, option or setting, without path and
-    ending."""
+    """A key for a command: its first word that is no runner, option or setting, without ending."""
     aside = (r"^\s*cd\s+\S+\s*(&&|;)|\b(?:sudo|runuser)(\s+-[ugh]\s+\S+)+"
              r"|\S*\bflock(\s+-w\s+\S+|\s+-\S+)*\s+\S+")
     for word in re.split(r"[\s;&|()<>\"']+", re.sub(aside, " ", command)):
@@ -4904,10 +4909,10 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
     lines = [line.partition(":") for line in options.header or ()]
     if not all(colon for _, colon, _ in lines):
         raise Invalid("--header must be a header line, as in 'NAME: VALUE'")
-    made = server.act(add_integration, Ask(body={
+    made = server.act(add_integration, Ask(body=with_apprise({
         "channel": options.channel, "name": options.name, "default": not options.not_default,
         NEEDS[options.channel]: options.target,
-        "headers": {name.strip(): value.strip() for name, _, value in lines}}))
+        "headers": {name.strip(): value.strip() for name, _, value in lines}})))
     print(f"{options.name} is told of everything from now on: try "
           f"`cronwatch integration test {options.name}`")
     if "secret" in made:
@@ -4986,7 +4991,7 @@ def _apply(server: Server, options: argparse.Namespace) -> None:
     except (ValueError, RecursionError) as error:
         raise Invalid(f"{options.file} must be JSON: {error}") from None
     try:
-        changes = server.act(apply_file, given, options.dry_run)
+        changes = server.act(apply_file, with_apprise(given), options.dry_run)
     except DryRun as dry:
         changes = str(dry)
     print(changes or "nothing changes")

@@ -327,6 +327,75 @@ def test_what_apprise_logs_is_not_logged(site: Site, said: Callable[[], list[Any
     assert "hunter2" not in caplog.text
 
 
+SLOW = """
+import os, sqlite3
+
+def note(what):
+    with sqlite3.connect(os.environ["SITE"], timeout=0, isolation_level=None) as db:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            what += " in a transaction"
+    with open(os.environ["SAID"], "a") as file:
+        file.write('"' + what + '"\\n')
+
+note("imported")
+"""
+
+
+def busy_stub() -> str:
+    """A module that notes, when it is loaded and first asked, whether anybody else can write."""
+    first = 'is_first, Apprise.is_first = getattr(Apprise, "is_first", True), False'
+    asked = f"        {first}\n        if is_first: note('asked')\n"
+    return SLOW + STUB.replace("def instantiate(url):\n", f"def instantiate(url):\n{asked}")
+
+
+def add_by_api(site: Site, key: str) -> Any:
+    given = {"channel": "apprise", "name": "me", "url": URL}
+    return site.post("/api/v1/integrations", json.dumps(given), X_API_Key=key).status_int
+
+
+def change_by_api(site: Site, key: str) -> Any:
+    add(site, "apprise", URL)
+    sys.modules.pop("apprise", None)
+    return site.send("PATCH", "/api/v1/integrations/me", json.dumps({"url": f"{URL}/2"}),
+                     {"X-API-Key": key}).status_int
+
+
+def add_by_command(site: Site, key: str) -> Any:
+    return add(site, "apprise", URL).code
+
+
+def add_by_file(site: Site, key: str) -> Any:
+    file = site.database.with_name("box.json")
+    file.write_text(json.dumps({"integrations": [
+        {"channel": "apprise", "name": "me", "url": URL}]}))
+    return call("apply", str(file), "--database", str(site.database)).code
+
+
+@pytest.mark.parametrize("way, answers", [(add_by_api, 201), (change_by_api, 200),
+                                          (add_by_command, 0), (add_by_file, 0)])
+def test_pings_do_not_wait_until_apprise_is_loaded(
+        site: Site, said: Callable[[], list[Any]], tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch, way: Callable[[Site, str], Any], answers: int) -> None:
+    """That takes a second at first: nobody may hold the database meanwhile."""
+    (tmp_path / "apprise.py").write_text(busy_stub())
+    monkeypatch.setenv("SITE", str(site.database))
+
+    answered = way(site, site.api_key())
+
+    assert answered == answers
+    assert said()[-2:] == ["imported", "asked"]
+
+
+@pytest.mark.parametrize("given", [
+    [], {}, {"integrations": {}}, {"integrations": ["x"]}, {"url": None}, "url",
+    {"integrations": [{"channel": "apprise", "name": "x", "url": 5}]}])
+def test_what_is_no_integration_of_apprise_is_left_to_the_check(given: Any) -> None:
+    assert cronwatch.with_apprise(given) is given
+
+
 @pytest.mark.parametrize("permission, shown", [("read-write", True), ("read-only", False)])
 def test_the_address_is_shown_to_who_may_change_it(site: Site, said: Callable[[], list[Any]],
                                                    permission: str, shown: bool) -> None:
