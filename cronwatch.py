@@ -125,22 +125,22 @@ def _parse_setting(name: str, kind: type, text: Any) -> Any:
 class Settings:
     """Each field is a flag of `serve`, an environment variable and a row of the README's table."""
     database: str = _setting("cronwatch.db", "the file that holds everything")
-    listen: str = _setting("127.0.0.1:8080", "address and port to serve; port 0 picks a free one")
-    base_url: str = _setting("", "how others reach this server, for links; default from --listen")
-    timezone: str = _setting("", "zone of schedules that name none; default the host's")
+    listen: str = _setting("127.0.0.1:8080", "address and port; port 0 picks a free one")
+    base_url: str = _setting("", "how others reach this, for links; else --listen")
+    timezone: str = _setting("", "zone of schedules without one; else the host's")
     scan_seconds: float = _setting(5.0, "how often to look for what fell due")
     failure_alert_seconds: int = _setting(60, "how long further failures are collected at first")
-    url_prefix: str = _setting("", "path at which a proxy serves this, such as /cronwatch")
-    keep_days: int = _setting(90, "how long pings, runs and events are kept; 0 for ever")
-    keep_pings: int = _setting(2000, "how many pings, runs, events, of a monitor are kept; 0: all")
-    keep_logs: int = _setting(100, "how many logs of a monitor are kept; 0 for all")
+    url_prefix: str = _setting("", "path at which a proxy has it, such as /cronwatch")
+    keep_days: int = _setting(90, "days that pings, runs and events are kept; 0: ever")
+    keep_pings: int = _setting(2000, "pings, runs and events kept of a monitor; 0: all")
+    keep_logs: int = _setting(100, "logs kept of a monitor; 0: all")
     log_format: str = _setting("text", "how the log is written: text or json")
-    log_level: str = _setting("info", "what is logged: debug (each request), info, warning, error")
-    heartbeat_url: str = _setting("", "pinged while all is well: let another box watch this one")
-    api_rate_limit: int = _setting(100, "management requests a minute and key; 0 for no limit")
+    log_level: str = _setting("info", "debug (each request), info, warning or error")
+    heartbeat_url: str = _setting("", "pinged while all is well: let another box watch")
+    api_rate_limit: int = _setting(100, "management requests a minute and key; 0: no limit")
     session_days: int = _setting(30, "days until who signed in has to do so again")
     authenticate_pings: bool = _setting(False, "drop Cronitor pings without a valid auth_key")
-    trusted_proxy: str = _setting("", "address of a reverse proxy whose X-Forwarded-For is true")
+    trusted_proxy: str = _setting("", "address of a proxy whose X-Forwarded-For is true")
     smtp_host: str = _setting("", "mail server; without one no mail can be sent")
     smtp_port: int = _setting(587, "its port")
     smtp_security: str = _setting("starttls", "starttls, tls or none")
@@ -150,8 +150,7 @@ class Settings:
 
     @classmethod
     def load(cls, given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
-        """The settings from flags, else from CRONWATCH_… variables, else the defaults.
-        Raises `Invalid` for a value that cannot be."""
+        """The settings from flags, else variables, else defaults; `Invalid` for a wrong one."""
         values = {}
         for setting in dataclasses.fields(cls):
             text = given.get(setting.name)
@@ -167,8 +166,7 @@ CRON_WORDS = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 *
               "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *",
               "@annually": "0 0 1 1 *"}
 CRON_FIELDS = (  # what `*` stands for, and the rule; in croniter's order, seconds last
-    (range(60), "minute must be 0-59"),
-    (range(24), "hour must be 0-23"),
+    (range(60), "minute must be 0-59"), (range(24), "hour must be 0-23"),
     (range(1, 32), "day of month must be 1-31 or L"),
     (range(1, 13), "month must be 1-12 or JAN-DEC"),
     (range(35), "day of week must be 0-7 or SUN-SAT, or as in 5#2 and L5"),
@@ -1080,11 +1078,9 @@ def read_route(parts: list[str]) -> Route | None:
 ROUTES = (
     (("api", "v1", "ping"), "crontify", None),
     (("api", "push"), "kuma", "success"),
-    (("p",), "cronitor", "success"),
-    (("ping",), "ping", None),
+    (("p",), "cronitor", "success"), (("ping",), "ping", None),
     (("start",), "healthchecks", "start"),  # Cronhub's, in the words of borgmatic 1.9
-    (("finish",), "healthchecks", "success"),
-    (("fail",), "healthchecks", "fail"))
+    (("finish",), "healthchecks", "success"), (("fail",), "healthchecks", "fail"))
 BY_HANDLE = {("ping", "token"): "healthchecks", ("ping", "code"): "cronbeats",
              ("root", "token"): "cronping", ("root", "code"): "cronitor"}
 
@@ -1320,8 +1316,7 @@ DIALECTS = {dialect.name: dialect for dialect in (
             "invalid url format", read_body=_log_body, log_max=100_000,
             creates=_create_healthchecks, says_created=True,
             headers={"Ping-Body-Limit": "100000", "Access-Control-Allow-Origin": "*"}),
-    Dialect("kuma", lambda r: {"ok": True},
-            lambda refused: {"ok": False, "msg": refused.sentence},
+    Dialect("kuma", lambda r: {"ok": True}, lambda refused: {"ok": False, "msg": refused.sentence},
             "Monitor not found or not active.", state="status",
             states=lambda said: "success" if said == "up" else "fail"))}
 
@@ -1331,7 +1326,7 @@ INTEGRATION = Table("integration")
 MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
 RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
 PING_FIELDS = [*Ping._fields[:-3], "monitor", "run", "dialect"]  # the last three: not kept there
-BUSY_SECONDS, CACHE_MAX = 10, 5000
+BUSY_SECONDS, CACHE_MAX, ANY_TABLE = 10, 5000, "SELECT 1 FROM sqlite_schema LIMIT 1"
 T = TypeVar("T")
 
 def execute(db: SqliteDatabase, sql: str, params: Any = ()) -> sqlite3.Cursor:
@@ -1510,16 +1505,20 @@ class Replaced(OSError):
         super().__init__("another file was put in its place, and is the database from now on")
         self.file = file
 
+def glance(path: str, sql: str) -> Any:
+    """The first row that a query finds in a file, which is left as it is, with all beside it."""
+    with contextlib.closing(sqlite3.connect(
+            f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1", uri=True)) as file:
+        return file.execute(sql).fetchone()
+
 def follow_file(db: SqliteDatabase, path: str, known: tuple[int, int]) -> None:
     """Let go of our file where another one was put in its place. Ours first gets what is only in
     its log, or SQLite would take that log for the new one's. Raises OSError where there is none,
     or none of ours."""
     if file_at(path) == known:
         return
-    with contextlib.closing(sqlite3.connect(
-            f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1", uri=True)) as found:
-        if not found.execute("PRAGMA user_version").fetchone()[0]:
-            raise OSError("another file is in its place that is no database of cronwatch")
+    if not glance(path, "PRAGMA user_version")[0]:
+        raise OSError("another file is in its place that is no database of cronwatch")
     if rows(db, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
         raise OSError("another file is in its place, while ours is still being read")
     db.close()
@@ -1645,11 +1644,14 @@ class Store:
         try:
             if not os.path.exists(path):  # its log gets the same mode
                 make_private(path)
+            if not glance(path, "PRAGMA user_version")[0] and glance(path, ANY_TABLE):
+                raise Refused(f"{path} is the database of another program: choose another file")
             migrate(self.db, path)
             self.file = file_at(path)
         except (sqlite3.Error, peewee.DatabaseError, OSError) as error:
-            raise Refused(f"cannot open the database {path}: {error} (its folder must exist and "
-                          f"be writable)") from None
+            raise Refused(f"cannot open the database {path}: {error} (" + (
+                "choose another file, or put a backup in its place" if is_damaged(error)
+                else "its folder must exist and be writable") + ")") from None
         finally:
             self.db.close()
 
@@ -1677,8 +1679,7 @@ class Store:
         return self.refusals != self.judged
 
     def version(self) -> tuple[Any, ...]:
-        """What changes with each commit, also of another process: so many were ours, and the time
-        and size of the file and its log."""
+        """What changes with each commit, of another process too: it, or the file or its log."""
         stats = [os.stat(path) for path in (self.path, f"{self.path}-wal") if os.path.exists(path)]
         return self.commits, self.refused, [(found.st_mtime_ns, found.st_size) for found in stats]
 
@@ -1925,8 +1926,7 @@ def create_key(tx: Tx, name: str, permission: str, secret: str | None = None) ->
     secret = secret or "cw_" + secrets.token_urlsafe(24)
     refuse_taken(tx, "api_key", "name", name)
     refuse_taken(tx, "api_key", "hash", hash_secret(secret))
-    insert(tx.db, "api_key", {
-        "id": str(uuid.uuid4()), "name": name, "hash": hash_secret(secret),
+    insert(tx.db, "api_key", {"id": str(uuid.uuid4()), "name": name, "hash": hash_secret(secret),
         "prefix": secret[:12], "permission": permission, "created_at": tx.now})
     tx.store.cache.clear()
     return secret
@@ -2474,7 +2474,7 @@ def load_apprise() -> Any:
 
 def with_apprise(given: T) -> T:
     """What is given, of one integration or more, with Apprise loaded where it may be needed: that
-    takes a second, and pings would wait for a transaction that did so."""
+    takes up to a second, and pings would wait for a transaction that did so."""
     found = given.get("integrations", [given]) if isinstance(given, dict) else None
     for one in found if isinstance(found, list) else ():
         if isinstance(one, dict) and "url" in one and one.get("channel", "apprise") == "apprise":
@@ -2689,8 +2689,7 @@ def _tags(name: str, value: Any) -> str:
     return " ".join(dict.fromkeys(" ".join(clean(word, 100) or "" for word in words).split()))
 
 FIELDS = (
-    Field("name", "name", (_text, 1, 200)),
-    Field("key", "key", (_text, 1, 200)),
+    Field("name", "name", (_text, 1, 200)), Field("key", "key", (_text, 1, 200)),
     Field("intervalSeconds", "interval_seconds", (_whole, 60, 2_592_000),
           lambda found: found or 0),
     Field("cronExpression", "cron", (_parsed, parse_cron)),
@@ -3596,7 +3595,7 @@ def key_shown(row: Sequence[Any]) -> Shown:
 
 def add_key(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Create an API key from its JSON; its secret is shown this once."""
-    given = read_object(ask.body, "name", "permission", "secret")
+    given = read_object(ask.body, *KEY_FIELDS)
     name, secret = _text("name", given.get("name"), 1, 200), given.get("secret")
     if secret is not None and not (
             isinstance(secret, str) and re.fullmatch(r"[!-~]{8,200}", secret)):
@@ -3606,6 +3605,7 @@ def add_key(tx: Tx, ask: Ask) -> dict[str, Any]:
     row = rows(tx.db, KEY_PREFIX_SQL + "WHERE name = ?", name)[0]
     return {**key_shown(row), "secret": secret}
 
+KEY_FIELDS = ("name", "permission", "secret")
 KEY_PERMISSIONS = ("ping", "read-only", "read-write")
 
 def remove_key(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -3958,14 +3958,14 @@ def make_http_server(app: Callable[..., Any], settings: Settings,
     """Bind the address; raises `Refused` where it is none, or taken. A request that `begin` takes
     on needs no worker: it calls `go_on` later, with what words the answer."""
     host, _, port = settings.listen.rpartition(":")
-    if not port.isdecimal() or int(port) > 65_535:
+    if not host or not port.isdecimal() or int(port) > 65_535:
         raise Refused(f"listen must be HOST:PORT, not {settings.listen!r}")
     proxy = {"trusted_proxy": settings.trusted_proxy, "trusted_proxy_headers": "x-forwarded-for",
              "clear_untrusted_proxy_headers": True} if settings.trusted_proxy else {}
     files = allow_files()
     try:
         server = HttpServer(app, dispatcher=Dispatcher(begin), adj=waitress.server.Adjustments(
-            host=host.strip("[]") or "127.0.0.1", port=int(port), ident=None,
+            host=host.strip("[]"), port=int(port), ident=None,
             connection_limit=min(5000, files // 2), asyncore_use_poll=True, cleanup_interval=5,
             max_request_body_size=10_485_760, **proxy))
     except (OSError, ValueError) as error:
@@ -4429,11 +4429,15 @@ def welcome(server: Server) -> None:
 
 def check_settings(settings: Settings) -> str:
     """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
-    zone = settings.timezone or host_timezone()
-    check_timezone(zone)
+    check_timezone(zone := settings.timezone or host_timezone())
     _one_of("smtp_security", settings.smtp_security, "starttls", "tls", "none")
-    if settings.heartbeat_url and not is_web_address(settings.heartbeat_url):
-        raise Invalid("heartbeat_url must be an http or https address")
+    for name in ("base_url", "heartbeat_url"):
+        if (url := getattr(settings, name)) and not is_web_address(url):
+            raise Invalid(f"{name} must be an http or https address")
+    if not re.fullmatch(r"([0-9.]+|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*|\*)?", settings.trusted_proxy):
+        raise Invalid("trusted_proxy must be an address such as 127.0.0.1")
+    if not settings.scan_seconds:
+        raise Invalid("scan_seconds must be more than 0")
     return zone
 
 class Server:
@@ -4843,11 +4847,11 @@ def apply_file(tx: Tx, given: Any, dry: bool) -> str:
 # Each command translates its arguments and calls one action. Nothing is decided here.
 MONITOR_FLAGS = (
     ("--name", "name", str, "a name for people; default: made from KEY"),
-    ("--cron", "cronExpression", str, "'0 3 * * *', @daily, or six fields with seconds first"),
+    ("--cron", "cronExpression", str, "'0 3 * * *', @daily, or 6 fields, seconds first"),
     ("--every", "intervalSeconds", int, "seconds between two runs, instead of --cron"),
     ("--timezone", "timezone", str, "zone of --cron; default the host's"),
     ("--grace", "graceSeconds", int, "seconds that it may be late (default 300)"),
-    ("--expects", "expects", str, "run (default): a start is enough; complete: it must end well"),
+    ("--expects", "expects", str, "run (default): it runs; complete: it ends well"),
     ("--max-run", "maxRunSeconds", int, "seconds after which a started run is stuck"),
     ("--tolerance", "failureTolerance", int, "failures in a row that are no alert (default 0)"),
     ("--remind", "reminderIntervalSeconds", int, "seconds between reminders while it is down"),
@@ -4931,12 +4935,6 @@ def _ends(action: Callable[[Tx, Ask], Any], said: str) -> Callable[..., None]:
 
     return call
 
-def _must_exist(options: argparse.Namespace) -> None:
-    """Refuse where there is no database: a wrong name would give copies of nothing."""
-    path = Settings.load(vars(options), os.environ).database
-    if options.call in (_back_up, _export) and not Path(path).exists():
-        raise Refused(f"there is no database {path}: --database or CRONWATCH_DATABASE names it")
-
 def _back_up(server: Server, options: argparse.Namespace) -> None:
     back_up(server.store.path, options.file)
     print(f"{options.file} is a whole copy: to restore it, stop cronwatch and move it in place")
@@ -4982,9 +4980,6 @@ def _import_crontab(server: Server, options: argparse.Namespace) -> None:
     sys.stdout.buffer.write("\n".join([*said, *lines]).rstrip("\n").encode(
         "utf-8", "surrogateescape") + b"\n")
 
-def _export(server: Server, options: argparse.Namespace) -> None:
-    print(json.dumps(server.read(export_all, options.secrets), indent=2, ensure_ascii=False))
-
 def _apply(server: Server, options: argparse.Namespace) -> None:
     try:
         given = json.loads(_read_file(options.file))
@@ -5015,28 +5010,31 @@ def _change_password(server: Server, options: argparse.Namespace) -> None:
     server.act(edit_user, options.name, {"password": check_password(_read_password())})
     print(f"{options.name} has a new password; all sessions with the old one are over")
 
-def _link_user(server: Server, options: argparse.Namespace) -> None:
-    print(server.act(make_link, options.name, True)["url"])
-
 def _argument(*names: str, **more: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     return names, more
 
 KEY = _argument("name", metavar="key", help="its key or id")
 NAME = _argument("name", help="its name")
 JSON = _argument("--json", action="store_true", help="print JSON")
+HELP = {"database": "the file that holds it all (CRONWATCH_DATABASE)", "smtp_host": (
+    "mail server; also --smtp-port, --smtp-security, --smtp-user, --smtp-password, --smtp-from")}
+SETTING_FLAGS = [_argument(
+    f"--{one.name.replace('_', '-')}", default=None, help=HELP.get(
+        one.name, argparse.SUPPRESS if "smtp" in one.name else one.metadata["help"]), **(
+        {"action": "store_true"} if one.default is False else {"metavar": one.default or "TEXT"}))
+    for one in dataclasses.fields(Settings)]
 COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
-    ("serve", "run the server", lambda server, options: server.run(), []),
-    ("demo", "serve examples for who wants to look first", run_demo, []),
+    ("serve", "run the server", lambda server, options: server.run(), SETTING_FLAGS),
+    ("demo", "serve examples for who wants to look first", run_demo, SETTING_FLAGS[1:]),
     ("monitor add", "expect a job from now on", _add_monitor, [
         _argument("key", help="short name of the job, such as daily-backup"),
-        *(_argument(flag, dest=name, type=kind, help=text, metavar=flag[2:].upper())
+        *(_argument(flag, dest=name, type=kind, help=text, metavar="N" if kind is int else "TEXT")
           for flag, name, kind, text in MONITOR_FLAGS),
         _argument("--armed", action="store_true", help="alert even if it never pings"),
-        _argument("--rule", nargs=3, action="append", metavar=("FIELD", "OP", "VALUE"),
-                  help="tell when a good run reports this, as in: rows lt 1"),
-        _argument("--handle", action="append", metavar="[SERVICE:]HANDLE",
-                  help="keep the handle that the job has from its old service, one of "
-                       + ", ".join(DIALECTS)), JSON]),
+        _argument("--rule", nargs=3, action="append", metavar=("FIELD", "OP", "N"),
+                  help="tell when a good run reports it: rows lt 1"),
+        _argument("--handle", action="append", metavar="[SERVICE:]TEXT", help=(
+            "keep one of an old service: " + " ".join(DIALECTS))), JSON]),
     ("monitor list", "list all monitors", _list_monitors, [JSON]),
     ("monitor show", "show one with its handles", _show_monitor, [KEY, JSON]),
     ("monitor pause", "no alerts until resumed", _pause_monitor, [
@@ -5046,7 +5044,8 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("monitor remove", "delete one with all that was recorded", _ends(
         remove_monitor, "removed, with its pings, runs and events"), [KEY]),
     ("integration add", "tell somebody of alerts", _add_integration, [
-        _argument("channel", choices=list(SENDERS), help="how: one of " + ", ".join(SENDERS)),
+        _argument("channel", choices=list(SENDERS), metavar="channel",
+                  help="how: one of " + ", ".join(SENDERS)),
         _argument("name", help="a name for it"),
         _argument("target", help="URL, shell command or mail address"),
         _argument("--header", action="append", metavar="'NAME: VALUE'", help="send with webhooks"),
@@ -5056,22 +5055,23 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         "name", "channel", "enabled", "default", "failing"), [JSON]),
     ("integration test", "send a test now", _test_integration, [NAME]),
     ("integration remove", "delete one", _ends(remove_integration, "removed"), [NAME]),
-    ("key create", "print a new API key", lambda server, options: print(
-        server.act(create_key, options.name, options.permission, options.secret)), [
+    ("key create", "print a new API key", lambda server, options: print(server.act(add_key, Ask(
+        body={name: getattr(options, name) for name in KEY_FIELDS}))["secret"]), [
         _argument("name", help="a name for it"),
-        _argument("--permission", choices=("ping", "read-only", "read-write"),
-                  default="read-write", help="ping, read-only or read-write (default)"),
-        _argument("--secret", help="adopt the key that scripts have from their old service")]),
+        _argument("--permission", choices=KEY_PERMISSIONS, default="read-write", metavar="TEXT",
+                  help="ping, read-only or read-write (default)"),
+        _argument("--secret", help="adopt a key of an old service")]),
     ("key list", "list the API keys", lambda server, options: _print_table(
         options, server.read(list_keys, Ask())["keys"],
         "name", "prefix", "permission", "createdAt"), [JSON]),
     ("key revoke", "end an API key", _ends(remove_key, "revoked"), [NAME]),
     ("import crontab", "show or create a monitor for each job of a crontab", _import_crontab, [
-        _argument("file", nargs="?",
-                  help="default: what `crontab -l` prints; - for standard input"),
+        _argument("file", nargs="?", metavar="[file]",
+                  help="else what `crontab -l` prints; - is standard input"),
         _argument("--system", action="store_true", help="it has users, as /etc/crontab"),
         _argument("--yes", action="store_true", help="create the monitors")]),
-    ("export", "print monitors and integrations as JSON", _export, [
+    ("export", "print monitors and integrations as JSON", lambda server, options: print(json.dumps(
+        server.read(export_all, options.secrets), indent=2, ensure_ascii=False)), [
         _argument("--secrets", action="store_true", help="also what pings and signs")]),
     ("apply", "make monitors and integrations as a file says", _apply, [
         _argument("file", help="as `cronwatch export` prints it; - is standard input"),
@@ -5085,8 +5085,9 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         "name", "hasPassword", "createdAt", "lastSeenAt"), [JSON]),
     ("user remove", "end an account", _ends(
         remove_user, "removed, and signed out"), [NAME]),
-    ("user link", "print a link that signs in once, within an hour", _link_user, [
-        _argument("name", nargs="?", default="admin", help=(
+    ("user link", "print a link that signs in once, within an hour", lambda server, options: print(
+        server.act(make_link, _text("name", options.name, 1, 200), True)["url"]), [
+        _argument("name", nargs="?", default="admin", metavar="[name]", help=(
             "whom; where there is nobody yet, who is made (default admin)"))]))
 
 class JsonLines(logging.Formatter):
@@ -5100,8 +5101,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 def start_log(settings: Settings, serves: bool) -> None:
-    """Write the log to standard error as the settings say, for a single command only what is
-    wrong; the journal adds the time to text."""
+    """Write the log to standard error, of a command what is wrong; the journal adds the time."""
     _one_of("log_format", settings.log_format, "text", "json")
     _one_of("log_level", settings.log_level, "debug", "info", "warning", "error")
     handler = logging.StreamHandler()
@@ -5110,8 +5110,8 @@ def start_log(settings: Settings, serves: bool) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     log.setLevel(settings.log_level.upper() if serves else logging.WARNING)
 
-GROUPS = {"import": "begin with what you have"}
-
+MAKERS = ("serve", "add", "create", "link", "crontab", "apply")  # may begin with an empty one
+VARIABLES = "; shown are the defaults, and CRONWATCH_LISTEN is --listen"
 def make_parser() -> argparse.ArgumentParser:
     """The command line, from the tables of commands and settings."""
     parser = argparse.ArgumentParser(prog="cronwatch", description="A monitor for cron jobs.")
@@ -5120,18 +5120,21 @@ def make_parser() -> argparse.ArgumentParser:
     for words, text, call, arguments in COMMANDS:
         group, _, word = words.rpartition(" ")
         if group not in groups:
-            parent = groups[""].add_parser(group, help=GROUPS.get(group, f"manage the {group}s"))
+            parent = groups[""].add_parser(group, help=(
+                "begin with what you have" if group == "import" else f"manage the {group}s"))
             groups[group] = parent.add_subparsers(metavar="COMMAND", required=True)
-        command = groups[group].add_parser(word, help=text, description=text)
-        command.set_defaults(call=call)
-        for names, more in arguments:
-            command.add_argument(*names, **more)
-        for setting in dataclasses.fields(Settings):
-            if words in ("serve", "demo") or setting.name == "database":
-                kind: dict[str, Any] = {"action": "store_true"} if setting.default is False else {}
-                command.add_argument(f"--{setting.name.replace('_', '-')}", default=None, help=(
-                    f"{setting.metadata['help']} (default {setting.default or 'none'}, "
-                    f"CRONWATCH_{setting.name.upper()})"), **kind)
+        serves = SETTING_FLAGS[0] in arguments or call is run_demo
+        named = "".join(f" {more.get('metavar', names[0])}" for names, more in arguments
+                        if names[0][0] != "-")
+        command = groups[group].add_parser(
+            word, help=text, description=text + VARIABLES * serves, add_help=False,
+            usage=f"cronwatch {words} [OPTIONS]{named}", formatter_class=partial(
+                argparse.HelpFormatter, max_help_position=30, width=80))
+        command.set_defaults(call=call, group=group, word=word)
+        listed = command.add_argument_group()  # without headings it fits a screen
+        listed.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+        for names, more in (*arguments, *SETTING_FLAGS[:not serves]):
+            listed.add_argument(*names, **more)
     return parser
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -5140,14 +5143,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.load(vars(options), os.environ)
         start_log(settings, options.call is not run_demo and hasattr(options, "log_level"))
-        _must_exist(options)
         if options.call is run_demo:
             run_demo(settings)
             return 0
+        if options.word not in MAKERS and not Path(settings.database).exists():
+            raise Refused(f"there is no database {settings.database}: --database or "
+                          f"CRONWATCH_DATABASE names it")
         with contextlib.closing(Server(settings)) as server:
             options.call(server, options)
     except Refused as refused:
-        print(f"cronwatch: {refused.sentence}", file=sys.stderr)
+        see = f" (see `cronwatch {options.group} list`)" if refused.code == "NOT_FOUND" else ""
+        print(f"cronwatch: {refused.sentence}{see * bool(options.group)}", file=sys.stderr)
         return 1
     return 0
 

@@ -272,6 +272,12 @@ CASES = {
         "serve --scan-seconds soon", 1, ("scan", "soon", "number")),
     "a port in use": Case("serve --listen {address}", 1, ("{address}", "port")),
     "an address without a port": Case("serve --listen nonsense", 1, ("listen", "nonsense")),
+    "a port alone": Case("serve --listen 8080", 1, ("listen", "HOST:PORT")),
+    "no host": Case("serve --listen :0", 1, ("listen", "HOST:PORT")),
+    "a base for links that is none": Case("serve --base-url cron.lan", 1, ("base_url", "http")),
+    "a proxy by its name": Case(
+        "serve --trusted-proxy localhost", 1, ("trusted_proxy", "127.0.0.1")),
+    "a scan without a pause": Case("serve --scan-seconds 0", 1, ("scan_seconds", "more than 0")),
     "a port that cannot be": Case("serve --listen 127.0.0.1:99999", 1, ("listen", "99999")),
     "a port that is a word": Case("serve --listen 127.0.0.1:http", 1, ("listen", "http")),
     "an address of somebody else": Case("serve --listen 192.0.2.1:0", 1, ("192.0.2.1", "listen")),
@@ -283,7 +289,16 @@ CASES = {
         "serve --database {folder}/newer.db --listen 127.0.0.1:0", 1,
         ("newer.db", "newer cronwatch")),
     "a file that is no database": Case(
-        "monitor list --database {folder}/notes.txt", 1, ("notes.txt", "not a")),
+        "monitor list --database {folder}/notes.txt", 1,
+        ("notes.txt", "not a", "choose another file", "backup")),
+    "the database of another program": Case(
+        "monitor list --database {folder}/other.db", 1, ("other.db", "choose another file")),
+    "serve on the database of another program": Case(
+        "serve --database {folder}/other.db --listen 127.0.0.1:0", 1, ("other.db", "another")),
+    "no database to look into": Case(
+        "monitor list --database {folder}/typo.db", 1, ("typo.db", "--database")),
+    "no database to change": Case(
+        "monitor pause x --database {folder}/typo.db", 1, ("typo.db", "--database")),
     "a database that is a folder": Case("monitor list --database {folder}", 1, ("{folder}",)),
     "a folder that does not exist": Case(
         "serve --database {folder}/no/such/cronwatch.db", 1, ("{folder}/no/such", "folder")),
@@ -301,15 +316,25 @@ CASES = {
     "a rule that cannot be": Case("monitor add x --rule rows like 1", 1, ("operator", "lt")),
     "an expectation that cannot be": Case(
         "monitor add x --expects luck", 1, ("expects", "run", "complete")),
-    "an unknown monitor to show": Case("monitor show nobody", 1, ("monitor", "nobody")),
-    "an unknown monitor to pause": Case("monitor pause nobody", 1, ("monitor", "nobody")),
-    "an unknown monitor to resume": Case("monitor resume nobody", 1, ("monitor", "nobody")),
-    "an unknown monitor to remove": Case("monitor remove nobody", 1, ("monitor", "nobody")),
+    "an unknown monitor to show": Case(
+        "monitor show nobody", 1, ("nobody", "`cronwatch monitor list`")),
+    "an unknown monitor to pause": Case(
+        "monitor pause nobody", 1, ("nobody", "`cronwatch monitor list`")),
+    "an unknown monitor to resume": Case(
+        "monitor resume nobody", 1, ("nobody", "`cronwatch monitor list`")),
+    "an unknown monitor to remove": Case(
+        "monitor remove nobody", 1, ("nobody", "`cronwatch monitor list`")),
     "an unknown integration to test": Case(
-        "integration test nobody", 1, ("integration", "nobody")),
+        "integration test nobody", 1, ("nobody", "`cronwatch integration list`")),
     "an unknown integration to remove": Case(
-        "integration remove nobody", 1, ("integration", "nobody")),
-    "an unknown key": Case("key revoke nobody", 1, ("key", "nobody")),
+        "integration remove nobody", 1, ("nobody", "`cronwatch integration list`")),
+    "an unknown key": Case("key revoke nobody", 1, ("nobody", "`cronwatch key list`")),
+    "an unknown user": Case("user passwd nobody", 1, ("nobody", "`cronwatch user list`")),
+    "a key without a name": Case("key create ''", 1, ("name", "1 to 200")),
+    "a key with a long name": Case("key create " + 201 * "x", 1, ("name", "1 to 200")),
+    "a key that is too short to be adopted": Case(
+        "key create x --secret abc", 1, ("secret", "8 to 200")),
+    "a link for nobody": Case("user link ''", 1, ("name", "1 to 200")),
     "a key name that exists": Case("key create taken", 1, ("taken", "already")),
     "an integration name that exists": Case(
         "integration add command taken true", 1, ("taken", "already")),
@@ -330,6 +355,8 @@ def spoilt(live: Live) -> dict[str, str]:
     with closing(sqlite3.connect(live.database)) as ours, closing(sqlite3.connect(newer)) as copy:
         ours.backup(copy)
         copy.execute("PRAGMA user_version = 999")
+    with closing(sqlite3.connect(live.folder / "other.db")) as other:
+        other.execute("CREATE TABLE bookmark (url TEXT)")
     live.quick("monitor", "add", "taken", "--handle", "cronbeats:tAkEn123")
     live.quick("key", "create", "taken")
     live.quick("integration", "add", "command", "taken", "true", "--not-default")
@@ -383,12 +410,34 @@ def test_a_file_that_is_no_database_is_left_as_it_was(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_the_database_of_another_program_is_left_as_it_was(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE bookmark (url TEXT)")
+    before = (tmp_path / "other.db").read_bytes()
+
+    call("monitor", "add", "x", "--database", str(tmp_path / "other.db"))
+
+    assert (tmp_path / "other.db").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["other.db"]
+
+
+def test_a_typo_in_the_name_of_the_database_makes_no_file(tmp_path: Path) -> None:
+    call("monitor", "list", "--database", str(tmp_path / "typo.db"))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("proxy", ["", "127.0.0.1", "192.0.2.1", "::1", "2001:db8::17", "*"])
+def test_a_proxy_is_trusted_by_its_address(proxy: str) -> None:
+    cronwatch.check_settings(cronwatch.Settings(trusted_proxy=proxy))
+
+
 # -- help
 
 
 def walk(*words: str) -> dict[str, str]:
     """The help of a command and of all below it, by their words."""
-    done = call(*words, "--help")
+    done = call(*words, "--help", COLUMNS="80")
     assert (done.code, done.err) == (0, ""), done
     pages = {" ".join(words): done.out}
     for word in re.findall(r"^    ([a-z][a-z-]*)(?= |$)", done.out, re.MULTILINE):
@@ -439,16 +488,53 @@ def test_every_command_says_what_it_does_and_where_its_database_is(pages: dict[s
     for words, page in final.items():
         said = page.split("\n\n")
         assert len(said[1].split()) >= 2, words
-        assert "--database" in page, words
-        assert "CRONWATCH_DATABASE" in page, words
+        assert ("--database" in page) is (words != "demo"), words  # which has a file of its own
+        assert ("CRONWATCH_DATABASE" in page) is (words != "demo"), words
 
 
-def test_every_setting_is_a_flag_of_serve_and_a_variable(pages: dict[str, str]) -> None:
-    words = pages["serve"].split()
+def test_every_setting_is_a_flag_of_serve(pages: dict[str, str]) -> None:
+    words = pages["serve"].replace(",", " ").split()
 
-    for name in SETTINGS:
-        assert f"--{name.replace('_', '-')}" in words
-        assert f"CRONWATCH_{name.upper()}" in pages["serve"].replace("\n", " ")
+    assert [name for name in SETTINGS if f"--{name.replace('_', '-')}" not in words] == []
+
+
+def test_every_setting_of_serve_is_shown_with_its_default(pages: dict[str, str]) -> None:
+    for setting in dataclasses.fields(cronwatch.Settings):
+        if setting.default and not setting.name.startswith("smtp_"):
+            flag = f"  --{setting.name.replace('_', '-')} {setting.default}  "
+            assert flag in pages["serve"], setting.name
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_is_a_variable(name: str) -> None:
+    text = {bool: "yes", int: "17", float: "17.5"}.get(
+        type(getattr(cronwatch.Settings, name)), "17.text")
+
+    loaded = cronwatch.Settings.load({}, {f"CRONWATCH_{name.upper()}": text})
+
+    assert str(getattr(loaded, name)) == {"yes": "True"}.get(text, text)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_flag_wins_over_a_variable(name: str) -> None:
+    given = {bool: True, int: "17", float: "17.5"}.get(
+        type(getattr(cronwatch.Settings, name)), "17.text")
+
+    loaded = cronwatch.Settings.load({name: given}, {f"CRONWATCH_{name.upper()}": "0"})
+
+    assert str(getattr(loaded, name)) == str(given)
+
+
+SCREEN = 24, 80  # lines and columns of a terminal
+
+
+def test_every_help_fits_a_screen(pages: dict[str, str]) -> None:
+    sizes = {words: (page.count("\n") + 1, max(map(len, page.splitlines())))  # with a prompt
+             for words, page in pages.items()}
+
+    assert len(sizes) >= 30
+    assert {words: size for words, size in sizes.items()
+            if size[0] > SCREEN[0] or size[1] > SCREEN[1]} == {}
 
 
 def test_every_setting_is_a_row_of_the_readmes_table() -> None:
