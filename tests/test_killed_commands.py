@@ -1,0 +1,431 @@
+"""Killed: what a backup, an import, an apply and a prune leave that `kill -9` ended.
+
+Each is run to its end once, to count its moments: statements, files that it opens, renames and
+removes. Then it is run once for each of some moments, on a copy of the same database, in a process
+of its own that is killed there. Nothing may be half done, and the next try has to work.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import NOW, Site
+from killing import living_site, look, unsound, until
+from live_server import CRONWATCH, DIRECT, LIMIT_SECONDS, Done, call, environment, serving
+
+ALL = -9  # how each of them ends
+MOMENTS = 24  # at which each is killed, from its first to its last
+KEEP = 700  # pings of a monitor that house is kept for; it has more than 2,000
+
+# Forked, so that the modules are loaded once; a moment of 0 never comes. Where a process was not
+# killed it says how many moments there were.
+LAUNCHER = """
+import itertools, json, os, signal, sys, cronwatch
+cronwatch.main(["monitor", "list", "--database", sys.argv[2]])  # all that is loaded when asked for
+
+def begin(when, database):
+    turns, execute = itertools.count(1), cronwatch.execute
+    seen = {"open", "os.rename", "os.remove", "sqlite3.connect"}
+
+    def turn():
+        global last
+        last = next(turns)
+        if last == when:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def executed(*given):
+        turn()
+        return execute(*given)
+
+    cronwatch.execute = executed
+    sys.addaudithook(lambda event, given: turn() if event in seen else None)
+    words = [word.replace("{database}", database) for word in json.loads(sys.argv[1])]
+    if words == ["prune"]:
+        settings = cronwatch.Settings(database=database, keep_pings=KEEP, keep_days=0)
+        cronwatch.Server(settings).housekeeping()
+    else:
+        code = cronwatch.main([*words, "--database", database])
+        assert code == 0, code
+    return last
+
+def run(when, database):
+    there, here = os.pipe()
+    child = os.fork()
+    if child == 0:
+        sys.stdout = open(os.devnull, "w")
+        os.write(here, b"%d" % begin(when, database))
+        os._exit(0)
+    os.close(here)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code, os.read(there, 20).decode()
+
+(code, moments), databases = run(0, sys.argv[2]), sys.argv[3:]
+assert code == 0, code
+print(json.dumps([run(max(1, int(moments) * place // len(databases)), database)[0]
+                  for place, database in enumerate(databases, 1)]))
+"""
+
+
+class Killed(NamedTuple):
+    """A command that was killed at each of its moments."""
+
+    done: Path  # the database where it was not
+    left: list[Path]  # the databases where it was
+    ends: list[int]
+
+
+def kill(base: Path, *words: str) -> Killed:
+    """Kill a command, at each moment on a copy of a database in a folder of its own."""
+    copies = [base.with_name(f"{place:02}") / "cronwatch.db" for place in range(MOMENTS + 1)]
+    for copy in copies:
+        copy.parent.mkdir()
+        shutil.copy(base, copy)
+    ran = subprocess.run(
+        [sys.executable, "-c", LAUNCHER.replace("KEEP", str(KEEP)), json.dumps(words),
+         *map(str, copies)], env=unmeasured(), stdin=subprocess.DEVNULL, text=True, check=False,
+        capture_output=True, timeout=4 * LIMIT_SECONDS)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return Killed(copies[0], copies[1:], json.loads(ran.stdout.splitlines()[-1]))
+
+
+def unmeasured() -> dict[str, str]:
+    """An environment without coverage: a kill would tear the file of measurements."""
+    return {name: value for name, value in environment().items()
+            if not name.startswith("COVERAGE")}
+
+
+def ask(database: Path, sql: str) -> list[Any]:
+    """What a query finds in a file that nobody has opened since the kill."""
+    with look(database) as db:
+        return [tuple(row) for row in db.execute(sql)]
+
+
+def faults(killed: Killed) -> list[Any]:
+    """What SQLite finds wrong with what is left."""
+    found = []
+    for database in killed.left:
+        with look(database) as db:
+            found += unsound(db)
+    return found
+
+
+def site_of(folder: Path, *keys: str) -> Path:
+    """A database with some monitors, which no process has open."""
+    site = living_site(folder / "base.db")
+    for key in keys:
+        site.monitor(key=key)
+    site.server.close()
+    return folder / "base.db"
+
+
+def again(database: Path, *words: str) -> Done:
+    return call(*(word.replace("{database}", str(database)) for word in words),
+                "--database", str(database))
+
+
+def test_each_is_killed(every: dict[str, Killed]) -> None:
+    """Else what follows shows nothing."""
+    assert {name: killed.ends for name, killed in every.items()} == {
+        name: [ALL] * MOMENTS for name in ("import", "apply", "prune", "backup")}
+
+
+@pytest.fixture(scope="module")
+def every(imported: Killed, applied: Killed, pruned: Killed, backed: Killed) -> dict[str, Killed]:
+    return {"import": imported, "apply": applied, "prune": pruned, "backup": backed}
+
+
+@pytest.mark.parametrize("name", ["import", "apply", "prune", "backup"])
+def test_the_database_is_sound(every: dict[str, Killed], name: str) -> None:
+    assert faults(every[name]) == []
+
+
+# an import
+
+JOBS = 12
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    folder = tmp_path_factory.mktemp("import")
+    tab = folder / "crontab"
+    tab.write_text("".join(f"{n} 3 * * * /usr/bin/job{n}\n" for n in range(JOBS)))
+    return kill(site_of(folder, "before"), "import", "crontab", str(tab), "--yes")
+
+
+def monitors(database: Path) -> list[Any]:
+    """Each monitor with how many secrets ping it."""
+    return ask(database, "SELECT key, (SELECT count(*) FROM handle WHERE monitor = num) "
+                         "FROM monitor ORDER BY num")
+
+
+NONE = [("before", 2)]
+IMPORTED = [*NONE, *((f"job{n}", 2) for n in range(JOBS))]
+
+
+def test_an_import_has_made_all_monitors_or_none(imported: Killed) -> None:
+    found = [monitors(database) for database in imported.left]
+
+    assert [one for one in found if one not in (NONE, IMPORTED)] == []
+    assert NONE in found
+
+
+def test_the_next_import_makes_them_all(imported: Killed) -> None:
+    tab = imported.done.parent.parent / "crontab"
+    for database in imported.left:
+        done = again(database, "import", "crontab", str(tab), "--yes")
+
+        assert (done.code, done.out.count("/cronwatch-exec http://")) == (0, JOBS)
+    assert [monitors(database) for database in imported.left] == [IMPORTED] * MOMENTS
+
+
+# an apply
+
+BOX = {
+    "integrations": [
+        {"channel": "webhook", "name": "Hook", "url": "http://127.0.0.1:9/"},
+        {"channel": "command", "name": "Lamp", "command": "lamp red", "default": False}],
+    "monitors": [
+        {"key": "before", "intervalSeconds": 900, "name": "Changed"},
+        *({"key": f"new{n}", "intervalSeconds": 3600, "integrations": ["Lamp"],
+           "handles": [{"dialect": "cronitor", "handle": f"old{n}"}]} for n in range(6))]}
+
+
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    folder = tmp_path_factory.mktemp("apply")
+    (folder / "box.json").write_text(json.dumps(BOX))
+    return kill(site_of(folder, "before", "other"), "apply", str(folder / "box.json"))
+
+
+def exported(database: Path) -> Any:
+    done = again(database, "export")
+    assert (done.code, done.err) == (0, "")
+    return json.loads(done.out)
+
+
+def test_an_apply_has_done_all_or_nothing(applied: Killed) -> None:
+    """Which shows in what `export` prints, and in every table that a file reaches."""
+    sums = "SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in (
+        "monitor", "handle", "integration", "monitor_integration"))
+    before = applied.done.parent.parent / "base.db"
+    whole = [(ask(database, sums), exported(database)) for database in (before, applied.done)]
+
+    found = [(ask(database, sums), exported(database)) for database in applied.left]
+
+    assert whole[0] != whole[1]
+    assert [one for one in found if one not in whole] == []
+    assert whole[0] in found
+
+
+def test_the_next_apply_does_it_all(applied: Killed) -> None:
+    box = applied.done.parent.parent / "box.json"
+    for database in applied.left:
+        assert again(database, "apply", str(box)).code == 0
+
+    assert [exported(database) for database in applied.left] == [
+        exported(applied.done)] * MOMENTS
+
+
+# a prune
+
+PINGS = 2300
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    base = site_of(tmp_path_factory.mktemp("prune"), "busy", "quiet")
+    with closing(sqlite3.connect(base)) as db, db:
+        for monitor, pings in ((1, PINGS), (2, 50)):
+            db.execute(
+                "INSERT INTO ping (monitor, kind, at, dialect) WITH RECURSIVE n(i) AS (SELECT 0 "
+                "UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?) SELECT ?, 'success', ? + i * 1000,"
+                " 'cronping' FROM n", (pings, monitor, NOW))
+            db.execute("UPDATE monitor SET ping_count = ? WHERE num = ?", (pings, monitor))
+        db.execute("UPDATE ping SET run = num")
+        db.execute("INSERT INTO run (num, monitor, state, started_at, ended_at, opened, awaited) "
+                   "SELECT num, monitor, 'success', at, at, 0, 0 FROM ping")
+        db.execute("INSERT INTO run_log SELECT num, 'log' FROM run")
+    return kill(base, "prune")
+
+
+def pings(database: Path) -> list[int]:
+    return [num for num, in ask(database, "SELECT num FROM ping WHERE monitor = 1 ORDER BY num")]
+
+
+def test_a_prune_has_deleted_the_oldest_and_none_that_is_kept(pruned: Killed) -> None:
+    found = [pings(database) for database in pruned.left]
+
+    assert [nums for nums in found if nums != list(range(PINGS - len(nums) + 1, PINGS + 1))
+            or len(nums) < KEEP] == []
+    assert len({len(nums) for nums in found}) > 3  # some were killed between two steps
+
+
+def test_a_prune_counts_what_it_has_left(pruned: Killed) -> None:
+    wrong = ("SELECT m.key FROM monitor m WHERE ping_count != "
+             "(SELECT count(*) FROM ping WHERE monitor = m.num)")
+
+    assert [ask(database, wrong) for database in pruned.left] == [[]] * MOMENTS
+
+
+def test_a_prune_takes_as_many_runs_as_pings_in_a_step(pruned: Killed) -> None:
+    more = ("SELECT count(*) FROM (SELECT num FROM run WHERE monitor = 1) UNION ALL "
+            "SELECT count(*) FROM ping WHERE monitor = 1")
+
+    found = [ask(database, more) for database in pruned.left]
+
+    assert [one for one in found if one[0] != one[1]] == []
+
+
+def test_a_prune_leaves_the_newest_runs_with_their_logs(pruned: Killed) -> None:
+    newest = (f"SELECT count(*), sum(num IN (SELECT run FROM run_log)) FROM run "
+              f"WHERE monitor = 1 AND num > {PINGS - 100}")
+
+    assert [ask(database, newest) for database in pruned.left] == [[(100, 100)]] * MOMENTS
+
+
+def test_a_prune_leaves_what_is_not_too_much(pruned: Killed) -> None:
+    quiet = "SELECT count(*) FROM ping WHERE monitor = 2"
+
+    assert [ask(database, quiet) for database in pruned.left] == [[(50,)]] * MOMENTS
+
+
+def test_the_next_prune_goes_on(pruned: Killed) -> None:
+    for database in pruned.left:
+        site = Site(database, keep_pings=KEEP, keep_days=0)
+        with closing(site.server):
+            site.server.housekeeping()
+
+    assert [pings(database) for database in pruned.left] == [
+        list(range(PINGS - KEEP + 1, PINGS + 1))] * MOMENTS
+
+
+# a backup
+
+BACKUP = ("backup", "{database}.copy")
+
+
+@pytest.fixture(scope="module")
+def backed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    return kill(site_of(tmp_path_factory.mktemp("backup"), "a", "b", "c"), *BACKUP)
+
+
+def rows(database: Path) -> dict[str, list[Any]]:
+    """All that a person would miss."""
+    return {table: sorted(map(repr, ask(database, f"SELECT * FROM {table}")))
+            for table in ("monitor", "handle", "meta")}
+
+
+def copy_of(database: Path) -> Path:
+    return database.with_name("cronwatch.db.copy")
+
+
+def test_a_copy_is_whole_or_has_no_name(backed: Killed) -> None:
+    there = [copy_of(database) for database in backed.left if copy_of(database).exists()]
+
+    assert [rows(copy) for copy in there] == [rows(backed.done)] * len(there)
+    assert len(there) < MOMENTS
+
+
+def test_the_next_backup_works_and_leaves_nothing_else(backed: Killed) -> None:
+    for database in backed.left:
+        copy_of(database).unlink(missing_ok=True)  # whose name would be taken
+        assert again(database, *BACKUP).code == 0
+
+    assert [rows(copy_of(database)) for database in backed.left] == [rows(backed.done)] * MOMENTS
+    assert [[path.name for path in database.parent.glob("*.part*")]
+            for database in backed.left] == [[]] * MOMENTS
+
+
+# in the middle of a large copy, and beside a server
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A database of 40 MB."""
+    folder = tmp_path_factory.mktemp("large")
+    base = site_of(folder, "a")
+    with closing(sqlite3.connect(base)) as db, db:
+        for num in range(1, 41):
+            db.execute("INSERT INTO run (num, monitor, state, started_at, ended_at, opened, "
+                       "awaited) VALUES (?, 1, 'success', ?, ?, 0, 0)", (num, NOW, NOW))
+            db.execute("INSERT INTO run_log VALUES (?, printf('%.*c', 1000000, 'x'))", (num,))
+    yield base
+    base.unlink()
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("megabytes", [0, 5, 15, 30])
+def test_a_kill_while_much_is_copied_leaves_no_copy(
+        large: Path, tmp_path: Path, megabytes: int) -> None:
+    part = tmp_path / "copy.db.part"
+    process = subprocess.Popen([*CRONWATCH, "backup", str(tmp_path / "copy.db"), "--database",
+                                str(large)], env=unmeasured(), stdout=subprocess.PIPE)
+    with process:
+        try:
+            until(lambda: process.poll() is not None or (
+                part.exists() and part.stat().st_size >= megabytes * 1_000_000), "the copy")
+        finally:
+            process.kill()
+    killed = [path.name for path in tmp_path.iterdir()]
+
+    done = call("backup", str(tmp_path / "copy.db"), "--database", str(large))
+
+    assert process.returncode == ALL
+    assert "copy.db" not in killed
+    assert done.code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["copy.db"]
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as db:
+        assert unsound(db) == []
+        assert db.execute("SELECT count(*), sum(length(content)) FROM run_log").fetchone() == (
+            40, 40_000_000)
+
+
+HOLDING = """
+import signal, sys, cronwatch
+made = cronwatch.create_monitor
+
+def make_for_ever(*given):
+    made(*given)
+    print("made, not committed", flush=True)
+    signal.pause()
+
+cronwatch.create_monitor = make_for_ever
+cronwatch.main([*sys.argv[1:]])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [
+    lambda folder: ["import", "crontab", str(folder / "tab"), "--yes"],
+    lambda folder: ["apply", str(folder / "box.json")]], ids=["import", "apply"])
+def test_a_server_goes_on_where_a_command_beside_it_is_killed(
+        tmp_path: Path, make: Callable[[Path], list[str]]) -> None:
+    (tmp_path / "tab").write_text("0 3 * * * /usr/bin/one\n")
+    (tmp_path / "box.json").write_text(json.dumps(
+        {"monitors": [{"key": "one", "intervalSeconds": 3600}]}))
+    with serving(tmp_path) as live:
+        token = live.add("old")["token"]
+        with subprocess.Popen(
+                [sys.executable, "-c", HOLDING, *make(tmp_path), "--database", str(live.database)],
+                env=unmeasured(), stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            assert process.stdout.readline() == "made, not committed\n"
+            process.kill()
+
+        with DIRECT.open(f"{live.url}/{token}", timeout=LIMIT_SECONDS) as reply:
+            status = reply.status
+        missing = live.monitor("one")
+        live.cli(*make(tmp_path))
+
+        assert (status, missing, process.returncode) == (200, {}, ALL)
+        assert live.monitor("one")["status"] == "new"
+        assert [ping["kind"] for ping in live.pings("old")] == ["success"]
