@@ -328,10 +328,11 @@ def test_what_apprise_logs_is_not_logged(site: Site, said: Callable[[], list[Any
 
 
 SLOW = """
-import os, sqlite3
+import contextlib, os, sqlite3
 
 def note(what):
-    with sqlite3.connect(os.environ["SITE"], timeout=0, isolation_level=None) as db:
+    with contextlib.closing(
+            sqlite3.connect(os.environ["SITE"], timeout=0, isolation_level=None)) as db:
         try:
             db.execute("BEGIN IMMEDIATE")
             db.execute("ROLLBACK")
