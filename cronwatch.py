@@ -3742,6 +3742,7 @@ class Metrics:
         self.registry.register(self)
         self._pings = {name: self.pings.labels(name) for name in DIALECTS}
         self._runs = {state: self.runs.labels(state) for state in ENDED}
+        self._tries = [self.alerts.labels(result) for result in ("sent", "failed")]  # from 0 on
 
     def count_ping(self, dialect: Dialect, receipt: Receipt) -> None:
         """Count a ping that is on disk, and the run that it ended."""

@@ -182,6 +182,11 @@ def test_tries_to_send_are_counted(watched: Site) -> None:
     assert scrape(watched)["cronwatch_alert_tries_total", "failed"] == 1
 
 
+@pytest.mark.parametrize("result", ["sent", "failed"])
+def test_tries_to_send_are_counted_from_0_on(watched: Site, result: str) -> None:
+    assert scrape(watched)["cronwatch_alert_tries_total", result] == 0
+
+
 @pytest.mark.parametrize("after_seconds, state, count", [
     (0, "pending", 1), (0, "overdue", 0), (100, "overdue", 1), (0, "dead", 0)])
 def test_what_waits_to_be_sent_is_counted(watched: Site, after_seconds: float, state: str,
