@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shlex
 import signal
@@ -430,6 +431,22 @@ def test_a_typo_in_the_name_of_the_database_makes_no_file(tmp_path: Path) -> Non
 @pytest.mark.parametrize("proxy", ["", "127.0.0.1", "192.0.2.1", "::1", "2001:db8::17", "*"])
 def test_a_proxy_is_trusted_by_its_address(proxy: str) -> None:
     cronwatch.check_settings(cronwatch.Settings(trusted_proxy=proxy))
+
+
+# -- the wrapper
+
+
+def test_the_line_of_the_readme_fetches_the_wrapper(live: Live, tmp_path: Path) -> None:
+    line, = re.findall(r"^curl -fsSo .*$", README.read_text(), re.MULTILINE)
+    place = str(tmp_path / "cronwatch-exec")
+    assert line.count("http://HOST") == 1
+
+    done = bash(tmp_path, line.replace("/usr/local/bin/cronwatch-exec", place).replace(
+        "http://HOST", live.url))
+
+    assert [reply.status for reply in done] == [200]
+    assert Path(place).read_text() == (cronwatch.DATA / "static" / "cronwatch-exec").read_text()
+    assert os.access(place, os.X_OK)
 
 
 # -- help

@@ -8,13 +8,19 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from live_server import DIRECT, LIMIT_SECONDS, Live, environment, serving
+from live_server import DIRECT, LIMIT_SECONDS, URL, Live, environment, serving, wait_for
+from test_alerts import Listener
+
+import cronwatch
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / "build" / "venv" / "bin"  # uv and pipx are there
@@ -34,9 +40,14 @@ def home(folder: Path) -> dict[str, str]:
                        PATH=f"{TOOLS}:{os.environ['PATH']}")
 
 
+def blocks_of_the_readme(title: str) -> list[str]:
+    """The lines for a shell below a title."""
+    section = (ROOT / "README.md").read_text().partition(f"\n{title}\n")[2].partition("\n## ")[0]
+    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+
+
 def line_of_the_readme(beginning: str) -> str:
-    section = (ROOT / "README.md").read_text().partition("\n## Installing\n")[2]
-    block = section.partition("```sh\n")[2].partition("```")[0]
+    block, = blocks_of_the_readme("## Installing")
     line, = (line for line in block.splitlines() if line.startswith(beginning))
     return re.sub(r"\s+#.*", "", line)
 
@@ -169,3 +180,104 @@ def test_the_executable_needs_neither_python_nor_zones(dist: Path, tmp_path: Pat
         check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# how it is kept up to date, and what else the README has one do
+
+
+UPDATES = {"venv": ("pip install", "pip install --force-reinstall"),
+           "pipx": ("pipx install", "pipx install --force"),
+           "uv": ("uv tool install", "uv tool install --force")}
+
+
+def earlier(wheel: Path, folder: Path, version: str) -> Path:
+    """A wheel of another version, with another module in it."""
+    _, ours, rest = wheel.name.split("-", 2)
+    made = folder / f"cronwatch-{version}-{rest}"
+    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(made, "w") as new:
+        for entry in old.infolist():
+            content = old.read(entry)
+            if entry.filename == "cronwatch.py":
+                content = b"def main():\n    print('as it was')\n"
+            elif entry.filename.endswith("/METADATA"):
+                content = content.replace(b"\nVersion: %b\n" % ours.encode(),
+                                          b"\nVersion: %b\n" % version.encode())
+            elif entry.filename.endswith("/RECORD"):  # without sums
+                content = re.sub(rb",.*", b",,", content).replace(ours.encode(), version.encode())
+            entry.filename = entry.filename.replace(f"-{ours}.", f"-{version}.")
+            new.writestr(entry, content)
+    return made
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("version", ["0.0.1", cronwatch.__version__])
+@pytest.mark.parametrize("way", UPDATES)
+def test_an_update_is_the_same_line_again(
+        dist: Path, tmp_path: Path, way: str, version: str) -> None:
+    """From an older version, and from another state of the same one."""
+    (beginning, leads_to), (installs, updates) = WAYS[way], UPDATES[way]
+    assert f"`{updates}`" in (ROOT / "README.md").read_text()
+    line, wheel = line_of_the_readme(beginning), next(dist.glob("*.whl"))
+    shell(tmp_path, line.replace(
+        "dist/cronwatch-*.whl", str(earlier(wheel, tmp_path, version))))
+    before = shell(tmp_path, f"~/{leads_to}")
+
+    shell(tmp_path, line.replace(installs, updates))
+
+    after = shell(tmp_path, f"~/{leads_to} --version")
+    assert (before, after) == ("as it was\n", f"cronwatch {cronwatch.__version__}\n")
+
+
+@pytest.mark.proof
+def test_the_extra_for_apprise_sends(dist: Path, tmp_path: Path) -> None:
+    """By the real Apprise, which no other test has."""
+    extra = '"$(echo dist/cronwatch-*.whl)[apprise]"'
+    assert f"`{extra}`" in (ROOT / "README.md").read_text()
+    shell(tmp_path, line_of_the_readme(WAYS["venv"][0]).replace("dist/cronwatch-*.whl", extra))
+    program = f"{tmp_path}/cronwatch/bin/cronwatch"
+    with closing(Listener()) as listener:
+        url = listener.url.replace("http:", "json:")
+
+        shell(tmp_path, f"cd ~ && {program} integration add apprise phone {url}/x && "
+                        f"{program} integration test phone")
+
+    sent, = listener.received
+    assert (sent.path, sent.event["title"]) == ("/x", "This is a test of phone by cronwatch")
+
+
+@contextmanager
+def first_terminal(folder: Path, line: str) -> Iterator[str]:
+    """The README's first line at work in a checkout without anything else; the server's URL."""
+    with subprocess.Popen(["bash", "-c", f"exec {line}"], cwd=folder, env=home(folder), text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          start_new_session=True) as process:
+        assert process.stdout
+        try:
+            found = next(filter(None, map(URL.search, process.stdout)))
+            yield found[0]
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(LIMIT_SECONDS)
+
+
+@pytest.mark.proof
+def test_a_first_alert_comes_in_a_minute(tmp_path: Path) -> None:
+    """In a checkout that nothing was built in, by the lines of the README."""
+    for name in ("cronwatch.py", "schema.sql", "pyproject.toml", "README.md", "CHANGELOG.md",
+                 "LICENSE", "Makefile"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "static", tmp_path / "static")
+    first, second = blocks_of_the_readme("## A first alert in a minute")
+    serves = re.sub(r"\s+#.*", "", first.strip())
+    *adds, tail = second.strip().splitlines()
+    assert (serves, tail.partition("#")[0].strip()) == ("make run", "tail -F alerts.txt")
+    with first_terminal(tmp_path, f"{serves} LISTEN=127.0.0.1:0 PYTHON={sys.executable}"):
+        lines = "\n".join([f"cd {tmp_path}", "set -e", *adds])
+        said = shell(tmp_path, lines)
+        ping, = re.findall(r"^  (curl .*)$", said, re.MULTILINE)
+        shell(tmp_path, ping)
+        alerts = tmp_path / "alerts.txt"
+
+        told = wait_for(lambda: alerts.read_text() if alerts.exists() else "", "an alert", 100)
+
+    assert re.fullmatch(r"Backup did not run: nothing was heard of it by \S+ \S+ UTC\n", told)
