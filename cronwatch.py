@@ -3727,10 +3727,8 @@ class Metrics:
         self.lookout: Lookout | None = None
         self.registry = prometheus.CollectorRegistry()
         kinds: dict[str, Any] = {"registry": self.registry}
-        self.pings = prometheus.Counter(
-            "cronwatch_pings", "Pings that were recorded.", ["dialect"], **kinds)
-        self.runs = prometheus.Counter(
-            "cronwatch_runs", "Runs that a ping has ended.", ["state"], **kinds)
+        self.pings = prometheus.Counter("cronwatch_pings", "Pings recorded.", ["dialect"], **kinds)
+        self.runs = prometheus.Counter("cronwatch_runs", "Runs that ended.", ["state"], **kinds)
         self.alerts = prometheus.Counter(
             "cronwatch_alert_tries", "Tries to send an alert.", ["result"], **kinds)
         self.batches = prometheus.Histogram(
@@ -4699,14 +4697,12 @@ def read_crontab(text: str, is_system: bool, timezone: str) -> tuple[list[CronLi
         except Invalid as error:
             problems.append(f"line {number_ + 1}: {error.sentence}")
             continue
-        key = _unused(job_name(command, number_), {job.key for job in jobs})
+        name, taken = job_name(command, number_), {job.key for job in jobs}
+        key = next(one for n in itertools.count(1) if (
+            one := f"{name}-{n}" if n > 1 else name) not in taken)
         jobs.append(CronLine(number_, when, user, command, given, known["CRON_TZ"],
                              known["SHELL"], known["PATH"], key))
     return jobs, problems
-
-def _unused(key: str, taken: set[str]) -> str:
-    numbered = (f"{key}-{n}" for n in itertools.count(2))
-    return key if key not in taken else next(one for one in numbered if one not in taken)
 
 def _cron_parts(line: str, is_system: bool) -> tuple[str, str, str, str]:
     found = CRON_LINE.fullmatch(line)
@@ -4870,9 +4866,9 @@ def _print_table(options: argparse.Namespace, found: list[dict[str, Any]], *colu
 
 def _read_handle(text: str) -> tuple[str, str]:
     """An adopted handle and its dialect: the one before a colon, else by the handle's shape."""
-    dialect, _, rest = text.partition(":")
-    if dialect in DIALECTS and rest:
-        return rest, dialect
+    dialect, colon, rest = text.partition(":")
+    if colon:
+        return rest, _one_of("the service of a handle", dialect, *DIALECTS)
     return text, default_dialect(text)
 
 def _add_monitor(server: Server, options: argparse.Namespace) -> None:
@@ -5147,14 +5143,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.call is run_demo:
             run_demo(settings)
             return 0
-        if options.word not in MAKERS and not Path(settings.database).exists():
+        if options.word not in MAKERS and not os.path.exists(settings.database) and os.access(
+                os.path.dirname(settings.database) or ".", os.X_OK):  # else opening it says why
             raise Refused(f"there is no database {settings.database}: --database or "
                           f"CRONWATCH_DATABASE names it")
         with contextlib.closing(Server(settings)) as server:
             options.call(server, options)
-    except Refused as refused:
-        see = f" (see `cronwatch {options.group} list`)" if refused.code == "NOT_FOUND" else ""
-        print(f"cronwatch: {refused.sentence}{see * bool(options.group)}", file=sys.stderr)
+    except (Refused, UnicodeEncodeError) as error:
+        see = f" (see `cronwatch {options.group} list`)" if options.group else ""
+        print("cronwatch: " + getattr(error, "sentence", "only text in UTF-8 can be taken")
+              + see * (getattr(error, "code", "") == "NOT_FOUND"), file=sys.stderr)
         return 1
     return 0
 

@@ -300,6 +300,10 @@ CASES = {
         "monitor list --database {folder}/typo.db", 1, ("typo.db", "--database")),
     "no database to change": Case(
         "monitor pause x --database {folder}/typo.db", 1, ("typo.db", "--database")),
+    "a database with a name that cannot be": Case(
+        "monitor list --database {folder}/" + 300 * "x", 1, ("--database",)),
+    "a database below a file": Case(
+        "monitor list --database {folder}/notes.txt/x.db", 1, ("notes.txt", "folder")),
     "a database that is a folder": Case("monitor list --database {folder}", 1, ("{folder}",)),
     "a folder that does not exist": Case(
         "serve --database {folder}/no/such/cronwatch.db", 1, ("{folder}/no/such", "folder")),
@@ -314,6 +318,11 @@ CASES = {
     "a key that exists": Case("monitor add taken", 1, ("taken", "already")),
     "a handle that exists": Case(
         "monitor add other --handle cronbeats:tAkEn123", 1, ("tAkEn123", "already")),
+    "a handle of a service that is none": Case(
+        "monitor add other --handle cronbeat:abc", 1, ("service", "cronbeats", "cronitor")),
+    "no handle of a service": Case("monitor add other --handle cronbeats:", 1, ("handle", "1 to")),
+    "bytes that are no text": Case("monitor show \udcff", 1, ("UTF-8",)),
+    "bytes that are the name of no text": Case("key revoke \udcff", 1, ("UTF-8",)),
     "a rule that cannot be": Case("monitor add x --rule rows like 1", 1, ("operator", "lt")),
     "an expectation that cannot be": Case(
         "monitor add x --expects luck", 1, ("expects", "run", "complete")),
