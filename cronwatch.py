@@ -131,7 +131,7 @@ class Settings:
     scan_seconds: float = _setting(5.0, "how often to look for what fell due")
     failure_alert_seconds: int = _setting(60, "how long further failures are collected at first")
     url_prefix: str = _setting("", "path at which a proxy has it, such as /cronwatch")
-    keep_days: int = _setting(90, "days that pings, runs and events are kept; 0: ever")
+    keep_days: int = _setting(90, "days to keep pings, runs and events; 0: for ever")
     keep_pings: int = _setting(2000, "pings, runs and events kept of a monitor; 0: all")
     keep_logs: int = _setting(100, "logs kept of a monitor; 0: all")
     log_format: str = _setting("text", "how the log is written: text or json")
@@ -1644,8 +1644,9 @@ class Store:
         try:
             if not os.path.exists(path):  # its log gets the same mode
                 make_private(path)
-            if not glance(path, "PRAGMA user_version")[0] and glance(path, ANY_TABLE):
-                raise Refused(f"{path} is the database of another program: choose another file")
+            with contextlib.suppress(sqlite3.DatabaseError):  # its log may make it whole
+                if not glance(path, "PRAGMA user_version")[0] and glance(path, ANY_TABLE):
+                    raise Refused(f"{path} is another program's database: choose another file")
             migrate(self.db, path)
             self.file = file_at(path)
         except (sqlite3.Error, peewee.DatabaseError, OSError) as error:
@@ -5080,8 +5081,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("user list", "list who may sign in", lambda server, options: _print_table(
         options, server.read(list_users, Ask())["users"],
         "name", "hasPassword", "createdAt", "lastSeenAt"), [JSON]),
-    ("user remove", "end an account", _ends(
-        remove_user, "removed, and signed out"), [NAME]),
+    ("user remove", "end an account", _ends(remove_user, "removed, and signed out"), [NAME]),
     ("user link", "print a link that signs in once, within an hour", lambda server, options: print(
         server.act(make_link, _text("name", options.name, 1, 200), True)["url"]), [
         _argument("name", nargs="?", default="admin", metavar="[name]", help=(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -626,6 +627,27 @@ def test_a_file_that_another_program_holds_for_too_long_is_answered_503(
     db.close()
 
     assert (refused, site.get(f"/{job.token}").status_int) == (503, 200)
+
+
+# what a kill left
+
+
+def test_a_file_over_whose_checkpoint_the_server_was_killed_is_opened(tmp_path: Path) -> None:
+    """The first page of a file says how long it will be before the last one is written."""
+    path, torn = tmp_path / "cronwatch.db", tmp_path / "torn.db"
+    cronwatch.Server(cronwatch.Settings(database=str(path))).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute("INSERT INTO meta VALUES ('grown', ?)", ("x" * 1_000_000,))
+        shutil.copy(path, torn)
+        shutil.copy(f"{path}-wal", f"{torn}-wal")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("rb") as whole, torn.open("r+b") as begun:
+        begun.write(whole.read(4096))
+    with closing(cronwatch.Server(cronwatch.Settings(database=str(torn)))) as server:
+        grown, = server.act(ask, "SELECT length(value) FROM meta WHERE name = 'grown'")
+        assert grown == (1_000_000,)
+        assert server.act(ask, "PRAGMA integrity_check") == [("ok",)]
 
 
 # what another program changed
