@@ -3919,6 +3919,7 @@ class HttpServer(waitress.server.TcpWSGIServer):
         """Serve until stopped, and be the writer; then send the answers of what was heard, 5 s at
         the most: who was recorded should not send it again."""
         self.thread = threading.get_ident()
+        gc.freeze()  # what is here stays: looking through it again held up pings by 10 ms
         with writer.lent(self.pull_trigger) if writer else contextlib.nullcontext():
             while not self.is_stopping:
                 self._round(writer, 1)
@@ -4526,7 +4527,6 @@ class Server:
         welcome(self)
         stop = threading.Event()
         loops = start_loops(self, stop)
-        gc.freeze()  # what is here stays: looking through it again held up pings by 10 ms
         http_server.run(self.store.writer)
         notify("STOPPING=1")
         stop.set()
