@@ -1076,8 +1076,7 @@ def read_route(parts: list[str]) -> Route | None:
     return Route("root", parts)
 
 ROUTES = (
-    (("api", "v1", "ping"), "crontify", None),
-    (("api", "push"), "kuma", "success"),
+    (("api", "v1", "ping"), "crontify", None), (("api", "push"), "kuma", "success"),
     (("p",), "cronitor", "success"), (("ping",), "ping", None),
     (("start",), "healthchecks", "start"),  # Cronhub's, in the words of borgmatic 1.9
     (("finish",), "healthchecks", "success"), (("fail",), "healthchecks", "fail"))
@@ -1650,9 +1649,10 @@ class Store:
             migrate(self.db, path)
             self.file = file_at(path)
         except (sqlite3.Error, peewee.DatabaseError, OSError) as error:
-            raise Refused(f"cannot open the database {path}: {error} (" + (
-                "choose another file, or put a backup in its place" if is_damaged(error)
-                else "its folder must exist and be writable") + ")") from None
+            hint = ("choose another file, or put a backup in its place" if is_damaged(error) else
+                    "another program is writing to it: try again" if "locked" in str(error) else
+                    "its folder must exist and be writable")
+            raise Refused(f"cannot open the database {path}: {error} ({hint})") from None
         finally:
             self.db.close()
 

@@ -431,6 +431,20 @@ def test_the_database_of_another_program_is_left_as_it_was(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["other.db"]
 
 
+def test_a_database_that_another_program_writes_to_may_be_tried_again(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cronwatch, "BUSY_SECONDS", 0.1)
+    database = str(tmp_path / "cronwatch.db")
+    call("monitor", "add", "x", "--database", database)
+    with closing(sqlite3.connect(database, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+
+        done = call("monitor", "add", "y", "--database", database)
+
+    assert (done.code, done.out) == (1, "")
+    assert "another program is writing to it: try again" in done.err
+
+
 def test_a_typo_in_the_name_of_the_database_makes_no_file(tmp_path: Path) -> None:
     call("monitor", "list", "--database", str(tmp_path / "typo.db"))
 
