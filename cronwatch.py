@@ -1113,8 +1113,7 @@ VERBS = {
     "fail": "fail", "f": "fail", "end/fail": "fail", "down": "fail",
     "ok": "ok", "log": "log", "progress": "progress"}
 NUMBERED = (
-    (re.compile(r"(\d{1,3})"), "exit", 255),
-    (re.compile(r"progress/(\d{1,3})"), "progress", 100),
+    (re.compile(r"(\d{1,3})"), "exit", 255), (re.compile(r"progress/(\d{1,3})"), "progress", 100),
     (re.compile(r"(?:pause|p)/(\d{1,100})"), "pause", 10**100))
 
 def read_verb(words: Sequence[str], refusal: str = NO_WORD) -> tuple[str, int | None]:
@@ -1743,9 +1742,8 @@ SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 25, 500, 1000  # pings wait for a transactio
 SPOOLED_MS = 7 * 86_400_000  # how old a ping may be that a client kept while we were away
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-OUR_HANDLES: dict[str, Callable[[], str]] = {
-    "token": lambda: str(uuid.uuid4()),
-    "code": lambda: "".join(secrets.choice(BASE62) for _ in range(8))}
+OUR_HANDLES: dict[str, Callable[[], str]] = {"token": lambda: str(uuid.uuid4()), "code": lambda: (
+    "".join(secrets.choice(BASE62) for _ in range(8)))}
 
 class Tx(NamedTuple):
     """What an action works with: the writer's transaction, and the instant it stands for."""
@@ -4969,6 +4967,8 @@ def _import_crontab(server: Server, options: argparse.Namespace) -> None:
         said.append(f"# {job.key}: {describe_cron(job.when)} ({job.timezone})")
         lines[job.number] = wrapped_line(job, url, os.path.abspath(wrapper or WRAPPER))
     said += [f"# {problem}" for problem in problems]
+    said += ["# Nobody hears of them yet: see `cronwatch integration add --help`"] * (
+        not all(shown["heard"] for shown in monitors))
     said += [f"# cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {server.settings.base_url}"
              f"/cronwatch-exec && chmod +x {WRAPPER}"] * (wrapper is None)
     said.append("# The crontab as it reads with cronwatch-exec, for you to put in place:"

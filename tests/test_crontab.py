@@ -322,6 +322,19 @@ def test_a_file_that_is_not_there_is_refused(site: Site) -> None:
         1, "", True)
 
 
+HEARD = "# Nobody hears of them yet: see `cronwatch integration add --help`\n"
+
+
+def test_who_hears_of_nothing_is_told_so(site: Site) -> None:
+    assert HEARD in bring(site, TAB, "--yes").out
+
+
+def test_who_hears_of_what_is_created_is_not(site: Site) -> None:
+    call("integration", "add", "command", "Siren", "true", "--database", str(site.database))
+
+    assert HEARD not in bring(site, TAB, "--yes").out
+
+
 # where the wrapper is
 
 WRAPPER = os.path.join(os.path.dirname(sys.executable), "cronwatch-exec")
