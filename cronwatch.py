@@ -3727,7 +3727,7 @@ class Metrics:
         self.registry = prometheus.CollectorRegistry()
         kinds: dict[str, Any] = {"registry": self.registry}
         self.pings = prometheus.Counter("cronwatch_pings", "Pings recorded.", ["dialect"], **kinds)
-        self.runs = prometheus.Counter("cronwatch_runs", "Runs that ended.", ["state"], **kinds)
+        self.runs = prometheus.Counter("cronwatch_runs", "Runs that pings end.", ["state"], **kinds)
         self.alerts = prometheus.Counter(
             "cronwatch_alert_tries", "Tries to send an alert.", ["result"], **kinds)
         self.batches = prometheus.Histogram(
