@@ -3337,6 +3337,7 @@ OUTBOX_SQL = """SELECT (SELECT count(*) FROM alert WHERE state = 'pending'),
      WHERE a.state = 'pending' AND i.enabled AND a.due_at < ?),
     (SELECT count(*) FROM alert a JOIN event e ON e.num = a.event
      WHERE a.state = 'dead' AND a.tried_at > ? AND e.kind != 'test')"""
+SIZE_SQL = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 
 def outbox_counts(tx: Tx) -> dict[str, int]:
     """How many alerts wait, how many for a minute beyond their time, how many were given up."""
@@ -3346,17 +3347,16 @@ def outbox_counts(tx: Tx) -> dict[str, int]:
 def _short_health(tx: Tx) -> Shown:
     failing = rows(tx.db, "SELECT name FROM integration WHERE failing ORDER BY name")
     return {**outbox_counts(tx), "failing": [name for name, in failing],
-            "refused": tx.store.refused}
+            "refused": tx.store.refused, "databaseBytes": rows(tx.db, SIZE_SQL)[0][0]}
 
 def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
     """How cronwatch itself does."""
-    pages, size = rows(tx.db, "PRAGMA page_count")[0][0], rows(tx.db, "PRAGMA page_size")[0][0]
     # Pings are numbered as they come: the last thousands tell those of the last minute.
     recent = rows(tx.db, "SELECT count(*) FROM (SELECT at FROM ping ORDER BY num DESC LIMIT 10000)"
                   " WHERE at > ?", tx.now - 60_000)[0][0]
     return {"version": __version__, "scanSeconds": tx.settings.scan_seconds,
-            "outbox": outbox_counts(tx), "databaseBytes": pages * size, "pingsPerMinute": recent,
-            "refused": tx.store.refused,
+            "outbox": outbox_counts(tx), "databaseBytes": rows(tx.db, SIZE_SQL)[0][0],
+            "pingsPerMinute": recent, "refused": tx.store.refused,
             "monitors": rows(tx.db, "SELECT count(*) FROM monitor")[0][0],
             "absences": [{"since": iso(since), "until": iso(until)} for since, until in rows(
                 tx.db, "SELECT since, until FROM absence ORDER BY num DESC LIMIT 10")],
@@ -4140,9 +4140,11 @@ def metrics(server: Server, ask: Ask) -> Worded:
     return Worded(200, [("Content-Type", prometheus.CONTENT_TYPE_LATEST)], content)
 
 def summary(server: Server, ask: Ask) -> Worded:
-    """The first screen."""
-    scanning = server.lookout is None or server.lookout.is_looking()
-    return server.summaries.answer(ask, scanning)
+    """The first screen. When the last scan was is a header: it makes no other answer of it."""
+    looks = server.lookout
+    found = server.summaries.answer(ask, looks is None or looks.is_looking())
+    scanned = [("X-Scanned-At", str(iso(looks.last_at)))] if looks else []
+    return found._replace(headers=found.headers + scanned)
 
 API = "/api/v1"
 ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (

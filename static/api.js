@@ -5,6 +5,7 @@ import { heardClock } from "./dom.js";
 export const hooks = {
   signIn: async () => {},      // resolves once somebody is signed in
   reached: () => {},           // told whether the server could be reached
+  scanned: () => {},           // told when the server last looked for what fell due
 };
 
 export class Refusal extends Error {
@@ -36,6 +37,8 @@ async function send(method, path, body, signIn) {
   }
   heardClock(reply.headers.get("Date"));
   hooks.reached(true);
+  const scanned = reply.headers.get("X-Scanned-At");
+  if (scanned) hooks.scanned(scanned);
   if (reply.status === 401 && signIn) {
     await hooks.signIn();
     return send(method, path, body, signIn);

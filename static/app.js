@@ -1,7 +1,7 @@
 // The frame around the pages: address, sign-in, polling, keyboard, banner and footer.
 
 import { get, del, hooks, openSession, forget } from "./api.js";
-import { h, put, ask, say, formOf, field, tickTimes, setText, setMonitorZone, usesMonitorZone, submit } from "./dom.js";
+import { h, put, ask, say, formOf, field, tickTimes, setText, setMonitorZone, usesMonitorZone, submit, time, ms, bytes } from "./dom.js";
 import { listPage } from "./list.js";
 
 const LOOKED_AT_MS = 120_000, SOON_MS = 2000, LATER_MS = 10_000;
@@ -221,6 +221,10 @@ $("signout").addEventListener("click", async () => {
 
 // -- Frame
 
+const scanned = time(0);
+
+hooks.scanned = at => Object.assign(scanned, { at: ms(at), dateTime: at });
+
 const few = (count, word) => `${count} ${word}${count > 1 ? "s" : ""}`;
 const listed = names => names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(" and ");
 
@@ -252,11 +256,10 @@ function frame() {
   $("signout").hidden = !app.user;
   $("signout").title = app.user?.name ? `Signed in as ${app.user.name}` : "";
   if (!summary) return put($("footer"));
-  const { pending, dead, scanning, failing } = summary.health;
-  put($("footer"), h("span", h("a", { href: "#/health" }, "Health"), ": ",
-    scanning ? "watching" : "not watching", " · ",
+  const { pending, dead, failing, databaseBytes } = summary.health;
+  put($("footer"), h("span", h("a", { href: "#/health" }, "Health"), ": last scan ", scanned, " · ",
     `${pending ? few(pending, "alert") : "no alert"} waiting`, " · ",
-    failing.length ? `${listed(failing)} failing` : dead ? `${dead} given up` : "none given up"),
+    failing.length ? `${listed(failing)} failing` : dead ? `${dead} given up` : "none given up", " · ", bytes(databaseBytes)),
   h("span", `cronwatch ${summary.version}`));
 }
 

@@ -73,6 +73,10 @@ export function duration(length) {
   return seconds < 86400 ? two(3600, "h", "min", 60) : two(86400, "d", "h", 3600);
 }
 
+// "328 kB", "4.1 MB"
+export const bytes = count => count < 1e6 ? `${Math.round(count / 1e3)} kB` :
+  count < 1e9 ? `${(count / 1e6).toFixed(1)} MB` : `${(count / 1e9).toFixed(1)} GB`;
+
 // One unit, as a person says it: "12 s", "3 h", "5 days"
 function about(length) {
   if (length < MINUTE) return `${Math.floor(length / 1000)} s`;

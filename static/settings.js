@@ -1,7 +1,7 @@
 // Integrations, API keys, users, and how cronwatch itself does.
 
 import { get, post, patch, del } from "./api.js";
-import { h, put, ask, confirm, badge, shape, time, clock, stamp, duration, ms, say, field, formOf, choose, check, copyable, complain, card, submit, button } from "./dom.js";
+import { h, put, ask, confirm, badge, shape, time, clock, stamp, duration, ms, say, field, formOf, choose, check, copyable, complain, card, submit, button, bytes } from "./dom.js";
 
 const title = (text, ...more) => h("div.head", h("h1", { tabindex: "-1" }, text), more);
 
@@ -181,11 +181,6 @@ export async function usersPage(app) {
 }
 
 // -- Health
-
-function bytes(count) {
-  const unit = count < 1e6 ? ["kB", 1e3] : count < 1e9 ? ["MB", 1e6] : ["GB", 1e9];
-  return `${(count / unit[1]).toFixed(count < 1e6 ? 0 : 1)} ${unit[0]}`;
-}
 
 export async function healthPage() {
   const facts = h("div"), alerts = h("div");

@@ -527,6 +527,20 @@ def test_the_title_and_the_icon_count_what_is_down(tab: Tab, live: Live) -> None
     assert tab.page.get_attribute("#icon", "href") == "static/icon-down-2.svg"
 
 
+def test_the_footer_tells_how_cronwatch_does(tab: Tab, live: Live) -> None:
+    live.add("job")
+    tab.row("job").wait_for()
+
+    shown = tab.page.inner_text("footer")
+    last = tab.page.get_attribute("footer time", "datetime")
+
+    assert re.match(r"Health: last scan (now|\d s ago) · no alert waiting · none given up · "
+                    r"\d+ kB\s+cronwatch \d", shown), shown
+    tab.page.wait_for_function(  # nothing changes but this
+        "last => document.querySelector('footer time').dateTime > last", arg=last)
+    assert tab.problems == set()
+
+
 @pytest.mark.parametrize("hidden, asks", [("false", True), ("true", False)])
 def test_a_page_that_is_not_seen_asks_for_nothing(
         tab: Tab, live: Live, hidden: str, asks: bool) -> None:

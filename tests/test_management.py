@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from urllib.parse import quote
 import pytest
 import webtest
 from conftest import NOW, Site
-from live_server import bash, in_thread, serving, wait_for
+from live_server import DIRECT, bash, in_thread, serving, wait_for
 from test_api import EVENTS, HEARTBEATS, INTEGRATIONS, UNKNOWN, Api
 
 import cronwatch
@@ -1401,6 +1403,7 @@ def test_the_health_of_cronwatch_is_in_the_summary(api: Manager, token: str) -> 
 
     assert (health["pending"], health["dead"], health["failing"], health["refused"]) == (
         1, 0, ["hook"], False)
+    assert health["databaseBytes"] == api.get(f"{API}/health").json["databaseBytes"]
 
 
 # its ETag
@@ -1530,6 +1533,25 @@ def test_a_running_server_tells_when_it_looked_last(tmp_path: Path) -> None:
 
         assert wait_for(lambda: looked() != first, "another look")
         assert live.ask("GET", "/summary").json["health"]["scanning"] is True
+
+
+def test_an_unchanged_summary_tells_of_the_last_look_too(tmp_path: Path) -> None:
+    with serving(tmp_path, "--scan-seconds", "0.2") as live:
+        def looked(**headers: str) -> tuple[int, Any]:
+            request = urllib.request.Request(
+                f"{live.url}{API}/summary", headers={"X-Api-Key": live.key, **headers})
+            try:
+                with DIRECT.open(request) as reply:
+                    return reply.status, reply.headers
+            except urllib.error.HTTPError as unchanged:
+                with unchanged:
+                    return unchanged.code, unchanged.headers
+
+        _, first = looked()
+        tag = {"If-None-Match": first["ETag"]}
+
+        assert wait_for(lambda: looked(**tag)[1]["X-Scanned-At"] > first["X-Scanned-At"], "a look")
+        assert looked(**tag)[0] == 304
 
 
 # preview
