@@ -1,7 +1,7 @@
 // The frame around the pages: address, sign-in, polling, keyboard, banner and footer.
 
 import { get, del, hooks, openSession, forget } from "./api.js";
-import { h, put, ask, say, formOf, field, tickTimes, setText, setMonitorZone, usesMonitorZone, submit, time, ms, bytes } from "./dom.js";
+import { h, put, ask, say, formOf, field, tickTimes, setText, setMonitorZone, usesMonitorZone, submit, time, ms, bytes, relative } from "./dom.js";
 import { listPage } from "./list.js";
 
 const LOOKED_AT_MS = 120_000, SOON_MS = 2000, LATER_MS = 10_000;
@@ -58,8 +58,9 @@ async function route() {
 }
 
 function trouble(error) {
-  if (!error.sentence) console.error(error);
-  return { title: "Sorry", node: [h("h1", error.status === 404 ? "Not found" : "This did not work"),
+  const lost = !error.status;  // the page comes once the server does
+  if (lost && !error.sentence) console.error(error);
+  return { title: "Sorry", lost, node: [h("h1", error.status === 404 ? "Not found" : "This did not work"),
     h("p.lead", error.sentence || "The page could not be shown."),
     h("p", h("a", { href: "#/" }, "Back to the monitors"))] };
 }
@@ -76,7 +77,9 @@ function show(next, path) {
   }
   if (!first) {
     scrollTo(0, 0);
-    (view.focus || $("main").querySelector("h1") || $("main")).focus({ preventScroll: true });
+    const head = $("main").querySelector("h1");
+    head?.setAttribute("tabindex", "-1");
+    (view.focus || head || $("main")).focus({ preventScroll: true });
   }
   if (app.summary && view.onSummary && view.summaryPath === undefined) view.onSummary(app.summary);
   retitle();
@@ -129,7 +132,9 @@ hooks.reached = reached => {
   away = !reached;
   misses = 0;
   frame();
-  if (reached) say("Connected again");
+  if (!reached) return;
+  say("Connected again");
+  if (view?.lost) route();
 };
 
 document.addEventListener("visibilitychange", () => {
@@ -196,7 +201,7 @@ async function findUser() {
 function linkPage(secret) {
   history.replaceState(null, "", "#/");
   return { title: "Sign in", still: true, node: h("section.card.narrow",
-    h("h1", { tabindex: "-1" }, "Sign in"),
+    h("h1", "Sign in"),
     h("p", "This link signs you in once, on this browser."),
     formOf(async () => {
       signedIn(await openSession({ link: secret }));
@@ -223,7 +228,10 @@ $("signout").addEventListener("click", async () => {
 
 const scanned = time(0);
 
-hooks.scanned = at => Object.assign(scanned, { at: ms(at), dateTime: at });
+hooks.scanned = at => {
+  Object.assign(scanned, { at: ms(at), dateTime: at });
+  setText(scanned, relative(scanned.at));
+};
 
 const few = (count, word) => `${count} ${word}${count > 1 ? "s" : ""}`;
 const listed = names => names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(" and ");
@@ -232,14 +240,14 @@ function banners() {
   if (away) return [h("div.banner.warn", h("b", "Reconnecting…"), " The server does not answer. What you see is how things were.")];
   const health = app.summary?.health;
   if (!health) return [];
-  const found = [];
-  if (health.refused) found.push(h("div.banner.bad", h("b", "Nothing can be written. "), "The disk may be full or read-only: pings are refused until there is room."));
-  if (!health.scanning) found.push(h("div.banner.bad", h("b", "Nobody is watching. "), "The last scan for what fell due is too long ago."));
+  const found = [], bad = (...words) => found.push(h("div.banner.bad", words));
+  if (health.refused) bad(h("b", "Nothing can be written. "), "The disk may be full or read-only: pings are refused until there is room.");
+  if (!health.scanning) bad(h("b", "Nobody is watching. "), "The last scan for what fell due is too long ago.");
   if (health.failing.length) {
-    found.push(h("div.banner.bad", h("b", "Alerts do not arrive: "), `${listed(health.failing)} cannot be reached. `,
-      h("a", { href: "#/integrations" }, "Look at the integrations")));
+    bad(h("b", "Alerts do not arrive: "), `${listed(health.failing)} cannot be reached. `,
+      h("a", { href: "#/integrations" }, "Look at the integrations"));
   } else if (health.dead) {
-    found.push(h("div.banner.bad", h("b", `${few(health.dead, "alert")} could not be delivered. `), h("a", { href: "#/health" }, "See which")));
+    bad(h("b", `${few(health.dead, "alert")} could not be delivered. `), h("a", { href: "#/health" }, "See which"));
   }
   return found;
 }
@@ -281,11 +289,13 @@ function showZone() {
 $("zone").addEventListener("click", () => {
   setMonitorZone(!usesMonitorZone());
   showZone();
-  if (view?.still) return;
+  if (view?.still || view?.written) return;  // what somebody has typed is worth more
   view?.close?.();
   view = null;
   route();
 });
+
+$("main").addEventListener("input", ({ target }) => { if (target.form) view.written = true; });
 
 const closeMenu = () => { $("menu").setAttribute("aria-expanded", "false"); };
 

@@ -37,9 +37,15 @@ const maker = create => (name, ...rest) => {
 export const h = maker(tag => document.createElement(tag));
 export const svg = maker(tag => document.createElementNS(SVG, tag));
 
+const named = node => node.getAttribute("href") || node.textContent;
+
+// New children. The focus stays on what is still there, so that a live page can be used by keyboard.
 export function put(node, ...children) {
+  const held = node.contains(document.activeElement) && named(document.activeElement);
   node.textContent = "";
-  return add(node, ...children);
+  add(node, ...children);
+  if (held) [...node.querySelectorAll("h1, a, button, summary")].find(one => named(one) === held)?.focus({ preventScroll: true });
+  return node;
 }
 
 export function setText(node, text) {
@@ -136,30 +142,30 @@ const WORDS = {
   due: when => when > now() ? `due in ${about(when - now())}` : `due ${relative(when)}`,
   alert: when => when > now() ? `alert in ${about(when - now())}` : "alert now",
   since: when => `for ${about(Math.max(0, now() - when))}`,
+  clock: (when, zone) => stamp(when, zone),
+  "whole-clock": (when, zone) => stamp(when, zone, true),
   elapsed: when => duration(Math.max(0, Math.floor((now() - when) / 1000) * 1000)),
 };
 
-// A time that stays true by itself; its tooltip says the instant, and is made when it is wanted.
+// A time that stays true by itself: what was today is yesterday after midnight. Its tooltip, the
+// instant or how far it is away, is made when it is wanted.
 document.addEventListener("pointerover", ({ target }) => {
-  if (target.dataset.live) target.title = stamp(target.at, target.zone, true);
+  if (target.dataset.live) target.title = target.dataset.live.endsWith("clock") ? relative(target.at) : stamp(target.at, target.zone, true);
 });
 
 export function time(when, words = "ago", zone = "") {
   const at = ms(when);
   const node = h("time", { datetime: new Date(at).toISOString(), "data-live": words });
   Object.assign(node, { at, zone });
-  node.textContent = WORDS[words](at);
+  node.textContent = WORDS[words](at, zone);
   return node;
 }
 
 export function tickTimes(root = document) {
-  for (const node of root.querySelectorAll("time[data-live]")) setText(node, WORDS[node.dataset.live](node.at));
+  for (const node of root.querySelectorAll("time[data-live]")) setText(node, WORDS[node.dataset.live](node.at, node.zone));
 }
 
-export function clock(when, zone, whole) {
-  const at = ms(when);
-  return h("time", { datetime: new Date(at).toISOString(), title: relative(at) }, stamp(at, zone, whole));
-}
+export const clock = (when, zone, whole) => time(when, whole ? "whole-clock" : "clock", zone);
 
 // -- What pages share
 
@@ -177,24 +183,26 @@ Object.assign(SHAPES, { success: SHAPES.up, failed: SHAPES.down, stuck: SHAPES.l
 export const shape = status => svg("svg", { class: `shape is-${status}`, viewBox: "0 0 16 16", "aria-hidden": "true" },
   svg("path", { d: SHAPES[status] || SHAPES.unknown, "fill-rule": "evenodd" }));
 
-export const badge = (status, words) => h("span", { class: `badge is-${status}` }, shape(status),
-  words || status[0].toUpperCase() + status.slice(1));
+export const titled = status => status === "success" ? "Good" : status[0].toUpperCase() + status.slice(1);
+
+export const badge = (status, words) => h("span", { class: `badge is-${status}` }, shape(status), words || titled(status));
+
+// What became of an alert: its shape, and a word for it.
+export const fate = ({ state, tries }) => ({ sent: ["up", "told"], dead: ["down", "given up"] })[state] || ["late", tries ? "will be tried again" : "on its way"];
 
 export const tagList = (tags, onTag) => tags.map(tag => onTag
   ? h("button.tag", { "aria-label": `Show only the tag ${tag}`, onclick: () => onTag(tag) }, tag)
   : h("span.tag", tag));
 
 export async function copy(text, from) {
+  let done = true;
   try {
     await navigator.clipboard.writeText(text);
   } catch {  // no clipboard without https
-    const range = document.createRange();
-    range.selectNodeContents(from);
-    getSelection().removeAllRanges();
-    getSelection().addRange(range);
-    document.execCommand("copy");
+    getSelection().selectAllChildren(from);
+    done = document.execCommand("copy");
   }
-  say("Copied");
+  say(done ? "Copied" : "It is selected: copy it with Ctrl+C", !done);
 }
 
 export function copyable(text, label = "Copy") {
@@ -265,6 +273,8 @@ export function field(label, input, hint) {
   return h("div.field", h("label", { for: id }, label), input,
     hint && h("p.hint", { id: `${id}-hint` }, hint));
 }
+
+export const entry = (name, attrs) => h("input", { "data-name": name, autocomplete: "off", ...attrs });
 
 export function choose(options, value, attrs) {
   const select = h("select", attrs, options.map(([name, words]) => h("option", { value: name }, words)));

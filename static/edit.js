@@ -1,7 +1,7 @@
 // Making and changing a monitor: three fields first, the rare ones folded.
 
 import { get, post, patch, monitorPath, query } from "./api.js";
-import { h, add, put, field, choose, check, formOf, submit } from "./dom.js";
+import { h, add, put, field, choose, check, formOf, submit, entry } from "./dom.js";
 
 const UNITS = [["1", "seconds"], ["60", "minutes"], ["3600", "hours"], ["86400", "days"]];
 const SIGNS = [["lt", "<"], ["le", "≤"], ["gt", ">"], ["ge", "≥"], ["eq", "="], ["ne", "≠"]];
@@ -10,7 +10,7 @@ const SIGNS = [["lt", "<"], ["le", "≤"], ["gt", ">"], ["ge", "≥"], ["eq", "=
 function seconds(name, value, least = "1") {
   const unit = [...UNITS].reverse().find(([size]) => size >= least && value && value % size === 0) || UNITS[value ? 0 : 1];
   const units = choose(UNITS, unit[0], { "aria-label": "Unit" });
-  const input = h("input", { inputmode: "decimal", "data-name": name, value: value ? String(value / unit[0]) : value === 0 ? "0" : "" });
+  const input = entry(name, { inputmode: "decimal", value: value ? String(value / unit[0]) : value === 0 ? "0" : "" });
   const node = h("div.joined", input, units);
   node.read = () => {
     const text = input.value.trim(), number = Number(text);
@@ -36,8 +36,8 @@ function schedulePart(m, changed) {
   const kind = choose([["interval", "Every so often"], ["cron", "At the times of a cron expression"], ["none", "No schedule: only failures count"]],
     m.scheduleType, { "data-name": "scheduleType", onchange: () => swap() });
   const interval = seconds("intervalSeconds", m.intervalSeconds || 86400, "60");
-  const cron = h("input", { "data-name": "cronExpression", value: m.cronExpression || "", placeholder: "0 3 * * *", spellcheck: "false", autocomplete: "off", autocapitalize: "off", class: "mono" });
-  const zone = h("input", { "data-name": "timezone", value: m.timezone, list: zoneList(), spellcheck: "false", autocomplete: "off" });
+  const cron = entry("cronExpression", { value: m.cronExpression || "", placeholder: "0 3 * * *", spellcheck: "false", autocapitalize: "off", class: "mono" });
+  const zone = entry("timezone", { value: m.timezone, list: zoneList(), spellcheck: "false" });
   const grace = seconds("graceSeconds", m.graceSeconds);
   const every = field("Interval", interval, "1 minute to 30 days"), times = field("Cron expression", cron, "minute hour day month weekday; or six fields with seconds first, or @daily");
   const zoned = field("Time zone", zone), gracious = field("Grace", grace, "How late it may be before you are told");
@@ -87,7 +87,7 @@ function schedulePart(m, changed) {
 }
 
 function rulesPart(rules) {
-  const rows = h("div.rule-rows");
+  const rows = h("div");
   const names = h("datalist", { id: "rule-names" }, ["exit_code", "duration_seconds", "rows_processed"].map(value => h("option", { value })));
   const row = ({ field: name = "", operator = "eq", value = "" }) => {
     const node = h("div.joined.rule",
@@ -140,9 +140,9 @@ const FRESH = { name: "", key: "", tags: "", notes: "", scheduleType: "cron", in
 
 function monitorForm(m, integrations, send) {
   const isNew = !m.id;
-  const name = h("input", { "data-name": "name", value: m.name, placeholder: "Daily backup", autocomplete: "off" });
+  const name = entry("name", { value: m.name, placeholder: "Daily backup" });
   const schedule = schedulePart(m);
-  const text = (named, value, attrs) => h("input", { "data-name": named, value: value === null ? "" : String(value), autocomplete: "off", ...attrs });
+  const text = (named, value, attrs) => entry(named, { value: value === null ? "" : String(value), ...attrs });
   const key = text("key", m.key, { class: "mono", spellcheck: "false" });
   const tags = text("tags", m.tags);
   const notes = h("textarea", { "data-name": "notes", rows: "3", value: m.notes || "" });
@@ -192,7 +192,7 @@ const integrationsNow = async () => (await get("/api/v1/integrations")).integrat
 
 export async function newPage(app) {
   app.summary ||= await get("/api/v1/summary?limit=1");
-  const node = h("div.narrow", h("h1", { tabindex: "-1" }, "New monitor"), h("section.card", freshForm(app, await integrationsNow())));
+  const node = h("div.narrow", h("h1", "New monitor"), h("section.card", freshForm(app, await integrationsNow())));
   return { title: "New monitor", node, focus: node.querySelector("input") };
 }
 
@@ -200,7 +200,7 @@ export async function newPage(app) {
 export function welcome(app) {
   const place = h("section.card");
   integrationsNow().then(found => put(place, h("h2", "Create your first monitor"), freshForm(app, found)));
-  return h("div.narrow", h("h1", { tabindex: "-1" }, "Know when a job stops running"),
+  return h("div.narrow", h("h1", "Know when a job stops running"),
     h("p.lead", "Each job tells cronwatch that it ran, with one small HTTP request. Where a job fails, is late or goes silent, you are told."),
     place);
 }
@@ -211,5 +211,5 @@ export async function editPage(app, id) {
     await patch(monitorPath(m.id), given);
     app.go(`#/monitors/${m.id}`);
   });
-  return { title: `Edit ${m.name}`, node: h("div.narrow", h("h1", { tabindex: "-1" }, "Edit ", h("span", m.name)), h("section.card", form)) };
+  return { title: `Edit ${m.name}`, node: h("div.narrow", h("h1", "Edit ", h("span", m.name)), h("section.card", form)) };
 }

@@ -17,20 +17,23 @@ function fields({ cronExpression: cron, intervalSeconds: seconds, scheduleType: 
   return seconds < 86400 ? `0 */${Math.max(1, Math.round(seconds / 3600))} * * *` : "0 3 * * *";
 }
 
+const CURL = "curl -fsS -m 10 --retry 5 -o /dev/null";
+const each = (line, ...words) => words.map(line).join("\n");
+
 const LINES = [
   ["curl", "Plain curl", ({ ping, token }) => `# at the end of the job
-curl -fsS -m 10 --retry 5 -o /dev/null ${ping}
+${CURL} ${ping}
 
 # or around it: how long it took, how it ended, and what it printed
-curl -fsS -m 10 --retry 5 -o /dev/null ${token}/start
+${CURL} ${token}/start
 out=$(/path/to/job 2>&1); code=$?
-curl -fsS -m 10 --retry 5 -o /dev/null --data-raw "$out" ${token}/$code`],
-  ["crontab", "crontab", ({ token, m }) => `${fields(m)}  curl -fsS -m 10 --retry 5 -o /dev/null ${token}/start; /path/to/job; curl -fsS -m 10 --retry 5 -o /dev/null ${token}/$?`],
+${CURL} --data-raw "$out" ${token}/$code`],
+  ["crontab", "crontab", ({ token, m }) => `${fields(m)}  ${CURL} ${token}/start; /path/to/job; ${CURL} ${token}/$?`],
   ["systemd", "systemd unit", ({ token }) => `[Service]
 Type=oneshot
-ExecStartPre=-/usr/bin/curl -fsS -m 10 --retry 5 -o /dev/null ${token}/start
+ExecStartPre=-/usr/bin/${CURL} ${token}/start
 ExecStart=/path/to/job
-ExecStopPost=-/bin/sh -c '[ "$$SERVICE_RESULT" = success ] || f=/fail; curl -fsS -m 10 --retry 5 -o /dev/null ${token}$$f'`],
+ExecStopPost=-/bin/sh -c '[ "$$SERVICE_RESULT" = success ] || f=/fail; ${CURL} ${token}$$f'`],
   ["python", "Python", ({ token }) => `from urllib.request import urlopen
 
 urlopen("${token}/start", timeout=10)
@@ -55,21 +58,13 @@ try {
 curl -X POST ${base}/ping/${code}/end/success
 curl -X POST ${base}/ping/${code}/end/fail
 curl -X POST ${base}/ping/${code}/progress/50 -H "Content-Type: application/json" -d '{"message": "half of it"}'`],
-  ["cronradar", "CronRadar", ({ base, key }) => `curl -u API_KEY: ${base}/ping/${key}/start
-curl -u API_KEY: ${base}/ping/${key}/complete
-curl -u API_KEY: ${base}/ping/${key}/fail`, true],
+  ["cronradar", "CronRadar", ({ base, key }) => each(word => `curl -u API_KEY: ${base}/ping/${key}/${word}`, "start", "complete", "fail"), true],
   ["cronitor", "Cronitor", ({ base, code }) => `curl ${base}/${code}/run
 curl ${base}/${code}/complete
 curl "${base}/${code}/fail?msg=disk+full"`],
-  ["crontify", "Crontify", ({ base, key }) => `curl -X POST -H "X-API-Key: API_KEY" ${base}/api/v1/ping/${key}/start
-curl -X POST -H "X-API-Key: API_KEY" ${base}/api/v1/ping/${key}/success
-curl -X POST -H "X-API-Key: API_KEY" ${base}/api/v1/ping/${key}/fail`, true],
-  ["cronping", "Cronping", ({ token }) => `curl ${token}/start
-curl ${token}
-curl ${token}/fail`],
-  ["healthchecks", "Healthchecks", ({ ping }) => `curl -m 10 --retry 5 ${ping}/start
-curl -m 10 --retry 5 ${ping}
-curl -m 10 --retry 5 ${ping}/fail`],
+  ["crontify", "Crontify", ({ base, key }) => each(word => `curl -X POST -H "X-API-Key: API_KEY" ${base}/api/v1/ping/${key}/${word}`, "start", "success", "fail"), true],
+  ["cronping", "Cronping", ({ token }) => each(word => `curl ${token}${word}`, "/start", "", "/fail")],
+  ["healthchecks", "Healthchecks", ({ ping }) => each(word => `curl -m 10 --retry 5 ${ping}${word}`, "/start", "", "/fail")],
   ["kuma", "Uptime Kuma", ({ base, m }) => `curl "${base}/api/push/${m.token}?status=up&msg=OK&ping="
 curl "${base}/api/push/${m.token}?status=down&msg=disk+full"`],
 ];

@@ -1,7 +1,7 @@
 // The list: every monitor with its last runs, kept up to date in place.
 
 import { patch, post, del, monitorPath, query } from "./api.js";
-import { h, svg, put, setText, ask, askPause, badge, shape, tagList, time, clock, stamp, duration, now, ms, say, choose, formOf, field, confirm, bar, has, submit } from "./dom.js";
+import { h, svg, put, setText, ask, askPause, badge, shape, tagList, time, clock, stamp, duration, now, ms, say, choose, formOf, field, confirm, bar, has, submit, titled } from "./dom.js";
 
 const STATES = [["down", "Down"], ["late", "Late"], ["running", "Running"], ["up", "Up"], ["new", "New"], ["paused", "Paused"]];
 const REASONS = { missed: "missed", failed: "failed", stuck: "stuck: it did not end" };
@@ -22,7 +22,6 @@ const matches = (m, { q, tag, status }) =>
 // -- The strip of runs: a path for each outcome, however many runs there are
 
 const STEP = 5, BAR = 3.4, TALL = 20;
-const OUTCOMES = { success: "good", failed: "failed", stuck: "stuck", unknown: "unknown", running: "running" };
 
 export function strip(m) {
   const { runs } = m;
@@ -34,15 +33,14 @@ export function strip(m) {
     const bad = state === "failed" || state === "stuck" ? `M${x} ${TALL + 2}h${BAR}v2h-${BAR}Z` : "";  // not by colour alone
     paths[state] = `${paths[state] || ""}M${x} ${TALL}v-${tall.toFixed(1)}h${BAR}v${tall.toFixed(1)}Z${bad}`;
   });
-  const counted = Object.keys(paths).map(state => `${runs.filter(run => run[2] === state).length} ${OUTCOMES[state] || state}`);
+  const counted = Object.keys(paths).map(state => `${runs.filter(run => run[2] === state).length} ${titled(state).toLowerCase()}`);
   return svg("svg.strip", { viewBox: "0 0 150 24", role: "img",
     "aria-label": runs.length > 1 ? `Last ${runs.length} runs: ${counted.join(", ")}` : `One run: ${counted[0].slice(2)}` },
   Object.entries(paths).map(([state, d]) => svg("path", { d, class: `is-${state}` })));
 }
 
 export function runWords([at, took, state, code], zone) {
-  const outcome = { success: "Good", failed: "Failed", stuck: "Stuck", running: "Running", unknown: "Unknown" }[state] || state;
-  return [`${outcome}${code ? `, exit code ${code}` : ""}`, stamp(at, zone, true),
+  return [`${titled(state)}${code ? `, exit code ${code}` : ""}`, stamp(at, zone, true),
     took === null ? "" : `took ${duration(took)}`].filter(Boolean).join(" · ");
 }
 
@@ -141,7 +139,7 @@ export function listPage(app, words) {
   const note = h("p.soft.note", { role: "status" });
   const bulk = h("div.bulk", { hidden: true });
   const tools = h("div.tools", h("label.pick", all), search, tags, chips);
-  const page = h("div.list-page", h("div.head", h("h1", { tabindex: "-1" }, "Monitors"),
+  const page = h("div", h("div.head", h("h1", "Monitors"),
     h("a.button.primary", { href: "#/new" }, "New monitor")), tools, list, note, bulk);
   const node = h("div", page);
 

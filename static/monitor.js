@@ -1,17 +1,14 @@
 // A monitor's page: what is wrong, what happened, and what can be done about it.
 
 import { Refusal, get, post, del, monitorPath, query } from "./api.js";
-import { h, svg, add, put, ask, confirm, askPause, badge, shape, tagList, time, clock, stamp, duration, zoneName, now, ms, say, field, formOf, submit, choose, complain, card, closer, bar, has, button } from "./dom.js";
+import { h, svg, add, put, ask, confirm, askPause, badge, shape, tagList, time, clock, stamp, duration, zoneName, now, ms, say, field, formOf, submit, choose, complain, card, closer, bar, has, button, entry, titled, fate } from "./dom.js";
 import { stateOf, progressLine, runWords, showTip } from "./list.js";
 import { pingLines } from "./lines.js";
 
 const at = id => `#/monitors/${id}`;
 const logPath = (id, run) => `/api/v1/monitors/${encodeURIComponent(id)}/runs/${encodeURIComponent(run)}/log`;
-const OUTCOMES = { success: "Good", failed: "Failed", stuck: "Stuck", running: "Running", unknown: "Unknown" };
-const PINGS = { start: "Started", success: "Went well", fail: "Failed", ok: "Reported OK", progress: "Progress", log: "Log" };
-const STATES = { up: "Up", down: "Down", new: "New", paused: "Paused" };
-const FLIPS = { missed: "missed", failed: "failed", stuck: "stuck" };
-const TAIL_LINES = 15, RUNS_SHOWN = 15, CHART_RUNS = 100;
+const PINGS = { start: "Started", success: "Went well", fail: "Failed", ok: "Reported OK" };
+const TAIL_LINES = 15, RUNS_SHOWN = 15, CHART_RUNS = 100, LOG_ROWS = 50;
 
 // -- What is going on, in a sentence
 
@@ -27,7 +24,7 @@ function sentence(m) {
   if (state === "late") return ["It was expected at ", clock(m.expectedAt, zone), " and has not been heard: ", time(m.nextExpectedAt, "alert", zone), "."];
   if (state === "paused") return m.pausedUntil ? ["Paused until ", clock(m.pausedUntil, zone), ": nobody is told of anything."] : "Paused until it is resumed: nobody is told of anything.";
   if (state === "new") return m.lastPingAt ? "It has not told of a run yet." : "It has never been heard: its schedule begins with the first ping.";
-  const heard = ["Last ping ", time(m.lastPingAt, "ago", zone)];
+  const heard = run?.state === "running" ? ["Running for ", time(run.startedAt, "elapsed", zone)] : ["Last ping ", time(m.lastPingAt, "ago", zone)];
   return m.expectedAt ? ["All is well. ", heard, ", ", time(m.expectedAt, "due", zone), "."] : ["All is well. ", heard, "."];
 }
 
@@ -86,24 +83,36 @@ function chart(m, runs, onRun) {
 
 // -- The merged log
 
-function delivery({ name, state, tries, triedAt, result }) {
-  const words = { sent: "told", pending: tries ? "will be tried again" : "on its way", dead: "given up" }[state] || state;
-  const kind = { sent: "up", pending: "late", dead: "down" }[state] || "new";
+function delivery(one) {
+  const { name, state, tries, triedAt, result } = one, [kind, words] = fate(one);
   return h("li.delivery", shape(kind), h("span", `${name}: ${words}`,
     tries > 1 && `, tried ${tries} times`, triedAt && [", ", time(triedAt)], state !== "sent" && result && ` – ${result}`));
 }
 
-function entry(m, { at: when, type, flip, event, absence, ping }) {
-  const told = (word, ...rest) => h("li.entry", h("span.at", clock(when, m.timezone)), word, rest);
-  if (type === "flip") return told(badge(flip.status, STATES[flip.status]), h("span", FLIPS[flip.reason] || flip.reason || ""));
-  if (type === "absence") return told(badge("unknown", "Away"), h("span", `cronwatch was away for ${duration(ms(absence.until) - ms(absence.since))}: what happened then is not known`));
+const progressOf = ({ ping }) => ping?.type === "progress" && ping.run;
+
+// What a run told of its progress, one after the other, is one line: the newest.
+function grouped(entries) {
+  const lines = [];
+  for (const one of entries) {
+    const last = lines.at(-1), run = progressOf(one);
+    if (run && last && progressOf(last) === run) last.times++;
+    else lines.push({ ...one, times: 1 });
+  }
+  return lines;
+}
+
+function told(m, { at: when, type, flip, event, absence, ping, times }) {
+  const line = (word, ...rest) => h("li.entry", h("span.at", clock(when, m.timezone)), word, rest);
+  if (type === "flip") return line(badge(flip.status), h("span", flip.reason || ""));
+  if (type === "absence") return line(badge("unknown", "Away"), h("span", `cronwatch was away for ${duration(ms(absence.until) - ms(absence.since))}: what happened then is not known`));
   if (type === "event") {
-    return told(h("span.word", "Alert"), h("div", h("span", event.summary),
-      event.deliveries.length ? h("ul.plain-list", event.deliveries.map(delivery)) : h("span.soft", " – nobody was told")));
+    return line(h("span.word", "Alert"), h("div", h("span", event.summary),
+      event.deliveries.length ? h("ul", event.deliveries.map(delivery)) : h("span.soft", " – nobody was told")));
   }
   const facts = [has(ping.percent) && `${ping.percent} %`, has(ping.exitCode) && `exit code ${ping.exitCode}`,
-    has(ping.durationMs) && duration(ping.durationMs), ping.message, ping.host && `from ${ping.host}`].filter(Boolean).join(" · ");
-  return told(h("span.word", PINGS[ping.type] || ping.type),
+    has(ping.durationMs) && duration(ping.durationMs), ping.message, times > 1 && `told ${times} times`, ping.host && `from ${ping.host}`].filter(Boolean).join(" · ");
+  return line(h("span.word", PINGS[ping.type] || titled(ping.type)),
     h("span", facts, h("span.soft", `${facts && " · "}${[ping.ipAddress, ping.dialect].filter(Boolean).join(" · ")}`)),
     ping.run && h("a", { href: `${at(m.id)}/runs/${ping.run}`, class: "at-end" }, `run ${ping.run}`));
 }
@@ -153,7 +162,7 @@ const factList = pairs => h("dl.facts", pairs.filter(([, value]) => has(value) &
 // What the pane of a run shows; it is made anew while the run goes on.
 async function runParts(m, id) {
   const [run, log] = await Promise.all([get(monitorPath(m.id, "runs", encodeURIComponent(id))), get(logPath(m.id, id))]);
-  const nodes = [h("div.dialog-head", h("h2", `Run ${run.id} `, badge(run.state, OUTCOMES[run.state])), closer()),
+  const nodes = [h("div.dialog-head", h("h2", `Run ${run.id} `, badge(run.state)), closer()),
     factList([["Started", stamp(ms(run.startedAt), m.timezone, true)],
       ["Took", run.state === "running" ? time(run.startedAt, "elapsed", m.timezone) : has(run.durationMs) && duration(run.durationMs)],
       ["Exit code", run.exitCode], ["Host", run.host], ["Message", run.message], ["Its own id", run.series], ...Object.entries(run.metrics || {})]),
@@ -176,7 +185,7 @@ export async function monitorPage(app, id, opened) {
   let m = await getMonitor(id);
   const parts = Object.fromEntries(["top", "live", "tail", "wait", "uptime", "chart", "runs", "log", "next", "facts", "handles"].map(name => [name, h("div", { class: `part-${name}` })]));
   const seen = { m: JSON.stringify(m) };
-  let logRows = 30, runRows = RUNS_SHOWN, pane = null;
+  let runRows = RUNS_SHOWN, pane = null, entries = [], more = false;
 
   const act = (words, call) => async () => {
     try {
@@ -197,14 +206,14 @@ export async function monitorPage(app, id, opened) {
 
   async function test() {
     const { results } = await post(monitorPath(m.id, "test"));
-    await ask("Test alert", () => results.length ? h("ul.plain-list", results.map(({ name, ok, result }) =>
+    await ask("Test alert", () => results.length ? h("ul", results.map(({ name, ok, result }) =>
       h("li", badge(ok ? "up" : "down", ok ? "Told" : "Failed"), ` ${name}`, result && h("pre", h("code", result))))) :
       h("p", "Nobody hears of this monitor: no integration is linked to it, or all are switched off."));
     return "Test alert sent";
   }
 
   const remove = () => ask("Delete this monitor", close => {
-    const typed = h("input", { autocomplete: "off", autofocus: true, "data-name": "typed" });
+    const typed = entry("typed", { autofocus: true });
     const name = m.name.trim().replace(/\s+/g, " ");
     return formOf(async () => {
       if (typed.value.trim().replace(/\s+/g, " ") !== name) throw new Refusal(0, "This is not its name.");
@@ -217,7 +226,6 @@ export async function monitorPage(app, id, opened) {
   });
 
   function paintTop() {
-    const held = parts.top.contains(document.activeElement) ? document.activeElement.textContent : null;
     const state = stateOf(m);
     put(parts.top, h("div.head", h("div", h("h1", { tabindex: "-1" }, m.name), h("div.under", badge(state), h("code.soft", m.key), tagList(m.tags.split(" ").filter(Boolean)))),
       h("div.buttons", m.paused ? button("Resume", act("Resumed", () => post(monitorPath(m.id, "resume"))), { class: "primary" }) : button("Pause", act("Paused", pause)),
@@ -226,7 +234,6 @@ export async function monitorPage(app, id, opened) {
     h("p", { class: `lead is-${state}`, role: "status" }, sentence(m)),
     !m.heard && h("p.warn-text", "Nobody is told of this monitor: no integration hears of it. ", h("a", { href: "#/integrations" }, "Integrations")),
     m.droppedPings > 0 && h("p.soft", `${m.droppedPings} pings were dropped: they came too soon, or without the key that they need.`));
-    if (held) [...parts.top.querySelectorAll("button, a")].find(one => one.textContent === held)?.focus();
     put(parts.live, m.running && h("div.live.card", h("b", "Running now"), h("div.live", progressLine({ ...m.lastRun, ...m.progress }, m.timezone))));
   }
 
@@ -262,20 +269,41 @@ export async function monitorPage(app, id, opened) {
   // Never rounded up to 100: that is only for who was never down.
   const percent = share => share === 1 ? "100 %" : `${(Math.floor(share * 100_000) / 1000).toFixed(share > .99 ? 3 : 2).replace(/0+$/, "").replace(/\.$/, "")} %`;
 
-  function paintRuns({ runs, total }) {
+  function paintRuns({ runs }) {
     put(parts.chart, card("Durations", chart(m, runs, run => app.go(`${at(m.id)}/runs/${run.id}`))));
-    put(parts.runs, card("Runs", runs.length ? h("ul.plain-list.runs-list", runs.slice(0, runRows).map(run =>
-      h("li", h("a", { href: `${at(m.id)}/runs/${run.id}`, "aria-label": `Run ${run.id}, ${OUTCOMES[run.state]}` }, badge(run.state, OUTCOMES[run.state]), h("span", clock(run.startedAt, m.timezone)),
+    put(parts.runs, card("Runs", runs.length ? h("ul.runs-list", runs.slice(0, runRows).map(run =>
+      h("li", h("a", { href: `${at(m.id)}/runs/${run.id}`, "aria-label": `Run ${run.id}, ${titled(run.state)}` }, badge(run.state), h("span", clock(run.startedAt, m.timezone)),
         h("span.soft", run.state === "running" ? time(run.startedAt, "elapsed", m.timezone) : run.durationMs === null ? "" : duration(run.durationMs)),
         h("span.message", [run.exitCode ? `exit code ${run.exitCode}` : "", run.message].filter(Boolean).join(" · ")), run.hasLog && h("span.tag", "log"))))) :
       h("p.soft", "No runs yet."),
-    runs.length > runRows && h("button", { onclick: () => { runRows = runs.length; paintRuns({ runs, total }); } }, "Show more")));
+    runs.length > runRows && button("Show more", () => {
+      const next = runRows;
+      runRows = runs.length;
+      paintRuns({ runs });
+      parts.runs.querySelectorAll("a")[next].focus();
+    })));
   }
 
-  function paintLog({ entries, more }) {
-    put(parts.log, card("What happened", entries.length ? h("ol.plain-list", entries.map(one => entry(m, one))) :
+  // The newest page is made anew; what was asked for beyond it stays.
+  function keepLog(page) {
+    const last = page.entries.at(-1)?.at;
+    const older = last <= entries[0]?.at ? entries.filter(one => one.at < last) : [];
+    if (!older.length) more = page.more;
+    entries = [...page.entries, ...older];
+    paintLog();
+  }
+
+  async function showOlder() {
+    const page = await get(`${monitorPath(id, "log")}?limit=200&before=${entries.at(-1).at}`);
+    entries.push(...page.entries);
+    more = page.more;
+    paintLog();
+  }
+
+  function paintLog() {
+    put(parts.log, card("What happened", entries.length ? h("ol", grouped(entries).map(one => told(m, one))) :
       h("p.soft", "Nothing yet."),
-    more && logRows < 200 && h("button", { onclick: () => { logRows = 200; load(); } }, "Show more")));
+    more && button("Show more", () => showOlder().catch(complain))));
   }
 
   function paintAside() {
@@ -296,10 +324,10 @@ export async function monitorPage(app, id, opened) {
       const yes = await confirm(`A new ${kind}`, `Scripts that use the ${kind} of today cannot ping this monitor any more.`, `Replace the ${kind}`, true);
       if (yes) await act(`The ${kind} is a new one`, async () => { m = await post(monitorPath(m.id, "handles", "rotate"), { kind }); delete seen.wait; })();
     };
-    const text = h("input", { "data-name": "handle", class: "mono", autocomplete: "off" });
+    const text = entry("handle", { class: "mono" });
     const dialect = choose([["", "Whose it is"], ...["cronbeats", "cronitor", "cronping", "crontify", "healthchecks", "kuma"].map(name => [name, name])], "", { "aria-label": "Service", "data-name": "dialect" });
     put(parts.handles, h("section.card", h("details.fold", { open }, h("summary", "Handles"), h("p.hint", "Secrets that ping this monitor. Adopt the one that a script has from its old service."),
-      h("ul.plain-list", ["token", "code"].map(kind => h("li.handle", h("span", kind), h("code", m[kind]), button("Replace", rotate(kind), { class: "small", "aria-label": `Replace the ${kind}` }))),
+      h("ul", ["token", "code"].map(kind => h("li.handle", h("span", kind), h("code", m[kind]), button("Replace", rotate(kind), { class: "small", "aria-label": `Replace the ${kind}` }))),
         m.handles.map(one => h("li.handle", h("span", one.dialect), h("code", one.handle), button("Remove", drop(one.handle), { class: "small", "aria-label": `Remove ${one.handle}` })))),
       formOf(async () => {
         await post(monitorPath(m.id, "handles"), { handle: text.value.trim(), ...(dialect.value && { dialect: dialect.value }) });
@@ -318,11 +346,11 @@ export async function monitorPage(app, id, opened) {
 
   async function load() {
     const [fresh, runs, log, uptime] = await Promise.all([getMonitor(id), get(`${monitorPath(id, "runs")}?limit=${CHART_RUNS}`),
-      get(`${monitorPath(id, "log")}?limit=${logRows}`), get(`${monitorPath(id, "uptime")}?days=1&days=7&days=30&days=90`)]);
+      get(`${monitorPath(id, "log")}?limit=${LOG_ROWS}`), get(`${monitorPath(id, "uptime")}?days=1&days=7&days=30&days=90`)]);
     m = fresh;
     paint();
     if (changed("runs", [runs, m.maxRunSeconds])) paintRuns(runs);
-    if (changed("log", log)) paintLog(log);
+    if (changed("log", log)) keepLog(log);
     if (changed("uptime", uptime)) paintUptime(uptime);
     await paintTail(runs.runs);
     if (!pane?.goesOn) return;
@@ -391,7 +419,7 @@ export async function pausePage(app, id, hours) {
     say("Paused");
     app.go(at(m.id));
   };
-  return { title: "Pause", node: h("section.card.narrow", h("h1", { tabindex: "-1" }, `Pause for ${words}?`),
+  return { title: "Pause", node: h("section.card.narrow", h("h1", `Pause for ${words}?`),
     h("p", badge(stateOf(m)), " ", h("b", m.name), `: nobody is told of anything for ${words}.`),
     formOf(done, h("div.buttons", submit(`Pause for ${words}`),
       h("a.button", { href: at(m.id) }, "Show the monitor")))) };

@@ -1,9 +1,9 @@
 // Integrations, API keys, users, and how cronwatch itself does.
 
 import { get, post, patch, del } from "./api.js";
-import { h, put, ask, confirm, badge, shape, time, clock, stamp, duration, ms, say, field, formOf, choose, check, copyable, complain, card, submit, button, bytes } from "./dom.js";
+import { h, put, ask, confirm, badge, shape, time, clock, stamp, duration, ms, say, field, formOf, choose, check, copyable, complain, card, submit, button, bytes, entry, fate } from "./dom.js";
 
-const title = (text, ...more) => h("div.head", h("h1", { tabindex: "-1" }, text), more);
+const title = (text, ...more) => h("div.head", h("h1", text), more);
 
 // What a button does: its error is said, and the list is made anew.
 const doing = (load, call) => async () => {
@@ -15,6 +15,12 @@ const doing = (load, call) => async () => {
   }
   await load();
 };
+
+const removing = (load, what, text, path) => doing(load, async () => {
+  if (!await confirm(`Delete ${what}?`, text, "Delete", true)) return "";
+  await del(path);
+  return "Deleted";
+});
 
 // -- Integrations
 
@@ -29,9 +35,9 @@ const readHeaders = text => Object.fromEntries(text.split("\n").map(line => line
 
 function integrationForm(one, done) {
   const channel = choose(CHANNELS, one.channel || "webhook", { "data-name": "channel", onchange: () => swap() });
-  const name = h("input", { "data-name": "name", value: one.name || "", autocomplete: "off" });
-  const url = h("input", { "data-name": "url", type: "url", value: one.url || "", autocomplete: "off", placeholder: "https://" });
-  const address = h("input", { "data-name": "address", type: "email", value: one.address || "", autocomplete: "off" });
+  const name = entry("name", { value: one.name || "" });
+  const url = entry("url", { type: "url", value: one.url || "", placeholder: "https://" });
+  const address = entry("address", { type: "email", value: one.address || "" });
   const lines = Object.entries(one.headers || {}).map(([header, value]) => `${header}: ${value}`).join("\n");
   const headers = h("textarea", { "data-name": "headers", rows: "2", value: lines, class: "mono", placeholder: "Authorization: Bearer …" });
   const everyone = check("Told of every monitor that does not name its own integrations", one.default ?? true, { "data-name": "default" });
@@ -51,8 +57,10 @@ function integrationForm(one, done) {
   }, !one.id && field("Kind", channel), field("Name", name), fields.url, fields.address, fields.headers, everyone, submit(one.id ? "Save" : "Add integration"));
 }
 
+const quoted = text => `'${text.replaceAll("'", "'\\''")}'`;  // for a shell
+
 export async function integrationsPage(app) {
-  const list = h("div.cards");
+  const list = h("div");
   const edit = async one => { if (await ask(one.id ? `Edit ${one.name}` : "New integration", close => integrationForm(one, close))) await load(); };
 
   function shown(one) {
@@ -71,25 +79,21 @@ export async function integrationsPage(app) {
       }
       test.disabled = false;
     });
-    const remove = doing(load, async () => {
-      if (!await confirm(`Delete ${one.name}?`, "Alerts that wait for it are dropped.", "Delete", true)) return "";
-      await del(path);
-      return "Deleted";
-    });
+    const remove = removing(load, one.name, "Alerts that wait for it are dropped.", path);
     return h("section.card", { "aria-label": one.name }, h("div.head", h("div", h("h2", one.name),
       h("div.under", badge(...state), h("span.soft", channelName(one.channel)), !one.default && h("span.soft", "only where chosen"))),
     h("div.buttons", test, button(one.enabled ? "Switch off" : "Switch on", doing(load, async () => { await patch(path, { enabled: !one.enabled }); return one.enabled ? "Switched off" : "Switched on"; })),
       !isCommand && button("Edit", () => edit(one)), !isCommand && button("Delete", remove, { class: "bad" }))),
     h("p.target", h("code", one.url || one.address || one.command || "")),
-    isCommand && h("div.hint", "Only the command line can change what runs on the server:", copyable("cronwatch integration add command NAME COMMAND")),
-    last && h("p", { class: last.state === "sent" ? "soft" : "" }, `Last: ${last.kind}, `, time(last.at), `, ${{ sent: "delivered", pending: "not delivered yet", dead: "given up" }[last.state] || last.state}`, last.state !== "sent" && last.result && [": ", h("span.bad-text", last.result)]),
+    isCommand && h("div.hint", "Only the command line can change what runs on the server:", copyable(`cronwatch integration remove ${quoted(one.name)}\ncronwatch integration add command ${quoted(one.name)} ${quoted(one.command || "COMMAND")}`)),
+    last && h("p", { class: last.state === "sent" ? "soft" : "" }, `Last: ${last.kind}, `, time(last.at), `, ${fate({ ...last, tries: 1 })[1]}`, last.state !== "sent" && last.result && [": ", h("span.bad-text", last.result)]),
     (one.pending > 0 || one.dead > 0) && h("p", [one.pending > 0 && `${one.pending} waiting`, one.dead > 0 && `${one.dead} given up`].filter(Boolean).join(", ")),
     one.secret && h("details", h("summary", "Signing secret"), copyable(one.secret)), result);
   }
 
   async function load() {
     const { integrations } = await get("/api/v1/integrations");
-    put(list, integrations.length ? integrations.map(shown) : h("section.card.empty", h("h2", "Nobody is told yet"),
+    put(list, integrations.length ? integrations.map(shown) : h("section.card", h("h2", "Nobody is told yet"),
       h("p", "An integration is where alerts go: a webhook, Slack, Discord, ntfy, mail, or a command on the server.")));
   }
 
@@ -113,15 +117,11 @@ export async function keysPage() {
   async function load() {
     const { keys } = await get("/api/v1/keys");
     put(list, keys.length ? table("API keys", ["Name", "Begins with", "May", "Created"], keys.map(one => [one.name, h("code", `${one.prefix}…`), one.permission, clock(one.createdAt),
-      button("Delete", doing(load, async () => {
-        if (!await confirm(`Delete the key ${one.name}?`, "Programs that use it are refused from then on.", "Delete", true)) return "";
-        await del(`/api/v1/keys/${one.id}`);
-        return "Deleted";
-      }), { class: "bad small", "aria-label": `Delete ${one.name}` })])) : h("p.soft", "There is no key yet."));
+      button("Delete", removing(load, `the key ${one.name}`, "Programs that use it are refused from then on.", `/api/v1/keys/${one.id}`), { class: "bad small", "aria-label": `Delete ${one.name}` })])) : h("section.card", h("p", "There is no key yet. With one, programs ping monitors by name, register them, and use the API.")));
   }
 
-  const name = h("input", { "data-name": "name", autocomplete: "off" }), permission = choose(PERMISSIONS, "read-write", { "data-name": "permission" });
-  const secret = h("input", { "data-name": "secret", autocomplete: "off", class: "mono" });
+  const name = entry("name"), permission = choose(PERMISSIONS, "read-write", { "data-name": "permission" });
+  const secret = entry("secret", { class: "mono" });
   const make = formOf(async () => {
     const made = await post("/api/v1/keys", { name: name.value, permission: permission.value, ...(secret.value && { secret: secret.value }) });
     name.value = secret.value = "";
@@ -136,10 +136,10 @@ export async function keysPage() {
 
 export async function usersPage(app) {
   const list = h("div"), linked = h("div", { role: "status" });
-  const password = attrs => h("input", { type: "password", autocomplete: "new-password", "data-name": "password", ...attrs });
+  const password = () => entry("password", { type: "password", autocomplete: "new-password" });
 
   const change = one => ask(`Edit ${one.name}`, close => {
-    const name = h("input", { "data-name": "name", value: one.name, autocomplete: "off" }), secret = password();
+    const name = entry("name", { value: one.name }), secret = password();
     return formOf(async () => {
       const body = { ...(name.value !== one.name && { name: name.value }), ...(secret.value && { password: secret.value }) };
       await patch(`/api/v1/users/${one.id}`, body);
@@ -156,11 +156,7 @@ export async function usersPage(app) {
     return "";
   });
 
-  const remove = one => doing(load, async () => {
-    if (!await confirm(`Delete the user ${one.name}?`, "Their sessions end at once.", "Delete", true)) return "";
-    await del(`/api/v1/users/${one.id}`);
-    return "Deleted";
-  });
+  const remove = one => removing(load, `the user ${one.name}`, "Their sessions end at once.", `/api/v1/users/${one.id}`);
 
   async function load() {
     const { users } = await get("/api/v1/users");
@@ -169,7 +165,7 @@ export async function usersPage(app) {
         button("Link", link(one), { class: "small", "aria-label": `Sign-in link for ${one.name}` }), button("Delete", remove(one), { class: "bad small", "aria-label": `Delete ${one.name}` }))])));
   }
 
-  const name = h("input", { "data-name": "name", autocomplete: "off" }), secret = password();
+  const name = entry("name"), secret = password();
   const make = formOf(async () => {
     await post("/api/v1/users", { name: name.value, ...(secret.value && { password: secret.value }) });
     name.value = secret.value = "";
@@ -196,14 +192,13 @@ export async function healthPage() {
       tile("Writing", health.refused ? "refused" : "works", bytes(health.databaseBytes), health.refused ? "down" : "up"),
       tile("Pings", String(health.pingsPerMinute), "in the last minute"), tile("Monitors", String(health.monitors), `cronwatch ${health.version}`),
       tile("Running since", time(health.startedAt), stamp(ms(health.startedAt), "", true)))),
-    health.failing.length > 0 && card("Failing integrations", h("ul.plain-list", health.failing.map(one =>
+    health.failing.length > 0 && card("Failing integrations", h("ul", health.failing.map(one =>
       h("li", badge("down", one.name), " ", h("span.bad-text", one.result || ""))))),
-    card("When cronwatch was away", health.absences.length ? h("ul.plain-list", health.absences.map(({ since, until }) =>
+    card("When cronwatch was away", health.absences.length ? h("ul", health.absences.map(({ since, until }) =>
       h("li", clock(since, "", true), ` for ${duration(ms(until) - ms(since))}`))) : h("p.soft", "It has always been here.")));
-    put(alerts, card("Last alerts", events.length ? h("ol.plain-list", events.map(one => h("li.entry",
+    put(alerts, card("Last alerts", events.length ? h("ol", events.map(one => h("li.entry",
       h("span.at", clock(one.at)), one.monitor ? h("a", { href: `#/monitors/${one.monitor.id}` }, one.summary) : h("span", one.summary),
-      h("span.at-end", one.deliveries.length ? one.deliveries.map(sent => h("span.delivery", { title: sent.result || "" }, shape({ sent: "up", dead: "down" }[sent.state] || "late"),
-        `${sent.name}: ${{ sent: "told", dead: "given up" }[sent.state] || "waiting"}`)) : h("span.soft", "nobody was told"))))) : h("p.soft", "There has been no alert.")));
+      h("span.at-end", one.deliveries.length ? one.deliveries.map(sent => h("span.delivery", { title: sent.result || "" }, shape(fate(sent)[0]), `${sent.name}: ${fate(sent)[1]}`)) : h("span.soft", "nobody was told"))))) : h("p.soft", "There has been no alert.")));
   }
 
   await load();

@@ -9,13 +9,25 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import AWAY, NAME, PASSWORD, PHONE, Tab, add_user, axe_script, chromium, looking
+from browser import (
+    AWAY,
+    ELSEWHERE,
+    NAME,
+    PASSWORD,
+    PHONE,
+    Tab,
+    add_user,
+    axe_script,
+    chromium,
+    looking,
+)
 from browser import violations as found_by_axe
-from live_server import DIRECT, Live, serving, wait_for
+from live_server import DIRECT, Live, bash, program, serving, wait_for
 
 import cronwatch
 
@@ -98,6 +110,7 @@ def test_a_line_of_a_dialect_holds_the_monitors_own_handles(
     tab.page.locator(".radio").get_by_text(label, exact=True).click()
 
     assert start.format(url=tab.live.url, **monitor) in tab.page.inner_text(".lines-out code")
+    assert tab.problems == set()
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +254,7 @@ def test_an_edit_sends_only_what_was_touched(tab: Tab, live: Live) -> None:
     tab.see("About it")
 
     assert sent.value.post_data_json == {"tags": "old new"}
+    assert tab.problems == set()
 
 
 def test_an_integration_that_fails_is_told(tab: Tab, live: Live) -> None:
@@ -269,12 +283,16 @@ def test_an_integration_that_fails_is_told(tab: Tab, live: Live) -> None:
 
 
 def test_a_command_is_shown_but_only_the_command_line_changes_it(tab: Tab, live: Live) -> None:
-    live.quick("integration", "add", "command", "wall", "cat >> told.txt")
+    command = "cat >> \"it's told.txt\""
+    live.quick("integration", "add", "command", "the wall", command)
 
     tab.open("#/integrations")
-    tab.see("cat >> told.txt")
+    tab.see("Only the command line can change what runs on the server")
+    program(live.folder, "cronwatch", 'printf "%s|" "$@" >>words')
+    bash(live.folder, tab.page.inner_text(".copyable code"))
 
-    tab.see("cronwatch integration add command NAME COMMAND")
+    assert (live.folder / "words").read_text() == (
+        f"integration|remove|the wall|integration|add|command|the wall|{command}|")
     assert tab.button("Edit").count() == tab.button("Delete").count() == 0
     assert tab.problems == set()
 
@@ -393,6 +411,22 @@ def test_a_server_that_starts_anew_is_noticed_and_found_again(
             assert tab.problems == {f"{AWAY} GET /api/v1/summary"}
 
 
+def test_a_page_that_the_server_was_away_for_comes_when_it_is_back(
+        browser: Any, tmp_path: Path) -> None:
+    with serving(tmp_path, *FLAGS) as first, looking(browser, first) as tab:
+        first.add("job")
+        tab.row("job").wait_for()
+        first.stop(signal.SIGTERM)
+        tab.see("Reconnecting…")
+        tab.page.get_by_role("link", name="job").click()
+        tab.see("This did not work")
+
+        with serving(tmp_path, *FLAGS, listen=first.url.removeprefix("http://")):
+            tab.see("Waiting for the first ping")
+
+        assert {one.partition(" ")[0] for one in tab.problems} <= {AWAY, "console:"}
+
+
 # -- The list
 
 
@@ -470,6 +504,7 @@ def test_a_row_is_changed_in_place(tab: Tab, live: Live) -> None:
     tab.see_state("job", "Up")
 
     assert tab.row("job").evaluate("node => node.mark") == 1
+    assert tab.problems == set()
 
 
 def test_a_deleted_monitor_wants_its_name(tab: Tab, live: Live) -> None:
@@ -485,6 +520,103 @@ def test_a_deleted_monitor_wants_its_name(tab: Tab, live: Live) -> None:
     dialog.get_by_role("button", name="Delete").click()
     tab.see("Know when a job stops running")
 
+    assert tab.problems == set()
+
+
+def test_progress_of_a_run_is_one_line_of_the_log(tab: Tab, live: Live) -> None:
+    monitor = live.add("copy")
+    ping(live, monitor, "/start")
+    for percent in (10, 20, 30):
+        beat(live, monitor, f"progress/{percent}?msg=part+{percent}")
+    tab.open(f"#/monitors/{monitor['id']}")
+
+    tab.see(re.compile("part 30 · told 3 times"))
+
+    words = tab.page.locator(".part-log .word").all_inner_texts()
+    assert words == ["Progress", "Started"]
+    assert tab.problems == set()
+
+
+def test_the_log_is_shown_to_its_beginning(tab: Tab, live: Live) -> None:
+    monitor = live.add("job")
+    for number in range(260):
+        beat(live, monitor, f"end/success?msg=ping+{number}")
+    tab.open(f"#/monitors/{monitor['id']}")
+    lines = tab.page.locator(".part-log .entry")
+    more = tab.page.locator(".part-log").get_by_role("button", name="Show more")
+    tab.see("ping 259")
+    assert lines.count() < 60
+
+    more.click()
+    lines.nth(240).wait_for()
+    assert more.evaluate("node => node === document.activeElement")
+    more.click()
+    tab.page.locator(".part-log").get_by_text("ping 0 ·").wait_for()
+    ping(live, monitor, "/fail")
+    tab.page.locator(".part-log").get_by_text("Down").wait_for()
+
+    assert lines.count() == 264  # with the flips to up and to down, what failed, and its alert
+    assert more.count() == 0
+    assert tab.problems == set()
+
+
+def test_the_focus_stays_where_it_is_while_the_page_is_live(tab: Tab, live: Live) -> None:
+    monitor = live.add("job")
+    ping(live, monitor)
+    tab.open(f"#/monitors/{monitor['id']}")
+    link = tab.page.locator(".part-log a").get_by_text("run 1")
+    link.focus()
+    link.evaluate("node => { node.mark = 1; }")
+
+    ping(live, monitor, "/fail")
+    tab.page.locator(".part-log a").get_by_text("run 2").wait_for()
+
+    assert tab.page.evaluate("[document.activeElement.textContent, document.activeElement.mark]"
+                             ) == ["run 1", None]
+    assert tab.problems == set()
+
+
+def test_a_change_of_zone_keeps_what_is_half_written(tab: Tab, live: Live) -> None:
+    tab.open("#/new")
+    tab.field("Name").fill("half written")
+
+    tab.button("Times: my zone").click()
+    tab.button("Times: monitor’s zone").wait_for()
+    tab.page.wait_for_load_state("networkidle")
+
+    assert tab.field("Name").input_value() == "half written"
+    assert tab.problems == set()
+
+
+def test_lines_are_copied_without_https_too(browser: Any, live: Live) -> None:
+    monitor = live.add("nightly")
+    there = replace(live, url=live.url.replace("127.0.0.1", ELSEWHERE))
+    with looking(browser, there) as tab:
+        tab.open(f"#/monitors/{monitor['id']}")
+        tab.see("Waiting for the first ping")
+        assert not tab.page.evaluate("isSecureContext")
+
+        tab.button("Copy").click()
+        tab.see("Copied")
+        tab.open(f"#/monitors/{monitor['id']}/edit")
+        tab.field("Notes").focus()
+        tab.page.keyboard.press("Control+V")
+
+        assert f"{there.url}/ping/{monitor['token']}\n\n" in tab.field("Notes").input_value()
+        assert tab.problems == set()
+
+
+def test_what_cannot_be_copied_is_selected(tab: Tab, live: Live) -> None:
+    monitor = live.add("nightly")
+    tab.page.add_init_script("""
+        delete Navigator.prototype.clipboard;
+        document.execCommand = () => false;""")
+    tab.open(f"#/monitors/{monitor['id']}")
+
+    tab.button("Copy").click()
+    tab.see("It is selected: copy it with Ctrl+C")
+
+    assert tab.page.evaluate("String(getSelection())") == tab.page.inner_text(".lines-out code")
     assert tab.problems == set()
 
 
@@ -525,6 +657,7 @@ def test_the_title_and_the_icon_count_what_is_down(tab: Tab, live: Live) -> None
 
     assert tab.page.title() == "2 down · Monitors · cronwatch"
     assert tab.page.get_attribute("#icon", "href") == "static/icon-down-2.svg"
+    assert tab.problems == set()
 
 
 def test_the_footer_tells_how_cronwatch_does(tab: Tab, live: Live) -> None:
@@ -560,6 +693,7 @@ def test_a_page_that_is_not_seen_asks_for_nothing(
     tab.page.evaluate("fetch('/static/icon-up.svg')")
 
     assert asked[:-1] == [f"{live.url}/api/v1/summary"] * asks
+    assert tab.problems == set()
 
 
 def test_the_first_screen_asks_for_data_once(tab: Tab, live: Live) -> None:
@@ -574,6 +708,7 @@ def test_the_first_screen_asks_for_data_once(tab: Tab, live: Live) -> None:
 
     assert shown[0].endswith("/api/v1/summary")
     assert shown[1:2] in ([], [shown[0]])  # the next poll, where the machine is slow
+    assert tab.problems == set()
 
 
 # -- Text is text, everybody can use it, it is small
