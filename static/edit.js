@@ -99,7 +99,7 @@ function rulesPart(rules) {
   };
   add(rows, rules.map(row));
   return {
-    node: h("div.field", { role: "group", "aria-label": "Rules for silent failures", "data-name": "rules" },
+    node: h("div.field", { role: "group", "aria-label": "Rules for silent failures", "data-name": "rules?" },
       h("span.label", "Rules for silent failures"), names, rows,
       h("p.hint", "A run that went well but reports one of these is told as a silent failure: a number of the ping’s JSON or metrics, exit_code or duration_seconds."),
       h("button", { onclick: () => {

@@ -6,12 +6,19 @@ itself brings about: a refusal that is shown, a server that is away.
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import signal
+import sqlite3
+import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from browser import (
@@ -507,6 +514,279 @@ def test_a_row_is_changed_in_place(tab: Tab, live: Live) -> None:
     assert tab.problems == set()
 
 
+def test_a_late_job_says_when_it_is_told(tab: Tab, live: Live) -> None:
+    ping(live, live.add("tardy", scheduleType="cron", cronExpression="* * * * * *",
+                        graceSeconds=3600))
+
+    tab.see_state("tardy", "Late")
+
+    assert "alert in 59 min" in tab.row("tardy").inner_text()
+    assert tab.page.title() == "1 late · Monitors · cronwatch"
+    assert tab.page.get_attribute("#icon", "href") == "static/icon-late.svg"
+    assert tab.problems == set()
+
+
+def test_those_in_trouble_come_first(tab: Tab, live: Live) -> None:
+    ping(live, live.add("a is well"))
+    ping(live, live.add("b is late", scheduleType="cron", cronExpression="* * * * * *",
+                        graceSeconds=3600))
+    ping(live, live.add("c is down"), "/fail")
+    tab.see_state("b is late", "Late")
+    tab.see_state("c is down", "Down")
+
+    assert tab.page.locator(".row .name").all_inner_texts() == [
+        "c is down", "b is late", "a is well"]
+    assert tab.problems == set()
+
+
+def test_times_stay_true_without_the_server(tab: Tab, live: Live) -> None:
+    ping(live, live.add("job"))
+    tab.see_state("job", "Up")
+    tab.page.route("**/api/**", lambda route: None)  # no answer ever comes
+
+    for seconds in (3, 4):
+        tab.row("job").get_by_text(f"last ping {seconds} s ago").wait_for()
+
+    assert tab.problems == set()
+
+
+def test_a_clock_that_is_wrong_shows_the_servers_time(tab: Tab, live: Live) -> None:
+    ping(live, live.add("job"))
+    tab.page.clock.install(time=time.time() + 86_400)
+    tab.open()
+
+    assert re.search(r"last ping (now|\d s ago)\s+due in 59 min", tab.row("job").inner_text())
+    assert tab.problems == set()
+
+
+def test_a_time_of_today_says_its_day_after_midnight(browser: Any, live: Live) -> None:
+    ping(live, live.add("job"))
+    with looking(browser, live) as tab:
+        tab.page.get_by_role("link", name="job").click()
+        first = tab.page.locator(".runs-list time")
+        assert re.fullmatch(r"\d\d:\d\d:\d\d", first.inner_text())
+        before = first.inner_text()
+
+        tab.page.route("**/api/**", lambda route: None)
+        tab.page.evaluate("""() => {
+            const real = Date.now;
+            Date.now = () => real() + 86_400_000;
+        }""")
+
+        tab.see(re.compile(rf"^\d{{4}}-\d\d-\d\d {before}$"))
+        assert tab.problems == set()
+
+
+def test_the_last_duration_is_beside_the_usual_one(tab: Tab, live: Live) -> None:
+    monitor = live.add("job")
+    for _ in range(2):
+        ping(live, monitor, "/start")
+        ping(live, monitor)
+
+    took = tab.row("job").locator(".took")
+    took.get_by_text("usually").wait_for()
+
+    assert re.fullmatch(r"\d+ ms\s+usually \d+ ms", took.inner_text())
+    assert tab.problems == set()
+
+
+def test_each_run_of_the_strip_has_a_tooltip(tab: Tab, live: Live) -> None:
+    monitor = live.add("job")
+    ping(live, monitor)
+    ping(live, monitor, "/start")
+    ping(live, monitor, "/3")
+    tab.see_state("job", "Down")
+    strip = tab.row("job").locator(".strip")
+    assert strip.get_attribute("aria-label") == "Last 2 runs: 1 good, 1 failed"
+    box = strip.bounding_box()
+    assert box
+
+    found = []
+    for place in (28.5, 29.5):  # of 30
+        tab.page.mouse.move(box["x"] + box["width"] * place / 30, box["y"] + box["height"] / 2)
+        found.append(tab.page.inner_text("#tip"))
+    tab.page.mouse.move(0, 0)
+
+    stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    assert re.fullmatch(rf"Good · {stamp}", found[0])
+    assert re.fullmatch(rf"Failed, exit code 3 · {stamp} · took \d+ ms", found[1])
+    assert tab.page.is_hidden("#tip")
+    assert tab.problems == set()
+
+
+def test_what_is_down_is_marked_as_ok(tab: Tab, live: Live) -> None:
+    monitor = live.add("job")
+    ping(live, monitor, "/fail")
+    tab.open(f"#/monitors/{monitor['id']}")
+    tab.see("The job failed")
+
+    tab.button("Mark as OK").click()
+    tab.see("All is well.")
+
+    assert live.monitor("job")["status"] == "up"
+    assert tab.button("Mark as OK").count() == 0
+    assert tab.problems == set()
+
+
+def test_a_test_alert_shows_what_came_of_it(tab: Tab, live: Live) -> None:
+    live.quick("integration", "add", "command", "good", "echo heard")
+    live.quick("integration", "add", "command", "broken", "echo no; exit 3")
+    tab.open(f"#/monitors/{live.add('job')['id']}")
+
+    tab.button("Send a test alert").click()
+    dialog = tab.page.locator("dialog")
+    dialog.locator("li").nth(1).wait_for()
+
+    told = sorted(dialog.locator("li").all_inner_texts())
+    assert [one.split("\n")[0].strip() for one in told] == ["Failed broken", "Told good"]
+    assert tab.problems == set()
+
+
+def test_uptime_durations_and_the_next_times_are_shown(tab: Tab, live: Live) -> None:
+    monitor = live.add("job", maxRunSeconds=1)
+    for path in ("", "", "", "", "", "/2"):
+        ping(live, monitor, "/start")
+        ping(live, monitor, path)
+    tab.open(f"#/monitors/{monitor['id']}")
+    tab.see("The job failed")
+
+    tab.see("Uptime")
+    assert re.fullmatch(r"(24 hours|7 days|30 days|90 days)", tab.page.locator(
+        ".tiles dt").nth(3).inner_text())
+    assert tab.page.locator(".tiles dd").count() == 4
+    bars = [bar.get_attribute("class") for bar in tab.page.locator("g.bar").all()]
+    assert bars == ["bar is-success"] * 5 + ["bar is-failed"]
+    assert re.search(r"the longest \d+ ms, usually \d+ ms to \d+ ms", str(
+        tab.page.get_attribute(".chart svg", "aria-label")))
+    assert tab.page.locator(".part-next li").count() == 5
+    tab.page.locator("g.bar").last.click()
+    tab.page.locator("dialog").get_by_text("Exit code").wait_for()
+    assert tab.problems == set()
+
+
+def test_an_absence_is_in_the_log_and_on_the_page_of_health(
+        browser: Any, tmp_path: Path) -> None:
+    with serving(tmp_path, *FLAGS) as first:
+        monitor = first.add("job")
+        ping(first, monitor)
+    with serving(tmp_path, *FLAGS) as live, looking(browser, live) as tab:
+        tab.open(f"#/monitors/{monitor['id']}")
+        tab.page.locator(".entry", has_text="cronwatch was away for").wait_for()
+        tab.open("#/health")
+        tab.see("When cronwatch was away")
+
+        assert tab.page.locator(".card", has_text="When cronwatch was away").locator(
+            "li").count() == 1
+        assert tab.problems == set()
+
+
+def test_a_rule_for_silent_failures_is_made_and_removed(tab: Tab, live: Live) -> None:
+    monitor = live.add("job")
+    tab.open(f"#/monitors/{monitor['id']}/edit")
+    tab.page.get_by_text("When it is in trouble").click()
+
+    for name, value in (("rows", "10"), ("exit_code", "x")):
+        tab.button("Add a rule").click()
+        tab.field("Field").last.fill(name)
+        tab.field("Comparison").last.select_option("lt")
+        tab.field("Value").last.fill(value)
+    tab.button("Save").click()
+    tab.page.get_by_role("group", name="Rules for silent failures").get_by_text(
+        "a rule must have a field").wait_for()
+    tab.button("Remove this rule").last.click()
+    tab.button("Save").click()
+    tab.see("rows lt 10")
+
+    assert live.monitor("job")["rules"] == [{"field": "rows", "operator": "lt", "value": 10}]
+    assert tab.problems == {"400 PATCH /api/v1/heartbeats/ID"}
+
+
+def test_an_integration_is_edited(tab: Tab, live: Live) -> None:
+    live.quick("integration", "add", "webhook", "ops", "http://127.0.0.1:9/hook")
+    tab.open("#/integrations")
+
+    tab.button("Edit").click()
+    tab.field("Name").fill("night shift")
+    tab.field("Headers").fill("X-Team: night")
+    tab.button("Save").click()
+    tab.page.get_by_role("heading", name="night shift").wait_for()
+
+    shown, = live.ask("GET", "/integrations").json["integrations"]
+    assert (shown["name"], shown["headers"]) == ("night shift", {"X-Team": "night"})
+    assert tab.problems == set()
+
+
+def test_what_cannot_be_delivered_is_a_red_banner(tab: Tab, live: Live) -> None:
+    live.quick("integration", "add", "webhook", "ops", "http://127.0.0.1:9/hook")
+    live.add("job")
+    tab.row("job").wait_for()
+    with closing(sqlite3.connect(live.database)) as db, db:
+        db.execute("UPDATE integration SET failing = 1")  # as after the fourth failed try
+
+    tab.see("Alerts do not arrive:")
+
+    assert "ops cannot be reached." in tab.page.inner_text(".banner.bad")
+    tab.page.get_by_role("link", name="Look at the integrations").click()
+    tab.page.locator(".card .badge").get_by_text("Failing").wait_for()
+    assert tab.problems == set()
+
+
+@pytest.mark.parametrize("rest_ms, pace", [(0, 2000), (121_000, 10_000)])
+def test_a_page_asks_more_rarely_when_nobody_looks(
+        tab: Tab, live: Live, rest_ms: int, pace: int) -> None:
+    live.add("job")
+    tab.page.clock.install()
+    tab.open()
+    tab.row("job").wait_for()
+    tab.page.wait_for_load_state("networkidle")
+    tab.page.clock.pause_at(time.time() + 60)
+    tab.page.clock.fast_forward(rest_ms)
+    asked: list[float] = []
+    passed = 0.0
+    tab.page.on("request", lambda request: asked.append(passed))
+
+    while len(asked) < 3 and passed < 60_000:
+        passed += 500
+        tab.page.clock.run_for(500)
+        tab.page.wait_for_timeout(20)  # in which an answer comes, where one was asked for
+
+    assert abs(asked[2] - asked[1] - pace) <= 1000
+    assert tab.problems == set()
+
+
+def test_many_monitors_are_resumed_at_once(tab: Tab, live: Live) -> None:
+    for name in ("one", "two"):
+        live.ask("POST", f"/heartbeats/{live.add(name)['id']}/pause", {})
+    tab.see_state("two", "Paused")
+
+    tab.field("Select all that are shown").check()
+    tab.button("Resume").click()
+    tab.see_state("one", "New")
+    tab.see_state("two", "New")
+
+    assert tab.page.is_hidden(".bulk")
+    assert tab.problems == set()
+
+
+def test_a_monitor_is_selected_and_left_with_keys(tab: Tab, live: Live) -> None:
+    for name in ("alpha", "beta"):
+        live.add(name)
+    tab.row("beta").wait_for()
+    keys = tab.page.keyboard
+
+    keys.press("ArrowUp")
+    keys.press("x")
+    tab.see("1 selected")
+    assert tab.field("Select beta").is_checked()
+    keys.press("k")
+    keys.press("Enter")
+    tab.page.get_by_role("heading", name="alpha").wait_for()
+    keys.press("g")
+    tab.row("beta").wait_for()
+
+    assert tab.problems == set()
+
+
 def test_a_deleted_monitor_wants_its_name(tab: Tab, live: Live) -> None:
     monitor = live.add("precious")
     tab.open(f"#/monitors/{monitor['id']}")
@@ -714,25 +994,69 @@ def test_the_first_screen_asks_for_data_once(tab: Tab, live: Live) -> None:
 # -- Text is text, everybody can use it, it is small
 
 
-def test_what_others_wrote_is_shown_as_text(tab: Tab, live: Live) -> None:
-    monitor = live.add(NASTY, tags="<b>tag</b>", notes=f"notes {NASTY}")
-    live.quick("integration", "add", "webhook", NASTY, "http://127.0.0.1:9/<hook>")
+@pytest.fixture
+def nasty(live: Live) -> dict[str, Any]:
+    """A monitor, and all beside it, with hostile text wherever somebody may write one."""
+    said = quote(NASTY)
+    broken = f"echo {shlex.quote(NASTY)}; exit 1"
+    live.quick("integration", "add", "webhook", NASTY, "http://127.0.0.1:9/<img>")
+    live.quick("integration", "add", "command", f"command {NASTY}", broken)
     live.quick("key", "create", NASTY)
-    ping(live, monitor, "/start")
-    beat(live, monitor, f"progress/10?msg={NASTY.replace('&', '%26').replace(' ', '+')}")
-    ping(live, monitor, "/fail", f"log {NASTY}")
-    address = f"#/monitors/{monitor['id']}"
+    add_user(live, NASTY)
+    monitor = live.add(NASTY, tags="<b>tag</b>", notes=f"notes {NASTY}")
+    DIRECT.open(f"{live.url}/{monitor['code']}/run?host={said}&series={said}&msg={said}"
+                f"&env={said}").close()
+    DIRECT.open(f"{live.url}/{monitor['code']}/progress/10?msg={said}&series={said}").close()
+    sent = urllib.request.Request(
+        f"{live.url}/api/v1/ping/{monitor['id']}/fail", json.dumps({
+            "runId": NASTY, "meta": {NASTY: 7, "rows": NASTY}, "errorMessage": NASTY,
+            "logOutput": f"log {NASTY}"}).encode(),
+        {"X-API-Key": live.key, "Content-Type": "application/json", "User-Agent": NASTY})
+    DIRECT.open(sent).close()
+    wait_for(lambda: any(NASTY in (sent["result"] or "") for event in live.events(NASTY)
+                         for sent in event["deliveries"]), "a try of the command")
+    with closing(sqlite3.connect(live.database)) as db, db:
+        db.execute("UPDATE integration SET failing = 1")
+    return monitor
 
-    for page in ("#/", address, f"{address}/runs/1", f"{address}/edit", "#/integrations", "#/keys",
-                 "#/users", "#/health", f"{address}/pause/1"):
+
+def test_what_others_wrote_is_shown_as_text(
+        tab: Tab, live: Live, nasty: dict[str, Any]) -> None:
+    address = f"#/monitors/{nasty['id']}"
+    run = live.runs(NASTY)[-1]["num"]
+
+    for page in ("#/", address, f"{address}/runs/{run}", f"{address}/edit", "#/integrations",
+                 "#/keys", "#/users", "#/health", f"{address}/pause/1"):
         tab.open(page)
         tab.see(re.compile("Sign out|Search the log"))
         tab.page.wait_for_load_state("networkidle")
-        if page not in ("#/users", f"{address}/edit"):
-            tab.page.locator("body").get_by_text(NASTY).locator("visible=true").first.wait_for()
-        assert tab.page.locator("main img, main script, dialog img, main b b").count() == 0
+        for place in ("main", ".banner"):
+            tab.page.locator(place).get_by_text(NASTY).locator("visible=true").first.wait_for()
+        assert tab.page.locator("body img, body script, main b b, dialog b b").count() == 0
+    tab.open(address)
+    tab.page.locator(".delivery", has_text=NASTY).nth(1).wait_for()
+    tab.button("Send a test alert").click()
+    tab.page.locator("dialog").get_by_text(NASTY).nth(1).wait_for()
+    assert tab.page.locator("body img, body script").count() == 0
 
     assert "cronwatch" in tab.page.title()
+    assert tab.problems == set()
+
+
+def test_what_a_run_told_is_shown_as_text(tab: Tab, live: Live, nasty: dict[str, Any]) -> None:
+    first, last = (live.runs(NASTY)[place]["num"] for place in (0, -1))
+    shown: dict[str, str] = {}
+    for run, last_part in ((first, ".timeline"), (last, ".log")):
+        tab.open(f"#/monitors/{nasty['id']}/runs/{run}")
+        dialog = tab.page.locator("dialog")
+        shown[last_part] = dialog.locator(last_part).inner_text()
+        shown.update(zip(dialog.locator("dt").all_inner_texts(),
+                         dialog.locator("dd").all_inner_texts(), strict=True))
+        assert dialog.locator("img, script").count() == 0
+
+    assert [shown[name] for name in ("Host", "Message", "Its own id", NASTY[:50], ".log")] == [
+        NASTY, NASTY, NASTY, "7", f"log {NASTY}"]
+    assert shown[".timeline"].endswith(f"10 % · {NASTY}")
     assert tab.problems == set()
 
 
@@ -773,6 +1097,35 @@ def visit(tab: Tab, page: str) -> None:
     tab.page.wait_for_load_state("networkidle")
 
 
+DIALOGS = (  # and other states of a page: what leads there
+    ("new integration", "#/integrations", ("button:text-is('New integration')",)),
+    ("a refusal", "#/integrations", ("button:text-is('New integration')",
+                                     "dialog button:text-is('Add integration')")),
+    ("a test that failed", "#/integrations", ("button:text-is('Test')",)),
+    ("keyboard", "#/", ("#menu", "#help")),
+    ("selected", "#/", (".tools .pick input",)),
+    ("pause many", "#/", (".tools .pick input", ".bulk button:text-is('Pause')")),
+    ("tag many", "#/", (".tools .pick input", ".bulk button:text-is('Tag')")),
+    ("delete many", "#/", (".tools .pick input", ".bulk button:text-is('Delete')")),
+    ("delete", "#/monitors/down", (".buttons button:text-is('Delete')",)),
+    ("test alert", "#/monitors/down", ("button:text-is('Send a test alert')",)),
+    ("lines", "#/monitors/well", ("summary:text-is('Lines that ping it')",)),
+    ("handles", "#/monitors/well", ("summary:text-is('Handles')",)),
+    ("a user", "#/users", ("td button:text-is('Edit')",)),
+    ("a link", "#/users", ("td button:text-is('Link')",)),
+    ("a key", "#/keys", ("button:text-is('Create key')",)),
+    ("a menu", "#/", ("#menu",)))
+
+
+def show_dialog(tab: Tab, page: str, clicks: tuple[str, ...]) -> None:
+    """Open a page of the busy server, and what clicks on it lead to."""
+    visit(tab, page)
+    for place in clicks:
+        if place != "#menu" or tab.page.is_visible(place):  # it is there on a phone only
+            tab.page.locator(place).first.click()
+    tab.page.wait_for_load_state("networkidle")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_on_any_page(browser: Any, busy: Live, scheme: str) -> None:
     with looking(browser, busy, color_scheme=scheme, reduced_motion="reduce") as tab:
@@ -781,14 +1134,13 @@ def test_axe_finds_nothing_on_any_page(browser: Any, busy: Live, scheme: str) ->
             visit(tab, page)
             if wrong := found_by_axe(tab.page, axe_script()):
                 found[page] = wrong
-        for page, label in (("#/integrations", "New integration"), ("#/", "Keyboard shortcuts")):
-            visit(tab, page)
-            tab.button(label).click()
+        for name, page, clicks in DIALOGS:
+            show_dialog(tab, page, clicks)
             if wrong := found_by_axe(tab.page, axe_script()):
-                found[label] = wrong
+                found[name] = wrong
 
         assert found == {}
-        assert tab.problems == set()
+        assert tab.problems == {"400 POST /api/v1/integrations", "400 POST /api/v1/keys"}
 
 
 def test_axe_finds_nothing_on_the_way_in(browser: Any, live: Live) -> None:
@@ -808,8 +1160,44 @@ def test_nothing_scrolls_sideways_on_a_phone(browser: Any, busy: Live) -> None:
             width = tab.page.evaluate("document.documentElement.scrollWidth")
             if width > PHONE["width"]:
                 wide[page] = width
+        for name, page, clicks in DIALOGS:
+            show_dialog(tab, page, clicks)
+            width = tab.page.evaluate("""Math.max(document.documentElement.scrollWidth,
+                ...Array.from(document.querySelectorAll("dialog"),
+                              box => box.getBoundingClientRect().left + box.scrollWidth))""")
+            if width > PHONE["width"]:
+                wide[name] = width
 
         assert wide == {}
+
+
+@pytest.mark.parametrize("page", ["#/", "#/monitors/down", "#/monitors/running/edit", "#/users"])
+def test_the_focus_is_seen_wherever_the_tabulator_leads(
+        browser: Any, busy: Live, page: str) -> None:
+    with looking(browser, busy) as tab:
+        visit(tab, page)
+        unseen, steps = [], 0
+        while tab.page.evaluate("document.activeElement !== document.body") or not steps:
+            tab.page.keyboard.press("Tab")
+            steps += 1
+            unseen += tab.page.evaluate("""() => {
+                const node = document.activeElement;
+                const ring = node.type === "radio" ? node.nextElementSibling : node;
+                return node === document.body || getComputedStyle(ring).outlineStyle !== "none"
+                    ? [] : [node.outerHTML];
+            }""")
+
+        assert (unseen, steps > 10) == ([], True)
+
+
+@pytest.mark.parametrize("motion, moves", [("reduce", False), ("no-preference", True)])
+def test_nothing_moves_for_who_wants_no_motion(
+        browser: Any, busy: Live, motion: str, moves: bool) -> None:
+    with looking(browser, busy, reduced_motion=motion) as tab:
+        visit(tab, "#/")
+        tab.see_state("running", "Running")
+
+        assert (tab.page.evaluate("document.getAnimations().length") > 0) == moves
 
 
 def test_no_inline_script_or_style_and_nothing_of_others() -> None:
