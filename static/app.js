@@ -53,16 +53,16 @@ async function route() {
     if (turn !== routed) return next.close?.();
     return show(next, path);
   }
-  show({ title: "Nothing here", node: [h("h1", "Nothing here"),
-    h("p", h("a", { href: "#/" }, "Back to the monitors"))] }, path);
+  show({ title: "Nothing here", node: [h("h1", "Nothing here"), back()] }, path);
 }
+
+const back = () => h("p", h("a", { href: "#/" }, "Back to the monitors"));
 
 function trouble(error) {
   const lost = !error.status;  // the page comes once the server does
   if (lost && !error.sentence) console.error(error);
   return { title: "Sorry", lost, node: [h("h1", error.status === 404 ? "Not found" : "This did not work"),
-    h("p.lead", error.sentence || "The page could not be shown."),
-    h("p", h("a", { href: "#/" }, "Back to the monitors"))] };
+    h("p.lead", error.sentence || "The page could not be shown."), back()] };
 }
 
 function show(next, path) {

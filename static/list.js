@@ -4,7 +4,6 @@ import { patch, post, del, monitorPath, query } from "./api.js";
 import { h, svg, put, setText, ask, askPause, badge, shape, tagList, time, clock, stamp, duration, now, ms, say, choose, formOf, field, confirm, bar, has, submit, titled } from "./dom.js";
 
 const STATES = [["down", "Down"], ["late", "Late"], ["running", "Running"], ["up", "Up"], ["new", "New"], ["paused", "Paused"]];
-const REASONS = { missed: "missed", failed: "failed", stuck: "stuck: it did not end" };
 const MOST = 1000;
 
 const isLate = m => m.status === "up" && m.expectedAt !== null && ms(m.expectedAt) < now();
@@ -62,8 +61,10 @@ function due(m) {
   return isLate(m) ? time(m.alertAt, "alert", m.timezone) : time(m.expectedAt, "due", m.timezone);
 }
 
+const exitCode = m => m.downReason === "failed" && m.runs.findLast(run => run[2] === "failed")?.[3];
+
 function why(m) {
-  if (m.status === "down") return [REASONS[m.downReason], m.downSince && [", down ", time(m.downSince, "since", m.timezone)]];
+  if (m.status === "down") return [m.downReason === "stuck" ? "stuck: it did not end" : m.downReason, exitCode(m) && ` with exit code ${exitCode(m)}`, m.downSince && [", down ", time(m.downSince, "since", m.timezone)]];
   return !m.heard && h("span.warn-text", "nobody is told");
 }
 
@@ -83,7 +84,7 @@ export function progressLine(run, zone) {
 
 const PARTS = {
   state: [m => stateOf(m), m => badge(stateOf(m))],
-  why: [m => [m.status, m.downReason, m.downSince, m.heard], why],
+  why: [m => [m.status, m.downReason, m.downSince, m.heard, exitCode(m)], why],
   runs: [m => m.runs, strip],
   last: [m => m.lastPingAt, m => m.lastPingAt ? time(m.lastPingAt, "last", m.timezone) : "never pinged"],
   due: [m => [m.status, m.pausedUntil, m.expectedAt, m.alertAt, isLate(m)], due],

@@ -1,7 +1,7 @@
 // A monitor's page: what is wrong, what happened, and what can be done about it.
 
 import { Refusal, get, post, del, monitorPath, query } from "./api.js";
-import { h, svg, add, put, ask, confirm, askPause, badge, shape, tagList, time, clock, stamp, duration, zoneName, now, ms, say, field, formOf, submit, choose, complain, card, closer, bar, has, button, entry, titled, fate } from "./dom.js";
+import { h, svg, add, put, setText, ask, confirm, askPause, badge, shape, tagList, time, clock, stamp, duration, zoneName, now, ms, say, field, formOf, submit, choose, complain, card, closer, bar, has, button, entry, titled, fate } from "./dom.js";
 import { stateOf, progressLine, runWords, showTip } from "./list.js";
 import { pingLines } from "./lines.js";
 
@@ -66,7 +66,7 @@ function chart(m, runs, onRun) {
     }),
     limit && top >= limit && label(`longest allowed ${duration(limit)}`, limit, "limit"),
     label(`longest ${duration(longest)}`, longest, "longest")));
-    if (good.length > 4) add(node, h("p.soft.small-text", `Usually ${duration(low)} to ${duration(high)}.`));
+    if (good.length > 4) add(node, h("p.hint", `Usually ${duration(low)} to ${duration(high)}.`));
   }
 
   const barAt = event => timed[event.target.closest("g.bar")?.dataset.n];
@@ -185,6 +185,7 @@ export async function monitorPage(app, id, opened) {
   let m = await getMonitor(id);
   const parts = Object.fromEntries(["top", "live", "tail", "wait", "uptime", "chart", "runs", "log", "next", "facts", "handles"].map(name => [name, h("div", { class: `part-${name}` })]));
   const seen = { m: JSON.stringify(m) };
+  const spoken = h("p.hidden", { role: "status" });  // the sentence holds times that change each second
   let runRows = RUNS_SHOWN, pane = null, entries = [], more = false;
 
   const act = (words, call) => async () => {
@@ -227,11 +228,12 @@ export async function monitorPage(app, id, opened) {
 
   function paintTop() {
     const state = stateOf(m);
+    setText(spoken, titled(state));
     put(parts.top, h("div.head", h("div", h("h1", { tabindex: "-1" }, m.name), h("div.under", badge(state), h("code.soft", m.key), tagList(m.tags.split(" ").filter(Boolean)))),
       h("div.buttons", m.paused ? button("Resume", act("Resumed", () => post(monitorPath(m.id, "resume"))), { class: "primary" }) : button("Pause", act("Paused", pause)),
         m.status === "down" && button("Mark as OK", act("Marked as OK", () => post(monitorPath(m.id, "ok")))),
         button("Send a test alert", act("", test)), h("a.button", { href: `${at(m.id)}/edit` }, "Edit"), button("Delete", remove, { class: "bad" }))),
-    h("p", { class: `lead is-${state}`, role: "status" }, sentence(m)),
+    h("p", { class: `lead is-${state}` }, sentence(m)),
     !m.heard && h("p.warn-text", "Nobody is told of this monitor: no integration hears of it. ", h("a", { href: "#/integrations" }, "Integrations")),
     m.droppedPings > 0 && h("p.soft", `${m.droppedPings} pings were dropped: they came too soon, or without the key that they need.`));
     put(parts.live, m.running && h("div.live.card", h("b", "Running now"), h("div.live", progressLine({ ...m.lastRun, ...m.progress }, m.timezone))));
@@ -325,7 +327,7 @@ export async function monitorPage(app, id, opened) {
       if (yes) await act(`The ${kind} is a new one`, async () => { m = await post(monitorPath(m.id, "handles", "rotate"), { kind }); delete seen.wait; })();
     };
     const text = entry("handle", { class: "mono" });
-    const dialect = choose([["", "Whose it is"], ...["cronbeats", "cronitor", "cronping", "crontify", "healthchecks", "kuma"].map(name => [name, name])], "", { "aria-label": "Service", "data-name": "dialect" });
+    const dialect = choose([["", "Whose it is"], ..."cronbeats cronitor cronping crontify healthchecks kuma".split(" ").map(name => [name, name])], "", { "aria-label": "Service", "data-name": "dialect" });
     put(parts.handles, h("section.card", h("details.fold", { open }, h("summary", "Handles"), h("p.hint", "Secrets that ping this monitor. Adopt the one that a script has from its old service."),
       h("ul", ["token", "code"].map(kind => h("li.handle", h("span", kind), h("code", m[kind]), button("Replace", rotate(kind), { class: "small", "aria-label": `Replace the ${kind}` }))),
         m.handles.map(one => h("li.handle", h("span", one.dialect), h("code", one.handle), button("Remove", drop(one.handle), { class: "small", "aria-label": `Remove ${one.handle}` })))),
@@ -387,7 +389,7 @@ export async function monitorPage(app, id, opened) {
   const loaded = load();
   if (opened) loaded.then(() => openRun(opened));
   const own = new RegExp(`^/monitors/${encodeURIComponent(id).replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}(?:/runs/([^/]+))?$`);
-  const node = h("div.monitor-page", parts.top, parts.live, parts.tail, parts.wait,
+  const node = h("div.monitor-page", spoken, parts.top, parts.live, parts.tail, parts.wait,
     h("div.columns", h("div", parts.chart, parts.runs, parts.log), h("aside", { "aria-label": "About this monitor" }, parts.uptime, parts.next, parts.facts, parts.handles)));
   return {
     title: m.name, node,

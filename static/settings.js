@@ -25,7 +25,6 @@ const removing = (load, what, text, path) => doing(load, async () => {
 // -- Integrations
 
 const CHANNELS = [["webhook", "Webhook"], ["slack", "Slack"], ["discord", "Discord"], ["ntfy", "ntfy"], ["email", "Mail"]];
-const channelName = channel => Object.fromEntries([...CHANNELS, ["command", "Command"]])[channel] || channel;
 
 // Header lines as people write them; a line that is none goes to the API, which says so.
 const readHeaders = text => Object.fromEntries(text.split("\n").map(line => line.trim()).filter(Boolean).map(line => {
@@ -34,8 +33,8 @@ const readHeaders = text => Object.fromEntries(text.split("\n").map(line => line
 }));
 
 function integrationForm(one, done) {
-  const channel = choose(CHANNELS, one.channel || "webhook", { "data-name": "channel", onchange: () => swap() });
-  const name = entry("name", { value: one.name || "" });
+  const channel = choose(CHANNELS, one.channel || "webhook", { "data-name": "channel", autofocus: true, onchange: () => swap() });
+  const name = entry("name", { value: one.name || "", autofocus: true });
   const url = entry("url", { type: "url", value: one.url || "", placeholder: "https://" });
   const address = entry("address", { type: "email", value: one.address || "" });
   const lines = Object.entries(one.headers || {}).map(([header, value]) => `${header}: ${value}`).join("\n");
@@ -81,12 +80,12 @@ export async function integrationsPage(app) {
     });
     const remove = removing(load, one.name, "Alerts that wait for it are dropped.", path);
     return h("section.card", { "aria-label": one.name }, h("div.head", h("div", h("h2", one.name),
-      h("div.under", badge(...state), h("span.soft", channelName(one.channel)), !one.default && h("span.soft", "only where chosen"))),
+      h("div.under", badge(...state), h("span.soft", one.channel), !one.default && h("span.soft", "only where chosen"))),
     h("div.buttons", test, button(one.enabled ? "Switch off" : "Switch on", doing(load, async () => { await patch(path, { enabled: !one.enabled }); return one.enabled ? "Switched off" : "Switched on"; })),
       !isCommand && button("Edit", () => edit(one)), !isCommand && button("Delete", remove, { class: "bad" }))),
     h("p.target", h("code", one.url || one.address || one.command || "")),
     isCommand && h("div.hint", "Only the command line can change what runs on the server:", copyable(`cronwatch integration remove ${quoted(one.name)}\ncronwatch integration add command ${quoted(one.name)} ${quoted(one.command || "COMMAND")}`)),
-    last && h("p", { class: last.state === "sent" ? "soft" : "" }, `Last: ${last.kind}, `, time(last.at), `, ${fate({ ...last, tries: 1 })[1]}`, last.state !== "sent" && last.result && [": ", h("span.bad-text", last.result)]),
+    last && h("p.soft", `Last: ${last.kind}, `, time(last.at), `, ${fate({ ...last, tries: 1 })[1]}`, last.state !== "sent" && last.result && [": ", h("span.bad-text", last.result)]),
     (one.pending > 0 || one.dead > 0) && h("p", [one.pending > 0 && `${one.pending} waiting`, one.dead > 0 && `${one.dead} given up`].filter(Boolean).join(", ")),
     one.secret && h("details", h("summary", "Signing secret"), copyable(one.secret)), result);
   }
@@ -139,7 +138,7 @@ export async function usersPage(app) {
   const password = () => entry("password", { type: "password", autocomplete: "new-password" });
 
   const change = one => ask(`Edit ${one.name}`, close => {
-    const name = entry("name", { value: one.name }), secret = password();
+    const name = entry("name", { value: one.name, autofocus: true }), secret = password();
     return formOf(async () => {
       const body = { ...(name.value !== one.name && { name: name.value }), ...(secret.value && { password: secret.value }) };
       await patch(`/api/v1/users/${one.id}`, body);

@@ -86,7 +86,11 @@ def test_a_first_monitor_is_made_and_its_first_ping_arrives(tab: Tab, live: Live
     tab.see("Know when a job stops running")
     tab.field("Name").fill("Daily backup")
     tab.field("Cron expression").fill("30 4 * * 1-5")
+    tab.field("Time zone").fill("Asia/Tokyo")
+    tab.see("(Asia/Tokyo)")
     tab.see("from Monday to Friday at 04:30")
+    times = tab.page.locator(".preview li").all_inner_texts()
+    assert [line.endswith(" 04:30") for line in times] == [True] * 5
     tab.button("Create monitor").click()
     tab.see("Waiting for the first ping")
     line = tab.page.locator(".lines-out code").inner_text()
@@ -138,6 +142,7 @@ def test_a_failing_job_is_told_with_its_log(tab: Tab, live: Live) -> None:
     ping(live, monitor, "/3", "first line\n" + "more\n" * 50 + "disk full")
 
     tab.see_state("backup", "Down")
+    tab.row("backup").get_by_text("failed with exit code 3, down for").wait_for()
     tab.page.get_by_role("link", name="backup").click()
     tab.see("The job failed with exit code 3")
     assert "first line" not in tab.page.inner_text(".part-tail pre")
@@ -853,6 +858,40 @@ def test_the_focus_stays_where_it_is_while_the_page_is_live(tab: Tab, live: Live
 
     assert tab.page.evaluate("[document.activeElement.textContent, document.activeElement.mark]"
                              ) == ["run 1", None]
+    assert tab.problems == set()
+
+
+def test_a_change_of_status_is_read_out_and_passing_seconds_are_not(
+        tab: Tab, live: Live) -> None:
+    monitor = live.add("job")
+    ping(live, monitor)
+    tab.open(f"#/monitors/{monitor['id']}")
+    spoken = tab.page.locator("main .hidden[role=status]")
+    spoken.get_by_text("Up").wait_for(state="attached")
+    spoken.evaluate("node => { node.mark = 1; }")
+
+    ping(live, monitor, "/fail")
+    spoken.get_by_text("Down").wait_for(state="attached")
+
+    assert spoken.evaluate("node => node.mark") == 1  # only what is changed in place is read out
+    assert tab.page.locator("[role=status] time, [aria-live] time").count() == 0
+    assert tab.problems == set()
+
+
+def test_a_form_in_a_dialog_begins_in_its_first_field(tab: Tab, live: Live) -> None:
+    live.quick("integration", "add", "webhook", "ops", "http://127.0.0.1:9/hook")
+    tab.open("#/integrations")
+
+    found = []
+    for button in ("New integration", "Edit"):
+        tab.button(button).click()
+        tab.page.locator("dialog form").wait_for()
+        found.append(tab.page.evaluate("document.activeElement.dataset.name"))
+        tab.page.keyboard.press("Escape")
+        tab.page.locator("dialog").wait_for(state="detached")
+        assert tab.button(button).evaluate("node => node === document.activeElement")
+
+    assert found == ["channel", "name"]
     assert tab.problems == set()
 
 
