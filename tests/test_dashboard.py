@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import signal
 import sqlite3
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -124,6 +126,47 @@ def test_a_line_of_a_dialect_holds_the_monitors_own_handles(
     assert tab.problems == set()
 
 
+@pytest.mark.parametrize("label, kinds", [
+    ("Plain curl", "success start fail"), ("crontab", "start fail"),
+    ("systemd unit", "start fail"), ("Python", "start success"),
+    ("Node", "start success"), ("CronBeats", "start success fail progress"),
+    ("CronRadar", "start success fail"),
+    ("Cronitor", "start success fail"), ("Crontify", "start success fail"),
+    ("Cronping", "start success fail"), ("Healthchecks", "start success fail"),
+    ("Uptime Kuma", "success fail")])
+def test_the_lines_ping_as_they_say(
+        lines: tuple[Tab, dict[str, Any]], label: str, kinds: str) -> None:
+    tab, live = lines[0], lines[0].live
+    tab.open(f"#/monitors/{lines[1]['id']}")
+    tab.page.locator(".radio").last.wait_for(state="attached")
+    tab.page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    if label == "Node" and not shutil.which("node"):
+        pytest.skip("there is no node here: apt-get install nodejs")
+    before = len(live.pings("nightly"))
+
+    tab.page.locator(".radio").get_by_text(label, exact=True).click()
+    shown = tab.page.inner_text(".lines-out code")
+    bash(live.folder, as_script(label, shown.replace("API_KEY", live.key)))
+
+    assert " ".join(ping["kind"] for ping in live.pings("nightly")[before:]) == kinds
+    assert tab.problems == set()
+
+
+def as_script(label: str, shown: str) -> str:
+    """Lines of the page as a script of a job that fails, in Python and Node of one that works."""
+    if label == "crontab":
+        shown = re.sub(r"^(\S+ ){5} ", "", shown)
+    if label == "systemd unit":
+        parts = re.findall(r"^Exec\w+=-?(.*)$", shown, re.M)
+        shown = "SERVICE_RESULT=exit-code; export SERVICE_RESULT\n" + "\n".join(
+            parts).replace("$$", "$")
+    if label in ("Python", "Node"):
+        job = "job = list" if label == "Python" else "const job = () => {};"
+        start = f"{sys.executable} -" if label == "Python" else "node --input-type=module"
+        return f"{start} >&2 <<'END'\n{job}\n{shown}\nEND\n"
+    return shown.replace("/path/to/job", "false")
+
+
 @pytest.fixture(scope="module")
 def lines(browser: Any, tmp_path_factory: pytest.TempPathFactory
           ) -> Iterator[tuple[Tab, dict[str, Any]]]:
@@ -210,8 +253,12 @@ def test_a_monitor_is_paused_and_resumed(tab: Tab, live: Live) -> None:
     tab.button("Pause").click()
     tab.button("For 8 hours").click()
     tab.see("Paused until")
+    tab.page.locator(".entry .badge").get_by_text("Paused").wait_for()
+    until = cronwatch.parse_iso(live.monitor("quiet")["pausedUntil"]) / 1000
     tab.button("Resume").click()
     tab.button("Pause").wait_for()
+
+    assert 0 <= time.time() + 8 * 3600 - until < 60
 
     assert live.monitor("quiet")["status"] == "new"
     assert tab.problems == set()
@@ -291,6 +338,7 @@ def test_an_integration_that_fails_is_told(tab: Tab, live: Live) -> None:
     tab.button("Switch off").click()
     tab.button("Switch on").wait_for()
 
+    assert not live.ask("GET", "/integrations").json["integrations"][0]["enabled"]
     assert tab.problems == {"400 POST /api/v1/integrations"}
 
 
@@ -666,6 +714,18 @@ def test_uptime_durations_and_the_next_times_are_shown(tab: Tab, live: Live) -> 
     assert tab.page.locator(".part-next li").count() == 5
     tab.page.locator("g.bar").last.click()
     tab.page.locator("dialog").get_by_text("Exit code").wait_for()
+    assert tab.problems == set()
+
+
+def test_the_longest_run_that_is_allowed_is_in_the_chart(tab: Tab, live: Live) -> None:
+    monitor = live.add("job", maxRunSeconds=60)
+    for seconds in (20, 40):
+        DIRECT.open(f"{live.url}/{monitor['code']}/complete?duration={seconds}").close()
+
+    tab.open(f"#/monitors/{monitor['id']}")
+    tab.see("longest allowed 1 min")
+    tab.see("longest 40 s")
+
     assert tab.problems == set()
 
 
