@@ -3715,6 +3715,19 @@ def host_timezone() -> str:
         return name
     return "UTC"
 
+def check_settings(settings: Settings) -> str:
+    """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
+    check_timezone(zone := settings.timezone or host_timezone())
+    _one_of("smtp_security", settings.smtp_security, "starttls", "tls", "none")
+    for name in ("base_url", "heartbeat_url"):
+        if (url := getattr(settings, name)) and not is_web_address(url):
+            raise Invalid(f"{name} must be an http or https address")
+    if not re.fullmatch(r"([0-9.]+|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*|\*)?", settings.trusted_proxy):
+        raise Invalid("trusted_proxy must be an address such as 127.0.0.1")
+    if not settings.scan_seconds:
+        raise Invalid("scan_seconds must be more than 0")
+    return zone
+
 # == Metrics ==================================================================
 # What Prometheus asks for: counters of this process, and what the database knows. It only counts.
 MONITORS_MAX = 1000  # that have series of their own
@@ -3727,7 +3740,7 @@ class Metrics:
         self.registry = prometheus.CollectorRegistry()
         kinds: dict[str, Any] = {"registry": self.registry}
         self.pings = prometheus.Counter("cronwatch_pings", "Pings recorded.", ["dialect"], **kinds)
-        self.runs = prometheus.Counter("cronwatch_runs", "Runs that pings end.", ["state"], **kinds)
+        self.runs = prometheus.Counter("cronwatch_runs", "Runs a ping ended.", ["state"], **kinds)
         self.alerts = prometheus.Counter(
             "cronwatch_alert_tries", "Tries to send an alert.", ["result"], **kinds)
         self.batches = prometheus.Histogram(
@@ -4130,9 +4143,8 @@ def sign_out(server: Server, ask: Ask) -> Worded:
 
 def health(server: Server, ask: Ask) -> dict[str, Any]:
     """How cronwatch does, with what only the running server knows."""
-    last_at = server.lookout.last_at if server.lookout else None
     return {**server.read(show_health, ask), "startedAt": iso(server.started_at),
-            "scannedAt": iso(last_at)}
+            "scannedAt": iso(server.lookout.last_at if server.lookout else None)}
 
 def metrics(server: Server, ask: Ask) -> Worded:
     """Prometheus' text format."""
@@ -4428,19 +4440,6 @@ def welcome(server: Server) -> None:
     else:
         log.info("nobody can sign in yet: `cronwatch user link` prints a link that does")
 
-def check_settings(settings: Settings) -> str:
-    """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
-    check_timezone(zone := settings.timezone or host_timezone())
-    _one_of("smtp_security", settings.smtp_security, "starttls", "tls", "none")
-    for name in ("base_url", "heartbeat_url"):
-        if (url := getattr(settings, name)) and not is_web_address(url):
-            raise Invalid(f"{name} must be an http or https address")
-    if not re.fullmatch(r"([0-9.]+|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*|\*)?", settings.trusted_proxy):
-        raise Invalid("trusted_proxy must be an address such as 127.0.0.1")
-    if not settings.scan_seconds:
-        raise Invalid("scan_seconds must be more than 0")
-    return zone
-
 class Server:
     """The parts, wired. Nothing starts by itself but what a request or a turn needs."""
     def __init__(self, settings: Settings, clock: Callable[[], int] = system_clock) -> None:
@@ -4451,8 +4450,7 @@ class Server:
         self.started_at, self.slowdown = clock(), Slowdown(clock)
         self.summaries = Summaries(self.store, self.read, clock)
         self.follows_address = not settings.base_url
-        prefix = settings.url_prefix.strip("/")
-        prefix = f"/{prefix}" if prefix else ""
+        prefix = f"/{settings.url_prefix.strip('/')}".rstrip("/")
         url = settings.base_url.rstrip("/") or remembered(
             self.store, "base_url", f"http://{settings.listen}{prefix}")
         self.settings = dataclasses.replace(
