@@ -2009,12 +2009,13 @@ def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
         return 0
     execute(tx.db, "DELETE FROM ping WHERE num IN (SELECT num FROM ping WHERE monitor = ? "
             "ORDER BY at, num LIMIT ?)", (monitor, beyond))
-    execute(tx.db, "DELETE FROM run WHERE state != 'running' AND num IN (SELECT num FROM run "
-            "WHERE monitor = ? ORDER BY started_at DESC, num DESC LIMIT ? OFFSET ?)",
-            (monitor, PRUNE_LIMIT, keep))
-    for table in ("event", "flip"):
-        execute(tx.db, f"DELETE FROM {table} WHERE num IN (SELECT num FROM {table} WHERE "
-                "monitor = ? ORDER BY num DESC LIMIT ? OFFSET ?)", (monitor, PRUNE_LIMIT, keep))
+    for table, age, newest, ended in (  # the oldest first, for a kill to leave no hole
+            ("run", "started_at, num", "started_at DESC, num DESC", "state != 'running'"),
+            ("event", "num", "num DESC", "1"), ("flip", "num", "num DESC", "1")):
+        execute(tx.db, f"DELETE FROM {table} WHERE num IN (SELECT num FROM {table} WHERE monitor "
+                f"= ?1 AND {ended} AND ({age}) < (SELECT {age} FROM {table} WHERE monitor = ?1 "
+                f"ORDER BY {newest} LIMIT 1 OFFSET ?3) ORDER BY {age} LIMIT ?2)",
+                (monitor, PRUNE_LIMIT, keep - 1))
     return int(beyond)
 
 def prune_logs(tx: Tx, monitor: int, keep: int) -> int:
@@ -2693,8 +2694,7 @@ FIELDS = (
           lambda found: found or 0),
     Field("cronExpression", "cron", (_parsed, parse_cron)),
     Field("timezone", "timezone", (_parsed, check_timezone)),
-    Field("graceSeconds", "grace_seconds", (_whole, 0, 86_400)),
-    Field("tags", "tags", (_tags,)),
+    Field("graceSeconds", "grace_seconds", (_whole, 0, 86_400)), Field("tags", "tags", (_tags,)),
     Field("emailAlertsEnabled", "email_alerts", (_yes_no,), bool),
     Field("reminderIntervalSeconds", "reminder_interval_seconds", (_whole, 60, 31_536_000, True),
           lambda found: found or 0),
