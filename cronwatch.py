@@ -33,6 +33,7 @@ import contextlib
 import dataclasses
 import difflib
 import errno
+import fcntl
 import gc
 import getpass
 import hashlib
@@ -1496,6 +1497,14 @@ def file_at(path: str) -> tuple[int, int]:
     """Which file is at a path; raises OSError where there is none."""
     found = os.stat(path)
     return found.st_dev, found.st_ino
+
+def hold(path: str) -> None:
+    """Be the only server of a file while this process lives; raises `Refused` where one is."""
+    try:
+        fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:  # or the file system knows no such locks
+        if isinstance(error, BlockingIOError):
+            raise Refused(f"another cronwatch serves {path} already") from None
 
 class Replaced(OSError):
     """The file is another one now; nothing of what was asked is done."""
@@ -4506,13 +4515,15 @@ class Server:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; prints one line with the URL when requests are taken."""
+        if sys.platform == "linux":  # elsewhere SQLite would wait for that lock
+            hold(self.settings.database)
+        http_server = make_http_server(self.app, self.settings, partial(begin_ping, self))
         now, alive_at = self.clock(), remembered(self.store, "alive_at", None)
         if alive_at is None:  # the first start ever knows no gap
             self.read(count_monitors)  # refused where it could not watch them
             self.act(stamp_alive)
         else:
             self.away(alive_at, now)
-        http_server = make_http_server(self.app, self.settings, partial(begin_ping, self))
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: http_server.stop())
         url = (f"http://{self.settings.listen.rpartition(':')[0]}:{http_server.effective_port}"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import NOW, Made, Site
-from live_server import DIRECT, Live, serving, wait_for
+from live_server import DIRECT, Live, run, serving, wait_for
 
 import cronwatch
 
@@ -1280,3 +1280,45 @@ def test_a_server_that_stops_answers_all_that_it_recorded(tmp_path: Path) -> Non
     site.server.close()
 
     assert (stopped, set(answered), len(site.pings)) == ((0, ""), {200}, len(answered))
+
+
+# a second one
+
+
+@pytest.mark.parametrize("other_port", [False, True])
+def test_a_second_server_of_a_database_is_refused_and_judges_nothing(
+        tmp_path: Path, other_port: bool) -> None:
+    with serving(tmp_path) as live:
+        token = json.loads(live.quick("monitor", "add", "job", "--every", "60", "--json"))["token"]
+        DIRECT.open(f"{live.url}/{token}/start").close()
+        before = live.ask("GET", "/heartbeats").json
+        port = "0" if other_port else live.url.rpartition(":")[2]
+
+        second = run(tmp_path, "serve", "--database", str(live.database), "--listen",
+                     f"127.0.0.1:{port}")
+
+        assert (second.code, second.out) == (1, "")
+        assert re.search(r"another cronwatch serves .*cronwatch\.db already", second.err)
+        assert live.ask("GET", "/heartbeats").json == before
+        assert live.ask("GET", "/health").json["absences"] == []
+
+
+def test_a_server_that_was_killed_leaves_its_database_to_the_next(tmp_path: Path) -> None:
+    with serving(tmp_path) as live:
+        live.process.kill()
+        live.process.wait()
+
+        with serving(tmp_path) as next_one:
+            assert next_one.ask("GET", "/heartbeats").status == 200
+
+
+def test_a_port_in_use_is_found_out_before_anything_is_judged(tmp_path: Path) -> None:
+    site = Site(tmp_path / "other.db")
+    site.monitor()
+    site.server.act(cronwatch.remember, "alive_at", 1)
+    with serving(tmp_path) as live, closing(site.server):
+        second = run(tmp_path, "serve", "--database", str(site.database), "--listen",
+                     live.url.removeprefix("http://"))
+
+        assert (second.code, "choose another port" in second.err) == (1, True)
+        assert site.rows("SELECT * FROM absence") == []
