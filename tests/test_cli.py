@@ -374,10 +374,11 @@ def spoilt(live: Live) -> dict[str, str]:
 
 
 def attempt(live: Live, words: list[str]) -> Done:
-    """Run a command to its end, in a process of its own where it could serve by mistake."""
-    environ = {"CRONWATCH_DATABASE": str(live.database)}
-    return run(live.folder, *words, **environ) if words[:1] == ["serve"] else call(
-        *words, **environ)
+    """Run a command to its end; one that could serve by mistake in a process and a database of
+    its own."""
+    if words[:1] == ["serve"]:
+        return run(live.folder, *words, CRONWATCH_DATABASE=str(live.folder / "served.db"))
+    return call(*words, CRONWATCH_DATABASE=str(live.database))
 
 
 @pytest.mark.parametrize("name", CASES)
