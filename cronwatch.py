@@ -1892,9 +1892,9 @@ def free_key(db: SqliteDatabase, name: str) -> str:
 def adopt(tx: Tx, num: int, text: str, kind: str) -> None:
     """Let a handle ping a monitor; refuses one that another monitor has."""
     text = text.lower() if TOKEN.fullmatch(text) else text
-    if clean(text, 200) != text or text in RESERVED:
-        raise Invalid("a handle must be 1 to 200 characters and none of the words "
-                      + ", ".join(sorted(RESERVED)))
+    if clean(text, 200) != text or "://" in text or text in RESERVED:
+        raise Invalid("a handle must be 1 to 200 characters without controls, and no URL nor any "
+                      "of the words " + ", ".join(sorted(RESERVED)))
     refuse_taken(tx, "handle", "text", text)
     execute(tx.db, "INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
     tx.store.cache.clear()
@@ -2950,11 +2950,15 @@ def list_handles(tx: Tx, ask: Ask) -> dict[str, Any]:
                  get_monitor(tx, ask.id).num)
     return {"handles": [{"dialect": kind, "handle": text} for kind, text in found]}
 
+def _handle_text(value: Any) -> str:
+    _text("handle", value, 1, 200)
+    return str(value).strip()  # as it was given: pings have to match it
+
 def adopt_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Let a handle of an old service ping a monitor too."""
     given, m = read_object(ask.body, "handle", "dialect"), get_monitor(tx, ask.id)
-    text = _text("handle", given.get("handle"), 1, 200)
-    kind = given.get("dialect") or default_dialect(text)
+    text = _handle_text(given.get("handle"))
+    kind = given.get("dialect", default_dialect(text))
     adopt(tx, m.num, text, _one_of("dialect", kind, *DIALECTS))
     return list_handles(tx, ask)
 
@@ -4816,7 +4820,7 @@ def _apply_monitor(tx: Tx, item: dict[str, Any]) -> None:
     else:
         add_monitor(tx, Ask(body={"name": title(key), **item}))
     for text, kind in handles:
-        _apply_handle(tx, get_monitor(tx, key).num, _text("handle", text, 1, 200), kind)
+        _apply_handle(tx, get_monitor(tx, key).num, _handle_text(text), kind)
 
 def _apply_handle(tx: Tx, num: int, text: str, kind: str) -> None:
     shape = {"token": TOKEN, "code": CODE}.get(kind)

@@ -502,6 +502,8 @@ def test_an_adopted_handle_pings(api: Manager) -> None:
     {}, {"handle": ""}, {"handle": " "}, {"handle": 5}, {"handle": None}, {"handle": "x" * 201},
     {"handle": "ping"}, {"handle": "api"}, {"handle": "x", "dialect": "token"},
     {"handle": "x", "dialect": "code"}, {"handle": "x", "dialect": "invented"},
+    {"handle": "x", "dialect": ""}, {"handle": "x", "dialect": None}, {"handle": "a\x10b"},
+    {"handle": "a\nb"}, {"handle": "https://old.example/x"}, {"handle": "\ud800"},
     {"handle": "x", "more": 1}, [], "x"], ids=ascii)
 def test_a_handle_that_cannot_be_is_refused(api: Manager, given: Any) -> None:
     answer = api.post(f"{HEARTBEATS}/job/handles", given)
