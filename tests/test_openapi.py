@@ -279,7 +279,7 @@ def configured(examples: int, everything: bool) -> Any:
 
 
 # More by hand, and then with the border cases of every parameter, which take minutes.
-many = configured(100, everything="SCHEMATHESIS_EXAMPLES" in os.environ)
+many = configured(50, everything="SCHEMATHESIS_EXAMPLES" in os.environ)
 PEACE = bounded(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
