@@ -29,7 +29,7 @@ def told_wrongly(folder: Path, plan: Plan, module: ModuleType = cronwatch) -> st
 @pytest.mark.proof
 @pytest.mark.parametrize("seed", [2026, pytest.param(FRESH, id=f"CRONWATCH_YEAR_SEED={FRESH}")])
 def test_a_year_of_monitors_tells_what_the_oracle_expects(folder: Path, seed: int) -> None:
-    plan = make_plan(seed, BEGIN, BEGIN + 365 * DAY, monitors=70, actions=450)
+    plan = make_plan(seed, BEGIN, BEGIN + 365 * DAY, monitors=55, actions=450)
 
     found = told_wrongly(folder, plan)
 
