@@ -71,7 +71,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from email.message import EmailMessage
 from email.utils import formatdate
 from functools import cache, lru_cache, partial
@@ -1040,7 +1040,7 @@ def iso(at: int | None, unit: str = "milliseconds") -> str | None:
     """An instant as ISO 8601 in UTC with `Z`."""
     if at is None:
         return None
-    when = datetime.fromtimestamp(at // 1000, timezone.utc) + timedelta(milliseconds=at % 1000)
+    when = datetime.fromtimestamp(at // 1000, UTC) + timedelta(milliseconds=at % 1000)
     return when.isoformat(timespec=unit).replace("+00:00", "Z")
 
 RESERVED = frozenset((
@@ -3202,7 +3202,7 @@ def parse_iso(text: str) -> int:
     when = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
     if when.tzinfo is None:
         raise ValueError("it has no zone")
-    return (when - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(milliseconds=1)
+    return (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 def read_instant(name: str, ask: Ask) -> int:
     """A parameter with an instant; a `+` that was not quoted arrives as a space."""

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import ast
 import builtins
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULE = ROOT / "cronwatch.py"
@@ -44,14 +42,6 @@ SECTIONS = [
 PURE = ["Schedules", "Records", "Rules", "Dialects"]
 BANNER = re.compile(r"# == (\S.*\S) =+")
 BANNER_WIDTH = 79
-
-MODULE_LINES = 5175
-SECTION_LINES = 450
-FUNCTION_LINES = 50
-FUNCTION_MEDIAN = 8
-FUNCTION_90TH = 25
-CLASS_LINES = 100
-LINE_LENGTH = 99
 
 # What a pure section may not reach: a module with all that is in it, or one name.
 IMPURE = {
@@ -384,33 +374,6 @@ def is_impure(name: str) -> bool:
     """Whether a dotted name, or the module or class that it is in, is on the list."""
     pieces = name.split(".")
     return any(".".join(pieces[:count]) in IMPURE for count in range(1, len(pieces) + 1))
-
-
-def length_of(node: ast.stmt) -> int:
-    """Lines from `def` or `class` to the last one, decorators not counted."""
-    assert node.end_lineno is not None
-    return node.end_lineno - node.lineno + 1
-
-
-def budget_faults(source: str) -> list[str]:
-    """Lines, functions, classes, sections and a module that are too long."""
-    nodes = list(ast.walk(ast.parse(source)))
-    functions = [node for node in nodes if isinstance(node, Function)]
-    classes = [node for node in nodes if isinstance(node, ast.ClassDef)]
-    sized = [
-        *((f"line {number}", len(line), LINE_LENGTH)
-          for number, line in enumerate(source.splitlines(), 1)),
-        *((node.name, length_of(node), FUNCTION_LINES) for node in functions),
-        *((node.name, length_of(node), CLASS_LINES) for node in classes),
-        *((part.name, part.last - part.first + 1, SECTION_LINES) for part in sections(source)),
-        ("the module", len(source.splitlines()), MODULE_LINES),
-    ]
-    if functions:
-        lengths = sorted(map(length_of, functions))
-        tenth_longest = lengths[math.ceil(len(lengths) * 0.9) - 1]
-        sized += [("the median function", math.ceil(median(lengths)), FUNCTION_MEDIAN),
-                  ("the function at the 90th percentile", tenth_longest, FUNCTION_90TH)]
-    return [f"{what} is {size} long, over {most}" for what, size, most in sized if size > most]
 
 
 def docstring_faults(source: str) -> list[str]:

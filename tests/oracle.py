@@ -12,7 +12,7 @@ import operator
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -96,7 +96,7 @@ class Calendar:
         """Those of so many days; cronsim is started a day before, for what it repeats."""
         if number not in self._parts:
             begin, end = number * PART, (number + 1) * PART
-            start = datetime.fromtimestamp((begin - DAY) // 1000, timezone.utc)
+            start = datetime.fromtimestamp((begin - DAY) // 1000, UTC)
             found: set[int] = set()
             for when in CronSim(self.cron, start.astimezone(self.zone)):
                 at = round(when.timestamp()) * 1000
@@ -738,5 +738,5 @@ class Life:
 
 def iso(at: int) -> str:
     """An instant as people read it."""
-    return (datetime.fromtimestamp(at // 1000, timezone.utc)
+    return (datetime.fromtimestamp(at // 1000, UTC)
             + timedelta(milliseconds=at % 1000)).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

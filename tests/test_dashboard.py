@@ -40,7 +40,7 @@ from live_server import DIRECT, Live, bash, program, serving, wait_for
 
 import cronwatch
 
-pytestmark = [pytest.mark.slow, pytest.mark.proof]
+pytestmark = pytest.mark.slow
 
 STATIC = cronwatch.DATA / "static"
 MOST_BYTES, LOADED = 120_000, (".html", ".css", ".js", ".svg")

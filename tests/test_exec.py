@@ -24,7 +24,7 @@ from live_server import DIRECT, LIMIT_SECONDS, Live, environment, serving, wait_
 
 import cronwatch
 
-pytestmark = [pytest.mark.slow, pytest.mark.proof]  # no Python is under test here
+pytestmark = pytest.mark.slow  # no Python is under test here
 WRAPPER = str(cronwatch.DATA / "static" / "cronwatch-exec")
 HANDLE = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
 LOG_BYTES = 10_000

@@ -57,10 +57,6 @@ def test_the_rules_and_the_dialects_are_pure(source: str) -> None:
     assert layout.purity_faults(source, layout.PURE) == []
 
 
-def test_everything_keeps_its_budget(source: str) -> None:
-    assert layout.budget_faults(source) == []
-
-
 def test_everything_public_has_a_docstring(source: str) -> None:
     assert layout.docstring_faults(source) == []
 
@@ -286,38 +282,7 @@ def test_other_sections_need_not_be_pure() -> None:
     assert layout.purity_faults(text, ["Rules"]) == []
 
 
-# the checks: budgets and docstrings
-
-
-def function(lines: int, name: str = "f") -> str:
-    return f"def {name}():\n" + "    pass\n" * (lines - 1)
-
-
-@pytest.mark.parametrize(
-    ("within", "over"),
-    [
-        (function(50) + function(2) * 19, function(51) + function(2) * 19),
-        (function(8), function(9)),
-        (function(25) * 2 + function(8) * 8, function(26) * 2 + function(8) * 8),
-        ("class A:\n" + "    x = 1\n" * 99, "class A:\n" + "    x = 1\n" * 100),
-        ("x = 1\n" * 450, "x = 1\n" * 451),
-        ("x" * 99, "x" * 100),
-    ],
-    ids=["function", "median", "90th percentile", "class", "section", "line"],
-)
-def test_a_budget_holds_to_the_line(within: str, over: str) -> None:
-    assert layout.budget_faults(within) == []
-    assert len(layout.budget_faults(over)) == 1
-
-
-def test_a_module_keeps_its_budget_of_lines() -> None:
-    parts = {f"S{number}": "x = 1\n" * (layout.MODULE_LINES // 14 - 10) for number in range(14)}
-    room = layout.MODULE_LINES - len(module(**parts).splitlines())
-
-    assert layout.budget_faults(module(**parts) + "\n" * room) == []
-    assert layout.budget_faults(module(**parts) + "\n" * (room + 1)) == [
-        f"the module is {layout.MODULE_LINES + 1} long, over {layout.MODULE_LINES}"
-    ]
+# the checks: docstrings
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
@@ -23,7 +23,7 @@ from cronwatch import (
 )
 
 HOUR = 3600
-ANY_TIME = datetime(2024, 1, 1, tzinfo=timezone.utc)
+ANY_TIME = datetime(2024, 1, 1, tzinfo=UTC)
 FULL_DAYS = ",".join(map(str, range(1, 32)))
 FULL_MONTHS = ",".join(map(str, range(1, 13)))
 FULL_WEEK = "0,1,2,3,4,5,6"
@@ -457,7 +457,7 @@ def fresh_seed() -> int:
 @lru_cache(None)
 def clock_changes(zone: str, year: int) -> list[int]:
     """The instants in seconds, to the quarter of an hour; any two where no clock changes."""
-    tz, first = ZoneInfo(zone), int(datetime(year, 1, 1, tzinfo=timezone.utc).timestamp())
+    tz, first = ZoneInfo(zone), int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
     days = [datetime.fromtimestamp(first + HOUR * 24 * day, tz) for day in range(367)]
     changed = [b for a, b in pairwise(days) if a.utcoffset() != b.utcoffset()]
     return [_exact(tz, int(day.timestamp())) for day in changed] or [first, first + HOUR * 4400]

@@ -15,7 +15,7 @@ import tempfile
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from heapq import merge
 from pathlib import Path
 from types import ModuleType
@@ -72,7 +72,7 @@ SCHEDULES: tuple[dict[str, Any], ...] = (
     {"interval_seconds": 7 * 86_400}, {"interval_seconds": 86_400},
     {}, {})
 
-CLOCK_CHANGES = tuple(int(datetime(2026, *when, tzinfo=timezone.utc).timestamp()) * 1000
+CLOCK_CHANGES = tuple(int(datetime(2026, *when, tzinfo=UTC).timestamp()) * 1000
                       for when in ((3, 8), (3, 29), (4, 5), (10, 4), (10, 25), (11, 1)))
 
 
