@@ -95,25 +95,44 @@ DATA = HERE / "cronwatch_data" if (HERE / "cronwatch_data").is_dir() else HERE
 
 log = logging.getLogger("cronwatch")
 
+
 # == Settings =================================================================
 # What can be set. Nothing here opens, reads or starts anything.
 class Refused(Exception):
     """What a caller cannot have: an HTTP status, a code for programs, a sentence for people."""
-    def __init__(self, sentence: str, code: str = "INVALID_REQUEST", status: int = 400,
-                 wait: int | None = None) -> None:
+
+    def __init__(
+        self,
+        sentence: str,
+        code: str = "INVALID_REQUEST",
+        status: int = 400,
+        wait: int | None = None,
+    ) -> None:
         super().__init__(sentence)
         self.sentence, self.code, self.status, self.wait = sentence, code, status, wait
 
+
 class Invalid(Refused):
     """A caller's mistake; the sentence names the field and the rule."""
+
+
 def _setting(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
+
 
 def _parse_setting(name: str, kind: type, text: Any) -> Any:
     try:
         if kind is bool and text is not True:
-            return {"1": True, "true": True, "yes": True, "on": True,
-                    "0": False, "false": False, "no": False, "off": False}[text.lower()]
+            return {
+                "1": True,
+                "true": True,
+                "yes": True,
+                "on": True,
+                "0": False,
+                "false": False,
+                "no": False,
+                "off": False,
+            }[text.lower()]
         value = kind(text)
     except (KeyError, ValueError):
         wanted = {bool: "yes or no", int: "a whole number", float: "a number"}[kind]
@@ -122,9 +141,11 @@ def _parse_setting(name: str, kind: type, text: Any) -> Any:
         raise Invalid(f"{name} must be 0 to 2147483647, not {text!r}")
     return value
 
+
 @dataclass(frozen=True)
 class Settings:
     """Each field is a flag of `serve`, an environment variable and a row of the README's table."""
+
     database: str = _setting("cronwatch.db", "the file that holds everything")
     listen: str = _setting("127.0.0.1:8080", "address and port; port 0 picks a free one")
     base_url: str = _setting("", "how others reach this, for links; else --listen")
@@ -161,21 +182,32 @@ class Settings:
                 values[setting.name] = _parse_setting(setting.name, type(setting.default), text)
         return cls(**values)
 
+
 # == Schedules ================================================================
 # Pure: when a cron expression comes round. No clock, database, HTTP or log.
-CRON_WORDS = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *",
-              "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *",
-              "@annually": "0 0 1 1 *"}
+CRON_WORDS = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
 CRON_FIELDS = (  # what `*` stands for, and the rule; in croniter's order, seconds last
-    (range(60), "minute must be 0-59"), (range(24), "hour must be 0-23"),
+    (range(60), "minute must be 0-59"),
+    (range(24), "hour must be 0-23"),
     (range(1, 32), "day of month must be 1-31 or L"),
     (range(1, 13), "month must be 1-12 or JAN-DEC"),
     (range(35), "day of week must be 0-7 or SUN-SAT, or as in 5#2 and L5"),
-    (range(60), "second must be 0-59"))
+    (range(60), "second must be 0-59"),
+)
 DAY, WEEKDAY = 2, 4  # places in CRON_FIELDS
+
 
 class Cron(NamedTuple):
     """A cron expression: the values of each field, and what Debian's cron makes of them."""
+
     minutes: list[int]
     hours: list[int]
     days: list[int]  # -1: the last of the month
@@ -184,6 +216,7 @@ class Cron(NamedTuple):
     seconds: list[int]
     both_days: bool  # must day of month and day of week both match, or is one enough?
     fixed: bool  # neither minute nor hour is a `*`: a clock change neither skips nor repeats it
+
 
 def _cron_fields(schedule: str) -> list[str]:
     if len(schedule) > 500:
@@ -197,6 +230,7 @@ def _cron_fields(schedule: str) -> list[str]:
     if any(field[0] in "hr" for field in fields):
         raise Invalid("random (R) and hashed (H) times cannot be expected")
     return [*fields, "0"] if len(fields) == 5 else fields[1:] + fields[:1]
+
 
 def _field_values(place: int, field: str) -> list[int]:
     every, rule = CRON_FIELDS[place]
@@ -219,12 +253,14 @@ def _field_values(place: int, field: str) -> list[int]:
     steps = range(0, 35, 7) if place == WEEKDAY else [0]
     return sorted(-1 if n == "l" else int(n) + step for n in fields[place] for step in steps)
 
+
 def _is_day(cron: Cron, day: int, length: int, weekday: int) -> bool:
     left = day - length - 1
     in_month = day in cron.days or left in cron.days
     week, last = weekday + (day - 1) // 7 * 7, weekday + left // 7 * 7
     in_week = week in cron.weekdays or last in cron.weekdays
     return (in_month and in_week) if cron.both_days else (in_month or in_week)
+
 
 def _day_from(cron: Cron, start: date) -> date:
     years = range(start.year, start.year + 41)  # from 2072 to 2112 no Monday is a 29 February
@@ -237,6 +273,7 @@ def _day_from(cron: Cron, start: date) -> date:
                     return date(year, month, day)
     raise Invalid("has no next run")
 
+
 @lru_cache(1024)
 def parse_cron(schedule: str) -> Cron:
     """Expand a schedule in croniter's syntax; raises Invalid, with the rule, if it never runs.
@@ -246,10 +283,12 @@ def parse_cron(schedule: str) -> Cron:
     values = [_field_values(place, field) for place, field in enumerate(fields)]
     minute, hour, day, _, weekday, _ = (
         field.startswith("*") or set(every) <= set(found)
-        for field, found, (every, _) in zip(fields, values, CRON_FIELDS, strict=True))
+        for field, found, (every, _) in zip(fields, values, CRON_FIELDS, strict=True)
+    )
     cron = Cron._make([*values, day or weekday, not minute and not hour])
     _day_from(cron, date(2000, 1, 1))
     return cron
+
 
 @lru_cache(1024)
 def check_timezone(timezone: str) -> ZoneInfo:
@@ -259,20 +298,25 @@ def check_timezone(timezone: str) -> ZoneInfo:
     except (KeyError, ValueError, OSError):  # unknown; a bad path or file; a folder, or too long
         raise Invalid("timezone must be an IANA name such as Europe/Berlin") from None
 
+
 def _wall_from(cron: Cron, start: datetime) -> datetime:
     """Return the first match from `start` on, both as a clock on the wall shows them."""
     day = _day_from(cron, start.date())
     now = start.time() if day == start.date() else time()
     times = (
         datetime.combine(day, time(hour, minute, second))
-        for hour in cron.hours[bisect_left(cron.hours, now.hour):]
-        for minute in cron.minutes if (hour, minute) >= (now.hour, now.minute)
+        for hour in cron.hours[bisect_left(cron.hours, now.hour) :]
+        for minute in cron.minutes
+        if (hour, minute) >= (now.hour, now.minute)
         for second in cron.seconds
-        if (hour, minute, second) >= (now.hour, now.minute, now.second))
+        if (hour, minute, second) >= (now.hour, now.minute, now.second)
+    )
     return next(times, None) or _wall_from(cron, datetime.combine(day, time()) + timedelta(1))
+
 
 def _instants(zone: ZoneInfo, wall: datetime) -> list[int]:
     return [int(wall.replace(tzinfo=zone, fold=fold).timestamp()) for fold in (0, 1)]
+
 
 def _clock_changes(zone: ZoneInfo, wall: datetime) -> list[int]:
     """Return the instant of the change that skips or repeats a time; empty for most times."""
@@ -284,12 +328,14 @@ def _clock_changes(zone: ZoneInfo, wall: datetime) -> list[int]:
     kept = bisect_left(range(early, late), True, key=lambda at: offset(at) != offset(early))
     return [early + kept] if early < late else []
 
+
 def _next_fixed(cron: Cron, zone: ZoneInfo, after: int) -> int:
     shown = datetime.fromtimestamp(after, zone)
     if shown.fold:  # all that is repeated has run before the change
         shown = datetime.fromtimestamp(_clock_changes(zone, shown)[0] - 1, zone)
     wall = _wall_from(cron, shown.replace(tzinfo=None, fold=0) + timedelta(seconds=1))
     return min(_instants(zone, wall)[:1] + _clock_changes(zone, wall))
+
 
 def _next_wildcard(cron: Cron, zone: ZoneInfo, after: int) -> int:
     start = after + 1
@@ -304,6 +350,7 @@ def _next_wildcard(cron: Cron, zone: ZoneInfo, after: int) -> int:
         start = ahead[0]
     raise Invalid("has no next run")
 
+
 def next_run(schedule: str, timezone: str, after: int) -> int:
     """Return the next occurrence after an instant, both in ms since 1970 UTC; raises Invalid.
     Debian cron, DST: with a fixed minute and hour a job runs once, right after the change where
@@ -313,6 +360,7 @@ def next_run(schedule: str, timezone: str, after: int) -> int:
     search = _next_fixed if cron.fixed else _next_wildcard
     return 1000 * search(cron, zone, after // 1000)
 
+
 def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
     """Return the last occurrence from `floor` until before `at`, all in ms, or None."""
     if next_run(schedule, timezone, floor - 1) >= at:
@@ -321,15 +369,30 @@ def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
     count = bisect_left(instants, at, key=lambda after: next_run(schedule, timezone, after))
     return next_run(schedule, timezone, instants[count - 1]) if count else None
 
+
 EACH = [list(every) for every, _ in CRON_FIELDS]
 DAY_NAMES = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-MONTH_NAMES = ("January", "February", "March", "April", "May", "June", "July", "August",
-               "September", "October", "November", "December")
+MONTH_NAMES = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+
 
 def _listed(words: Sequence[Any]) -> str:
     """Words in a row: a, b and c."""
     said = [str(word) for word in words]
     return " and ".join([", ".join(said[:-1]), said[-1]]) if len(said) > 1 else said[0]
+
 
 def _describe_time(cron: Cron) -> str:
     """At what time of a day, where that can be said briefly."""
@@ -345,29 +408,45 @@ def _describe_time(cron: Cron) -> str:
         return f"every {step} minutes" if step > 1 else "every minute"
     return ""
 
+
 def describe_cron(schedule: str) -> str:
     """A schedule in words, or as it is where words would be longer."""
     cron = parse_cron(schedule)
     when, week = _describe_time(cron), [day for day in cron.weekdays if day < 7]
     all_days, all_week = cron.days == EACH[DAY], set(week) >= set(range(7))
-    if not when or not (all_days or all_week) or (
-            not all_week and len(cron.weekdays) != 5 * len(week)):
+    if (
+        not when
+        or not (all_days or all_week)
+        or (not all_week and len(cron.weekdays) != 5 * len(week))
+    ):
         return f"when {schedule} matches"
     named = [DAY_NAMES[day] for day in sorted(week, key=lambda day: day or 7)]
     dated = ["the last day" if day == -1 else f"day {day}" for day in cron.days]
-    days = (f"on {_listed(dated)} of the month" if not all_days
-            else "from Monday to Friday" if week == [1, 2, 3, 4, 5]
-            else f"on {_listed(named)}" if not all_week
-            else "every day" if when.startswith("at ") else "")
-    months = "" if cron.months == EACH[3] else "in " + _listed(
-        [MONTH_NAMES[month - 1] for month in cron.months])
+    days = (
+        f"on {_listed(dated)} of the month"
+        if not all_days
+        else "from Monday to Friday"
+        if week == [1, 2, 3, 4, 5]
+        else f"on {_listed(named)}"
+        if not all_week
+        else "every day"
+        if when.startswith("at ")
+        else ""
+    )
+    months = (
+        ""
+        if cron.months == EACH[3]
+        else "in " + _listed([MONTH_NAMES[month - 1] for month in cron.months])
+    )
     return " ".join(filter(None, (days, when, months)))
+
 
 # == Records ==================================================================
 # Pure: what the rules speak about, as rows of schema.sql. No clock, database, HTTP or log.
 @dataclass(slots=True)
 class Monitor:
     """A row of the table monitor, in its order; schema.sql says what each column means."""
+
     num: int
     id: str
     key: str
@@ -410,9 +489,11 @@ class Monitor:
     due_at: int | None
     ping_count: int
 
+
 @dataclass(slots=True)
 class Run:
     """A row of the table run, in its order."""
+
     num: int
     monitor: int
     state: str
@@ -430,8 +511,10 @@ class Run:
     message: str | None = None
     metrics: str | None = None
 
+
 class Ping(NamedTuple):
     """One signal as it arrived; `num` is the row that it will be."""
+
     kind: str
     at: int
     num: int = 0
@@ -453,21 +536,27 @@ class Ping(NamedTuple):
         """When what it reports was."""
         return self.at if self.sent_at is None else self.sent_at
 
+
 class Rule(TypedDict):
     """A condition that a good run should not meet."""
+
     field: str
     operator: str
     value: float
 
+
 class Flip(NamedTuple):
     """A change of status at its true time."""
+
     at: int
     status: str
     reason: str | None
 
+
 @dataclass(frozen=True)
 class Event:
     """Something worth telling, at its true time; what makes no sense for its kind is null."""
+
     kind: str
     at: int
     run: int | None = None
@@ -480,31 +569,43 @@ class Event:
     rules: list[Rule] | None = None
     status: str | None = field(default=None, compare=False)  # the monitor's, as it was then
 
+
 class Digest(NamedTuple):
     """What is collected of one kind until an instant, after so many were told."""
+
     told: int
     until: int
     collected: int = 0
     run: int | None = None
     rules: list[Rule] | None = None
 
+
 @dataclass(slots=True)
 class Life:
     """A monitor with the runs that matter, and the flips and events that the rules add."""
+
     monitor: Monitor
     runs: list[Run]
     failure_alert_seconds: int = 60
     flips: list[Flip] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
+
 def digests(m: Monitor) -> dict[str, Digest]:
     """What is being collected, by kind of event."""
     return {k: Digest(*v) for k, v in json.loads(m.digests).items()} if m.digests else {}
 
+
 OPERATORS: dict[str, Callable[[float, float], bool]] = {
-    "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
-    "eq": operator.eq, "ne": operator.ne}
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "eq": operator.eq,
+    "ne": operator.ne,
+}
 SIGNS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "=": "eq", "!=": "ne"}
+
 
 def check_rules(given: object) -> list[Rule]:
     """Rules in their stored form, at most 20, or `Invalid` with what is wrong with them."""
@@ -512,16 +613,26 @@ def check_rules(given: object) -> list[Rule]:
         raise Invalid("rules must be a list of at most 20")
     return [_check_rule(rule) for rule in given]
 
+
 def _check_rule(given: object) -> Rule:
     fields = given if isinstance(given, dict) else {}
     name, sign, value = (fields.get(word) for word in ("field", "operator", "value"))
     sign = SIGNS.get(str(sign), str(sign))
-    if (len(fields) != 3 or not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,50}", name)
-            or sign not in OPERATORS or isinstance(value, bool)
-            or not isinstance(value, (int, float)) or not abs(value) < 2**53):
-        raise Invalid("a rule must have a field (1 to 50 letters, digits and _ . -), an operator "
-                      f"({' '.join([*OPERATORS, *SIGNS])}) and a value (a number under 2^53)")
+    if (
+        len(fields) != 3
+        or not isinstance(name, str)
+        or not re.fullmatch(r"[\w.-]{1,50}", name)
+        or sign not in OPERATORS
+        or isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not abs(value) < 2**53
+    ):
+        raise Invalid(
+            "a rule must have a field (1 to 50 letters, digits and _ . -), an operator "
+            f"({' '.join([*OPERATORS, *SIGNS])}) and a value (a number under 2^53)"
+        )
     return {"field": name, "operator": sign, "value": value}
+
 
 def matching_rules(m: Monitor, run: Run) -> list[Rule]:
     """The monitor's rules that a run's metrics, duration and exit code match."""
@@ -532,8 +643,13 @@ def matching_rules(m: Monitor, run: Run) -> list[Rule]:
         values["duration_seconds"] = run.duration_ms / 1000
     if run.exit_code is not None:
         values["exit_code"] = run.exit_code
-    return [rule for rule in json.loads(m.rules) if rule["field"] in values
-            and OPERATORS[rule["operator"]](values[rule["field"]], rule["value"])]
+    return [
+        rule
+        for rule in json.loads(m.rules)
+        if rule["field"] in values
+        and OPERATORS[rule["operator"]](values[rule["field"]], rule["value"])
+    ]
+
 
 # == Rules ====================================================================
 # Pure: no clock, database, HTTP or log; `now` is always an argument, instants are milliseconds.
@@ -541,23 +657,28 @@ ENDED, OUTCOMES = ("success", "failed"), {"success": "success", "fail": "failed"
 EARLY_SECONDS, REPEAT_SECONDS, SPACING_SECONDS, MISSED_MAX = 300, 10, 3600, 1000
 SCHEDULE_FIELDS = ("cron", "interval_seconds", "timezone", "expects")
 
+
 def next_occurrence(m: Monitor, after: int) -> int | None:
     """The first occurrence after an instant, for an interval the instant plus it."""
     if m.interval_seconds:
         return after + m.interval_seconds * 1000
     return next_run(m.cron, m.timezone, after) if m.cron else None
 
+
 def _with_grace(m: Monitor, occurrence: int | None) -> int | None:
     """An edit of the grace makes nobody late before it."""
     return occurrence and max(occurrence + m.grace_seconds * 1000, m.grace_at or 0)
+
 
 def deadline(m: Monitor) -> int | None:
     """The last instant at which the awaited occurrence is still met."""
     return _with_grace(m, m.expected_at)
 
+
 def run_deadline(m: Monitor, run: Run) -> int | None:
     """The last instant at which an awaited run is not stuck yet."""
     return run.deadline_at or _with_grace(m, run.next_at)
+
 
 def first_unbroken(m: Monitor, occurrence: int, at: int) -> int:
     """The occurrence, or the first one after it whose deadline has not passed."""
@@ -569,6 +690,7 @@ def first_unbroken(m: Monitor, occurrence: int, at: int) -> int:
         return occurrence - -late // step * step
     return next_run(m.cron or "", m.timezone, occurrence + late - 1)
 
+
 def early_ms(m: Monitor, occurrence: int) -> int:
     """How long before an occurrence a sign of life counts for it, in milliseconds."""
     limit = min(m.grace_seconds, EARLY_SECONDS) * 1000
@@ -576,6 +698,7 @@ def early_ms(m: Monitor, occurrence: int) -> int:
         return min(limit, m.interval_seconds * 250)
     before = run_before(m.cron or "", m.timezone, occurrence, occurrence - 4 * limit)
     return limit if before is None else min(limit, (occurrence - before) // 4)
+
 
 def next_after_life(m: Monitor, began: int) -> int | None:
     """The occurrence after the one that a sign of life which began then counts for."""
@@ -589,19 +712,25 @@ def next_after_life(m: Monitor, began: int) -> int | None:
         return coming
     return next_run(m.cron, m.timezone, coming)
 
+
 def _awaits_before(m: Monitor, coming: int, at: int) -> bool:
     """Whether an occurrence before this one still waits for a sign of life."""
     if m.expected_at is None or m.expected_at >= coming:
         return False
     return m.status != "down" or first_unbroken(m, m.expected_at, at) < coming
 
+
 def missed_by(m: Monitor, at: int) -> int:
     """How many occurrences, from the awaited one on, had their deadline before an instant."""
     count, occurrence = 0, m.expected_at
-    while (occurrence is not None and (_with_grace(m, occurrence) or 0) < at
-           and m.missed_count + count < MISSED_MAX):
+    while (
+        occurrence is not None
+        and (_with_grace(m, occurrence) or 0) < at
+        and m.missed_count + count < MISSED_MAX
+    ):
         count, occurrence = count + 1, next_occurrence(m, occurrence)
     return count
+
 
 def _count_missed(m: Monitor, at: int) -> None:
     """What a monitor that is down has missed is counted, and not awaited any more."""
@@ -609,10 +738,17 @@ def _count_missed(m: Monitor, at: int) -> None:
         m.missed_count += missed_by(m, at)
         m.expected_at = first_unbroken(m, m.expected_at, at)
 
+
 def _awaited(life: Life) -> list[tuple[int, Run]]:
     """The open runs that have a deadline, with it."""
-    return [(met_until, run) for run in life.runs if run.state == "running" and run.awaited
-            and (met_until := run_deadline(life.monitor, run)) is not None]
+    return [
+        (met_until, run)
+        for run in life.runs
+        if run.state == "running"
+        and run.awaited
+        and (met_until := run_deadline(life.monitor, run)) is not None
+    ]
+
 
 # -- what changes by itself: when the next such change is, and what it does
 def _end_pause(life: Life, at: int) -> None:
@@ -629,6 +765,7 @@ def _end_pause(life: Life, at: int) -> None:
     elif status == "down":
         tell(life, reason or "", at)
 
+
 def _get_stuck(life: Life, at: int) -> None:
     run = next(run for end, run in _awaited(life) if end == at - 1)
     run.state = "stuck"
@@ -636,28 +773,36 @@ def _get_stuck(life: Life, at: int) -> None:
         flip(life, "down", at - 1, "stuck")
         tell(life, "stuck", at - 1, run=run.num)
 
+
 def _missed_at(life: Life, now: int) -> int | None:
     m = life.monitor
     met_until = deadline(m)
     if met_until is None or m.status == "down":
         return None
-    holds = (end for end, run in _awaited(life) if m.expects == "complete"
-             and (m.life_at is None or run.started_at > m.life_at))
+    holds = (
+        end
+        for end, run in _awaited(life)
+        if m.expects == "complete" and (m.life_at is None or run.started_at > m.life_at)
+    )
     return max([met_until, *holds]) + 1
+
 
 def _miss(life: Life, at: int) -> None:
     met_until = deadline(life.monitor) or at
     flip(life, "down", met_until, "missed")
     tell(life, "missed", met_until)
 
+
 def _digest_at(life: Life, now: int) -> int | None:
     return min((d.until for d in digests(life.monitor).values() if d.collected), default=None)
+
 
 def _tell_digest(life: Life, at: int) -> None:
     found = digests(life.monitor).items()
     kind, digest = next((kind, d) for kind, d in found if d.collected and d.until == at)
     tell(life, kind, at, run=digest.run, count=digest.collected, rules=digest.rules)
     _keep_digest(life, kind, Digest(digest.told + 1, at + spacing_ms(life, digest.told + 1)))
+
 
 def _reminder_at(life: Life, now: int) -> int | None:
     m = life.monitor
@@ -667,28 +812,36 @@ def _reminder_at(life: Life, now: int) -> int | None:
     last = max(now - step, m.reminded_at or 0, m.down_since)  # of several due now, the last
     return m.down_since + ((last - m.down_since) // step + 1) * step
 
+
 def _remind(life: Life, at: int) -> None:
     life.monitor.reminded_at = at
     tell(life, "reminder", at)
+
 
 Change = tuple[Callable[[Life, int], "int | None"], Callable[[Life, int], None]]
 PAUSE_END: Change = (lambda life, now: life.monitor.pause_until, _end_pause)
 DIGEST: Change = (_digest_at, _tell_digest)
 STUCK: Change = (
-    lambda life, now: min((end + 1 for end, _ in _awaited(life)), default=None), _get_stuck)
+    lambda life, now: min((end + 1 for end, _ in _awaited(life)), default=None),
+    _get_stuck,
+)
 AGENDA = (PAUSE_END, STUCK, (_missed_at, _miss), DIGEST, (_reminder_at, _remind))  # in this order
+
 
 def next_change(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> tuple[int, int] | None:
     """When something next changes by itself, and which line of the agenda that is."""
     lines = agenda[:1] if life.monitor.status == "paused" else agenda
-    times = [(at, line) for line, (when, _) in enumerate(lines)
-             if (at := when(life, now)) is not None]
+    times = [
+        (at, line) for line, (when, _) in enumerate(lines) if (at := when(life, now)) is not None
+    ]
     return min(times) if times else None
+
 
 def settle(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> None:
     """Let everything happen that fell due up to an instant, in the order of the true times."""
     while (change := next_change(life, now, agenda)) is not None and change[0] <= now:
         agenda[change[1]][1](life, change[0])
+
 
 def flip(life: Life, status: str, at: int, reason: str | None = None) -> None:
     """Change the status; a pause remembers the one before and why the monitor was down."""
@@ -702,6 +855,7 @@ def flip(life: Life, status: str, at: int, reason: str | None = None) -> None:
     elif status != "paused":
         m.down_reason = m.down_since = m.reminded_at = None
 
+
 def tell(life: Life, kind: str, at: int, **more: Any) -> None:
     """Add an event; all but a silent failure say why the monitor is down, and since when."""
     m = life.monitor
@@ -709,17 +863,21 @@ def tell(life: Life, kind: str, at: int, **more: Any) -> None:
         more |= {"reason": m.down_reason, "down_since": m.down_since}
     life.events.append(Event(kind, at, **{"status": m.status, **more}))
 
+
 def _keep_digest(life: Life, kind: str, digest: Digest | None) -> None:
     kept = {k: d for k, d in {**digests(life.monitor), kind: digest}.items() if d}
     life.monitor.digests = json.dumps(kept) if kept else None
+
 
 def spacing_ms(life: Life, told: int) -> int:
     """How long events are collected after so many were told: doubled by each, up to an hour."""
     longest = max(SPACING_SECONDS, life.failure_alert_seconds)
     return min(life.failure_alert_seconds << min(told - 1, 20), longest) * 1000
 
-def tell_or_collect(life: Life, kind: str, at: int, run: int | None = None,
-                    rules: list[Rule] | None = None) -> None:
+
+def tell_or_collect(
+    life: Life, kind: str, at: int, run: int | None = None, rules: list[Rule] | None = None
+) -> None:
     """Tell at once what was quiet for long enough, else collect it for the next digest."""
     digest = digests(life.monitor).get(kind, Digest(0, at))
     if at < digest.until:
@@ -729,6 +887,7 @@ def tell_or_collect(life: Life, kind: str, at: int, run: int | None = None,
         digest = Digest(digest.told + 1, at + spacing_ms(life, digest.told + 1))
     _keep_digest(life, kind, digest)
 
+
 # -- what a ping does
 def receive(life: Life, ping: Ping) -> Run | None:
     """Settle, then let a ping do what its kind does; the run that it belongs to."""
@@ -737,6 +896,7 @@ def receive(life: Life, ping: Ping) -> Run | None:
     if repeated is not None or ping.kind == "log":
         return repeated or run
     return RECEIVE[ping.kind](life, ping, None if run and run.state in ENDED else run)
+
 
 def is_too_soon(life: Life, ping: Ping) -> int | None:
     """Seconds to wait where the owner's minimum interval is broken; ends of runs never do."""
@@ -751,8 +911,10 @@ def is_too_soon(life: Life, ping: Ping) -> int | None:
     m.limited_at = m.limited_at if wait > 0 else ping.at
     return -(-wait // 1000) if wait > 0 else None
 
+
 def _newest(runs: Iterable[Run]) -> Run | None:
     return max(runs, key=lambda run: (run.started_at, run.num), default=None)
+
 
 def find_run(life: Life, ping: Ping) -> Run | None:
     """The run of the ping's series; without one the newest of its host that can take it."""
@@ -765,14 +927,21 @@ def find_run(life: Life, ping: Ping) -> Run | None:
     last = _newest(run for run in mine if run.series is None or run.state in ENDED)
     return last if last is not None and last.state not in ENDED else None
 
+
 def find_repeated(life: Life, ping: Ping) -> Run | None:
     """The run of which a client sends again what is known of it."""
     if ping.series is not None:
         run = find_run(life, ping)
         return run if run is not None and _repeats(run, ping) else None
-    return _newest(run for run in life.runs if run.series is None and run.state == "running"
-                   and (run.host, run.address) == (ping.host, ping.address)
-                   and _repeats(run, ping))
+    return _newest(
+        run
+        for run in life.runs
+        if run.series is None
+        and run.state == "running"
+        and (run.host, run.address) == (ping.host, ping.address)
+        and _repeats(run, ping)
+    )
+
 
 def _repeats(run: Run, ping: Ping) -> bool:
     known_at = run.started_at if ping.kind == "start" else run.ended_at or 0
@@ -783,19 +952,38 @@ def _repeats(run: Run, ping: Ping) -> bool:
         return bool(run.opened) and (soon or (run.series is not None and run.state == "running"))
     return run.state == OUTCOMES.get(ping.kind) and (soon or ping.kind == "fail")
 
+
 def _open(life: Life, ping: Ping, began: int, **more: Any) -> Run:
-    run = Run(ping.num, life.monitor.num, "running", began, None, ping.series, ping.host,
-              ping.address, message=ping.message, **more)
+    run = Run(
+        ping.num,
+        life.monitor.num,
+        "running",
+        began,
+        None,
+        ping.series,
+        ping.host,
+        ping.address,
+        message=ping.message,
+        **more,
+    )
     life.runs.append(run)
     return run
+
 
 def _begin(life: Life, ping: Ping, _: Run | None) -> Run:
     m = life.monitor
     before = sorted((run for run in life.runs if run.opened), key=lambda run: run.started_at)[-3:]
     ends = m.max_run_seconds and ping.at + m.max_run_seconds * 1000
     awaited = ping.sent_at is None and (ends or any(run.ended_at is not None for run in before))
-    run = _open(life, ping, ping.own_at, opened=1, awaited=int(bool(awaited)), deadline_at=ends,
-                next_at=next_after_life(m, ping.own_at))
+    run = _open(
+        life,
+        ping,
+        ping.own_at,
+        opened=1,
+        awaited=int(bool(awaited)),
+        deadline_at=ends,
+        next_at=next_after_life(m, ping.own_at),
+    )
     if not awaited:
         _abandon_before(life, run)
     if m.expects == "run":
@@ -804,12 +992,17 @@ def _begin(life: Life, ping: Ping, _: Run | None) -> Run:
             _recover(life, ping.at, run)
     return run
 
+
 def _abandon_before(life: Life, newer: Run) -> None:
     """Open runs of the same host that began before are over, nobody knows how."""
     for run in life.runs:
-        if (run.state == "running" and run.host == newer.host
-                and (run.started_at, run.num) < (newer.started_at, newer.num)):
+        if (
+            run.state == "running"
+            and run.host == newer.host
+            and (run.started_at, run.num) < (newer.started_at, newer.num)
+        ):
             run.state = "unknown"
+
 
 def _live(life: Life, began: int, following: int | None, at: int) -> None:
     """A sign of life, of a run that began at its own time, moves what is expected."""
@@ -827,12 +1020,22 @@ def _live(life: Life, began: int, following: int | None, at: int) -> None:
     if m.status == "new":
         flip(life, "up", at)
 
+
 def _recover(life: Life, at: int, run: Run) -> None:
     m = life.monitor
-    tell(life, "recovered", at, run=run.num, status="up", failed_count=m.failed_count,
-         missed_count=m.missed_count, downtime_ms=max(0, at - (m.down_since or at)))
+    tell(
+        life,
+        "recovered",
+        at,
+        run=run.num,
+        status="up",
+        failed_count=m.failed_count,
+        missed_count=m.missed_count,
+        downtime_ms=max(0, at - (m.down_since or at)),
+    )
     m.digests = None
     flip(life, "up", at)
+
 
 def _end(life: Life, ping: Ping, run: Run | None) -> tuple[Run, int, int | None]:
     """Close the run, or make one that is already over: it, when it began, and what follows it."""
@@ -850,6 +1053,7 @@ def _end(life: Life, ping: Ping, run: Run | None) -> tuple[Run, int, int | None]
     run.duration_ms = run.ended_at - run.started_at if run.opened else ping.duration_ms
     run.message, run.metrics = ping.message or run.message, ping.metrics or run.metrics
     return run, began, known or next_after_life(m, began)
+
 
 def _succeed(life: Life, ping: Ping, run: Run | None) -> Run:
     m = life.monitor
@@ -869,6 +1073,7 @@ def _succeed(life: Life, ping: Ping, run: Run | None) -> Run:
         _keep_digest(life, "silent_failure", None)
     return run
 
+
 def _fail(life: Life, ping: Ping, run: Run | None) -> Run:
     m = life.monitor
     run, began, following = _end(life, ping, run)
@@ -885,6 +1090,7 @@ def _fail(life: Life, ping: Ping, run: Run | None) -> Run:
         tell_or_collect(life, "failed", ping.at, run.num)
     return run
 
+
 def _ok(life: Life, ping: Ping, _: Run | None) -> None:
     m = life.monitor
     m.failures, m.digests = 0, None
@@ -894,13 +1100,21 @@ def _ok(life: Life, ping: Ping, _: Run | None) -> None:
     elif m.status == "down":
         flip(life, "up", ping.at)
 
+
 def _progress(life: Life, ping: Ping, run: Run | None) -> Run:
     run = run or _open(life, ping, ping.at)
     run.message = ping.message or run.message
     return run
 
+
 RECEIVE: dict[str, Callable[[Life, Ping, Run | None], Run | None]] = {
-    "start": _begin, "success": _succeed, "fail": _fail, "ok": _ok, "progress": _progress}
+    "start": _begin,
+    "success": _succeed,
+    "fail": _fail,
+    "ok": _ok,
+    "progress": _progress,
+}
+
 
 # -- what a person does, and what happens to the server
 def pause(life: Life, now: int, until: int | None) -> None:
@@ -912,11 +1126,13 @@ def pause(life: Life, now: int, until: int | None) -> None:
         flip(life, "paused", now)
     life.monitor.pause_until = until
 
+
 def _stop_pause(life: Life, status: str, at: int, reason: str | None = None) -> None:
     life.monitor.pause_until = None
     for run in life.runs:
         run.awaited = 0 if run.state == "running" else run.awaited
     flip(life, status, at, reason)
+
 
 def resume(life: Life, now: int, to_new: bool = False) -> None:
     """End a pause by hand, as an ok without an event or, as Cronping does, as new."""
@@ -930,6 +1146,7 @@ def resume(life: Life, now: int, to_new: bool = False) -> None:
         m.expected_at, m.counted_at = next_occurrence(m, now) if rearms else None, now
     else:
         _ok(life, Ping("ok", now), None)
+
 
 def edit(life: Life, now: int, changes: Mapping[str, Any]) -> None:
     """Change columns; a changed schedule counts anew, a changed grace makes nobody late before."""
@@ -948,6 +1165,7 @@ def edit(life: Life, now: int, changes: Mapping[str, Any]) -> None:
         awaits = m.status != "new" or m.armed
         m.expected_at, m.counted_at = next_occurrence(m, now) if awaits else m.expected_at, now
 
+
 def judge_gap(life: Life, since: int, until: int) -> bool:
     """What cannot be verified since we were away is not missed; whether the outage names it."""
     settle(life, since)
@@ -962,6 +1180,7 @@ def judge_gap(life: Life, since: int, until: int) -> bool:
         return False
     return m.expected_at is None or m.expected_at > until + 3_600_000
 
+
 def _skip_unverified(m: Monitor, since: int, until: int) -> bool:
     """Skip an occurrence whose window meets the gap, as if a sign of life had come at its end."""
     if m.expected_at is None:
@@ -975,6 +1194,7 @@ def _skip_unverified(m: Monitor, since: int, until: int) -> bool:
     m.expected_at, m.counted_at = max(awaited, next_after_life(m, until) or 0), until
     return True
 
+
 def turn_back(life: Life, now: int) -> None:
     """After a clock that went backwards nothing lies later than it would be counted from now."""
     m = life.monitor
@@ -985,6 +1205,7 @@ def turn_back(life: Life, now: int) -> None:
         until = min(digest.until, now + spacing_ms(life, digest.told))
         _keep_digest(life, kind, digest._replace(until=until))
 
+
 # == Dialects =================================================================
 # Pure: how each service words a ping, a reply and an error. No database, clock, HTTP or log.
 LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -992,13 +1213,15 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 LONGEST_MS = 10 * 366 * 86_400_000  # no job reports a longer run
 JSON_MAX, METRICS_MAX = 65_536, 50
 
+
 def clean(text: Any, limit: int, lines: bool = False) -> str | None:
     """Text that is safe to store and tell: valid UTF-8, no controls, bounded; None when empty."""
     if text is None or isinstance(text, (dict, list)):
         return None
-    kept = str(text)[:4 * limit].encode("utf-8", "replace").decode()
+    kept = str(text)[: 4 * limit].encode("utf-8", "replace").decode()
     kept = CONTROLS.sub("", kept) if lines else LINE_BREAKS.sub(" ", kept)
     return kept[:limit].strip() or None
+
 
 def number(value: Any) -> float | None:
     """A finite number under 2^53, else None."""
@@ -1008,15 +1231,18 @@ def number(value: Any) -> float | None:
         return None
     return found if abs(found) < 2**53 else None
 
+
 def whole(value: Any) -> int | None:
     """A number that `number` accepts, without its fraction."""
     found = number(value)
     return None if found is None else int(found)
 
+
 def milliseconds(value: Any, unit: int = 1000) -> int | None:
     """A believable duration in milliseconds, from seconds; None where it is none."""
     found = number(value)
     return round(found * unit) if found is not None and 0 <= found * unit < LONGEST_MS else None
+
 
 def parse_json(body: bytes) -> Any:
     """The JSON of a body; raises `Invalid` where it is none, too large or too deep."""
@@ -1024,6 +1250,7 @@ def parse_json(body: bytes) -> Any:
         return json.loads(body.decode("utf-8", "replace")) if len(body) <= JSON_MAX else None
     except (ValueError, RecursionError):
         raise Invalid("body must be JSON") from None
+
 
 def numbers(value: Any, path: str = "", depth: int = 4) -> dict[str, float]:
     """The numbers in a JSON object by their dotted path; all else is dropped."""
@@ -1036,6 +1263,7 @@ def numbers(value: Any, path: str = "", depth: int = 4) -> dict[str, float]:
             found[where] = int(figure) if figure.is_integer() else figure
     return dict(list(found.items())[:METRICS_MAX])
 
+
 def iso(at: int | None, unit: str = "milliseconds") -> str | None:
     """An instant as ISO 8601 in UTC with `Z`."""
     if at is None:
@@ -1043,21 +1271,40 @@ def iso(at: int | None, unit: str = "milliseconds") -> str | None:
     when = datetime.fromtimestamp(at // 1000, UTC) + timedelta(milliseconds=at % 1000)
     return when.isoformat(timespec=unit).replace("+00:00", "Z")
 
-RESERVED = frozenset((
-    "api", "badge", "cronwatch-exec", "fail", "favicon.ico", "finish", "healthz", "metrics", "p",
-    "ping", "robots.txt", "start", "static"))
+
+RESERVED = frozenset(
+    (
+        "api",
+        "badge",
+        "cronwatch-exec",
+        "fail",
+        "favicon.ico",
+        "finish",
+        "healthz",
+        "metrics",
+        "p",
+        "ping",
+        "robots.txt",
+        "start",
+        "static",
+    )
+)
 TOKEN = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 CODE = re.compile(r"[0-9A-Za-z]{8}")
 
+
 class Route(NamedTuple):
     """What a path says by itself: `family` settles the dialect, alone or with the handle."""
+
     family: str
     names: list[str]  # the first is a handle, a key or an API key; so may be the second
     bare: str | None = None  # what the form without a word means, where the path decides
 
+
 def recoded(raw: str) -> str:
     """Text of a request line, whose bytes WSGI hands over as if they were Latin-1."""
     return raw if raw.isascii() else raw.encode("latin-1", "replace").decode("utf-8", "replace")
+
 
 def split_path(raw: str) -> list[str]:
     """The parts of a raw request path, decoded one by one: a %2F stays inside its part."""
@@ -1066,32 +1313,45 @@ def split_path(raw: str) -> list[str]:
     parts = recoded(raw).partition("?")[0].partition("#")[0].split("/")
     return [urllib.parse.unquote_plus(part, errors="replace") for part in parts if part]
 
+
 def read_route(parts: list[str]) -> Route | None:
     """The route of a ping; None where the path belongs to something else."""
     for prefix, family, bare in ROUTES:
-        rest = parts[len(prefix):]
-        if tuple(parts[:len(prefix)]) == prefix and rest:
+        rest = parts[len(prefix) :]
+        if tuple(parts[: len(prefix)]) == prefix and rest:
             return Route(family, rest, bare)
     if not parts or parts[0] in RESERVED:
         return None
     return Route("root", parts)
 
+
 ROUTES = (
-    (("api", "v1", "ping"), "crontify", None), (("api", "push"), "kuma", "success"),
-    (("p",), "cronitor", "success"), (("ping",), "ping", None),
+    (("api", "v1", "ping"), "crontify", None),
+    (("api", "push"), "kuma", "success"),
+    (("p",), "cronitor", "success"),
+    (("ping",), "ping", None),
     (("start",), "healthchecks", "start"),  # Cronhub's, in the words of borgmatic 1.9
-    (("finish",), "healthchecks", "success"), (("fail",), "healthchecks", "fail"))
-BY_HANDLE = {("ping", "token"): "healthchecks", ("ping", "code"): "cronbeats",
-             ("root", "token"): "cronping", ("root", "code"): "cronitor"}
+    (("finish",), "healthchecks", "success"),
+    (("fail",), "healthchecks", "fail"),
+)
+BY_HANDLE = {
+    ("ping", "token"): "healthchecks",
+    ("ping", "code"): "cronbeats",
+    ("root", "token"): "cronping",
+    ("root", "code"): "cronitor",
+}
+
 
 def dialect_for(route: Route, kind: str) -> Dialect:
     """The dialect of a route for a handle: ours by its shape, an adopted one by its own."""
     name = BY_HANDLE.get((route.family, kind), kind)
     return DIALECTS[route.family if route.family in DIALECTS else name]
 
+
 def default_dialect(handle: str) -> str:
     """The dialect of an adopted handle that comes without one."""
     return "cronping" if TOKEN.fullmatch(handle) else "cronitor"
+
 
 def unknown_dialect(route: Route) -> Dialect:
     """The dialect that words the refusal of something that nobody knows."""
@@ -1104,18 +1364,38 @@ def unknown_dialect(route: Route) -> Dialect:
         return DIALECTS[BY_HANDLE[route.family, "code"]]
     return DIALECTS["cronping" if route.family == "root" else "cronradar"]
 
+
 # -- words: the same ones on every path; they do not contradict each other
 
 NO_WORD = "'{}' is not a known signal"
 VERBS = {
-    "start": "start", "run": "start", "r": "start", "b": "start", "begin": "start",
-    "complete": "success", "c": "success", "e": "success", "success": "success",
-    "end/success": "success", "finish": "success", "tick": "success", "up": "success",
-    "fail": "fail", "f": "fail", "end/fail": "fail", "down": "fail",
-    "ok": "ok", "log": "log", "progress": "progress"}
+    "start": "start",
+    "run": "start",
+    "r": "start",
+    "b": "start",
+    "begin": "start",
+    "complete": "success",
+    "c": "success",
+    "e": "success",
+    "success": "success",
+    "end/success": "success",
+    "finish": "success",
+    "tick": "success",
+    "up": "success",
+    "fail": "fail",
+    "f": "fail",
+    "end/fail": "fail",
+    "down": "fail",
+    "ok": "ok",
+    "log": "log",
+    "progress": "progress",
+}
 NUMBERED = (
-    (re.compile(r"(\d{1,3})"), "exit", 255), (re.compile(r"progress/(\d{1,3})"), "progress", 100),
-    (re.compile(r"(?:pause|p)/(\d{1,100})"), "pause", 10**100))
+    (re.compile(r"(\d{1,3})"), "exit", 255),
+    (re.compile(r"progress/(\d{1,3})"), "progress", 100),
+    (re.compile(r"(?:pause|p)/(\d{1,100})"), "pause", 10**100),
+)
+
 
 def read_verb(words: Sequence[str], refusal: str = NO_WORD) -> tuple[str, int | None]:
     """The kind of a ping, or `pause`, and the number behind it: exit code, percent or hours."""
@@ -1129,8 +1409,10 @@ def read_verb(words: Sequence[str], refusal: str = NO_WORD) -> tuple[str, int | 
             return (kind, value) if kind != "exit" else ("fail" if value else "success", value)
     raise Invalid(refusal.format(clean(word, 60)), "INVALID_URL")
 
-def read_word(dialect: Dialect, bare: str, words: Sequence[str],
-              query: Mapping[str, str]) -> tuple[str, int | None]:
+
+def read_word(
+    dialect: Dialect, bare: str, words: Sequence[str], query: Mapping[str, str]
+) -> tuple[str, int | None]:
     """The kind of a ping, or `pause`, and its number: from the path, else the dialect's parameter.
     Raises `Invalid` for a word that is none."""
     if words:
@@ -1138,14 +1420,25 @@ def read_word(dialect: Dialect, bare: str, words: Sequence[str],
     said = query.get(dialect.state, "") if dialect.state else ""
     return (dialect.states(said) if said else bare), None
 
-def read_ping(dialect: Dialect, said: tuple[str, int | None], worded: bool,
-              query: Mapping[str, str], metrics: Iterable[str], body: bytes) -> Ping:
+
+def read_ping(
+    dialect: Dialect,
+    said: tuple[str, int | None],
+    worded: bool,
+    query: Mapping[str, str],
+    metrics: Iterable[str],
+    body: bytes,
+) -> Ping:
     """The ping that a request stands for, with nothing in it that is not safe to store.
     Raises `Invalid` for the body of a progress that is not JSON."""
     kind, figure = said
     if not (query or metrics or body):  # as of most
-        return Ping(kind, 0, percent=figure if kind == "progress" else None,
-                    exit_code=figure if kind in OUTCOMES else None)
+        return Ping(
+            kind,
+            0,
+            percent=figure if kind == "progress" else None,
+            exit_code=figure if kind in OUTCOMES else None,
+        )
     content = dialect.read_body(body, kind)
     parts = (re.sub(r"=(?=[^=:]*$)", ":", text).rpartition(":") for text in metrics)
     measured = {name: value for name, _, value in parts}
@@ -1157,11 +1450,19 @@ def read_ping(dialect: Dialect, said: tuple[str, int | None], worded: bool,
     series = query.get("series") or query.get("rid") or query.get("runId")
     if "rid" in query and not TOKEN.fullmatch(series or ""):
         series = None
-    texts = (query.get("message"), query.get("msg"), content.get("message"), content.get("msg"),
-             content.get("errorMessage"))
+    texts = (
+        query.get("message"),
+        query.get("msg"),
+        content.get("message"),
+        content.get("msg"),
+        content.get("errorMessage"),
+    )
     duration = milliseconds(query.get("duration", lasted))
     return Ping(
-        kind, 0, series=clean(series, 200), host=clean(query.get("host"), 200),
+        kind,
+        0,
+        series=clean(series, 200),
+        host=clean(query.get("host"), 200),
         env=clean(query.get("env"), 100),
         message=clean(next(filter(None, texts), None), dialect.message_max),
         percent=percent if kind == "progress" and percent in range(101) else None,
@@ -1169,11 +1470,14 @@ def read_ping(dialect: Dialect, said: tuple[str, int | None], worded: bool,
         exit_code=figure if kind in OUTCOMES and figure is not None else whole(given),
         metrics=json.dumps(figures) if figures else None,
         log=clean(content.get("logOutput") or content.get("log"), dialect.log_max, lines=True),
-        sent_at=_whole_ms(query.get("at")))
+        sent_at=_whole_ms(query.get("at")),
+    )
+
 
 def _whole_ms(text: str | None) -> int | None:
     found = number(text)
     return None if found is None else round(found * 1000)
+
 
 def _json_body(body: bytes, kind: str) -> Mapping[str, Any]:
     """A JSON object; what is none is ignored, except in a progress, whose text it is."""
@@ -1185,13 +1489,16 @@ def _json_body(body: bytes, kind: str) -> Mapping[str, Any]:
         content = {}
     return content if isinstance(content, dict) else {}
 
+
 def _log_body(body: bytes, kind: str) -> Mapping[str, Any]:
     """The run's output; where it is a JSON object, its numbers are metrics, as in Cronping."""
     content = _json_body(body, "") if body[:1] == b"{" else {}
     return {"logOutput": body.decode("utf-8", "replace"), "meta": content}
 
+
 class Receipt(NamedTuple):
     """What became of a ping, for the wording of its reply."""
+
     kind: str
     at: int
     word: str  # how the path said it; empty in the bare form
@@ -1208,8 +1515,10 @@ class Receipt(NamedTuple):
     took_ms: float = 0.0
     id: str = ""
 
+
 class Dialect(NamedTuple):
     """One service: what differs from the others."""
+
     name: str
     reply: Callable[[Receipt], dict[str, Any] | str]
     error: Callable[[Refused], dict[str, Any] | str]
@@ -1230,14 +1539,23 @@ class Dialect(NamedTuple):
     states: Callable[[str], str] = lambda said: VERBS.get(said.lower(), "log")
     headers: Mapping[str, str] = {}
 
+
 def _reply_cronbeats(r: Receipt) -> dict[str, Any]:
     action = r.kind if r.kind in ("start", "progress") else "end" if r.word else "ping"
-    return {"status": "success", "message": "OK",
-            "action": action, "job_key": r.name, "timestamp": _plain_time(r.at),
-            "processing_time_ms": round(r.took_ms, 2), "next_expected": _plain_time(r.next_at)}
+    return {
+        "status": "success",
+        "message": "OK",
+        "action": action,
+        "job_key": r.name,
+        "timestamp": _plain_time(r.at),
+        "processing_time_ms": round(r.took_ms, 2),
+        "next_expected": _plain_time(r.next_at),
+    }
+
 
 def _plain_time(at: int | None) -> str | None:
     return None if at is None else (iso(at, "seconds") or "").replace("T", " ")[:19]
+
 
 def _reply_cronradar(r: Receipt) -> dict[str, Any]:
     at = iso(r.at, "seconds")
@@ -1250,10 +1568,19 @@ def _reply_cronradar(r: Receipt) -> dict[str, Any]:
         return {"status": "completed", "monitor": r.key, "completedAt": at, "duration": seconds}
     return {"status": "ok", "monitor": r.key, "pingedAt": at}
 
+
 def _reply_crontify(r: Receipt) -> dict[str, Any]:
-    return {"success": True, "data": {
-        "received": True, "monitorId": r.name, "runId": str(r.run or ""), "status": r.state,
-        "timestamp": iso(r.at)}}
+    return {
+        "success": True,
+        "data": {
+            "received": True,
+            "monitorId": r.name,
+            "runId": str(r.run or ""),
+            "status": r.state,
+            "timestamp": iso(r.at),
+        },
+    }
+
 
 def _reply_cronping(r: Receipt) -> dict[str, Any]:
     if r.kind in ("start", "log"):
@@ -1261,12 +1588,16 @@ def _reply_cronping(r: Receipt) -> dict[str, Any]:
     reply = {"ok": True, "status": r.status, "nextExpectedAt": iso(r.deadline_at)}
     return reply if r.duration_ms is None else {**reply, "durationMs": r.duration_ms}
 
+
 def _reply_cronitor(r: Receipt) -> str:
     if r.kind != "pause":
         return "OK"
     said = "paused" if r.status == "paused" else "monitored again"
-    return (f'<!doctype html><html lang="en"><title>cronwatch</title>'
-            f"<p>{html.escape(r.key)} is {said}.</p></html>")
+    return (
+        f'<!doctype html><html lang="en"><title>cronwatch</title>'
+        f"<p>{html.escape(r.key)} is {said}.</p></html>"
+    )
+
 
 def read_schedule(text: str) -> dict[str, Any]:
     """The columns of a declared cron expression; `Invalid` in CronRadar's words."""
@@ -1274,9 +1605,11 @@ def read_schedule(text: str) -> dict[str, Any]:
     try:
         parse_cron(schedule)
     except Invalid as error:
-        raise Invalid(f"Invalid cron expression: '{schedule}' ({error.sentence})",
-                      "INVALID_SCHEDULE") from None
+        raise Invalid(
+            f"Invalid cron expression: '{schedule}' ({error.sentence})", "INVALID_SCHEDULE"
+        ) from None
     return {"cron": schedule, "interval_seconds": None}
+
 
 def read_declared(query: Mapping[str, Any]) -> dict[str, Any]:
     """What a CronRadar ping or sync declares of a monitor beside its schedule."""
@@ -1284,40 +1617,95 @@ def read_declared(query: Mapping[str, Any]) -> dict[str, Any]:
     declared: dict[str, Any] = {} if name is None else {"name": name}
     return declared if grace is None else {**declared, "grace_seconds": max(0, min(grace, 86_400))}
 
+
 def _create_cronradar(query: Mapping[str, str]) -> dict[str, Any] | None:
     if not query.get("schedule"):
         return None
     return {"grace_seconds": 60, **read_schedule(query["schedule"]), **read_declared(query)}
+
 
 def _create_healthchecks(query: Mapping[str, str]) -> dict[str, Any] | None:
     """Healthchecks' own defaults: a day, and an hour of grace."""
     wanted = query.get("create") == "1"
     return {"interval_seconds": 86_400, "grace_seconds": 3600} if wanted else None
 
+
 NO_MONITOR = "Monitor '{}' not found. Provide schedule parameter for auto-registration."
-DIALECTS = {dialect.name: dialect for dialect in (
-    Dialect("cronbeats", _reply_cronbeats,
+DIALECTS = {
+    dialect.name: dialect
+    for dialect in (
+        Dialect(
+            "cronbeats",
+            _reply_cronbeats,
             lambda refused: {"status": "error", "message": refused.sentence},
-            "Job not found or disabled", "Invalid request", read_body=_json_body, message_max=255),
-    Dialect("cronradar", _reply_cronradar,
-            lambda refused: {"error": refused.code, "message": refused.sentence}, NO_MONITOR,
-            declares=True, creates=_create_cronradar),
-    Dialect("cronitor", _reply_cronitor, str, "Monitor not found", bare="start",
-            state="state", auth="auth_key", creates=lambda query: {"grace_seconds": 60}),
-    Dialect("crontify", _reply_crontify, lambda refused: {
-                "success": False, "statusCode": refused.status, "message": refused.sentence,
-                "error": http.HTTPStatus(refused.status).phrase}, "Monitor not found",
-            read_body=_json_body, message_max=500, needs_key=True,
-            wants_key="Invalid API key", retry_after=True),
-    Dialect("cronping", _reply_cronping, lambda refused: {"error": refused.sentence},
-            "Heartbeat not found", read_body=_log_body),
-    Dialect("healthchecks", lambda r: "Created" if r.created else "OK", str, "not found",
-            "invalid url format", read_body=_log_body, log_max=100_000,
-            creates=_create_healthchecks, says_created=True,
-            headers={"Ping-Body-Limit": "100000", "Access-Control-Allow-Origin": "*"}),
-    Dialect("kuma", lambda r: {"ok": True}, lambda refused: {"ok": False, "msg": refused.sentence},
-            "Monitor not found or not active.", state="status",
-            states=lambda said: "success" if said == "up" else "fail"))}
+            "Job not found or disabled",
+            "Invalid request",
+            read_body=_json_body,
+            message_max=255,
+        ),
+        Dialect(
+            "cronradar",
+            _reply_cronradar,
+            lambda refused: {"error": refused.code, "message": refused.sentence},
+            NO_MONITOR,
+            declares=True,
+            creates=_create_cronradar,
+        ),
+        Dialect(
+            "cronitor",
+            _reply_cronitor,
+            str,
+            "Monitor not found",
+            bare="start",
+            state="state",
+            auth="auth_key",
+            creates=lambda query: {"grace_seconds": 60},
+        ),
+        Dialect(
+            "crontify",
+            _reply_crontify,
+            lambda refused: {
+                "success": False,
+                "statusCode": refused.status,
+                "message": refused.sentence,
+                "error": http.HTTPStatus(refused.status).phrase,
+            },
+            "Monitor not found",
+            read_body=_json_body,
+            message_max=500,
+            needs_key=True,
+            wants_key="Invalid API key",
+            retry_after=True,
+        ),
+        Dialect(
+            "cronping",
+            _reply_cronping,
+            lambda refused: {"error": refused.sentence},
+            "Heartbeat not found",
+            read_body=_log_body,
+        ),
+        Dialect(
+            "healthchecks",
+            lambda r: "Created" if r.created else "OK",
+            str,
+            "not found",
+            "invalid url format",
+            read_body=_log_body,
+            log_max=100_000,
+            creates=_create_healthchecks,
+            says_created=True,
+            headers={"Ping-Body-Limit": "100000", "Access-Control-Allow-Origin": "*"},
+        ),
+        Dialect(
+            "kuma",
+            lambda r: {"ok": True},
+            lambda refused: {"ok": False, "msg": refused.sentence},
+            "Monitor not found or not active.",
+            state="status",
+            states=lambda said: "success" if said == "up" else "fail",
+        ),
+    )
+}
 
 # == Storage ==================================================================
 # The database: opening, migrating, one writer, many readers. It knows no rule and no request.
@@ -1328,17 +1716,21 @@ PING_FIELDS = [*Ping._fields[:-3], "monitor", "run", "dialect"]  # the last thre
 BUSY_SECONDS, CACHE_MAX, ANY_TABLE = 10, 5000, "SELECT 1 FROM sqlite_schema LIMIT 1"
 T = TypeVar("T")
 
+
 def execute(db: SqliteDatabase, sql: str, params: Any = ()) -> sqlite3.Cursor:
     """Run one statement on this thread's connection; Peewee's own way costs as much again."""
     return db.connection().execute(sql, params)  # type: ignore[no-any-return]
+
 
 def rows(db: SqliteDatabase, sql: str, *params: Any) -> list[Any]:
     """All rows of a query: an unfinished SELECT would hold the write-ahead log."""
     return execute(db, sql, params).fetchall()
 
+
 def select(db: SqliteDatabase, query: peewee.Query) -> sqlite3.Cursor:
     """Run a query that Peewee has built."""
     return execute(db, *db.get_sql_context().sql(query).query())
+
 
 def dicts(db: SqliteDatabase, query: Any) -> list[dict[str, Any]]:
     """All rows of a Peewee query, by column."""
@@ -1346,17 +1738,20 @@ def dicts(db: SqliteDatabase, query: Any) -> list[dict[str, Any]]:
     names = [column[0] for column in cursor.description]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
+
 def insert(db: SqliteDatabase, table: str, values: Mapping[str, Any]) -> int:
     """Insert a row; its num."""
     names, marks = ", ".join(values), ", ".join("?" * len(values))
     cursor = execute(db, f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))
     return int(cursor.lastrowid or 0)
 
+
 def update(db: SqliteDatabase, table: str, num: int, values: Mapping[str, Any]) -> None:
     """Write the columns of a row that changed; none is fine."""
     if values:
         marks = ", ".join(f"{name} = ?" for name in values)
         execute(db, f"UPDATE {table} SET {marks} WHERE num = ?", (*values.values(), num))
+
 
 def schema_parts() -> list[list[str]]:
     """The statements of each numbered part of schema.sql."""
@@ -1372,19 +1767,24 @@ def schema_parts() -> list[list[str]]:
             text = ""
     return parts
 
+
 def make_private(path: str) -> None:
     """A file that only its owner reads, if there is none, for a database: secrets are in it."""
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
 
 def copy_file(path: str, name: str) -> None:
     """Copy a database that nobody may write meanwhile; what has the name is whole."""
     for part in (f"{name}.part", f"{name}.part-journal"):  # of a copy that was cut off
         Path(part).unlink(missing_ok=True)
     make_private(f"{name}.part")
-    with (contextlib.closing(sqlite3.connect(path)) as file,
-          contextlib.closing(sqlite3.connect(f"{name}.part")) as copy):
+    with (
+        contextlib.closing(sqlite3.connect(path)) as file,
+        contextlib.closing(sqlite3.connect(f"{name}.part")) as copy,
+    ):
         file.backup(copy)
     os.replace(f"{name}.part", name)
+
 
 def back_up(path: str, name: str) -> None:
     """A copy of a database that is in use, checked, under a name that nothing has yet. What has
@@ -1407,16 +1807,19 @@ def back_up(path: str, name: str) -> None:
     except (sqlite3.Error, OSError) as error:
         raise Refused(f"cannot back up {path} as {name}: {error}") from None
 
+
 def migrate(db: SqliteDatabase, path: str) -> None:
     """Bring the schema up to date, each part in one transaction, after a copy of an older file."""
     parts, (version,) = schema_parts(), rows(db, "PRAGMA user_version")[0]
     if version > len(parts):
-        raise Refused(f"{path} was written by a newer cronwatch: install that version, or restore "
-                      f"the copy that it made beside the file before it changed it")
+        raise Refused(
+            f"{path} was written by a newer cronwatch: install that version, or restore "
+            f"the copy that it made beside the file before it changed it"
+        )
     for number_, statements in enumerate(parts, 1):
         execute(db, "BEGIN IMMEDIATE")
         with _undo(db):
-            found, = rows(db, "PRAGMA user_version")[0]
+            (found,) = rows(db, "PRAGMA user_version")[0]
             if found == version > 0 and found < number_:  # nobody has changed it yet, nor have we
                 copy_file(path, f"{path}.before-{number_}")
             if found < number_:
@@ -1424,6 +1827,7 @@ def migrate(db: SqliteDatabase, path: str) -> None:
                     execute(db, statement)
                 execute(db, f"PRAGMA user_version = {number_}")
             execute(db, "COMMIT")
+
 
 @contextlib.contextmanager
 def _undo(db: SqliteDatabase) -> Iterator[None]:
@@ -1435,10 +1839,13 @@ def _undo(db: SqliteDatabase) -> Iterator[None]:
             execute(db, "ROLLBACK")
         raise
 
+
 def is_broken(error: Exception) -> bool:
     """Whether an error says that the database cannot go on, not that a caller made a mistake."""
     return isinstance(error, (sqlite3.DatabaseError, peewee.DatabaseError)) and not isinstance(
-        error, (sqlite3.IntegrityError, peewee.IntegrityError))
+        error, (sqlite3.IntegrityError, peewee.IntegrityError)
+    )
+
 
 @contextlib.contextmanager
 def undone_alone(db: SqliteDatabase) -> Iterator[list[Exception]]:
@@ -1454,12 +1861,18 @@ def undone_alone(db: SqliteDatabase) -> Iterator[list[Exception]]:
         problems.append(error)
     execute(db, "RELEASE alone")
 
+
 Outcome = tuple[Any, "Exception | None"]  # what an action returned, else what it raised
 Done = Callable[[Any, "Exception | None"], None]
 Job = tuple[Callable[[SqliteDatabase], Any], Done]
 
-def run_jobs(db: SqliteDatabase, batch: list[Job], failed: dict[int, Exception],
-             begun: Callable[[SqliteDatabase], None]) -> list[Outcome] | None:
+
+def run_jobs(
+    db: SqliteDatabase,
+    batch: list[Job],
+    failed: dict[int, Exception],
+    begun: Callable[[SqliteDatabase], None],
+) -> list[Outcome] | None:
     """Run all but the failed jobs of a batch in one transaction. None, and nothing is done, where
     one fails halfway: then it has failed, and the others are to run again. Most refusals have
     changed nothing by then, and a savepoint would cost each ping a fifth of its time."""
@@ -1482,21 +1895,31 @@ def run_jobs(db: SqliteDatabase, batch: list[Job], failed: dict[int, Exception],
         execute(db, "COMMIT")
     return outcomes
 
+
 def is_damaged(error: Exception) -> bool:
     """Whether an error says that a page of the file cannot be read: the others still can."""
     return type(error) in (sqlite3.DatabaseError, peewee.DatabaseError)
 
+
 def unavailable(done: str, error: Exception) -> Refused:
     """Log why nothing could be written or read; what a caller is told instead."""
-    log.error("nothing could be %s: %s%s", done, error, " (the file is damaged: stop cronwatch "
-              "and put a backup in its place, or what `sqlite3 FILE .recover` saves of it)"
-              if is_damaged(error) else "")
+    log.error(
+        "nothing could be %s: %s%s",
+        done,
+        error,
+        " (the file is damaged: stop cronwatch "
+        "and put a backup in its place, or what `sqlite3 FILE .recover` saves of it)"
+        if is_damaged(error)
+        else "",
+    )
     return Refused(f"the database cannot be {done} at the moment", "UNAVAILABLE", 503)
+
 
 def file_at(path: str) -> tuple[int, int]:
     """Which file is at a path; raises OSError where there is none."""
     found = os.stat(path)
     return found.st_dev, found.st_ino
+
 
 def hold(path: str) -> None:
     """Be the only server of a file while this process lives; raises `Refused` where one is."""
@@ -1506,17 +1929,22 @@ def hold(path: str) -> None:
         if isinstance(error, BlockingIOError):
             raise Refused(f"another cronwatch serves {path} already") from None
 
+
 class Replaced(OSError):
     """The file is another one now; nothing of what was asked is done."""
+
     def __init__(self, file: tuple[int, int]) -> None:
         super().__init__("another file was put in its place, and is the database from now on")
         self.file = file
 
+
 def glance(path: str, sql: str) -> Any:
     """The first row that a query finds in a file, which is left as it is, with all beside it."""
-    with contextlib.closing(sqlite3.connect(
-            f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1", uri=True)) as file:
+    with contextlib.closing(
+        sqlite3.connect(f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1", uri=True)
+    ) as file:
         return file.execute(sql).fetchone()
+
 
 def follow_file(db: SqliteDatabase, path: str, known: tuple[int, int]) -> None:
     """Let go of our file where another one was put in its place. Ours first gets what is only in
@@ -1532,13 +1960,15 @@ def follow_file(db: SqliteDatabase, path: str, known: tuple[int, int]) -> None:
     migrate(db, path)
     raise Replaced(file_at(path))
 
+
 class Cache(dict[Any, Any]):
     """What the file said of handles and keys, for the writer, until another process writes."""
+
     version = -1
 
     def check(self, db: SqliteDatabase) -> None:
         """Forget it all where the file has changed."""
-        version, = rows(db, "PRAGMA data_version")[0]
+        (version,) = rows(db, "PRAGMA data_version")[0]
         if version != self.version:
             self.clear()
             self.version = version
@@ -1551,6 +1981,7 @@ class Cache(dict[Any, Any]):
         if found:  # strangers may not fill it
             self[name] = found
         return found
+
 
 class Writer:
     """Takes all jobs that wait to one commit at a time, in its own thread or one it is lent."""
@@ -1628,6 +2059,7 @@ class Writer:
             self._closed = True
         self._stop()
 
+
 class Store:
     """One database file: a writer with the only writing connection, and readers of their own.
 
@@ -1637,8 +2069,15 @@ class Store:
     def __init__(self, path: str) -> None:
         pragmas = {"foreign_keys": 1, "synchronous": "full"}
         self.path = path
-        self.db = SqliteDatabase(path, {  # the first holds for a new file only
-            "auto_vacuum": "incremental", **pragmas, "journal_mode": "wal"}, timeout=BUSY_SECONDS)
+        self.db = SqliteDatabase(
+            path,
+            {  # the first holds for a new file only
+                "auto_vacuum": "incremental",
+                **pragmas,
+                "journal_mode": "wal",
+            },
+            timeout=BUSY_SECONDS,
+        )
         self.reader = SqliteDatabase(path, {**pragmas, "query_only": 1}, timeout=BUSY_SECONDS)
         self.commits = 0  # batches
         self.measure: Callable[[int], None] = lambda size: None  # of each batch
@@ -1657,9 +2096,13 @@ class Store:
             migrate(self.db, path)
             self.file = file_at(path)
         except (sqlite3.Error, peewee.DatabaseError, OSError) as error:
-            hint = ("choose another file, or put a backup in its place" if is_damaged(error) else
-                    "another program is writing to it: try again" if "locked" in str(error) else
-                    "its folder must exist and be writable")
+            hint = (
+                "choose another file, or put a backup in its place"
+                if is_damaged(error)
+                else "another program is writing to it: try again"
+                if "locked" in str(error)
+                else "its folder must exist and be writable"
+            )
             raise Refused(f"cannot open the database {path}: {error} ({hint})") from None
         finally:
             self.db.close()
@@ -1667,8 +2110,12 @@ class Store:
     def write(self, work: Callable[[SqliteDatabase], T]) -> T:
         """Let the writer run `work`, and wait for it; returns or raises its outcome."""
         future: Future[T] = Future()
-        self.writer.submit(work, lambda result, problem: future.set_result(result)
-                    if problem is None else future.set_exception(problem))
+        self.writer.submit(
+            work,
+            lambda result, problem: (
+                future.set_result(result) if problem is None else future.set_exception(problem)
+            ),
+        )
         return future.result()
 
     def read(self, query: Callable[[SqliteDatabase], T]) -> T:
@@ -1729,21 +2176,27 @@ class Store:
             except Exception:  # a reply that cannot be given must not end the writer
                 log.exception("a request could not be answered")
 
+
 # == Actions ==================================================================
 # One transaction each, on plain values. No request, no thread, no network.
 MONITOR_SQL = f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE num = ?"
 RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = :monitor AND "
 # The runs that a ping may belong to, each kind on an index of its own.
 OPEN_RUNS = RUN_SQL + "state = 'running'"
-LAST_STARTS = (f" UNION ALL SELECT * FROM ({RUN_SQL} opened = 1 ORDER BY started_at DESC LIMIT 3)")
-OF_SERIES = (f" UNION ALL SELECT * FROM ({RUN_SQL} series = :series "
-             "ORDER BY started_at DESC, num DESC LIMIT 1)")
-LAST_ENDED = (f" UNION ALL SELECT * FROM ({RUN_SQL} host IS :host AND state != 'running' AND "
-              "(series IS NULL OR state IN ('success', 'failed')) "
-              "ORDER BY started_at DESC, num DESC LIMIT 1)")
+LAST_STARTS = f" UNION ALL SELECT * FROM ({RUN_SQL} opened = 1 ORDER BY started_at DESC LIMIT 3)"
+OF_SERIES = (
+    f" UNION ALL SELECT * FROM ({RUN_SQL} series = :series "
+    "ORDER BY started_at DESC, num DESC LIMIT 1)"
+)
+LAST_ENDED = (
+    f" UNION ALL SELECT * FROM ({RUN_SQL} host IS :host AND state != 'running' AND "
+    "(series IS NULL OR state IN ('success', 'failed')) "
+    "ORDER BY started_at DESC, num DESC LIMIT 1)"
+)
 INSERT_RUN, INSERT_PING = (
     f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
-    for table, names in (("run", RUN_FIELDS), ("ping", PING_FIELDS)))
+    for table, names in (("run", RUN_FIELDS), ("ping", PING_FIELDS))
+)
 MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
 BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
@@ -1751,17 +2204,23 @@ SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 25, 500, 1000  # pings wait for a transactio
 SPOOLED_MS = 7 * 86_400_000  # how old a ping may be that a client kept while we were away
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-OUR_HANDLES: dict[str, Callable[[], str]] = {"token": lambda: str(uuid.uuid4()), "code": lambda: (
-    "".join(secrets.choice(BASE62) for _ in range(8)))}
+OUR_HANDLES: dict[str, Callable[[], str]] = {
+    "token": lambda: str(uuid.uuid4()),
+    "code": lambda: "".join(secrets.choice(BASE62) for _ in range(8)),
+}
+
 
 class Tx(NamedTuple):
     """What an action works with: the writer's transaction, and the instant it stands for."""
+
     db: SqliteDatabase
     store: Store
     settings: Settings
     now: int
 
+
 Before = tuple[Any, dict[int, Any]]  # the rows that a life came from: only changes are written
+
 
 def load_life(tx: Tx, num: int, ping: Ping | None = None) -> tuple[Life, Before]:
     """A monitor with its open runs, and the other ones that a ping may belong to."""
@@ -1772,9 +2231,13 @@ def load_life(tx: Tx, num: int, ping: Ping | None = None) -> tuple[Life, Before]
         sql += OF_SERIES if series else LAST_ENDED if ping.kind in OUTCOMES else ""
     runs = execute(tx.db, sql, {"monitor": num, "series": series, "host": host}).fetchall()
     by_num = {run[0]: run for run in runs}
-    life = Life(Monitor(*monitor), [Run(*run) for run in by_num.values()],
-                tx.settings.failure_alert_seconds)
+    life = Life(
+        Monitor(*monitor),
+        [Run(*run) for run in by_num.values()],
+        tx.settings.failure_alert_seconds,
+    )
     return life, (monitor, by_num)
+
 
 def save_life(tx: Tx, life: Life, before: Before, run_log: tuple[int, str] | None = None) -> None:
     """Write what changed, a run's log, and each event with an alert for all who hear of it."""
@@ -1795,8 +2258,10 @@ def save_life(tx: Tx, life: Life, before: Before, run_log: tuple[int, str] | Non
     for event in life.events:
         add_event(tx, event, m)
 
+
 def _changed(names: Sequence[str], before: Sequence[Any], after: Sequence[Any]) -> dict[str, Any]:
     return {name: new for name, old, new in zip(names, before, after, strict=True) if old != new}
+
 
 def change_monitor(tx: Tx, num: int, change: Callable[[Life], Any]) -> Monitor:
     """Let a rule change a monitor by hand; the monitor as it is then."""
@@ -1807,37 +2272,67 @@ def change_monitor(tx: Tx, num: int, change: Callable[[Life], Any]) -> Monitor:
     tx.store.cache.clear()  # it may have been renamed
     return life.monitor
 
+
 HEARERS = """SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
     LEFT JOIN monitor_integration l ON l.monitor = m.num AND l.integration = i.num
     WHERE i.enabled AND CASE i.channel
         WHEN 'email' THEN m.email_alerts AND (l.monitor IS NOT NULL OR i.is_default)
         ELSE l.monitor IS NOT NULL OR m.default_integrations AND i.is_default END AND m.num IN """
 
+
 def hearers(db: SqliteDatabase, m: Monitor | None) -> list[int]:
     """The integrations that hear of a monitor, or of the server itself: all default ones."""
     if m is None:
-        return [i for i, in rows(db, "SELECT num FROM integration WHERE enabled AND is_default")]
+        return [i for (i,) in rows(db, "SELECT num FROM integration WHERE enabled AND is_default")]
     return [integration for _, integration in rows(db, HEARERS + "(?)", m.num)]
 
-def add_event(tx: Tx, event: Event, m: Monitor | None, to: Sequence[int] | None = None,
-              **more: Any) -> None:
+
+def add_event(
+    tx: Tx, event: Event, m: Monitor | None, to: Sequence[int] | None = None, **more: Any
+) -> None:
     """Keep an event as it is now, and an alert for each integration that hears of it."""
     body = {
-        "monitor": m and {"id": m.id, "key": m.key, "name": m.name, "tags": m.tags.split(),
-                          "status": event.status or m.status},
+        "monitor": m
+        and {
+            "id": m.id,
+            "key": m.key,
+            "name": m.name,
+            "tags": m.tags.split(),
+            "status": event.status or m.status,
+        },
         "run": None if event.run is None else run_json(tx.db, event.run),
-        "reason": event.reason, "downSince": iso(event.down_since),
+        "reason": event.reason,
+        "downSince": iso(event.down_since),
         "downtimeSeconds": event.downtime_ms and event.downtime_ms // 1000,
-        "failedCount": event.failed_count, "missedCount": event.missed_count,
-        "count": event.count, "rules": event.rules, "gap": None, "monitors": None,
-        "about": None, **more}
-    num = insert(tx.db, "event", {
-        "id": str(uuid.uuid4()), "kind": event.kind, "at": event.at, "told_at": tx.now,
-        "monitor": m and m.num, "body": json.dumps(body)})
+        "failedCount": event.failed_count,
+        "missedCount": event.missed_count,
+        "count": event.count,
+        "rules": event.rules,
+        "gap": None,
+        "monitors": None,
+        "about": None,
+        **more,
+    }
+    num = insert(
+        tx.db,
+        "event",
+        {
+            "id": str(uuid.uuid4()),
+            "kind": event.kind,
+            "at": event.at,
+            "told_at": tx.now,
+            "monitor": m and m.num,
+            "body": json.dumps(body),
+        },
+    )
     tx.store.news.append((event.kind, m.id if m else None))
     for integration in hearers(tx.db, m) if to is None else to:
-        insert(tx.db, "alert", {"event": num, "integration": integration,
-                                "monitor": m and m.num, "due_at": tx.now})
+        insert(
+            tx.db,
+            "alert",
+            {"event": num, "integration": integration, "monitor": m and m.num, "due_at": tx.now},
+        )
+
 
 def run_json(db: SqliteDatabase, num: int) -> dict[str, Any] | None:
     """A run as events show it, with the end of its log."""
@@ -1846,22 +2341,44 @@ def run_json(db: SqliteDatabase, num: int) -> dict[str, Any] | None:
         return None
     run = Run(*found[0])
     logged = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", num)
-    return {"id": str(run.num), "series": run.series, "state": run.state,
-            "startedAt": iso(run.started_at), "endedAt": iso(run.ended_at),
-            "durationMs": run.duration_ms, "exitCode": run.exit_code, "message": run.message,
-            "host": run.host, "logTail": logged[0][0] if logged else None}
+    return {
+        "id": str(run.num),
+        "series": run.series,
+        "state": run.state,
+        "startedAt": iso(run.started_at),
+        "endedAt": iso(run.ended_at),
+        "durationMs": run.duration_ms,
+        "exitCode": run.exit_code,
+        "message": run.message,
+        "host": run.host,
+        "logTail": logged[0][0] if logged else None,
+    }
 
-def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str] | None = None,
-                   integrations: Sequence[str] | None = None) -> int:
+
+def create_monitor(
+    tx: Tx,
+    fields: Mapping[str, Any],
+    handles: Mapping[str, str] | None = None,
+    integrations: Sequence[str] | None = None,
+) -> int:
     """A new monitor with a token, a code and adopted handles (text to dialect); its num.
     Raises `Refused` 409 where its key or a handle is taken."""
     if fields.get("cron"):
         next_run(fields["cron"], fields.get("timezone", "UTC"), tx.now)  # a zone may skip it
     key = fields.get("key") or free_key(tx.db, fields["name"])
     refuse_taken(tx, "monitor", "key", key)
-    num = insert(tx.db, "monitor", {
-        **fields, "key": key, "id": str(uuid.uuid4()), "created_at": tx.now,
-        "updated_at": tx.now, "default_integrations": int(integrations is None)})
+    num = insert(
+        tx.db,
+        "monitor",
+        {
+            **fields,
+            "key": key,
+            "id": str(uuid.uuid4()),
+            "created_at": tx.now,
+            "updated_at": tx.now,
+            "default_integrations": int(integrations is None),
+        },
+    )
     for text, kind in (handles or {}).items():
         adopt(tx, num, text, kind)
     for kind, make in OUR_HANDLES.items():
@@ -1874,6 +2391,7 @@ def create_monitor(tx: Tx, fields: Mapping[str, Any], handles: Mapping[str, str]
     save_life(tx, life, before)
     return num
 
+
 def refuse_taken(tx: Tx, table: str, column: str, value: str) -> None:
     """Refuse, with 409, what another row has."""
     if rows(tx.db, f"SELECT 1 FROM {table} WHERE {column} = ?", value):
@@ -1881,23 +2399,32 @@ def refuse_taken(tx: Tx, table: str, column: str, value: str) -> None:
         which = "this secret" if column == "hash" else f"the {column} '{value}'"
         raise Refused(f"there is {what} with {which} already: choose another one", "CONFLICT", 409)
 
+
 def free_key(db: SqliteDatabase, name: str) -> str:
     """A key made from a name, with a number where it is taken."""
     base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:180] or "monitor"
-    taken = {key for key, in rows(
-        db, "SELECT key FROM monitor WHERE key = ? OR key GLOB ?", base, f"{base}-[0-9]*")}
+    taken = {
+        key
+        for (key,) in rows(
+            db, "SELECT key FROM monitor WHERE key = ? OR key GLOB ?", base, f"{base}-[0-9]*"
+        )
+    }
     numbered = (f"{base}-{n}" for n in range(2, len(taken) + 3))
     return base if base not in taken else next(key for key in numbered if key not in taken)
+
 
 def adopt(tx: Tx, num: int, text: str, kind: str) -> None:
     """Let a handle ping a monitor; refuses one that another monitor has."""
     text = text.lower() if TOKEN.fullmatch(text) else text
     if clean(text, 200) != text or "://" in text or text in RESERVED:
-        raise Invalid("a handle must be 1 to 200 characters without controls, and no URL nor any "
-                      "of the words " + ", ".join(sorted(RESERVED)))
+        raise Invalid(
+            "a handle must be 1 to 200 characters without controls, and no URL nor any "
+            "of the words " + ", ".join(sorted(RESERVED))
+        )
     refuse_taken(tx, "handle", "text", text)
     execute(tx.db, "INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
     tx.store.cache.clear()
+
 
 def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
     """Let exactly these integrations hear of a monitor."""
@@ -1908,6 +2435,7 @@ def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
             raise Invalid(f"integrationIds names '{clean(id_, 60)}', which does not exist")
         execute(tx.db, "INSERT INTO monitor_integration VALUES (?, ?)", (num, found[0][0]))
 
+
 def pause_monitor(tx: Tx, num: int, hours: int | None) -> Monitor:
     """Pause for so many hours, None until resumed; 0 resumes."""
     if hours == 0:
@@ -1915,37 +2443,67 @@ def pause_monitor(tx: Tx, num: int, hours: int | None) -> Monitor:
     until = None if hours is None else tx.now + min(hours, 876_000) * 3_600_000
     return change_monitor(tx, num, lambda life: pause(life, tx.now, until))
 
+
 def hash_secret(secret: str) -> str:
     """How a secret is stored and found: SHA-256 in hex, of what is random enough by itself."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
-def create_integration(tx: Tx, channel: str, name: str, config: Mapping[str, Any],
-                       is_default: bool = True) -> str:
+
+def create_integration(
+    tx: Tx, channel: str, name: str, config: Mapping[str, Any], is_default: bool = True
+) -> str:
     """A new integration; its id. Raises `Refused` 409 where the name is taken."""
     refuse_taken(tx, "integration", "name", name)
     id_ = str(uuid.uuid4())
-    insert(tx.db, "integration", {
-        "id": id_, "channel": channel, "name": name, "config": json.dumps(config),
-        "is_default": int(is_default), "created_at": tx.now, "updated_at": tx.now})
+    insert(
+        tx.db,
+        "integration",
+        {
+            "id": id_,
+            "channel": channel,
+            "name": name,
+            "config": json.dumps(config),
+            "is_default": int(is_default),
+            "created_at": tx.now,
+            "updated_at": tx.now,
+        },
+    )
     return id_
+
 
 def create_key(tx: Tx, name: str, permission: str, secret: str | None = None) -> str:
     """A new API key, or an old service's that is adopted; the secret, for the only time."""
     secret = secret or "cw_" + secrets.token_urlsafe(24)
     refuse_taken(tx, "api_key", "name", name)
     refuse_taken(tx, "api_key", "hash", hash_secret(secret))
-    insert(tx.db, "api_key", {"id": str(uuid.uuid4()), "name": name, "hash": hash_secret(secret),
-        "prefix": secret[:12], "permission": permission, "created_at": tx.now})
+    insert(
+        tx.db,
+        "api_key",
+        {
+            "id": str(uuid.uuid4()),
+            "name": name,
+            "hash": hash_secret(secret),
+            "prefix": secret[:12],
+            "permission": permission,
+            "created_at": tx.now,
+        },
+    )
     tx.store.cache.clear()
     return secret
 
+
 def scan_due(tx: Tx) -> int:
     """Let everything that fell due happen, for 25 monitors at the most; how many there were."""
-    due = rows(tx.db, "SELECT num FROM monitor WHERE due_at <= ? ORDER BY due_at LIMIT ?",
-               tx.now, SCAN_LIMIT)
-    for num, in due:
+    due = rows(
+        tx.db,
+        "SELECT num FROM monitor WHERE due_at <= ? ORDER BY due_at LIMIT ?",
+        tx.now,
+        SCAN_LIMIT,
+    )
+    for (num,) in due:
         change_alone(tx, num, lambda life: settle(life, tx.now))
     return len(due)
+
 
 def change_alone(tx: Tx, num: int, change: Callable[[Life], T]) -> T | None:
     """One bad monitor cannot stop the others: it is undone, logged and looked at later again."""
@@ -1967,16 +2525,25 @@ def change_alone(tx: Tx, num: int, change: Callable[[Life], T]) -> T | None:
         update(tx.db, "monitor", num, {"due_at": tx.now + 60_000})
     return result
 
+
 def record_absence(tx: Tx, since: int, until: int) -> None:
     """We were away: judge every monitor that it touches, and tell once whom it may have hidden."""
     back = until < since
     since = min(since, until)
     touched = rows(  # subqueries: one on the index of deadlines, one on that of open runs
-        tx.db, "SELECT num FROM monitor WHERE num IN (SELECT num FROM monitor WHERE due_at <= ? "
-        "OR expected_at <= ? UNION ALL SELECT monitor FROM run WHERE state = 'running')" + (
+        tx.db,
+        "SELECT num FROM monitor WHERE num IN (SELECT num FROM monitor WHERE due_at <= ? "
+        "OR expected_at <= ? UNION ALL SELECT monitor FROM run WHERE state = 'running')"
+        + (
             " OR max(coalesce(counted_at, 0), coalesce(life_at, 0), coalesce(expected_at, 0)) > ?"
-            if back else "") + " ORDER BY num",
-        until, until + EARLY_SECONDS * 1000, *[until] * back)
+            if back
+            else ""
+        )
+        + " ORDER BY num",
+        until,
+        until + EARLY_SECONDS * 1000,
+        *[until] * back,
+    )
 
     def judge(life: Life) -> dict[str, str] | None:
         m, is_named = life.monitor, judge_gap(life, since, until)
@@ -1985,29 +2552,41 @@ def record_absence(tx: Tx, since: int, until: int) -> None:
         return {"id": m.id, "key": m.key, "name": m.name} if is_named else None
 
     if back:  # an alert waits no longer for its next try than it would have
-        execute(tx.db, "UPDATE alert SET due_at = min(due_at, ? + due_at - coalesce(tried_at, "
-                "due_at)), tried_at = min(tried_at, ?) WHERE state = 'pending' AND due_at < ?",
-                (until, until, BLOCKED_AT))
+        execute(
+            tx.db,
+            "UPDATE alert SET due_at = min(due_at, ? + due_at - coalesce(tried_at, "
+            "due_at)), tried_at = min(tried_at, ?) WHERE state = 'pending' AND due_at < ?",
+            (until, until, BLOCKED_AT),
+        )
     if since < until:
         insert(tx.db, "absence", {"since": since, "until": until})
-    named = [named for num, in touched if (named := change_alone(tx, num, judge))]
+    named = [named for (num,) in touched if (named := change_alone(tx, num, judge))]
     if named:
-        add_event(tx, Event("outage", until), None, gap={"since": iso(since), "until": iso(until)},
-                  monitors=named)
+        add_event(
+            tx,
+            Event("outage", until),
+            None,
+            gap={"since": iso(since), "until": iso(until)},
+            monitors=named,
+        )
     remember(tx, "alive_at", until)
+
 
 def remember(tx: Tx, name: str, value: Any) -> None:
     """Keep what the server knows of itself for the next start, and for the command line."""
     execute(tx.db, "INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
 
 def remembered(store: Store, name: str, default: Any) -> Any:
     """What was kept so."""
     found = store.read(lambda db: rows(db, "SELECT value FROM meta WHERE name = ?", name))
     return found[0][0] if found else default
 
+
 def stamp_alive(tx: Tx) -> None:
     """Write down that we live, for the next start to know how long we were away."""
     remember(tx, "alive_at", tx.now)
+
 
 def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
     """Delete up to 500 of the oldest pings of a monitor that has more than it may, and runs,
@@ -2016,60 +2595,103 @@ def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
     beyond = min(PRUNE_LIMIT, found[0][0] - keep) if found else 0
     if beyond <= 0:
         return 0
-    execute(tx.db, "DELETE FROM ping WHERE num IN (SELECT num FROM ping WHERE monitor = ? "
-            "ORDER BY at, num LIMIT ?)", (monitor, beyond))
+    execute(
+        tx.db,
+        "DELETE FROM ping WHERE num IN (SELECT num FROM ping WHERE monitor = ? "
+        "ORDER BY at, num LIMIT ?)",
+        (monitor, beyond),
+    )
     for table, age, newest, ended in (  # the oldest first, for a kill to leave no hole
-            ("run", "started_at, num", "started_at DESC, num DESC", "state != 'running'"),
-            ("event", "num", "num DESC", "1"), ("flip", "num", "num DESC", "1")):
-        execute(tx.db, f"DELETE FROM {table} WHERE num IN (SELECT num FROM {table} WHERE monitor "
-                f"= ?1 AND {ended} AND ({age}) < (SELECT {age} FROM {table} WHERE monitor = ?1 "
-                f"ORDER BY {newest} LIMIT 1 OFFSET ?3) ORDER BY {age} LIMIT ?2)",
-                (monitor, PRUNE_LIMIT, keep - 1))
+        ("run", "started_at, num", "started_at DESC, num DESC", "state != 'running'"),
+        ("event", "num", "num DESC", "1"),
+        ("flip", "num", "num DESC", "1"),
+    ):
+        execute(
+            tx.db,
+            f"DELETE FROM {table} WHERE num IN (SELECT num FROM {table} WHERE monitor "
+            f"= ?1 AND {ended} AND ({age}) < (SELECT {age} FROM {table} WHERE monitor = ?1 "
+            f"ORDER BY {newest} LIMIT 1 OFFSET ?3) ORDER BY {age} LIMIT ?2)",
+            (monitor, PRUNE_LIMIT, keep - 1),
+        )
     return int(beyond)
+
 
 def prune_logs(tx: Tx, monitor: int, keep: int) -> int:
     """Delete up to 50 logs, of 100 KB at most, but the newest ones of a monitor; how many."""
-    return execute(tx.db, "DELETE FROM run_log WHERE run IN (SELECT num FROM run JOIN run_log ON "
-            "run = num WHERE monitor = ? ORDER BY started_at DESC, num DESC LIMIT ? OFFSET ?)",
-            (monitor, PRUNE_LIMIT // 10, keep)).rowcount
+    return execute(
+        tx.db,
+        "DELETE FROM run_log WHERE run IN (SELECT num FROM run JOIN run_log ON "
+        "run = num WHERE monitor = ? ORDER BY started_at DESC, num DESC LIMIT ? OFFSET ?)",
+        (monitor, PRUNE_LIMIT // 10, keep),
+    ).rowcount
+
 
 def monitors_beyond(tx: Tx, keep_pings: int, keep_logs: int) -> tuple[list[int], list[int]]:
     """The monitors with too many pings, and those with too many logs."""
-    return ([num for num, in rows(tx.db, "SELECT num FROM monitor WHERE ? AND ping_count > ?",
-                                  keep_pings, keep_pings)],
-            [num for num, in rows(tx.db, "SELECT monitor FROM run JOIN run_log ON run = num "
-                                  "WHERE ? GROUP BY monitor HAVING count(*) > ?",
-                                  keep_logs, keep_logs)])
+    return (
+        [
+            num
+            for (num,) in rows(
+                tx.db, "SELECT num FROM monitor WHERE ? AND ping_count > ?", keep_pings, keep_pings
+            )
+        ],
+        [
+            num
+            for (num,) in rows(
+                tx.db,
+                "SELECT monitor FROM run JOIN run_log ON run = num "
+                "WHERE ? GROUP BY monitor HAVING count(*) > ?",
+                keep_logs,
+                keep_logs,
+            )
+        ],
+    )
+
 
 def give_back(tx: Tx) -> bool:
     """Let the file shrink by some of the pages that are free; whether enough are left for more."""
-    free, = rows(tx.db, "PRAGMA freelist_count")[0]
+    (free,) = rows(tx.db, "PRAGMA freelist_count")[0]
     vacuums = rows(tx.db, "PRAGMA auto_vacuum")[0][0]
     for _ in range(min(PRUNE_LIMIT, free - FREE_PAGES) if vacuums else 0):
         execute(tx.db, "PRAGMA incremental_vacuum(1)")  # sqlite3 ends one of more after a page
     return bool(vacuums and free > FREE_PAGES + PRUNE_LIMIT)
 
+
 FREE_PAGES = 2000  # 8 MB: what is soon used again stays
 PRUNED = ("ping", "run", "flip", "event", "absence")
+
 
 def prune(tx: Tx, table: str, before: int, after: int = 0) -> int | None:
     """Delete what is old among the next 500 rows; the last of them, None where none was old.
     Open runs stay, and of each monitor the flip that tells its status at that instant."""
     old = {"run": "started_at < ?", "absence": "until < ?"}.get(table, "at < ?")
-    chunk = rows(tx.db, f"SELECT num, {old} FROM {table} WHERE num > ? ORDER BY num LIMIT ?",
-                 before, after, PRUNE_LIMIT)
+    chunk = rows(
+        tx.db,
+        f"SELECT num, {old} FROM {table} WHERE num > ? ORDER BY num LIMIT ?",
+        before,
+        after,
+        PRUNE_LIMIT,
+    )
     if not any(is_old for _, is_old in chunk):
         return None
-    kept = {"run": "AND state != 'running'", "flip": "AND EXISTS (SELECT 1 FROM flip later WHERE "
-            f"later.monitor = flip.monitor AND later.at > flip.at AND later.{old})"}.get(table, "")
-    execute(tx.db, f"DELETE FROM {table} WHERE num BETWEEN ? AND ? AND {old} {kept}",
-            (after + 1, chunk[-1][0], before, *[before] * (table == "flip")))
+    kept = {
+        "run": "AND state != 'running'",
+        "flip": "AND EXISTS (SELECT 1 FROM flip later WHERE "
+        f"later.monitor = flip.monitor AND later.at > flip.at AND later.{old})",
+    }.get(table, "")
+    execute(
+        tx.db,
+        f"DELETE FROM {table} WHERE num BETWEEN ? AND ? AND {old} {kept}",
+        (after + 1, chunk[-1][0], before, *[before] * (table == "flip")),
+    )
     return int(chunk[-1][0])
+
 
 # == Pings ====================================================================
 # What a request to a ping route comes to. It knows dialects and rules, and no HTTP.
 class Knock(NamedTuple):
     """A request to a ping route."""
+
     route: Route
     query: Mapping[str, str]
     metrics: Sequence[str]
@@ -2081,13 +2703,16 @@ class Knock(NamedTuple):
     seen: list[Dialect]  # takes the dialect that was found, to word what goes wrong after that
     received: float = 0.0  # seconds of a monotonic clock
 
+
 class Who(NamedTuple):
     """The dialect to answer in, the monitor that is meant, and by what name."""
+
     dialect: Dialect
     words: Sequence[str]
     monitor: int | None
     name: str
     keyed: bool = False  # an API key was shown
+
 
 def _look_up(tx: Tx, sql: str, text: str) -> tuple[int, str] | None:
     if tx.db is not tx.store.db:  # a reader may not fill what the writer believes
@@ -2096,25 +2721,36 @@ def _look_up(tx: Tx, sql: str, text: str) -> tuple[int, str] | None:
         found = tx.store.cache.remember((sql, text), lambda: rows(tx.db, sql, text))
     return found[0] if found else None
 
+
 def find_handle(tx: Tx, text: str) -> tuple[int, str] | None:
     """The monitor of a handle, and the handle's kind."""
     text = text.lower() if TOKEN.fullmatch(text) else text
     return _look_up(tx, "SELECT monitor, kind FROM handle WHERE text = ?", text)
 
+
 def find_key(tx: Tx, secret: str | None) -> tuple[int, str] | None:
     """The number of an API key, and its permission."""
-    return _look_up(tx, "SELECT num, permission FROM api_key WHERE hash = ?",
-                    hash_secret(secret)) if secret else None
+    return (
+        _look_up(tx, "SELECT num, permission FROM api_key WHERE hash = ?", hash_secret(secret))
+        if secret
+        else None
+    )
+
 
 def find_monitor(tx: Tx, name: str) -> int | None:
     """The monitor with this key, handle or id."""
     name = clean(name, 200) or ""
-    found = _look_up(tx, "SELECT num, 1 FROM monitor WHERE key = ?", name) or find_handle(
-        tx, name) or _look_up(tx, "SELECT num, 3 FROM monitor WHERE id = ?", name.lower())
+    found = (
+        _look_up(tx, "SELECT num, 1 FROM monitor WHERE key = ?", name)
+        or find_handle(tx, name)
+        or _look_up(tx, "SELECT num, 3 FROM monitor WHERE id = ?", name.lower())
+    )
     return found[0] if found else None
+
 
 def _may_ping(key: tuple[int, str] | None) -> bool:
     return key is not None and key[1] != "read-only"
+
 
 def find_who(tx: Tx, knock: Knock) -> Who:
     """Who is meant: a handle, else an API key in the path, else one in a header; or refuses."""
@@ -2131,11 +2767,18 @@ def find_who(tx: Tx, knock: Knock) -> Who:
             if _may_ping(find_key(tx, names[key])):
                 words = "cronradar" if key else "healthchecks"
                 if route.family == "cronitor" or (
-                        not key and CRONITOR_WORDS.intersection(knock.query)):
+                    not key and CRONITOR_WORDS.intersection(knock.query)
+                ):
                     words = "cronitor"
-                return Who(DIALECTS[words], names[2:], find_monitor(tx, names[name]), names[name],
-                           keyed=True)
+                return Who(
+                    DIALECTS[words],
+                    names[2:],
+                    find_monitor(tx, names[name]),
+                    names[name],
+                    keyed=True,
+                )
     return _find_by_header(tx, knock)
+
 
 def _find_by_header(tx: Tx, knock: Knock) -> Who:
     names, dialect = knock.route.names, unknown_dialect(knock.route)
@@ -2153,6 +2796,7 @@ def _find_by_header(tx: Tx, knock: Knock) -> Who:
         raise Invalid("Invalid job key format")
     return Who(dialect, names[1:], None, names[0])
 
+
 def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> None:
     key = find_key(tx, secret)
     if key is None:
@@ -2160,7 +2804,9 @@ def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> None:
     if not _may_ping(key):
         raise Refused("API key does not have access to this resource", "ACCESS_DENIED", 403)
 
+
 Answer = tuple[Dialect, Receipt, "Refused | None"]  # the last: of something that is recorded
+
 
 def record_ping(tx: Tx, knock: Knock) -> Answer:
     """Find the monitor that is meant, create it where the dialect does so, and record the ping."""
@@ -2170,49 +2816,86 @@ def record_ping(tx: Tx, knock: Knock) -> Answer:
         raise Refused("Method not allowed: use GET, POST or HEAD", "METHOD_NOT_ALLOWED", 405)
     return _record(tx, knock, who)
 
+
 def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     created = who.monitor is None
     num = _register(tx, knock, who) if who.monitor is None else who.monitor
     bare = knock.route.bare or ("success" if who.keyed else who.dialect.bare)
     said = read_word(who.dialect, bare, who.words, knock.query)
-    if (tx.settings.authenticate_pings and who.dialect.auth and not who.keyed
-            and not _may_ping(find_key(tx, knock.query.get(who.dialect.auth)))):
-        execute(tx.db, "UPDATE monitor SET dropped_pings = dropped_pings + 1 WHERE num = ?",
-                          (num,))
+    if (
+        tx.settings.authenticate_pings
+        and who.dialect.auth
+        and not who.keyed
+        and not _may_ping(find_key(tx, knock.query.get(who.dialect.auth)))
+    ):
+        execute(
+            tx.db, "UPDATE monitor SET dropped_pings = dropped_pings + 1 WHERE num = ?", (num,)
+        )
         return who.dialect, Receipt("log", tx.now, "", who.name, "", "dropped"), None
     if said[0] == "pause":
         m = pause_monitor(tx, num, said[1])
         return who.dialect, Receipt("pause", tx.now, "pause", who.name, m.key, m.status), None
     worded = bool(who.words or knock.query.get(who.dialect.state))
     ping = read_ping(who.dialect, said, worded, knock.query, knock.metrics, knock.body)
-    ping = ping._replace(num=_next_num(tx), at=tx.now, address=clean(knock.address, 60),
-                         user_agent=clean(knock.user_agent, 200), sent_at=(
-        ping.sent_at if 0 <= tx.now - (ping.sent_at or 0) <= SPOOLED_MS else None))
+    ping = ping._replace(
+        num=_next_num(tx),
+        at=tx.now,
+        address=clean(knock.address, 60),
+        user_agent=clean(knock.user_agent, 200),
+        sent_at=(ping.sent_at if 0 <= tx.now - (ping.sent_at or 0) <= SPOOLED_MS else None),
+    )
     life, before = load_life(tx, num, ping)
     wait = is_too_soon(life, ping)
     if wait is not None:
-        raise Refused(f"Rate limit exceeded: wait {wait} seconds", "RATE_LIMIT_EXCEEDED", 429,
-                      wait)
+        raise Refused(
+            f"Rate limit exceeded: wait {wait} seconds", "RATE_LIMIT_EXCEEDED", 429, wait
+        )
     problem = None if created or not who.dialect.declares else _declare(tx, life, knock.query)
     run = receive(life, ping)
     m = life.monitor
     m.last_ping_at, m.ping_count = tx.now, m.ping_count + 1
     save_life(tx, life, before, (run.num, ping.log) if run and ping.log else None)
     lasted = run.duration_ms if run and ping.kind in OUTCOMES else ping.duration_ms
-    execute(tx.db, INSERT_PING, (
-        *ping._replace(duration_ms=lasted)[:-3], num, run and run.num, who.dialect.name))
+    execute(
+        tx.db,
+        INSERT_PING,
+        (*ping._replace(duration_ms=lasted)[:-3], num, run and run.num, who.dialect.name),
+    )
     due_by = deadline(m) if m.status == "up" else None
-    return who.dialect, Receipt(ping.kind, tx.now, "/".join(who.words), who.name, m.key, m.status,
-        run.num if run else None, run.state if run else None,
-        lasted, m.expected_at if due_by else None, due_by,
-        ping.message, created, 1000 * (monotonic() - knock.received), m.id), problem
+    return (
+        who.dialect,
+        Receipt(
+            ping.kind,
+            tx.now,
+            "/".join(who.words),
+            who.name,
+            m.key,
+            m.status,
+            run.num if run else None,
+            run.state if run else None,
+            lasted,
+            m.expected_at if due_by else None,
+            due_by,
+            ping.message,
+            created,
+            1000 * (monotonic() - knock.received),
+            m.id,
+        ),
+        problem,
+    )
+
 
 def _next_num(tx: Tx) -> int:
     """The number that the next ping will have: a run has that of the ping that opened it."""
-    last: int = tx.store.cache.remember("last ping", lambda: sum(seq for seq, in rows(
-        tx.db, "SELECT seq FROM sqlite_sequence WHERE name = 'ping'")))
+    last: int = tx.store.cache.remember(
+        "last ping",
+        lambda: sum(
+            seq for (seq,) in rows(tx.db, "SELECT seq FROM sqlite_sequence WHERE name = 'ping'")
+        ),
+    )
     tx.store.cache["last ping"] = last + 1
     return last + 1
+
 
 def _register(tx: Tx, knock: Knock, who: Who) -> int:
     """Create the monitor that a ping with an API key names, where its dialect does so."""
@@ -2221,8 +2904,17 @@ def _register(tx: Tx, knock: Knock, who: Who) -> int:
     if fields is None or key is None:
         raise Refused(who.dialect.unknown.format(key or ""), "MONITOR_NOT_FOUND", 404)
     declared = json.dumps(fields) if who.dialect.declares else None
-    return create_monitor(tx, {"key": key, "timezone": tx.settings.timezone or "UTC",
-                               "name": title(key), **fields, "declared": declared})
+    return create_monitor(
+        tx,
+        {
+            "key": key,
+            "timezone": tx.settings.timezone or "UTC",
+            "name": title(key),
+            **fields,
+            "declared": declared,
+        },
+    )
+
 
 def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
     """Apply what a ping or a sync declares where it differs from what was declared before."""
@@ -2236,17 +2928,25 @@ def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
         problem = error
     before = json.loads(m.declared or "{}")
     unscheduled = m.cron is None and m.interval_seconds is None
-    changed = {name: value for name, value in declared.items()
-               if (value != before[name] if name in before
-                   else unscheduled and name in ("cron", "interval_seconds"))}
+    changed = {
+        name: value
+        for name, value in declared.items()
+        if (
+            value != before[name]
+            if name in before
+            else unscheduled and name in ("cron", "interval_seconds")
+        )
+    }
     edit(life, tx.now, {**changed, "interval_seconds": None} if "cron" in changed else changed)
     m.declared = json.dumps({**before, **declared}) if declared else m.declared
     return problem
+
 
 def title(key: str) -> str:
     """A name made from a key, in Title Case."""
     words = re.split(r"[-_.\s]+", key)
     return " ".join(word[:1].upper() + word[1:] for word in words if word)[:200] or key
+
 
 def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
     """CronRadar's POST /api/sync: create and update, never delete; errors by item."""
@@ -2263,6 +2963,7 @@ def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
             errors.append({"key": key, "error": refused.code, "message": refused.sentence})
     return {"status": "success", "synced": sum(counts.values()), **counts, "errors": errors}
 
+
 def _sync(tx: Tx, key: str | None, item: Any) -> str:
     if key is None:
         raise Invalid("key must be 1 to 200 characters")
@@ -2272,40 +2973,60 @@ def _sync(tx: Tx, key: str | None, item: Any) -> str:
         change_monitor(tx, num, lambda life: _declare(tx, life, item))
         return "updated"
     fields = {"grace_seconds": 60, **schedule, **read_declared(item)}
-    create_monitor(tx, {"key": key, "timezone": tx.settings.timezone or "UTC",
-                        "name": title(key), **fields, "declared": json.dumps(fields)})
+    create_monitor(
+        tx,
+        {
+            "key": key,
+            "timezone": tx.settings.timezone or "UTC",
+            "name": title(key),
+            **fields,
+            "declared": json.dumps(fields),
+        },
+    )
     return "created"
+
 
 # == Alerts ===================================================================
 # What an event says, how it is sent, and the outbox. No rule is decided here.
 RETRY_SECONDS = (10, 30, 120, 600, 3600, *[3600] * 24)
 
+
 def retry_ms(tries: int) -> int | None:
     """How long to wait after so many failed tries; None: the alert is dead."""
     return RETRY_SECONDS[tries - 1] * 1000 if tries <= len(RETRY_SECONDS) else None
 
+
 EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
 SUMMARIES: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
     "missed": lambda name, e: f"{name} did not run: nothing was heard of it by {_when(e['at'])}",
-    "failed": lambda name, e: (f"{name} failed" + (f" {e['count']} more times" * bool(e["count"]))
-                               + _run_words(e)),
+    "failed": lambda name, e: (
+        f"{name} failed" + (f" {e['count']} more times" * bool(e["count"])) + _run_words(e)
+    ),
     "stuck": lambda name, e: f"{name} is stuck: it started and did not end by {_when(e['at'])}",
     "silent_failure": lambda name, e: (
-        f"{name} succeeded, but " + " and ".join(
-            f"{r['field']} {r['operator']} {r['value']}" for r in e["rules"] or ())
-        + (f" ({e['count']} more times)" * bool(e["count"]))),
-    "recovered": lambda name, e: f"{name} is up again after {_span(e['downtimeSeconds'])}" + (
-        _counted(failed=e["failedCount"], missed=e["missedCount"])),
-    "reminder": lambda name, e: (f"{name} is still down ({e['reason']}) since "
-                                 f"{_when(e['downSince'])}"),
+        f"{name} succeeded, but "
+        + " and ".join(f"{r['field']} {r['operator']} {r['value']}" for r in e["rules"] or ())
+        + (f" ({e['count']} more times)" * bool(e["count"]))
+    ),
+    "recovered": lambda name, e: (
+        f"{name} is up again after {_span(e['downtimeSeconds'])}"
+        + (_counted(failed=e["failedCount"], missed=e["missedCount"]))
+    ),
+    "reminder": lambda name, e: (
+        f"{name} is still down ({e['reason']}) since {_when(e['downSince'])}"
+    ),
     "outage": lambda name, e: (
         f"cronwatch was away from {_when(e['gap']['since'])} to {_when(e['gap']['until'])}: "
-        f"{len(e['monitors'])} monitor{'s' * (len(e['monitors']) > 1)} may have run unseen"),
+        f"{len(e['monitors'])} monitor{'s' * (len(e['monitors']) > 1)} may have run unseen"
+    ),
     "delivery_failed": lambda name, e: f"{e['about'][0]} cannot be reached: {e['about'][1]}",
-    "test": lambda name, e: f"This is a test of {e['about']} by cronwatch"}
+    "test": lambda name, e: f"This is a test of {e['about']} by cronwatch",
+}
+
 
 def _when(text: str) -> str:
     return text[:16].replace("T", " ") + " UTC"
+
 
 def _span(seconds: int) -> str:
     for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
@@ -2313,26 +3034,36 @@ def _span(seconds: int) -> str:
             return f"{round(seconds / unit, 1):g} {name}"
     return f"{seconds} s"
 
+
 def _counted(**counts: int | None) -> str:
     said = [f"{count} {word}" for word, count in counts.items() if count]
     return f" ({', '.join(said)})" * bool(said)
+
 
 def _run_words(event: Mapping[str, Any]) -> str:
     run = event["run"] or {}
     code = "" if run.get("exitCode") is None else f" with exit code {run['exitCode']}"
     return code + (f": {run['message']}" if run.get("message") else "")
 
+
 def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
     """An event as webhooks, commands and the API show it, from a row of `EVENTS_SQL`."""
     _, id_, kind, at, told_at, body = row
-    event = {"id": id_, "kind": kind, "at": iso(at), "toldAt": iso(told_at), "summary": "",
-             **json.loads(body)}
+    event = {
+        "id": id_,
+        "kind": kind,
+        "at": iso(at),
+        "toldAt": iso(told_at),
+        "summary": "",
+        **json.loads(body),
+    }
     monitor = event["monitor"]
     if monitor:
         monitor["url"] = f"{base_url}/#/monitors/{monitor['id']}"
     event["summary"] = SUMMARIES[kind](monitor["name"] if monitor else "", event)
     del event["about"]
     return event
+
 
 def event_text(event: Mapping[str, Any], most: int) -> str:
     """What a person reads on a phone: what, since when, the end of the log, a link."""
@@ -2342,20 +3073,29 @@ def event_text(event: Mapping[str, Any], most: int) -> str:
     link = f"\n{monitor['url']}" if monitor else ""
     log_tail = "\n".join((run.get("logTail") or "").strip().splitlines()[-TEXT_LINES:])
     room = most - len(told) - len(link) - 1
-    return told[:most] + (f"\n{log_tail[-room:]}" if log_tail and room > 0 else "") + (
-        link if len(told) + len(link) <= most else "")
+    return (
+        told[:most]
+        + (f"\n{log_tail[-room:]}" if log_tail and room > 0 else "")
+        + (link if len(told) + len(link) <= most else "")
+    )
+
 
 SEND_SECONDS, COMMAND_SECONDS, VARIABLE_MAX, TEXT_LINES = 10, 30, 4096, 10
 BODIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "webhook": lambda event: event,
     "slack": lambda event: {"text": html.escape(event_text(event, 3000), quote=False)},
-    "discord": lambda event: {"content": event_text(event, 2000),
-                              "allowed_mentions": {"parse": []}},
-    "ntfy": lambda event: event_text(event, 1000)}
+    "discord": lambda event: {
+        "content": event_text(event, 2000),
+        "allowed_mentions": {"parse": []},
+    },
+    "ntfy": lambda event: event_text(event, 1000),
+}
+
 
 @contextlib.contextmanager
 def cut_off(peer: Any) -> Iterator[None]:
     """Shut a connection that goes on for too long: a byte now and then breaks no timeout."""
+
     def shut() -> None:
         with contextlib.suppress(OSError, AttributeError):  # it is closed already
             peer.sock.shutdown(socket.SHUT_RDWR)
@@ -2368,6 +3108,7 @@ def cut_off(peer: Any) -> Iterator[None]:
     finally:
         timer.cancel()
 
+
 def request_once(method: str, address: str, body: bytes, headers: Mapping[str, str]) -> int:
     """The status that a URL answers, within 30 s. No redirect, which could send an event anywhere,
     and no proxy from the environment, which would see it."""
@@ -2378,23 +3119,32 @@ def request_once(method: str, address: str, body: bytes, headers: Mapping[str, s
         peer.request(method, (url.path or "/") + f"?{url.query}" * bool(url.query), body, headers)
         return peer.getresponse().status
 
-def send_webhook(settings: Settings, channel: str, config: Mapping[str, Any],
-                 event: Mapping[str, Any], now: int) -> str:
+
+def send_webhook(
+    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
+) -> str:
     """POST an event, signed as Standard Webhooks has it; its id is the same for each retry."""
     worded = BODIES[channel](event)
     body = (worded if isinstance(worded, str) else json.dumps(worded)).encode()
     stamp = str(now // 1000)
-    signed = hmac.new(base64.b64decode(config["secret"].removeprefix("whsec_")),
-                      f"{event['id']}.{stamp}.".encode() + body, "sha256").digest()
+    signed = hmac.new(
+        base64.b64decode(config["secret"].removeprefix("whsec_")),
+        f"{event['id']}.{stamp}.".encode() + body,
+        "sha256",
+    ).digest()
     headers = {
         "Content-Type": "application/json" if isinstance(worded, dict) else "text/plain",
-        "User-Agent": f"cronwatch/{__version__}", "webhook-id": event["id"],
-        "webhook-timestamp": stamp, "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
-        **config.get("headers", {})}
+        "User-Agent": f"cronwatch/{__version__}",
+        "webhook-id": event["id"],
+        "webhook-timestamp": stamp,
+        "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
+        **config.get("headers", {}),
+    }
     status = request_once("POST", config["url"], body, headers)
     if not 200 <= status < 300:
         raise OSError(f"HTTP {status}")
     return f"HTTP {status}"
+
 
 def _kill_session(leader: int) -> None:
     """Kill the processes of a session, also those in a group of their own where /proc tells."""
@@ -2404,14 +3154,20 @@ def _kill_session(leader: int) -> None:
             if int(stat.read_text().rpartition(")")[2].split()[3]) == leader:
                 os.kill(int(stat.parent.name), signal.SIGKILL)
 
-def send_command(settings: Settings, channel: str, config: Mapping[str, Any],
-                 event: Mapping[str, Any], now: int) -> str:
+
+def send_command(
+    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
+) -> str:
     """Run a shell command with the event on standard input and in the environment.
     Nothing from a ping is in the command line. Its session is killed whole after 30 s."""
-    variables = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ")
-                 if name in os.environ}
-    nested = {f"{outer}_{name}": value for outer in ("monitor", "run")
-              for name, value in (event[outer] or {}).items()}
+    variables = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ
+    }
+    nested = {
+        f"{outer}_{name}": value
+        for outer in ("monitor", "run")
+        for name, value in (event[outer] or {}).items()
+    }
     for name, value in {**event, **nested}.items():
         if isinstance(value, (str, int, float)):
             text = str(value).replace("\0", "").encode()[:VARIABLE_MAX].decode("utf-8", "ignore")
@@ -2419,8 +3175,14 @@ def send_command(settings: Settings, channel: str, config: Mapping[str, Any],
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
         given.write(json.dumps(event).encode())
         given.seek(0)
-        shell = subprocess.Popen(["/bin/sh", "-c", config["command"]], env=variables, stdin=given,
-                                 stdout=said, stderr=said, start_new_session=True)
+        shell = subprocess.Popen(
+            ["/bin/sh", "-c", config["command"]],
+            env=variables,
+            stdin=given,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
         try:
             code: int | str = shell.wait(COMMAND_SECONDS)
         except subprocess.TimeoutExpired:
@@ -2432,8 +3194,10 @@ def send_command(settings: Settings, channel: str, config: Mapping[str, Any],
         raise OSError(result)
     return result
 
-def send_email(settings: Settings, channel: str, config: Mapping[str, Any],
-               event: Mapping[str, Any], now: int) -> str:
+
+def send_email(
+    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
+) -> str:
     """Send a mail by SMTP; its links only open the dashboard, for previews call every link."""
     if not settings.smtp_host:
         raise OSError("no mail can be sent: the setting smtp_host is empty")
@@ -2446,8 +3210,11 @@ def send_email(settings: Settings, channel: str, config: Mapping[str, Any],
     message["Message-ID"] = f"<{event['id']}@cronwatch>"
     lines = [event_text(event, 20_000)]
     if monitor:
-        lines += ["", f"Pause for an hour: {monitor['url']}/pause/1",
-                  f"Pause for a day: {monitor['url']}/pause/24"]
+        lines += [
+            "",
+            f"Pause for an hour: {monitor['url']}/pause/1",
+            f"Pause for a day: {monitor['url']}/pause/24",
+        ]
     message.set_content("\n".join(lines))
     connect = smtplib.SMTP_SSL if settings.smtp_security == "tls" else smtplib.SMTP
     server = connect(timeout=SEND_SECONDS)
@@ -2464,13 +3231,16 @@ def send_email(settings: Settings, channel: str, config: Mapping[str, Any],
             server.quit()
     return f"accepted by {settings.smtp_host}"
 
-def send_apprise(settings: Settings, channel: str, config: Mapping[str, Any],
-                 event: Mapping[str, Any], now: int) -> str:
+
+def send_apprise(
+    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
+) -> str:
     """Send by Apprise, which knows some hundred services; what it logs may have secrets in it."""
     robot = load_apprise().Apprise()
     if not robot.add(config["url"]) or not robot.notify(event_text(event, 1000), event["summary"]):
         raise OSError("Apprise could not send it")
     return "sent by Apprise"
+
 
 def load_apprise() -> Any:
     """The module of the extra, with its log silenced; raises `Invalid` without the extra."""
@@ -2480,6 +3250,7 @@ def load_apprise() -> Any:
         raise Invalid("apprise is not installed: pip install 'cronwatch[apprise]'") from None
     found.logger.disabled = True
     return found
+
 
 def with_apprise(given: T) -> T:
     """What is given, of one integration or more, with Apprise loaded where it may be needed: that
@@ -2491,13 +3262,27 @@ def with_apprise(given: T) -> T:
                 load_apprise().Apprise.instantiate(str(one["url"])[:2000])
     return given
 
+
 ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
 MAIL_ADDRESS = re.compile(rf"(?!.*=\?){ATOM}(\.{ATOM})*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
-FRAMING = {"connection", "content-length", "expect", "keep-alive", "te", "trailer",
-           "transfer-encoding", "upgrade"}  # headers that are for the sender to set
-SENDERS = {"command": send_command, "email": send_email, "apprise": send_apprise,
-           **dict.fromkeys(BODIES, send_webhook)}
+FRAMING = {
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}  # headers that are for the sender to set
+SENDERS = {
+    "command": send_command,
+    "email": send_email,
+    "apprise": send_apprise,
+    **dict.fromkeys(BODIES, send_webhook),
+}
 NEEDS = {"command": "command", "email": "address", **dict.fromkeys(["apprise", *BODIES], "url")}
+
 
 def is_signing_secret(secret: Any) -> bool:
     """Whether it signs webhooks: `whsec_` and some bytes as base64 (Standard Webhooks)."""
@@ -2506,17 +3291,25 @@ def is_signing_secret(secret: Any) -> bool:
         return prefix == "whsec" and len(base64.b64decode(coded, validate=True)) >= 16
     return False
 
+
 def is_web_address(url: str) -> bool:
     """Whether we can send to it: http or https, plain characters, without a name and password."""
     try:
         parts = urllib.parse.urlsplit(url)
-        return bool(parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-                    and not re.search(r"[^!-~]", url) and not set("@%") & set(parts.netloc))
+        return bool(
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and parts.port != 0
+            and not re.search(r"[^!-~]", url)
+            and not set("@%") & set(parts.netloc)
+        )
     except ValueError:  # of a port or an address that is none
         return False
 
-def check_integration(channel: str, given: Mapping[str, Any], headers: Any,
-                      secret: str | None = None) -> dict[str, Any]:
+
+def check_integration(
+    channel: str, given: Mapping[str, Any], headers: Any, secret: str | None = None
+) -> dict[str, Any]:
     """The stored form of what an integration needs, with a new signing secret where it has none;
     or `Invalid` with what is wrong with it."""
     if channel not in SENDERS:
@@ -2534,46 +3327,81 @@ def check_integration(channel: str, given: Mapping[str, Any], headers: Any,
     if not is_web_address(target):
         raise Invalid("url must be an http or https address; credentials go into headers")
     headers = {} if headers is None else headers
-    if not isinstance(headers, dict) or len(headers) > 20 or not all(
-            re.fullmatch(r"[A-Za-z0-9-]{1,100}", name) and not name.lower().startswith("webhook-")
+    if (
+        not isinstance(headers, dict)
+        or len(headers) > 20
+        or not all(
+            re.fullmatch(r"[A-Za-z0-9-]{1,100}", name)
+            and not name.lower().startswith("webhook-")
             and name.lower() not in FRAMING
-            and isinstance(value, str) and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
-            for name, value in headers.items()):
+            and isinstance(value, str)
+            and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
+            for name, value in headers.items()
+        )
+    ):
         raise Invalid("headers must be an object of at most 20 plain header lines")
     secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
     return {"url": target, "headers": headers, "secret": secret}
 
+
 Claim = tuple[int, str, dict[str, Any], Sequence[Any]]  # alert, channel, what it needs, event
+
 
 def waiting_integrations(tx: Tx) -> list[int]:
     """The integrations with something to send."""
-    return [num for num, in rows(
-        tx.db, "SELECT DISTINCT a.integration FROM alert a JOIN integration i ON i.num = "
-        "a.integration WHERE a.state = 'pending' AND a.due_at <= ? AND i.enabled", tx.now)]
+    return [
+        num
+        for (num,) in rows(
+            tx.db,
+            "SELECT DISTINCT a.integration FROM alert a JOIN integration i ON i.num = "
+            "a.integration WHERE a.state = 'pending' AND a.due_at <= ? AND i.enabled",
+            tx.now,
+        )
+    ]
+
 
 def claim_alert(tx: Tx, integration: int) -> Claim | None:
     """Take the next due alert of an integration; what waits behind another one is not due.
     Its next try is on disk then, should we die over this one."""
     found = rows(
-        tx.db, "SELECT a.num FROM alert a JOIN integration i ON i.num = a.integration WHERE "
+        tx.db,
+        "SELECT a.num FROM alert a JOIN integration i ON i.num = a.integration WHERE "
         "a.integration = ? AND a.state = 'pending' AND a.due_at <= ? AND i.enabled "
-        "ORDER BY a.due_at, a.num LIMIT 1", integration, tx.now)
+        "ORDER BY a.due_at, a.num LIMIT 1",
+        integration,
+        tx.now,
+    )
     return _claim(tx, found[0][0]) if found else None
+
 
 def _claim(tx: Tx, num: int) -> Claim:
     tries, event, channel, config = rows(
-        tx.db, "SELECT a.tries, a.event, i.channel, i.config FROM alert a JOIN integration i "
-        "ON i.num = a.integration WHERE a.num = ?", num)[0]
-    update(tx.db, "alert", num, {"tries": tries + 1, "tried_at": tx.now,
-                                 "due_at": tx.now + (retry_ms(tries + 1) or 3_600_000)})
+        tx.db,
+        "SELECT a.tries, a.event, i.channel, i.config FROM alert a JOIN integration i "
+        "ON i.num = a.integration WHERE a.num = ?",
+        num,
+    )[0]
+    update(
+        tx.db,
+        "alert",
+        num,
+        {
+            "tries": tries + 1,
+            "tried_at": tx.now,
+            "due_at": tx.now + (retry_ms(tries + 1) or 3_600_000),
+        },
+    )
     return num, channel, json.loads(config), rows(tx.db, EVENTS_SQL + "WHERE e.num = ?", event)[0]
+
 
 def settle_alert(tx: Tx, num: int, problem: str | None, result: str) -> None:
     """Keep what came of a try; after the fourth failed one the other integrations are told."""
     found = rows(
-        tx.db, "SELECT a.tries, i.num, i.name, i.failing, a.monitor, e.kind FROM alert a JOIN "
+        tx.db,
+        "SELECT a.tries, i.num, i.name, i.failing, a.monitor, e.kind FROM alert a JOIN "
         "integration i ON i.num = a.integration JOIN event e ON e.num = a.event WHERE a.num = ?",
-        num)
+        num,
+    )
     if not found:  # it was removed meanwhile
         return
     tries, integration, name, failing, monitor, kind = found[0]
@@ -2587,10 +3415,12 @@ def settle_alert(tx: Tx, num: int, problem: str | None, result: str) -> None:
         others = [hearer for hearer in hearers(tx.db, None) if hearer != integration]
         add_event(tx, Event("delivery_failed", tx.now), None, others, about=(name, problem))
 
+
 def add_test(tx: Tx, integration: int, name: str, m: Monitor | None = None) -> Claim:
     """A test event for one integration, claimed at once by who asked for it."""
     add_event(tx, Event("test", tx.now), m, [integration], about=name)
     return _claim(tx, rows(tx.db, "SELECT max(num) FROM alert")[0][0])
+
 
 def find_integration(tx: Tx, name: str) -> dict[str, Any]:
     """The integration with this id or name; refuses with 404."""
@@ -2600,10 +3430,17 @@ def find_integration(tx: Tx, name: str) -> dict[str, Any]:
         raise Refused(f"there is no integration '{clean(name, 200)}'", "NOT_FOUND", 404)
     return found[0]
 
+
 class Outbox:
     """Sends what is due, each integration in a thread of its own: a dead one delays no other."""
-    def __init__(self, act: Callable[..., Any], read: Callable[..., Any], settings: Settings,
-                 clock: Callable[[], int]) -> None:
+
+    def __init__(
+        self,
+        act: Callable[..., Any],
+        read: Callable[..., Any],
+        settings: Settings,
+        clock: Callable[[], int],
+    ) -> None:
         self.act, self.read, self.settings, self.clock = act, read, settings, clock
         self.count: Callable[[str], None] = lambda result: None  # each try: sent or failed
         self._threads: dict[int, threading.Thread] = {}
@@ -2630,8 +3467,9 @@ class Outbox:
         for thread in self._threads.values():
             thread.join(max(0, end - monotonic()))
 
-    def test(self, integration: int, name: str,
-             m: Monitor | None = None) -> tuple[str | None, str]:
+    def test(
+        self, integration: int, name: str, m: Monitor | None = None
+    ) -> tuple[str | None, str]:
         """Send a test now; what went wrong, if anything, and what came of it."""
         claim = self.act(add_test, integration, name, m)
         outcome = self.send(claim)
@@ -2650,14 +3488,17 @@ class Outbox:
         self.count("sent")
         return None, clean(result, 2 * TAIL_MAX, lines=True) or ""
 
+
 # == Management ===============================================================
 # Monitors and the rest as the API and the command line word them. No request is read here.
 class Field(NamedTuple):
     """A field of a monitor in the API and on the command line: its column, and its rule."""
+
     name: str
     column: str
     rule: tuple[Any, ...]  # a check that takes the name, a value and these limits
     shown: Callable[[Any], Any] = lambda value: value
+
 
 def _text(name: str, value: Any, least: int, most: int, lines: bool = False) -> str:
     kept = clean(value, most, lines) if isinstance(value, str) else None
@@ -2665,23 +3506,31 @@ def _text(name: str, value: Any, least: int, most: int, lines: bool = False) -> 
         raise Invalid(f"{name} must be {least} to {most} characters")
     return kept or ""
 
+
 def _whole(name: str, value: Any, least: int, most: int, none: bool = False) -> int | None:
     if none and (value is None or (value == 0 and value is not False)):
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 or not (
-            least <= value <= most):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or value % 1
+        or not (least <= value <= most)
+    ):
         raise Invalid(f"{name} must be a whole number, {least} to {most}")
     return int(value)
+
 
 def _yes_no(name: str, value: Any) -> int:
     if not isinstance(value, bool):
         raise Invalid(f"{name} must be true or false")
     return int(value)
 
+
 def _one_of(name: str, value: Any, *words: str) -> str:
     if value not in words:
         raise Invalid(f"{name} must be {' or '.join(words)}")
     return str(value)
+
 
 def _parsed(name: str, value: Any, parse: Callable[[str], Any]) -> str:
     text = _text(name, value, 1, 500)
@@ -2691,36 +3540,51 @@ def _parsed(name: str, value: Any, parse: Callable[[str], Any]) -> str:
         raise Invalid(f"{name}: {error.sentence}") from None
     return text
 
+
 def _tags(name: str, value: Any) -> str:
     words = (value or "").split() if value is None or isinstance(value, str) else value
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise Invalid(f"{name} must be tags separated by spaces, or a list of them")
     return " ".join(dict.fromkeys(" ".join(clean(word, 100) or "" for word in words).split()))
 
+
 FIELDS = (
-    Field("name", "name", (_text, 1, 200)), Field("key", "key", (_text, 1, 200)),
-    Field("intervalSeconds", "interval_seconds", (_whole, 60, 2_592_000),
-          lambda found: found or 0),
+    Field("name", "name", (_text, 1, 200)),
+    Field("key", "key", (_text, 1, 200)),
+    Field(
+        "intervalSeconds", "interval_seconds", (_whole, 60, 2_592_000), lambda found: found or 0
+    ),
     Field("cronExpression", "cron", (_parsed, parse_cron)),
     Field("timezone", "timezone", (_parsed, check_timezone)),
-    Field("graceSeconds", "grace_seconds", (_whole, 0, 86_400)), Field("tags", "tags", (_tags,)),
+    Field("graceSeconds", "grace_seconds", (_whole, 0, 86_400)),
+    Field("tags", "tags", (_tags,)),
     Field("emailAlertsEnabled", "email_alerts", (_yes_no,), bool),
-    Field("reminderIntervalSeconds", "reminder_interval_seconds", (_whole, 60, 31_536_000, True),
-          lambda found: found or 0),
+    Field(
+        "reminderIntervalSeconds",
+        "reminder_interval_seconds",
+        (_whole, 60, 31_536_000, True),
+        lambda found: found or 0,
+    ),
     Field("expects", "expects", (_one_of, "run", "complete")),
     Field("maxRunSeconds", "max_run_seconds", (_whole, 1, 31_536_000, True)),
     Field("failureTolerance", "failure_tolerance", (_whole, 0, 1000)),
     Field("minPingIntervalSeconds", "min_ping_interval_seconds", (_whole, 1, 86_400, True)),
     Field("armed", "armed", (_yes_no,), bool),
-    Field("rules", "rules", (lambda _, value: json.dumps(check_rules(
-        [] if value is None else value)),),
-          lambda found: json.loads(found or "[]")),
-    Field("notes", "notes", (_text, 0, 10_000, True)))
+    Field(
+        "rules",
+        "rules",
+        (lambda _, value: json.dumps(check_rules([] if value is None else value)),),
+        lambda found: json.loads(found or "[]"),
+    ),
+    Field("notes", "notes", (_text, 0, 10_000, True)),
+)
 SCHEDULES = {"interval": "intervalSeconds", "cron": "cronExpression", "none": None}
+
 
 def schedule_type(m: Monitor) -> str:
     """Which of `SCHEDULES` a monitor has."""
     return "cron" if m.cron else "interval" if m.interval_seconds else "none"
+
 
 def read_object(given: Any, *known: str) -> dict[str, Any]:
     """A JSON object with no field but these; raises `Invalid` with the name of another one."""
@@ -2728,9 +3592,12 @@ def read_object(given: Any, *known: str) -> dict[str, Any]:
         raise Invalid("the body must be a JSON object")
     if strange := set(given) - set(known):
         near = difflib.get_close_matches(min(strange)[:60], known, 1)
-        raise Invalid(f"'{clean(min(strange), 60)}' is not a known field"
-                      + "".join(f" (did you mean {name}?)" for name in near))
+        raise Invalid(
+            f"'{clean(min(strange), 60)}' is not a known field"
+            + "".join(f" (did you mean {name}?)" for name in near)
+        )
     return given
+
 
 def read_monitor(given: Any, m: Monitor | None = None) -> dict[str, Any]:
     """The columns of a new monitor, or those that change, from its JSON; raises `Invalid`."""
@@ -2746,11 +3613,17 @@ def read_monitor(given: Any, m: Monitor | None = None) -> dict[str, Any]:
     unused = {need for other, need in SCHEDULES.items() if need and other != kind}
     for name in unused & set(given):  # Cronping's own pages send 0 and null there
         _whole(name, given[name], 0, 2_592_000, True) if name == "intervalSeconds" else (
-            given[name] is None or _text(name, given[name], 0, 500))
-    columns = {rules[name].column: rules[name].rule[0](name, value, *rules[name].rule[1:])
-               for name, value in given.items() if name in rules and name not in unused}
-    return columns if kind == kept else {
-        **columns, **{rules[name].column: None for name in unused}}
+            given[name] is None or _text(name, given[name], 0, 500)
+        )
+    columns = {
+        rules[name].column: rules[name].rule[0](name, value, *rules[name].rule[1:])
+        for name, value in given.items()
+        if name in rules and name not in unused
+    }
+    return (
+        columns if kind == kept else {**columns, **{rules[name].column: None for name in unused}}
+    )
+
 
 def read_ids(given: Mapping[str, Any]) -> list[str] | None:
     """The integrations that are named; None for all default ones."""
@@ -2759,73 +3632,117 @@ def read_ids(given: Mapping[str, Any]) -> list[str] | None:
         raise Invalid("integrationIds must be a list of ids")
     return ids
 
+
 Shown = dict[str, Any]
 RUNS_SQL = """SELECT monitor, num, series, state, started_at, ended_at, duration_ms, exit_code,
     message, host, metrics, EXISTS (SELECT 1 FROM run_log WHERE run = num) FROM run """
-NEWEST_RUNS = RUNS_SQL + """WHERE num IN (SELECT (SELECT num FROM run WHERE monitor = m.num
+NEWEST_RUNS = (
+    RUNS_SQL
+    + """WHERE num IN (SELECT (SELECT num FROM run WHERE monitor = m.num
     ORDER BY started_at DESC, num DESC LIMIT 1) FROM monitor m WHERE m.num IN """
+)
 OPEN_RUNS_OF = """SELECT r.monitor, r.num, max(r.started_at), r.message,
     (SELECT percent FROM ping WHERE run = r.num AND kind = 'progress' AND percent IS NOT NULL
      ORDER BY num DESC LIMIT 1),
     (SELECT at FROM ping WHERE run = r.num AND kind = 'progress' ORDER BY num DESC LIMIT 1)
     FROM run r WHERE r.state = 'running' AND r.monitor IN """
 
+
 def run_shown(row: Sequence[Any]) -> Shown:
     """A row of `RUNS_SQL` in the API's form."""
     _, num, series, state, started, ended, lasted, code, message, host, metrics, has_log = row
-    return {"id": str(num), "series": series, "state": state, "startedAt": iso(started),
-            "endedAt": iso(ended), "durationMs": lasted, "exitCode": code, "message": message,
-            "host": host, "metrics": json.loads(metrics or "null"), "hasLog": bool(has_log)}
+    return {
+        "id": str(num),
+        "series": series,
+        "state": state,
+        "startedAt": iso(started),
+        "endedAt": iso(ended),
+        "durationMs": lasted,
+        "exitCode": code,
+        "message": message,
+        "host": host,
+        "metrics": json.loads(metrics or "null"),
+        "hasLog": bool(has_log),
+    }
+
 
 def marks(nums: Sequence[Any]) -> str:
     """So many question marks, in brackets."""
     return f"({', '.join('?' * len(nums))})"
 
+
 def _of_monitors(tx: Tx, nums: Sequence[int]) -> tuple[set[int], dict[int, Any], dict[int, Any]]:
     """Which of these monitors anybody hears of; their last run; their newest one that is open."""
     heard = {num for num, _ in rows(tx.db, HEARERS + marks(nums), *nums)}
     last = {row[0]: run_shown(row) for row in rows(tx.db, f"{NEWEST_RUNS}{marks(nums)})", *nums)}
-    running = {row[0]: row[1:] for row in rows(
-        tx.db, f"{OPEN_RUNS_OF}{marks(nums)} GROUP BY r.monitor", *nums)}
+    running = {
+        row[0]: row[1:]
+        for row in rows(tx.db, f"{OPEN_RUNS_OF}{marks(nums)} GROUP BY r.monitor", *nums)
+    }
     return heard, last, running
+
 
 def _progress_of(run: Sequence[Any] | None) -> Shown | None:
     if run is None or run[4] is None:
         return None
     return {"percent": run[3], "message": run[2], "at": iso(run[4])}
 
+
 def is_late(m: Monitor, now: int) -> bool:
     """Whether it is past its time, and still in grace."""
     return m.status == "up" and m.expected_at is not None and m.expected_at < now
+
 
 def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> list[Shown]:
     """Monitors in the form of Cronping's page, with our fields; `secret` shows their handles."""
     nums = [m.num for m in monitors]
     heard, last, running = _of_monitors(tx, nums)
     handles: dict[int, list[tuple[str, str]]] = {num: [] for num in nums}
-    for num, kind, text in rows(tx.db, "SELECT monitor, kind, text FROM handle WHERE monitor IN "
-                                + marks(nums), *nums):
+    for num, kind, text in rows(
+        tx.db, "SELECT monitor, kind, text FROM handle WHERE monitor IN " + marks(nums), *nums
+    ):
         handles[num].append((kind, text))
-    return [{
-        "id": m.id, "status": m.status, "paused": m.status == "paused",
-        "scheduleType": schedule_type(m),
-        **{field_.name: field_.shown(getattr(m, field_.column)) for field_ in FIELDS},
-        "lastPingAt": iso(m.last_ping_at), "expectedAt": iso(m.expected_at),
-        "nextExpectedAt": iso(deadline(m)) if m.status in ("new", "up") else None,
-        "downReason": m.down_reason, "downSince": iso(m.down_since),
-        "pausedUntil": iso(m.pause_until), "droppedPings": m.dropped_pings,
-        "late": is_late(m, tx.now), "running": m.num in running,
-        "progress": _progress_of(running.get(m.num)), "lastRun": last.get(m.num),
-        "heard": m.num in heard, "createdAt": iso(m.created_at), "updatedAt": iso(m.updated_at),
-        **(_handles_json(tx, handles[m.num]) if secret else {})} for m in monitors]
+    return [
+        {
+            "id": m.id,
+            "status": m.status,
+            "paused": m.status == "paused",
+            "scheduleType": schedule_type(m),
+            **{field_.name: field_.shown(getattr(m, field_.column)) for field_ in FIELDS},
+            "lastPingAt": iso(m.last_ping_at),
+            "expectedAt": iso(m.expected_at),
+            "nextExpectedAt": iso(deadline(m)) if m.status in ("new", "up") else None,
+            "downReason": m.down_reason,
+            "downSince": iso(m.down_since),
+            "pausedUntil": iso(m.pause_until),
+            "droppedPings": m.dropped_pings,
+            "late": is_late(m, tx.now),
+            "running": m.num in running,
+            "progress": _progress_of(running.get(m.num)),
+            "lastRun": last.get(m.num),
+            "heard": m.num in heard,
+            "createdAt": iso(m.created_at),
+            "updatedAt": iso(m.updated_at),
+            **(_handles_json(tx, handles[m.num]) if secret else {}),
+        }
+        for m in monitors
+    ]
+
 
 def _handles_json(tx: Tx, handles: Sequence[tuple[str, str]]) -> dict[str, Any]:
     ours = {kind: text for kind, text in handles if kind in OUR_HANDLES}
-    return {**ours, "pingUrl": f"{tx.settings.base_url}/{ours['token']}", "handles": [
-        {"dialect": kind, "handle": text} for kind, text in handles if kind not in ours]}
+    return {
+        **ours,
+        "pingUrl": f"{tx.settings.base_url}/{ours['token']}",
+        "handles": [
+            {"dialect": kind, "handle": text} for kind, text in handles if kind not in ours
+        ],
+    }
+
 
 class Ask(NamedTuple):
     """A management request."""
+
     id: str = ""
     query: Mapping[str, Sequence[str]] = {}
     body: Any = None
@@ -2836,16 +3753,26 @@ class Ask(NamedTuple):
     address: str | None = None
     etag: str = ""  # of the answer that the caller has
 
+
 Reply = tuple[dict[str, Any], int]  # with a status that is not the route's own
+
 
 def get_monitor(tx: Tx, name: str) -> Monitor:
     """The monitor with this id or key; refuses with 404."""
-    found = rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE id = ? OR "
-                 "key = ? ORDER BY id = ? DESC LIMIT 1", name, name, name)
+    found = rows(
+        tx.db,
+        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE id = ? OR "
+        "key = ? ORDER BY id = ? DESC LIMIT 1",
+        name,
+        name,
+        name,
+    )
     if not found:
-        raise Refused(f"Heartbeat not found: there is no monitor '{clean(name, 200)}'",
-                      "NOT_FOUND", 404)
+        raise Refused(
+            f"Heartbeat not found: there is no monitor '{clean(name, 200)}'", "NOT_FOUND", 404
+        )
     return Monitor(*found[0])
+
 
 def read_count(name: str, text: str, least: int, most: int) -> int:
     """A whole number of a query."""
@@ -2853,40 +3780,66 @@ def read_count(name: str, text: str, least: int, most: int) -> int:
         raise Invalid(f"{name} must be a whole number, {least} to {most}")
     return int(text)
 
+
 def read_page(ask: Ask, most: int, limit: str = "50") -> tuple[int, int]:
     """`limit` and `offset` of a query."""
-    return (read_count("limit", ask.query.get("limit", [limit])[0], 1, most),
-            read_count("offset", ask.query.get("offset", ["0"])[0], 0, 2**53))
+    return (
+        read_count("limit", ask.query.get("limit", [limit])[0], 1, most),
+        read_count("offset", ask.query.get("offset", ["0"])[0], 0, 2**53),
+    )
+
 
 STATUSES = ("new", "up", "down", "paused")
+
 
 def read_filter(ask: Ask) -> tuple[str, list[Any]]:
     """The condition that `query`, `status` and `tag` stand for, with its values."""
     statuses = [_one_of("status", status, *STATUSES) for status in ask.query.get("status", ())]
-    parts = [("instr(casefold(name), ?) > 0", text.casefold())
-             for text in ask.query.get("query", ())]
+    parts = [
+        ("instr(casefold(name), ?) > 0", text.casefold()) for text in ask.query.get("query", ())
+    ]
     parts += [("instr(' ' || tags || ' ', ?) > 0", f" {tag} ") for tag in ask.query.get("tag", ())]
     words = [part for part, _ in parts] + [f"status IN {marks(statuses)}"] * bool(statuses)
     return " AND ".join(words) or "1", [value for _, value in parts] + statuses
+
 
 def list_monitors(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A page of monitors by name, filtered as Cronping's page has it."""
     (limit, offset), (wanted, values) = read_page(ask, 100), read_filter(ask)
     total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
-    found = rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} "
-                 "ORDER BY name, num LIMIT ? OFFSET ?", *values, limit, offset)
-    return {"heartbeats": monitors_json(tx, [Monitor(*row) for row in found], ask.secret),
-            "total": total, "limit": limit, "offset": offset}
+    found = rows(
+        tx.db,
+        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} "
+        "ORDER BY name, num LIMIT ? OFFSET ?",
+        *values,
+        limit,
+        offset,
+    )
+    return {
+        "heartbeats": monitors_json(tx, [Monitor(*row) for row in found], ask.secret),
+        "total": total,
+        "limit": limit,
+        "offset": offset,
+    }
+
 
 def show_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A monitor, with the integrations that are linked to it, and when it is expected next."""
     m = get_monitor(tx, ask.id)
-    linked = rows(tx.db, "SELECT id FROM integration WHERE is_default AND ? OR num IN (SELECT "
-                  "integration FROM monitor_integration WHERE monitor = ?) ORDER BY num",
-                  m.default_integrations, m.num)
+    linked = rows(
+        tx.db,
+        "SELECT id FROM integration WHERE is_default AND ? OR num IN (SELECT "
+        "integration FROM monitor_integration WHERE monitor = ?) ORDER BY num",
+        m.default_integrations,
+        m.num,
+    )
     coming = [m.expected_at] if m.expected_at is not None and m.expected_at > tx.now else []
-    return {**monitors_json(tx, [m], ask.secret)[0], "integrationIds": [id_ for id_, in linked],
-            "upcoming": [iso(at) for at in next_times(m, tx.now, coming)]}
+    return {
+        **monitors_json(tx, [m], ask.secret)[0],
+        "integrationIds": [id_ for (id_,) in linked],
+        "upcoming": [iso(at) for at in next_times(m, tx.now, coming)],
+    }
+
 
 def next_times(m: Monitor, now: int, known: Sequence[int] = (), count: int = 5) -> list[int]:
     """The next occurrences, the known ones first; none where there is nothing to begin from."""
@@ -2900,17 +3853,22 @@ def next_times(m: Monitor, now: int, known: Sequence[int] = (), count: int = 5) 
         times.append(following)
     return times
 
+
 def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> Reply:
     """Create a monitor from its JSON; with `unique`, change the one of that name if there is."""
     columns, unique = {"timezone": "UTC", **read_monitor(ask.body)}, ask.body.get("unique")
     if unique is not None:
-        named = rows(tx.db, "SELECT id FROM monitor WHERE name = ? ORDER BY num LIMIT 1",
-                     _text("unique", unique, 1, 200))
+        named = rows(
+            tx.db,
+            "SELECT id FROM monitor WHERE name = ? ORDER BY num LIMIT 1",
+            _text("unique", unique, 1, 200),
+        )
         if named:
             body = {name: value for name, value in ask.body.items() if name != "unique"}
             return edit_monitor(tx, ask._replace(id=named[0][0], body=body)), 200
     num = create_monitor(tx, columns, handles, read_ids(ask.body))
     return monitors_json(tx, [load_life(tx, num)[0].monitor])[0], 201
+
 
 def edit_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Change what the body names."""
@@ -2928,31 +3886,40 @@ def edit_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     changed = change_monitor(tx, m.num, lambda life: edit(life, tx.now, columns))
     return monitors_json(tx, [changed])[0]
 
+
 def pause_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Pause a monitor, for `hours` where the body says so."""
     hours = read_object({} if ask.body is None else ask.body, "hours").get("hours")
     hours = None if hours is None else _whole("hours", hours, 0, 876_000)
     return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, ask.id).num, hours)])[0]
 
+
 def resume_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Resume a monitor: in Cronping it is new then."""
     num = get_monitor(tx, ask.id).num
     return monitors_json(tx, [change_monitor(tx, num, lambda life: resume(life, tx.now, True))])[0]
+
 
 def mark_ok(tx: Tx, ask: Ask) -> dict[str, Any]:
     """All is well, says a person: up without an event, as by Cronitor's /ok."""
     ok, num = Ping("ok", tx.now), get_monitor(tx, ask.id).num
     return monitors_json(tx, [change_monitor(tx, num, lambda life: receive(life, ok))])[0]
 
+
 def list_handles(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Every secret that pings a monitor."""
-    found = rows(tx.db, "SELECT kind, text FROM handle WHERE monitor = ? ORDER BY kind, text",
-                 get_monitor(tx, ask.id).num)
+    found = rows(
+        tx.db,
+        "SELECT kind, text FROM handle WHERE monitor = ? ORDER BY kind, text",
+        get_monitor(tx, ask.id).num,
+    )
     return {"handles": [{"dialect": kind, "handle": text} for kind, text in found]}
+
 
 def _handle_text(value: Any) -> str:
     _text("handle", value, 1, 200)
     return str(value).strip()  # as it was given: pings have to match it
+
 
 def adopt_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Let a handle of an old service ping a monitor too."""
@@ -2962,6 +3929,7 @@ def adopt_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     adopt(tx, m.num, text, _one_of("dialect", kind, *DIALECTS))
     return list_handles(tx, ask)
 
+
 def remove_handle(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Let an adopted handle ping no more."""
     m, (text, *_) = get_monitor(tx, ask.id), ask.query.get("handle", [""])
@@ -2970,10 +3938,14 @@ def remove_handle(tx: Tx, ask: Ask) -> dict[str, Any]:
         raise Refused("this monitor has no such handle", "NOT_FOUND", 404)
     if found[1] in OUR_HANDLES:
         raise Refused(f"a monitor always has a {found[1]}: rotate it instead", "CONFLICT", 409)
-    execute(tx.db, "DELETE FROM handle WHERE text = ?",
-            (text.lower() if TOKEN.fullmatch(text) else text,))
+    execute(
+        tx.db,
+        "DELETE FROM handle WHERE text = ?",
+        (text.lower() if TOKEN.fullmatch(text) else text,),
+    )
     tx.store.cache.clear()
     return list_handles(tx, ask)
+
 
 def rotate_handle(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A new token or code in place of one that is known to too many."""
@@ -2983,12 +3955,14 @@ def rotate_handle(tx: Tx, ask: Ask) -> dict[str, Any]:
     adopt(tx, m.num, OUR_HANDLES[kind](), kind)
     return monitors_json(tx, [m])[0]
 
+
 def remove_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Delete a monitor with all that hangs on it."""
     m = get_monitor(tx, ask.id)
     execute(tx.db, "DELETE FROM monitor WHERE num = ?", (m.num,))
     tx.store.cache.clear()
     return {"id": m.id, "deleted": True}
+
 
 INTEGRATIONS_SQL = """SELECT i.*, a.state, a.result, a.tried_at, e.kind,
     (SELECT count(*) FROM alert p WHERE p.integration = i.num AND p.state = 'pending') pending,
@@ -2999,29 +3973,50 @@ INTEGRATIONS_SQL = """SELECT i.*, a.state, a.result, a.tried_at, e.kind,
     LEFT JOIN event e ON e.num = a.event """
 DEAD_MS = 7 * 86_400_000  # for so long one is told of alerts that were given up
 
+
 def integrations_json(tx: Tx, secret: bool, id_: str | None = None) -> list[Shown]:
     """All integrations or one in Cronping's form, with how they do; what they need is secret."""
-    cursor = execute(tx.db, INTEGRATIONS_SQL + "WHERE ? IN (i.id, '') ORDER BY i.num",
-                     (tx.now - DEAD_MS, id_ or ""))
+    cursor = execute(
+        tx.db,
+        INTEGRATIONS_SQL + "WHERE ? IN (i.id, '') ORDER BY i.num",
+        (tx.now - DEAD_MS, id_ or ""),
+    )
     names = [column[0] for column in cursor.description]
-    return [{
-        "id": row["id"], "channel": row["channel"], "name": row["name"],
-        "enabled": bool(row["enabled"]), "default": bool(row["is_default"]),
-        "failing": bool(row["failing"]), "createdAt": iso(row["created_at"]),
-        "updatedAt": iso(row["updated_at"]), "pending": row["pending"], "dead": row["dead"],
-        "lastDelivery": None if row["tried_at"] is None else {
-            "at": iso(row["tried_at"]), "state": row["state"], "kind": row["kind"],
-            "result": row["result"]},
-        **(json.loads(row["config"]) if secret else {})}
-        for row in (dict(zip(names, values, strict=True)) for values in cursor.fetchall())]
+    return [
+        {
+            "id": row["id"],
+            "channel": row["channel"],
+            "name": row["name"],
+            "enabled": bool(row["enabled"]),
+            "default": bool(row["is_default"]),
+            "failing": bool(row["failing"]),
+            "createdAt": iso(row["created_at"]),
+            "updatedAt": iso(row["updated_at"]),
+            "pending": row["pending"],
+            "dead": row["dead"],
+            "lastDelivery": None
+            if row["tried_at"] is None
+            else {
+                "at": iso(row["tried_at"]),
+                "state": row["state"],
+                "kind": row["kind"],
+                "result": row["result"],
+            },
+            **(json.loads(row["config"]) if secret else {}),
+        }
+        for row in (dict(zip(names, values, strict=True)) for values in cursor.fetchall())
+    ]
+
 
 def list_integrations(tx: Tx, ask: Ask) -> dict[str, Any]:
     """All integrations."""
     return {"integrations": integrations_json(tx, ask.secret)}
 
+
 def show_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     """One integration, by id or name."""
     return integrations_json(tx, ask.secret, find_integration(tx, ask.id)["id"])[0]
+
 
 def add_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Create an integration from its JSON, with what signs its webhooks."""
@@ -3031,16 +4026,23 @@ def add_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     default = bool(_yes_no("default", given.get("default", True)))
     return integrations_json(tx, True, create_integration(tx, channel, name, config, default))[0]
 
+
 def _refuse_command(channel: Any) -> None:
     """Only who is on the server may say what runs there."""
     if channel == "command":
-        raise Refused("a command can only be made, changed and removed with `cronwatch "
-                      "integration` on the server", "FORBIDDEN", 403)
+        raise Refused(
+            "a command can only be made, changed and removed with `cronwatch "
+            "integration` on the server",
+            "FORBIDDEN",
+            403,
+        )
+
 
 def add_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """As `add_integration`, but never a command."""
     _refuse_command(ask.body.get("channel") if isinstance(ask.body, dict) else None)
     return add_integration(tx, ask)
+
 
 def edit_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Change what the body names; a command can only be switched off and on."""
@@ -3049,24 +4051,32 @@ def edit_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
         _refuse_command(row["channel"])
     return change_integration(tx, row, ask.body)
 
-def change_integration(tx: Tx, row: Mapping[str, Any], body: Any,
-                       secret: str | None = None) -> dict[str, Any]:
+
+def change_integration(
+    tx: Tx, row: Mapping[str, Any], body: Any, secret: str | None = None
+) -> dict[str, Any]:
     """Change an integration by its JSON, and what signs its webhooks where that is given."""
     need = NEEDS[row["channel"]]
     given = read_object(body, "name", "enabled", "default", need, *["headers"] * (need == "url"))
     columns: dict[str, Any] = {
         column: _yes_no(name, given[name])
-        for name, column in (("enabled", "enabled"), ("default", "is_default")) if name in given}
+        for name, column in (("enabled", "enabled"), ("default", "is_default"))
+        if name in given
+    }
     if "name" in given:
         columns["name"] = _text("name", given["name"], 1, 200)
         if columns["name"] != row["name"]:
             refuse_taken(tx, "integration", "name", columns["name"])
     if {need, "headers"} & set(given) or secret:
         config = {**json.loads(row["config"]), **given}
-        columns["config"] = json.dumps(check_integration(
-            row["channel"], config, config.get("headers"), secret or config.get("secret")))
+        columns["config"] = json.dumps(
+            check_integration(
+                row["channel"], config, config.get("headers"), secret or config.get("secret")
+            )
+        )
     update(tx.db, "integration", row["num"], {**columns, "updated_at": tx.now})
     return integrations_json(tx, True, row["id"])[0]
+
 
 def remove_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Delete an integration, with the alerts that were for it."""
@@ -3074,49 +4084,84 @@ def remove_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     execute(tx.db, "DELETE FROM integration WHERE num = ?", (row["num"],))
     return {"id": row["id"], "deleted": True}
 
+
 def remove_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """As `remove_integration`, but never a command."""
     _refuse_command(find_integration(tx, ask.id)["channel"])
     return remove_integration(tx, ask)
+
 
 def test_integration(outbox: Outbox, ask: Ask) -> dict[str, Any]:
     """Send a test to an integration now, and tell what came of it."""
     row = outbox.read(find_integration, ask.id)
     return tested(outbox.test(row["num"], row["name"]))
 
+
 def tested(outcome: tuple[str | None, str]) -> dict[str, Any]:
     """What came of a test."""
     return {"ok": outcome[0] is None, "result": outcome[0] or outcome[1]}
+
 
 def test_monitor(outbox: Outbox, ask: Ask) -> dict[str, Any]:
     """Send a test to everybody who hears of a monitor, one after another."""
     m, results = outbox.read(get_monitor, ask.id), []
     for num in outbox.read(lambda tx: hearers(tx.db, m)):
-        (id_, name), = outbox.read(lambda tx, num=num: rows(
-            tx.db, "SELECT id, name FROM integration WHERE num = ?", num))
+        ((id_, name),) = outbox.read(
+            lambda tx, num=num: rows(tx.db, "SELECT id, name FROM integration WHERE num = ?", num)
+        )
         results.append({"integrationId": id_, "name": name, **tested(outbox.test(num, m.name, m))})
     return {"results": results}
 
+
 # == Reports ==================================================================
 # What has happened, as the API and the page show it. Nothing is changed here.
-def paged(tx: Tx, name: str, ask: Ask, sql: str, values: Sequence[Any], order: str,
-          shown: Callable[[Any], Any]) -> dict[str, Any]:
+def paged(
+    tx: Tx,
+    name: str,
+    ask: Ask,
+    sql: str,
+    values: Sequence[Any],
+    order: str,
+    shown: Callable[[Any], Any],
+) -> dict[str, Any]:
     """A page of a list: its rows, and how many there are in all."""
     limit, offset = read_page(ask, 200)
     total = rows(tx.db, f"SELECT count(*) FROM ({sql})", *values)[0][0]
     found = rows(tx.db, f"{sql} ORDER BY {order} LIMIT ? OFFSET ?", *values, limit, offset)
     return {name: list(map(shown, found)), "total": total, "limit": limit, "offset": offset}
 
+
 PING_SQL = """SELECT p.num, m.id, kind, at, address, user_agent, duration_ms, series, exit_code,
     run, host, env, message, percent, dialect FROM ping p JOIN monitor m ON m.num = p.monitor """
-PING_NAMES = ("id", "heartbeatId", "type", "receivedAt", "ipAddress", "userAgent", "durationMs",
-              "runId", "exitCode", "run", "host", "env", "message", "percent", "dialect")
+PING_NAMES = (
+    "id",
+    "heartbeatId",
+    "type",
+    "receivedAt",
+    "ipAddress",
+    "userAgent",
+    "durationMs",
+    "runId",
+    "exitCode",
+    "run",
+    "host",
+    "env",
+    "message",
+    "percent",
+    "dialect",
+)
+
 
 def ping_shown(row: Sequence[Any]) -> Shown:
     """A row of `PING_SQL` in Cronping's form."""
     ping = dict(zip(PING_NAMES, row, strict=True))
-    return {**ping, "id": str(ping["id"]), "receivedAt": iso(ping["receivedAt"]),
-            "run": ping["run"] and str(ping["run"])}
+    return {
+        **ping,
+        "id": str(ping["id"]),
+        "receivedAt": iso(ping["receivedAt"]),
+        "run": ping["run"] and str(ping["run"]),
+    }
+
 
 def list_pings(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A monitor's pings, newest first. What is skipped is counted in the index, from whichever
@@ -3124,63 +4169,117 @@ def list_pings(tx: Tx, ask: Ask) -> dict[str, Any]:
     m, (limit, offset) = get_monitor(tx, ask.id), read_page(ask, 200)
     from_old, count = offset > m.ping_count // 2, max(0, min(limit, m.ping_count - offset))
     way, skipped = ("ASC", m.ping_count - offset - count) if from_old else ("DESC", offset)
-    found = rows(tx.db, PING_SQL + "WHERE p.num IN (SELECT num FROM ping WHERE monitor = ? ORDER "
-                 f"BY at {way}, num {way} LIMIT ? OFFSET ?)", m.num, count, max(0, skipped))
+    found = rows(
+        tx.db,
+        PING_SQL + "WHERE p.num IN (SELECT num FROM ping WHERE monitor = ? ORDER "
+        f"BY at {way}, num {way} LIMIT ? OFFSET ?)",
+        m.num,
+        count,
+        max(0, skipped),
+    )
     found.sort(key=lambda row: (row[3], row[0]), reverse=True)
-    return {"pings": list(map(ping_shown, found)), "total": m.ping_count, "limit": limit,
-            "offset": offset}
+    return {
+        "pings": list(map(ping_shown, found)),
+        "total": m.ping_count,
+        "limit": limit,
+        "offset": offset,
+    }
+
 
 def list_runs(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A monitor's runs, newest first."""
     states = [_one_of("state", state, *RUN_STATES) for state in ask.query.get("state", ())]
     wanted = f"WHERE monitor = ? AND (state IN {marks(states)} OR ?)"
-    return paged(tx, "runs", ask, RUNS_SQL + wanted, [
-        get_monitor(tx, ask.id).num, *states, not states], "started_at DESC, num DESC", run_shown)
+    return paged(
+        tx,
+        "runs",
+        ask,
+        RUNS_SQL + wanted,
+        [get_monitor(tx, ask.id).num, *states, not states],
+        "started_at DESC, num DESC",
+        run_shown,
+    )
+
 
 RUN_STATES = ("running", "success", "failed", "stuck", "unknown")
 PROGRESS_MAX = 1000
 
+
 def _find_run(tx: Tx, ask: Ask) -> Sequence[Any]:
     num = int(ask.run) if re.fullmatch("[0-9]{1,15}", ask.run) else None
-    found = rows(tx.db, RUNS_SQL + "WHERE num = ? AND monitor = ?", num,
-                 get_monitor(tx, ask.id).num)
+    found = rows(
+        tx.db, RUNS_SQL + "WHERE num = ? AND monitor = ?", num, get_monitor(tx, ask.id).num
+    )
     if not found:
         raise Refused("Monitor not found: it has no such run", "NOT_FOUND", 404)
     return found[0]  # type: ignore[no-any-return]
 
+
 def show_run(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A run with its progress, oldest first."""
     row = _find_run(tx, ask)
-    told = rows(tx.db, "SELECT at, percent, message FROM ping WHERE run = ? AND kind = 'progress' "
-                "ORDER BY num DESC LIMIT ?", row[1], PROGRESS_MAX)
-    return {**run_shown(row), "progress": [
-        {"at": iso(at), "percent": percent, "message": message}
-        for at, percent, message in reversed(told)]}
+    told = rows(
+        tx.db,
+        "SELECT at, percent, message FROM ping WHERE run = ? AND kind = 'progress' "
+        "ORDER BY num DESC LIMIT ?",
+        row[1],
+        PROGRESS_MAX,
+    )
+    return {
+        **run_shown(row),
+        "progress": [
+            {"at": iso(at), "percent": percent, "message": message}
+            for at, percent, message in reversed(told)
+        ],
+    }
+
 
 def show_log(tx: Tx, ask: Ask) -> dict[str, Any]:
     """The output of a run, as Crontify's page has it."""
     found = rows(tx.db, "SELECT content FROM run_log WHERE run = ?", _find_run(tx, ask)[1])
     return {"hasLog": bool(found), "content": found[0][0] if found else None}
 
+
 def list_flips(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A monitor's changes of status, newest first."""
-    return paged(tx, "flips", ask, "SELECT at, status, reason FROM flip WHERE monitor = ?",
-                 [get_monitor(tx, ask.id).num], "at DESC, num DESC", flip_shown)
+    return paged(
+        tx,
+        "flips",
+        ask,
+        "SELECT at, status, reason FROM flip WHERE monitor = ?",
+        [get_monitor(tx, ask.id).num],
+        "at DESC, num DESC",
+        flip_shown,
+    )
+
 
 def flip_shown(row: Sequence[Any]) -> Shown:
     """A change of status: its time, the status, the reason."""
     return {"at": iso(row[0]), "status": row[1], "reason": row[2]}
 
+
 def with_deliveries(tx: Tx, found: Sequence[Any]) -> list[Shown]:
     """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom."""
     sent: dict[int, list[Shown]] = {row[0]: [] for row in found}
     for event, id_, name, state, tries, tried_at, result in rows(
-            tx.db, "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result FROM "
-            "alert a JOIN integration i ON i.num = a.integration WHERE a.event IN "
-            f"{marks(found)} ORDER BY a.event, a.num", *sent):
-        sent[event].append({"integrationId": id_, "name": name, "state": state, "tries": tries,
-                            "triedAt": iso(tried_at), "result": result})
+        tx.db,
+        "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result FROM "
+        "alert a JOIN integration i ON i.num = a.integration WHERE a.event IN "
+        f"{marks(found)} ORDER BY a.event, a.num",
+        *sent,
+    ):
+        sent[event].append(
+            {
+                "integrationId": id_,
+                "name": name,
+                "state": state,
+                "tries": tries,
+                "triedAt": iso(tried_at),
+                "result": result,
+            }
+        )
     return [{**event_json(row, tx.settings.base_url), "deliveries": sent[row[0]]} for row in found]
+
 
 def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
     """The log of events, newest first, of one monitor or of all."""
@@ -3190,12 +4289,22 @@ def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
     if name:
         parts.append(("e.monitor = ?", [get_monitor(tx, name).num]))
     parts += [(f"e.kind IN {marks(kinds)}", kinds)] if kinds else []
-    parts += [(f"e.at {sign} ?", [read_instant(bound, ask)])
-              for bound, sign in (("since", ">="), ("until", "<")) if bound in ask.query]
-    page = paged(tx, "events", ask, EVENTS_SQL + "WHERE " + (
-        " AND ".join(part for part, _ in parts) or "1"),
-        [value for _, values in parts for value in values], "e.num DESC", lambda row: row)
+    parts += [
+        (f"e.at {sign} ?", [read_instant(bound, ask)])
+        for bound, sign in (("since", ">="), ("until", "<"))
+        if bound in ask.query
+    ]
+    page = paged(
+        tx,
+        "events",
+        ask,
+        EVENTS_SQL + "WHERE " + (" AND ".join(part for part, _ in parts) or "1"),
+        [value for _, values in parts for value in values],
+        "e.num DESC",
+        lambda row: row,
+    )
     return {**page, "events": with_deliveries(tx, page["events"])}
+
 
 def parse_iso(text: str) -> int:
     """An instant in ISO 8601, with `Z` or an offset, as ms since 1970 UTC; raises ValueError."""
@@ -3204,6 +4313,7 @@ def parse_iso(text: str) -> int:
         raise ValueError("it has no zone")
     return (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
+
 def read_instant(name: str, ask: Ask) -> int:
     """A parameter with an instant; a `+` that was not quoted arrives as a space."""
     try:
@@ -3211,33 +4321,70 @@ def read_instant(name: str, ask: Ask) -> int:
     except (ValueError, OverflowError):
         raise Invalid(f"{name} must be an instant such as 2026-03-01T00:00:00Z") from None
 
+
 def show_history(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Pings, flips, events and our own absences of a monitor, newest first. A page goes
     on to the end of its last instant: `before` that one begins the next."""
     m, (limit, _) = get_monitor(tx, ask.id), read_page(ask, 200)
     until, most = read_instant("before", ask) if "before" in ask.query else 2**62, limit + 50
     order = "ORDER BY {0} DESC, num DESC LIMIT ?"
-    found = [(row[3], "ping", ping_shown(row)) for row in rows(
-        tx.db, PING_SQL + "WHERE p.monitor = ? AND at < ? ORDER BY at DESC, p.num DESC LIMIT ?",
-        m.num, until, most)]
-    found += [(row[0], "flip", flip_shown(row)) for row in rows(
-        tx.db, "SELECT at, status, reason FROM flip WHERE monitor = ? AND at < ? "
-        + order.format("at"), m.num, until, most)]
-    events = rows(tx.db, EVENTS_SQL + "WHERE e.monitor = ? AND e.at < ? " + order.format("e.at"),
-                  m.num, until, most)
-    found += [(row[3], "event", event) for row, event in zip(
-        events, with_deliveries(tx, events), strict=True)]
-    found += [(at, "absence", {"since": iso(since), "until": iso(at)}) for since, at in rows(
-        tx.db, "SELECT since, until FROM absence WHERE until < ? AND until > ? "
-        + order.format("until"), until, m.created_at, most)]
+    found = [
+        (row[3], "ping", ping_shown(row))
+        for row in rows(
+            tx.db,
+            PING_SQL + "WHERE p.monitor = ? AND at < ? ORDER BY at DESC, p.num DESC LIMIT ?",
+            m.num,
+            until,
+            most,
+        )
+    ]
+    found += [
+        (row[0], "flip", flip_shown(row))
+        for row in rows(
+            tx.db,
+            "SELECT at, status, reason FROM flip WHERE monitor = ? AND at < ? "
+            + order.format("at"),
+            m.num,
+            until,
+            most,
+        )
+    ]
+    events = rows(
+        tx.db,
+        EVENTS_SQL + "WHERE e.monitor = ? AND e.at < ? " + order.format("e.at"),
+        m.num,
+        until,
+        most,
+    )
+    found += [
+        (row[3], "event", event)
+        for row, event in zip(events, with_deliveries(tx, events), strict=True)
+    ]
+    found += [
+        (at, "absence", {"since": iso(since), "until": iso(at)})
+        for since, at in rows(
+            tx.db,
+            "SELECT since, until FROM absence WHERE until < ? AND until > ? "
+            + order.format("until"),
+            until,
+            m.created_at,
+            most,
+        )
+    ]
     found.sort(key=lambda entry: -entry[0])
     while limit < len(found) and found[limit][0] == found[limit - 1][0]:
         limit += 1
-    return {"more": len(found) > limit, "entries": [
-        {"at": iso(at), "type": kind, kind: entry} for at, kind, entry in found[:limit]]}
+    return {
+        "more": len(found) > limit,
+        "entries": [
+            {"at": iso(at), "type": kind, kind: entry} for at, kind, entry in found[:limit]
+        ],
+    }
 
-def uptime(flips: Sequence[tuple[int, str]], absences: Sequence[tuple[int, int]], since: int,
-           until: int) -> Shown:
+
+def uptime(
+    flips: Sequence[tuple[int, str]], absences: Sequence[tuple[int, int]], since: int, until: int
+) -> Shown:
     """How long a monitor had which status in a window, in seconds; `flips` begin with the status
     at its start. What we did not watch ourselves is unknown, like all before a first ping."""
     spent: Counter[str] = Counter()
@@ -3247,11 +4394,17 @@ def uptime(flips: Sequence[tuple[int, str]], absences: Sequence[tuple[int, int]]
         spent[status] += end - begin - away
         spent["new"] += away
     watched = spent["up"] + spent["down"]
-    return {"since": iso(since), "until": iso(until), "upSeconds": spent["up"] // 1000,
-            "downSeconds": spent["down"] // 1000, "pausedSeconds": spent["paused"] // 1000,
-            "unknownSeconds": spent["new"] // 1000,
-            "uptime": round(spent["up"] / watched, 6) if watched else None,
-            "downtimes": sum(status == "down" for _, status in flips)}
+    return {
+        "since": iso(since),
+        "until": iso(until),
+        "upSeconds": spent["up"] // 1000,
+        "downSeconds": spent["down"] // 1000,
+        "pausedSeconds": spent["paused"] // 1000,
+        "unknownSeconds": spent["new"] // 1000,
+        "uptime": round(spent["up"] / watched, 6) if watched else None,
+        "downtimes": sum(status == "down" for _, status in flips),
+    }
+
 
 def show_uptime(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Uptime over any windows, computed from the flips."""
@@ -3259,91 +4412,160 @@ def show_uptime(tx: Tx, ask: Ask) -> dict[str, Any]:
     if {"since", "until"} & set(ask.query):
         given = {name: read_instant(name, ask) for name in ("since", "until") if name in ask.query}
         windows: list[tuple[int | None, int, int]] = [
-            (None, given.get("since", m.created_at), given.get("until", tx.now))]
+            (None, given.get("since", m.created_at), given.get("until", tx.now))
+        ]
     else:
         asked = ask.query.get("days", ["30"])
         if len(asked) > 20:
             raise Invalid("days can be repeated at most 20 times")
-        windows = [(days, tx.now - days * 86_400_000, tx.now)
-                   for days in (read_count("days", text, 1, 3660) for text in asked)]
-    return {"windows": [{"days": days, **_uptime_in(
-                tx, m, max(since, m.created_at), min(until, tx.now))}
-                        for days, since, until in windows],
-            "note": "pauses, the time before the first ping and the times when cronwatch itself "
-                    "was away count neither as up nor as down"}
+        windows = [
+            (days, tx.now - days * 86_400_000, tx.now)
+            for days in (read_count("days", text, 1, 3660) for text in asked)
+        ]
+    return {
+        "windows": [
+            {"days": days, **_uptime_in(tx, m, max(since, m.created_at), min(until, tx.now))}
+            for days, since, until in windows
+        ],
+        "note": "pauses, the time before the first ping and the times when cronwatch itself "
+        "was away count neither as up nor as down",
+    }
+
 
 def _uptime_in(tx: Tx, m: Monitor, since: int, until: int) -> Shown:
     if since > until:
         raise Invalid("since must be before until, and until after the monitor was created")
-    before = rows(tx.db, "SELECT at, status FROM flip WHERE monitor = ? AND at <= ? "
-                  "ORDER BY at DESC, num DESC LIMIT 1", m.num, since)
-    flips = rows(tx.db, "SELECT at, status FROM flip WHERE monitor = ? AND at > ? AND at <= ? "
-                 "ORDER BY at, num", m.num, since, until)
-    absences = rows(tx.db, "SELECT since, until FROM absence WHERE until > ? AND since < ?",
-                    since, until)
+    before = rows(
+        tx.db,
+        "SELECT at, status FROM flip WHERE monitor = ? AND at <= ? "
+        "ORDER BY at DESC, num DESC LIMIT 1",
+        m.num,
+        since,
+    )
+    flips = rows(
+        tx.db,
+        "SELECT at, status FROM flip WHERE monitor = ? AND at > ? AND at <= ? ORDER BY at, num",
+        m.num,
+        since,
+        until,
+    )
+    absences = rows(
+        tx.db, "SELECT since, until FROM absence WHERE until > ? AND since < ?", since, until
+    )
     return uptime([*(before or [(since, "new")]), *flips], absences, since, until)
+
 
 STRIP_SQL = """SELECT m.num, r.started_at, r.duration_ms, r.state, r.exit_code FROM monitor m
     JOIN run r ON r.num IN (SELECT num FROM run WHERE monitor = m.num
     ORDER BY started_at DESC, num DESC LIMIT 30) WHERE m.num IN """
 
+
 def show_summary(tx: Tx, ask: Ask) -> dict[str, Any]:
     """What the first screen needs: a page of monitors, those in trouble first, with their last
     runs, and how many there are of each kind; in as many queries for one as for a thousand."""
     (limit, offset), (wanted, values) = read_page(ask, 1000, "1000"), read_filter(ask)
-    found = [Monitor(*row) for row in rows(
-        tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} ORDER BY "
-        "CASE WHEN status = 'down' THEN 0 WHEN status = 'up' AND expected_at < ? THEN 1 "
-        "WHEN status = 'up' THEN 2 WHEN status = 'new' THEN 3 ELSE 4 END, name, num "
-        "LIMIT ? OFFSET ?", *values, tx.now, limit, offset)]
+    found = [
+        Monitor(*row)
+        for row in rows(
+            tx.db,
+            f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} ORDER BY "
+            "CASE WHEN status = 'down' THEN 0 WHEN status = 'up' AND expected_at < ? THEN 1 "
+            "WHEN status = 'up' THEN 2 WHEN status = 'new' THEN 3 ELSE 4 END, name, num "
+            "LIMIT ? OFFSET ?",
+            *values,
+            tx.now,
+            limit,
+            offset,
+        )
+    ]
     nums = [m.num for m in found]
     heard, _, running = _of_monitors(tx, nums)
     strips: dict[int, list[list[Any]]] = {num: [] for num in nums}
     for num, *run in rows(tx.db, STRIP_SQL + marks(nums), *nums):
         strips[num].append(run)
     total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
-    return {"version": __version__, "timezone": tx.settings.timezone,
-            "baseUrl": tx.settings.base_url, "counts": count_monitors(tx), "tags": _all_tags(tx),
-            "health": _short_health(tx), "total": total, "limit": limit, "offset": offset,
-            "monitors": [_summed_up(m, m.num in heard, running.get(m.num), strips[m.num], tx.now)
-                         for m in found]}
+    return {
+        "version": __version__,
+        "timezone": tx.settings.timezone,
+        "baseUrl": tx.settings.base_url,
+        "counts": count_monitors(tx),
+        "tags": _all_tags(tx),
+        "health": _short_health(tx),
+        "total": total,
+        "limit": limit,
+        "offset": offset,
+        "monitors": [
+            _summed_up(m, m.num in heard, running.get(m.num), strips[m.num], tx.now) for m in found
+        ],
+    }
 
-def _summed_up(m: Monitor, heard: bool, running: Sequence[Any] | None, strip: list[list[Any]],
-               now: int) -> Shown:
+
+def _summed_up(
+    m: Monitor, heard: bool, running: Sequence[Any] | None, strip: list[list[Any]], now: int
+) -> Shown:
     strip.sort(key=lambda run: run[0])
     good = sorted(run[1] for run in strip if run[2] == "success" and run[1] is not None)
     ended = [run[1] for run in strip if run[1] is not None]
-    return {"id": m.id, "key": m.key, "name": m.name, "tags": m.tags.split(), "status": m.status,
-            "late": is_late(m, now), "running": running is not None, "heard": heard,
-            "scheduleType": schedule_type(m), "intervalSeconds": m.interval_seconds or 0,
-            "cronExpression": m.cron, "timezone": m.timezone, "graceSeconds": m.grace_seconds,
-            "lastPingAt": iso(m.last_ping_at), "expectedAt": iso(m.expected_at),
-            "alertAt": iso(deadline(m)) if m.status in ("new", "up") else None,
-            "downReason": m.down_reason, "downSince": iso(m.down_since),
-            "pausedUntil": iso(m.pause_until), "run": running and {
-                "id": str(running[0]), "startedAt": iso(running[1]), "percent": running[3],
-                "message": running[2]},
-            "lastDurationMs": ended[-1] if ended else None,
-            "usualDurationMs": good[len(good) // 2] if good else None, "runs": strip}
+    return {
+        "id": m.id,
+        "key": m.key,
+        "name": m.name,
+        "tags": m.tags.split(),
+        "status": m.status,
+        "late": is_late(m, now),
+        "running": running is not None,
+        "heard": heard,
+        "scheduleType": schedule_type(m),
+        "intervalSeconds": m.interval_seconds or 0,
+        "cronExpression": m.cron,
+        "timezone": m.timezone,
+        "graceSeconds": m.grace_seconds,
+        "lastPingAt": iso(m.last_ping_at),
+        "expectedAt": iso(m.expected_at),
+        "alertAt": iso(deadline(m)) if m.status in ("new", "up") else None,
+        "downReason": m.down_reason,
+        "downSince": iso(m.down_since),
+        "pausedUntil": iso(m.pause_until),
+        "run": running
+        and {
+            "id": str(running[0]),
+            "startedAt": iso(running[1]),
+            "percent": running[3],
+            "message": running[2],
+        },
+        "lastDurationMs": ended[-1] if ended else None,
+        "usualDurationMs": good[len(good) // 2] if good else None,
+        "runs": strip,
+    }
+
 
 def turns_late_at(tx: Tx) -> int | None:
     """When the next monitor is late, if nothing is heard."""
-    found = rows(tx.db, "SELECT min(expected_at) + 1 FROM monitor WHERE expected_at >= ? AND "
-                 "status = 'up'", tx.now)
+    found = rows(
+        tx.db,
+        "SELECT min(expected_at) + 1 FROM monitor WHERE expected_at >= ? AND status = 'up'",
+        tx.now,
+    )
     return found[0][0]  # type: ignore[no-any-return]
+
 
 def count_monitors(tx: Tx) -> dict[str, int]:
     """How many monitors have which status, and how many are late or running."""
     counts = dict.fromkeys((*STATUSES, "late", "running"), 0)
     counts.update(rows(tx.db, "SELECT status, count(*) FROM monitor GROUP BY status"))
     late, running = rows(
-        tx.db, "SELECT (SELECT count(*) FROM monitor WHERE expected_at < ? AND status = 'up'), "
-        "(SELECT count(DISTINCT monitor) FROM run WHERE state = 'running')", tx.now)[0]
+        tx.db,
+        "SELECT (SELECT count(*) FROM monitor WHERE expected_at < ? AND status = 'up'), "
+        "(SELECT count(DISTINCT monitor) FROM run WHERE state = 'running')",
+        tx.now,
+    )[0]
     return {**counts, "late": late, "running": running}
+
 
 def _all_tags(tx: Tx) -> list[str]:
     found = rows(tx.db, "SELECT DISTINCT tags FROM monitor WHERE tags != ''")
-    return sorted({tag for tags, in found for tag in tags.split()})
+    return sorted({tag for (tags,) in found for tag in tags.split()})
+
 
 OUTBOX_SQL = """SELECT (SELECT count(*) FROM alert WHERE state = 'pending'),
     (SELECT count(*) FROM alert a JOIN integration i ON i.num = a.integration
@@ -3352,79 +4574,135 @@ OUTBOX_SQL = """SELECT (SELECT count(*) FROM alert WHERE state = 'pending'),
      WHERE a.state = 'dead' AND a.tried_at > ? AND e.kind != 'test')"""
 SIZE_SQL = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 
+
 def outbox_counts(tx: Tx) -> dict[str, int]:
     """How many alerts wait, how many for a minute beyond their time, how many were given up."""
     found = rows(tx.db, OUTBOX_SQL, tx.now - 60_000, tx.now - DEAD_MS)[0]
     return dict(zip(("pending", "overdue", "dead"), found, strict=True))
 
+
 def _short_health(tx: Tx) -> Shown:
     failing = rows(tx.db, "SELECT name FROM integration WHERE failing ORDER BY name")
-    return {**outbox_counts(tx), "failing": [name for name, in failing],
-            "refused": tx.store.refused, "databaseBytes": rows(tx.db, SIZE_SQL)[0][0]}
+    return {
+        **outbox_counts(tx),
+        "failing": [name for (name,) in failing],
+        "refused": tx.store.refused,
+        "databaseBytes": rows(tx.db, SIZE_SQL)[0][0],
+    }
+
 
 def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
     """How cronwatch itself does."""
     # Pings are numbered as they come: the last thousands tell those of the last minute.
-    recent = rows(tx.db, "SELECT count(*) FROM (SELECT at FROM ping ORDER BY num DESC LIMIT 10000)"
-                  " WHERE at > ?", tx.now - 60_000)[0][0]
-    return {"version": __version__, "scanSeconds": tx.settings.scan_seconds,
-            "outbox": outbox_counts(tx), "databaseBytes": rows(tx.db, SIZE_SQL)[0][0],
-            "pingsPerMinute": recent, "refused": tx.store.refused,
-            "monitors": rows(tx.db, "SELECT count(*) FROM monitor")[0][0],
-            "absences": [{"since": iso(since), "until": iso(until)} for since, until in rows(
-                tx.db, "SELECT since, until FROM absence ORDER BY num DESC LIMIT 10")],
-            "failing": [{"id": one["id"], "name": one["name"],
-                         "result": (one["lastDelivery"] or {}).get("result")}
-                        for one in integrations_json(tx, False) if one["failing"]]}
+    recent = rows(
+        tx.db,
+        "SELECT count(*) FROM (SELECT at FROM ping ORDER BY num DESC LIMIT 10000) WHERE at > ?",
+        tx.now - 60_000,
+    )[0][0]
+    return {
+        "version": __version__,
+        "scanSeconds": tx.settings.scan_seconds,
+        "outbox": outbox_counts(tx),
+        "databaseBytes": rows(tx.db, SIZE_SQL)[0][0],
+        "pingsPerMinute": recent,
+        "refused": tx.store.refused,
+        "monitors": rows(tx.db, "SELECT count(*) FROM monitor")[0][0],
+        "absences": [
+            {"since": iso(since), "until": iso(until)}
+            for since, until in rows(
+                tx.db, "SELECT since, until FROM absence ORDER BY num DESC LIMIT 10"
+            )
+        ],
+        "failing": [
+            {
+                "id": one["id"],
+                "name": one["name"],
+                "result": (one["lastDelivery"] or {}).get("result"),
+            }
+            for one in integrations_json(tx, False)
+            if one["failing"]
+        ],
+    }
+
 
 def preview(tx: Tx, ask: Ask) -> dict[str, Any]:
     """When a schedule would expect a job next, and when its silence would be told."""
     given = {name: texts[0] for name, texts in ask.query.items() if texts[0]}
-    figures = {name: read_count(name, given[name], 0, 2**31)
-               for name in ("intervalSeconds", "graceSeconds") if name in given}
+    figures = {
+        name: read_count(name, given[name], 0, 2**31)
+        for name in ("intervalSeconds", "graceSeconds")
+        if name in given
+    }
     _one_of("scheduleType", given.get("scheduleType", "interval"), "interval", "cron")
     columns = read_monitor({"name": "preview", "timezone": "UTC", **given, **figures})
     cron, seconds = columns.get("cron"), columns.get("interval_seconds")
     zone, grace = check_timezone(columns["timezone"]), columns.get("grace_seconds", 300)
     times = [tx.now]
     for _ in range(5):
-        times.append(next_run(cron, columns["timezone"], times[-1]) if cron
-                     else times[-1] + (seconds or 0) * 1000)
+        times.append(
+            next_run(cron, columns["timezone"], times[-1])
+            if cron
+            else times[-1] + (seconds or 0) * 1000
+        )
     words = describe_cron(cron) if cron else f"every {_span(seconds or 0)}"
     said = [_local(at, zone) for at in times[1:]]
     alert = _local(times[1] + grace * 1000, zone)
-    return {"schedule": words, "timezone": columns["timezone"],
-            "times": [{"expectedAt": iso(at), "alertAt": iso(at + grace * 1000), "words": local}
-                      for at, local in zip(times[1:], said, strict=True)],
-            "sentence": f"Expected {words}, next on {said[0]} ({columns['timezone']}); you are "
-                        f"told if nothing is heard by {alert}."}
+    return {
+        "schedule": words,
+        "timezone": columns["timezone"],
+        "times": [
+            {"expectedAt": iso(at), "alertAt": iso(at + grace * 1000), "words": local}
+            for at, local in zip(times[1:], said, strict=True)
+        ],
+        "sentence": f"Expected {words}, next on {said[0]} ({columns['timezone']}); you are "
+        f"told if nothing is heard by {alert}.",
+    }
+
 
 def _local(at: int, zone: ZoneInfo) -> str:
-    return datetime.fromtimestamp(at // 1000, zone).strftime("%a %d %b %Y %H:%M:%S").removesuffix(
-        ":00")
+    return (
+        datetime.fromtimestamp(at // 1000, zone)
+        .strftime("%a %d %b %Y %H:%M:%S")
+        .removesuffix(":00")
+    )
+
 
 # == People ===================================================================
 # Who may sign in, and with which credential one may do what. No request is read here.
-ALLOWED = {"ping": {"ping"}, "read-only": {"read-only"}, "read-write": {"read-only", "read-write"},
-           "user": {"read-only", "read-write", "user"}}  # what a credential may do on routes
+ALLOWED = {
+    "ping": {"ping"},
+    "read-only": {"read-only"},
+    "read-write": {"read-only", "read-write"},
+    "user": {"read-only", "read-write", "user"},
+}  # what a credential may do on routes
 LINK_MS, FREE_TRIES, SLOWEST_TRY = 3_600_000, 5, 300
 KEY_PREFIX_SQL = "SELECT id, name, prefix, permission, created_at FROM api_key "
 USERS_SQL = "SELECT id, name, password IS NOT NULL, created_at, seen_at FROM user "
 scrypts = ThreadPoolExecutor(1, "scrypt")  # each takes 16 MB, which its thread then keeps
 
+
 def hash_password(password: str, salt: str | None = None) -> str:
     """scrypt of a password (RFC 7914, with 16 MB), its salt before it; both in hex."""
     salt = salt or secrets.token_hex(16)
-    key = scrypts.submit(hashlib.scrypt, password.encode("utf-8", "surrogatepass"),
-                         salt=bytes.fromhex(salt), n=2**14, r=8, p=1).result()
+    key = scrypts.submit(
+        hashlib.scrypt,
+        password.encode("utf-8", "surrogatepass"),
+        salt=bytes.fromhex(salt),
+        n=2**14,
+        r=8,
+        p=1,
+    ).result()
     return f"{salt}:{key.hex()}"
 
+
 NOBODYS = f"{'00' * 16}:"  # takes as long as that of somebody
+
 
 def is_password(password: str, stored: str | None) -> bool:
     """Whether it is the password; takes as long where there is none."""
     salt = (stored or NOBODYS).partition(":")[0]
     return hmac.compare_digest(hash_password(password, salt), stored or NOBODYS)
+
 
 def check_password(given: Any) -> str | None:
     """The stored form of a new password; None for none. Raises `Invalid`."""
@@ -3432,15 +4710,23 @@ def check_password(given: Any) -> str | None:
         raise Invalid("password must be 8 to 200 characters")
     return given and hash_password(given)
 
+
 def user_shown(row: Sequence[Any]) -> Shown:
     """A row of `USERS_SQL`."""
     id_, name, has_password, created_at, seen_at = row
-    return {"id": id_, "name": name, "hasPassword": bool(has_password),
-            "createdAt": iso(created_at), "lastSeenAt": iso(seen_at)}
+    return {
+        "id": id_,
+        "name": name,
+        "hasPassword": bool(has_password),
+        "createdAt": iso(created_at),
+        "lastSeenAt": iso(seen_at),
+    }
+
 
 def list_users(tx: Tx, ask: Ask) -> dict[str, Any]:
     """All who may sign in."""
     return {"users": list(map(user_shown, rows(tx.db, USERS_SQL + "ORDER BY num")))}
+
 
 def find_user(tx: Tx, name: str) -> tuple[int, str]:
     """The num and id of a user, by name or id; refuses with 404."""
@@ -3449,12 +4735,14 @@ def find_user(tx: Tx, name: str) -> tuple[int, str]:
         raise Refused(f"there is no user '{clean(name, 200)}'", "NOT_FOUND", 404)
     return found[0]  # type: ignore[no-any-return]
 
+
 def add_user(tx: Tx, name: str, stored: str | None) -> dict[str, Any]:
     """A new user, with a password in its stored form or with none."""
     refuse_taken(tx, "user", "name", name)
     id_ = str(uuid.uuid4())
     insert(tx.db, "user", {"id": id_, "name": name, "password": stored, "created_at": tx.now})
     return user_shown(rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
+
 
 def edit_user(tx: Tx, name: str, columns: Mapping[str, Any], session: str = "") -> dict[str, Any]:
     """Rename a user; or change the password, which ends all other sessions and links."""
@@ -3466,6 +4754,7 @@ def edit_user(tx: Tx, name: str, columns: Mapping[str, Any], session: str = "") 
         execute(tx.db, "DELETE FROM session WHERE user = ? AND hash != ?", (num, session))
     return user_shown(rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
 
+
 def remove_user(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Delete a user and end its sessions; the last one stays."""
     num, id_ = find_user(tx, ask.id)
@@ -3474,11 +4763,21 @@ def remove_user(tx: Tx, ask: Ask) -> dict[str, Any]:
     execute(tx.db, "DELETE FROM user WHERE num = ?", (num,))
     return {"id": id_, "deleted": True}
 
+
 def _add_secret(tx: Tx, user: int, is_link: bool, lasts_ms: int) -> tuple[str, int]:
     secret, expires_at = secrets.token_urlsafe(32), tx.now + lasts_ms
-    insert(tx.db, "session", {"hash": hash_secret(secret), "user": user, "is_link": int(is_link),
-                              "expires_at": expires_at})
+    insert(
+        tx.db,
+        "session",
+        {
+            "hash": hash_secret(secret),
+            "user": user,
+            "is_link": int(is_link),
+            "expires_at": expires_at,
+        },
+    )
     return secret, expires_at
+
 
 def make_link(tx: Tx, name: str, makes_user: bool = False) -> dict[str, Any]:
     """A link that signs a user in once, within an hour: its secret is in the fragment, which no
@@ -3488,21 +4787,30 @@ def make_link(tx: Tx, name: str, makes_user: bool = False) -> dict[str, Any]:
     secret, expires_at = _add_secret(tx, find_user(tx, name)[0], True, LINK_MS)
     return {"url": f"{tx.settings.base_url}/#/link/{secret}", "expiresAt": iso(expires_at)}
 
+
 def open_session(tx: Tx, user: int) -> dict[str, Any]:
     """Sign a user in."""
     days = min(tx.settings.session_days, 36_500)
     token, expires_at = _add_secret(tx, user, False, days * 86_400_000)
     update(tx.db, "user", user, {"seen_at": tx.now})
-    return {"token": token, "user": user_shown(rows(
-        tx.db, USERS_SQL + "WHERE num = ?", user)[0]), "expiresAt": iso(expires_at)}
+    return {
+        "token": token,
+        "user": user_shown(rows(tx.db, USERS_SQL + "WHERE num = ?", user)[0]),
+        "expiresAt": iso(expires_at),
+    }
+
 
 def use_link(tx: Tx, secret: str) -> dict[str, Any]:
     """Sign in by a link, which ends with this."""
-    found = rows(tx.db, "DELETE FROM session WHERE hash = ? AND is_link RETURNING user, "
-                 "expires_at", hash_secret(secret))
+    found = rows(
+        tx.db,
+        "DELETE FROM session WHERE hash = ? AND is_link RETURNING user, expires_at",
+        hash_secret(secret),
+    )
     if not found or found[0][1] <= tx.now:
         raise Refused("This link has been used or has expired", "UNAUTHORIZED", 401)
     return open_session(tx, found[0][0])
+
 
 def show_session(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Who is signed in."""
@@ -3510,17 +4818,21 @@ def show_session(tx: Tx, ask: Ask) -> dict[str, Any]:
     expires_at = rows(tx.db, "SELECT expires_at FROM session WHERE hash = ?", ask.session)[0][0]
     return {"user": user_shown(row), "expiresAt": iso(expires_at)}
 
+
 def end_session(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Sign out."""
     execute(tx.db, "DELETE FROM session WHERE hash = ?", (ask.session,))
     return {"deleted": True}
 
+
 def prune_sessions(tx: Tx) -> None:
     """Forget sessions and links that have expired."""
     execute(tx.db, "DELETE FROM session WHERE expires_at <= ?", (tx.now,))
 
+
 class Slowdown:
     """Makes who fails to sign in wait, longer each time."""
+
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._failed: dict[Any, tuple[int, int]] = {}  # how often, and until when to wait
@@ -3530,8 +4842,12 @@ class Slowdown:
         """Refuse, with 429, who has to wait."""
         wait = self._failed.get(who, (0, 0))[1] - self._clock()
         if wait > 0:
-            raise Refused("Too many failed sign-ins: wait a little", "RATE_LIMIT_EXCEEDED", 429,
-                          -(-wait // 1000))
+            raise Refused(
+                "Too many failed sign-ins: wait a little",
+                "RATE_LIMIT_EXCEEDED",
+                429,
+                -(-wait // 1000),
+            )
 
     def fail(self, who: Any) -> None:
         """Count a failure: from the fifth on there is a wait, doubled by each up to 5 minutes."""
@@ -3547,8 +4863,10 @@ class Slowdown:
         with self._lock:
             self._failed.pop(who, None)
 
-def find_by_password(read: Callable[..., Any], slowdown: Slowdown, name: str, password: str,
-                     address: str | None) -> int:
+
+def find_by_password(
+    read: Callable[..., Any], slowdown: Slowdown, name: str, password: str, address: str | None
+) -> int:
     """The user with this name and password; slower after each failure, by name and address."""
     tries = ("name", name), ("address", address)
     for who in tries:
@@ -3562,11 +4880,13 @@ def find_by_password(read: Callable[..., Any], slowdown: Slowdown, name: str, pa
     slowdown.forget(tries[0])
     return int(num)
 
+
 def add_user_asked(act: Callable[..., Shown], ask: Ask) -> Shown:
     """Create a user; the password is hashed outside of the transaction, for it takes its time."""
     given = read_object(ask.body, "name", "password")
     name = _text("name", given.get("name"), 1, 200)
     return act(add_user, name, check_password(given.get("password")))
+
 
 def edit_user_asked(act: Callable[..., Shown], ask: Ask) -> Shown:
     """Change a user's name or password."""
@@ -3578,12 +4898,15 @@ def edit_user_asked(act: Callable[..., Shown], ask: Ask) -> Shown:
         columns["password"] = check_password(given["password"])
     return act(edit_user, ask.id, columns, ask.session)
 
+
 class Caller(NamedTuple):
     """Who asks: `may` is the permission of an API key, or `user`."""
+
     may: str
     key: int | None = None
     user: int | None = None
     session: str = ""
+
 
 def find_caller(tx: Tx, secret: str | None, session: str | None) -> Caller | None:
     """Whose secret this is: an API key's or that of a session which has not expired, from a
@@ -3592,33 +4915,45 @@ def find_caller(tx: Tx, secret: str | None, session: str | None) -> Caller | Non
     if key is not None:
         return Caller(key[1], key=key[0])
     hashed = hash_secret(secret or session or "")
-    found = rows(tx.db, "SELECT user FROM session WHERE hash = ? AND NOT is_link AND "
-                 "expires_at > ?", hashed, tx.now)
+    found = rows(
+        tx.db,
+        "SELECT user FROM session WHERE hash = ? AND NOT is_link AND expires_at > ?",
+        hashed,
+        tx.now,
+    )
     return Caller("user", user=found[0][0], session=hashed) if found else None
+
 
 def list_keys(tx: Tx, ask: Ask) -> dict[str, Any]:
     """All API keys, without their secrets."""
     return {"keys": [key_shown(row) for row in rows(tx.db, KEY_PREFIX_SQL + "ORDER BY num")]}
 
+
 def key_shown(row: Sequence[Any]) -> Shown:
     """A row of `KEY_PREFIX_SQL`."""
-    return {**dict(zip(("id", "name", "prefix", "permission"), row, strict=False)),
-            "createdAt": iso(row[4])}
+    return {
+        **dict(zip(("id", "name", "prefix", "permission"), row, strict=False)),
+        "createdAt": iso(row[4]),
+    }
+
 
 def add_key(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Create an API key from its JSON; its secret is shown this once."""
     given = read_object(ask.body, *KEY_FIELDS)
     name, secret = _text("name", given.get("name"), 1, 200), given.get("secret")
     if secret is not None and not (
-            isinstance(secret, str) and re.fullmatch(r"[!-~]{8,200}", secret)):
+        isinstance(secret, str) and re.fullmatch(r"[!-~]{8,200}", secret)
+    ):
         raise Invalid("secret must be 8 to 200 plain characters")
     permission = _one_of("permission", given.get("permission", "read-write"), *KEY_PERMISSIONS)
     secret = create_key(tx, name, permission, secret)
     row = rows(tx.db, KEY_PREFIX_SQL + "WHERE name = ?", name)[0]
     return {**key_shown(row), "secret": secret}
 
+
 KEY_FIELDS = ("name", "permission", "secret")
 KEY_PERMISSIONS = ("ping", "read-only", "read-write")
+
 
 def remove_key(tx: Tx, ask: Ask) -> dict[str, Any]:
     """End an API key, by its name or id."""
@@ -3628,12 +4963,19 @@ def remove_key(tx: Tx, ask: Ask) -> dict[str, Any]:
     tx.store.cache.clear()
     return {"id": found[0][0], "deleted": True}
 
+
 # == Background ===============================================================
 # What runs by itself. A turn is an action or the outbox; here it is only repeated.
 AWAY_MS, STAMP_SECONDS, DELIVER_SECONDS, BEAT_SECONDS = 60_000, 30, 0.5, 20
 
-def repeat(stop: threading.Event, seconds: float, turn: Callable[[], Any], name: str,
-           first: float | None = None) -> threading.Thread:
+
+def repeat(
+    stop: threading.Event,
+    seconds: float,
+    turn: Callable[[], Any],
+    name: str,
+    first: float | None = None,
+) -> threading.Thread:
     """Start a thread that takes a turn, and the next so long after its end, until stopped."""
 
     def loop() -> None:
@@ -3643,17 +4985,29 @@ def repeat(stop: threading.Event, seconds: float, turn: Callable[[], Any], name:
             try:
                 turn()
             except Exception as error:  # one bad turn must not end the watch
-                log.error("a turn of %s failed: %s", thread.name, error,
-                          exc_info=not isinstance(error, Refused))
+                log.error(
+                    "a turn of %s failed: %s",
+                    thread.name,
+                    error,
+                    exc_info=not isinstance(error, Refused),
+                )
 
     thread = threading.Thread(target=loop, name=name, daemon=True)
     thread.start()
     return thread
 
+
 class Lookout:
     """Looks for what fell due, and judges whether we were away since the last look."""
-    def __init__(self, store: Store, clock: Callable[[], int], scan_seconds: float,
-                 scan: Callable[[], None], away: Callable[[int, int], None]) -> None:
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], int],
+        scan_seconds: float,
+        scan: Callable[[], None],
+        away: Callable[[int, int], None],
+    ) -> None:
         self.store, self.clock, self.scan, self.away = store, clock, scan, away
         self.longest_ms = round(scan_seconds * 1000) + AWAY_MS
         self.last_at, self.file, self._judging = clock(), store.file, threading.Lock()
@@ -3669,8 +5023,12 @@ class Lookout:
             if not self.was_away():
                 return
             now, refusals = self.clock(), self.store.refusals
-            self.away(self.last_at if self.store.file == self.file
-                      else remembered(self.store, "alive_at", now), now)
+            self.away(
+                self.last_at
+                if self.store.file == self.file
+                else remembered(self.store, "alive_at", now),
+                now,
+            )
             self.last_at, self.file, self.store.judged = now, self.store.file, refusals
 
     def is_looking(self) -> bool:
@@ -3688,8 +5046,10 @@ class Lookout:
         finally:  # a disk that is full is no reason to be killed, only to hang is
             notify("WATCHDOG=1")
 
-def keep_house(act: Callable[..., Any], read: Callable[..., Any], settings: Settings,
-               now: int) -> None:
+
+def keep_house(
+    act: Callable[..., Any], read: Callable[..., Any], settings: Settings, now: int
+) -> None:
     """Delete what is too old, then what is too much, then give back what is free."""
     act(prune_sessions)
     for table in PRUNED if settings.keep_days else ():
@@ -3706,27 +5066,35 @@ def keep_house(act: Callable[..., Any], read: Callable[..., Any], settings: Sett
     while act(give_back):
         pass
 
+
 def notify(state: str) -> None:
     """Tell systemd, if that started us (sd_notify(3)): READY=1, WATCHDOG=1 or STOPPING=1."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
-    with (contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer):
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
         peer.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
         peer.send(state.encode())
+
 
 def system_clock() -> int:
     """Milliseconds since 1970 UTC."""
     return time_ns() // 1_000_000
 
+
 def host_timezone() -> str:
     """The host's zone, in which a crontab speaks; UTC where it cannot be told."""
     with contextlib.suppress(OSError, Invalid):
-        name = os.environ.get("TZ", "").lstrip(":") or "/".join(
-            Path("/etc/localtime").resolve(strict=True).parts).partition("zoneinfo/")[2]
+        name = (
+            os.environ.get("TZ", "").lstrip(":")
+            or "/".join(Path("/etc/localtime").resolve(strict=True).parts).partition("zoneinfo/")[
+                2
+            ]
+        )
         check_timezone(name)
         return name
     return "UTC"
+
 
 def check_settings(settings: Settings) -> str:
     """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
@@ -3741,12 +5109,15 @@ def check_settings(settings: Settings) -> str:
         raise Invalid("scan_seconds must be more than 0")
     return zone
 
+
 # == Metrics ==================================================================
 # What Prometheus asks for: counters of this process, and what the database knows. It only counts.
 MONITORS_MAX = 1000  # that have series of their own
 
+
 class Metrics:
     """A registry of our own, which is also one of its collectors."""
+
     def __init__(self, read: Callable[..., Any], clock: Callable[[], int]) -> None:
         self.read, self.clock = read, clock
         self.lookout: Lookout | None = None
@@ -3755,13 +5126,20 @@ class Metrics:
         self.pings = prometheus.Counter("cronwatch_pings", "Pings recorded.", ["dialect"], **kinds)
         self.runs = prometheus.Counter("cronwatch_runs", "Runs a ping ended.", ["state"], **kinds)
         self.alerts = prometheus.Counter(
-            "cronwatch_alert_tries", "Tries to send an alert.", ["result"], **kinds)
+            "cronwatch_alert_tries", "Tries to send an alert.", ["result"], **kinds
+        )
         self.batches = prometheus.Histogram(
-            "cronwatch_batch_size", "Changes that shared a commit.",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128), **kinds)
+            "cronwatch_batch_size",
+            "Changes that shared a commit.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+            **kinds,
+        )
         self.scans = prometheus.Histogram(
-            "cronwatch_scan_seconds", "How long a look for what fell due took.",
-            buckets=(.001, .01, .1, 1, 10), **kinds)
+            "cronwatch_scan_seconds",
+            "How long a look for what fell due took.",
+            buckets=(0.001, 0.01, 0.1, 1, 10),
+            **kinds,
+        )
         self.registry.register(self)
         self._pings = {name: self.pings.labels(name) for name in DIALECTS}
         self._runs = {state: self.runs.labels(state) for state in ENDED}
@@ -3782,8 +5160,12 @@ class Metrics:
         for status, count in counts.items():
             statuses.add_metric([status], count)
         yield statuses
-        waiting = GaugeMetricFamily("cronwatch_alerts", "Alerts that wait, are a minute beyond "
-                                    "their time, or were given up.", None, ["state"])
+        waiting = GaugeMetricFamily(
+            "cronwatch_alerts",
+            "Alerts that wait, are a minute beyond their time, or were given up.",
+            None,
+            ["state"],
+        )
         for state, count in outbox.items():
             waiting.add_metric([state], count)
         yield waiting
@@ -3793,14 +5175,25 @@ class Metrics:
             yield GaugeMetricFamily("cronwatch_scan_age_seconds", "Since the last look.", age)
         yield from _monitor_metrics(monitors)
 
-def _monitor_metrics(monitors: Sequence[tuple[str, str, int | None, int | None]],
-                     ) -> Iterator[GaugeMetricFamily]:
-    status = GaugeMetricFamily("cronwatch_monitor_status", "1 for the status that a monitor has.",
-                               None, ["monitor", "status"])
-    heard = GaugeMetricFamily("cronwatch_monitor_last_ping_timestamp_seconds",
-                              "When something was last heard of it.", None, ["monitor"])
-    lasted = GaugeMetricFamily("cronwatch_monitor_last_duration_seconds",
-                               "How long its last run took.", None, ["monitor"])
+
+def _monitor_metrics(
+    monitors: Sequence[tuple[str, str, int | None, int | None]],
+) -> Iterator[GaugeMetricFamily]:
+    status = GaugeMetricFamily(
+        "cronwatch_monitor_status",
+        "1 for the status that a monitor has.",
+        None,
+        ["monitor", "status"],
+    )
+    heard = GaugeMetricFamily(
+        "cronwatch_monitor_last_ping_timestamp_seconds",
+        "When something was last heard of it.",
+        None,
+        ["monitor"],
+    )
+    lasted = GaugeMetricFamily(
+        "cronwatch_monitor_last_duration_seconds", "How long its last run took.", None, ["monitor"]
+    )
     for key, now, last_ping_at, duration_ms in monitors:
         for one in STATUSES:
             status.add_metric([key, one], float(one == now))
@@ -3810,31 +5203,44 @@ def _monitor_metrics(monitors: Sequence[tuple[str, str, int | None, int | None]]
             lasted.add_metric([key], duration_ms / 1000)
     yield from (status, heard, lasted)
 
+
 def measured(tx: Tx) -> tuple[Any, ...]:
     """The figures of the database, in as many queries for one monitor as for many."""
     size = rows(tx.db, "PRAGMA page_count")[0][0] * rows(tx.db, "PRAGMA page_size")[0][0]
     monitors = rows(
-        tx.db, "SELECT m.key, m.status, m.last_ping_at, (SELECT duration_ms FROM run WHERE "
+        tx.db,
+        "SELECT m.key, m.status, m.last_ping_at, (SELECT duration_ms FROM run WHERE "
         "monitor = m.num AND duration_ms IS NOT NULL ORDER BY started_at DESC LIMIT 1) "
-        "FROM monitor m ORDER BY m.num LIMIT ?", MONITORS_MAX)
+        "FROM monitor m ORDER BY m.num LIMIT ?",
+        MONITORS_MAX,
+    )
     return count_monitors(tx), outbox_counts(tx), size, monitors
+
 
 # == HTTP plumbing ============================================================
 # What cuts across routes: the server, credentials, limits, refusals, headers. No route is here.
 BATCH_MAX, HEADS_MAX, COOKIE = 64, 1000, "cronwatch_session"
 THREADS, SLOWEST_SECONDS, WRONG_KEYS_MAX, BODY_MAX = 16, 30, 30, 1_048_576
 STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
-HEADERS = [("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "
-            "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
-            "frame-ancestors 'none'"),
-           ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer")]
+HEADERS = [
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; "
+        "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+]
 
 Environ = dict[str, Any]
 Answering = Callable[[], "Worded"]
 Begin = Callable[[Environ, Callable[[Answering], None]], bool]
 
+
 class Parser(waitress.parser.HTTPRequestParser):
     """Takes raw non-ASCII bytes in the request line, as Cronitor's PHP SDK sends them."""
+
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
         self.began = time_ns() / 1e9
@@ -3850,15 +5256,19 @@ class Parser(waitress.parser.HTTPRequestParser):
         except ValueError:  # of a host or a length that is none
             raise waitress.parser.ParsingError("Invalid request") from None
 
+
 class ErrorTask(waitress.task.ErrorTask):
     """What the parser refuses, with the security headers."""
+
     def execute(self) -> None:
         """Answer as Waitress does."""
         self.response_headers.extend(HEADERS)
         super().execute()
 
+
 class PingTask(waitress.task.WSGITask):
     """Answers what the writer has done, past WSGI; most answers in a second have the same head."""
+
     heads: ClassVar[dict[Any, tuple[bytes, bool]]] = {}  # with whether the connection ends there
     close_on_finish: bool
 
@@ -3873,22 +5283,33 @@ class PingTask(waitress.task.WSGITask):
         """Answer as Waitress does."""
         worded = self.answer()
         connection = self.request.headers.get("CONNECTION", "").lower()
-        same = (worded.status, *worded.headers, len(worded.body), self.version,
-                connection if connection in ("close", "keep-alive") else "", int(self.start_time))
+        same = (
+            worded.status,
+            *worded.headers,
+            len(worded.body),
+            self.version,
+            connection if connection in ("close", "keep-alive") else "",
+            int(self.start_time),
+        )
         known = self.heads.get(same)
         if known is None:
             if len(self.heads) >= HEADS_MAX:
                 self.heads.clear()
             self.status = STATUS_LINES[worded.status]
             self.response_headers = [
-                *worded.headers, ("Content-Length", str(len(worded.body))), *HEADERS]
+                *worded.headers,
+                ("Content-Length", str(len(worded.body))),
+                *HEADERS,
+            ]
             known = self.heads[same] = self.build_response_header(), self.close_on_finish
         head, self.close_on_finish = known
         self.wrote_header = True
         self.channel.write_soon(head if self.request.command == "HEAD" else head + worded.body)
 
+
 class Channel(waitress.channel.HTTPChannel):
     """A connection that parses so, and goes on with what was begun for its request."""
+
     parser_class, error_task_class = Parser, ErrorTask
 
     def task_class(self, channel: Channel, request: Parser) -> waitress.task.WSGITask:
@@ -3898,6 +5319,7 @@ class Channel(waitress.channel.HTTPChannel):
     def readable(self) -> bool:
         """Whether more may be read: not by a server that stops."""
         return not self.server.is_stopping and super().readable()
+
 
 class Dispatcher(waitress.task.ThreadedTaskDispatcher):
     """Lets the writer answer a ping as soon as it is on disk, and worker threads all else.
@@ -3916,8 +5338,10 @@ class Dispatcher(waitress.task.ThreadedTaskDispatcher):
         if request.error or not self.begin(task.get_environment(), task.go_on):
             super().add_task(channel)
 
+
 class HttpServer(waitress.server.TcpWSGIServer):
     """Waitress, which by itself lets a client send a byte a second for ever."""
+
     channel_class = Channel
     is_stopping, thread = False, 0
 
@@ -3948,8 +5372,10 @@ class HttpServer(waitress.server.TcpWSGIServer):
             while not self.is_stopping:
                 self._round(writer, 1)
             self.accepting, end = False, monotonic() + 5
-            while monotonic() < end and any(channel.requests or channel.total_outbufs_len
-                                            for channel in self.active_channels.values()):
+            while monotonic() < end and any(
+                channel.requests or channel.total_outbufs_len
+                for channel in self.active_channels.values()
+            ):
                 self._round(writer, 0.05)
             self.task_dispatcher.shutdown()
 
@@ -3958,8 +5384,11 @@ class HttpServer(waitress.server.TcpWSGIServer):
         by then, up to a batch: a commit costs the same for one ping and for many."""
         known = writer.waiting() if writer else 0, len(self._map)
         self.asyncore.loop(0 if known[0] else seconds, True, self._map, 1)
-        if writer and known[0] and (
-                known[0] >= BATCH_MAX or known == (writer.waiting(), len(self._map))):
+        if (
+            writer
+            and known[0]
+            and (known[0] >= BATCH_MAX or known == (writer.waiting(), len(self._map)))
+        ):
             writer.turn()
 
     def maintenance(self, now: float) -> None:
@@ -3968,6 +5397,7 @@ class HttpServer(waitress.server.TcpWSGIServer):
         for channel in self.active_channels.values():
             if channel.request and channel.request.began < now - SLOWEST_SECONDS:
                 channel.will_close = True
+
 
 def allow_files(most: int = 8192) -> int:
     """Raise the limit of open files, 1,024 on most systems, and return it: without a file for the
@@ -3978,21 +5408,40 @@ def allow_files(most: int = 8192) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return most if soft == resource.RLIM_INFINITY else soft
 
-def make_http_server(app: Callable[..., Any], settings: Settings,
-                     begin: Begin = lambda environ, go_on: False) -> HttpServer:
+
+def make_http_server(
+    app: Callable[..., Any], settings: Settings, begin: Begin = lambda environ, go_on: False
+) -> HttpServer:
     """Bind the address; raises `Refused` where it is none, or taken. A request that `begin` takes
     on needs no worker: it calls `go_on` later, with what words the answer."""
     host, _, port = settings.listen.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:
         raise Refused(f"listen must be HOST:PORT, not {settings.listen!r}")
-    proxy = {"trusted_proxy": settings.trusted_proxy, "trusted_proxy_headers": "x-forwarded-for",
-             "clear_untrusted_proxy_headers": True} if settings.trusted_proxy else {}
+    proxy = (
+        {
+            "trusted_proxy": settings.trusted_proxy,
+            "trusted_proxy_headers": "x-forwarded-for",
+            "clear_untrusted_proxy_headers": True,
+        }
+        if settings.trusted_proxy
+        else {}
+    )
     files = allow_files()
     try:
-        server = HttpServer(app, dispatcher=Dispatcher(begin), adj=waitress.server.Adjustments(
-            host=host.strip("[]"), port=int(port), ident=None,
-            connection_limit=min(5000, files // 2), asyncore_use_poll=True, cleanup_interval=5,
-            max_request_body_size=10_485_760, **proxy))
+        server = HttpServer(
+            app,
+            dispatcher=Dispatcher(begin),
+            adj=waitress.server.Adjustments(
+                host=host.strip("[]"),
+                port=int(port),
+                ident=None,
+                connection_limit=min(5000, files // 2),
+                asyncore_use_poll=True,
+                cleanup_interval=5,
+                max_request_body_size=10_485_760,
+                **proxy,
+            ),
+        )
     except (OSError, ValueError) as error:
         taken = getattr(error, "errno", 0) == errno.EADDRINUSE
         reason = "another program listens there: choose another port" if taken else error
@@ -4005,8 +5454,10 @@ def make_http_server(app: Callable[..., Any], settings: Settings,
     logging.getLogger("waitress").setLevel(logging.WARNING)  # it names the paths of who hangs up
     return server
 
+
 class Limits:
     """Counts per name and minute."""
+
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock, self._minute = clock, 0
         self._counts: Counter[Any] = Counter()
@@ -4021,30 +5472,40 @@ class Limits:
             self._counts[name] += 1
             return 60 - rest // 1000 if 0 < most < self._counts[name] else None
 
+
 BARE = "cronwatch.bare"
+
 
 def mount(prefix: str, environ: Environ) -> None:
     """Take the prefix from the path of a request, where it has it: some proxies leave it there."""
     if "REQUEST_URI" not in environ:
         environ["REQUEST_URI"] = urllib.parse.quote(
-            environ.get("PATH_INFO", "/").encode("latin-1"))
+            environ.get("PATH_INFO", "/").encode("latin-1")
+        )
     uri = environ["REQUEST_URI"]
     path = uri.partition("?")[0]
     if prefix and not environ.get("SCRIPT_NAME") and f"{path}/".startswith(f"{prefix}/"):
         environ[BARE] = path == prefix  # the page's own links are relative to its slash
-        environ["SCRIPT_NAME"], environ["REQUEST_URI"] = prefix, uri[len(prefix):] or "/"
-        environ["PATH_INFO"] = environ.get("PATH_INFO", "/")[len(prefix):] or "/"
+        environ["SCRIPT_NAME"], environ["REQUEST_URI"] = prefix, uri[len(prefix) :] or "/"
+        environ["PATH_INFO"] = environ.get("PATH_INFO", "/")[len(prefix) :] or "/"
+
 
 def check_origin(environ: Environ) -> None:
     """Refuse a write that a foreign page could have made a browser send along with our cookie."""
     is_json = environ.get("CONTENT_TYPE", "").partition(";")[0].strip() == "application/json"
     if "HTTP_X_CRONWATCH" not in environ or not (
-            is_json or environ.get("CONTENT_LENGTH") in ("", "0", None)):
-        raise Refused("With a cookie a change needs the header X-Cronwatch, and a body needs "
-                      "Content-Type: application/json", status=403)
+        is_json or environ.get("CONTENT_LENGTH") in ("", "0", None)
+    ):
+        raise Refused(
+            "With a cookie a change needs the header X-Cronwatch, and a body needs "
+            "Content-Type: application/json",
+            status=403,
+        )
+
 
 def _page(worded: Worded) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(worded.body, worded.status, dict(worded.headers))
+
 
 def shown_secret(environ: Mapping[str, str]) -> str | None:
     """The API key in a header: X-API-Key, Basic (as its user), Bearer or ApiKey."""
@@ -4056,10 +5517,14 @@ def shown_secret(environ: Mapping[str, str]) -> str | None:
             return base64.b64decode(secret).decode("utf-8", "replace").partition(":")[0] or None
     return secret.strip() or None if kind.lower() in ("bearer", "apikey") else None
 
+
 def cookie(token: str, seconds: int, settings: Settings) -> str:
     """The cookie of a session, out of a script's reach; or, with 0 seconds, the end of one."""
-    return (f"{COOKIE}={token}; Path={settings.url_prefix}/; Max-Age={seconds}; HttpOnly; "
-            "SameSite=Strict" + "; Secure" * settings.base_url.startswith("https:"))
+    return (
+        f"{COOKIE}={token}; Path={settings.url_prefix}/; Max-Age={seconds}; HttpOnly; "
+        "SameSite=Strict" + "; Secure" * settings.base_url.startswith("https:")
+    )
+
 
 def content_tag(name: str) -> str | None:
     """The ETag of a file of the page; None where there is none."""
@@ -4069,29 +5534,47 @@ def content_tag(name: str) -> str | None:
             return _hash_file(path, path.stat().st_mtime_ns)
     return None
 
+
 @lru_cache(64)
 def _hash_file(path: Path, changed_at: int) -> str:
     return f'"{hashlib.sha256(path.read_bytes()).hexdigest()[:32]}"'
 
+
 class Worded(NamedTuple):
     """An answer in words: status, headers, body."""
+
     status: int
     headers: list[tuple[str, str]]
     body: bytes
 
-def reply(content: dict[str, Any] | str, status: int = 200, kind: str = "text/plain",
-          headers: Mapping[str, str] = {}) -> Worded:
+
+def reply(
+    content: dict[str, Any] | str,
+    status: int = 200,
+    kind: str = "text/plain",
+    headers: Mapping[str, str] = {},
+) -> Worded:
     """JSON for an object, else text."""
     if isinstance(content, dict):
         content, kind = json.dumps(content), "application/json"
-    return Worded(status, [("Content-Type", f"{kind}; charset=utf-8"),
-                           ("Cache-Control", "no-store"), *headers.items()], content.encode())
+    return Worded(
+        status,
+        [
+            ("Content-Type", f"{kind}; charset=utf-8"),
+            ("Cache-Control", "no-store"),
+            *headers.items(),
+        ],
+        content.encode(),
+    )
+
 
 SUMMARY_MS, SUMMARIES_MAX = 60_000, 20
+
 
 class Summaries:
     """Answers with the summary; 304 where what the caller has is still true, without making it
     anew: with a thousand monitors that takes longer than hundreds of pings."""
+
     def __init__(self, store: Store, read: Callable[..., Any], clock: Callable[[], int]) -> None:
         self.store, self.read, self.clock = store, read, clock
         self._known: dict[Any, tuple[Any, int, int, str, str]] = {}
@@ -4115,25 +5598,31 @@ class Summaries:
             return Worded(304, list(headers.items()), b"")
         return reply(known[4], 200, "application/json", headers)
 
+
 # == HTTP routes ==============================================================
 # Each route translates and calls one action. The server as a whole comes last.
 Action = Callable[["Server", Ask], "dict[str, Any] | Reply | Worded"]
+
 
 def reads(query: Callable[[Tx, Ask], Any]) -> Action:
     """The action of a route that only reads."""
     return lambda server, ask: server.read(query, ask)
 
+
 def acts(action: Callable[[Tx, Ask], Any]) -> Action:
     """The action of a route that changes something, in one transaction."""
     return lambda server, ask: server.act(action, ask._replace(body=with_apprise(ask.body)))
+
 
 def slow(action: Callable[[Callable[..., Any], Ask], Any]) -> Action:
     """The action of a route that takes its time before its transaction."""
     return lambda server, ask: action(server.act, ask)
 
+
 def sends(test: Callable[[Outbox, Ask], Any]) -> Action:
     """The action of a route that sends something."""
     return lambda server, ask: test(server.outbox, ask)
+
 
 def sign_in(server: Server, ask: Ask) -> Worded:
     """Open a session by name and password, or by a link."""
@@ -4146,23 +5635,38 @@ def sign_in(server: Server, ask: Ask) -> Worded:
             raise Invalid("name and password are required, or a link")
         user = find_by_password(server.read, server.slowdown, name, password, ask.address)
         opened = server.act(open_session, user)
-    return reply(opened, 201, headers={"Set-Cookie": cookie(
-        opened["token"], server.settings.session_days * 86_400, server.settings)})
+    return reply(
+        opened,
+        201,
+        headers={
+            "Set-Cookie": cookie(
+                opened["token"], server.settings.session_days * 86_400, server.settings
+            )
+        },
+    )
+
 
 def sign_out(server: Server, ask: Ask) -> Worded:
     """End the session that asks."""
-    return reply(server.act(end_session, ask), 200, headers={
-        "Set-Cookie": cookie("", 0, server.settings)})
+    return reply(
+        server.act(end_session, ask), 200, headers={"Set-Cookie": cookie("", 0, server.settings)}
+    )
+
 
 def health(server: Server, ask: Ask) -> dict[str, Any]:
     """How cronwatch does, with what only the running server knows."""
-    return {**server.read(show_health, ask), "startedAt": iso(server.started_at),
-            "scannedAt": iso(server.lookout.last_at if server.lookout else None)}
+    return {
+        **server.read(show_health, ask),
+        "startedAt": iso(server.started_at),
+        "scannedAt": iso(server.lookout.last_at if server.lookout else None),
+    }
+
 
 def metrics(server: Server, ask: Ask) -> Worded:
     """Prometheus' text format."""
     content = prometheus.generate_latest(server.metrics.registry)
     return Worded(200, [("Content-Type", prometheus.CONTENT_TYPE_LATEST)], content)
+
 
 def summary(server: Server, ask: Ask) -> Worded:
     """The first screen. When the last scan was is a header: it makes no other answer of it."""
@@ -4170,6 +5674,7 @@ def summary(server: Server, ask: Ask) -> Worded:
     found = server.summaries.answer(ask, looks is None or looks.is_looking())
     scanned = [("X-Scanned-At", str(iso(looks.last_at)))] if looks else []
     return found._replace(headers=found.headers + scanned)
+
 
 API = "/api/v1"
 ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (
@@ -4215,7 +5720,9 @@ ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (
     ("user", "POST", f"{API}/users", 201, slow(add_user_asked)),
     ("user", "PATCH", f"{API}/users/<id>", 200, slow(edit_user_asked)),
     ("user", "DELETE", f"{API}/users/<id>", 200, acts(remove_user)),
-    ("user", "POST", f"{API}/users/<id>/link", 201, acts(lambda tx, ask: make_link(tx, ask.id))))
+    ("user", "POST", f"{API}/users/<id>/link", 201, acts(lambda tx, ask: make_link(tx, ask.id))),
+)
+
 
 def check_permission(server: Server, limits: Limits, permission: str) -> Caller:
     """Who asks; refuses what they may not do."""
@@ -4226,15 +5733,20 @@ def check_permission(server: Server, limits: Limits, permission: str) -> Caller:
         raise Refused("Missing or invalid API key", status=401)
     most = server.settings.api_rate_limit
     if caller.key and (wait := limits.wait(caller.key, most)) is not None:
-        raise Refused(f"Rate limit exceeded. Max {most} requests per minute.", status=429,
-                      wait=wait)
+        raise Refused(
+            f"Rate limit exceeded. Max {most} requests per minute.", status=429, wait=wait
+        )
     if permission not in ALLOWED[caller.may]:
-        who = "a signed-in user" if permission == "user" else (
-            f"an API key with the permission {permission}")
+        who = (
+            "a signed-in user"
+            if permission == "user"
+            else (f"an API key with the permission {permission}")
+        )
         raise Refused(f"This needs {who}", status=403)
     if not secret and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
         check_origin(environ)
     return caller
+
 
 def _asked(caller: Caller | None = None, id_: str = "", run: str = "") -> Ask:
     environ = bottle.request.environ
@@ -4243,12 +5755,26 @@ def _asked(caller: Caller | None = None, id_: str = "", run: str = "") -> Ask:
     if any(len(texts) > 100 for texts in query.values()):
         raise Invalid("a parameter can be repeated at most 100 times")
     caller = caller or Caller("")
-    return Ask(recoded(id_), query, parse_json(body) if body.strip() else None,
-               caller.may in ("read-write", "user"), run, caller.user, caller.session, _address(),
-               environ.get("HTTP_IF_NONE_MATCH", ""))
+    return Ask(
+        recoded(id_),
+        query,
+        parse_json(body) if body.strip() else None,
+        caller.may in ("read-write", "user"),
+        run,
+        caller.user,
+        caller.session,
+        _address(),
+        environ.get("HTTP_IF_NONE_MATCH", ""),
+    )
 
-def _answer(limits: Limits, address: str | None, dialect: Dialect, call: Callable[[], Worded],
-            seen: Sequence[Dialect] = ()) -> Worded:
+
+def _answer(
+    limits: Limits,
+    address: str | None,
+    dialect: Dialect,
+    call: Callable[[], Worded],
+    seen: Sequence[Dialect] = (),
+) -> Worded:
     """What a call answers, or its refusal; too many wrong keys from an address are another one."""
     try:
         return call()
@@ -4267,9 +5793,12 @@ def _answer(limits: Limits, address: str | None, dialect: Dialect, call: Callabl
         refused = Refused("Too many wrong API keys", "RATE_LIMIT_EXCEEDED", 429, wait)
     return refuse(seen[-1] if seen else dialect, refused)
 
-def _guarded(server: Server, limits: Limits, permission: str, status: int, dialect: Dialect,
-             call: Action) -> Callable[..., Any]:
+
+def _guarded(
+    server: Server, limits: Limits, permission: str, status: int, dialect: Dialect, call: Action
+) -> Callable[..., Any]:
     """A route behind its permission; it answers in the words of Cronping, or of Crontify."""
+
     def answer(id_: str, run: str) -> Worded:
         caller = None if permission == "public" else check_permission(server, limits, permission)
         done = call(server, _asked(caller, id_, run))
@@ -4280,14 +5809,21 @@ def _guarded(server: Server, limits: Limits, permission: str, status: int, diale
     def page(id: str = "", run: str = "") -> bottle.HTTPResponse:
         began, request = monotonic(), bottle.request
         worded = _answer(limits, _address(), dialect, lambda: answer(id, run))
-        log.debug("%s %s: %d in %.1f ms", request.method, request.route.rule, worded.status,
-                  1000 * (monotonic() - began))
+        log.debug(
+            "%s %s: %d in %.1f ms",
+            request.method,
+            request.route.rule,
+            worded.status,
+            1000 * (monotonic() - began),
+        )
         return _page(worded)
 
     return page
 
+
 def _address() -> str | None:
     return bottle.request.environ.get("REMOTE_ADDR")  # type: ignore[no-any-return]
+
 
 def read_knock(environ: Environ) -> Knock | None:
     """The ping that a request is; None where its path is none's."""
@@ -4297,11 +5833,18 @@ def read_knock(environ: Environ) -> Knock | None:
     said = recoded(environ.get("QUERY_STRING", ""))
     query = urllib.parse.parse_qs(said, keep_blank_values=True) if said else {}
     return Knock(
-        route, {name: values[0] for name, values in query.items()}, query.get("metric", ()),
+        route,
+        {name: values[0] for name, values in query.items()},
+        query.get("metric", ()),
         environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX)),
-        shown_secret(environ), environ.get("REMOTE_ADDR"), environ.get("HTTP_USER_AGENT"),
+        shown_secret(environ),
+        environ.get("REMOTE_ADDR"),
+        environ.get("HTTP_USER_AGENT"),
         route.family == "kuma" or environ["REQUEST_METHOD"] in ("GET", "HEAD", "POST"),
-        [], monotonic())
+        [],
+        monotonic(),
+    )
+
 
 def begin_ping(server: Server, environ: Environ, go_on: Callable[[Answering], None]) -> bool:
     """Let the writer record a ping and then go on to its answer; False for all else."""
@@ -4320,29 +5863,40 @@ def begin_ping(server: Server, environ: Environ, go_on: Callable[[Answering], No
     now = server.clock()
     server.store.writer.submit(
         lambda db: record_ping(Tx(db, server.store, server.settings, now), knock),
-        lambda *done: go_on(lambda: _answer_ping(server, knock, lambda: recorded(*done))))
+        lambda *done: go_on(lambda: _answer_ping(server, knock, lambda: recorded(*done))),
+    )
     return True
+
 
 def _answer_ping(server: Server, knock: Knock, record: Callable[[], Answer]) -> Worded:
     """Every ping of every dialect, in the shape of its own."""
+
     def answer() -> Worded:
         dialect, receipt, problem = record()
         server.metrics.count_ping(dialect, receipt)
         if problem is not None:
             raise problem
         status = 201 if receipt.created and dialect.says_created else 200
-        log.debug("%s of %s, monitor %s: %d in %.1f ms", receipt.kind, dialect.name, receipt.id,
-                  status, receipt.took_ms)
+        log.debug(
+            "%s of %s, monitor %s: %d in %.1f ms",
+            receipt.kind,
+            dialect.name,
+            receipt.id,
+            status,
+            receipt.took_ms,
+        )
         kind = "text/html" if receipt.kind == "pause" else "text/plain"
         return reply(dialect.reply(receipt), status, kind, dialect.headers)
 
     return _answer(server.limits, knock.address, unknown_dialect(knock.route), answer, knock.seen)
+
 
 def refuse(dialect: Dialect, refused: Refused) -> Worded:
     """A refusal in a dialect's shape; most clients would sleep for a Retry-After in the job."""
     says = refused.wait is not None and dialect.retry_after
     wait = {"Retry-After": str(refused.wait)} if says else {}
     return reply(dialect.error(refused), refused.status, headers={**dialect.headers, **wait})
+
 
 def _word_error(error: bottle.HTTPError) -> bytes:
     """What Bottle itself refuses, and what broke."""
@@ -4353,38 +5907,70 @@ def _word_error(error: bottle.HTTPError) -> bytes:
         bottle.response.set_header(name, value)
     return worded.body
 
+
 def _static(name: str = "index.html") -> bottle.HTTPResponse:
     if bottle.request.environ.get(BARE):
         return bottle.HTTPResponse(status=308, Location=bottle.request.script_name)
     bottle.request.environ.pop("HTTP_RANGE", None)  # Bottle leaves the file of a wrong one open
-    return bottle.static_file(name, str(DATA / "static"), etag=content_tag(name),
-                              headers={"Cache-Control": "no-cache"})  # an update shows at once
+    return bottle.static_file(
+        name, str(DATA / "static"), etag=content_tag(name), headers={"Cache-Control": "no-cache"}
+    )  # an update shows at once
+
 
 def _healthz(server: Server) -> bottle.HTTPResponse:
     bad = troubles(server)
     return _page(reply({"ok": not bad, "troubles": bad}, 503 if bad else 200))
 
+
 def _nothing(path: str) -> NoReturn:
     raise bottle.HTTPError(404, "There is nothing here")
 
+
 def _not_allowed(known: str, **_: str) -> NoReturn:
     raise bottle.HTTPError(405, f"Method not allowed: use {known}", Allow=known)
+
 
 def make_pages(server: Server) -> bottle.Bottle:
     """All that is no ping; made when it is first asked for, which no command does."""
     pages, limits = bottle.Bottle(), server.limits
     pages.default_error_handler = _word_error
     cronping = DIALECTS["cronping"]._replace(retry_after=True)
-    routes = [(method, rule, _guarded(
-        server, limits, permission, status,
-        DIALECTS["crontify"] if rule.startswith(f"{API}/monitors") else cronping, action))
-        for permission, method, rule, status, action in ROUTES_API]
-    routes += [("GET", "/api/openapi.json", partial(_static, "openapi.json")),
-               ("GET", "/cronwatch-exec", partial(_static, "cronwatch-exec")),
-               ("GET", "/healthz", partial(_healthz, server)),
-               ("POST", "/api/sync", lambda: _page(_answer(
-                   limits, _address(), DIALECTS["cronradar"], lambda: reply(server.act(
-                       sync_monitors, shown_secret(bottle.request.environ), _asked().body)))))]
+    routes = [
+        (
+            method,
+            rule,
+            _guarded(
+                server,
+                limits,
+                permission,
+                status,
+                DIALECTS["crontify"] if rule.startswith(f"{API}/monitors") else cronping,
+                action,
+            ),
+        )
+        for permission, method, rule, status, action in ROUTES_API
+    ]
+    routes += [
+        ("GET", "/api/openapi.json", partial(_static, "openapi.json")),
+        ("GET", "/cronwatch-exec", partial(_static, "cronwatch-exec")),
+        ("GET", "/healthz", partial(_healthz, server)),
+        (
+            "POST",
+            "/api/sync",
+            lambda: _page(
+                _answer(
+                    limits,
+                    _address(),
+                    DIALECTS["cronradar"],
+                    lambda: reply(
+                        server.act(
+                            sync_monitors, shown_secret(bottle.request.environ), _asked().body
+                        )
+                    ),
+                )
+            ),
+        ),
+    ]
     for method, rule, call in routes:
         pages.route(rule, method, call)
     for rule in {rule for _, rule, _ in routes}:
@@ -4395,6 +5981,7 @@ def make_pages(server: Server) -> bottle.Bottle:
     pages.route("/<path:path>", "ANY", _nothing)
     return pages
 
+
 def make_app(server: Server) -> Callable[..., Any]:
     """The WSGI application: pings are on every path that is no other route's."""
     pages = cache(partial(make_pages, server))
@@ -4403,20 +5990,27 @@ def make_app(server: Server) -> Callable[..., Any]:
         mount(server.settings.url_prefix, environ)
         if (knock := read_knock(environ)) is not None:
             worded = _answer_ping(server, knock, lambda: server.act(record_ping, knock))
-            start_response(STATUS_LINES[worded.status], [
-                *worded.headers, ("Content-Length", str(len(worded.body))), *HEADERS])
+            start_response(
+                STATUS_LINES[worded.status],
+                [*worded.headers, ("Content-Length", str(len(worded.body))), *HEADERS],
+            )
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [worded.body]
         environ["PATH_INFO"] = environ.get("PATH_INFO", "").rstrip("/") or "/"
-        return pages()(environ, lambda status, headers, *rest: start_response(
-            status, headers + HEADERS, *rest))
+        return pages()(
+            environ,
+            lambda status, headers, *rest: start_response(status, headers + HEADERS, *rest),
+        )
 
     return app
+
 
 def troubles(server: Server) -> list[str]:
     """What keeps us from watching: nobody should rely on us meanwhile."""
     scans = server.lookout is None or server.lookout.is_looking()
     return ["the scanner is stuck"] * (not scans) + (
-        ["nothing can be written"] * server.store.refused)
+        ["nothing can be written"] * server.store.refused
+    )
+
 
 def beat(server: Server) -> None:
     """Ping who watches us, if all is well: we look, can write, and no alert is overdue. Raises
@@ -4424,12 +6018,14 @@ def beat(server: Server) -> None:
     if troubles(server) or server.read(outbox_counts)["overdue"]:
         return
     try:
-        status = request_once("GET", server.settings.heartbeat_url, b"", {
-            "User-Agent": f"cronwatch/{__version__}"})
+        status = request_once(
+            "GET", server.settings.heartbeat_url, b"", {"User-Agent": f"cronwatch/{__version__}"}
+        )
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Refused(f"who watches us cannot be reached: {error}") from None
     if not 200 <= status < 300:
         raise Refused(f"who watches us answers HTTP {status}")
+
 
 def start_loops(server: Server, stop: threading.Event) -> list[threading.Thread]:
     """Start the threads that scan, deliver, stamp that we live, and keep house."""
@@ -4437,11 +6033,14 @@ def start_loops(server: Server, stop: threading.Event) -> list[threading.Thread]
     server.lookout = Lookout(server.store, server.clock, scan_seconds, server.scan, server.away)
     server.lookout.measure = server.metrics.scans.observe
     server.metrics.lookout = server.lookout
-    return [repeat(stop, scan_seconds, server.lookout.look, "scan"),
-            repeat(stop, DELIVER_SECONDS, server.outbox.turn, "deliver"),
-            repeat(stop, STAMP_SECONDS, lambda: server.act(stamp_alive), "stamp"),
-            repeat(stop, 3600, server.housekeeping, "housekeeping", 60),
-            *([repeat(stop, BEAT_SECONDS, lambda: beat(server), "beat")] if beats else [])]
+    return [
+        repeat(stop, scan_seconds, server.lookout.look, "scan"),
+        repeat(stop, DELIVER_SECONDS, server.outbox.turn, "deliver"),
+        repeat(stop, STAMP_SECONDS, lambda: server.act(stamp_alive), "stamp"),
+        repeat(stop, 3600, server.housekeeping, "housekeeping", 60),
+        *([repeat(stop, BEAT_SECONDS, lambda: beat(server), "beat")] if beats else []),
+    ]
+
 
 def welcome(server: Server) -> None:
     """Where nobody can sign in yet, say how; only a terminal is shown a secret."""
@@ -4453,8 +6052,10 @@ def welcome(server: Server) -> None:
     else:
         log.info("nobody can sign in yet: `cronwatch user link` prints a link that does")
 
+
 class Server:
     """The parts, wired. Nothing starts by itself but what a request or a turn needs."""
+
     def __init__(self, settings: Settings, clock: Callable[[], int] = system_clock) -> None:
         zone = check_settings(settings)
         self.clock, self.limits = clock, Limits(clock)
@@ -4465,9 +6066,11 @@ class Server:
         self.follows_address = not settings.base_url
         prefix = f"/{settings.url_prefix.strip('/')}".rstrip("/")
         url = settings.base_url.rstrip("/") or remembered(
-            self.store, "base_url", f"http://{settings.listen}{prefix}")
+            self.store, "base_url", f"http://{settings.listen}{prefix}"
+        )
         self.settings = dataclasses.replace(
-            settings, timezone=zone, base_url=url, url_prefix=prefix)
+            settings, timezone=zone, base_url=url, url_prefix=prefix
+        )
         self.outbox = Outbox(self.act, self.read, self.settings, clock)
         self.metrics = Metrics(self.read, clock)
         self.store.measure = self.metrics.batches.observe
@@ -4530,8 +6133,10 @@ class Server:
             self.away(alive_at, now)
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: http_server.stop())
-        url = (f"http://{self.settings.listen.rpartition(':')[0]}:{http_server.effective_port}"
-               + self.settings.url_prefix)
+        url = (
+            f"http://{self.settings.listen.rpartition(':')[0]}:{http_server.effective_port}"
+            + self.settings.url_prefix
+        )
         if self.follows_address:
             self.settings = self.outbox.settings = dataclasses.replace(self.settings, base_url=url)
         self.act(remember, "base_url", self.settings.base_url)  # for the command line's links
@@ -4554,12 +6159,15 @@ class Server:
         """Let go of the database."""
         self.store.close()
 
+
 # == Demo =====================================================================
 # Example monitors with a past, and a present that goes on, for who wants to look first.
 MINUTE, HOUR, DEMO_RUNS = 60_000, 3_600_000, 40
 
+
 class Example(NamedTuple):
     """A job of the demo: how often it runs, how long it takes, and when it stops to do so well."""
+
     name: str
     every_ms: int
     lasts_ms: int
@@ -4568,46 +6176,84 @@ class Example(NamedTuple):
     ends_ms: int = 0  # so long ago it ran last
     fails_ms: int = 0  # its last runs failed, from so long ago on
 
+
 EXAMPLES = (
     Example("Database dump", HOUR, 4 * MINUTE, {"interval_seconds": 3600}, "prod db"),
-    Example("Nightly backup", 24 * HOUR, 42 * MINUTE,
-            {"interval_seconds": 86_400, "grace_seconds": 7200, "expects": "complete"}, "prod"),
-    Example("Mail fetch", 5 * MINUTE, 8_000, {"interval_seconds": 300, "grace_seconds": 3600},
-            "home", ends_ms=7 * MINUTE),
-    Example("Certificate renewal", 12 * HOUR, 20_000, {"interval_seconds": 43_200}, "prod web",
-            fails_ms=13 * HOUR),
+    Example(
+        "Nightly backup",
+        24 * HOUR,
+        42 * MINUTE,
+        {"interval_seconds": 86_400, "grace_seconds": 7200, "expects": "complete"},
+        "prod",
+    ),
+    Example(
+        "Mail fetch",
+        5 * MINUTE,
+        8_000,
+        {"interval_seconds": 300, "grace_seconds": 3600},
+        "home",
+        ends_ms=7 * MINUTE,
+    ),
+    Example(
+        "Certificate renewal",
+        12 * HOUR,
+        20_000,
+        {"interval_seconds": 43_200},
+        "prod web",
+        fails_ms=13 * HOUR,
+    ),
     Example("Disk cleanup", HOUR, 90_000, {"interval_seconds": 3600}, "home", ends_ms=5 * HOUR),
     Example("Weekly report", 24 * HOUR, 3 * MINUTE, {"cron": "0 6 * * 1"}, "office"),
-    Example("Photo sync", 30 * MINUTE, 11 * MINUTE, {"interval_seconds": 1800}, "home"))
+    Example("Photo sync", 30 * MINUTE, 11 * MINUTE, {"interval_seconds": 1800}, "home"),
+)
 DEMO_LOG = """renewing example.org
 connecting to the directory server
 error: the challenge could not be verified (timed out after 10 s)
 nothing was changed"""
 
+
 class DemoClock:
     """Shows the time that it is set to, and the true one from when it is let go."""
+
     at: int | None = None
 
     def __call__(self) -> int:
         """Milliseconds since 1970 UTC."""
         return system_clock() if self.at is None else self.at
 
-def example_pings(example: Example, chance: random.Random,
-                  now: int) -> Iterator[tuple[int, str, str]]:
+
+def example_pings(
+    example: Example, chance: random.Random, now: int
+) -> Iterator[tuple[int, str, str]]:
     """The pings of a job until now: when, the word, and what it says."""
     at = now - example.ends_ms - DEMO_RUNS * example.every_ms + chance.randrange(example.every_ms)
     while at + 1.3 * example.lasts_ms < now - example.ends_ms:
         end = at + round(example.lasts_ms * chance.uniform(0.8, 1.3))
         failed = at > now - example.fails_ms or (
-            chance.random() < 0.03 and at < now - 3 * example.every_ms)
+            chance.random() < 0.03 and at < now - 3 * example.every_ms
+        )
         yield at, "start", ""
         yield end, "1" if failed else "complete", DEMO_LOG if failed else f"done in {end - at} ms"
         at += example.every_ms
 
+
 def demo_ping(server: Server, token: str, word: str, said: str = "", **query: str) -> None:
     """A ping as if it came by HTTP."""
-    server.act(record_ping, Knock(Route("root", [token, *word.split("/")]), query, (),
-                                  said.encode(), None, "127.0.0.1", "demo", True, []))
+    server.act(
+        record_ping,
+        Knock(
+            Route("root", [token, *word.split("/")]),
+            query,
+            (),
+            said.encode(),
+            None,
+            "127.0.0.1",
+            "demo",
+            True,
+            [],
+        ),
+    )
+
 
 def fill_demo(server: Server, clock: DemoClock) -> dict[str, str]:
     """Let the examples live through the last days; their tokens by name."""
@@ -4616,13 +6262,20 @@ def fill_demo(server: Server, clock: DemoClock) -> dict[str, str]:
     server.act(create_integration, "command", "Siren", {"command": "true"})
     server.act(add_user, "demo", hash_password("cronwatch"))
     for example in (*EXAMPLES, Example("Tape rotation", 0, 0, {"cron": "0 5 1 * *"})):
-        num = server.act(create_monitor, {
-            "name": example.name, "tags": example.tags, "timezone": "UTC", **example.fields})
-        tokens[example.name] = server.read(lambda tx, num=num: rows(
-            tx.db, "SELECT text FROM handle WHERE monitor = ? AND kind = 'token'", num))[0][0]
+        num = server.act(
+            create_monitor,
+            {"name": example.name, "tags": example.tags, "timezone": "UTC", **example.fields},
+        )
+        tokens[example.name] = server.read(
+            lambda tx, num=num: rows(
+                tx.db, "SELECT text FROM handle WHERE monitor = ? AND kind = 'token'", num
+            )
+        )[0][0]
     for example in EXAMPLES:
-        story += [(at, tokens[example.name], word, said) for at, word, said in example_pings(
-            example, chance, now)]
+        story += [
+            (at, tokens[example.name], word, said)
+            for at, word, said in example_pings(example, chance, now)
+        ]
     for at, token, word, said in sorted(story):
         clock.at = at
         server.scan()
@@ -4631,6 +6284,7 @@ def fill_demo(server: Server, clock: DemoClock) -> dict[str, str]:
     server.act(pause_asked, Ask("weekly-report", body={"hours": 72}))
     server.scan()
     return tokens
+
 
 def live_demo(server: Server, tokens: Mapping[str, str]) -> Callable[[], None]:
     """A turn of the present: one job goes on running, and starts again when it is through."""
@@ -4646,12 +6300,14 @@ def live_demo(server: Server, tokens: Mapping[str, str]) -> Callable[[], None]:
 
     return turn
 
+
 def run_demo(settings: Settings) -> None:
     """Serve the examples from a file that is gone at the end."""
     with tempfile.TemporaryDirectory(prefix="cronwatch-demo-") as folder:
         clock = DemoClock()
-        with contextlib.closing(Server(dataclasses.replace(
-                settings, database=f"{folder}/demo.db"), clock)) as server:
+        with contextlib.closing(
+            Server(dataclasses.replace(settings, database=f"{folder}/demo.db"), clock)
+        ) as server:
             tokens, stop = fill_demo(server, clock), threading.Event()
             print("Sign in as demo, with the password cronwatch.", flush=True)
             loop = repeat(stop, 1, live_demo(server, tokens), "demo")
@@ -4659,10 +6315,12 @@ def run_demo(settings: Settings) -> None:
             stop.set()
             loop.join()
 
+
 # == Configuration ============================================================
 # Monitors as text: a crontab to begin with, or a file that is kept under version control.
 class CronLine(NamedTuple):
     """A job of a crontab: the parts of its line as they were, and what we make of them."""
+
     number: int  # of its line, from 0
     when: str
     user: str  # in a system crontab, with the space behind it
@@ -4673,24 +6331,54 @@ class CronLine(NamedTuple):
     path: str  # where cron looks for programs
     key: str
 
-RUNNERS = {"sh", "bash", "dash", "zsh", "python", "python3", "perl", "ruby", "php", "node", "nice",
-           "ionice", "flock", "timeout", "chronic", "sudo", "env", "cd", "test", "[", "exec"}
+
+RUNNERS = {
+    "sh",
+    "bash",
+    "dash",
+    "zsh",
+    "python",
+    "python3",
+    "perl",
+    "ruby",
+    "php",
+    "node",
+    "nice",
+    "ionice",
+    "flock",
+    "timeout",
+    "chronic",
+    "sudo",
+    "env",
+    "cd",
+    "test",
+    "[",
+    "exec",
+}
 CRON_LINE = re.compile(r"\s*(@\w+|\S+(?:\s+\S+){4})\s+(.*)")
 WRAPPER = "/usr/local/bin/cronwatch-exec"  # where the README puts it
 SETTING_LINE = re.compile(r"\s*[\"']?(\w+)[\"']?\s*=\s*[\"']?(.*?)[\"']?\s*")
 
+
 def job_name(command: str, number: int) -> str:
     """A key for a command: its first word that is no runner, option or setting, without ending."""
-    aside = (r"^\s*cd\s+\S+\s*(&&|;)|\b(?:sudo|runuser)(\s+-[ugh]\s+\S+)+"
-             r"|\S*\bflock(\s+-w\s+\S+|\s+-\S+)*\s+\S+")
+    aside = (
+        r"^\s*cd\s+\S+\s*(&&|;)|\b(?:sudo|runuser)(\s+-[ugh]\s+\S+)+"
+        r"|\S*\bflock(\s+-w\s+\S+|\s+-\S+)*\s+\S+"
+    )
     for word in re.split(r"[\s;&|()<>\"']+", re.sub(aside, " ", command)):
         name = re.sub(r"\.\w{1,4}$", "", word.rstrip("/").rpartition("/")[2])
         key = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-        if (key and not word.startswith(("-", "$", "!")) and "=" not in word
-                and re.sub(r"[\d.]+$", "", name) not in RUNNERS
-                and not re.fullmatch(r"\d+[smhd]?", name)):
+        if (
+            key
+            and not word.startswith(("-", "$", "!"))
+            and "=" not in word
+            and re.sub(r"[\d.]+$", "", name) not in RUNNERS
+            and not re.fullmatch(r"\d+[smhd]?", name)
+        ):
             return key[:180]
     return f"job-{number + 1}"
+
 
 def read_crontab(text: str, is_system: bool, timezone: str) -> tuple[list[CronLine], list[str]]:
     """The jobs of a crontab, each with a key of its own, and a sentence for each line that cannot
@@ -4712,32 +6400,56 @@ def read_crontab(text: str, is_system: bool, timezone: str) -> tuple[list[CronLi
             problems.append(f"line {number_ + 1}: {error.sentence}")
             continue
         name, taken = job_name(command, number_), {job.key for job in jobs}
-        key = next(one for n in itertools.count(1) if (
-            one := f"{name}-{n}" if n > 1 else name) not in taken)
-        jobs.append(CronLine(number_, when, user, command, given, known["CRON_TZ"],
-                             known["SHELL"], known["PATH"], key))
+        key = next(
+            one
+            for n in itertools.count(1)
+            if (one := f"{name}-{n}" if n > 1 else name) not in taken
+        )
+        jobs.append(
+            CronLine(
+                number_,
+                when,
+                user,
+                command,
+                given,
+                known["CRON_TZ"],
+                known["SHELL"],
+                known["PATH"],
+                key,
+            )
+        )
     return jobs, problems
+
 
 def _cron_parts(line: str, is_system: bool) -> tuple[str, str, str, str]:
     found = CRON_LINE.fullmatch(line)
     if found is None:
         raise Invalid("this is no line of a crontab")
     user = re.match(r"\S+\s+", found[2]) if is_system else None
-    command = found[2][user.end():] if user else found[2]
+    command = found[2][user.end() :] if user else found[2]
     if re.search(r"cronwatch-exec'?\s(.*\s)?--\s", command):
         raise Invalid("it runs cronwatch-exec already")
     bare = re.search(r"(?<!\\)(\\\\)*%", command)  # a backslash before it takes its meaning
     end = bare.end() - 1 if bare else len(command)
     return found[1], user[0] if user else "", command[:end].strip(), command[end:]
 
+
 def watch_jobs(tx: Tx, jobs: Sequence[CronLine]) -> list[Shown]:
     """A monitor for each job of a crontab whose key has none yet, all in one transaction."""
     for job in jobs:
         if not rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", job.key):
-            create_monitor(tx, {"key": job.key, "name": title(job.key), "cron": job.when,
-                                "timezone": job.timezone,
-                                "notes": clean(job.command, 10_000) or ""})
+            create_monitor(
+                tx,
+                {
+                    "key": job.key,
+                    "name": title(job.key),
+                    "cron": job.when,
+                    "timezone": job.timezone,
+                    "notes": clean(job.command, 10_000) or "",
+                },
+            )
     return [monitors_json(tx, [get_monitor(tx, job.key)])[0] for job in jobs]
+
 
 def wrapped_line(job: CronLine, url: str, wrapper: str) -> str:
     """The line of a job as it reads with the wrapper, which tells how it went: by its name where
@@ -4748,48 +6460,91 @@ def wrapped_line(job: CronLine, url: str, wrapper: str) -> str:
     found = name if folder in job.path.split(":") else shlex.quote(wrapper).replace("%", r"\%")
     return f"{job.when} {job.user}{found} {url} -- {command}{job.given}"
 
+
 def export_all(tx: Tx, secret: bool = False) -> Shown:
     """All integrations and monitors in the API's words; what pings and signs only if asked for."""
-    integrations = [{name: value for name, value in one.items() if name in (
-        "channel", "name", "enabled", "default", "headers", *NEEDS.values(), *["secret"] * secret)}
-        for one in integrations_json(tx, True)]
+    integrations = [
+        {
+            name: value
+            for name, value in one.items()
+            if name
+            in (
+                "channel",
+                "name",
+                "enabled",
+                "default",
+                "headers",
+                *NEEDS.values(),
+                *["secret"] * secret,
+            )
+        }
+        for one in integrations_json(tx, True)
+    ]
     linked: dict[int, list[str]] = {}
-    for num, name in rows(tx.db, "SELECT l.monitor, i.name FROM monitor_integration l JOIN "
-                          "integration i ON i.num = l.integration ORDER BY i.name"):
+    for num, name in rows(
+        tx.db,
+        "SELECT l.monitor, i.name FROM monitor_integration l JOIN "
+        "integration i ON i.num = l.integration ORDER BY i.name",
+    ):
         linked.setdefault(num, []).append(name)
-    monitors = [Monitor(*row) for row in rows(
-        tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor ORDER BY key")]
-    return {"integrations": integrations, "monitors": [
-        {**_exported(shown, secret), "integrations": None if m.default_integrations
-         else linked.get(m.num, [])}
-        for start in range(0, len(monitors), 1000) for m, shown in zip(
-            monitors[start:start + 1000],
-            monitors_json(tx, monitors[start:start + 1000]), strict=True)]}
+    monitors = [
+        Monitor(*row)
+        for row in rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor ORDER BY key")
+    ]
+    return {
+        "integrations": integrations,
+        "monitors": [
+            {
+                **_exported(shown, secret),
+                "integrations": None if m.default_integrations else linked.get(m.num, []),
+            }
+            for start in range(0, len(monitors), 1000)
+            for m, shown in zip(
+                monitors[start : start + 1000],
+                monitors_json(tx, monitors[start : start + 1000]),
+                strict=True,
+            )
+        ],
+    }
+
 
 def _exported(shown: Shown, secret: bool) -> Shown:
     unused = {need for kind, need in SCHEDULES.items() if kind != shown["scheduleType"]}
-    names = ("key", "scheduleType", *(field_.name for field_ in FIELDS if field_.name != "key"),
-             *["token", "code", "handles"] * secret)
+    names = (
+        "key",
+        "scheduleType",
+        *(field_.name for field_ in FIELDS if field_.name != "key"),
+        *["token", "code", "handles"] * secret,
+    )
     return {name: shown[name] for name in names if name not in unused}
+
 
 def apply_all(tx: Tx, given: Any) -> None:
     """Bring integrations (by name) and monitors (by key) to what a file says; others, and fields
     that are not there, stay. Raises `Refused` with the item that is wrong: nothing is changed."""
-    for kind, name, apply in (("integrations", "name", _apply_integration),
-                              ("monitors", "key", _apply_monitor)):
+    for kind, name, apply in (
+        ("integrations", "name", _apply_integration),
+        ("monitors", "key", _apply_monitor),
+    ):
         for item in _objects(kind, read_object(given, "integrations", "monitors").get(kind)):
             try:
                 _text(name, item.get(name), 1, 200)
                 apply(tx, dict(item))
             except Refused as refused:
-                raise Refused(f"{kind}, {clean(item.get(name), 200)}: {refused.sentence}",
-                              refused.code, refused.status) from None
+                raise Refused(
+                    f"{kind}, {clean(item.get(name), 200)}: {refused.sentence}",
+                    refused.code,
+                    refused.status,
+                ) from None
+
 
 def _objects(name: str, value: Any) -> list[dict[str, Any]]:
     if value is not None and not (
-            isinstance(value, list) and all(isinstance(one, dict) for one in value)):
+        isinstance(value, list) and all(isinstance(one, dict) for one in value)
+    ):
         raise Invalid(f"{name} must be a list of objects")
     return value or []
+
 
 def _apply_integration(tx: Tx, item: dict[str, Any]) -> None:
     secret, enabled, name = item.pop("secret", None), item.pop("enabled", None), item["name"]
@@ -4800,20 +6555,34 @@ def _apply_integration(tx: Tx, item: dict[str, Any]) -> None:
         add_integration(tx, Ask(body=item))
     elif known[0][0] != item.pop("channel", known[0][0]):
         raise Invalid("its channel cannot be changed: give the new one another name")
-    change_integration(tx, find_integration(tx, name), {
-        **(item if known else {}), **({} if enabled is None else {"enabled": enabled})}, secret)
+    change_integration(
+        tx,
+        find_integration(tx, name),
+        {**(item if known else {}), **({} if enabled is None else {"enabled": enabled})},
+        secret,
+    )
+
 
 def _apply_monitor(tx: Tx, item: dict[str, Any]) -> None:
-    handles = [(read_object(one, "handle", "dialect").get("handle"), _one_of(
-        "dialect", one.get("dialect"), *DIALECTS)) for one in _objects(
-            "handles", item.pop("handles", None))]
+    handles = [
+        (
+            read_object(one, "handle", "dialect").get("handle"),
+            _one_of("dialect", one.get("dialect"), *DIALECTS),
+        )
+        for one in _objects("handles", item.pop("handles", None))
+    ]
     handles += [(item.pop(kind), kind) for kind in OUR_HANDLES if kind in item]
     if "integrations" in item:
         names = item.pop("integrations")
         if names is not None and not isinstance(names, list):
             raise Invalid("integrations must be a list of names, or null for all default ones")
-        item["integrationIds"] = names if names is None else [
-            find_integration(tx, _text("integrations", name, 1, 200))["id"] for name in names]
+        item["integrationIds"] = (
+            names
+            if names is None
+            else [
+                find_integration(tx, _text("integrations", name, 1, 200))["id"] for name in names
+            ]
+        )
     key = item["key"]
     if rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", key):
         edit_monitor(tx, Ask(key, body=item))
@@ -4821,6 +6590,7 @@ def _apply_monitor(tx: Tx, item: dict[str, Any]) -> None:
         add_monitor(tx, Ask(body={"name": title(key), **item}))
     for text, kind in handles:
         _apply_handle(tx, get_monitor(tx, key).num, _handle_text(text), kind)
+
 
 def _apply_handle(tx: Tx, num: int, text: str, kind: str) -> None:
     shape = {"token": TOKEN, "code": CODE}.get(kind)
@@ -4831,8 +6601,10 @@ def _apply_handle(tx: Tx, num: int, text: str, kind: str) -> None:
             execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (num, kind))
         adopt(tx, num, text, kind)
 
+
 class DryRun(Exception):
     """Undoes what was only tried; says what would change."""
+
 
 def masked(value: Any) -> Any:
     """What was exported, with something in place of each secret that tells whether it changed."""
@@ -4840,19 +6612,27 @@ def masked(value: Any) -> Any:
         return [masked(one) for one in value]
     if not isinstance(value, dict):
         return value
-    return {name: f"…{hash_secret(one)[:8]}" if name in ("token", "code", "handle", "secret")
-            else masked(one) for name, one in value.items()}
+    return {
+        name: f"…{hash_secret(one)[:8]}"
+        if name in ("token", "code", "handle", "secret")
+        else masked(one)
+        for name, one in value.items()
+    }
+
 
 def apply_file(tx: Tx, given: Any, dry: bool) -> str:
     """Apply a file, and return what changes as a diff; `DryRun` with it where nothing may."""
     before = export_all(tx, True)
     apply_all(tx, given)
-    old, new = (json.dumps(masked(state), indent=1, ensure_ascii=False).splitlines()
-                for state in (before, export_all(tx, True)))
+    old, new = (
+        json.dumps(masked(state), indent=1, ensure_ascii=False).splitlines()
+        for state in (before, export_all(tx, True))
+    )
     changes = "\n".join(difflib.unified_diff(old, new, "now", "then", lineterm="", n=4))
     if dry:
         raise DryRun(changes)
     return changes
+
 
 # == Command line =============================================================
 # Each command translates its arguments and calls one action. Nothing is decided here.
@@ -4868,15 +6648,20 @@ MONITOR_FLAGS = (
     ("--remind", "reminderIntervalSeconds", int, "seconds between reminders while it is down"),
     ("--min-interval", "minPingIntervalSeconds", int, "refuse pings that come faster (seconds)"),
     ("--tags", "tags", str, "tags, separated by spaces"),
-    ("--notes", "notes", str, "what the next person should know"))
+    ("--notes", "notes", str, "what the next person should know"),
+)
+
 
 def _print_table(options: argparse.Namespace, found: list[dict[str, Any]], *columns: str) -> None:
     """A table for people, or JSON for programs."""
-    table = [columns, *([str(row[name] if row[name] is not None else "-") for name in columns]
-                        for row in found)]
+    table = [
+        columns,
+        *([str(row[name] if row[name] is not None else "-") for name in columns] for row in found),
+    ]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
     print(json.dumps(found, indent=2) if options.json else "\n".join(lines))
+
 
 def _read_handle(text: str) -> tuple[str, str]:
     """An adopted handle and its dialect: the one before a colon, else by the handle's shape."""
@@ -4885,59 +6670,100 @@ def _read_handle(text: str) -> tuple[str, str]:
         return rest, _one_of("the service of a handle", dialect, *DIALECTS)
     return text, default_dialect(text)
 
+
 def _add_monitor(server: Server, options: argparse.Namespace) -> None:
-    given = {name: value for _, name, _, _ in MONITOR_FLAGS
-             if (value := getattr(options, name)) is not None}
+    given = {
+        name: value
+        for _, name, _, _ in MONITOR_FLAGS
+        if (value := getattr(options, name)) is not None
+    }
     if {"cronExpression", "intervalSeconds"} <= set(given):
         raise Invalid("give --cron or --every, not both")
     kind = next((kind for kind, need in SCHEDULES.items() if need in given), "none")
-    rules = [{"field": name, "operator": sign, "value": number(value)}
-             for name, sign, value in options.rule or ()]
-    shown, _ = server.act(add_monitor, Ask(body={
-        "name": title(options.key), "timezone": server.settings.timezone, "key": options.key,
-        "scheduleType": kind, "armed": options.armed, "rules": rules, **given}),
-        dict(map(_read_handle, options.handle or ())))
-    print(json.dumps(shown, indent=2) if options.json else (
-        f"{shown['key']} is monitored. Let the job ping it:\n\n  curl -fsS -m 10 --retry 3 "
-        f"{shown['pingUrl']}\n\nIts token is {shown['token']}, its code {shown['code']}."))
+    rules = [
+        {"field": name, "operator": sign, "value": number(value)}
+        for name, sign, value in options.rule or ()
+    ]
+    shown, _ = server.act(
+        add_monitor,
+        Ask(
+            body={
+                "name": title(options.key),
+                "timezone": server.settings.timezone,
+                "key": options.key,
+                "scheduleType": kind,
+                "armed": options.armed,
+                "rules": rules,
+                **given,
+            }
+        ),
+        dict(map(_read_handle, options.handle or ())),
+    )
+    print(
+        json.dumps(shown, indent=2)
+        if options.json
+        else (
+            f"{shown['key']} is monitored. Let the job ping it:\n\n  curl -fsS -m 10 --retry 3 "
+            f"{shown['pingUrl']}\n\nIts token is {shown['token']}, its code {shown['code']}."
+        )
+    )
     if not shown["heard"] and not options.json:
         print("Nobody hears of it yet: see `cronwatch integration add --help`.")
 
+
 def _list_monitors(server: Server, options: argparse.Namespace) -> None:
     shown: list[dict[str, Any]] = []
-    while page := server.read(list_monitors, Ask(query={
-            "limit": ["100"], "offset": [str(len(shown))]}))["heartbeats"]:
+    while page := server.read(
+        list_monitors, Ask(query={"limit": ["100"], "offset": [str(len(shown))]})
+    )["heartbeats"]:
         shown += page
     _print_table(options, shown, "key", "name", "status", "lastPingAt", "expectedAt", "heard")
+
 
 def _show_monitor(server: Server, options: argparse.Namespace) -> None:
     shown = server.read(show_monitor, Ask(options.name))
     lines = (f"{name:24} {'-' if value is None else value}" for name, value in shown.items())
     print(json.dumps(shown, indent=2) if options.json else "\n".join(lines))
 
+
 def _pause_monitor(server: Server, options: argparse.Namespace) -> None:
     shown = server.act(pause_asked, Ask(options.name, body={"hours": options.hours}))
     until = f" until {shown['pausedUntil']}" if shown["pausedUntil"] else ""
     print(f"{shown['key']} is {shown['status']}{until}")
 
+
 def _add_integration(server: Server, options: argparse.Namespace) -> None:
     lines = [line.partition(":") for line in options.header or ()]
     if not all(colon for _, colon, _ in lines):
         raise Invalid("--header must be a header line, as in 'NAME: VALUE'")
-    made = server.act(add_integration, Ask(body=with_apprise({
-        "channel": options.channel, "name": options.name, "default": not options.not_default,
-        NEEDS[options.channel]: options.target,
-        "headers": {name.strip(): value.strip() for name, _, value in lines}})))
-    print(f"{options.name} is told of everything from now on: try "
-          f"`cronwatch integration test {options.name}`")
+    made = server.act(
+        add_integration,
+        Ask(
+            body=with_apprise(
+                {
+                    "channel": options.channel,
+                    "name": options.name,
+                    "default": not options.not_default,
+                    NEEDS[options.channel]: options.target,
+                    "headers": {name.strip(): value.strip() for name, _, value in lines},
+                }
+            )
+        ),
+    )
+    print(
+        f"{options.name} is told of everything from now on: try "
+        f"`cronwatch integration test {options.name}`"
+    )
     if "secret" in made:
         print(f"Its signatures are made with {made['secret']}")
+
 
 def _test_integration(server: Server, options: argparse.Namespace) -> None:
     outcome = test_integration(server.outbox, Ask(options.name))
     if not outcome["ok"]:
         raise Refused(f"{options.name} does not work: {outcome['result']}")
     print(f"{options.name} works: {outcome['result']}")
+
 
 def _ends(action: Callable[[Tx, Ask], Any], said: str) -> Callable[..., None]:
     def call(server: Server, options: argparse.Namespace) -> None:
@@ -4946,9 +6772,11 @@ def _ends(action: Callable[[Tx, Ask], Any], said: str) -> Callable[..., None]:
 
     return call
 
+
 def _back_up(server: Server, options: argparse.Namespace) -> None:
     back_up(server.store.path, options.file)
     print(f"{options.file} is a whole copy: to restore it, stop cronwatch and move it in place")
+
 
 def _read_file(name: str) -> str:
     """A text file, with what is no UTF-8 in it; `-` is standard input."""
@@ -4957,6 +6785,7 @@ def _read_file(name: str) -> str:
     except OSError as error:
         raise Refused(f"cannot read {name}: {error}") from None
     return raw.decode("utf-8", "surrogateescape")
+
 
 def _own_crontab() -> str:
     """What `crontab -l` prints."""
@@ -4969,13 +6798,15 @@ def _own_crontab() -> str:
         raise Refused(f"crontab -l: {said}")
     return found.stdout.decode("utf-8", "surrogateescape")
 
+
 def _import_crontab(server: Server, options: argparse.Namespace) -> None:
     text = _own_crontab() if options.file is None else _read_file(options.file)
     is_system = options.system or str(options.file).startswith("/etc/cron")
     jobs, problems = read_crontab(text, is_system, server.settings.timezone)
     monitors = server.act(watch_jobs, jobs) if options.yes else []
     urls = [shown["pingUrl"] for shown in monitors] or [
-        f"URL_OF_{re.sub('[^A-Z0-9]', '_', job.key.upper())}" for job in jobs]
+        f"URL_OF_{re.sub('[^A-Z0-9]', '_', job.key.upper())}" for job in jobs
+    ]
     lines, said, near = text.split("\n"), [], os.path.dirname(sys.executable)
     wrapper = shutil.which("cronwatch-exec") or shutil.which("cronwatch-exec", path=near)
     for job, url in zip(jobs, urls, strict=True):
@@ -4983,15 +6814,22 @@ def _import_crontab(server: Server, options: argparse.Namespace) -> None:
         lines[job.number] = wrapped_line(job, url, os.path.abspath(wrapper or WRAPPER))
     said += [f"# {problem}" for problem in problems]
     said += ["# Nobody hears of them yet: see `cronwatch integration add --help`"] * (
-        not all(shown["heard"] for shown in monitors))
-    said += [f"# cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {server.settings.base_url}"
-             f"/cronwatch-exec && chmod +x {WRAPPER}"] * (wrapper is None)
-    said.append("# The crontab as it reads with cronwatch-exec, for you to put in place:"
-                if options.yes else
-                "# Nothing is created yet. With --yes it is, and the lines get their URLs:")
+        not all(shown["heard"] for shown in monitors)
+    )
+    said += [
+        f"# cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {server.settings.base_url}"
+        f"/cronwatch-exec && chmod +x {WRAPPER}"
+    ] * (wrapper is None)
+    said.append(
+        "# The crontab as it reads with cronwatch-exec, for you to put in place:"
+        if options.yes
+        else "# Nothing is created yet. With --yes it is, and the lines get their URLs:"
+    )
     sys.stdout.flush()
-    sys.stdout.buffer.write("\n".join([*said, *lines]).rstrip("\n").encode(
-        "utf-8", "surrogateescape") + b"\n")
+    sys.stdout.buffer.write(
+        "\n".join([*said, *lines]).rstrip("\n").encode("utf-8", "surrogateescape") + b"\n"
+    )
+
 
 def _apply(server: Server, options: argparse.Namespace) -> None:
     try:
@@ -5004,6 +6842,7 @@ def _apply(server: Server, options: argparse.Namespace) -> None:
         changes = str(dry)
     print(changes or "nothing changes")
 
+
 def _read_password() -> str:
     """Asked for on the terminal, else one line of standard input."""
     if not sys.stdin.isatty():
@@ -5013,104 +6852,255 @@ def _read_password() -> str:
         raise Invalid("the two are not the same: try again")
     return password
 
+
 def _add_user(server: Server, options: argparse.Namespace) -> None:
     name = _text("name", options.name, 1, 200)
     server.act(add_user, name, check_password(_read_password()))
     print(f"{name} may sign in at {server.settings.base_url}/")
+
 
 def _change_password(server: Server, options: argparse.Namespace) -> None:
     server.read(find_user, options.name)
     server.act(edit_user, options.name, {"password": check_password(_read_password())})
     print(f"{options.name} has a new password; all sessions with the old one are over")
 
+
 def _argument(*names: str, **more: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     return names, more
+
 
 KEY = _argument("name", metavar="key", help="its key or id")
 NAME = _argument("name", help="its name")
 JSON = _argument("--json", action="store_true", help="print JSON")
-HELP = {"database": "the file that holds it all (CRONWATCH_DATABASE)", "smtp_host": (
-    "mail server; also --smtp-port, --smtp-security, --smtp-user, --smtp-password, --smtp-from")}
-SETTING_FLAGS = [_argument(
-    f"--{one.name.replace('_', '-')}", default=None, help=HELP.get(
-        one.name, argparse.SUPPRESS if "smtp" in one.name else one.metadata["help"]), **(
-        {"action": "store_true"} if one.default is False else {"metavar": one.default or "TEXT"}))
-    for one in dataclasses.fields(Settings)]
+HELP = {
+    "database": "the file that holds it all (CRONWATCH_DATABASE)",
+    "smtp_host": (
+        "mail server; also --smtp-port, --smtp-security, --smtp-user, --smtp-password, --smtp-from"
+    ),
+}
+SETTING_FLAGS = [
+    _argument(
+        f"--{one.name.replace('_', '-')}",
+        default=None,
+        help=HELP.get(one.name, argparse.SUPPRESS if "smtp" in one.name else one.metadata["help"]),
+        **(
+            {"action": "store_true"}
+            if one.default is False
+            else {"metavar": one.default or "TEXT"}
+        ),
+    )
+    for one in dataclasses.fields(Settings)
+]
 COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("serve", "run the server", lambda server, options: server.run(), SETTING_FLAGS),
     ("demo", "serve examples for who wants to look first", run_demo, SETTING_FLAGS[1:]),
-    ("monitor add", "expect a job from now on", _add_monitor, [
-        _argument("key", help="short name of the job, such as daily-backup"),
-        *(_argument(flag, dest=name, type=kind, help=text, metavar="N" if kind is int else "TEXT")
-          for flag, name, kind, text in MONITOR_FLAGS),
-        _argument("--armed", action="store_true", help="alert even if it never pings"),
-        _argument("--rule", nargs=3, action="append", metavar=("FIELD", "OP", "N"),
-                  help="tell when a good run reports it: rows lt 1"),
-        _argument("--handle", action="append", metavar="[SERVICE:]TEXT", help=(
-            "keep one of an old service: " + " ".join(DIALECTS))), JSON]),
+    (
+        "monitor add",
+        "expect a job from now on",
+        _add_monitor,
+        [
+            _argument("key", help="short name of the job, such as daily-backup"),
+            *(
+                _argument(
+                    flag, dest=name, type=kind, help=text, metavar="N" if kind is int else "TEXT"
+                )
+                for flag, name, kind, text in MONITOR_FLAGS
+            ),
+            _argument("--armed", action="store_true", help="alert even if it never pings"),
+            _argument(
+                "--rule",
+                nargs=3,
+                action="append",
+                metavar=("FIELD", "OP", "N"),
+                help="tell when a good run reports it: rows lt 1",
+            ),
+            _argument(
+                "--handle",
+                action="append",
+                metavar="[SERVICE:]TEXT",
+                help=("keep one of an old service: " + " ".join(DIALECTS)),
+            ),
+            JSON,
+        ],
+    ),
     ("monitor list", "list all monitors", _list_monitors, [JSON]),
     ("monitor show", "show one with its handles", _show_monitor, [KEY, JSON]),
-    ("monitor pause", "no alerts until resumed", _pause_monitor, [
-        KEY, _argument("--hours", type=int, help="resume by itself after so many hours")]),
-    ("monitor resume", "end a pause", lambda server, options: _pause_monitor(
-        server, argparse.Namespace(**vars(options), hours=0)), [KEY]),
-    ("monitor remove", "delete one with all that was recorded", _ends(
-        remove_monitor, "removed, with its pings, runs and events"), [KEY]),
-    ("integration add", "tell somebody of alerts", _add_integration, [
-        _argument("channel", choices=list(SENDERS), metavar="channel",
-                  help="how: one of " + ", ".join(SENDERS)),
-        _argument("name", help="a name for it"),
-        _argument("target", help="URL, shell command or mail address"),
-        _argument("--header", action="append", metavar="'NAME: VALUE'", help="send with webhooks"),
-        _argument("--not-default", action="store_true", help="only for monitors that name it")]),
-    ("integration list", "list who is told", lambda server, options: _print_table(
-        options, server.read(list_integrations, Ask())["integrations"],
-        "name", "channel", "enabled", "default", "failing"), [JSON]),
+    (
+        "monitor pause",
+        "no alerts until resumed",
+        _pause_monitor,
+        [KEY, _argument("--hours", type=int, help="resume by itself after so many hours")],
+    ),
+    (
+        "monitor resume",
+        "end a pause",
+        lambda server, options: _pause_monitor(
+            server, argparse.Namespace(**vars(options), hours=0)
+        ),
+        [KEY],
+    ),
+    (
+        "monitor remove",
+        "delete one with all that was recorded",
+        _ends(remove_monitor, "removed, with its pings, runs and events"),
+        [KEY],
+    ),
+    (
+        "integration add",
+        "tell somebody of alerts",
+        _add_integration,
+        [
+            _argument(
+                "channel",
+                choices=list(SENDERS),
+                metavar="channel",
+                help="how: one of " + ", ".join(SENDERS),
+            ),
+            _argument("name", help="a name for it"),
+            _argument("target", help="URL, shell command or mail address"),
+            _argument(
+                "--header", action="append", metavar="'NAME: VALUE'", help="send with webhooks"
+            ),
+            _argument("--not-default", action="store_true", help="only for monitors that name it"),
+        ],
+    ),
+    (
+        "integration list",
+        "list who is told",
+        lambda server, options: _print_table(
+            options,
+            server.read(list_integrations, Ask())["integrations"],
+            "name",
+            "channel",
+            "enabled",
+            "default",
+            "failing",
+        ),
+        [JSON],
+    ),
     ("integration test", "send a test now", _test_integration, [NAME]),
     ("integration remove", "delete one", _ends(remove_integration, "removed"), [NAME]),
-    ("key create", "print a new API key", lambda server, options: print(server.act(add_key, Ask(
-        body={name: getattr(options, name) for name in KEY_FIELDS}))["secret"]), [
-        _argument("name", help="a name for it"),
-        _argument("--permission", choices=KEY_PERMISSIONS, default="read-write", metavar="TEXT",
-                  help="ping, read-only or read-write (default)"),
-        _argument("--secret", help="adopt a key of an old service")]),
-    ("key list", "list the API keys", lambda server, options: _print_table(
-        options, server.read(list_keys, Ask())["keys"],
-        "name", "prefix", "permission", "createdAt"), [JSON]),
+    (
+        "key create",
+        "print a new API key",
+        lambda server, options: print(
+            server.act(add_key, Ask(body={name: getattr(options, name) for name in KEY_FIELDS}))[
+                "secret"
+            ]
+        ),
+        [
+            _argument("name", help="a name for it"),
+            _argument(
+                "--permission",
+                choices=KEY_PERMISSIONS,
+                default="read-write",
+                metavar="TEXT",
+                help="ping, read-only or read-write (default)",
+            ),
+            _argument("--secret", help="adopt a key of an old service"),
+        ],
+    ),
+    (
+        "key list",
+        "list the API keys",
+        lambda server, options: _print_table(
+            options,
+            server.read(list_keys, Ask())["keys"],
+            "name",
+            "prefix",
+            "permission",
+            "createdAt",
+        ),
+        [JSON],
+    ),
     ("key revoke", "end an API key", _ends(remove_key, "revoked"), [NAME]),
-    ("import crontab", "show or create a monitor for each job of a crontab", _import_crontab, [
-        _argument("file", nargs="?", metavar="[file]",
-                  help="else what `crontab -l` prints; - is standard input"),
-        _argument("--system", action="store_true", help="it has users, as /etc/crontab"),
-        _argument("--yes", action="store_true", help="create the monitors")]),
-    ("export", "print monitors and integrations as JSON", lambda server, options: print(json.dumps(
-        server.read(export_all, options.secrets), indent=2, ensure_ascii=False)), [
-        _argument("--secrets", action="store_true", help="also what pings and signs")]),
-    ("apply", "make monitors and integrations as a file says", _apply, [
-        _argument("file", help="as `cronwatch export` prints it; - is standard input"),
-        _argument("--dry-run", action="store_true", help="only show what would change")]),
-    ("backup", "copy the database while it is in use", _back_up, [
-        _argument("file", help="name of the copy; nothing may have it yet")]),
+    (
+        "import crontab",
+        "show or create a monitor for each job of a crontab",
+        _import_crontab,
+        [
+            _argument(
+                "file",
+                nargs="?",
+                metavar="[file]",
+                help="else what `crontab -l` prints; - is standard input",
+            ),
+            _argument("--system", action="store_true", help="it has users, as /etc/crontab"),
+            _argument("--yes", action="store_true", help="create the monitors"),
+        ],
+    ),
+    (
+        "export",
+        "print monitors and integrations as JSON",
+        lambda server, options: print(
+            json.dumps(server.read(export_all, options.secrets), indent=2, ensure_ascii=False)
+        ),
+        [_argument("--secrets", action="store_true", help="also what pings and signs")],
+    ),
+    (
+        "apply",
+        "make monitors and integrations as a file says",
+        _apply,
+        [
+            _argument("file", help="as `cronwatch export` prints it; - is standard input"),
+            _argument("--dry-run", action="store_true", help="only show what would change"),
+        ],
+    ),
+    (
+        "backup",
+        "copy the database while it is in use",
+        _back_up,
+        [_argument("file", help="name of the copy; nothing may have it yet")],
+    ),
     ("user add", "let somebody sign in; asks for a password", _add_user, [NAME]),
     ("user passwd", "change a password; asks for it", _change_password, [NAME]),
-    ("user list", "list who may sign in", lambda server, options: _print_table(
-        options, server.read(list_users, Ask())["users"],
-        "name", "hasPassword", "createdAt", "lastSeenAt"), [JSON]),
+    (
+        "user list",
+        "list who may sign in",
+        lambda server, options: _print_table(
+            options,
+            server.read(list_users, Ask())["users"],
+            "name",
+            "hasPassword",
+            "createdAt",
+            "lastSeenAt",
+        ),
+        [JSON],
+    ),
     ("user remove", "end an account", _ends(remove_user, "removed, and signed out"), [NAME]),
-    ("user link", "print a link that signs in once, within an hour", lambda server, options: print(
-        server.act(make_link, _text("name", options.name, 1, 200), True)["url"]), [
-        _argument("name", nargs="?", default="admin", metavar="[name]", help=(
-            "whom; where there is nobody yet, who is made (default admin)"))]))
+    (
+        "user link",
+        "print a link that signs in once, within an hour",
+        lambda server, options: print(
+            server.act(make_link, _text("name", options.name, 1, 200), True)["url"]
+        ),
+        [
+            _argument(
+                "name",
+                nargs="?",
+                default="admin",
+                metavar="[name]",
+                help=("whom; where there is nobody yet, who is made (default admin)"),
+            )
+        ],
+    ),
+)
+
 
 class JsonLines(logging.Formatter):
     """A log line as a JSON object."""
+
     def format(self, record: logging.LogRecord) -> str:
         """The time, the level and the message; with what went wrong."""
-        line = {"at": iso(round(record.created * 1000)), "level": record.levelname.lower(),
-                "message": record.getMessage()}
+        line = {
+            "at": iso(round(record.created * 1000)),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line)
+
 
 def start_log(settings: Settings, serves: bool) -> None:
     """Write the log to standard error, of a command what is wrong; the journal adds the time."""
@@ -5122,8 +7112,11 @@ def start_log(settings: Settings, serves: bool) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     log.setLevel(settings.log_level.upper() if serves else logging.WARNING)
 
+
 MAKERS = ("serve", "add", "create", "link", "crontab", "apply")  # may begin with an empty one
 VARIABLES = "; shown are the defaults, and CRONWATCH_LISTEN is --listen"
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The command line, from the tables of commands and settings."""
     parser = argparse.ArgumentParser(prog="cronwatch", description="A monitor for cron jobs.")
@@ -5132,22 +7125,30 @@ def make_parser() -> argparse.ArgumentParser:
     for words, text, call, arguments in COMMANDS:
         group, _, word = words.rpartition(" ")
         if group not in groups:
-            parent = groups[""].add_parser(group, help=(
-                "begin with what you have" if group == "import" else f"manage the {group}s"))
+            parent = groups[""].add_parser(
+                group,
+                help=("begin with what you have" if group == "import" else f"manage the {group}s"),
+            )
             groups[group] = parent.add_subparsers(metavar="COMMAND", required=True)
         serves = SETTING_FLAGS[0] in arguments or call is run_demo
-        named = "".join(f" {more.get('metavar', names[0])}" for names, more in arguments
-                        if names[0][0] != "-")
+        named = "".join(
+            f" {more.get('metavar', names[0])}" for names, more in arguments if names[0][0] != "-"
+        )
         command = groups[group].add_parser(
-            word, help=text, description=text + VARIABLES * serves, add_help=False,
-            usage=f"cronwatch {words} [OPTIONS]{named}", formatter_class=partial(
-                argparse.HelpFormatter, max_help_position=30, width=80))
+            word,
+            help=text,
+            description=text + VARIABLES * serves,
+            add_help=False,
+            usage=f"cronwatch {words} [OPTIONS]{named}",
+            formatter_class=partial(argparse.HelpFormatter, max_help_position=30, width=80),
+        )
         command.set_defaults(call=call, group=group, word=word)
         listed = command.add_argument_group()  # without headings it fits a screen
         listed.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
-        for names, more in (*arguments, *SETTING_FLAGS[:not serves]):
+        for names, more in (*arguments, *SETTING_FLAGS[: not serves]):
             listed.add_argument(*names, **more)
     return parser
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 where it went well, 1 where it was refused, 2 for a wrong flag."""
@@ -5158,18 +7159,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.call is run_demo:
             run_demo(settings)
             return 0
-        if options.word not in MAKERS and not os.path.exists(settings.database) and os.access(
-                os.path.dirname(settings.database) or ".", os.X_OK):  # else opening it says why
-            raise Refused(f"there is no database {settings.database}: --database or "
-                          f"CRONWATCH_DATABASE names it")
+        if (
+            options.word not in MAKERS
+            and not os.path.exists(settings.database)
+            and os.access(os.path.dirname(settings.database) or ".", os.X_OK)
+        ):  # else opening it says why
+            raise Refused(
+                f"there is no database {settings.database}: --database or "
+                f"CRONWATCH_DATABASE names it"
+            )
         with contextlib.closing(Server(settings)) as server:
             options.call(server, options)
     except (Refused, UnicodeEncodeError) as error:
         see = f" (see `cronwatch {options.group} list`)" if options.group else ""
-        print("cronwatch: " + getattr(error, "sentence", "only text in UTF-8 can be taken")
-              + see * (getattr(error, "code", "") == "NOT_FOUND"), file=sys.stderr)
+        print(
+            "cronwatch: "
+            + getattr(error, "sentence", "only text in UTF-8 can be taken")
+            + see * (getattr(error, "code", "") == "NOT_FOUND"),
+            file=sys.stderr,
+        )
         return 1
     return 0
+
 
 if __name__ == "__main__":
     sys.exit(main())

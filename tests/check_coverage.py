@@ -43,12 +43,21 @@ def section_faults(measured: dict[str, Any], source: str, pure: list[str]) -> li
         if part.name not in pure:
             continue
         inside = range(part.first, part.last + 1)
-        faults += [f"{part.name}: line {line} is never run"
-                   for line in measured["missing_lines"] if line in inside]
-        faults += [f"{part.name}: line {start} never goes on to {place(end)}"
-                   for start, end in measured["missing_branches"] if start in inside]
-        faults += [f"{part.name}: line {line} is kept from being counted"
-                   for line in inside if "pragma: no" in lines[line - 1]]
+        faults += [
+            f"{part.name}: line {line} is never run"
+            for line in measured["missing_lines"]
+            if line in inside
+        ]
+        faults += [
+            f"{part.name}: line {start} never goes on to {place(end)}"
+            for start, end in measured["missing_branches"]
+            if start in inside
+        ]
+        faults += [
+            f"{part.name}: line {line} is kept from being counted"
+            for line in inside
+            if "pragma: no" in lines[line - 1]
+        ]
     missing = set(pure) - {part.name for part in layout.sections(source)}
     return faults + [f"there is no section {name}" for name in sorted(missing)]
 
@@ -70,8 +79,10 @@ def main(report: str) -> int:
     for fault in faults:
         print(fault, file=sys.stderr)
     if not faults:
-        print(f"coverage: {LEAST_PERCENT} % or more of lines and branches,"
-              f" all of {' and '.join(layout.PURE)}")
+        print(
+            f"coverage: {LEAST_PERCENT} % or more of lines and branches,"
+            f" all of {' and '.join(layout.PURE)}"
+        )
     return 1 if faults else 0
 
 

@@ -51,19 +51,31 @@ class Site:
 
     def __init__(self, database: Path, **settings: Any) -> None:
         self.database, self.clock = database, Clock()
-        self.server = cronwatch.Server(cronwatch.Settings(**{
-            "database": str(database), "base_url": "http://cron.test", "timezone": "UTC",
-            "api_rate_limit": 0, **settings}), self.clock)
+        self.server = cronwatch.Server(
+            cronwatch.Settings(
+                **{
+                    "database": str(database),
+                    "base_url": "http://cron.test",
+                    "timezone": "UTC",
+                    "api_rate_limit": 0,
+                    **settings,
+                }
+            ),
+            self.clock,
+        )
         self.app = webtest.TestApp(self.server.app, extra_environ={"REMOTE_ADDR": ADDRESS})
 
     def monitor(self, handles: dict[str, str] | None = None, **columns: Any) -> Made:
         """A new monitor that expects an hourly run, or what the columns of the table say."""
         hourly = {} if "cron" in columns else {"interval_seconds": 3600}
         num = self.server.act(
-            cronwatch.create_monitor, {"name": "Job", **hourly, **columns}, handles or {})
-        found, = self.rows("SELECT id, key FROM monitor WHERE num = ?", num)
-        ours = {row["kind"]: row["text"] for row in self.rows(
-            "SELECT kind, text FROM handle WHERE monitor = ?", num)}
+            cronwatch.create_monitor, {"name": "Job", **hourly, **columns}, handles or {}
+        )
+        (found,) = self.rows("SELECT id, key FROM monitor WHERE num = ?", num)
+        ours = {
+            row["kind"]: row["text"]
+            for row in self.rows("SELECT kind, text FROM handle WHERE monitor = ?", num)
+        }
         return Made(num, found["id"], found["key"], ours["token"], ours["code"])
 
     def api_key(self, permission: str = "read-write", secret: str | None = None) -> str:
@@ -82,16 +94,30 @@ class Site:
         finally:
             db.close()
 
-    def send(self, method: str, uri: str, body: str | bytes = b"",
-             headers: dict[str, str] | None = None,
-             address: str = ADDRESS) -> webtest.TestResponse:
+    def send(
+        self,
+        method: str,
+        uri: str,
+        body: str | bytes = b"",
+        headers: dict[str, str] | None = None,
+        address: str = ADDRESS,
+    ) -> webtest.TestResponse:
         """A request whose target arrives byte for byte, as Waitress hands it on; any status."""
         path, _, query = uri.partition("?")
         raw = body.encode() if isinstance(body, str) else body
         return self.app.request(
-            path, method=method, body=raw, headers=headers or {}, expect_errors=True,
-            environ={"REQUEST_URI": uri, "QUERY_STRING": query, "REMOTE_ADDR": address,
-                     "CONTENT_LENGTH": str(len(raw))})
+            path,
+            method=method,
+            body=raw,
+            headers=headers or {},
+            expect_errors=True,
+            environ={
+                "REQUEST_URI": uri,
+                "QUERY_STRING": query,
+                "REMOTE_ADDR": address,
+                "CONTENT_LENGTH": str(len(raw)),
+            },
+        )
 
     def get(self, uri: str, **headers: str) -> webtest.TestResponse:
         return self.send("GET", uri, headers=_named(headers))

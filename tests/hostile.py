@@ -27,8 +27,13 @@ from waitress.task import WSGITask
 import cronwatch
 
 FAST = hypothesis.settings(
-    derandomize=True, database=None, deadline=None, print_blob=True,
-    suppress_health_check=list(HealthCheck), phases=set(Phase) - {Phase.reuse, Phase.explain})
+    derandomize=True,
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+    phases=set(Phase) - {Phase.reuse, Phase.explain},
+)
 FRESH = hypothesis.settings(FAST, derandomize=False)
 
 
@@ -41,25 +46,96 @@ def any_of(items: Sequence[Any]) -> st.SearchStrategy[Any]:
 
 
 NASTY = (
-    "", " ", "\0", "a\0b", "\x01\x1b[31m\x7f", "\x85\x9b", "\u2028\u2029", "\ud800", "x\udfffy",
-    "\ufeff", "\ufffe\uffff", "\u202eevil", "é" + "\u0301" * 150, "😀" * 60, "ß-" * 100,
-    "\r\nBcc: eve@evil.example\r\n\r\nhello", "\n.\n", ".", "..", "From eve", "=",
-    "=?utf-8?q?=0D=0ABcc=3A_eve=40evil.example?=", "=?utf-8?b?DQpCY2M6IGV2ZQ==?=",
-    "=?utf-8?q?quoted?=", "=?bogus?x?y?=", "a =?utf-8?q?b?= =?utf-8?q?c?=", "x" * 1500,
-    "word " * 300, "$(touch pwned)", "`touch pwned`", "'; touch pwned; '", "\\", '"', "%", "%s%n",
-    "{0.__class__}", "{}", "</title><script>alert(1)</script>", "@everyone <!channel> <@U1>",
-    "a@b, c@d", "(comment", "<eve@evil.example>", "CON", "../../etc/passwd", "'; DROP TABLE ping;",
-    "INFO forged line", "null", "NaN", "-0", "1e999", "9" * 400, "0x10", "1_000", "١٢٣",
-    "true", "start", "daily-backup", "@daily", "* * * * *", "0 0 30 2 *", "*/0 * * * *",
-    "1-5/0 * * * *", "0 0 * * 5#9", "0 0 L * L9", "H H * * *", "@reboot", "0 0 1-31/99 * *",
-    "\uff15 * * * *", "0 0 ? * MON", "0-0 0-0 1-1 1-1 0-0", "Europe/Berlin", "../UTC", "UTC\0",
-    "localtime", "Europe", "uuid", "7c1f4d9e-1d3e-4f0a-9c57-2f6c1d0b9a11", "cw_", "x:y")
-texts = st.one_of(any_of(NASTY), st.text(max_size=40),
-                  st.text(st.characters(categories=["Cc", "Cs", "Zl", "Zp", "Cf", "Nd"]),
-                          max_size=12),
-                  st.lists(any_of(NASTY), max_size=4).map("".join))
+    "",
+    " ",
+    "\0",
+    "a\0b",
+    "\x01\x1b[31m\x7f",
+    "\x85\x9b",
+    "\u2028\u2029",
+    "\ud800",
+    "x\udfffy",
+    "\ufeff",
+    "\ufffe\uffff",
+    "\u202eevil",
+    "é" + "\u0301" * 150,
+    "😀" * 60,
+    "ß-" * 100,
+    "\r\nBcc: eve@evil.example\r\n\r\nhello",
+    "\n.\n",
+    ".",
+    "..",
+    "From eve",
+    "=",
+    "=?utf-8?q?=0D=0ABcc=3A_eve=40evil.example?=",
+    "=?utf-8?b?DQpCY2M6IGV2ZQ==?=",
+    "=?utf-8?q?quoted?=",
+    "=?bogus?x?y?=",
+    "a =?utf-8?q?b?= =?utf-8?q?c?=",
+    "x" * 1500,
+    "word " * 300,
+    "$(touch pwned)",
+    "`touch pwned`",
+    "'; touch pwned; '",
+    "\\",
+    '"',
+    "%",
+    "%s%n",
+    "{0.__class__}",
+    "{}",
+    "</title><script>alert(1)</script>",
+    "@everyone <!channel> <@U1>",
+    "a@b, c@d",
+    "(comment",
+    "<eve@evil.example>",
+    "CON",
+    "../../etc/passwd",
+    "'; DROP TABLE ping;",
+    "INFO forged line",
+    "null",
+    "NaN",
+    "-0",
+    "1e999",
+    "9" * 400,
+    "0x10",
+    "1_000",
+    "١٢٣",
+    "true",
+    "start",
+    "daily-backup",
+    "@daily",
+    "* * * * *",
+    "0 0 30 2 *",
+    "*/0 * * * *",
+    "1-5/0 * * * *",
+    "0 0 * * 5#9",
+    "0 0 L * L9",
+    "H H * * *",
+    "@reboot",
+    "0 0 1-31/99 * *",
+    "\uff15 * * * *",
+    "0 0 ? * MON",
+    "0-0 0-0 1-1 1-1 0-0",
+    "Europe/Berlin",
+    "../UTC",
+    "UTC\0",
+    "localtime",
+    "Europe",
+    "uuid",
+    "7c1f4d9e-1d3e-4f0a-9c57-2f6c1d0b9a11",
+    "cw_",
+    "x:y",
+)
+texts = st.one_of(
+    any_of(NASTY),
+    st.text(max_size=40),
+    st.text(st.characters(categories=["Cc", "Cs", "Zl", "Zp", "Cf", "Nd"]), max_size=12),
+    st.lists(any_of(NASTY), max_size=4).map("".join),
+)
 crons = st.lists(
-    st.text("0123456789*/,-#LWHRjanmonsun?@", min_size=1, max_size=8), min_size=4, max_size=7,
+    st.text("0123456789*/,-#LWHRjanmonsun?@", min_size=1, max_size=8),
+    min_size=4,
+    max_size=7,
 ).map(" ".join)
 
 
@@ -71,10 +147,35 @@ def escaped(text: str) -> str:
 pieces = st.one_of(
     texts.map(escaped),
     texts.map(escaped).map(escaped),
-    any_of(["%", "%2", "%zz", "%u0041", "%00", "%0d%0a", "%2F", "%2e%2e", "..", ".", "",
-                     "%ff%fe", "%c0%af", "%ed%a0%80", "+", "a;b", "a%26b", "[", "{}", "|", "^"]),
+    any_of(
+        [
+            "%",
+            "%2",
+            "%zz",
+            "%u0041",
+            "%00",
+            "%0d%0a",
+            "%2F",
+            "%2e%2e",
+            "..",
+            ".",
+            "",
+            "%ff%fe",
+            "%c0%af",
+            "%ed%a0%80",
+            "+",
+            "a;b",
+            "a%26b",
+            "[",
+            "{}",
+            "|",
+            "^",
+        ]
+    ),
     st.binary(max_size=12).map(
-        lambda raw: re.sub(r"[\x00-\x20/?#\x7f]", "_", raw.decode("latin-1"))))
+        lambda raw: re.sub(r"[\x00-\x20/?#\x7f]", "_", raw.decode("latin-1"))
+    ),
+)
 
 
 # -- JSON
@@ -82,27 +183,82 @@ pieces = st.one_of(
 
 def _scalars() -> st.SearchStrategy[Any]:
     return st.one_of(
-        st.none(), st.booleans(), texts, crons, st.integers(), st.floats(),
-        any_of([0, -1, 1, 59, 60, 61, 2**31, 2**53, 2**63, 2**64, 10**400, -10**400,
-                         1.5, 1e308, -0.0, float("inf"), float("nan"), 5e-324]))
+        st.none(),
+        st.booleans(),
+        texts,
+        crons,
+        st.integers(),
+        st.floats(),
+        any_of(
+            [
+                0,
+                -1,
+                1,
+                59,
+                60,
+                61,
+                2**31,
+                2**53,
+                2**63,
+                2**64,
+                10**400,
+                -(10**400),
+                1.5,
+                1e308,
+                -0.0,
+                float("inf"),
+                float("nan"),
+                5e-324,
+            ]
+        ),
+    )
 
 
-values = st.recursive(_scalars(), lambda inner: st.one_of(
-    st.lists(inner, max_size=3), st.dictionaries(texts, inner, max_size=3)), max_leaves=6)
+values = st.recursive(
+    _scalars(),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(texts, inner, max_size=3)
+    ),
+    max_leaves=6,
+)
 FITTING: dict[str, list[Any]] = {  # what each field of the API takes, to get past the others
-    "name": ["Nightly", "Job"], "key": ["daily-backup", "another"], "intervalSeconds": [60, 3600],
-    "cronExpression": ["@daily", "*/5 * * * *"], "timezone": ["UTC", "Europe/Berlin"],
-    "graceSeconds": [0, 60], "tags": ["a b", ["a", "b"]], "emailAlertsEnabled": [True, False],
-    "reminderIntervalSeconds": [0, 60], "expects": ["run", "complete"], "maxRunSeconds": [1, None],
-    "failureTolerance": [0, 2], "minPingIntervalSeconds": [0, None], "armed": [True],
-    "rules": [[{"field": "rows", "operator": "<", "value": 1}]], "notes": ["two\nlines"],
-    "scheduleType": ["interval", "cron", "none"], "integrationIds": [[]], "unique": ["Job"],
-    "hours": [0, 1], "schedule": ["@daily", "0 3 * * *"], "gracePeriod": [60], "progress": [50],
+    "name": ["Nightly", "Job"],
+    "key": ["daily-backup", "another"],
+    "intervalSeconds": [60, 3600],
+    "cronExpression": ["@daily", "*/5 * * * *"],
+    "timezone": ["UTC", "Europe/Berlin"],
+    "graceSeconds": [0, 60],
+    "tags": ["a b", ["a", "b"]],
+    "emailAlertsEnabled": [True, False],
+    "reminderIntervalSeconds": [0, 60],
+    "expects": ["run", "complete"],
+    "maxRunSeconds": [1, None],
+    "failureTolerance": [0, 2],
+    "minPingIntervalSeconds": [0, None],
+    "armed": [True],
+    "rules": [[{"field": "rows", "operator": "<", "value": 1}]],
+    "notes": ["two\nlines"],
+    "scheduleType": ["interval", "cron", "none"],
+    "integrationIds": [[]],
+    "unique": ["Job"],
+    "hours": [0, 1],
+    "schedule": ["@daily", "0 3 * * *"],
+    "gracePeriod": [60],
+    "progress": [50],
     "channel": ["webhook", "slack", "discord", "ntfy", "email", "command", "carrier pigeon"],
-    "url": ["http://127.0.0.1:9/", "http://127.0.0.1:9/a?b#c"], "address": ["me@home.example"],
-    "headers": [{"X-A": "b"}], "default": [True, False], "message": ["fine"], "msg": ["fine"],
-    "errorMessage": ["broken"], "logOutput": ["line\nline"], "meta": [{"exit_code": 3, "rows": 5}],
-    "field": ["rows"], "operator": ["lt", "<"], "value": [1]}
+    "url": ["http://127.0.0.1:9/", "http://127.0.0.1:9/a?b#c"],
+    "address": ["me@home.example"],
+    "headers": [{"X-A": "b"}],
+    "default": [True, False],
+    "message": ["fine"],
+    "msg": ["fine"],
+    "errorMessage": ["broken"],
+    "logOutput": ["line\nline"],
+    "meta": [{"exit_code": 3, "rows": 5}],
+    "field": ["rows"],
+    "operator": ["lt", "<"],
+    "value": [1],
+}
 
 
 @st.composite
@@ -118,21 +274,46 @@ def objects(draw: st.DrawFn, *names: str) -> dict[str, Any]:
 MONITOR = [field.name for field in cronwatch.FIELDS]
 monitors = st.builds(
     lambda base, more: {**base, **more},
-    any_of([{"name": "Job", "intervalSeconds": 60}, {"name": "Job", "key": "a"},
-                     {"name": "Job", "cronExpression": "@daily", "scheduleType": "cron"},
-                     {"name": "Job", "scheduleType": "none"}, {}]),
-    objects(*MONITOR, "scheduleType", "integrationIds", "unique", "strange"))
+    any_of(
+        [
+            {"name": "Job", "intervalSeconds": 60},
+            {"name": "Job", "key": "a"},
+            {"name": "Job", "cronExpression": "@daily", "scheduleType": "cron"},
+            {"name": "Job", "scheduleType": "none"},
+            {},
+        ]
+    ),
+    objects(*MONITOR, "scheduleType", "integrationIds", "unique", "strange"),
+)
 integrations = st.builds(
     lambda base, more: {**base, **more},
-    any_of([{"channel": "webhook", "name": "Hook", "url": "http://127.0.0.1:9/"},
-                     {"channel": "email", "name": "Mail", "address": "me@home.example"}, {}]),
-    objects("channel", "name", "headers", "default", "address"))
-syncs = st.one_of(st.builds(lambda items: {"monitors": items}, st.lists(st.one_of(
-    objects("key", "schedule", "gracePeriod", "name"),
-    st.fixed_dictionaries({"key": texts, "schedule": any_of(["@daily", "0 3 * * *"])}),
-    values), max_size=5)), values)
-rules = st.builds(lambda found: {"name": "Job", "intervalSeconds": 60, "rules": found}, st.lists(
-    objects("field", "operator", "value"), max_size=3))
+    any_of(
+        [
+            {"channel": "webhook", "name": "Hook", "url": "http://127.0.0.1:9/"},
+            {"channel": "email", "name": "Mail", "address": "me@home.example"},
+            {},
+        ]
+    ),
+    objects("channel", "name", "headers", "default", "address"),
+)
+syncs = st.one_of(
+    st.builds(
+        lambda items: {"monitors": items},
+        st.lists(
+            st.one_of(
+                objects("key", "schedule", "gracePeriod", "name"),
+                st.fixed_dictionaries({"key": texts, "schedule": any_of(["@daily", "0 3 * * *"])}),
+                values,
+            ),
+            max_size=5,
+        ),
+    ),
+    values,
+)
+rules = st.builds(
+    lambda found: {"name": "Job", "intervalSeconds": 60, "rules": found},
+    st.lists(objects("field", "operator", "value"), max_size=3),
+)
 reports = objects("message", "msg", "progress", "meta", "errorMessage", "logOutput", "log")
 
 
@@ -147,17 +328,41 @@ def written(given: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
 
 
 NO_JSON = (
-    b"", b" ", b"{", b"[]", b"null", b"NaN", b"-Infinity", b"1e999", b'"\\ud800"', b"{}", b"[{}]",
-    b'{"name": NaN, "intervalSeconds": 60}', b'{"name": "a", "intervalSeconds": 1e999}',
-    b"[" * 60_000, b"[" * 30_000 + b"]" * 30_000, b'{"a":' * 9000 + b"1" + b"}" * 9000,
-    b'{"meta": ' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}", b"9" * 5000, b"x" * 70_000,
-    b'{"a": ' + b"9" * 5000 + b"}", b"\xff\xfe{\x00}\x00", b"\xef\xbb\xbf{}", b"\x1f\x8b\x08",
-    b'{"name": "a\\u0000b", "intervalSeconds": 60}', b"a=b&c=d", b"\0" * 100, b"\x80" * 100,
-    b'{"monitors": [' + b"{}," * 200 + b"{}]}")
+    b"",
+    b" ",
+    b"{",
+    b"[]",
+    b"null",
+    b"NaN",
+    b"-Infinity",
+    b"1e999",
+    b'"\\ud800"',
+    b"{}",
+    b"[{}]",
+    b'{"name": NaN, "intervalSeconds": 60}',
+    b'{"name": "a", "intervalSeconds": 1e999}',
+    b"[" * 60_000,
+    b"[" * 30_000 + b"]" * 30_000,
+    b'{"a":' * 9000 + b"1" + b"}" * 9000,
+    b'{"meta": ' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}",
+    b"9" * 5000,
+    b"x" * 70_000,
+    b'{"a": ' + b"9" * 5000 + b"}",
+    b"\xff\xfe{\x00}\x00",
+    b"\xef\xbb\xbf{}",
+    b"\x1f\x8b\x08",
+    b'{"name": "a\\u0000b", "intervalSeconds": 60}',
+    b"a=b&c=d",
+    b"\0" * 100,
+    b"\x80" * 100,
+    b'{"monitors": [' + b"{}," * 200 + b"{}]}",
+)
 bodies = st.one_of(
-    any_of(NO_JSON), st.binary(max_size=60), texts.map(
-        lambda text: text.encode("utf-8", "surrogatepass")),
-    *map(written, (monitors, rules, integrations, syncs, reports, values)))
+    any_of(NO_JSON),
+    st.binary(max_size=60),
+    texts.map(lambda text: text.encode("utf-8", "surrogatepass")),
+    *map(written, (monitors, rules, integrations, syncs, reports, values)),
+)
 
 
 # -- requests
@@ -165,48 +370,189 @@ bodies = st.one_of(
 
 HANDLES = ("{code}", "{token}", "{d3x}", "{ping}", "{cronbeats}", "{radar}", "{hc}", "{kuma}")
 NAMES = (*HANDLES, "{key}", "{id}", "{integration}", "{writer}", "{pinger}", "{reader}")
-WORDS = (*cronwatch.VERBS, "progress/50", "progress/101", "pause/1", "p/0", "pause/999999", "0",
-         "3", "255", "256", "٣", "nonsense", "start/start")
+WORDS = (
+    *cronwatch.VERBS,
+    "progress/50",
+    "progress/101",
+    "pause/1",
+    "p/0",
+    "pause/999999",
+    "0",
+    "3",
+    "255",
+    "256",
+    "٣",
+    "nonsense",
+    "start/start",
+)
 FORMS = (
-    "/{a}", "/{a}/{w}", "/ping/{a}", "/ping/{a}/{w}", "/ping/{a}/{b}", "/ping/{a}/{b}/{w}",
-    "/p/{a}/{b}", "/p/{a}/{b}/{w}", "/api/push/{a}", "/api/push/{a}/{w}", "/start/{a}",
-    "/finish/{a}", "/fail/{a}", "/api/v1/ping/{a}", "/api/v1/ping/{a}/{w}", "/api/sync", "/",
-    "/static/{a}", "/static/index.html", "/{a}/{b}/{w}", "/api/v1/{a}", "/api/{a}", "*", "{a}")
+    "/{a}",
+    "/{a}/{w}",
+    "/ping/{a}",
+    "/ping/{a}/{w}",
+    "/ping/{a}/{b}",
+    "/ping/{a}/{b}/{w}",
+    "/p/{a}/{b}",
+    "/p/{a}/{b}/{w}",
+    "/api/push/{a}",
+    "/api/push/{a}/{w}",
+    "/start/{a}",
+    "/finish/{a}",
+    "/fail/{a}",
+    "/api/v1/ping/{a}",
+    "/api/v1/ping/{a}/{w}",
+    "/api/sync",
+    "/",
+    "/static/{a}",
+    "/static/index.html",
+    "/{a}/{b}/{w}",
+    "/api/v1/{a}",
+    "/api/{a}",
+    "*",
+    "{a}",
+)
 MANAGED = [(method, rule) for _, method, rule, _, _ in cronwatch.ROUTES_API] + [
-    ("POST", f"{cronwatch.API}/integrations/<id>/test"), ("POST", "/api/sync")]
-BODY_OF = {f"{cronwatch.API}/heartbeats": monitors, f"{cronwatch.API}/heartbeats/<id>": monitors,
-           f"{cronwatch.API}/integrations": integrations, "/api/sync": syncs}
+    ("POST", f"{cronwatch.API}/integrations/<id>/test"),
+    ("POST", "/api/sync"),
+]
+BODY_OF = {
+    f"{cronwatch.API}/heartbeats": monitors,
+    f"{cronwatch.API}/heartbeats/<id>": monitors,
+    f"{cronwatch.API}/integrations": integrations,
+    "/api/sync": syncs,
+}
 ASKED = (
-    "msg", "message", "host", "series", "rid", "runId", "auth_key", "status_code", "duration",
-    "metric", "env", "stamp", "state", "status", "ping", "schedule", "gracePeriod", "name",
-    "create", "limit", "offset", "query", "tag", "")
-METHODS = ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PURGE",
-           "PROXY", "ANY", "get", "BREW", "M-SEARCH", "X" * 300)
+    "msg",
+    "message",
+    "host",
+    "series",
+    "rid",
+    "runId",
+    "auth_key",
+    "status_code",
+    "duration",
+    "metric",
+    "env",
+    "stamp",
+    "state",
+    "status",
+    "ping",
+    "schedule",
+    "gracePeriod",
+    "name",
+    "create",
+    "limit",
+    "offset",
+    "query",
+    "tag",
+    "",
+)
+METHODS = (
+    "GET",
+    "POST",
+    "HEAD",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "CONNECT",
+    "PURGE",
+    "PROXY",
+    "ANY",
+    "get",
+    "BREW",
+    "M-SEARCH",
+    "X" * 300,
+)
 line_text = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=40)
-header_values = st.one_of(line_text, texts.map(
-    lambda text: re.sub(r"[\x00-\x1f\x7f]", " ", text.encode("utf-8", "replace").decode(
-        "latin-1"))))
+header_values = st.one_of(
+    line_text,
+    texts.map(
+        lambda text: re.sub(
+            r"[\x00-\x1f\x7f]", " ", text.encode("utf-8", "replace").decode("latin-1")
+        )
+    ),
+)
 credentials = st.one_of(
-    st.builds("{} {}".format, any_of(
-        ["Basic", "bearer", "ApiKey", "Digest", "Negotiate", "", "Basic Basic"]),
-        st.one_of(any_of(["{writer}", "{pinger}", "{reader}", "{basic}", "!!!", "/w==",
-                                   "A" * 5000, "====", ":"]), header_values)),
-    header_values)
-headers = st.lists(st.one_of(
-    st.tuples(st.just("Authorization"), credentials),
-    st.tuples(st.just("X-API-Key"), st.one_of(
-        any_of(["{writer}", "{pinger}", "{reader}", "", "x" * 9000]), header_values)),
-    st.tuples(any_of([
-        "User-Agent", "Content-Type", "Accept", "Accept-Encoding", "Cookie", "X-Forwarded-For",
-        "Connection", "Upgrade", "Content-Encoding", "X-HTTP-Method-Override", "Range",
-        "If-Modified-Since", "If-None-Match", "If-Range", "Origin", "Referer", "Via", "Forwarded",
-        "Host", "TE", "Trailer", "Content_Length", "X-Cronwatch"]), header_values),
-    any_of([
-        ("Range", "bytes=0-1"), ("Range", "bytes=5-1"), ("Range", "bytes=-" + "9" * 5000),
-        ("If-Modified-Since", "Thu, 01 Jan 99999999 00:00:00 GMT"), ("Connection", "Upgrade"),
-        ("If-None-Match", "*"), ("Content-Type", "application/json; charset=utf-16"),
-        ("Content-Type", "multipart/form-data"), ("Expect", "nonsense"), ("Cookie", "a" * 9000),
-        ("User-Agent", "x" * 9000), ("X-Forwarded-For", "evil, 203.0.113.9, \"")])), max_size=4)
+    st.builds(
+        "{} {}".format,
+        any_of(["Basic", "bearer", "ApiKey", "Digest", "Negotiate", "", "Basic Basic"]),
+        st.one_of(
+            any_of(
+                [
+                    "{writer}",
+                    "{pinger}",
+                    "{reader}",
+                    "{basic}",
+                    "!!!",
+                    "/w==",
+                    "A" * 5000,
+                    "====",
+                    ":",
+                ]
+            ),
+            header_values,
+        ),
+    ),
+    header_values,
+)
+headers = st.lists(
+    st.one_of(
+        st.tuples(st.just("Authorization"), credentials),
+        st.tuples(
+            st.just("X-API-Key"),
+            st.one_of(any_of(["{writer}", "{pinger}", "{reader}", "", "x" * 9000]), header_values),
+        ),
+        st.tuples(
+            any_of(
+                [
+                    "User-Agent",
+                    "Content-Type",
+                    "Accept",
+                    "Accept-Encoding",
+                    "Cookie",
+                    "X-Forwarded-For",
+                    "Connection",
+                    "Upgrade",
+                    "Content-Encoding",
+                    "X-HTTP-Method-Override",
+                    "Range",
+                    "If-Modified-Since",
+                    "If-None-Match",
+                    "If-Range",
+                    "Origin",
+                    "Referer",
+                    "Via",
+                    "Forwarded",
+                    "Host",
+                    "TE",
+                    "Trailer",
+                    "Content_Length",
+                    "X-Cronwatch",
+                ]
+            ),
+            header_values,
+        ),
+        any_of(
+            [
+                ("Range", "bytes=0-1"),
+                ("Range", "bytes=5-1"),
+                ("Range", "bytes=-" + "9" * 5000),
+                ("If-Modified-Since", "Thu, 01 Jan 99999999 00:00:00 GMT"),
+                ("Connection", "Upgrade"),
+                ("If-None-Match", "*"),
+                ("Content-Type", "application/json; charset=utf-16"),
+                ("Content-Type", "multipart/form-data"),
+                ("Expect", "nonsense"),
+                ("Cookie", "a" * 9000),
+                ("User-Agent", "x" * 9000),
+                ("X-Forwarded-For", 'evil, 203.0.113.9, "'),
+            ]
+        ),
+    ),
+    max_size=4,
+)
 
 
 class Shot(NamedTuple):
@@ -222,8 +568,9 @@ class Shot(NamedTuple):
         """The bytes of a request that is well framed, whatever is in it."""
         lines = [f"{self.method} {self.target} HTTP/1.1", "Host: cron.test"]
         lines += [f"{name}: {value}" for name, value in self.headers]
-        lines += ["Transfer-Encoding: chunked" if self.chunked
-                  else f"Content-Length: {len(self.body)}"]
+        lines += [
+            "Transfer-Encoding: chunked" if self.chunked else f"Content-Length: {len(self.body)}"
+        ]
         head = "\r\n".join(lines)
         for name, value in names.items():
             head = head.replace("{" + name + "}", value)
@@ -238,14 +585,49 @@ class Shot(NamedTuple):
 def queries(draw: st.DrawFn) -> str:
     """A query: a few parameters that mean something, now and then thousands."""
     if draw(st.integers(0, 60)) == 0:
-        return str(draw(any_of([
-            "a=b&" * 5000, "metric=a:1&" * 3000, "&" * 20_000, "query=a&" * 1500, "tag=a&" * 1500,
-            "status=up&" * 3000, "msg=" + "%" * 30_000, "=" * 5000, "msg=" + "é" * 20_000,
-            "metric=" + "a=b:" * 5000])))
-    found = draw(st.lists(st.tuples(
-        any_of(ASKED), st.one_of(pieces, crons.map(escaped), any_of(
-            ["1", "up", "run", "@daily", "50", "rows:5", "duration:3", "{writer}", "a:1e999"]))),
-        max_size=4))
+        return str(
+            draw(
+                any_of(
+                    [
+                        "a=b&" * 5000,
+                        "metric=a:1&" * 3000,
+                        "&" * 20_000,
+                        "query=a&" * 1500,
+                        "tag=a&" * 1500,
+                        "status=up&" * 3000,
+                        "msg=" + "%" * 30_000,
+                        "=" * 5000,
+                        "msg=" + "é" * 20_000,
+                        "metric=" + "a=b:" * 5000,
+                    ]
+                )
+            )
+        )
+    found = draw(
+        st.lists(
+            st.tuples(
+                any_of(ASKED),
+                st.one_of(
+                    pieces,
+                    crons.map(escaped),
+                    any_of(
+                        [
+                            "1",
+                            "up",
+                            "run",
+                            "@daily",
+                            "50",
+                            "rows:5",
+                            "duration:3",
+                            "{writer}",
+                            "a:1e999",
+                        ]
+                    ),
+                ),
+            ),
+            max_size=4,
+        )
+    )
     return str(draw(any_of("&&&;"))).join(f"{name}={value}" for name, value in found)
 
 
@@ -254,12 +636,23 @@ def targets(draw: st.DrawFn) -> str:
     """The target of a request: mostly a route's, with names that exist or do not."""
     form = draw(any_of(FORMS))
     part = st.one_of(any_of(NAMES), pieces)
-    path = form.replace("{a}", draw(part)).replace("{b}", draw(part)).replace(
-        "{w}", draw(st.one_of(any_of(WORDS), pieces)))
+    path = (
+        form.replace("{a}", draw(part))
+        .replace("{b}", draw(part))
+        .replace("{w}", draw(st.one_of(any_of(WORDS), pieces)))
+    )
     bent = draw(st.integers(0, 30))
-    path = {0: "/" + path, 1: path + "/", 2: path + "//..//", 3: path * 40, 4: path + "/.." * 500,
-            5: "http://evil.example" + path, 6: "http://[::1]:80" + path,
-            7: "/x" * 3000 + path, 8: path + "#fragment"}.get(bent, path)
+    path = {
+        0: "/" + path,
+        1: path + "/",
+        2: path + "//..//",
+        3: path * 40,
+        4: path + "/.." * 500,
+        5: "http://evil.example" + path,
+        6: "http://[::1]:80" + path,
+        7: "/x" * 3000 + path,
+        8: path + "#fragment",
+    }.get(bent, path)
     query = draw(queries()) if draw(st.booleans()) else ""
     # A target has no blanks: one that has is broken, which is for `broken_requests`.
     return re.sub(r"[\x00-\x20\x7f]", "_", f"{path}?{query}" if query else path)
@@ -270,8 +663,13 @@ def _kept(keyed: bool, given: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 pings = st.builds(
-    Shot, any_of(["GET", "GET", "POST", "POST", "HEAD", *METHODS]), targets(),
-    st.builds(_kept, st.booleans(), headers), bodies, st.booleans())
+    Shot,
+    any_of(["GET", "GET", "POST", "POST", "HEAD", *METHODS]),
+    targets(),
+    st.builds(_kept, st.booleans(), headers),
+    bodies,
+    st.booleans(),
+)
 
 
 @st.composite
@@ -283,32 +681,93 @@ def managed(draw: st.DrawFn) -> Shot:
     target = rule.replace("<id>", name) + (f"?{query}" if query else "")
     likely = written(BODY_OF.get(rule, objects("hours")))
     body = draw(likely if draw(st.integers(0, 4)) else bodies) if method != "GET" else b""
-    return Shot(method, re.sub(r"[\x00-\x20\x7f]", "_", target), [("X-API-Key", "{writer}")], body,
-                draw(st.booleans()))
+    return Shot(
+        method,
+        re.sub(r"[\x00-\x20\x7f]", "_", target),
+        [("X-API-Key", "{writer}")],
+        body,
+        draw(st.booleans()),
+    )
 
 
 shots = st.one_of(pings, managed())
 HEADS = (
-    b"Content-Length: -1", b"Content-Length: +5", b"Content-Length: 5, 5", b"Content-Length: 0x5",
-    b"Content-Length: " + b"9" * 25, b"Content-Length: " + b"9" * 5000, b"Content-Length: 1e3",
-    b"Content-Length: 5\r\nContent-Length: 6", b"Content-Length: \xb2", b"Content-Length:",
-    b"Content-Length: 99999999", b"Content-Length: 3\r\nTransfer-Encoding: chunked",
-    b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked, chunked", b"Transfer-Encoding: \x0b",
-    b"Transfer-Encoding : chunked", b" folded: header", b"no colon", b": no name", b"a b: c",
-    b"X: \x00", b"X: a\rb", b"X: a\nY: b", b"X: " + b"y" * 270_000, b"\xff: \xff", b"Host: a",
-    b"Expect: 100-continue", b"Connection: keep-alive, close", b"X:" * 100, b"")
+    b"Content-Length: -1",
+    b"Content-Length: +5",
+    b"Content-Length: 5, 5",
+    b"Content-Length: 0x5",
+    b"Content-Length: " + b"9" * 25,
+    b"Content-Length: " + b"9" * 5000,
+    b"Content-Length: 1e3",
+    b"Content-Length: 5\r\nContent-Length: 6",
+    b"Content-Length: \xb2",
+    b"Content-Length:",
+    b"Content-Length: 99999999",
+    b"Content-Length: 3\r\nTransfer-Encoding: chunked",
+    b"Transfer-Encoding: gzip",
+    b"Transfer-Encoding: chunked, chunked",
+    b"Transfer-Encoding: \x0b",
+    b"Transfer-Encoding : chunked",
+    b" folded: header",
+    b"no colon",
+    b": no name",
+    b"a b: c",
+    b"X: \x00",
+    b"X: a\rb",
+    b"X: a\nY: b",
+    b"X: " + b"y" * 270_000,
+    b"\xff: \xff",
+    b"Host: a",
+    b"Expect: 100-continue",
+    b"Connection: keep-alive, close",
+    b"X:" * 100,
+    b"",
+)
 LINES = (
-    b"GET", b"GET /", b"GET  / HTTP/1.1", b"GET / HTTP/9.9", b"GET / HTTP/1.0", b"/ GET HTTP/1.1",
-    b"GET http://[::1 HTTP/1.1", b"GET http://[/ HTTP/1.1", b"GET //[ HTTP/1.1", b"",
-    b"GET http://a]b/ HTTP/1.1", b"GET http://\xff/ HTTP/1.1", b"get / http/1.1", b"\x16\x03\x01",
-    b"CONNECT a:80 HTTP/1.1", b"OPTIONS * HTTP/1.1", b"GET /\x00 HTTP/1.1", b"GET / HTTP/1.1 x",
-    b"PRI * HTTP/2.0", b"GET /" + b"a" * 270_000 + b" HTTP/1.1", b"GET /a b HTTP/1.1",
-    b"POST /{code} HTTP/1.1", b"POST /ping/{token} HTTP/1.0", b"HEAD /{token} HTTP/1.1",
-    b"POST /api/v1/heartbeats HTTP/1.1", b"G\xc3\x89T / HTTP/1.1", b"GET javascript:x HTTP/1.1")
+    b"GET",
+    b"GET /",
+    b"GET  / HTTP/1.1",
+    b"GET / HTTP/9.9",
+    b"GET / HTTP/1.0",
+    b"/ GET HTTP/1.1",
+    b"GET http://[::1 HTTP/1.1",
+    b"GET http://[/ HTTP/1.1",
+    b"GET //[ HTTP/1.1",
+    b"",
+    b"GET http://a]b/ HTTP/1.1",
+    b"GET http://\xff/ HTTP/1.1",
+    b"get / http/1.1",
+    b"\x16\x03\x01",
+    b"CONNECT a:80 HTTP/1.1",
+    b"OPTIONS * HTTP/1.1",
+    b"GET /\x00 HTTP/1.1",
+    b"GET / HTTP/1.1 x",
+    b"PRI * HTTP/2.0",
+    b"GET /" + b"a" * 270_000 + b" HTTP/1.1",
+    b"GET /a b HTTP/1.1",
+    b"POST /{code} HTTP/1.1",
+    b"POST /ping/{token} HTTP/1.0",
+    b"HEAD /{token} HTTP/1.1",
+    b"POST /api/v1/heartbeats HTTP/1.1",
+    b"G\xc3\x89T / HTTP/1.1",
+    b"GET javascript:x HTTP/1.1",
+)
 CHUNKS = (
-    b"", b"0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"5\r\nhello0\r\n\r\n", b"zz\r\n", b"-1\r\n",
-    b"ffffffffffffffffffff\r\nx", b"5;" + b"a" * 9000 + b"\r\nhello\r\n0\r\n\r\n", b"\r\n\r\n",
-    b"0\r\nTrailer: x\r\n\r\n", b"5\nhello\n0\n\n", b"hello", b"1" * 9000 + b"\r\n", b"0x5\r\n")
+    b"",
+    b"0\r\n\r\n",
+    b"5\r\nhello\r\n0\r\n\r\n",
+    b"5\r\nhello0\r\n\r\n",
+    b"zz\r\n",
+    b"-1\r\n",
+    b"ffffffffffffffffffff\r\nx",
+    b"5;" + b"a" * 9000 + b"\r\nhello\r\n0\r\n\r\n",
+    b"\r\n\r\n",
+    b"0\r\nTrailer: x\r\n\r\n",
+    b"5\nhello\n0\n\n",
+    b"hello",
+    b"1" * 9000 + b"\r\n",
+    b"0x5\r\n",
+)
 
 
 @st.composite
@@ -349,7 +808,7 @@ def read_answer(raw: bytes, method: str, refused: bool = False) -> tuple[Answer,
     found = {name.lower(): value for name, value in reply.getheaders()}
     body = reply.read()
     answer = Answer(method, reply.status, found, body, refused)
-    return answer, raw[stream.tell():] if not stream.closed else raw[_length(raw, answer):]
+    return answer, raw[stream.tell() :] if not stream.closed else raw[_length(raw, answer) :]
 
 
 def _length(raw: bytes, answer: Answer) -> int:
@@ -361,9 +820,14 @@ class Wire:
 
     def __init__(self, server: cronwatch.Server, adjustments: Any) -> None:
         self.watch, self.adj, self.addr, self.connected = (
-            server, adjustments, ("192.0.2.1", 50_000), True)
-        self.server = SimpleNamespace(application=server.app, adj=adjustments,
-                                      server_name="cron.test", effective_port=80)
+            server,
+            adjustments,
+            ("192.0.2.1", 50_000),
+            True,
+        )
+        self.server = SimpleNamespace(
+            application=server.app, adj=adjustments, server_name="cron.test", effective_port=80
+        )
         self.written: list[bytes] = []
 
     def check_client_disconnected(self) -> bool:
@@ -383,7 +847,7 @@ class Wire:
         while raw:
             request = cronwatch.Parser(self.adj)
             while raw and not request.completed:
-                raw = raw[request.received(raw):]
+                raw = raw[request.received(raw) :]
             if not request.completed:
                 request.close()
                 break
@@ -418,8 +882,9 @@ class Wire:
 
 def adjustments() -> Any:
     """How cronwatch sets up Waitress."""
-    server = cronwatch.make_http_server(lambda environ, start: [], cronwatch.Settings(
-        listen="127.0.0.1:0"))
+    server = cronwatch.make_http_server(
+        lambda environ, start: [], cronwatch.Settings(listen="127.0.0.1:0")
+    )
     server.task_dispatcher.shutdown()
     server.close()
     return server.adj
@@ -430,21 +895,34 @@ def adjustments() -> Any:
 
 SECURITY = {
     "content-security-policy": dict(cronwatch.HEADERS)["Content-Security-Policy"],
-    "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
 SHAPES: dict[str, Any] = {
-    "cronbeats": lambda said, status: set(said) == {"status", "message"}
-    and said["status"] == "error" and said["message"],
-    "cronradar": lambda said, status: set(said) == {"error", "message"} and said["error"].isupper()
-    and said["message"],
-    "crontify": lambda said, status: said["success"] is False and said["message"]
-    and said["statusCode"] == status and said["error"],
+    "cronbeats": lambda said, status: (
+        set(said) == {"status", "message"} and said["status"] == "error" and said["message"]
+    ),
+    "cronradar": lambda said, status: (
+        set(said) == {"error", "message"} and said["error"].isupper() and said["message"]
+    ),
+    "crontify": lambda said, status: (
+        said["success"] is False
+        and said["message"]
+        and said["statusCode"] == status
+        and said["error"]
+    ),
     "cronping": lambda said, status: set(said) == {"error"} and said["error"],
-    "kuma": lambda said, status: said["ok"] is False and said["msg"]}
+    "kuma": lambda said, status: said["ok"] is False and said["msg"],
+}
 UNDER = (  # which dialects may word an error under these first parts
     (("api", "v1", "monitors"), {"crontify", "cronping"}),
-    (("api", "v1", "ping"), {"crontify"}), (("api", "push"), {"kuma"}), (("p",), {"cronitor"}),
-    (("api", "sync"), {"cronradar"}), (("api",), {"cronping"}),
-    (("static",), {"cronping"}))
+    (("api", "v1", "ping"), {"crontify"}),
+    (("api", "push"), {"kuma"}),
+    (("p",), {"cronitor"}),
+    (("api", "sync"), {"cronradar"}),
+    (("api",), {"cronping"}),
+    (("static",), {"cronping"}),
+)
 
 
 def strict_json(text: str | bytes) -> Any:
@@ -467,8 +945,15 @@ def _shapes(target: str) -> set[str]:
     if "%" in path or "//" in path or not path.startswith("/"):
         return every  # two readings of a path differ here, and either is fine
     parts = tuple(part for part in path.split("/") if part)
-    found = next((names for start, names in UNDER if parts[:len(start)] == start
-                  and (len(parts) > len(start) or start == ("api", "sync"))), every)
+    found = next(
+        (
+            names
+            for start, names in UNDER
+            if parts[: len(start)] == start
+            and (len(parts) > len(start) or start == ("api", "sync"))
+        ),
+        every,
+    )
     return {"text" if name in ("cronitor", "healthchecks") else name for name in found}
 
 
@@ -485,8 +970,8 @@ def check_answer(answer: Answer, target: str) -> None:
     elif answer.kind == "application/json":
         said = strict_json(answer.body)
         assert status < 400 or any(
-            name in SHAPES and _is_so(SHAPES[name], said, status)
-            for name in _shapes(target)), (status, said)
+            name in SHAPES and _is_so(SHAPES[name], said, status) for name in _shapes(target)
+        ), (status, said)
     elif status >= 400:
         assert answer.kind == "text/plain", answer.kind
         assert "text" in _shapes(target), answer.body
@@ -507,12 +992,24 @@ def _is_so(shape: Any, said: Any, status: int) -> bool:
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 LINE_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 OF_LINES = {("monitor", "notes"), ("run_log", "content"), ("alert", "result")}
-JSON_TEXT = {("monitor", "rules"), ("monitor", "declared"), ("monitor", "digests"),
-             ("run", "metrics"), ("integration", "config"), ("event", "body")}
+JSON_TEXT = {
+    ("monitor", "rules"),
+    ("monitor", "declared"),
+    ("monitor", "digests"),
+    ("run", "metrics"),
+    ("integration", "config"),
+    ("event", "body"),
+}
 LONGEST = {  # in characters; 200 for all others
-    ("monitor", "cron"): 500, ("monitor", "timezone"): 500, ("monitor", "notes"): 10_000,
-    ("monitor", "tags"): 65_536, ("ping", "message"): 1000, ("run", "message"): 1000,
-    ("run_log", "content"): 100_000, ("alert", "result"): 2000}
+    ("monitor", "cron"): 500,
+    ("monitor", "timezone"): 500,
+    ("monitor", "notes"): 10_000,
+    ("monitor", "tags"): 65_536,
+    ("ping", "message"): 1000,
+    ("run", "message"): 1000,
+    ("run_log", "content"): 100_000,
+    ("alert", "result"): 2000,
+}
 
 
 def check_database(path: Path) -> None:
@@ -521,8 +1018,12 @@ def check_database(path: Path) -> None:
         db.text_factory = bytes
         assert db.execute("PRAGMA integrity_check").fetchall() == [(b"ok",)]
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
-        tables = [name.decode() for name, in db.execute(
-            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")]
+        tables = [
+            name.decode()
+            for (name,) in db.execute(
+                "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+            )
+        ]
         for table in tables:
             cursor = db.execute(f"SELECT * FROM {table}")
             columns = [name for name, *_ in cursor.description]

@@ -79,8 +79,9 @@ class Victim:
         self.database, self.url, self.kills = folder / "cronwatch.db", "", 0
         self._folder, self._flags = folder, flags
         # Not measured: a kill would tear the file of measurements, or there would be none.
-        self._environ = {name: value for name, value in environment().items()
-                         if not name.startswith("COVERAGE")}
+        self._environ = {
+            name: value for name, value in environment().items() if not name.startswith("COVERAGE")
+        }
         if product:
             self._environ["PYTHONPATH"] = str(product)
         self._process: subprocess.Popen[str] | None = None
@@ -98,9 +99,24 @@ class Victim:
         """Start it, and wait for nothing."""
         with open(self._folder / "serve.err", "a") as errors:
             self._process = subprocess.Popen(
-                [*CRONWATCH, "serve", "--database", str(self.database), "--listen", "127.0.0.1:0",
-                 "--api-rate-limit", "0", *self._flags], cwd=self._folder, env=self._environ,
-                text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+                [
+                    *CRONWATCH,
+                    "serve",
+                    "--database",
+                    str(self.database),
+                    "--listen",
+                    "127.0.0.1:0",
+                    "--api-rate-limit",
+                    "0",
+                    *self._flags,
+                ],
+                cwd=self._folder,
+                env=self._environ,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
 
     def ready(self) -> None:
         """Wait until it takes requests."""
@@ -187,8 +203,11 @@ def peek(database: Path) -> Iterator[sqlite3.Connection]:
 
 def unsound(db: sqlite3.Connection) -> list[Any]:
     """What SQLite finds wrong with a file."""
-    found = [tuple(row) for pragma in ("integrity_check", "foreign_key_check")
-             for row in db.execute(f"PRAGMA {pragma}")]
+    found = [
+        tuple(row)
+        for pragma in ("integrity_check", "foreign_key_check")
+        for row in db.execute(f"PRAGMA {pragma}")
+    ]
     return [row for row in found if row != ("ok",)]
 
 
@@ -306,14 +325,26 @@ class Told:
 
 
 PATHS = {
-    "start": ("/{token}/start?rid={series}", "/{code}/run?series={series}",
-              "/ping/{token}/start?rid={series}"),
-    "success": ("/{token}?rid={series}", "/{code}/complete?series={series}",
-                "/ping/{code}/end/success?series={series}", "/ping/{token}/0?rid={series}"),
-    "fail": ("/{token}/fail?rid={series}", "/{code}/f?series={series}",
-             "/ping/{code}/end/fail?series={series}", "/ping/{token}/7?rid={series}"),
+    "start": (
+        "/{token}/start?rid={series}",
+        "/{code}/run?series={series}",
+        "/ping/{token}/start?rid={series}",
+    ),
+    "success": (
+        "/{token}?rid={series}",
+        "/{code}/complete?series={series}",
+        "/ping/{code}/end/success?series={series}",
+        "/ping/{token}/0?rid={series}",
+    ),
+    "fail": (
+        "/{token}/fail?rid={series}",
+        "/{code}/f?series={series}",
+        "/ping/{code}/end/fail?series={series}",
+        "/ping/{token}/7?rid={series}",
+    ),
     "progress": ("/ping/{code}/progress/50?series={series}",),
-    "log": ("/{token}/log?rid={series}",)}
+    "log": ("/{token}/log?rid={series}",),
+}
 
 
 class Client:
@@ -324,8 +355,7 @@ class Client:
         self._key, self._chance, self._keeps = key, chance, keeps
         self._open: list[Sent] = []
 
-    def ping_on(self, address: str, told: Told,
-                acknowledged: Callable[[], object]) -> None:
+    def ping_on(self, address: str, told: Told, acknowledged: Callable[[], object]) -> None:
         """Ping, one after the other, until the server does not answer any more."""
         with closing(http.client.HTTPConnection(address, timeout=LIMIT_SECONDS)) as connection:
             while True:
@@ -354,15 +384,16 @@ class Client:
             headers["Connection"] = "close"
         body = b"a line of a log\n" * self._chance.randrange(20)
         posts = ping.kind != "progress" and self._chance.random() < 0.5
-        connection.request("POST" if posts else "GET", self._uri(ping),
-                           body if posts else None, headers)
+        connection.request(
+            "POST" if posts else "GET", self._uri(ping), body if posts else None, headers
+        )
         reply = connection.getresponse()
         with suppress(OSError, http.client.HTTPException):  # the status was the answer
             reply.read()
         return reply.status if "Content-Security-Policy" in reply.headers else None
 
     def _next(self) -> Sent:
-        sort, = self._chance.choices(list(SORTS), list(SORTS.values()))
+        (sort,) = self._chance.choices(list(SORTS), list(SORTS.values()))
         end = "fail" if self._chance.random() < FAIL_SHARE else "success"
         mark = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
         if sort == "new":
@@ -384,17 +415,21 @@ class Client:
             path = f"/ping/{ping.mark}?" + urlencode({"schedule": f"0 {hour} * * *"})
         else:
             path = self._chance.choice(PATHS[ping.kind]).format(
-                **ping.job._asdict(), series=ping.series or "")
+                **ping.job._asdict(), series=ping.series or ""
+            )
         return f"{path}&msg={ping.mark}"
 
 
 @contextmanager
-def crowd(clients: Sequence[Client], url: str, told: Told,
-          acknowledged: Callable[[], object]) -> Iterator[None]:
+def crowd(
+    clients: Sequence[Client], url: str, told: Told, acknowledged: Callable[[], object]
+) -> Iterator[None]:
     """The clients at work; the block has to end the server, or they never go."""
     address = url.removeprefix("http://")
-    threads = [threading.Thread(target=client.ping_on, args=(address, told, acknowledged))
-               for client in clients]
+    threads = [
+        threading.Thread(target=client.ping_on, args=(address, told, acknowledged))
+        for client in clients
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -427,13 +462,19 @@ def snapshot(db: sqlite3.Connection, before: Snapshot | None = None) -> Snapshot
     alive = found("SELECT value FROM meta WHERE name = 'alive_at'")
     return Snapshot(
         alive[0]["value"] if alive else None,
-        {m["num"]: m for m in found(
-            "SELECT num, id, status, expected_at, grace_seconds FROM monitor")},
-        {run["num"]: run["monitor"] for run in found(
-            "SELECT num, monitor FROM run WHERE state = 'running'")},
+        {
+            m["num"]: m
+            for m in found("SELECT num, id, status, expected_at, grace_seconds FROM monitor")
+        },
+        {
+            run["num"]: run["monitor"]
+            for run in found("SELECT num, monitor FROM run WHERE state = 'running'")
+        },
         found("SELECT coalesce(max(num), 0) AS num FROM event")[0]["num"],
         found("SELECT * FROM event WHERE num > ? ORDER BY num", before.last_event)
-        if before else [])
+        if before
+        else [],
+    )
 
 
 def misjudged(before: Snapshot, after: Snapshot) -> list[str]:
@@ -443,9 +484,11 @@ def misjudged(before: Snapshot, after: Snapshot) -> list[str]:
         changed = since is not None and before._replace(events=[]) != after
         return ["judged by halves"] if changed else []
     wrong = [f"run {run} is still open" for run in before.running if run in after.running]
-    wrong += [f"{event['kind']} at {event['at']} was told of {since} to {end}"
-              for event in after.events
-              if event["kind"] in ("missed", "stuck") and since <= event["at"] <= end]
+    wrong += [
+        f"{event['kind']} at {event['at']} was told of {since} to {end}"
+        for event in after.events
+        if event["kind"] in ("missed", "stuck") and since <= event["at"] <= end
+    ]
     names = set()
     for num, m in before.monitors.items():
         deadline = m["expected_at"] and m["expected_at"] + m["grace_seconds"] * 1000
@@ -462,12 +505,15 @@ def misjudged(before: Snapshot, after: Snapshot) -> list[str]:
     return wrong + wrong_outages(names, since, end, after.events)
 
 
-def wrong_outages(names: set[str], since: int, end: int,
-                  events: Sequence[dict[str, Any]]) -> list[str]:
+def wrong_outages(
+    names: set[str], since: int, end: int, events: Sequence[dict[str, Any]]
+) -> list[str]:
     """Where what was told of an absence is not one event that names these monitors."""
     bodies = [json.loads(event["body"]) for event in events if event["kind"] == "outage"]
-    told = [({m["id"] for m in body["monitors"]}, body["gap"]["since"], body["gap"]["until"])
-            for body in bodies]
+    told = [
+        ({m["id"] for m in body["monitors"]}, body["gap"]["since"], body["gap"]["until"])
+        for body in bodies
+    ]
     wanted = [(names, cronwatch.iso(since), cronwatch.iso(end))] if names else []
     return [] if told == wanted else [f"outages {told}, not {wanted}"]
 
@@ -535,12 +581,23 @@ class Play:
 
 def missing(db: sqlite3.Connection, sent: Sequence[Sent]) -> list[Sent]:
     """The pings that are not in the file, under their monitor, as what they were."""
-    stored = {row["message"]: (row["kind"], row["series"], row["monitor"], row["key"])
-              for row in db.execute("SELECT p.message, p.kind, p.series, p.monitor, m.key FROM "
-                                    "ping p JOIN monitor m ON m.num = p.monitor")}
-    return [ping for ping in sent if ping.mark not in stored or stored[ping.mark] not in (
-        (ping.kind, ping.series, ping.job and ping.job.num, stored[ping.mark][3]),
-        ("success", None, stored[ping.mark][2], ping.mark))]
+    stored = {
+        row["message"]: (row["kind"], row["series"], row["monitor"], row["key"])
+        for row in db.execute(
+            "SELECT p.message, p.kind, p.series, p.monitor, m.key FROM "
+            "ping p JOIN monitor m ON m.num = p.monitor"
+        )
+    }
+    return [
+        ping
+        for ping in sent
+        if ping.mark not in stored
+        or stored[ping.mark]
+        not in (
+            (ping.kind, ping.series, ping.job and ping.job.num, stored[ping.mark][3]),
+            ("success", None, stored[ping.mark][2], ping.mark),
+        )
+    ]
 
 
 class Stage:
@@ -550,31 +607,49 @@ class Stage:
         ("ends", 6, {"interval_seconds": 10_800}),
         ("runs", 6, {"interval_seconds": 10_800, "max_run_seconds": 86_400}),
         ("pulse", 3, {"cron": "* * * * * *", "grace_seconds": 0}),
-        ("pulse", 2, {"interval_seconds": 1, "grace_seconds": 1}))
+        ("pulse", 2, {"interval_seconds": 1, "grace_seconds": 1}),
+    )
     FLAGS = ("--scan-seconds", "0.1", "--failure-alert-seconds", "86400")
 
-    def __init__(self, server: Victim, listeners: Sequence[Listener],
-                 chance: random.Random, clients: int = 4) -> None:
+    def __init__(
+        self,
+        server: Victim,
+        listeners: Sequence[Listener],
+        chance: random.Random,
+        clients: int = 4,
+    ) -> None:
         self.server, self.listeners, self.chance = server, listeners, chance
-        self.play = Play(Told(), {name: each.heard for name, each in zip(
-            ("steady", "flaky", "linked"), listeners, strict=True)}, database=server.database)
+        self.play = Play(
+            Told(),
+            {
+                name: each.heard
+                for name, each in zip(("steady", "flaky", "linked"), listeners, strict=True)
+            },
+            database=server.database,
+        )
         self._commanded = server.database.with_name("commanded")
         self._commanded.touch()
         site = living_site(server.database)
         self._integrate(site)
-        jobs = [self._job(site, sort, columns)
-                for sort, count, columns in self.MONITORS for _ in range(count)]
+        jobs = [
+            self._job(site, sort, columns)
+            for sort, count, columns in self.MONITORS
+            for _ in range(count)
+        ]
         key = site.api_key()
         site.server.close()
-        self.clients = [Client(jobs, key, random.Random(chance.random()), keeps=number % 2 == 0)
-                        for number in range(clients)]
+        self.clients = [
+            Client(jobs, key, random.Random(chance.random()), keeps=number % 2 == 0)
+            for number in range(clients)
+        ]
         listeners[1].status = lambda: 500 if chance.random() < 0.2 else 200
 
     def _integrate(self, site: Site) -> None:
         for name, listener in zip(self.play.heard, self.listeners, strict=True):
             config = cronwatch.check_integration("webhook", {"url": listener.url}, None)
             self._linked = site.server.act(
-                cronwatch.create_integration, "webhook", name, config, name != "linked")
+                cronwatch.create_integration, "webhook", name, config, name != "linked"
+            )
         command = f'echo "$CRONWATCH_EVENT_ID" >> "{self._commanded}"'
         site.server.act(cronwatch.create_integration, "command", "command", {"command": command})
 
@@ -650,8 +725,10 @@ def _at_a_time(stage: Stage) -> Moment:
 
 
 def _after_an_answer(stage: Stage) -> Moment:
-    return (lambda: stage.server.outlive(2),
-            fuse(stage.chance.randrange(1, 150), stage.server.kill))
+    return (
+        lambda: stage.server.outlive(2),
+        fuse(stage.chance.randrange(1, 150), stage.server.kill),
+    )
 
 
 def _before_a_listener_answers(stage: Stage) -> Moment:
@@ -685,10 +762,13 @@ def _once_it_has_stopped(stage: Stage) -> Moment:
 
 
 MOMENTS: dict[str, Callable[[Stage], Moment]] = {
-    "at a time": _at_a_time, "after an answer": _after_an_answer,
+    "at a time": _at_a_time,
+    "after an answer": _after_an_answer,
     "before a listener answers": _before_a_listener_answers,
     "after a listener has answered": _after_a_listener_has_answered,
-    "while it stops": _while_it_stops, "once it has stopped": _once_it_has_stopped}
+    "while it stops": _while_it_stops,
+    "once it has stopped": _once_it_has_stopped,
+}
 STOPS = ("while it stops", "once it has stopped")
 
 
@@ -704,21 +784,27 @@ def _by_monitor(db: sqlite3.Connection, table: str) -> dict[int, list[dict[str, 
 
 def wrong_stories(db: sqlite3.Connection) -> list[str]:
     """The monitors whose flips, events, runs and status are not those that their pings come to."""
-    pings, flips, events, runs = (_by_monitor(db, table)
-                                  for table in ("ping", "flip", "event", "run"))
+    pings, flips, events, runs = (
+        _by_monitor(db, table) for table in ("ping", "flip", "event", "run")
+    )
     wrong = []
     for m in db.execute("SELECT * FROM monitor WHERE name IN ('ends', 'runs')"):
         story, num = story_of(pings[m["num"]]), m["num"]
         found = Story(
             [(flip["status"], flip["reason"], flip["at"]) for flip in flips[num]],
             [(event["kind"], event["at"], *_told_of(event)) for event in events[num]],
-            {run["num"]: run["state"] for run in runs[num] if run["ended_at"]}, m["status"])
+            {run["num"]: run["state"] for run in runs[num] if run["ended_at"]},
+            m["status"],
+        )
         if found != story:
             wrong.append(f"monitor {num} has {found}, not {story}")
         if m["last_ping_at"] != max((ping["at"] for ping in pings[num]), default=None):
             wrong.append(f"monitor {num} was pinged last at {m['last_ping_at']}")
-        wrong += [f"run {run['num']} is {run['state']}" for run in runs[num]
-                  if not run["ended_at"] and run["state"] != "unknown"]
+        wrong += [
+            f"run {run['num']} is {run['state']}"
+            for run in runs[num]
+            if not run["ended_at"] and run["state"] != "unknown"
+        ]
     return wrong
 
 
@@ -733,9 +819,11 @@ def wrong_events(db: sqlite3.Connection) -> list[str]:
     wrong = []
     for num in {*flips, *events} - {None}:
         statuses = ["new", *(flip["status"] for flip in flips[num])]
-        told = [(flip["reason"] or "recovered", flip["at"])
-                for flip, before in zip(flips[num], statuses, strict=False)
-                if flip["status"] == "down" or before == "down"]
+        told = [
+            (flip["reason"] or "recovered", flip["at"])
+            for flip, before in zip(flips[num], statuses, strict=False)
+            if flip["status"] == "down" or before == "down"
+        ]
         found = [(event["kind"], event["at"]) for event in events[num]]
         if found != told:
             wrong.append(f"monitor {num} was told of {found}, not of {told}")
@@ -746,7 +834,7 @@ def wrong_alerts(db: sqlite3.Connection) -> list[str]:
     """The events that have not one alert for each integration that hears of them."""
     names = dict(db.execute("SELECT num, name FROM integration"))
     default = {"steady", "flaky", "command"}
-    linked = {num for num, in db.execute("SELECT monitor FROM monitor_integration")}
+    linked = {num for (num,) in db.execute("SELECT monitor FROM monitor_integration")}
     alerts: dict[int, list[str]] = defaultdict(list)
     for event, integration in db.execute("SELECT event, integration FROM alert"):
         alerts[event].append(names[integration])
@@ -770,9 +858,14 @@ def unheard(db: sqlite3.Connection, play: Play) -> list[str]:
     wrong = []
     heard = {name: [each.id for each in found] for name, found in play.heard.items()}
     for name, ids in {**heard, "command": play.commanded}.items():
-        meant = {id_ for id_, in db.execute(
-            "SELECT e.id FROM event e JOIN alert a ON a.event = e.num JOIN integration i "
-            "ON i.num = a.integration WHERE i.name = ?", (name,))}
+        meant = {
+            id_
+            for (id_,) in db.execute(
+                "SELECT e.id FROM event e JOIN alert a ON a.event = e.num JOIN integration i "
+                "ON i.num = a.integration WHERE i.name = ?",
+                (name,),
+            )
+        }
         wrong += [f"{name}: {id_}" for id_ in meant.symmetric_difference(ids)]
     return wrong
 
@@ -782,18 +875,27 @@ def told_twice(play: Play) -> list[str]:
     ids: dict[str, set[str]] = defaultdict(set)
     for each in itertools.chain(*play.heard.values()):
         event = each.event
-        what = (event["kind"], event["at"], event["monitor"] and event["monitor"]["id"],
-                event["run"] and event["run"]["id"], event["gap"])
+        what = (
+            event["kind"],
+            event["at"],
+            event["monitor"] and event["monitor"]["id"],
+            event["run"] and event["run"]["id"],
+            event["gap"],
+        )
         ids[json.dumps(what)].add(each.id)
     whats = Counter(id_ for found in ids.values() for id_ in found)
-    return [*(what for what, found in ids.items() if len(found) > 1),
-            *(id_ for id_, count in whats.items() if count > 1)]
+    return [
+        *(what for what, found in ids.items() if len(found) > 1),
+        *(id_ for id_, count in whats.items() if count > 1),
+    ]
 
 
 def disorder(db: sqlite3.Connection, play: Play) -> list[str]:
     """Where an integration heard of a monitor what came before what it had heard already."""
-    places = {row["id"]: (row["monitor"], row["num"])
-              for row in db.execute("SELECT id, monitor, num FROM event")}
+    places = {
+        row["id"]: (row["monitor"], row["num"])
+        for row in db.execute("SELECT id, monitor, num FROM event")
+    }
     wrong = []
     heard = {name: [each.id for each in found] for name, found in play.heard.items()}
     # Of a command that a kill cut off the shell may still run: only the first time counts.

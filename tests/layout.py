@@ -65,6 +65,7 @@ Scope = (*Function, ast.ClassDef, ast.Lambda)
 # == Sections =================================================================
 # Finds the banners. May not look at code.
 
+
 @dataclass(frozen=True)
 class Section:
     """A stretch of lines, from its banner to the line before the next one; 1 is the first."""
@@ -111,6 +112,7 @@ def section_index(parts: list[Section], line: int) -> int:
 
 # == Names ====================================================================
 # Which module-level names a piece of code uses. May not know what a section is.
+
 
 @dataclass(frozen=True)
 class Use:
@@ -240,8 +242,9 @@ def uses_of_comprehension(
     """What the first `for` runs over stands outside the comprehension, all else inside."""
     outside = node.generators[0].iter
     targets = [child.target for child in node.generators]
-    inside = local | {name for target in targets for part in ast.walk(target)
-                      for name in bound_by(part)}
+    inside = local | {
+        name for target in targets for part in ast.walk(target) for name in bound_by(part)
+    }
     yield from uses(outside, local)
     for child in ast.iter_child_nodes(node):
         parts = ast.iter_child_nodes(child) if isinstance(child, ast.comprehension) else [child]
@@ -302,12 +305,11 @@ def origins(tree: ast.AST) -> dict[str, str]:
 # == Checks ===================================================================
 # One promise each. May not print or read a file.
 
+
 def order_faults(source: str) -> list[str]:
     """Names used in a section above the one that defines them."""
     tree, parts = ast.parse(source), sections(source)
-    defined = {
-        name: section_index(parts, node.lineno) for name, node in definitions(tree).items()
-    }
+    defined = {name: section_index(parts, node.lineno) for name, node in definitions(tree).items()}
     faults = []
     for use in uses(tree):
         here = section_index(parts, use.line)

@@ -48,9 +48,13 @@ def wait_for(ask: Callable[[], T], what: str, limit: float = LIMIT_SECONDS) -> T
 def environment(**more: str) -> dict[str, str]:
     """The environment of a process: nothing of cronwatch's or a proxy's but what is given. Its
     modules are compiled once, as an installation has them: that takes longer than a start."""
-    kept = {name: value for name, value in os.environ.items()
-            if not name.startswith("CRONWATCH_") and not name.lower().endswith("_proxy")
-            and name != "PYTHONDONTWRITEBYTECODE"}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("CRONWATCH_")
+        and not name.lower().endswith("_proxy")
+        and name != "PYTHONDONTWRITEBYTECODE"
+    }
     return {**kept, "PYTHONPATH": str(Path(cronwatch.__file__).parent), **more}
 
 
@@ -65,12 +69,24 @@ class Done(NamedTuple):
 def run(folder: Path, *words: str, **environ: str) -> Done:
     """Run a command of the command line to its end."""
     try:
-        done = subprocess.run([*CRONWATCH, *words], cwd=folder, env=environment(**environ),
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=LIMIT_SECONDS, check=False)
+        done = subprocess.run(
+            [*CRONWATCH, *words],
+            cwd=folder,
+            env=environment(**environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired as late:
-        return Done(None, *(part.decode() if isinstance(part, bytes) else part or ""
-                            for part in (late.stdout, late.stderr)))
+        return Done(
+            None,
+            *(
+                part.decode() if isinstance(part, bytes) else part or ""
+                for part in (late.stdout, late.stderr)
+            ),
+        )
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -112,12 +128,19 @@ def bash(folder: Path, script: str, **environ: str) -> list[Reply]:
     The lines of the script stay as they are: that curl is quiet and ends with the status of the
     reply is in its configuration file."""
     (folder / ".curlrc").write_text(
-        'silent\nshow-error\nmax-time = 20\nwrite-out = "\\n%{http_code}\\n"\n')
+        'silent\nshow-error\nmax-time = 20\nwrite-out = "\\n%{http_code}\\n"\n'
+    )
     path = f"{folder}/bin:{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-c", script], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, timeout=2 * LIMIT_SECONDS, check=False,
-        env=environment(HOME=str(folder), PATH=path, **environ))
+        ["bash", "-c", script],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=2 * LIMIT_SECONDS,
+        check=False,
+        env=environment(HOME=str(folder), PATH=path, **environ),
+    )
     assert done.stderr == ""
     found = REPLY.findall(done.stdout)
     assert "".join(f"{body}\n{status}\n" for body, status in found) == done.stdout
@@ -167,8 +190,11 @@ class Live:
     def ask(self, method: str, path: str, given: Any = None, key: str | None = None) -> Reply:
         """A request to the management API, with the server's key if no other is given."""
         request = urllib.request.Request(
-            f"{self.url}/api/v1{path}", None if given is None else json.dumps(given).encode(),
-            {"X-Api-Key": key or self.key, "Content-Type": "application/json"}, method=method)
+            f"{self.url}/api/v1{path}",
+            None if given is None else json.dumps(given).encode(),
+            {"X-Api-Key": key or self.key, "Content-Type": "application/json"},
+            method=method,
+        )
         try:
             with DIRECT.open(request, timeout=LIMIT_SECONDS) as reply:
                 return Reply(reply.status, reply.read().decode())
@@ -178,8 +204,9 @@ class Live:
 
     def add(self, key: str, **fields: Any) -> dict[str, Any]:
         """A new monitor that expects an hourly run, as the API shows it."""
-        reply = self.ask("POST", "/heartbeats",
-                         {"name": key, "key": key, "intervalSeconds": 3600, **fields})
+        reply = self.ask(
+            "POST", "/heartbeats", {"name": key, "key": key, "intervalSeconds": 3600, **fields}
+        )
         assert reply.status == 201, reply
         shown: dict[str, Any] = reply.json
         return shown
@@ -202,13 +229,19 @@ class Live:
 
     def pings(self, key: str) -> list[dict[str, Any]]:
         """The pings of a monitor as they are stored, oldest first."""
-        return self.rows("SELECT p.* FROM ping p JOIN monitor m ON m.num = p.monitor "
-                         "WHERE m.key = ? ORDER BY p.num", key)
+        return self.rows(
+            "SELECT p.* FROM ping p JOIN monitor m ON m.num = p.monitor "
+            "WHERE m.key = ? ORDER BY p.num",
+            key,
+        )
 
     def runs(self, key: str) -> list[dict[str, Any]]:
         """The runs of a monitor as they are stored, oldest first."""
-        return self.rows("SELECT r.* FROM run r JOIN monitor m ON m.num = r.monitor "
-                         "WHERE m.key = ? ORDER BY r.num", key)
+        return self.rows(
+            "SELECT r.* FROM run r JOIN monitor m ON m.num = r.monitor "
+            "WHERE m.key = ? ORDER BY r.num",
+            key,
+        )
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Stop the server; its exit code and what it printed after its first line."""
@@ -224,16 +257,28 @@ def _first_line(process: subprocess.Popen[str]) -> str:
 
 
 @contextmanager
-def serving(folder: Path, *flags: str, listen: str = "127.0.0.1:0",
-            program: Sequence[str] = (), **environ: str) -> Iterator[Live]:
+def serving(
+    folder: Path,
+    *flags: str,
+    listen: str = "127.0.0.1:0",
+    program: Sequence[str] = (),
+    **environ: str,
+) -> Iterator[Live]:
     """A server while the block runs. It must stop cleanly, with nothing untoward in its log.
 
     Its file and its address are flags, except with an empty `listen`."""
     placed = ["--database", str(folder / "cronwatch.db"), "--listen", listen] if listen else []
     command = [*(program or CRONWATCH), "serve", *placed, "--api-rate-limit", "0", *flags]
     with open(folder / "serve.err", "a") as errors:
-        process = subprocess.Popen(command, cwd=folder, env=environment(**environ), text=True,
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment(**environ),
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
     try:
         line = _first_line(process)
         found = URL.search(line)

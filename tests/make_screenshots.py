@@ -13,14 +13,15 @@ FOLDER = Path(__file__).parent / "screenshots"
 SHOTS = (  # name, size, scheme, what to click
     ("list", (1080, 620), "light", None),
     ("monitor", (1080, 800), "dark", "Certificate renewal"),
-    ("phone", (360, 640), "dark", None))
+    ("phone", (360, 640), "dark", None),
+)
 
 
-def shoot(browser: Browser, url: str, name: str, size: tuple[int, int], scheme: str,
-          click: str | None) -> None:
+def shoot(
+    browser: Browser, url: str, name: str, size: tuple[int, int], scheme: str, click: str | None
+) -> None:
     """One picture, by somebody who signs in."""
-    page = browser.new_page(viewport={"width": size[0], "height": size[1]},
-                            color_scheme=scheme)  # type: ignore[arg-type]
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)  # type: ignore[arg-type]
     page.goto(url)
     page.get_by_label("Name").fill("demo")
     page.get_by_label("Password").fill("cronwatch")
@@ -37,12 +38,19 @@ def shoot(browser: Browser, url: str, name: str, size: tuple[int, int], scheme: 
 def main() -> None:
     """Start the demo, take all pictures, stop it."""
     FOLDER.mkdir(exist_ok=True)
-    with subprocess.Popen([sys.executable, "-m", "cronwatch", "demo", "--listen", "127.0.0.1:0"],
-                          text=True, stdout=subprocess.PIPE) as demo, sync_playwright() as play:
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", "cronwatch", "demo", "--listen", "127.0.0.1:0"],
+            text=True,
+            stdout=subprocess.PIPE,
+        ) as demo,
+        sync_playwright() as play,
+    ):
         assert demo.stdout is not None
         _, served = demo.stdout.readline(), demo.stdout.readline()
-        browser = play.chromium.launch(executable_path=shutil.which("chromium"),
-                                       args=["--no-sandbox"])
+        browser = play.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
         for shot in SHOTS:
             shoot(browser, served.split()[-1], *shot)
         browser.close()

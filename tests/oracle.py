@@ -27,8 +27,13 @@ EARLIEST = 300 * SECOND
 FIRST_SPACE, LONGEST_SPACE = 60 * SECOND, HOUR
 MISSED_MOST = 1000
 COMPARE: dict[str, Callable[[float, float], bool]] = {
-    "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
-    "eq": operator.eq, "ne": operator.ne}
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+    "eq": operator.eq,
+    "ne": operator.ne,
+}
 
 Rule = tuple[str, str, float]
 
@@ -252,8 +257,9 @@ class Life:
             distance = self.terms.interval_seconds * SECOND
         else:
             assert self.terms.cron
-            distance = occurrence - calendar(
-                self.terms.cron, self.terms.timezone).before(occurrence)
+            distance = occurrence - calendar(self.terms.cron, self.terms.timezone).before(
+                occurrence
+            )
         return min(self.terms.grace, EARLIEST, distance // 4)
 
     def deadline(self, occurrence: int) -> int:
@@ -274,8 +280,12 @@ class Life:
             return ahead
         before = calendar(self.terms.cron, self.terms.timezone).before(ahead)
         is_early = own >= ahead - self.early(ahead)
-        is_over = unverified or self.expected is None or self.promised is None or (
-            self.promised > before or (self.expected > before and self.deadline(before) < own))
+        is_over = (
+            unverified
+            or self.expected is None
+            or self.promised is None
+            or (self.promised > before or (self.expected > before and self.deadline(before) < own))
+        )
         if is_early and is_over:
             return self.occurrence_after(ahead)
         return ahead
@@ -284,8 +294,7 @@ class Life:
         """When the run began: its start, else what was reported where that is believed."""
         if run is not None and run.by_start:
             return run.began
-        if act.duration is not None and (
-                self.began is None or act.at - act.duration > self.began):
+        if act.duration is not None and (self.began is None or act.at - act.duration > self.began):
             return act.at - act.duration
         return act.at
 
@@ -337,8 +346,14 @@ class Life:
         While it is down nothing is held back: what passed without a sign of life is counted."""
         if self.terms.expects != "complete" or self.down:
             return 0
-        return max((self.run_deadline(run) or 0 for run in self.open_runs if run.awaited
-                    and (self.began is None or run.began > self.began)), default=0)
+        return max(
+            (
+                self.run_deadline(run) or 0
+                for run in self.open_runs
+                if run.awaited and (self.began is None or run.began > self.began)
+            ),
+            default=0,
+        )
 
     def missed_changes(self) -> Iterator[Change]:
         """expected_at + grace has passed; dated there, also where it was held back."""
@@ -359,8 +374,9 @@ class Life:
     def go_down(self, reason: str, at: int) -> None:
         self.status, self.down = "down", Down(reason, at, reminded=at)
 
-    def tell(self, kind: str, at: int, collected: int | None = None,
-             rules: tuple[Rule, ...] = ()) -> None:
+    def tell(
+        self, kind: str, at: int, collected: int | None = None, rules: tuple[Rule, ...] = ()
+    ) -> None:
         """Its reason is why the monitor is down, also where it was so before a failure."""
         reason = self.down.reason if self.down and kind != "silent_failure" else None
         self.told.append(Told(kind, at, reason, collected, rules=rules))
@@ -382,9 +398,13 @@ class Life:
     def stick(self, look: int) -> None:
         """The first to pass its deadline; silently while it is down already."""
         deadline, run = min(
-            ((deadline, run) for run in self.open_runs
-             if run.awaited and (deadline := self.run_deadline(run)) is not None),
-            key=lambda pair: pair[0])
+            (
+                (deadline, run)
+                for run in self.open_runs
+                if run.awaited and (deadline := self.run_deadline(run)) is not None
+            ),
+            key=lambda pair: pair[0],
+        )
         self.close(run, "stuck")
         if self.down is None:
             self.go_down("stuck", deadline)
@@ -417,25 +437,44 @@ class Life:
         mine = [run for run in self.open_runs if run.host == act.host and run.series is None]
         if mine:
             return max(mine, key=Run.age)
-        last = max((run for run in self.runs[-300:] if run.host == act.host
-                    and (run.series is None or run.was_ended)), key=Run.age, default=None)
+        last = max(
+            (
+                run
+                for run in self.runs[-300:]
+                if run.host == act.host and (run.series is None or run.was_ended)
+            ),
+            key=Run.age,
+            default=None,
+        )
         return last if last and not last.was_ended else None
 
     def is_same_start(self, act: Action) -> bool:
         """Within 10 s without a series, or with that of a running run, or a retry of a start."""
         if act.series is not None:
             run = self.of_series.get(act.series)
-            return run is not None and run.by_start and (
-                run.state == "running" or act.at - run.began <= RETRY)
-        return any(run.by_start and run.series is None and run.host == act.host
-                   and run.address == act.address and act.at - run.began <= RETRY
-                   for run in self.open_runs)
+            return (
+                run is not None
+                and run.by_start
+                and (run.state == "running" or act.at - run.began <= RETRY)
+            )
+        return any(
+            run.by_start
+            and run.series is None
+            and run.host == act.host
+            and run.address == act.address
+            and act.at - run.began <= RETRY
+            for run in self.open_runs
+        )
 
     def is_retry(self, act: Action, state: str) -> bool:
         """Within 10 s, the same outcome of a run of its series."""
         run = self.of_series.get(act.series) if act.series is not None else None
-        return (run is not None and run.state == state and run.ended is not None
-                and act.at - run.ended <= RETRY)
+        return (
+            run is not None
+            and run.state == state
+            and run.ended is not None
+            and act.at - run.ended <= RETRY
+        )
 
     def open(self, run: Run) -> Run:
         run.number = len(self.runs)
@@ -452,19 +491,35 @@ class Life:
         """Whatever it is, what fell due before it comes first."""
         self.settle(act.at)
         doing: dict[str, Callable[[Action], None]] = {
-            "start": self.start, "success": self.success, "fail": self.fail, "ok": self.ok,
-            "progress": self.progress, "log": lambda act: None, "edit": self.edit,
-            "pause": self.begin_pause, "resume": self.resume, "renew": self.renew}
+            "start": self.start,
+            "success": self.success,
+            "fail": self.fail,
+            "ok": self.ok,
+            "progress": self.progress,
+            "log": lambda act: None,
+            "edit": self.edit,
+            "pause": self.begin_pause,
+            "resume": self.resume,
+            "renew": self.renew,
+        }
         doing[act.word](act)
 
     def start(self, act: Action) -> None:
         if self.is_same_start(act):
             return
         awaited, longest = self.is_awaited(), self.terms.max_run_seconds
-        run = self.open(Run(
-            act.at, act.series, act.host, act.address, True, awaited=awaited,
-            next_at=self.next_expected(act.at),
-            limit_at=act.at + longest * SECOND if longest else None))
+        run = self.open(
+            Run(
+                act.at,
+                act.series,
+                act.host,
+                act.address,
+                True,
+                awaited=awaited,
+                next_at=self.next_expected(act.at),
+                limit_at=act.at + longest * SECOND if longest else None,
+            )
+        )
         if not awaited:
             self.forget_older(run)
         if self.terms.expects == "run":
@@ -560,8 +615,11 @@ class Life:
             known["duration_seconds"] = act.duration / SECOND
         if act.exit_code is not None:
             known["exit_code"] = act.exit_code
-        matched = tuple(rule for rule in self.terms.rules if rule[0] in known
-                        and COMPARE[rule[1]](known[rule[0]], rule[2]))
+        matched = tuple(
+            rule
+            for rule in self.terms.rules
+            if rule[0] in known and COMPARE[rule[1]](known[rule[0]], rule[2])
+        )
         if not matched:
             self.silent = Spacing()
         elif not self.pause:
@@ -579,9 +637,17 @@ class Life:
         if self.down:
             down = self.down
             if not silently:
-                self.told.append(Told(
-                    "recovered", at, down.reason, None, down.failed,
-                    min(len(down.missed), MISSED_MOST), (at - down.since) // SECOND))
+                self.told.append(
+                    Told(
+                        "recovered",
+                        at,
+                        down.reason,
+                        None,
+                        down.failed,
+                        min(len(down.missed), MISSED_MOST),
+                        (at - down.since) // SECOND,
+                    )
+                )
             self.down = None
             self.silent = Spacing()
         self.failures = Spacing()
@@ -711,16 +777,22 @@ class Life:
         unverified = not self.pause and self.could_not_verify(since, until, held)
         if self.down:
             self.down.reminded = max(self.down.reminded, until)
-            self.down.missed = [at for at in self.down.missed
-                                if at < since or at == self.down.since]
+            self.down.missed = [
+                at for at in self.down.missed if at < since or at == self.down.since
+            ]
         self.settled = until
         is_soon = self.expected is not None and self.expected <= until + HOUR
         return self.status in ("new", "up") and (was_open or unverified) and not is_soon
 
     def settle_gap(self, until: int) -> None:
         """The ends of pauses and the digests, at their true times."""
-        while (change := min((change for change in self.changes() if change.rank in (0, 3)),
-                             key=Change.place, default=None)) and change.order <= until:
+        while (
+            change := min(
+                (change for change in self.changes() if change.rank in (0, 3)),
+                key=Change.place,
+                default=None,
+            )
+        ) and change.order <= until:
             change.happen(until)
 
     def could_not_verify(self, since: int, until: int, held: int) -> bool:
@@ -738,5 +810,6 @@ class Life:
 
 def iso(at: int) -> str:
     """An instant as people read it."""
-    return (datetime.fromtimestamp(at // 1000, UTC)
-            + timedelta(milliseconds=at % 1000)).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    return (datetime.fromtimestamp(at // 1000, UTC) + timedelta(milliseconds=at % 1000)).strftime(
+        "%Y-%m-%d %H:%M:%S.%f"
+    )[:-3]

@@ -31,11 +31,37 @@ from live_server import run
 
 import cronwatch
 
-FIELDS = ["id", "kind", "at", "toldAt", "summary", "monitor", "run", "reason", "downSince",
-          "downtimeSeconds", "failedCount", "missedCount", "count", "rules", "gap", "monitors"]
+FIELDS = [
+    "id",
+    "kind",
+    "at",
+    "toldAt",
+    "summary",
+    "monitor",
+    "run",
+    "reason",
+    "downSince",
+    "downtimeSeconds",
+    "failedCount",
+    "missedCount",
+    "count",
+    "rules",
+    "gap",
+    "monitors",
+]
 MONITOR_FIELDS = ["id", "key", "name", "tags", "status", "url"]
-RUN_FIELDS = ["id", "series", "state", "startedAt", "endedAt", "durationMs", "exitCode", "message",
-              "host", "logTail"]
+RUN_FIELDS = [
+    "id",
+    "series",
+    "state",
+    "startedAt",
+    "endedAt",
+    "durationMs",
+    "exitCode",
+    "message",
+    "host",
+    "logTail",
+]
 NOON = "2026-03-02T12:00:00.000Z"
 HOSTILE = "$(touch pwned) `touch pwned` ; touch pwned # 'x' \"y\" %s \\ <b> 🔥 ünï"
 
@@ -85,8 +111,9 @@ class Listener:
                 names = {name.lower(): value for name, value in self.headers.items()}
                 listener.received.append(Received(self.command, self.path, names, body))
                 listener.meanwhile()
-                self.send_response(listener.answers.pop(0) if listener.answers
-                                   else listener.status)
+                self.send_response(
+                    listener.answers.pop(0) if listener.answers else listener.status
+                )
                 if listener.location:
                     self.send_header("Location", listener.location)
                 self.send_header("Content-Length", "0")
@@ -133,8 +160,9 @@ def listener(make_listener: Callable[[], Listener]) -> Listener:
 # who is told
 
 
-def add(site: Site, channel: str, target: str, name: str = "", default: bool = True,
-        **more: Any) -> str:
+def add(
+    site: Site, channel: str, target: str, name: str = "", default: bool = True, **more: Any
+) -> str:
     """A new integration; its id. A command can be made on the command line only."""
     name = name or f"{channel} {len(site.rows('SELECT num FROM integration'))}"
     if channel == "command":
@@ -168,21 +196,26 @@ def expect(site: Site, **fields: Any) -> dict[str, Any]:
 def events(site: Site) -> list[dict[str, Any]]:
     """The events as the API shows them, newest first."""
     post(site, "heartbeats", name="unused", scheduleType="none")
-    found: list[dict[str, Any]] = site.get(
-        "/api/v1/events", X_API_Key="cw_management").json["events"]
+    found: list[dict[str, Any]] = site.get("/api/v1/events", X_API_Key="cw_management").json[
+        "events"
+    ]
     return found
 
 
 def alerts(site: Site) -> list[tuple[str, str]]:
     """Who is told of what."""
-    return [(row["name"], row["kind"]) for row in site.rows(
-        "SELECT i.name, e.kind FROM alert a JOIN integration i ON i.num = a.integration "
-        "JOIN event e ON e.num = a.event ORDER BY a.num")]
+    return [
+        (row["name"], row["kind"])
+        for row in site.rows(
+            "SELECT i.name, e.kind FROM alert a JOIN integration i ON i.num = a.integration "
+            "JOIN event e ON e.num = a.event ORDER BY a.num"
+        )
+    ]
 
 
 def alert(site: Site) -> dict[str, Any]:
     """The one row of the outbox."""
-    found, = site.rows("SELECT * FROM alert")
+    (found,) = site.rows("SELECT * FROM alert")
     return found
 
 
@@ -229,7 +262,8 @@ def test_a_monitor_that_names_integrations_is_heard_by_those_only(site: Site) ->
 
 
 def test_a_default_integration_that_is_made_later_does_not_hear_of_one_that_names_others(
-        site: Site) -> None:
+    site: Site,
+) -> None:
     token = expect(site, integrationIds=[])["token"]
     add(site, "slack", SLACK, "Slack")
 
@@ -317,13 +351,19 @@ def test_events_of_the_server_go_to_all_default_integrations(site: Site) -> None
 def test_an_event_and_its_alerts_come_with_the_change_or_not_at_all(site: Site) -> None:
     add(site, "slack", SLACK, "Slack")
     job = site.monitor()
-    site.rows("CREATE TRIGGER no_alerts BEFORE INSERT ON alert "
-              "BEGIN SELECT RAISE(ABORT, 'no room'); END")
+    site.rows(
+        "CREATE TRIGGER no_alerts BEFORE INSERT ON alert BEGIN SELECT RAISE(ABORT, 'no room'); END"
+    )
 
     status = site.get(f"/{job.token}/fail").status_int
 
     assert (status >= 500, site.pings, site.runs, site.events, site.monitors[0]["status"]) == (
-        True, [], [], [], "new")
+        True,
+        [],
+        [],
+        [],
+        "new",
+    )
 
 
 # what an event says
@@ -331,8 +371,15 @@ def test_an_event_and_its_alerts_come_with_the_change_or_not_at_all(site: Site) 
 
 def nightly(site: Site, **columns: Any) -> Made:
     """A monitor with all that an event can say of it."""
-    return site.monitor(**{"name": "Backup", "key": "backup", "tags": "db prod",
-                           "interval_seconds": 86_400, **columns})
+    return site.monitor(
+        **{
+            "name": "Backup",
+            "key": "backup",
+            "tags": "db prod",
+            "interval_seconds": 86_400,
+            **columns,
+        }
+    )
 
 
 def make_missed(site: Site) -> None:
@@ -396,10 +443,17 @@ def make_test(site: Site) -> None:
     post(site, f"integrations/{id_}/test")
 
 
-MAKE = {"missed": make_missed, "failed": make_failed, "stuck": make_stuck,
-        "silent_failure": make_silent_failure, "recovered": make_recovered,
-        "reminder": make_reminder, "outage": make_outage,
-        "delivery_failed": make_delivery_failed, "test": make_test}
+MAKE = {
+    "missed": make_missed,
+    "failed": make_failed,
+    "stuck": make_stuck,
+    "silent_failure": make_silent_failure,
+    "recovered": make_recovered,
+    "reminder": make_reminder,
+    "outage": make_outage,
+    "delivery_failed": make_delivery_failed,
+    "test": make_test,
+}
 
 
 def event_of(site: Site, kind: str) -> dict[str, Any]:
@@ -444,22 +498,48 @@ def test_a_missed_event_says_all_that_is_known(site: Site) -> None:
 
     job = site.monitors[0]
     assert event | {"id": "", "summary": "", "deliveries": []} == {
-        "id": "", "kind": "missed", "at": "2026-03-03T12:05:00.000Z",
-        "toldAt": "2026-03-03T12:10:00.000Z", "summary": "",
-        "monitor": {"id": job["id"], "key": "backup", "name": "Backup", "tags": ["db", "prod"],
-                    "status": "down", "url": f"http://cron.test/#/monitors/{job['id']}"},
-        "run": None, "reason": "missed", "downSince": "2026-03-03T12:05:00.000Z",
-        "downtimeSeconds": None, "failedCount": None, "missedCount": None, "count": None,
-        "rules": None, "gap": None, "monitors": None, "deliveries": []}
+        "id": "",
+        "kind": "missed",
+        "at": "2026-03-03T12:05:00.000Z",
+        "toldAt": "2026-03-03T12:10:00.000Z",
+        "summary": "",
+        "monitor": {
+            "id": job["id"],
+            "key": "backup",
+            "name": "Backup",
+            "tags": ["db", "prod"],
+            "status": "down",
+            "url": f"http://cron.test/#/monitors/{job['id']}",
+        },
+        "run": None,
+        "reason": "missed",
+        "downSince": "2026-03-03T12:05:00.000Z",
+        "downtimeSeconds": None,
+        "failedCount": None,
+        "missedCount": None,
+        "count": None,
+        "rules": None,
+        "gap": None,
+        "monitors": None,
+        "deliveries": [],
+    }
 
 
 def test_a_failed_event_says_how_the_run_went(site: Site) -> None:
     event = event_of(site, "failed")
 
     assert event["run"] | {"id": ""} == {
-        "id": "", "series": "n1", "state": "failed", "startedAt": NOON,
-        "endedAt": "2026-03-02T12:01:30.000Z", "durationMs": 90_000, "exitCode": 3,
-        "message": "disk full", "host": "nas", "logTail": None}
+        "id": "",
+        "series": "n1",
+        "state": "failed",
+        "startedAt": NOON,
+        "endedAt": "2026-03-02T12:01:30.000Z",
+        "durationMs": 90_000,
+        "exitCode": 3,
+        "message": "disk full",
+        "host": "nas",
+        "logTail": None,
+    }
 
 
 def test_a_failed_event_says_since_when_it_is_down(site: Site) -> None:
@@ -504,7 +584,10 @@ def test_a_reminder_says_why_and_since_when_it_is_down(site: Site) -> None:
     event = event_of(site, "reminder")
 
     assert (event["at"], event["reason"], event["downSince"]) == (
-        "2026-03-02T13:00:00.000Z", "failed", NOON)
+        "2026-03-02T13:00:00.000Z",
+        "failed",
+        NOON,
+    )
 
 
 def test_an_outage_says_what_it_may_have_hidden(site: Site) -> None:
@@ -512,7 +595,8 @@ def test_an_outage_says_what_it_may_have_hidden(site: Site) -> None:
 
     assert (event["gap"], [list(named) for named in event["monitors"]]) == (
         {"since": "2026-03-03T10:13:20.000Z", "until": "2026-03-03T13:00:00.000Z"},
-        [["id", "key", "name"]])
+        [["id", "key", "name"]],
+    )
 
 
 def test_a_missed_event_that_a_ping_settles_says_that_it_was_down(site: Site) -> None:
@@ -523,7 +607,9 @@ def test_a_missed_event_that_a_ping_settles_says_that_it_was_down(site: Site) ->
     site.get(f"/{job.token}")
 
     assert [(event["kind"], event["monitor"]["status"]) for event in events(site)] == [
-        ("recovered", "up"), ("missed", "down")]
+        ("recovered", "up"),
+        ("missed", "down"),
+    ]
 
 
 def test_no_event_shows_a_handle(site: Site) -> None:
@@ -570,10 +656,12 @@ def test_a_summary_counts_one_monitor_as_one(site: Site) -> None:
 # webhooks
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MAKE if kind not in (
-    "delivery_failed", "test")])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in MAKE if kind not in ("delivery_failed", "test")]
+)
 def test_a_webhook_gets_the_event_that_the_api_shows(
-        site: Site, listener: Listener, kind: str) -> None:
+    site: Site, listener: Listener, kind: str
+) -> None:
     add_hook(site, listener)
     event = event_of(site, kind)
     del event["deliveries"]
@@ -583,13 +671,12 @@ def test_a_webhook_gets_the_event_that_the_api_shows(
     assert listener.received[-1].event == event
 
 
-def delivered(site: Site, listener: Listener, channel: str = "webhook",
-              **more: Any) -> Received:
+def delivered(site: Site, listener: Listener, channel: str = "webhook", **more: Any) -> Received:
     """The request that tells of a failure."""
     add(site, channel, f"{listener.url}/hook?to=me", **more)
     fail(site, nightly(site).token)
     site.server.deliver()
-    received, = listener.received
+    (received,) = listener.received
     return received
 
 
@@ -613,14 +700,13 @@ def test_a_webhook_has_the_time_of_the_try_in_seconds(site: Site, listener: List
     assert delivered(site, listener).headers["webhook-timestamp"] == str(NOW // 1000)
 
 
-def test_a_webhook_is_signed_as_standard_webhooks_has_it(
-        site: Site, listener: Listener) -> None:
+def test_a_webhook_is_signed_as_standard_webhooks_has_it(site: Site, listener: Listener) -> None:
     made = post(site, "integrations", channel="webhook", name="Hook", url=listener.url)
     fail(site, nightly(site).token)
 
     site.server.deliver()
 
-    received, = listener.received
+    (received,) = listener.received
     key = base64.b64decode(made["secret"].removeprefix("whsec_"))
     signed = f"{received.headers['webhook-id']}.{received.headers['webhook-timestamp']}.".encode()
     digest = hmac.new(key, signed + received.body, hashlib.sha256).digest()
@@ -651,26 +737,58 @@ def shared(folder: Path) -> Iterator[Site]:
 
 def refused(site: Site, **given: Any) -> tuple[int, str]:
     """The status and the sentence with which an integration is refused."""
-    answer = site.post("/api/v1/integrations", json.dumps({"name": "It", **given}),
-                       X_API_Key=site.api_key())
+    answer = site.post(
+        "/api/v1/integrations", json.dumps({"name": "It", **given}), X_API_Key=site.api_key()
+    )
     return answer.status_int, answer.json.get("error", "")
 
 
-@pytest.mark.parametrize("headers", [
-    {"X-A": "a\r\nX-B: b"}, {"X-A": "a\nb"}, {"X A": "a"}, {"X-A:": "a"}, {"": "a"},
-    {"X-A": "ü"}, {"X-A": 7}, {"webhook-id": "mine"}, {"Webhook-Signature": "mine"},
-    ["X-A: a"], "X-A: a", {f"X-{n}": "a" for n in range(21)}])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-A": "a\r\nX-B: b"},
+        {"X-A": "a\nb"},
+        {"X A": "a"},
+        {"X-A:": "a"},
+        {"": "a"},
+        {"X-A": "ü"},
+        {"X-A": 7},
+        {"webhook-id": "mine"},
+        {"Webhook-Signature": "mine"},
+        ["X-A: a"],
+        "X-A: a",
+        {f"X-{n}": "a" for n in range(21)},
+    ],
+)
 def test_headers_that_cannot_be_sent_are_refused(shared: Site, headers: Any) -> None:
     status, sentence = refused(
-        shared, channel="webhook", url="http://127.0.0.1:9/", headers=headers)
+        shared, channel="webhook", url="http://127.0.0.1:9/", headers=headers
+    )
 
     assert (status, "headers" in sentence) == (400, True)
 
 
-@pytest.mark.parametrize("url", [
-    "ftp://host/", "file:///etc/passwd", "host/path", "", "http://", "https:///path",
-    "javascript:alert(1)", "http://host/ with space", "http://host/\r\nX: y", "http://hö.st/",
-    "http://[::1", "http://host:99999/", "http://host:port/", None, 7, ["http://host/"]])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host/",
+        "file:///etc/passwd",
+        "host/path",
+        "",
+        "http://",
+        "https:///path",
+        "javascript:alert(1)",
+        "http://host/ with space",
+        "http://host/\r\nX: y",
+        "http://hö.st/",
+        "http://[::1",
+        "http://host:99999/",
+        "http://host:port/",
+        None,
+        7,
+        ["http://host/"],
+    ],
+)
 def test_a_url_that_is_neither_http_nor_https_is_refused(shared: Site, url: Any) -> None:
     status, sentence = refused(shared, channel="webhook", url=url)
 
@@ -679,7 +797,8 @@ def test_a_url_that_is_neither_http_nor_https_is_refused(shared: Site, url: Any)
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_webhook_follows_no_redirect(
-        site: Site, make_listener: Callable[[], Listener], status: int) -> None:
+    site: Site, make_listener: Callable[[], Listener], status: int
+) -> None:
     first, second = make_listener(), make_listener()
     first.status, first.location = status, f"{second.url}/elsewhere"
 
@@ -689,13 +808,22 @@ def test_a_webhook_follows_no_redirect(
 
 
 def test_a_webhook_takes_no_proxy_from_the_environment(
-        tmp_path: Path, make_listener: Callable[[], Listener]) -> None:
+    tmp_path: Path, make_listener: Callable[[], Listener]
+) -> None:
     target, proxy = make_listener(), make_listener()
     words = ("--database", str(tmp_path / "cronwatch.db"))
     run(tmp_path, "integration", "add", "webhook", "Hook", target.url, *words)
 
-    done = run(tmp_path, "integration", "test", "Hook", *words, http_proxy=proxy.url,
-               HTTP_PROXY=proxy.url, all_proxy=proxy.url)
+    done = run(
+        tmp_path,
+        "integration",
+        "test",
+        "Hook",
+        *words,
+        http_proxy=proxy.url,
+        HTTP_PROXY=proxy.url,
+        all_proxy=proxy.url,
+    )
 
     assert (done.code, len(target.received), proxy.received) == (0, 1, [])
 
@@ -724,10 +852,13 @@ def test_what_came_of_a_try_is_shown(site: Site, listener: Listener) -> None:
     listener.status = 418
     delivered(site, listener)
 
-    delivery, = events(site)[0]["deliveries"]
+    (delivery,) = events(site)[0]["deliveries"]
 
     assert (delivery["state"], delivery["tries"], "418" in delivery["result"]) == (
-        "pending", 1, True)
+        "pending",
+        1,
+        True,
+    )
 
 
 def test_a_retry_has_the_same_id(site: Site, listener: Listener) -> None:
@@ -749,7 +880,9 @@ def test_a_retry_is_signed_anew(site: Site, listener: Listener) -> None:
     site.server.deliver()
 
     assert [one.headers["webhook-timestamp"] for one in listener.received] == [
-        str(NOW // 1000), str(NOW // 1000 + 10)]
+        str(NOW // 1000),
+        str(NOW // 1000 + 10),
+    ]
 
 
 def test_a_retry_has_the_same_body(site: Site, listener: Listener) -> None:
@@ -762,19 +895,27 @@ def test_a_retry_has_the_same_body(site: Site, listener: Listener) -> None:
     assert listener.received[0].body == listener.received[1].body
 
 
-@pytest.mark.parametrize("channel, content_type, worded", [
-    ("slack", "application/json", lambda text: {"text": text}),
-    ("discord", "application/json", lambda text: {
-        "content": text, "allowed_mentions": {"parse": []}}),
-])
-def test_a_preset_words_the_body_in_json(site: Site, listener: Listener, channel: str,
-                                         content_type: str, worded: Callable[[str], Any]) -> None:
+@pytest.mark.parametrize(
+    "channel, content_type, worded",
+    [
+        ("slack", "application/json", lambda text: {"text": text}),
+        (
+            "discord",
+            "application/json",
+            lambda text: {"content": text, "allowed_mentions": {"parse": []}},
+        ),
+    ],
+)
+def test_a_preset_words_the_body_in_json(
+    site: Site, listener: Listener, channel: str, content_type: str, worded: Callable[[str], Any]
+) -> None:
     received = delivered(site, listener, channel)
 
     assert received.headers["content-type"] == content_type
     event = events(site)[0]
-    assert received.event == worded(f"{event['summary']}\nDown since 2026-03-02 12:00 UTC\n"
-                                    f"{event['monitor']['url']}")
+    assert received.event == worded(
+        f"{event['summary']}\nDown since 2026-03-02 12:00 UTC\n{event['monitor']['url']}"
+    )
 
 
 def test_ntfy_gets_plain_text(site: Site, listener: Listener) -> None:
@@ -792,7 +933,7 @@ def test_a_hostile_message_arrives_as_text(site: Site, listener: Listener, chann
 
     site.server.deliver()
 
-    received, = listener.received
+    (received,) = listener.received
     where = {"webhook": "summary", "slack": "text", "discord": "content"}
     text = received.event[where[channel]] if channel in where else received.body.decode()
     assert HOSTILE in (html.unescape(text) if channel == "slack" else text)
@@ -829,7 +970,8 @@ def shell(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
 
 
 def test_a_command_gets_the_event_on_standard_input(
-        site: Site, shell: Callable[..., Path]) -> None:
+    site: Site, shell: Callable[..., Path]
+) -> None:
     folder = shell("cat > given")
 
     shown = events(site)[0]
@@ -844,27 +986,37 @@ def variables(folder: Path) -> dict[str, str]:
 
 
 def test_a_command_gets_the_event_in_its_environment(
-        site: Site, shell: Callable[..., Path]) -> None:
+    site: Site, shell: Callable[..., Path]
+) -> None:
     found = variables(shell("env -0 > env", errorMessage="disk full"))
 
     shown = events(site)[0]
-    assert [found.get(f"CRONWATCH_EVENT_{name}") for name in (
-        "ID", "KIND", "AT", "TOLD_AT", "SUMMARY", "REASON", "DOWN_SINCE")] == [
-        shown[name] for name in ("id", "kind", "at", "toldAt", "summary", "reason", "downSince")]
+    assert [
+        found.get(f"CRONWATCH_EVENT_{name}")
+        for name in ("ID", "KIND", "AT", "TOLD_AT", "SUMMARY", "REASON", "DOWN_SINCE")
+    ] == [shown[name] for name in ("id", "kind", "at", "toldAt", "summary", "reason", "downSince")]
 
 
 def test_a_command_gets_monitor_and_run_in_its_environment(
-        site: Site, shell: Callable[..., Path]) -> None:
+    site: Site, shell: Callable[..., Path]
+) -> None:
     found = variables(shell("env -0 > env", errorMessage="disk full"))
 
-    assert [found.get(f"CRONWATCH_EVENT_{name}") for name in (
-        "MONITOR_KEY", "MONITOR_NAME", "MONITOR_URL", "RUN_STATE", "RUN_MESSAGE")] == [
-        "backup", "Backup", f"http://cron.test/#/monitors/{site.monitors[0]['id']}", "failed",
-        "disk full"]
+    assert [
+        found.get(f"CRONWATCH_EVENT_{name}")
+        for name in ("MONITOR_KEY", "MONITOR_NAME", "MONITOR_URL", "RUN_STATE", "RUN_MESSAGE")
+    ] == [
+        "backup",
+        "Backup",
+        f"http://cron.test/#/monitors/{site.monitors[0]['id']}",
+        "failed",
+        "disk full",
+    ]
 
 
 def test_a_command_has_a_clean_environment_otherwise(
-        shell: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    shell: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CRONWATCH_SMTP_PASSWORD", "hunter2")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
 
@@ -872,15 +1024,28 @@ def test_a_command_has_a_clean_environment_otherwise(
 
     by_shell = {"PWD", "OLDPWD", "SHLVL", "_"}
     assert {name for name in found if not name.startswith("CRONWATCH_EVENT_")} <= {
-        "PATH", "HOME", "LANG", "TZ", "USER", "SHELL", "LOGNAME", *by_shell}
+        "PATH",
+        "HOME",
+        "LANG",
+        "TZ",
+        "USER",
+        "SHELL",
+        "LOGNAME",
+        *by_shell,
+    }
 
 
 def test_a_variable_has_at_most_4_kilobytes(shell: Callable[..., Path]) -> None:
-    found = variables(shell("env -0 > env", errorMessage="🔥" * 3000,
-                            logOutput="🔥" * 20_000))
+    found = variables(shell("env -0 > env", errorMessage="🔥" * 3000, logOutput="🔥" * 20_000))
 
-    assert max(len(value.encode()) for name, value in found.items()
-               if name.startswith("CRONWATCH_EVENT_")) <= 4096
+    assert (
+        max(
+            len(value.encode())
+            for name, value in found.items()
+            if name.startswith("CRONWATCH_EVENT_")
+        )
+        <= 4096
+    )
 
 
 def test_a_command_that_succeeds_is_done(site: Site, shell: Callable[..., Path]) -> None:
@@ -899,7 +1064,7 @@ def test_a_command_that_fails_is_tried_again(site: Site, shell: Callable[..., Pa
 
 
 def result_of(site: Site) -> str:
-    delivery, = events(site)[0]["deliveries"]
+    (delivery,) = events(site)[0]["deliveries"]
     return str(delivery["result"])
 
 
@@ -911,7 +1076,8 @@ def test_the_exit_code_of_a_command_is_kept(site: Site, shell: Callable[..., Pat
 
 @pytest.mark.parametrize("code", [0, 5])
 def test_the_tail_of_a_commands_output_is_kept(
-        site: Site, shell: Callable[..., Path], code: int) -> None:
+    site: Site, shell: Callable[..., Path], code: int
+) -> None:
     shell(f"echo begin; seq 100000; echo wrong >&2; echo end; exit {code}")
 
     result = result_of(site)
@@ -939,16 +1105,20 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("command", [
-    "echo $$ >> pids; sleep 60",
-    "echo $$ >> pids; sleep 60 & echo $! >> pids; wait",
-    "trap '' TERM HUP INT; echo $$ >> pids; sleep 60 & echo $! >> pids; wait",
-    "(echo $$ >> pids; sleep 60) | cat",
-    "bash -mc 'sleep 60 & echo $! >> pids; wait'",
-], ids=["the shell", "its child", "deaf to signals", "a pipe", "a group of its own"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "echo $$ >> pids; sleep 60",
+        "echo $$ >> pids; sleep 60 & echo $! >> pids; wait",
+        "trap '' TERM HUP INT; echo $$ >> pids; sleep 60 & echo $! >> pids; wait",
+        "(echo $$ >> pids; sleep 60) | cat",
+        "bash -mc 'sleep 60 & echo $! >> pids; wait'",
+    ],
+    ids=["the shell", "its child", "deaf to signals", "a pipe", "a group of its own"],
+)
 def test_a_command_that_hangs_is_killed_with_its_children(
-        site: Site, shell: Callable[..., Path], monkeypatch: pytest.MonkeyPatch,
-        command: str) -> None:
+    site: Site, shell: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     monkeypatch.setattr(cronwatch, "COMMAND_SECONDS", 0.5)
     began = time.monotonic()
 
@@ -964,7 +1134,8 @@ def test_a_command_that_hangs_is_killed_with_its_children(
 
 
 def test_a_command_that_was_killed_is_tried_again(
-        site: Site, shell: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    site: Site, shell: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cronwatch, "COMMAND_SECONDS", 0.2)
 
     shell("echo said; sleep 60")
@@ -982,29 +1153,37 @@ def test_a_command_has_a_session_of_its_own(shell: Callable[..., Path]) -> None:
     assert (folder / "session").read_text() == (folder / "pid").read_text()
 
 
-def test_nothing_of_a_ping_is_in_the_command_line(
-        site: Site, shell: Callable[..., Path]) -> None:
+def test_nothing_of_a_ping_is_in_the_command_line(site: Site, shell: Callable[..., Path]) -> None:
     folder = shell("cat /proc/$$/cmdline > line", errorMessage="disk full")
 
-    config, = site.rows("SELECT config FROM integration")
+    (config,) = site.rows("SELECT config FROM integration")
     assert (folder / "line").read_bytes().decode().split("\0") == [
-        "/bin/sh", "-c", json.loads(config["config"])["command"], ""]
+        "/bin/sh",
+        "-c",
+        json.loads(config["config"])["command"],
+        "",
+    ]
 
 
 def test_a_hostile_message_reaches_a_command_as_text(shell: Callable[..., Path]) -> None:
-    folder = shell('cat > given; env -0 > env; echo "$CRONWATCH_EVENT_RUN_MESSAGE" > echoed',
-                   errorMessage=HOSTILE)
+    folder = shell(
+        'cat > given; env -0 > env; echo "$CRONWATCH_EVENT_RUN_MESSAGE" > echoed',
+        errorMessage=HOSTILE,
+    )
 
     assert json.loads((folder / "given").read_text())["run"]["message"] == HOSTILE
     assert variables(folder)["CRONWATCH_EVENT_RUN_MESSAGE"] == HOSTILE
     assert not (folder / "pwned").exists()
 
 
-@pytest.mark.parametrize("message", [
-    "two\nlines", "a\0b", "\ud800 half", "\udfff\ud800", "\x1b[31m", "x" * 100_000, "=", "-rf"],
-    ids=["lines", "NUL", "half a pair", "a pair reversed", "colour", "long", "=", "-rf"])
+@pytest.mark.parametrize(
+    "message",
+    ["two\nlines", "a\0b", "\ud800 half", "\udfff\ud800", "\x1b[31m", "x" * 100_000, "=", "-rf"],
+    ids=["lines", "NUL", "half a pair", "a pair reversed", "colour", "long", "=", "-rf"],
+)
 def test_an_odd_message_reaches_a_command(
-        site: Site, shell: Callable[..., Path], message: str) -> None:
+    site: Site, shell: Callable[..., Path], message: str
+) -> None:
     folder = shell("cat > given", errorMessage=message)
 
     given = json.loads((folder / "given").read_text(encoding="utf-8"))
@@ -1020,7 +1199,9 @@ def test_an_odd_name_reaches_a_command_as_text(site: Site, tmp_path: Path, name:
 
     given = json.loads((tmp_path / "given").read_text())
     assert (given["monitor"]["name"].split(), (tmp_path / "pwned").exists()) == (
-        name.split(), False)
+        name.split(),
+        False,
+    )
 
 
 # mail
@@ -1037,12 +1218,14 @@ class Mailbox:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
-        self.controller = Controller(self, "127.0.0.1", self.port, auth_require_tls=False,
-                                     authenticator=self.authenticate)
+        self.controller = Controller(
+            self, "127.0.0.1", self.port, auth_require_tls=False, authenticator=self.authenticate
+        )
         self.controller.start()
 
-    def authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str,
-                     login: LoginPassword) -> AuthResult:
+    def authenticate(
+        self, server: Any, session: Any, envelope: Any, mechanism: str, login: LoginPassword
+    ) -> AuthResult:
         self.signed_in.append((login.login, login.password))
         return AuthResult(success=True)
 
@@ -1065,8 +1248,12 @@ def mailbox() -> Iterator[Mailbox]:
 @pytest.fixture
 def mail_site(make_site: Callable[..., Site], mailbox: Mailbox) -> Site:
     """A site that sends its mail to the mailbox."""
-    site = make_site(smtp_host="127.0.0.1", smtp_port=mailbox.port, smtp_security="none",
-                     smtp_from="cron@home.example")
+    site = make_site(
+        smtp_host="127.0.0.1",
+        smtp_port=mailbox.port,
+        smtp_security="none",
+        smtp_from="cron@home.example",
+    )
     add(site, "email", "me@home.example", "Mail")
     return site
 
@@ -1088,12 +1275,16 @@ def test_a_mail_says_from_whom_and_to_whom_it_is(mail_site: Site, mailbox: Mailb
     mail = mailed(mail_site, mailbox)
 
     assert (mail["From"], mail["To"], mailbox.recipients) == (
-        "cron@home.example", "me@home.example", [["me@home.example"]])
+        "cron@home.example",
+        "me@home.example",
+        [["me@home.example"]],
+    )
 
 
 @pytest.mark.parametrize("name", ["Date", "Message-ID"])
 def test_a_mail_has_the_headers_that_every_mail_has(
-        mail_site: Site, mailbox: Mailbox, name: str) -> None:
+    mail_site: Site, mailbox: Mailbox, name: str
+) -> None:
     assert mailed(mail_site, mailbox)[name]
 
 
@@ -1123,15 +1314,19 @@ def test_the_links_of_a_mail_open_the_dashboard(mail_site: Site, mailbox: Mailbo
 
 
 def test_a_mail_has_links_to_pause_for_an_hour_and_for_a_day(
-        mail_site: Site, mailbox: Mailbox) -> None:
+    mail_site: Site, mailbox: Mailbox
+) -> None:
     mail = mailed(mail_site, mailbox)
 
-    assert [len(re.findall(rf"(?i)pause.*{span}.*http", mail.get_content()))
-            for span in ("hour", "day")] == [1, 1]
+    assert [
+        len(re.findall(rf"(?i)pause.*{span}.*http", mail.get_content()))
+        for span in ("hour", "day")
+    ] == [1, 1]
 
 
 def test_no_link_of_a_mail_changes_anything_when_a_preview_calls_it(
-        mail_site: Site, mailbox: Mailbox) -> None:
+    mail_site: Site, mailbox: Mailbox
+) -> None:
     found = links(mailed(mail_site, mailbox))
     before = (mail_site.monitors, mail_site.pings)
 
@@ -1150,7 +1345,8 @@ def test_a_mail_shows_no_handle(mail_site: Site, mailbox: Mailbox) -> None:
 
 @pytest.mark.parametrize("kind", ["outage", "delivery_failed"])
 def test_a_mail_of_the_server_itself_has_no_links(
-        mail_site: Site, mailbox: Mailbox, kind: str) -> None:
+    mail_site: Site, mailbox: Mailbox, kind: str
+) -> None:
     MAKE[kind](mail_site)
     mail_site.server.deliver()
 
@@ -1162,7 +1358,7 @@ def test_a_hostile_message_adds_no_header_to_a_mail(mail_site: Site, mailbox: Ma
     mail_site.get(f"/{job.code}/fail?msg=" + quote("x\r\nBcc: you@evil.example\r\n\r\nHi"))
     mail_site.server.deliver()
 
-    mail, = mailbox.received
+    (mail,) = mailbox.received
     assert (mail["Bcc"], mailbox.recipients) == (None, [["me@home.example"]])
 
 
@@ -1196,9 +1392,15 @@ def test_a_mail_that_is_refused_is_tried_again(mail_site: Site, mailbox: Mailbox
 
 
 def test_mail_signs_in_where_a_user_is_set(
-        make_site: Callable[..., Site], mailbox: Mailbox) -> None:
-    site = make_site(smtp_host="127.0.0.1", smtp_port=mailbox.port, smtp_security="none",
-                     smtp_user="me", smtp_password="hunter2")
+    make_site: Callable[..., Site], mailbox: Mailbox
+) -> None:
+    site = make_site(
+        smtp_host="127.0.0.1",
+        smtp_port=mailbox.port,
+        smtp_security="none",
+        smtp_user="me",
+        smtp_password="hunter2",
+    )
     add(site, "email", "me@home.example", "Mail")
 
     mailed(site, mailbox)
@@ -1207,9 +1409,11 @@ def test_mail_signs_in_where_a_user_is_set(
 
 
 def test_mail_is_not_sent_in_the_clear_where_starttls_is_set(
-        make_site: Callable[..., Site], mailbox: Mailbox) -> None:
-    site = make_site(smtp_host="127.0.0.1", smtp_port=mailbox.port, smtp_user="me",
-                     smtp_password="hunter2")
+    make_site: Callable[..., Site], mailbox: Mailbox
+) -> None:
+    site = make_site(
+        smtp_host="127.0.0.1", smtp_port=mailbox.port, smtp_user="me", smtp_password="hunter2"
+    )
     add(site, "email", "me@home.example", "Mail")
     make_failed(site)
 
@@ -1227,9 +1431,21 @@ def test_mail_without_a_server_says_which_setting_is_empty(site: Site) -> None:
     assert "smtp_host" in result_of(site)
 
 
-@pytest.mark.parametrize("address", [
-    "", "me", "me@", "@home.example", "a@b, c@d", "a@b c@d", "me@home.example\r\nBcc: x@y",
-    "<me@home.example>", None, 7])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "me",
+        "me@",
+        "@home.example",
+        "a@b, c@d",
+        "a@b c@d",
+        "me@home.example\r\nBcc: x@y",
+        "<me@home.example>",
+        None,
+        7,
+    ],
+)
 def test_an_address_that_is_not_one_address_is_refused(shared: Site, address: Any) -> None:
     status, sentence = refused(shared, channel="email", address=address)
 
@@ -1243,7 +1459,8 @@ RETRIES = [10, 30, 120, 600, 3600, *[3600] * 24]
 
 
 def test_deliver_has_sent_when_it_returns(
-        site: Site, make_listener: Callable[[], Listener]) -> None:
+    site: Site, make_listener: Callable[[], Listener]
+) -> None:
     listeners = [make_listener() for _ in range(3)]
     for n, one in enumerate(listeners):
         add_hook(site, one, f"Hook {n}")
@@ -1343,8 +1560,10 @@ def test_a_try_that_a_crash_interrupted_is_made_again(site: Site, listener: List
     with sqlite3.connect(site.database) as db:
         copies: list[bytes] = []
         listener.meanwhile = lambda: copies.append(
-            site.database.read_bytes() if not site.rows("PRAGMA wal_checkpoint(FULL)")[0]["busy"]
-            else b"")
+            site.database.read_bytes()
+            if not site.rows("PRAGMA wal_checkpoint(FULL)")[0]["busy"]
+            else b""
+        )
         site.server.deliver()
     db.close()
     crashed = site.database.with_name("crashed.db")
@@ -1376,7 +1595,7 @@ def test_nobody_hears_recovered_before_missed(site: Site, listener: Listener) ->
 
 def token_of(site: Site) -> str:
     """The token of the only monitor."""
-    found, = site.rows("SELECT text FROM handle WHERE kind = 'token'")
+    (found,) = site.rows("SELECT text FROM handle WHERE kind = 'token'")
     return str(found["text"])
 
 
@@ -1393,7 +1612,8 @@ def test_many_alerts_of_a_monitor_go_out_in_order(site: Site, listener: Listener
 
 
 def test_what_waits_goes_out_where_the_one_before_it_is_pruned(
-        site: Site, listener: Listener) -> None:
+    site: Site, listener: Listener
+) -> None:
     listener.answers = [500]
     add_hook(site, listener)
     job = nightly(site)
@@ -1407,8 +1627,7 @@ def test_what_waits_goes_out_where_the_one_before_it_is_pruned(
     assert listener.kinds == ["failed", "recovered"]
 
 
-def test_a_pruned_alert_that_waits_makes_no_other_one_due(
-        site: Site, listener: Listener) -> None:
+def test_a_pruned_alert_that_waits_makes_no_other_one_due(site: Site, listener: Listener) -> None:
     listener.answers = [500]
     add_hook(site, listener)
     job = nightly(site)
@@ -1423,7 +1642,8 @@ def test_a_pruned_alert_that_waits_makes_no_other_one_due(
 
 
 def test_nobody_looks_through_what_waits_behind_a_dead_webhook(
-        site: Site, listener: Listener) -> None:
+    site: Site, listener: Listener
+) -> None:
     listener.status = 500
     add_hook(site, listener)
     job = nightly(site)
@@ -1452,7 +1672,9 @@ def test_alerts_of_an_older_file_wait_in_order_too(site: Site, listener: Listene
         site.rows(statement)
 
     assert [row["due_at"] for row in site.rows("SELECT due_at FROM alert ORDER BY num")] == [
-        1, 2**53]
+        1,
+        2**53,
+    ]
 
 
 def test_an_alert_that_waits_holds_back_no_other_monitors(site: Site, listener: Listener) -> None:
@@ -1467,7 +1689,8 @@ def test_an_alert_that_waits_holds_back_no_other_monitors(site: Site, listener: 
 
 
 def test_an_alert_that_waits_holds_back_no_other_integrations(
-        site: Site, make_listener: Callable[[], Listener]) -> None:
+    site: Site, make_listener: Callable[[], Listener]
+) -> None:
     dead, well = make_listener(), make_listener()
     dead.status = 500
     add_hook(site, dead, "Dead")
@@ -1482,7 +1705,8 @@ def test_an_alert_that_waits_holds_back_no_other_integrations(
 
 
 def test_a_slow_integration_delays_no_other(
-        site: Site, make_listener: Callable[[], Listener]) -> None:
+    site: Site, make_listener: Callable[[], Listener]
+) -> None:
     slow, well = make_listener(), make_listener()
     release = threading.Event()
     slow.meanwhile = lambda: assert_set(release)
@@ -1520,8 +1744,7 @@ def test_a_slow_integration_delays_no_scan(site: Site, listener: Listener) -> No
     assert found == ["missed", "missed"]
 
 
-def test_nothing_is_sent_while_an_integration_is_disabled(
-        site: Site, listener: Listener) -> None:
+def test_nothing_is_sent_while_an_integration_is_disabled(site: Site, listener: Listener) -> None:
     add_hook(site, listener)
     fail(site, nightly(site).token)
     site.rows("UPDATE integration SET enabled = 0")
@@ -1532,7 +1755,8 @@ def test_nothing_is_sent_while_an_integration_is_disabled(
 
 
 def test_what_waited_while_an_integration_was_disabled_is_sent_then(
-        site: Site, listener: Listener) -> None:
+    site: Site, listener: Listener
+) -> None:
     add_hook(site, listener)
     fail(site, nightly(site).token)
     site.rows("UPDATE integration SET enabled = 0")
@@ -1626,7 +1850,7 @@ def test_a_failing_server_event_makes_no_further_event(pair: Pair) -> None:
 
 
 def test_a_failing_test_makes_no_further_event(pair: Pair) -> None:
-    dead, = pair.site.rows("SELECT id FROM integration WHERE name = 'Dead hook'")
+    (dead,) = pair.site.rows("SELECT id FROM integration WHERE name = 'Dead hook'")
     post(pair.site, f"integrations/{dead['id']}/test")
 
     pair.try_again(9)

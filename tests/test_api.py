@@ -32,8 +32,12 @@ class Api:
 
     def post(self, path: str, given: Any = None) -> webtest.TestResponse:
         body = given if isinstance(given, (str, bytes)) else json.dumps(given)
-        return self.site.post(path, b"" if given is None else body, X_Api_Key=self.key,
-                              Content_Type="application/json")
+        return self.site.post(
+            path,
+            b"" if given is None else body,
+            X_Api_Key=self.key,
+            Content_Type="application/json",
+        )
 
     def create(self, **fields: Any) -> dict[str, Any]:
         """A new heartbeat, as the API shows it."""
@@ -76,16 +80,32 @@ def names(answer: webtest.TestResponse) -> list[str]:
 
 
 EXAMPLE: dict[str, Any] = {  # of the page
-    "id": "550e8400-e29b-41d4-a716-446655440000", "name": "Daily DB Backup", "status": "up",
-    "paused": False, "scheduleType": "cron", "intervalSeconds": 0, "cronExpression": "0 3 * * *",
-    "timezone": "America/Sao_Paulo", "graceSeconds": 300, "tags": "prod db",
-    "emailAlertsEnabled": True, "reminderIntervalSeconds": 0,
-    "lastPingAt": "2026-03-13T03:00:12.000Z", "nextExpectedAt": "2026-03-14T03:05:00.000Z",
-    "token": "abc123def456...", "pingUrl": "https://ping.cronping.com/abc123def456...",
-    "createdAt": "2026-01-10T12:00:00.000Z", "updatedAt": "2026-03-13T03:00:12.000Z",
+    "id": "550e8400-e29b-41d4-a716-446655440000",
+    "name": "Daily DB Backup",
+    "status": "up",
+    "paused": False,
+    "scheduleType": "cron",
+    "intervalSeconds": 0,
+    "cronExpression": "0 3 * * *",
+    "timezone": "America/Sao_Paulo",
+    "graceSeconds": 300,
+    "tags": "prod db",
+    "emailAlertsEnabled": True,
+    "reminderIntervalSeconds": 0,
+    "lastPingAt": "2026-03-13T03:00:12.000Z",
+    "nextExpectedAt": "2026-03-14T03:05:00.000Z",
+    "token": "abc123def456...",
+    "pingUrl": "https://ping.cronping.com/abc123def456...",
+    "createdAt": "2026-01-10T12:00:00.000Z",
+    "updatedAt": "2026-03-13T03:00:12.000Z",
 }
-LIKE_EXAMPLE = {"name": "Daily DB Backup", "scheduleType": "cron", "cronExpression": "0 3 * * *",
-                "timezone": "America/Sao_Paulo", "tags": "prod db"}
+LIKE_EXAMPLE = {
+    "name": "Daily DB Backup",
+    "scheduleType": "cron",
+    "cronExpression": "0 3 * * *",
+    "timezone": "America/Sao_Paulo",
+    "tags": "prod db",
+}
 
 
 def test_a_list_has_the_documented_frame(api: Api) -> None:
@@ -95,19 +115,33 @@ def test_a_list_has_the_documented_frame(api: Api) -> None:
 def test_a_heartbeat_has_every_documented_field_with_its_type(api: Api) -> None:
     api.site.get(f"/{api.post(HEARTBEATS, LIKE_EXAMPLE).json['token']}")
 
-    shown, = api.get(HEARTBEATS).json["heartbeats"]
+    (shown,) = api.get(HEARTBEATS).json["heartbeats"]
 
     assert {name: type(shown.get(name)) for name in EXAMPLE} == {
-        name: type(value) for name, value in EXAMPLE.items()}
+        name: type(value) for name, value in EXAMPLE.items()
+    }
 
 
-@pytest.mark.parametrize("name", [
-    "name", "status", "paused", "scheduleType", "intervalSeconds", "cronExpression", "timezone",
-    "graceSeconds", "tags", "emailAlertsEnabled", "reminderIntervalSeconds"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "name",
+        "status",
+        "paused",
+        "scheduleType",
+        "intervalSeconds",
+        "cronExpression",
+        "timezone",
+        "graceSeconds",
+        "tags",
+        "emailAlertsEnabled",
+        "reminderIntervalSeconds",
+    ],
+)
 def test_a_heartbeat_like_the_example_is_shown_like_it(api: Api, name: str) -> None:
     api.site.get(f"/{api.post(HEARTBEATS, LIKE_EXAMPLE).json['token']}")
 
-    shown, = api.get(HEARTBEATS).json["heartbeats"]
+    (shown,) = api.get(HEARTBEATS).json["heartbeats"]
 
     assert shown[name] == EXAMPLE[name]
 
@@ -115,10 +149,13 @@ def test_a_heartbeat_like_the_example_is_shown_like_it(api: Api, name: str) -> N
 def test_the_next_expected_time_includes_the_grace(api: Api) -> None:
     api.site.get(f"/{api.post(HEARTBEATS, LIKE_EXAMPLE).json['token']}")
 
-    shown, = api.get(HEARTBEATS).json["heartbeats"]
+    (shown,) = api.get(HEARTBEATS).json["heartbeats"]
 
     assert (shown["lastPingAt"], shown["nextExpectedAt"], shown["expectedAt"]) == (
-        NOON, "2026-03-03T06:05:00.000Z", "2026-03-03T06:00:00.000Z")
+        NOON,
+        "2026-03-03T06:05:00.000Z",
+        "2026-03-03T06:00:00.000Z",
+    )
 
 
 def test_a_heartbeat_that_never_pinged_has_no_times(api: Api) -> None:
@@ -168,7 +205,11 @@ def test_pages_of_a_list_follow_each_other(api: Api) -> None:
     pages = [api.get(f"{HEARTBEATS}?limit=2&offset={offset}") for offset in (0, 2, 4, 6)]
 
     assert [names(page) for page in pages] == [
-        ["Job 000", "Job 001"], ["Job 002", "Job 003"], ["Job 004"], []]
+        ["Job 000", "Job 001"],
+        ["Job 002", "Job 003"],
+        ["Job 004"],
+        [],
+    ]
 
 
 def test_a_page_says_where_it_begins(api: Api) -> None:
@@ -195,8 +236,11 @@ def test_a_limit_that_cannot_be_is_refused(shared: Api, path: str, most: int, te
 
     answer = shared.get(f"{path.format(id=shown['id'])}?limit={given}")
 
-    assert (answer.status_int, "limit" in answer.json["error"], str(most) in answer.json["error"]
-            ) == (400, True, True)
+    assert (
+        answer.status_int,
+        "limit" in answer.json["error"],
+        str(most) in answer.json["error"],
+    ) == (400, True, True)
 
 
 @pytest.mark.parametrize("path", MOST)
@@ -209,14 +253,24 @@ def test_an_offset_that_cannot_be_is_refused(shared: Api, path: str, text: str) 
     assert (answer.status_int, "offset" in answer.json["error"]) == (400, True)
 
 
-@pytest.mark.parametrize("query, found", [
-    ("backup", ["DB Backup", "backup of mail"]), ("BACK", ["DB Backup", "backup of mail"]),
-    ("db+b", ["DB Backup"]), ("100%25", ["100% sure"]), ("%25", ["100% sure"]), ("_", []),
-    ("", ["100% sure", "Büro", "DB Backup", "backup of mail"]), ("b%C3%BCro", ["Büro"]),
-    ("B%C3%9CRO", ["Büro"]), ("nothing", []),
-])
+@pytest.mark.parametrize(
+    "query, found",
+    [
+        ("backup", ["DB Backup", "backup of mail"]),
+        ("BACK", ["DB Backup", "backup of mail"]),
+        ("db+b", ["DB Backup"]),
+        ("100%25", ["100% sure"]),
+        ("%25", ["100% sure"]),
+        ("_", []),
+        ("", ["100% sure", "Büro", "DB Backup", "backup of mail"]),
+        ("b%C3%BCro", ["Büro"]),
+        ("B%C3%9CRO", ["Büro"]),
+        ("nothing", []),
+    ],
+)
 def test_the_query_is_a_substring_of_the_name_in_any_case(
-        api: Api, query: str, found: list[str]) -> None:
+    api: Api, query: str, found: list[str]
+) -> None:
     for name in ("DB Backup", "backup of mail", "100% sure", "Büro"):
         api.create(name=name)
 
@@ -225,10 +279,17 @@ def test_the_query_is_a_substring_of_the_name_in_any_case(
     assert (sorted(names(answer)), answer.json["total"]) == (found, len(found))
 
 
-@pytest.mark.parametrize("query, found", [
-    ("status=up", ["up"]), ("status=down", ["down"]), ("status=up&status=down", ["down", "up"]),
-    ("status=new", ["new"]), ("status=paused", ["paused"]), ("status=", []),
-])
+@pytest.mark.parametrize(
+    "query, found",
+    [
+        ("status=up", ["up"]),
+        ("status=down", ["down"]),
+        ("status=up&status=down", ["down", "up"]),
+        ("status=new", ["new"]),
+        ("status=paused", ["paused"]),
+        ("status=", []),
+    ],
+)
 def test_the_status_filters_and_is_repeatable(api: Api, query: str, found: list[str]) -> None:
     shown = {name: api.create(name=name) for name in ("new", "up", "down", "paused")}
     api.site.get(f"/{shown['up']['token']}")
@@ -240,10 +301,17 @@ def test_the_status_filters_and_is_repeatable(api: Api, query: str, found: list[
     assert query == "status=" or sorted(names(answer)) == found
 
 
-@pytest.mark.parametrize("query, found", [
-    ("tag=prod", ["both", "one"]), ("tag=prod&tag=db", ["both"]), ("tag=pro", []),
-    ("tag=gr%C3%BCn", ["green"]), ("tag=PROD", []), ("tag=%25", []),
-])
+@pytest.mark.parametrize(
+    "query, found",
+    [
+        ("tag=prod", ["both", "one"]),
+        ("tag=prod&tag=db", ["both"]),
+        ("tag=pro", []),
+        ("tag=gr%C3%BCn", ["green"]),
+        ("tag=PROD", []),
+        ("tag=%25", []),
+    ],
+)
 def test_the_tag_filters_and_is_repeatable(api: Api, query: str, found: list[str]) -> None:
     for name, tags in {"both": "db prod", "one": "prod", "none": "", "green": "grün"}.items():
         api.create(name=name, tags=tags)
@@ -271,9 +339,10 @@ def test_one_heartbeat_is_shown_as_in_the_list(api: Api) -> None:
 
     one = api.get(f"{HEARTBEATS}/{shown['id']}").json
 
-    listed, = api.get(HEARTBEATS).json["heartbeats"]
-    assert {name: value for name, value in one.items()
-            if name not in ("integrationIds", "upcoming")} == listed
+    (listed,) = api.get(HEARTBEATS).json["heartbeats"]
+    assert {
+        name: value for name, value in one.items() if name not in ("integrationIds", "upcoming")
+    } == listed
 
 
 def test_one_heartbeat_is_found_by_its_key(api: Api) -> None:
@@ -283,8 +352,10 @@ def test_one_heartbeat_is_found_by_its_key(api: Api) -> None:
 
 
 def add_slack(api: Api, name: str = "Slack", **more: Any) -> str:
-    answer = api.post(INTEGRATIONS, {"channel": "slack", "name": name,
-                                     "url": "https://hooks.slack.example/T0", **more})
+    answer = api.post(
+        INTEGRATIONS,
+        {"channel": "slack", "name": name, "url": "https://hooks.slack.example/T0", **more},
+    )
     assert answer.status_int == 201, answer.text
     return str(answer.json["id"])
 
@@ -314,9 +385,16 @@ def test_one_heartbeat_without_integrations_names_none(api: Api) -> None:
 
 
 def test_the_example_of_the_page_creates_a_heartbeat(api: Api) -> None:
-    answer = api.post(HEARTBEATS, {
-        "name": "Daily DB Backup", "scheduleType": "cron", "cronExpression": "0 3 * * *",
-        "timezone": "America/Sao_Paulo", "graceSeconds": 600})
+    answer = api.post(
+        HEARTBEATS,
+        {
+            "name": "Daily DB Backup",
+            "scheduleType": "cron",
+            "cronExpression": "0 3 * * *",
+            "timezone": "America/Sao_Paulo",
+            "graceSeconds": 600,
+        },
+    )
 
     assert (answer.status_int, answer.json["graceSeconds"]) == (201, 600)
 
@@ -327,23 +405,46 @@ def test_what_was_created_is_shown_in_full(api: Api) -> None:
     assert set(EXAMPLE) - set(shown) == set()
 
 
-@pytest.mark.parametrize("name, value", [
-    ("scheduleType", "interval"), ("timezone", "UTC"), ("graceSeconds", 300), ("tags", ""),
-    ("emailAlertsEnabled", True), ("reminderIntervalSeconds", 0)])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("scheduleType", "interval"),
+        ("timezone", "UTC"),
+        ("graceSeconds", 300),
+        ("tags", ""),
+        ("emailAlertsEnabled", True),
+        ("reminderIntervalSeconds", 0),
+    ],
+)
 def test_a_field_that_is_not_given_has_its_default(
-        make_site: Callable[..., Site], name: str, value: Any) -> None:
+    make_site: Callable[..., Site], name: str, value: Any
+) -> None:
     site = make_site(timezone="Europe/Berlin")
 
     assert Api(site, site.api_key()).create()[name] == value
 
 
 KEPT = [
-    ("name", "x"), ("name", "x" * 200), ("name", "Бэкап 🔥"), ("intervalSeconds", 60),
-    ("intervalSeconds", 2_592_000), ("graceSeconds", 0), ("graceSeconds", 86_400),
-    ("tags", "prod db"), ("tags", ""), ("emailAlertsEnabled", False), ("emailAlertsEnabled", True),
-    ("reminderIntervalSeconds", 3600), ("reminderIntervalSeconds", 0),
-    ("timezone", "America/Sao_Paulo"), ("key", "daily-backup"), ("key", "Ä b/c"),
-    ("expects", "complete"), ("maxRunSeconds", 600), ("failureTolerance", 2), ("armed", True),
+    ("name", "x"),
+    ("name", "x" * 200),
+    ("name", "Бэкап 🔥"),
+    ("intervalSeconds", 60),
+    ("intervalSeconds", 2_592_000),
+    ("graceSeconds", 0),
+    ("graceSeconds", 86_400),
+    ("tags", "prod db"),
+    ("tags", ""),
+    ("emailAlertsEnabled", False),
+    ("emailAlertsEnabled", True),
+    ("reminderIntervalSeconds", 3600),
+    ("reminderIntervalSeconds", 0),
+    ("timezone", "America/Sao_Paulo"),
+    ("key", "daily-backup"),
+    ("key", "Ä b/c"),
+    ("expects", "complete"),
+    ("maxRunSeconds", 600),
+    ("failureTolerance", 2),
+    ("armed", True),
     ("notes", "Call me.\nOr not."),
     ("rules", [{"field": "rows", "operator": "lt", "value": 1}]),
 ]
@@ -357,46 +458,103 @@ def test_a_field_is_kept_as_it_was_given(api: Api, name: str, value: Any) -> Non
 
 
 def test_a_cron_schedule_is_kept(api: Api) -> None:
-    shown = api.post(HEARTBEATS, {"name": "x", "scheduleType": "cron",
-                                  "cronExpression": "*/5 8-18 * * MON-FRI"}).json
+    shown = api.post(
+        HEARTBEATS, {"name": "x", "scheduleType": "cron", "cronExpression": "*/5 8-18 * * MON-FRI"}
+    ).json
 
     assert (shown["scheduleType"], shown["cronExpression"], shown["intervalSeconds"]) == (
-        "cron", "*/5 8-18 * * MON-FRI", 0)
+        "cron",
+        "*/5 8-18 * * MON-FRI",
+        0,
+    )
 
 
 def test_a_schedule_is_none_where_that_is_asked_for(api: Api) -> None:
     shown = api.post(HEARTBEATS, {"name": "x", "scheduleType": "none"}).json
 
     assert (shown["scheduleType"], shown["cronExpression"], shown["intervalSeconds"]) == (
-        "none", None, 0)
+        "none",
+        None,
+        0,
+    )
 
 
 NAN = float("nan")
 REFUSED = [
-    ("name", ""), ("name", "   "), ("name", "x" * 201), ("name", 5), ("name", None),
-    ("name", ["x"]), ("name", "\0"), ("name", "\x01\x02"),
-    ("scheduleType", "daily"), ("scheduleType", ""), ("scheduleType", 5), ("scheduleType", None),
+    ("name", ""),
+    ("name", "   "),
+    ("name", "x" * 201),
+    ("name", 5),
+    ("name", None),
+    ("name", ["x"]),
+    ("name", "\0"),
+    ("name", "\x01\x02"),
+    ("scheduleType", "daily"),
+    ("scheduleType", ""),
+    ("scheduleType", 5),
+    ("scheduleType", None),
     ("scheduleType", ["cron"]),
-    ("intervalSeconds", 59), ("intervalSeconds", 2_592_001), ("intervalSeconds", "3600"),
-    ("intervalSeconds", 3600.5), ("intervalSeconds", True), ("intervalSeconds", None),
-    ("intervalSeconds", NAN), ("intervalSeconds", 10**400), ("intervalSeconds", [60]),
-    ("timezone", "Mars/Olympus"), ("timezone", ""), ("timezone", 5), ("timezone", None),
-    ("timezone", "../../etc/passwd"), ("timezone", "/etc/passwd"), ("timezone", "UTC\0"),
-    ("graceSeconds", -1), ("graceSeconds", 86_401), ("graceSeconds", "300"),
-    ("graceSeconds", True), ("graceSeconds", None), ("graceSeconds", 0.5),
-    ("tags", 5), ("tags", {"prod": 1}), ("tags", True), ("tags", [5]), ("tags", [None]),
-    ("emailAlertsEnabled", "yes"), ("emailAlertsEnabled", 1), ("emailAlertsEnabled", None),
-    ("reminderIntervalSeconds", -1), ("reminderIntervalSeconds", "60"),
-    ("reminderIntervalSeconds", 60.5), ("reminderIntervalSeconds", 10**400),
+    ("intervalSeconds", 59),
+    ("intervalSeconds", 2_592_001),
+    ("intervalSeconds", "3600"),
+    ("intervalSeconds", 3600.5),
+    ("intervalSeconds", True),
+    ("intervalSeconds", None),
+    ("intervalSeconds", NAN),
+    ("intervalSeconds", 10**400),
+    ("intervalSeconds", [60]),
+    ("timezone", "Mars/Olympus"),
+    ("timezone", ""),
+    ("timezone", 5),
+    ("timezone", None),
+    ("timezone", "../../etc/passwd"),
+    ("timezone", "/etc/passwd"),
+    ("timezone", "UTC\0"),
+    ("graceSeconds", -1),
+    ("graceSeconds", 86_401),
+    ("graceSeconds", "300"),
+    ("graceSeconds", True),
+    ("graceSeconds", None),
+    ("graceSeconds", 0.5),
+    ("tags", 5),
+    ("tags", {"prod": 1}),
+    ("tags", True),
+    ("tags", [5]),
+    ("tags", [None]),
+    ("emailAlertsEnabled", "yes"),
+    ("emailAlertsEnabled", 1),
+    ("emailAlertsEnabled", None),
+    ("reminderIntervalSeconds", -1),
+    ("reminderIntervalSeconds", "60"),
+    ("reminderIntervalSeconds", 60.5),
+    ("reminderIntervalSeconds", 10**400),
     ("reminderIntervalSeconds", False),
-    ("integrationIds", "x"), ("integrationIds", [5]), ("integrationIds", {}),
-    ("integrationIds", [UNKNOWN]), ("integrationIds", [None]),
-    ("key", ""), ("key", "x" * 201), ("key", 5), ("key", None), ("key", "\0"),
-    ("expects", "nothing"), ("expects", None), ("expects", ["run"]),
-    ("maxRunSeconds", -1), ("maxRunSeconds", "60"), ("failureTolerance", -1),
-    ("failureTolerance", None), ("minPingIntervalSeconds", -1), ("armed", "yes"), ("armed", 1),
-    ("notes", 5), ("notes", "x" * 10_001),
-    ("rules", "rows < 1"), ("rules", [5]), ("rules", {}), ("rules", [{}]),
+    ("integrationIds", "x"),
+    ("integrationIds", [5]),
+    ("integrationIds", {}),
+    ("integrationIds", [UNKNOWN]),
+    ("integrationIds", [None]),
+    ("key", ""),
+    ("key", "x" * 201),
+    ("key", 5),
+    ("key", None),
+    ("key", "\0"),
+    ("expects", "nothing"),
+    ("expects", None),
+    ("expects", ["run"]),
+    ("maxRunSeconds", -1),
+    ("maxRunSeconds", "60"),
+    ("failureTolerance", -1),
+    ("failureTolerance", None),
+    ("minPingIntervalSeconds", -1),
+    ("armed", "yes"),
+    ("armed", 1),
+    ("notes", 5),
+    ("notes", "x" * 10_001),
+    ("rules", "rows < 1"),
+    ("rules", [5]),
+    ("rules", {}),
+    ("rules", [{}]),
     ("rules", [{"field": "rows", "operator": "lt", "value": 1}] * 21),
     ("rules", [{"field": "rows", "operator": "like", "value": 1}]),
     ("rules", [{"field": "rows", "operator": ["lt"], "value": 1}]),
@@ -414,9 +572,25 @@ def test_a_field_that_cannot_be_is_refused_by_name(shared: Api, name: str, value
     assert ("rule" if name == "rules" else name) in sentence
 
 
-@pytest.mark.parametrize("value", [
-    "", "at teatime", "61 * * * *", "* * * *", "0 0 30 2 *", "@reboot", "* * * * * * *", 5, None,
-    ["0 3 * * *"], "R * * * *", "0 3 * * *\0", "x" * 10_000], ids=lambda value: ascii(value)[:24])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "at teatime",
+        "61 * * * *",
+        "* * * *",
+        "0 0 30 2 *",
+        "@reboot",
+        "* * * * * * *",
+        5,
+        None,
+        ["0 3 * * *"],
+        "R * * * *",
+        "0 3 * * *\0",
+        "x" * 10_000,
+    ],
+    ids=lambda value: ascii(value)[:24],
+)
 def test_a_cron_expression_that_cannot_be_is_refused_by_name(shared: Api, value: Any) -> None:
     sentence = shared.refused({"name": "x", "scheduleType": "cron", "cronExpression": value})
 
@@ -425,23 +599,31 @@ def test_a_cron_expression_that_cannot_be_is_refused_by_name(shared: Api, value:
 
 def test_a_cron_expression_is_refused_with_the_reason(shared: Api) -> None:
     sentence = shared.refused(
-        {"name": "x", "scheduleType": "cron", "cronExpression": "0 25 * * *"})
+        {"name": "x", "scheduleType": "cron", "cronExpression": "0 25 * * *"}
+    )
 
     assert "hour must be 0-23" in sentence
 
 
-@pytest.mark.parametrize("given, missing", [
-    ({"intervalSeconds": 60}, "name"), ({"name": "x"}, "intervalSeconds"),
-    ({"name": "x", "scheduleType": "interval"}, "intervalSeconds"),
-    ({"name": "x", "scheduleType": "cron"}, "cronExpression"), ({}, "name"),
-])
+@pytest.mark.parametrize(
+    "given, missing",
+    [
+        ({"intervalSeconds": 60}, "name"),
+        ({"name": "x"}, "intervalSeconds"),
+        ({"name": "x", "scheduleType": "interval"}, "intervalSeconds"),
+        ({"name": "x", "scheduleType": "cron"}, "cronExpression"),
+        ({}, "name"),
+    ],
+)
 def test_a_required_field_that_is_missing_is_named(
-        shared: Api, given: dict[str, Any], missing: str) -> None:
+    shared: Api, given: dict[str, Any], missing: str
+) -> None:
     assert missing in shared.refused(given)
 
 
-@pytest.mark.parametrize("name, least, most", [
-    ("intervalSeconds", "60", "2592000"), ("graceSeconds", "0", "86400")])
+@pytest.mark.parametrize(
+    "name, least, most", [("intervalSeconds", "60", "2592000"), ("graceSeconds", "0", "86400")]
+)
 def test_a_refusal_names_the_limits(shared: Api, name: str, least: str, most: str) -> None:
     sentence = shared.refused({"name": "x", "intervalSeconds": 60, name: -5})
 
@@ -452,9 +634,23 @@ def test_an_unknown_field_is_refused_by_name(shared: Api) -> None:
     assert "'colour'" in shared.refused({"name": "x", "intervalSeconds": 60, "colour": "red"})
 
 
-@pytest.mark.parametrize("body", [
-    "", "{", "[]", '"text"', "5", "null", "[" * 100_000, '{"name": "x"', b"\xff\xfe", "a=b",
-    '{"name": "x", "intervalSeconds": NaN}'], ids=lambda value: ascii(value)[:24])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "{",
+        "[]",
+        '"text"',
+        "5",
+        "null",
+        "[" * 100_000,
+        '{"name": "x"',
+        b"\xff\xfe",
+        "a=b",
+        '{"name": "x", "intervalSeconds": NaN}',
+    ],
+    ids=lambda value: ascii(value)[:24],
+)
 def test_a_body_that_is_no_object_is_refused(shared: Api, body: str | bytes) -> None:
     answer = shared.post(HEARTBEATS, body)
 
@@ -493,8 +689,12 @@ def test_an_armed_one_is_expected_at_once(api: Api) -> None:
     assert (shown["status"], shown["expectedAt"]) == ("new", "2026-03-02T13:00:00.000Z")
 
 
-UPSERT = {"name": "worker-node-1", "unique": "worker-node-1", "intervalSeconds": 300,
-          "graceSeconds": 60}  # of the page
+UPSERT = {
+    "name": "worker-node-1",
+    "unique": "worker-node-1",
+    "intervalSeconds": 300,
+    "graceSeconds": 60,
+}  # of the page
 
 
 def test_a_unique_one_is_created_at_first(api: Api) -> None:
@@ -507,7 +707,10 @@ def test_a_unique_one_that_exists_is_updated(api: Api) -> None:
     answer = api.post(HEARTBEATS, {**UPSERT, "graceSeconds": 90})
 
     assert (answer.status_int, answer.json.get("id"), answer.json.get("graceSeconds")) == (
-        200, first.json.get("id"), 90)
+        200,
+        first.json.get("id"),
+        90,
+    )
 
 
 # pause and resume
@@ -545,8 +748,9 @@ def test_a_pause_lasts_100_years_at_most(api: Api) -> None:
     assert paused(api, {"hours": 876_000})["pausedUntil"].startswith("2126-02-")
 
 
-@pytest.mark.parametrize("hours", [-1, 876_001, "2", 1.5, True, [2], NAN, 10**400],
-                         ids=lambda value: ascii(value)[:24])
+@pytest.mark.parametrize(
+    "hours", [-1, 876_001, "2", 1.5, True, [2], NAN, 10**400], ids=lambda value: ascii(value)[:24]
+)
 def test_hours_that_cannot_be_are_refused(shared: Api, hours: Any) -> None:
     shown = shared.create()
 
@@ -582,8 +786,7 @@ def test_a_resume_resets_the_status_to_new(api: Api) -> None:
 
     answer = api.post(f"{HEARTBEATS}/{shown['id']}/resume")
 
-    assert (answer.status_int, answer.json["status"], answer.json["paused"]) == (
-        200, "new", False)
+    assert (answer.status_int, answer.json["status"], answer.json["paused"]) == (200, "new", False)
 
 
 def test_after_a_resume_nothing_is_expected(api: Api) -> None:
@@ -617,9 +820,16 @@ def test_a_resume_of_one_that_is_not_paused_does_nothing(api: Api) -> None:
 
 
 PING_EXAMPLE: dict[str, Any] = {  # of the page
-    "id": "...", "heartbeatId": "...", "type": "success", "receivedAt": "2026-03-13T03:00:12.000Z",
-    "ipAddress": "203.0.113.1", "userAgent": "curl/8.0", "durationMs": 4523, "runId": None,
-    "exitCode": None}
+    "id": "...",
+    "heartbeatId": "...",
+    "type": "success",
+    "receivedAt": "2026-03-13T03:00:12.000Z",
+    "ipAddress": "203.0.113.1",
+    "userAgent": "curl/8.0",
+    "durationMs": 4523,
+    "runId": None,
+    "exitCode": None,
+}
 
 
 def pings(api: Api, job: Made, query: str = "") -> Any:
@@ -634,14 +844,18 @@ def test_a_ping_like_the_example_is_shown_like_it(api: Api) -> None:
     job = api.site.monitor()
     api.site.get(f"/{job.token}/start", User_Agent="curl/8.0")
     api.site.clock.move(4.523)
-    api.site.send("GET", f"/{job.token}", headers={"User-Agent": "curl/8.0"},
-                  address="203.0.113.1")
+    api.site.send(
+        "GET", f"/{job.token}", headers={"User-Agent": "curl/8.0"}, address="203.0.113.1"
+    )
 
     shown = pings(api, job)["pings"][0]
 
     assert {name: shown.get(name, "missing") for name in PING_EXAMPLE} == {
-        **PING_EXAMPLE, "id": shown["id"], "heartbeatId": job.id,
-        "receivedAt": "2026-03-02T12:00:04.523Z"}
+        **PING_EXAMPLE,
+        "id": shown["id"],
+        "heartbeatId": job.id,
+        "receivedAt": "2026-03-02T12:00:04.523Z",
+    }
 
 
 def test_the_ids_of_pings_are_texts_of_their_own(api: Api) -> None:
@@ -654,15 +868,22 @@ def test_the_ids_of_pings_are_texts_of_their_own(api: Api) -> None:
     assert (isinstance(first, str), first == second) == (True, False)
 
 
-@pytest.mark.parametrize("path, kind, code", [
-    ("", "success", None), ("/start", "start", None), ("/fail", "fail", None),
-    ("/log", "log", None), ("/0", "success", 0), ("/3", "fail", 3)])
-def test_a_ping_says_of_what_type_it_is(
-        api: Api, path: str, kind: str, code: int | None) -> None:
+@pytest.mark.parametrize(
+    "path, kind, code",
+    [
+        ("", "success", None),
+        ("/start", "start", None),
+        ("/fail", "fail", None),
+        ("/log", "log", None),
+        ("/0", "success", 0),
+        ("/3", "fail", 3),
+    ],
+)
+def test_a_ping_says_of_what_type_it_is(api: Api, path: str, kind: str, code: int | None) -> None:
     job = api.site.monitor()
     api.site.get(f"/{job.token}{path}")
 
-    shown, = pings(api, job)["pings"]
+    (shown,) = pings(api, job)["pings"]
 
     assert (shown["type"], shown["exitCode"]) == (kind, code)
 
@@ -671,7 +892,7 @@ def test_the_run_of_a_ping_is_the_clients_own_id(api: Api) -> None:
     job = api.site.monitor()
     api.site.get(f"/{job.token}/start?rid={UNKNOWN}")
 
-    shown, = pings(api, job)["pings"]
+    (shown,) = pings(api, job)["pings"]
 
     assert shown["runId"] == UNKNOWN
 
@@ -693,7 +914,10 @@ def test_pages_of_pings_follow_each_other(api: Api) -> None:
     pages = [pings(api, job, f"?limit=2&offset={offset}") for offset in (0, 2, 4)]
 
     assert [[ping["exitCode"] for ping in page["pings"]] for page in pages] == [
-        [5, 4], [3, 2], [1]]
+        [5, 4],
+        [3, 2],
+        [1],
+    ]
 
 
 def test_a_list_of_pings_counts_them_all(api: Api) -> None:
@@ -721,37 +945,56 @@ def test_a_list_of_integrations_is_empty_at_first(api: Api) -> None:
 def test_an_integration_is_shown_as_documented(api: Api) -> None:
     id_ = add_slack(api, "Slack #alerts")
 
-    shown, = api.get(INTEGRATIONS).json["integrations"]
+    (shown,) = api.get(INTEGRATIONS).json["integrations"]
 
-    assert {name: shown.get(name) for name in (
-        "id", "channel", "name", "enabled", "createdAt", "updatedAt")} == {
-        "id": id_, "channel": "slack", "name": "Slack #alerts", "enabled": True,
-        "createdAt": NOON, "updatedAt": NOON}
+    assert {
+        name: shown.get(name)
+        for name in ("id", "channel", "name", "enabled", "createdAt", "updatedAt")
+    } == {
+        "id": id_,
+        "channel": "slack",
+        "name": "Slack #alerts",
+        "enabled": True,
+        "createdAt": NOON,
+        "updatedAt": NOON,
+    }
 
 
 def test_a_list_of_integrations_shows_no_address_to_who_may_only_read(
-        api: Api, reader: Api) -> None:
+    api: Api, reader: Api
+) -> None:
     add_slack(api)
-    api.post(INTEGRATIONS, {"channel": "webhook", "name": "Hook", "url": "http://me:pw@nas/hook",
-                            "headers": {"Authorization": "Bearer hunter2"}})
+    api.post(
+        INTEGRATIONS,
+        {
+            "channel": "webhook",
+            "name": "Hook",
+            "url": "http://me:pw@nas/hook",
+            "headers": {"Authorization": "Bearer hunter2"},
+        },
+    )
 
     text = reader.get(INTEGRATIONS).text
 
-    assert [secret for secret in ("hooks.slack", "nas", "hunter2", "whsec_") if secret in text
-            ] == []
+    assert [
+        secret for secret in ("hooks.slack", "nas", "hunter2", "whsec_") if secret in text
+    ] == []
 
 
-CHANNELS = [("webhook", "url", "https://nas.example/hook"), ("slack", "url", "https://s.example"),
-            ("discord", "url", "https://d.example/x"), ("ntfy", "url", "https://ntfy.sh/me"),
-            ("email", "address", "me@home.example")]
+CHANNELS = [
+    ("webhook", "url", "https://nas.example/hook"),
+    ("slack", "url", "https://s.example"),
+    ("discord", "url", "https://d.example/x"),
+    ("ntfy", "url", "https://ntfy.sh/me"),
+    ("email", "address", "me@home.example"),
+]
 
 
 @pytest.mark.parametrize("channel, where, target", CHANNELS)
 def test_an_integration_is_created(api: Api, channel: str, where: str, target: str) -> None:
     answer = api.post(INTEGRATIONS, {"channel": channel, "name": "Me", where: target})
 
-    assert (answer.status_int, answer.json["channel"], answer.json["name"]) == (
-        201, channel, "Me")
+    assert (answer.status_int, answer.json["channel"], answer.json["name"]) == (201, channel, "Me")
 
 
 def test_an_integration_is_default_unless_told_otherwise(api: Api) -> None:
@@ -768,16 +1011,37 @@ def test_a_command_cannot_be_created(api: Api) -> None:
     assert api.site.rows("SELECT * FROM integration") == []
 
 
-@pytest.mark.parametrize("name, value", [
-    ("channel", "pigeon"), ("channel", None), ("channel", 5),
-    ("channel", ["slack"]), ("channel", {}),
-    ("name", ""), ("name", " "), ("name", "x" * 201), ("name", 5), ("name", None), ("name", "\0"),
-    ("url", None), ("url", ""), ("url", "ftp://x/"), ("url", 5), ("url", "x" * 3000),
-    ("default", "yes"), ("default", None), ("default", 1),
-    ("headers", "x"), ("headers", [5]), ("colour", "red"),
-], ids=lambda value: ascii(value)[:24])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("channel", "pigeon"),
+        ("channel", None),
+        ("channel", 5),
+        ("channel", ["slack"]),
+        ("channel", {}),
+        ("name", ""),
+        ("name", " "),
+        ("name", "x" * 201),
+        ("name", 5),
+        ("name", None),
+        ("name", "\0"),
+        ("url", None),
+        ("url", ""),
+        ("url", "ftp://x/"),
+        ("url", 5),
+        ("url", "x" * 3000),
+        ("default", "yes"),
+        ("default", None),
+        ("default", 1),
+        ("headers", "x"),
+        ("headers", [5]),
+        ("colour", "red"),
+    ],
+    ids=lambda value: ascii(value)[:24],
+)
 def test_an_integration_that_cannot_be_is_refused_by_name(
-        shared: Api, name: str, value: Any) -> None:
+    shared: Api, name: str, value: Any
+) -> None:
     given = {"channel": "webhook", "name": "Me", "url": "http://nas/", name: value}
 
     sentence = shared.refused(given, INTEGRATIONS)
@@ -787,7 +1051,8 @@ def test_an_integration_that_cannot_be_is_refused_by_name(
 
 @pytest.mark.parametrize("missing", ["channel", "name", "url"])
 def test_an_integration_without_a_required_field_is_refused_by_name(
-        shared: Api, missing: str) -> None:
+    shared: Api, missing: str
+) -> None:
     given = {"channel": "webhook", "name": "Me", "url": "http://nas/"}
     del given[missing]
 
@@ -810,8 +1075,9 @@ def test_a_name_that_is_taken_is_refused(api: Api) -> None:
 
 
 def test_a_test_that_cannot_be_sent_says_why(api: Api) -> None:
-    made = api.post(INTEGRATIONS, {"channel": "webhook", "name": "Me",
-                                   "url": "http://127.0.0.1:9/"}).json
+    made = api.post(
+        INTEGRATIONS, {"channel": "webhook", "name": "Me", "url": "http://127.0.0.1:9/"}
+    ).json
 
     answer = api.post(f"{INTEGRATIONS}/{made['id']}/test")
 
@@ -819,8 +1085,9 @@ def test_a_test_that_cannot_be_sent_says_why(api: Api) -> None:
 
 
 def test_a_test_is_an_event(api: Api) -> None:
-    made = api.post(INTEGRATIONS, {"channel": "webhook", "name": "Me",
-                                   "url": "http://127.0.0.1:9/"}).json
+    made = api.post(
+        INTEGRATIONS, {"channel": "webhook", "name": "Me", "url": "http://127.0.0.1:9/"}
+    ).json
     api.post(f"{INTEGRATIONS}/{made['id']}/test")
 
     assert [event["kind"] for event in api.get(EVENTS).json["events"]] == ["test"]
@@ -850,30 +1117,48 @@ def test_pages_of_events_follow_each_other(api: Api) -> None:
     pages = [api.get(f"{EVENTS}?limit=3&offset={offset}").json for offset in (0, 3)]
 
     assert [([event["kind"] for event in page["events"]], page["total"]) for page in pages] == [
-        (["recovered", "failed", "recovered"], 4), (["failed"], 4)]
+        (["recovered", "failed", "recovered"], 4),
+        (["failed"], 4),
+    ]
 
 
 # keys
 
 
 ROUTES = [
-    ("GET", HEARTBEATS), ("POST", HEARTBEATS), ("GET", f"{HEARTBEATS}/{{id}}"),
-    ("POST", f"{HEARTBEATS}/{{id}}/pause"), ("POST", f"{HEARTBEATS}/{{id}}/resume"),
-    ("GET", f"{HEARTBEATS}/{{id}}/pings"), ("GET", INTEGRATIONS), ("POST", INTEGRATIONS),
-    ("POST", f"{INTEGRATIONS}/{{integration}}/test"), ("GET", EVENTS),
+    ("GET", HEARTBEATS),
+    ("POST", HEARTBEATS),
+    ("GET", f"{HEARTBEATS}/{{id}}"),
+    ("POST", f"{HEARTBEATS}/{{id}}/pause"),
+    ("POST", f"{HEARTBEATS}/{{id}}/resume"),
+    ("GET", f"{HEARTBEATS}/{{id}}/pings"),
+    ("GET", INTEGRATIONS),
+    ("POST", INTEGRATIONS),
+    ("POST", f"{INTEGRATIONS}/{{integration}}/test"),
+    ("GET", EVENTS),
 ]
 READS = [route for route in ROUTES if route[0] == "GET"]
 WRITES = [route for route in ROUTES if route[0] == "POST"]
-BODIES = {HEARTBEATS: {"name": "x", "intervalSeconds": 60},
-          INTEGRATIONS: {"channel": "ntfy", "name": "x", "url": "http://127.0.0.1:9/"}}
+BODIES = {
+    HEARTBEATS: {"name": "x", "intervalSeconds": 60},
+    INTEGRATIONS: {"channel": "ntfy", "name": "x", "url": "http://127.0.0.1:9/"},
+}
 
 
-def call(site: Site, method: str, path: str, key: str | None, suffix: str = "",
-         header: str = "X-Api-Key") -> webtest.TestResponse:
+def call(
+    site: Site,
+    method: str,
+    path: str,
+    key: str | None,
+    suffix: str = "",
+    header: str = "X-Api-Key",
+) -> webtest.TestResponse:
     """A request that is fine but perhaps for its key."""
     owner = Api(site, site.api_key())
-    ids = {"id": owner.create()["id"], "integration": add_slack(
-        owner, f"Slack {len(site.monitors)}")}
+    ids = {
+        "id": owner.create()["id"],
+        "integration": add_slack(owner, f"Slack {len(site.monitors)}"),
+    }
     body = json.dumps(BODIES[path]) if method == "POST" and path in BODIES else ""
     headers = {} if key is None else {header: key}
     return site.send(method, path.format(**ids) + suffix, body, headers)
@@ -920,8 +1205,9 @@ def test_a_read_write_key_may_write(site: Site, method: str, path: str) -> None:
     assert call(site, method, path, site.api_key()).status_int in (200, 201)
 
 
-@pytest.mark.parametrize("header, form", [
-    ("X-Api-Key", "{}"), ("x-api-key", "{}"), ("Authorization", "Bearer {}")])
+@pytest.mark.parametrize(
+    "header, form", [("X-Api-Key", "{}"), ("x-api-key", "{}"), ("Authorization", "Bearer {}")]
+)
 def test_a_key_is_taken_from_this_header(site: Site, header: str, form: str) -> None:
     key = form.format(site.api_key())
 
@@ -938,8 +1224,7 @@ SECRET_FIELDS = {"token", "pingUrl", "code", "handles"}
 
 
 @pytest.mark.parametrize("suffix", ["", "/{id}"])
-def test_a_read_only_key_sees_no_handle(
-        site: Site, api: Api, reader: Api, suffix: str) -> None:
+def test_a_read_only_key_sees_no_handle(site: Site, api: Api, reader: Api, suffix: str) -> None:
     job = site.monitor(handles={"my-old-handle": "cronitor"})
 
     answer = reader.get(HEARTBEATS + suffix.format(id=job.id))
@@ -999,7 +1284,9 @@ def test_request_101_in_a_minute_is_refused_in_the_words_of_the_page(limited: Ap
     answer = limited.get(INTEGRATIONS)
 
     assert (answer.status_int, answer.json) == (
-        429, {"error": "Rate limit exceeded. Max 100 requests per minute."})
+        429,
+        {"error": "Rate limit exceeded. Max 100 requests per minute."},
+    )
 
 
 def test_a_refusal_says_when_to_retry(limited: Api) -> None:
@@ -1039,8 +1326,9 @@ def test_a_limit_of_0_is_none(api: Api) -> None:
 
 def test_wrong_keys_are_limited_per_address(site: Site) -> None:
     def attempt(address: str) -> int:
-        return int(site.send("GET", EVENTS, headers={"X-Api-Key": "cw_guess"},
-                             address=address).status_int)
+        return int(
+            site.send("GET", EVENTS, headers={"X-Api-Key": "cw_guess"}, address=address).status_int
+        )
 
     attempts = [attempt("198.51.100.7") for _ in range(200)]
 
@@ -1057,12 +1345,22 @@ def test_a_right_key_is_taken_from_where_wrong_ones_came(site: Site, api_key: st
 # what does not exist
 
 
-@pytest.mark.parametrize("method, path", [
-    ("GET", f"{HEARTBEATS}/{UNKNOWN}"), ("POST", f"{HEARTBEATS}/{UNKNOWN}/pause"),
-    ("POST", f"{HEARTBEATS}/{UNKNOWN}/resume"), ("GET", f"{HEARTBEATS}/{UNKNOWN}/pings"),
-    ("POST", f"{INTEGRATIONS}/{UNKNOWN}/test"), ("GET", "/api/v1/nothing"), ("GET", "/api/v1"),
-    ("GET", f"{HEARTBEATS}/%00"), ("GET", f"{HEARTBEATS}/%ff"),
-    ("GET", f"{HEARTBEATS}/{'x' * 5000}")], ids=lambda value: value[-20:])
+@pytest.mark.parametrize(
+    "method, path",
+    [
+        ("GET", f"{HEARTBEATS}/{UNKNOWN}"),
+        ("POST", f"{HEARTBEATS}/{UNKNOWN}/pause"),
+        ("POST", f"{HEARTBEATS}/{UNKNOWN}/resume"),
+        ("GET", f"{HEARTBEATS}/{UNKNOWN}/pings"),
+        ("POST", f"{INTEGRATIONS}/{UNKNOWN}/test"),
+        ("GET", "/api/v1/nothing"),
+        ("GET", "/api/v1"),
+        ("GET", f"{HEARTBEATS}/%00"),
+        ("GET", f"{HEARTBEATS}/%ff"),
+        ("GET", f"{HEARTBEATS}/{'x' * 5000}"),
+    ],
+    ids=lambda value: value[-20:],
+)
 def test_what_does_not_exist_is_not_found(shared: Api, method: str, path: str) -> None:
     answer = shared.site.send(method, path, headers={"X-Api-Key": shared.key})
 
@@ -1073,14 +1371,25 @@ def test_a_heartbeat_that_does_not_exist_is_called_so(api: Api) -> None:
     assert "eartbeat" in api.get(f"{HEARTBEATS}/{UNKNOWN}").json["error"]
 
 
-@pytest.mark.parametrize("method, path", [
-    ("PUT", HEARTBEATS), ("DELETE", HEARTBEATS), ("OPTIONS", HEARTBEATS),
-    ("PUT", f"{HEARTBEATS}/{{id}}"), ("GET", f"{HEARTBEATS}/{{id}}/pause"),
-    ("DELETE", f"{HEARTBEATS}/{{id}}/resume"), ("POST", f"{HEARTBEATS}/{{id}}/pings"),
-    ("DELETE", INTEGRATIONS), ("GET", f"{INTEGRATIONS}/{{integration}}/test"), ("POST", EVENTS),
-    ("DELETE", EVENTS)])
+@pytest.mark.parametrize(
+    "method, path",
+    [
+        ("PUT", HEARTBEATS),
+        ("DELETE", HEARTBEATS),
+        ("OPTIONS", HEARTBEATS),
+        ("PUT", f"{HEARTBEATS}/{{id}}"),
+        ("GET", f"{HEARTBEATS}/{{id}}/pause"),
+        ("DELETE", f"{HEARTBEATS}/{{id}}/resume"),
+        ("POST", f"{HEARTBEATS}/{{id}}/pings"),
+        ("DELETE", INTEGRATIONS),
+        ("GET", f"{INTEGRATIONS}/{{integration}}/test"),
+        ("POST", EVENTS),
+        ("DELETE", EVENTS),
+    ],
+)
 def test_a_method_that_a_route_does_not_know_is_refused(
-        site: Site, method: str, path: str) -> None:
+    site: Site, method: str, path: str
+) -> None:
     answer = call(site, method, path, site.api_key())
 
     assert (answer.status_int, list(answer.json)) == (405, ["error"])
@@ -1130,11 +1439,23 @@ def test_every_answer_is_json(site: Site, method: str, path: str) -> None:
 
 
 ANYWHERE = [
-    ("GET", "/"), ("GET", "/static/missing.js"), ("GET", "/static/../schema.sql"),
-    ("GET", HEARTBEATS), ("POST", HEARTBEATS), ("DELETE", HEARTBEATS), ("GET", "/api/v1/nothing"),
-    ("POST", "/api/sync"), ("GET", "/{token}"), ("GET", "/{token}/nonsense"), ("PUT", "/{token}"),
-    ("GET", "/ping/{code}"), ("GET", "/ping/nobody"), ("GET", f"/{UNKNOWN}"),
-    ("GET", "/{code}/pause/1"), ("GET", "/favicon.ico"), ("GET", "/healthz"),
+    ("GET", "/"),
+    ("GET", "/static/missing.js"),
+    ("GET", "/static/../schema.sql"),
+    ("GET", HEARTBEATS),
+    ("POST", HEARTBEATS),
+    ("DELETE", HEARTBEATS),
+    ("GET", "/api/v1/nothing"),
+    ("POST", "/api/sync"),
+    ("GET", "/{token}"),
+    ("GET", "/{token}/nonsense"),
+    ("PUT", "/{token}"),
+    ("GET", "/ping/{code}"),
+    ("GET", "/ping/nobody"),
+    ("GET", f"/{UNKNOWN}"),
+    ("GET", "/{code}/pause/1"),
+    ("GET", "/favicon.ico"),
+    ("GET", "/healthz"),
     ("GET", "/a/b/c/d/e"),
 ]
 
@@ -1142,16 +1463,24 @@ ANYWHERE = [
 @pytest.mark.parametrize("with_key", [True, False], ids=["key", "no key"])
 @pytest.mark.parametrize("method, path", ANYWHERE)
 def test_every_answer_has_the_security_headers(
-        site: Site, method: str, path: str, with_key: bool) -> None:
+    site: Site, method: str, path: str, with_key: bool
+) -> None:
     job, key = site.monitor(), site.api_key()
 
-    answer = site.send(method, path.format(token=job.token, code=job.code),
-                       headers={"X-Api-Key": key} if with_key else {})
+    answer = site.send(
+        method,
+        path.format(token=job.token, code=job.code),
+        headers={"X-Api-Key": key} if with_key else {},
+    )
 
     policy = answer.headers["Content-Security-Policy"]
-    assert ("frame-ancestors 'none'" in policy, "default-src" in policy, "unsafe" in policy,
-            answer.headers["X-Content-Type-Options"], answer.headers["Referrer-Policy"]) == (
-        True, True, False, "nosniff", "no-referrer")
+    assert (
+        "frame-ancestors 'none'" in policy,
+        "default-src" in policy,
+        "unsafe" in policy,
+        answer.headers["X-Content-Type-Options"],
+        answer.headers["Referrer-Policy"],
+    ) == (True, True, False, "nosniff", "no-referrer")
 
 
 def test_an_error_of_ours_has_the_security_headers(api: Api) -> None:
@@ -1162,14 +1491,24 @@ def test_an_error_of_ours_has_the_security_headers(api: Api) -> None:
     assert (answer.status_int >= 500, "Content-Security-Policy" in answer.headers) == (True, True)
 
 
-@pytest.mark.parametrize("path", [
-    "/static/../schema.sql", "/static/%2e%2e/schema.sql", "/static/..%2fschema.sql",
-    "/static//etc/passwd", "/static/%2fetc%2fpasswd"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../schema.sql",
+        "/static/%2e%2e/schema.sql",
+        "/static/..%2fschema.sql",
+        "/static//etc/passwd",
+        "/static/%2fetc%2fpasswd",
+    ],
+)
 def test_nothing_outside_the_static_folder_is_served(site: Site, path: str) -> None:
     answer = site.get(path)
 
-    assert (answer.status_int >= 400, b"CREATE TABLE" in answer.body, b"root:" in answer.body
-            ) == (True, False, False)
+    assert (answer.status_int >= 400, b"CREATE TABLE" in answer.body, b"root:" in answer.body) == (
+        True,
+        False,
+        False,
+    )
 
 
 def test_a_key_is_stored_as_its_hash(site: Site, api_key: str) -> None:
@@ -1191,23 +1530,29 @@ def test_the_host_of_a_request_is_in_no_link(site: Site, api_key: str) -> None:
 
 
 def test_no_secret_is_ever_logged(
-        site: Site, api_key: str, caplog: pytest.LogCaptureFixture,
-        capsys: pytest.CaptureFixture[str]) -> None:
+    site: Site, api_key: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
     caplog.set_level(logging.INFO)
     job = site.monitor()
     api = Api(site, api_key)
     answers = [
-        site.get(f"/{job.token}?msg=s3cret-message"), site.get(f"/{job.token}/nonsense"),
-        site.get("/ping/s3cret-guess"), site.get(HEARTBEATS, X_Api_Key="s3cret-guess"),
+        site.get(f"/{job.token}?msg=s3cret-message"),
+        site.get(f"/{job.token}/nonsense"),
+        site.get("/ping/s3cret-guess"),
+        site.get(HEARTBEATS, X_Api_Key="s3cret-guess"),
         api.post(INTEGRATIONS, {"channel": "webhook", "name": "Me", "url": "http://s3cret@["}),
         api.post(HEARTBEATS, '{"name": "s3cret-body"'),
-        api.post(INTEGRATIONS, {"channel": "webhook", "name": "Me", "url": "http://s3cret:9/"})]
+        api.post(INTEGRATIONS, {"channel": "webhook", "name": "Me", "url": "http://s3cret:9/"}),
+    ]
     site.rows("CREATE TRIGGER broken BEFORE INSERT ON ping BEGIN SELECT RAISE(ABORT, 'x'); END")
     answers.append(site.get(f"/{job.token}?msg=s3cret-message"))
     site.server.deliver()
 
-    said = caplog.text + "".join(capsys.readouterr()) + "".join(
-        str(answer.errors) for answer in answers)
+    said = (
+        caplog.text
+        + "".join(capsys.readouterr())
+        + "".join(str(answer.errors) for answer in answers)
+    )
 
     assert [secret for secret in (job.token, job.code, api_key, "s3cret") if secret in said] == []
 
@@ -1220,8 +1565,11 @@ def test_no_secret_is_in_the_log_of_a_real_server(tmp_path: Path) -> None:
         live.ask("GET", "/heartbeats", key="s3cret-guess")
         live.ask("GET", f"/{shown['token']}/s3cret")
 
-    assert [secret for secret in (shown["token"], shown["code"], live.key, "s3cret")
-            if secret in live.log] == []
+    assert [
+        secret
+        for secret in (shown["token"], shown["code"], live.key, "s3cret")
+        if secret in live.log
+    ] == []
 
 
 def test_a_range_that_the_page_does_not_have_gets_the_page(site: Site) -> None:
@@ -1252,7 +1600,8 @@ def test_another_content_has_another_tag(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("path", ["/cw", "/cw?from=mail"])
 def test_the_page_below_a_path_is_asked_for_with_its_slash(
-        make_site: Callable[..., Site], path: str) -> None:
+    make_site: Callable[..., Site], path: str
+) -> None:
     answer = make_site(url_prefix="cw").get(path)
 
     assert (answer.status_int, answer.headers["Location"]) == (308, "/cw/")

@@ -41,8 +41,14 @@ def ask(copy: Path, sql: str) -> list[Any]:
 
 def content(database: Path) -> dict[str, list[Any]]:
     """All rows of all tables."""
-    tables = [name for name, in ask(database, "SELECT name FROM sqlite_schema WHERE type = 'table'"
-                                    " AND name != 'sqlite_sequence' ORDER BY name")]
+    tables = [
+        name
+        for (name,) in ask(
+            database,
+            "SELECT name FROM sqlite_schema WHERE type = 'table'"
+            " AND name != 'sqlite_sequence' ORDER BY name",
+        )
+    ]
     return {name: sorted(ask(database, f"SELECT * FROM {name}"), key=repr) for name in tables}
 
 
@@ -52,8 +58,10 @@ def busy(site: Site) -> Site:
     site.post(f"/ping/{job.token}/fail", "the end of the log")
     site.get(f"/{job.token}")
     site.api_key("read-only")
-    for words in (("integration", "add", "webhook", "Hook", "http://127.0.0.1:9/"),
-                  ("user", "link", "ann")):
+    for words in (
+        ("integration", "add", "webhook", "Hook", "http://127.0.0.1:9/"),
+        ("user", "link", "ann"),
+    ):
         assert call(*words, "--database", str(site.database)).code == 0
     return site
 
@@ -101,7 +109,9 @@ def test_who_makes_a_copy_is_told_how_to_bring_it_back(site: Site, tmp_path: Pat
 
     assert (done.out, done.err) == (
         f"{tmp_path}/copy.db is a whole copy: to restore it, stop cronwatch and move it in "
-        "place\n", "")
+        "place\n",
+        "",
+    )
 
 
 # refused
@@ -113,7 +123,10 @@ def test_a_name_that_something_has_is_refused(site: Site, tmp_path: Path) -> Non
     done = back_up(site, tmp_path / "copy.db")
 
     assert (done.code, done.out, done.err) == (
-        1, "", f"cronwatch: {tmp_path}/copy.db is there already: choose another name\n")
+        1,
+        "",
+        f"cronwatch: {tmp_path}/copy.db is there already: choose another name\n",
+    )
     assert (tmp_path / "copy.db").read_text() == "of yesterday"
 
 
@@ -136,7 +149,7 @@ def test_a_database_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_database_gives_no_copy(site: Site, tmp_path: Path) -> None:
     busy(site)
-    page, = site.rows("SELECT rootpage FROM sqlite_schema WHERE name = 'ping'")
+    (page,) = site.rows("SELECT rootpage FROM sqlite_schema WHERE name = 'ping'")
     site.server.close()
     with site.database.open("r+b") as file:
         file.seek((page["rootpage"] - 1) * 4096)
@@ -167,8 +180,12 @@ cronwatch.main(["backup", sys.argv[1], "--database", sys.argv[2]])
 @contextmanager
 def half_done(site: Site, copy: Path) -> Iterator[None]:
     """A backup that has come halfway during the block, and is killed at its end."""
-    with subprocess.Popen([sys.executable, "-c", COPYING, str(copy), str(site.database)],
-                          env=environment(), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", COPYING, str(copy), str(site.database)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout
         try:
             assert process.stdout.readline() == "copied, not checked\n"
@@ -239,8 +256,8 @@ def has_more(acknowledged: list[int], than: int) -> bool:
 
 def counts(copy: Path) -> tuple[int, int, list[Any]]:
     """The pings of a copy, how many its monitor says it has, and what SQLite finds wrong."""
-    (pings,), = ask(copy, "SELECT count(*) FROM ping")
-    (kept,), = ask(copy, "SELECT ping_count FROM monitor")
+    ((pings,),) = ask(copy, "SELECT count(*) FROM ping")
+    ((kept,),) = ask(copy, "SELECT ping_count FROM monitor")
     with closing(sqlite3.connect(copy)) as db:
         return pings, kept, unsound(db)
 
@@ -270,8 +287,11 @@ def restored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, d
         shown = live.add("nightly")
         live.ask("POST", "/heartbeats/nightly/handles", {"handle": "old", "dialect": "cronitor"})
         DIRECT.open(f"{live.url}/{shown['token']}/fail", b"the end of the log").close()
-        live.ask("POST", "/integrations", {"channel": "ntfy", "name": "me",
-                                           "url": "http://127.0.0.1:9/"})
+        live.ask(
+            "POST",
+            "/integrations",
+            {"channel": "ntfy", "name": "me", "url": "http://127.0.0.1:9/"},
+        )
         live.cli("backup", str(folder / "copy.db"))
         live.quick("monitor", "remove", "nightly")
         key, port = live.key, live.url.rpartition(":")[2]
@@ -283,7 +303,8 @@ def restored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Live, d
 
 @pytest.mark.slow
 def test_a_copy_in_place_of_the_database_brings_the_monitor_back(
-        restored: tuple[Live, dict[str, Any]]) -> None:
+    restored: tuple[Live, dict[str, Any]],
+) -> None:
     live, shown = restored
 
     found = live.monitor("nightly")
@@ -294,7 +315,8 @@ def test_a_copy_in_place_of_the_database_brings_the_monitor_back(
 @pytest.mark.slow
 @pytest.mark.parametrize("handle", ["{token}", "ping/{code}", "old"])
 def test_a_copy_in_place_of_the_database_brings_its_handles_back(
-        restored: tuple[Live, dict[str, Any]], handle: str) -> None:
+    restored: tuple[Live, dict[str, Any]], handle: str
+) -> None:
     live, shown = restored
 
     with DIRECT.open(f"{live.url}/{handle.format(**shown)}", timeout=LIMIT_SECONDS) as reply:
@@ -303,7 +325,8 @@ def test_a_copy_in_place_of_the_database_brings_its_handles_back(
 
 @pytest.mark.slow
 def test_a_copy_in_place_of_the_database_brings_the_log_back(
-        restored: tuple[Live, dict[str, Any]]) -> None:
+    restored: tuple[Live, dict[str, Any]],
+) -> None:
     live, _ = restored
 
     assert live.rows("SELECT content FROM run_log") == [{"content": "the end of the log"}]
@@ -311,7 +334,8 @@ def test_a_copy_in_place_of_the_database_brings_the_log_back(
 
 @pytest.mark.slow
 def test_a_copy_in_place_of_the_database_brings_who_is_told_back(
-        restored: tuple[Live, dict[str, Any]]) -> None:
+    restored: tuple[Live, dict[str, Any]],
+) -> None:
     live, _ = restored
 
     shown = live.ask("GET", "/integrations").json["integrations"]
@@ -322,9 +346,16 @@ def test_a_copy_in_place_of_the_database_brings_who_is_told_back(
 def test_a_copy_is_taken_by_another_program(site: Site, tmp_path: Path) -> None:
     back_up(busy(site), tmp_path / "copy.db")
 
-    done = subprocess.run([*CRONWATCH, "monitor", "list", "--database", "copy.db"], cwd=tmp_path,
-                          env=environment(), stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, timeout=LIMIT_SECONDS, check=False)
+    done = subprocess.run(
+        [*CRONWATCH, "monitor", "list", "--database", "copy.db"],
+        cwd=tmp_path,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
 
     assert (done.returncode, "nightly" in done.stdout) == (0, True)
 
@@ -335,5 +366,5 @@ def test_a_copy_that_an_upgrade_makes_is_for_its_owner_alone(tmp_path: Path) -> 
 
     call("monitor", "list", "--database", str(tmp_path / "cronwatch.db"))
 
-    copy, = tmp_path.glob("*.before-*")
+    (copy,) = tmp_path.glob("*.before-*")
     assert copy.stat().st_mode & 0o777 == 0o600

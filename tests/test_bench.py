@@ -17,22 +17,46 @@ from live_server import environment
 
 BENCH = Path(__file__).parent / "bench"
 ROWS = {
-    "pings": 8, "disk": 4, "scan": 3, "million": 1, "deadlines": 1, "lists": 7, "retention": 5,
-    "memory": 2, "start": 3, "webhook": 2,
-    "page": 1, "exec": 2 * sum(map(bool, map(which, ("dash", "bash", "busybox"))))}
+    "pings": 8,
+    "disk": 4,
+    "scan": 3,
+    "million": 1,
+    "deadlines": 1,
+    "lists": 7,
+    "retention": 5,
+    "memory": 2,
+    "start": 3,
+    "webhook": 2,
+    "page": 1,
+    "exec": 2 * sum(map(bool, map(which, ("dash", "bash", "busybox")))),
+}
 
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, in a process of its own."""
-    return subprocess.run([sys.executable, str(BENCH), *words], env=environment(), text=True,
-                          stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
+    return subprocess.run(
+        [sys.executable, str(BENCH), *words],
+        env=environment(),
+        text=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
 def taken(folder: Path) -> tuple[list[dict[str, Any]], str]:
     """The rows of a quick run, and what it printed."""
-    done = bench("--quick", "--seconds", "0.03", "--folder", str(folder),
-                 "--json", str(folder / "bench.json"))
+    done = bench(
+        "--quick",
+        "--seconds",
+        "0.03",
+        "--folder",
+        str(folder),
+        "--json",
+        str(folder / "bench.json"),
+    )
     assert done.returncode == 0, done.stderr
     rows: list[dict[str, Any]] = json.loads((folder / "bench.json").read_text())["rows"]
     return rows, done.stdout
@@ -51,8 +75,12 @@ def test_every_measurement_gives_its_rows(taken: tuple[list[dict[str, Any]], str
 def test_every_number_is_sane(taken: tuple[list[dict[str, Any]], str]) -> None:
     rows, _ = taken
 
-    odd = [row for row in rows for number in (row["value"], row["against"], row["ratio"])
-           if number is not None and not 0 < number < 1e7]
+    odd = [
+        row
+        for row in rows
+        for number in (row["value"], row["against"], row["ratio"])
+        if number is not None and not 0 < number < 1e7
+    ]
 
     assert odd == []
 
@@ -61,8 +89,9 @@ def test_every_number_is_sane(taken: tuple[list[dict[str, Any]], str]) -> None:
 def test_nothing_is_lost_while_it_is_measured(taken: tuple[list[dict[str, Any]], str]) -> None:
     rows, _ = taken
 
-    counts = [(row["value"], row["against"]) for row in rows
-              if row["what"] == "pings in the database"]
+    counts = [
+        (row["value"], row["against"]) for row in rows if row["what"] == "pings in the database"
+    ]
 
     assert counts
     assert all(kept == acknowledged > 0 for kept, acknowledged in counts)
@@ -78,14 +107,17 @@ def test_the_table_shows_every_row(taken: tuple[list[dict[str, Any]], str]) -> N
 
 
 def test_a_missed_bar_is_marked() -> None:
-    rows = [Row("a", "slow", 40.0, "/s", 100.0, "Bottle", Bar(">=", 0.5, aim=0.8)),
-            Row("a", "quick", 9.0, "ms", bar=Bar("<", 10, "ms"))]
+    rows = [
+        Row("a", "slow", 40.0, "/s", 100.0, "Bottle", Bar(">=", 0.5, aim=0.8)),
+        Row("a", "quick", 9.0, "ms", bar=Bar("<", 10, "ms")),
+    ]
 
     shown = table(rows).splitlines()[2:]
 
     assert shown == [
         "slow   40/s   100/s Bottle  0.40   >= 0.50, aim 0.8  MISSED",
-        "quick  9 ms                        < 10 ms           holds"]
+        "quick  9 ms                        < 10 ms           holds",
+    ]
 
 
 def test_what_was_not_measured_says_so() -> None:
@@ -94,12 +126,15 @@ def test_what_was_not_measured_says_so() -> None:
     shown = table([row]).splitlines()[2]
 
     assert " ".join(shown.split()) == (
-        "slow disk not measured >= 0.50 there is no C compiler (cc)")
+        "slow disk not measured >= 0.50 there is no C compiler (cc)"
+    )
 
 
 def test_of_several_shots_the_median_counts_and_the_longest_ping() -> None:
-    shots = [Shot(10, rate, 1.0, 2.0, longest, 50.0, 0.3)
-             for rate, longest in ((100.0, 3.0), (300.0, 9.0), (900.0, 4.0))]
+    shots = [
+        Shot(10, rate, 1.0, 2.0, longest, 50.0, 0.3)
+        for rate, longest in ((100.0, 3.0), (300.0, 9.0), (900.0, 4.0))
+    ]
 
     found = median(shots)
 

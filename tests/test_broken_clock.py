@@ -50,7 +50,8 @@ def test_a_clock_that_jumps_makes_no_alert(watch: Watch, jumps: list[int]) -> No
 
 @pytest.mark.parametrize("jumps", [[5], [-5], [5, -5], [-5, 5], [48, -48], [-48, 1, -1, 47]])
 def test_a_silence_after_a_clock_that_jumped_is_told_in_time(
-        watch: Watch, jumps: list[int]) -> None:
+    watch: Watch, jumps: list[int]
+) -> None:
     watch.site.get(f"/{watch.site.monitor().token}")
     watch.look()
     for hours in jumps:
@@ -64,7 +65,8 @@ def test_a_silence_after_a_clock_that_jumped_is_told_in_time(
 
 @pytest.mark.parametrize("hours", [5, -5])
 def test_a_ping_after_a_clock_that_jumped_moves_the_deadline_from_then(
-        watch: Watch, hours: int) -> None:
+    watch: Watch, hours: int
+) -> None:
     job = watch.site.monitor()
     watch.site.get(f"/{job.token}")
     watch.look(hours * 3600)
@@ -75,7 +77,8 @@ def test_a_ping_after_a_clock_that_jumped_moves_the_deadline_from_then(
 
 
 def test_an_alert_of_a_clock_that_was_ahead_is_not_held_back_until_then(
-        watch: Watch, hook: Hook) -> None:
+    watch: Watch, hook: Hook
+) -> None:
     add(watch.site, "webhook", hook.url, "Hook")
     watch.look(DAY / 1000)
     failed(watch.site)
@@ -87,13 +90,13 @@ def test_an_alert_of_a_clock_that_was_ahead_is_not_held_back_until_then(
 
 
 def test_a_retry_of_a_clock_that_was_ahead_comes_when_it_would_by_the_right_one(
-        watch: Watch, hook: Hook) -> None:
+    watch: Watch, hook: Hook
+) -> None:
     add(watch.site, "webhook", NOBODY, "Hook")
     watch.look(DAY / 1000)
     failed(watch.site)
     watch.site.server.deliver()
-    watch.site.rows("UPDATE integration SET config = replace(config, ?, ?)",
-                    NOBODY, hook.url)
+    watch.site.rows("UPDATE integration SET config = replace(config, ?, ?)", NOBODY, hook.url)
     watch.look(-DAY / 1000)
     watch.site.server.deliver()
     at_once = list(hook.kinds)
@@ -105,13 +108,13 @@ def test_a_retry_of_a_clock_that_was_ahead_comes_when_it_would_by_the_right_one(
 
 
 def test_a_retry_of_a_clock_that_was_ahead_twice_comes_all_the_same(
-        watch: Watch, hook: Hook) -> None:
+    watch: Watch, hook: Hook
+) -> None:
     add(watch.site, "webhook", NOBODY, "Hook")
     watch.look(DAY / 1000)
     failed(watch.site)
     watch.site.server.deliver()
-    watch.site.rows("UPDATE integration SET config = replace(config, ?, ?)",
-                    NOBODY, hook.url)
+    watch.site.rows("UPDATE integration SET config = replace(config, ?, ?)", NOBODY, hook.url)
     watch.look(-DAY / 2000)
     watch.look(-DAY / 2000)
     watch.look(10)
@@ -121,8 +124,7 @@ def test_a_retry_of_a_clock_that_was_ahead_twice_comes_all_the_same(
     assert hook.kinds == ["failed"]
 
 
-def test_an_alert_that_waits_is_not_hurried_by_a_small_step_back(
-        watch: Watch, hook: Hook) -> None:
+def test_an_alert_that_waits_is_not_hurried_by_a_small_step_back(watch: Watch, hook: Hook) -> None:
     add(watch.site, "webhook", NOBODY, "Hook")
     failed(watch.site)
     for seconds in (0, 10, 30):
@@ -131,12 +133,13 @@ def test_an_alert_that_waits_is_not_hurried_by_a_small_step_back(
 
     watch.look(-2)
 
-    due, = watch.site.rows("SELECT due_at FROM alert")
+    (due,) = watch.site.rows("SELECT due_at FROM alert")
     assert due["due_at"] - watch.site.clock.now in (120_000, 122_000)
 
 
 def test_an_alert_behind_another_one_does_not_overtake_it_when_the_clock_goes_back(
-        watch: Watch, hook: Hook) -> None:
+    watch: Watch, hook: Hook
+) -> None:
     add(watch.site, "webhook", NOBODY, "Hook")
     job = failed(watch.site)
     watch.site.get(f"/{job.token}")
@@ -157,12 +160,13 @@ def test_when_we_last_lived_is_never_later_than_now(watch: Watch) -> None:
 
     watch.look(-DAY / 1000)
 
-    alive, = watch.site.rows("SELECT value FROM meta WHERE name = 'alive_at'")
+    (alive,) = watch.site.rows("SELECT value FROM meta WHERE name = 'alive_at'")
     assert alive["value"] == watch.site.clock.now
 
 
 def test_a_limit_of_the_api_is_over_a_minute_after_a_clock_that_went_back(
-        make_site: Callable[..., Site]) -> None:
+    make_site: Callable[..., Site],
+) -> None:
     site = make_site(api_rate_limit=2)
     key = site.api_key()
     site.clock.move(DAY / 1000)
@@ -170,7 +174,9 @@ def test_a_limit_of_the_api_is_over_a_minute_after_a_clock_that_went_back(
     site.clock.move(-DAY / 1000)
 
     assert (answers, site.get("/api/v1/heartbeats", X_API_Key=key).status_int) == (
-        [200, 200, 429], 200)
+        [200, 200, 429],
+        200,
+    )
 
 
 def test_a_minimum_interval_does_not_last_until_a_clock_that_was_ahead(watch: Watch) -> None:
@@ -206,8 +212,7 @@ def clocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
     """A server in a process of its own with a clock to set, that looks every 20 s."""
     (tmp_path / "clocked.py").write_text(CLOCKED)
     set_clock(tmp_path, 0)
-    monkeypatch.setattr(live_server, "CRONWATCH", [
-        sys.executable, str(tmp_path / "clocked.py")])
+    monkeypatch.setattr(live_server, "CRONWATCH", [sys.executable, str(tmp_path / "clocked.py")])
     with serving(tmp_path, "--scan-seconds", "20") as live:
         yield live
 
@@ -215,7 +220,8 @@ def clocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
 @pytest.mark.slow
 @pytest.mark.parametrize("hours", [5, -5])
 def test_a_ping_before_the_first_look_at_a_clock_that_jumped_tells_nothing_false(
-        clocked: Live, hours: int) -> None:
+    clocked: Live, hours: int
+) -> None:
     shown = clocked.add("job")
     ping(clocked, shown)
     set_clock(clocked.folder, hours * 3600)
@@ -226,8 +232,7 @@ def test_a_ping_before_the_first_look_at_a_clock_that_jumped_tells_nothing_false
 
 
 @pytest.mark.slow
-def test_a_start_with_a_clock_behind_the_last_stop_tells_a_silence_in_time(
-        tmp_path: Path) -> None:
+def test_a_start_with_a_clock_behind_the_last_stop_tells_a_silence_in_time(tmp_path: Path) -> None:
     site = Site(tmp_path / "cronwatch.db")
     site.clock.now = time.time_ns() // 1_000_000 + 30 * DAY
     site.get(f"/{site.monitor(key='job').token}")

@@ -32,8 +32,9 @@ PAGE = 4096  # bytes of a page of the file, SQLite's default
 
 def limit_pages(site: Site, more: int) -> None:
     """Leave the database so many pages to grow by, as a disk that is nearly full does."""
+
     def limit(tx: cronwatch.Tx) -> None:
-        count, = tx.db.execute_sql("PRAGMA page_count").fetchone()
+        (count,) = tx.db.execute_sql("PRAGMA page_count").fetchone()
         tx.db.execute_sql(f"PRAGMA max_page_count = {count + more}")
 
     site.server.act(limit)
@@ -83,8 +84,7 @@ def test_an_event_and_its_ping_are_refused_together(site: Site) -> None:
 
     answers = {site.post(f"/ping/{job.token}/fail", "x" * 50_000).status_int for _ in range(3)}
 
-    assert (answers, site.pings, site.events, site.monitors[0]["status"]) == (
-        {503}, [], [], "new")
+    assert (answers, site.pings, site.events, site.monitors[0]["status"]) == ({503}, [], [], "new")
 
 
 def test_what_could_not_be_heard_is_not_missed(impatient: Site) -> None:
@@ -113,7 +113,7 @@ def test_a_silence_after_what_could_not_be_heard_is_told_in_time(impatient: Site
     watch.quiet(3600 + 300)
     watch.look()
 
-    told, = impatient.rows("SELECT kind, at FROM event")
+    (told,) = impatient.rows("SELECT kind, at FROM event")
     assert (told["kind"], told["at"]) == ("missed", mended + HOUR + 300_000)
 
 
@@ -144,17 +144,24 @@ def test_a_run_whose_end_could_not_be_heard_is_told_as_an_outage(impatient: Site
     watch.look()
 
     assert (impatient.events, [run["state"] for run in impatient.runs]) == (
-        ["outage"], ["unknown"])
+        ["outage"],
+        ["unknown"],
+    )
 
 
-@pytest.mark.parametrize("path, shape", [
-    ("/ping/{code}", {"status", "message"}),
-    ("/{token}", {"error"}),
-    ("/api/v1/ping/{id}/start", {"success", "error"}),
-    ("/api/push/{token}", {"ok", "msg"}),
-], ids=["cronbeats", "cronping", "crontify", "kuma"])
+@pytest.mark.parametrize(
+    "path, shape",
+    [
+        ("/ping/{code}", {"status", "message"}),
+        ("/{token}", {"error"}),
+        ("/api/v1/ping/{id}/start", {"success", "error"}),
+        ("/api/push/{token}", {"ok", "msg"}),
+    ],
+    ids=["cronbeats", "cronping", "crontify", "kuma"],
+)
 def test_a_ping_that_cannot_be_written_is_refused_in_the_shape_of_its_dialect(
-        impatient: Site, path: str, shape: set[str]) -> None:
+    impatient: Site, path: str, shape: set[str]
+) -> None:
     job, key = impatient.monitor(), impatient.api_key()
 
     with unwritable(impatient):
@@ -336,11 +343,11 @@ def test_a_first_start_on_a_full_disk_is_refused_with_its_reason(disk: Disk, wor
 @pytest.fixture
 def new_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Makes the next start that of a version with one more part in its schema."""
+
     def install() -> None:
         text = (cronwatch.DATA / "schema.sql").read_text()
         number = text.count("\n-- part ") + 1
-        (tmp_path / "schema.sql").write_text(
-            f"{text}\n-- part {number}\nCREATE TABLE more (x);\n")
+        (tmp_path / "schema.sql").write_text(f"{text}\n-- part {number}\nCREATE TABLE more (x);\n")
         monkeypatch.setattr(cronwatch, "DATA", tmp_path)
 
     return install
@@ -348,7 +355,8 @@ def new_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
 
 @pytest.mark.parametrize("room", [0, 100_000], ids=["none", "too little for the copy"])
 def test_a_new_version_that_finds_no_room_to_change_the_file_is_refused_in_a_sentence(
-        disk: Disk, new_version: Callable[[], None], room: int) -> None:
+    disk: Disk, new_version: Callable[[], None], room: int
+) -> None:
     Site(disk.database).server.close()
     new_version()
     disk.fill(but=room)
@@ -358,7 +366,8 @@ def test_a_new_version_that_finds_no_room_to_change_the_file_is_refused_in_a_sen
 
 
 def test_a_new_version_that_found_no_room_changes_the_file_when_there_is(
-        disk: Disk, new_version: Callable[[], None]) -> None:
+    disk: Disk, new_version: Callable[[], None]
+) -> None:
     site = Site(disk.database)
     site.monitor(key="kept")
     site.server.close()
@@ -393,8 +402,11 @@ def immutable(*files: Path) -> Iterator[None]:
     """Files that nobody may write, not even who has them open; skips where there are none such."""
     with open(files[0], "r+b", buffering=0) as file:
         first = file.read(1)
-        changed = subprocess.run(["chattr", "+i", *map(str, files)], capture_output=True,
-                                 check=False) if shutil.which("chattr") else None
+        changed = (
+            subprocess.run(["chattr", "+i", *map(str, files)], capture_output=True, check=False)
+            if shutil.which("chattr")
+            else None
+        )
         try:
             try:
                 os.pwrite(file.fileno(), first, 0)
@@ -404,8 +416,9 @@ def immutable(*files: Path) -> Iterator[None]:
             yield
         finally:
             if changed is not None:
-                subprocess.run(["chattr", "-i", *map(str, files)], capture_output=True,
-                               check=False)
+                subprocess.run(
+                    ["chattr", "-i", *map(str, files)], capture_output=True, check=False
+                )
 
 
 @pytest.mark.slow
@@ -432,7 +445,8 @@ def no_room(live: Live) -> Iterator[None]:
 
 @pytest.mark.slow
 def test_a_ping_that_is_taken_before_the_next_look_makes_no_missed_of_what_was_refused(
-        tmp_path: Path) -> None:
+    tmp_path: Path,
+) -> None:
     with serving(tmp_path, "--scan-seconds", "20") as live:
         shown = live.add("job")
         with closing(sqlite3.connect(live.database)) as db, db:

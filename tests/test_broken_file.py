@@ -154,8 +154,7 @@ def test_a_file_that_was_put_in_place_is_whole(site: Site, api_key: str) -> None
     assert len(site.monitors) == 1
 
 
-def test_reading_does_not_change_a_file_that_was_put_in_place(
-        site: Site, api_key: str) -> None:
+def test_reading_does_not_change_a_file_that_was_put_in_place(site: Site, api_key: str) -> None:
     site.monitor()
     copy = back_up(site)
     statuses(site, site.monitor())
@@ -218,8 +217,10 @@ def test_an_empty_file_in_place_of_the_database_is_answered_503(site: Site) -> N
 def test_a_server_whose_file_is_deleted_goes_on_with_its_backup(tmp_path: Path) -> None:
     with serving(tmp_path, "--scan-seconds", "0.1") as live:
         shown = live.add("job")
-        with closing(sqlite3.connect(live.database)) as db, closing(
-                sqlite3.connect(tmp_path / "backup.db")) as copy:
+        with (
+            closing(sqlite3.connect(live.database)) as db,
+            closing(sqlite3.connect(tmp_path / "backup.db")) as copy,
+        ):
             db.backup(copy)
         for path in tmp_path.glob("cronwatch.db*"):
             path.unlink()
@@ -238,23 +239,27 @@ def leaf_with(database: Path, table: str, text: str) -> int:
     """The number of a leaf page of a table that has a text in it."""
     with closing(sqlite3.connect(database)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        root, = db.execute(
-            "SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+        (root,) = db.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)
+        ).fetchone()
     content = database.read_bytes()
 
     def leaves(number: int) -> Iterator[int]:
-        page = content[(number - 1) * PAGE:number * PAGE]
+        page = content[(number - 1) * PAGE : number * PAGE]
         if page[0] == 13:  # a leaf of a table; 5 has pages below it
             yield number
             return
         assert page[0] == 5
         for cell in range(int.from_bytes(page[3:5], "big")):
-            at = int.from_bytes(page[12 + 2 * cell:14 + 2 * cell], "big")
-            yield from leaves(int.from_bytes(page[at:at + 4], "big"))
+            at = int.from_bytes(page[12 + 2 * cell : 14 + 2 * cell], "big")
+            yield from leaves(int.from_bytes(page[at : at + 4], "big"))
         yield from leaves(int.from_bytes(page[8:12], "big"))
 
-    return next(number for number in leaves(root)
-                if text.encode() in content[(number - 1) * PAGE:number * PAGE])
+    return next(
+        number
+        for number in leaves(root)
+        if text.encode() in content[(number - 1) * PAGE : number * PAGE]
+    )
 
 
 def overwrite(database: Path, page: int) -> None:
@@ -307,7 +312,8 @@ def test_pings_that_meet_no_damaged_page_go_on(damaged: Damaged) -> None:
 
 
 def test_a_damaged_page_is_logged_with_what_to_do_about_it(
-        damaged: Damaged, caplog: pytest.LogCaptureFixture) -> None:
+    damaged: Damaged, caplog: pytest.LogCaptureFixture
+) -> None:
     damaged.site.get(f"/{damaged.hurt.token}")
 
     assert "damaged" in caplog.text
@@ -315,7 +321,8 @@ def test_a_damaged_page_is_logged_with_what_to_do_about_it(
 
 
 def test_a_damaged_page_is_logged_without_a_traceback(
-        damaged: Damaged, caplog: pytest.LogCaptureFixture) -> None:
+    damaged: Damaged, caplog: pytest.LogCaptureFixture
+) -> None:
     damaged.site.get(f"/{damaged.hurt.token}")
     damaged.site.clock.move(2 * 3600)
     with suppress(cronwatch.Refused):
@@ -325,15 +332,14 @@ def test_a_damaged_page_is_logged_without_a_traceback(
     assert [record for record in caplog.records if record.exc_info] == []
 
 
-def test_a_ping_that_meets_a_damaged_page_makes_no_absence_of_the_others(
-        damaged: Damaged) -> None:
+def test_a_ping_that_meets_a_damaged_page_makes_no_absence_of_the_others(damaged: Damaged) -> None:
     watch = Watch(damaged.site)
     damaged.site.get(f"/{damaged.well.code}/run?series=long")
     damaged.site.get(f"/{damaged.hurt.token}")
 
     watch.look()
 
-    found, = damaged.site.rows("SELECT state FROM run WHERE series = 'long'")
+    (found,) = damaged.site.rows("SELECT state FROM run WHERE series = 'long'")
     assert (found["state"], damaged.site.events) == ("running", [])
 
 
@@ -344,30 +350,33 @@ def test_a_damaged_page_of_one_monitor_stops_no_alert_of_another(damaged: Damage
         watch.look(60)
 
     told = damaged.site.rows(
-        "SELECT e.kind FROM event e JOIN monitor m ON m.num = e.monitor WHERE m.key = 'well'")
+        "SELECT e.kind FROM event e JOIN monitor m ON m.num = e.monitor WHERE m.key = 'well'"
+    )
     assert told == [{"kind": "missed"}]
 
 
 def test_a_damaged_page_of_one_monitor_keeps_no_other_from_being_judged_after_an_absence(
-        damaged: Damaged) -> None:
+    damaged: Damaged,
+) -> None:
     damaged.site.clock.move(5 * 3600)
 
     damaged.site.server.away(NOW, damaged.site.clock.now)
     damaged.site.server.scan()
 
-    kept, = damaged.site.rows("SELECT expected_at FROM monitor WHERE key = 'well'")
+    (kept,) = damaged.site.rows("SELECT expected_at FROM monitor WHERE key = 'well'")
     assert (kept["expected_at"], "missed" in damaged.site.events) == (NOW + 6 * HOUR, False)
 
 
 def root_of(site: Site, table: str) -> int:
-    found, = site.rows("SELECT rootpage FROM sqlite_schema WHERE name = ?", table)
+    (found,) = site.rows("SELECT rootpage FROM sqlite_schema WHERE name = ?", table)
     site.rows("PRAGMA wal_checkpoint(TRUNCATE)")
     return int(found["rootpage"])
 
 
 @pytest.mark.parametrize("table", ["monitor", "api_key"])
 def test_a_list_that_meets_a_damaged_page_is_answered_503(
-        site: Site, api_key: str, table: str) -> None:
+    site: Site, api_key: str, table: str
+) -> None:
     site.monitor()
     overwrite(site.database, root_of(site, table))
 
@@ -379,7 +388,8 @@ def test_a_list_that_meets_a_damaged_page_is_answered_503(
 @pytest.mark.slow
 @pytest.mark.parametrize("table", ["meta", "monitor"])
 def test_a_start_that_a_damaged_page_keeps_from_working_says_what_to_do(
-        tmp_path: Path, table: str) -> None:
+    tmp_path: Path, table: str
+) -> None:
     site = Site(tmp_path / "cronwatch.db")
     site.get(f"/{site.monitor().token}")
     site.server.close()
@@ -390,17 +400,24 @@ def test_a_start_that_a_damaged_page_keeps_from_working_says_what_to_do(
     done = run(tmp_path, "serve", "--database", str(site.database), "--listen", "127.0.0.1:0")
 
     assert (done.code, "damaged" in done.err, "backup" in done.err, "Traceback" in done.err) == (
-        1, True, True, False)
+        1,
+        True,
+        True,
+        False,
+    )
 
 
 @pytest.mark.slow
 def test_a_server_starts_though_a_page_of_one_monitor_is_damaged(
-        tmp_path: Path, make_damaged: Callable[..., Damaged]) -> None:
+    tmp_path: Path, make_damaged: Callable[..., Damaged]
+) -> None:
     damaged = make_damaged(Site(tmp_path / "cronwatch.db"))
     damaged.site.server.close()
 
     with serving(tmp_path) as live:
-        answers = {key: status_of(live, {"token": job.token}, verb)
-                   for key, job, verb in (("hurt", damaged.hurt, ""), ("well", damaged.well, ""))}
+        answers = {
+            key: status_of(live, {"token": job.token}, verb)
+            for key, job, verb in (("hurt", damaged.hurt, ""), ("well", damaged.well, ""))
+        }
 
     assert answers == {"hurt": 503, "well": 200}

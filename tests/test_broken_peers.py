@@ -124,7 +124,8 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_twenty_webhooks_that_never_answer_delay_none_that_works(
-        site: Site, hook: Hook, make_peer: Callable[[Talk], Peer], tmp_path: Path) -> None:
+    site: Site, hook: Hook, make_peer: Callable[[Talk], Peer], tmp_path: Path
+) -> None:
     peer = make_peer(hang)
     for n in range(20):
         add(site, "webhook", peer.url, f"Hangs {n}")
@@ -144,7 +145,8 @@ def test_twenty_webhooks_that_never_answer_delay_none_that_works(
 
 
 def test_twenty_webhooks_that_never_answer_keep_few_threads_busy(
-        site: Site, make_peer: Callable[[Talk], Peer]) -> None:
+    site: Site, make_peer: Callable[[Talk], Peer]
+) -> None:
     peer = make_peer(hang)
     for n in range(20):
         add(site, "webhook", peer.url, f"Hangs {n}")
@@ -162,7 +164,8 @@ def test_twenty_webhooks_that_never_answer_keep_few_threads_busy(
 
 
 def test_what_never_answered_is_told_later_with_the_same_id_in_order(
-        site: Site, hook: Hook, make_peer: Callable[[Talk], Peer]) -> None:
+    site: Site, hook: Hook, make_peer: Callable[[Talk], Peer]
+) -> None:
     peer = make_peer(hang)
     add(site, "webhook", peer.url, "Hook")
     job = failed(site)
@@ -240,7 +243,8 @@ def ends(site: Site, peers: list[Peer]) -> Iterator[None]:
 @pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize("talk", [hang, drip_status, endless_continues])
 def test_a_webhook_that_never_answers_has_failed_in_time(
-        site: Site, make_peer: Callable[[Talk], Peer], talk: Talk) -> None:
+    site: Site, make_peer: Callable[[Talk], Peer], talk: Talk
+) -> None:
     peer = make_peer(talk)
     add(site, "webhook", peer.url, "Hook")
     failed(site)
@@ -252,7 +256,8 @@ def test_a_webhook_that_never_answers_has_failed_in_time(
 @pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize("talk", [drip_headers, endless_headers])
 def test_a_webhook_whose_headers_never_end_holds_nobody_for_ever(
-        site: Site, make_peer: Callable[[Talk], Peer], talk: Talk) -> None:
+    site: Site, make_peer: Callable[[Talk], Peer], talk: Talk
+) -> None:
     peer = make_peer(talk)
     add(site, "webhook", peer.url, "Hook")
     failed(site)
@@ -264,7 +269,8 @@ def test_a_webhook_whose_headers_never_end_holds_nobody_for_ever(
 @pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize("talk", [endless_body, drip_body])
 def test_a_webhook_that_answered_has_been_told_whatever_follows(
-        site: Site, make_peer: Callable[[Talk], Peer], talk: Talk) -> None:
+    site: Site, make_peer: Callable[[Talk], Peer], talk: Talk
+) -> None:
     peer = make_peer(talk)
     add(site, "webhook", peer.url, "Hook")
     failed(site)
@@ -275,7 +281,8 @@ def test_a_webhook_that_answered_has_been_told_whatever_follows(
 
 @pytest.mark.parametrize("table", ["integration", "monitor"])
 def test_what_is_removed_while_it_is_told_ends_quietly(
-        site: Site, make_peer: Callable[[Talk], Peer], table: str) -> None:
+    site: Site, make_peer: Callable[[Talk], Peer], table: str
+) -> None:
     peer = make_peer(hang)
     add(site, "webhook", peer.url, "Hook")
     failed(site)
@@ -304,7 +311,8 @@ def hasty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("hasty")
 def test_a_server_stops_in_time_while_webhooks_hang_and_tells_them_after(
-        tmp_path: Path, hook: Hook, make_peer: Callable[[Talk], Peer]) -> None:
+    tmp_path: Path, hook: Hook, make_peer: Callable[[Talk], Peer]
+) -> None:
     peer = make_peer(hang)
     with serving(tmp_path) as live:
         for n in range(5):
@@ -344,6 +352,7 @@ def is_alive(pid: int) -> bool:
 @contextmanager
 def pids_in(folder: Path) -> Iterator[Callable[[], list[int]]]:
     """The processes that commands wrote down; all are ended at the end."""
+
     def read() -> list[int]:
         file = folder / "pids"
         return [int(pid) for pid in file.read_text().split()] if file.exists() else []
@@ -357,7 +366,8 @@ def pids_in(folder: Path) -> Iterator[Callable[[], list[int]]]:
 
 @pytest.mark.usefixtures("brief")
 def test_a_command_whose_child_keeps_its_output_open_is_over_when_its_shell_is(
-        site: Site, tmp_path: Path) -> None:
+    site: Site, tmp_path: Path
+) -> None:
     add(site, "command", f"cd {tmp_path}; sleep 60 & echo $! > pids; echo told", "Command")
     failed(site)
 
@@ -368,14 +378,19 @@ def test_a_command_whose_child_keeps_its_output_open_is_over_when_its_shell_is(
 
 
 @pytest.mark.usefixtures("brief")
-@pytest.mark.parametrize("command", [
-    "setsid sh -c 'echo $$ >> pids; exec sleep 60' & sleep 60",
-    "(sleep 60; echo late) | cat",
-    "while true; do (sleep 60 &) ; sleep 0.05; done",
-    "trap '' TERM; kill -STOP $$",
-], ids=["a session of its own", "a pipe", "many children", "stopped"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "setsid sh -c 'echo $$ >> pids; exec sleep 60' & sleep 60",
+        "(sleep 60; echo late) | cat",
+        "while true; do (sleep 60 &) ; sleep 0.05; done",
+        "trap '' TERM; kill -STOP $$",
+    ],
+    ids=["a session of its own", "a pipe", "many children", "stopped"],
+)
 def test_a_command_that_hangs_is_over_after_its_limit(
-        site: Site, tmp_path: Path, command: str) -> None:
+    site: Site, tmp_path: Path, command: str
+) -> None:
     add(site, "command", f"cd {tmp_path}; echo $$ > pids; {command}", "Command")
     failed(site)
 
@@ -386,8 +401,7 @@ def test_a_command_that_hangs_is_over_after_its_limit(
 
 
 @pytest.mark.usefixtures("brief")
-def test_a_command_that_hangs_delays_nobody_else(
-        site: Site, tmp_path: Path, hook: Hook) -> None:
+def test_a_command_that_hangs_delays_nobody_else(site: Site, tmp_path: Path, hook: Hook) -> None:
     add(site, "command", "sleep 60", "Hangs")
     add(site, "webhook", hook.url, "Hook")
     add(site, "command", f"echo told > {tmp_path}/told", "Command")
@@ -403,8 +417,13 @@ def test_a_command_that_hangs_delays_nobody_else(
 @pytest.mark.usefixtures("hasty")
 def test_no_command_outlives_a_server_that_is_stopped(tmp_path: Path) -> None:
     with pids_in(tmp_path) as pids, serving(tmp_path) as live:
-        live.quick("integration", "add", "command", "Command",
-                   f"cd {tmp_path}; echo $$ > pids; sleep 600 & echo $! >> pids; wait")
+        live.quick(
+            "integration",
+            "add",
+            "command",
+            "Command",
+            f"cd {tmp_path}; echo $$ > pids; sleep 600 & echo $! >> pids; wait",
+        )
         ping(live, live.add("job"), "/fail")
         wait_for(lambda: len(pids()) == 2, "the command")
 
@@ -482,12 +501,19 @@ def mail_site(make_site: Callable[..., Site], peer: Peer) -> Site:
 
 
 @pytest.mark.usefixtures("hurry")
-@pytest.mark.parametrize("step, wrong", [
-    *((step, stall) for step in Mail.STEPS[:-1]), ("CONNECT", drip_line), ("EHLO", drip_lines),
-    ("DATA", drip_line), (".", drip_lines)])
+@pytest.mark.parametrize(
+    "step, wrong",
+    [
+        *((step, stall) for step in Mail.STEPS[:-1]),
+        ("CONNECT", drip_line),
+        ("EHLO", drip_lines),
+        ("DATA", drip_line),
+        (".", drip_lines),
+    ],
+)
 def test_a_mail_server_that_stalls_has_failed_in_time(
-        make_site: Callable[..., Site], make_peer: Callable[[Talk], Peer], step: str,
-        wrong: Talk) -> None:
+    make_site: Callable[..., Site], make_peer: Callable[[Talk], Peer], step: str, wrong: Talk
+) -> None:
     peer = make_peer(Mail(step, wrong))
     site = mail_site(make_site, peer)
     failed(site)
@@ -498,7 +524,8 @@ def test_a_mail_server_that_stalls_has_failed_in_time(
 
 @pytest.mark.parametrize("step", Mail.STEPS[:-1])
 def test_a_mail_that_stalled_is_sent_again_with_the_same_id(
-        make_site: Callable[..., Site], make_peer: Callable[[Talk], Peer], step: str) -> None:
+    make_site: Callable[..., Site], make_peer: Callable[[Talk], Peer], step: str
+) -> None:
     mail = Mail(step, stall)
     peer = make_peer(mail)
     site = mail_site(make_site, peer)
@@ -510,13 +537,14 @@ def test_a_mail_that_stalled_is_sent_again_with_the_same_id(
 
     site.server.deliver()
 
-    event, = site.rows("SELECT id FROM event")
+    (event,) = site.rows("SELECT id FROM event")
     assert states(site, "Mail") == ["sent"]
     assert mail.ids == [f"<{event['id']}@cronwatch>"] * (2 if step == "." else 1)
 
 
 def test_a_mail_server_that_stalls_delays_nobody_else(
-        make_site: Callable[..., Site], make_peer: Callable[[Talk], Peer], hook: Hook) -> None:
+    make_site: Callable[..., Site], make_peer: Callable[[Talk], Peer], hook: Hook
+) -> None:
     peer = make_peer(Mail("DATA", stall))
     site = mail_site(make_site, peer)
     add(site, "webhook", hook.url, "Hook")
@@ -532,7 +560,8 @@ def test_a_mail_server_that_stalls_delays_nobody_else(
 @pytest.mark.usefixtures("hurry")
 @pytest.mark.parametrize("wrong", [stall, drip_line, wrong_goodbye])
 def test_a_mail_that_was_accepted_is_not_sent_again_for_a_wrong_goodbye(
-        make_site: Callable[..., Site], make_peer: Callable[[Talk], Peer], wrong: Talk) -> None:
+    make_site: Callable[..., Site], make_peer: Callable[[Talk], Peer], wrong: Talk
+) -> None:
     peer = make_peer(Mail("QUIT", wrong))
     site = mail_site(make_site, peer)
     failed(site)
@@ -558,8 +587,10 @@ def crowd(live: Live, size: int) -> Iterator[list[socket.socket]]:
     """So many connections that say nothing."""
     host, _, port = live.url.removeprefix("http://").partition(":")
     with ExitStack() as stack:
-        yield [stack.enter_context(socket.create_connection((host, int(port)), 10))
-               for _ in range(size)]
+        yield [
+            stack.enter_context(socket.create_connection((host, int(port)), 10))
+            for _ in range(size)
+        ]
 
 
 def ask_over(connection: socket.socket, shown: dict[str, Any]) -> bytes:

@@ -6,15 +6,17 @@ from typing import Any
 
 import check_coverage
 
-SOURCE = "\n".join([
-    "# == Rules ".ljust(79, "="),
-    "# May not fail.",
-    "x = 1",
-    "y = 2",
-    "# == Storage ".ljust(79, "="),
-    "# May not fail.",
-    "z = 3",
-])
+SOURCE = "\n".join(
+    [
+        "# == Rules ".ljust(79, "="),
+        "# May not fail.",
+        "x = 1",
+        "y = 2",
+        "# == Storage ".ljust(79, "="),
+        "# May not fail.",
+        "z = 3",
+    ]
+)
 
 
 def measured(**changes: Any) -> dict[str, Any]:

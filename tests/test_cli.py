@@ -53,8 +53,11 @@ def test_serve_stops_cleanly_on_sigint(tmp_path: Path) -> None:
 
 
 def test_the_settings_of_serve_may_stand_in_the_environment(tmp_path: Path) -> None:
-    environ = {"CRONWATCH_DATABASE": str(tmp_path / "cronwatch.db"),
-               "CRONWATCH_LISTEN": "127.0.0.1:0", "CRONWATCH_TIMEZONE": "Asia/Tokyo"}
+    environ = {
+        "CRONWATCH_DATABASE": str(tmp_path / "cronwatch.db"),
+        "CRONWATCH_LISTEN": "127.0.0.1:0",
+        "CRONWATCH_TIMEZONE": "Asia/Tokyo",
+    }
     with serving(tmp_path, listen="", **environ) as live:
         url = f"{live.url}/ping/job/{live.key}?schedule=0%203%20*%20*%20*"
         DIRECT.open(url, timeout=LIMIT_SECONDS).close()
@@ -71,8 +74,14 @@ def test_serve_prints_where_it_listens_whatever_its_base_url_is(tmp_path: Path) 
 
 
 def test_a_flag_outranks_the_environment(live: Live) -> None:
-    done = run(live.folder, "monitor", "list", "--database", str(live.database),
-               CRONWATCH_DATABASE="/nowhere/at/all.db")
+    done = run(
+        live.folder,
+        "monitor",
+        "list",
+        "--database",
+        str(live.database),
+        CRONWATCH_DATABASE="/nowhere/at/all.db",
+    )
 
     assert (done.code, done.err) == (0, "")
 
@@ -92,20 +101,70 @@ def test_an_added_monitor_is_pinged_by_the_very_line_that_the_command_prints(liv
 
 def test_an_added_monitor_takes_all_that_its_flags_say(live: Live) -> None:
     made = shown(
-        live, "monitor", "add", "add-flags", "--name", "All flags", "--cron", "*/5 * * * *",
-        "--timezone", "Europe/Lisbon", "--grace", "90", "--expects", "complete",
-        "--max-run", "600", "--tolerance", "2",
-        "--remind", "3600", "--tags", "prod db", "--notes", "call Ann",
-        "--armed", "--rule", "rows", "lt", "1", "--handle", "cronitor:oldCode1")
+        live,
+        "monitor",
+        "add",
+        "add-flags",
+        "--name",
+        "All flags",
+        "--cron",
+        "*/5 * * * *",
+        "--timezone",
+        "Europe/Lisbon",
+        "--grace",
+        "90",
+        "--expects",
+        "complete",
+        "--max-run",
+        "600",
+        "--tolerance",
+        "2",
+        "--remind",
+        "3600",
+        "--tags",
+        "prod db",
+        "--notes",
+        "call Ann",
+        "--armed",
+        "--rule",
+        "rows",
+        "lt",
+        "1",
+        "--handle",
+        "cronitor:oldCode1",
+    )
 
     assert made == {**live.monitor("add-flags"), "pingUrl": made["pingUrl"]}
-    assert {name: made[name] for name in (
-        "name", "cronExpression", "timezone", "graceSeconds", "expects", "maxRunSeconds",
-        "failureTolerance", "reminderIntervalSeconds", "tags", "notes", "armed", "rules")} == {
-        "name": "All flags", "cronExpression": "*/5 * * * *", "timezone": "Europe/Lisbon",
-        "graceSeconds": 90, "expects": "complete", "maxRunSeconds": 600, "failureTolerance": 2,
-        "reminderIntervalSeconds": 3600, "tags": "prod db", "notes": "call Ann", "armed": True,
-        "rules": [{"field": "rows", "operator": "lt", "value": 1}]}
+    assert {
+        name: made[name]
+        for name in (
+            "name",
+            "cronExpression",
+            "timezone",
+            "graceSeconds",
+            "expects",
+            "maxRunSeconds",
+            "failureTolerance",
+            "reminderIntervalSeconds",
+            "tags",
+            "notes",
+            "armed",
+            "rules",
+        )
+    } == {
+        "name": "All flags",
+        "cronExpression": "*/5 * * * *",
+        "timezone": "Europe/Lisbon",
+        "graceSeconds": 90,
+        "expects": "complete",
+        "maxRunSeconds": 600,
+        "failureTolerance": 2,
+        "reminderIntervalSeconds": 3600,
+        "tags": "prod db",
+        "notes": "call Ann",
+        "armed": True,
+        "rules": [{"field": "rows", "operator": "lt", "value": 1}],
+    }
     assert "oldCode1" in json.dumps(made["handles"])
 
 
@@ -113,7 +172,10 @@ def test_an_added_monitor_may_expect_an_interval(live: Live) -> None:
     made = shown(live, "monitor", "add", "add-every", "--every", "900")
 
     assert (made["scheduleType"], made["intervalSeconds"], made["graceSeconds"]) == (
-        "interval", 900, 300)
+        "interval",
+        900,
+        300,
+    )
 
 
 def test_monitors_are_listed_for_people_and_for_programs(live: Live) -> None:
@@ -121,7 +183,7 @@ def test_monitors_are_listed_for_people_and_for_programs(live: Live) -> None:
 
     table, listed = live.cli("monitor", "list"), shown(live, "monitor", "list")
 
-    line, = (line for line in table.splitlines() if line.startswith("listed "))
+    (line,) = (line for line in table.splitlines() if line.startswith("listed "))
     assert "new" in line.split()
     assert ("listed", "new") in [(monitor["key"], monitor["status"]) for monitor in listed]
 
@@ -165,7 +227,7 @@ def test_a_removed_monitor_is_gone_and_its_pings_are_refused(live: Live) -> None
 
     live.cli("monitor", "remove", "removed")
 
-    reply, = bash(live.folder, f"curl {live.url}/{made['token']}")
+    (reply,) = bash(live.folder, f"curl {live.url}/{made['token']}")
     assert (live.monitor("removed"), reply.status) == ({}, 404)
 
 
@@ -176,8 +238,16 @@ def test_integrations_are_added_listed_tested_and_removed(live: Live) -> None:
     ran = live.folder / "ran"
 
     live.cli("integration", "add", "command", "siren", f"cat > '{ran}'", "--not-default")
-    live.quick("integration", "add", "webhook", "chat", "https://chat.example/hook",
-             "--header", "Authorization: Bearer x", "--not-default")
+    live.quick(
+        "integration",
+        "add",
+        "webhook",
+        "chat",
+        "https://chat.example/hook",
+        "--header",
+        "Authorization: Bearer x",
+        "--not-default",
+    )
     live.quick("integration", "add", "email", "root", "root@example.org", "--not-default")
     table, listed = live.cli("integration", "list"), shown(live, "integration", "list")
     live.cli("integration", "test", "siren")
@@ -187,14 +257,18 @@ def test_integrations_are_added_listed_tested_and_removed(live: Live) -> None:
 
     assert json.loads(ran.read_text())["kind"] == "test"
     assert [(one["name"], one["channel"], one["default"]) for one in listed] == [
-        ("siren", "command", False), ("chat", "webhook", False), ("root", "email", False)]
+        ("siren", "command", False),
+        ("chat", "webhook", False),
+        ("root", "email", False),
+    ]
     assert all(name in table for name in ("siren", "chat", "root"))
     assert shown(live, "integration", "list") == []
 
 
 def test_a_failed_test_of_an_integration_says_why(live: Live) -> None:
-    live.quick("integration", "add", "command", "broken", "echo no siren here; exit 3",
-             "--not-default")
+    live.quick(
+        "integration", "add", "command", "broken", "echo no siren here; exit 3", "--not-default"
+    )
 
     done = call("integration", "test", "broken", "--database", str(live.database))
 
@@ -214,10 +288,13 @@ def test_key_create_prints_the_key_alone_and_it_works_at_once(live: Live) -> Non
     assert live.ask("GET", "/heartbeats", key=said.strip()).status == 200
 
 
-@pytest.mark.parametrize("permission, read, write", [
-    ("ping", 403, 403), ("read-only", 200, 403), ("read-write", 200, 400)])
+@pytest.mark.parametrize(
+    "permission, read, write",
+    [("ping", 403, 403), ("read-only", 200, 403), ("read-write", 200, 400)],
+)
 def test_a_key_may_do_what_its_permission_says(
-        live: Live, permission: str, read: int, write: int) -> None:
+    live: Live, permission: str, read: int, write: int
+) -> None:
     key = live.quick("key", "create", f"may {permission}", "--permission", permission).strip()
 
     assert live.ask("GET", "/heartbeats", key=key).status == read
@@ -238,7 +315,8 @@ def test_keys_are_listed_by_their_first_characters_alone(live: Live) -> None:
 
     assert secret not in table + json.dumps(listed)
     assert ("listed", secret[:12], "read-write") in [
-        (key["name"], key["prefix"], key["permission"]) for key in listed]
+        (key["name"], key["prefix"], key["permission"]) for key in listed
+    ]
 
 
 def test_a_revoked_key_is_refused_at_once(live: Live) -> None:
@@ -270,90 +348,116 @@ CASES = {
     "a wrong permission": Case("key create x --permission root", 2, ("root", "read-only")),
     "a wrong channel": Case("integration add pager x y", 2, ("pager", "webhook")),
     "a setting with a wrong value": Case(
-        "serve --scan-seconds soon", 1, ("scan", "soon", "number")),
+        "serve --scan-seconds soon", 1, ("scan", "soon", "number")
+    ),
     "a port in use": Case("serve --listen {address}", 1, ("{address}", "port")),
     "an address without a port": Case("serve --listen nonsense", 1, ("listen", "nonsense")),
     "a port alone": Case("serve --listen 8080", 1, ("listen", "HOST:PORT")),
     "no host": Case("serve --listen :0", 1, ("listen", "HOST:PORT")),
     "a base for links that is none": Case("serve --base-url cron.lan", 1, ("base_url", "http")),
     "a proxy by its name": Case(
-        "serve --trusted-proxy localhost", 1, ("trusted_proxy", "127.0.0.1")),
+        "serve --trusted-proxy localhost", 1, ("trusted_proxy", "127.0.0.1")
+    ),
     "a scan without a pause": Case("serve --scan-seconds 0", 1, ("scan_seconds", "more than 0")),
     "a port that cannot be": Case("serve --listen 127.0.0.1:99999", 1, ("listen", "99999")),
     "a port that is a word": Case("serve --listen 127.0.0.1:http", 1, ("listen", "http")),
     "an address of somebody else": Case("serve --listen 192.0.2.1:0", 1, ("192.0.2.1", "listen")),
     "a zone of the server that does not exist": Case(
-        "serve --timezone Mars/Olympus", 1, ("timezone", "IANA")),
+        "serve --timezone Mars/Olympus", 1, ("timezone", "IANA")
+    ),
     "a database of a newer version": Case(
-        "monitor list --database {folder}/newer.db", 1, ("newer.db", "newer cronwatch")),
+        "monitor list --database {folder}/newer.db", 1, ("newer.db", "newer cronwatch")
+    ),
     "serve on a database of a newer version": Case(
-        "serve --database {folder}/newer.db --listen 127.0.0.1:0", 1,
-        ("newer.db", "newer cronwatch")),
+        "serve --database {folder}/newer.db --listen 127.0.0.1:0",
+        1,
+        ("newer.db", "newer cronwatch"),
+    ),
     "a file that is no database": Case(
-        "monitor list --database {folder}/notes.txt", 1,
-        ("notes.txt", "not a", "choose another file", "backup")),
+        "monitor list --database {folder}/notes.txt",
+        1,
+        ("notes.txt", "not a", "choose another file", "backup"),
+    ),
     "the database of another program": Case(
-        "monitor list --database {folder}/other.db", 1, ("other.db", "choose another file")),
+        "monitor list --database {folder}/other.db", 1, ("other.db", "choose another file")
+    ),
     "serve on the database of another program": Case(
-        "serve --database {folder}/other.db --listen 127.0.0.1:0", 1, ("other.db", "another")),
+        "serve --database {folder}/other.db --listen 127.0.0.1:0", 1, ("other.db", "another")
+    ),
     "no database to look into": Case(
-        "monitor list --database {folder}/typo.db", 1, ("typo.db", "--database")),
+        "monitor list --database {folder}/typo.db", 1, ("typo.db", "--database")
+    ),
     "no database to change": Case(
-        "monitor pause x --database {folder}/typo.db", 1, ("typo.db", "--database")),
+        "monitor pause x --database {folder}/typo.db", 1, ("typo.db", "--database")
+    ),
     "a database with a name that cannot be": Case(
-        "monitor list --database {folder}/" + 300 * "x", 1, ("--database",)),
+        "monitor list --database {folder}/" + 300 * "x", 1, ("--database",)
+    ),
     "a database below a file": Case(
-        "monitor list --database {folder}/notes.txt/x.db", 1, ("notes.txt", "folder")),
+        "monitor list --database {folder}/notes.txt/x.db", 1, ("notes.txt", "folder")
+    ),
     "a database that is a folder": Case("monitor list --database {folder}", 1, ("{folder}",)),
     "a folder that does not exist": Case(
-        "serve --database {folder}/no/such/cronwatch.db", 1, ("{folder}/no/such", "folder")),
-    "an hour that cannot be": Case(
-        "monitor add x --cron '0 25 * * *'", 1, ("hour must be 0-23",)),
+        "serve --database {folder}/no/such/cronwatch.db", 1, ("{folder}/no/such", "folder")
+    ),
+    "an hour that cannot be": Case("monitor add x --cron '0 25 * * *'", 1, ("hour must be 0-23",)),
     "a day that never comes": Case("monitor add x --cron '0 0 30 2 *'", 1, ("next run",)),
     "a cron expression of three fields": Case("monitor add x --cron '* * *'", 1, ("fields",)),
     "an interval that cannot be": Case("monitor add zero --every 0", 1, ("0",)),
     "two schedules": Case("monitor add both --every 900 --cron @daily", 1, ("every", "cron")),
     "a zone that does not exist": Case(
-        "monitor add x --cron @daily --timezone Mars/Olympus", 1, ("timezone", "IANA")),
+        "monitor add x --cron @daily --timezone Mars/Olympus", 1, ("timezone", "IANA")
+    ),
     "a key that exists": Case("monitor add taken", 1, ("taken", "already")),
     "a handle that exists": Case(
-        "monitor add other --handle cronbeats:tAkEn123", 1, ("tAkEn123", "already")),
+        "monitor add other --handle cronbeats:tAkEn123", 1, ("tAkEn123", "already")
+    ),
     "a handle of a service that is none": Case(
-        "monitor add other --handle cronbeat:abc", 1, ("service", "cronbeats", "cronitor")),
+        "monitor add other --handle cronbeat:abc", 1, ("service", "cronbeats", "cronitor")
+    ),
     "no handle of a service": Case("monitor add other --handle cronbeats:", 1, ("handle", "1 to")),
     "bytes that are no text": Case("monitor show \udcff", 1, ("UTF-8",)),
     "bytes that are the name of no text": Case("key revoke \udcff", 1, ("UTF-8",)),
     "a rule that cannot be": Case("monitor add x --rule rows like 1", 1, ("operator", "lt")),
     "an expectation that cannot be": Case(
-        "monitor add x --expects luck", 1, ("expects", "run", "complete")),
+        "monitor add x --expects luck", 1, ("expects", "run", "complete")
+    ),
     "an unknown monitor to show": Case(
-        "monitor show nobody", 1, ("nobody", "`cronwatch monitor list`")),
+        "monitor show nobody", 1, ("nobody", "`cronwatch monitor list`")
+    ),
     "an unknown monitor to pause": Case(
-        "monitor pause nobody", 1, ("nobody", "`cronwatch monitor list`")),
+        "monitor pause nobody", 1, ("nobody", "`cronwatch monitor list`")
+    ),
     "an unknown monitor to resume": Case(
-        "monitor resume nobody", 1, ("nobody", "`cronwatch monitor list`")),
+        "monitor resume nobody", 1, ("nobody", "`cronwatch monitor list`")
+    ),
     "an unknown monitor to remove": Case(
-        "monitor remove nobody", 1, ("nobody", "`cronwatch monitor list`")),
+        "monitor remove nobody", 1, ("nobody", "`cronwatch monitor list`")
+    ),
     "an unknown integration to test": Case(
-        "integration test nobody", 1, ("nobody", "`cronwatch integration list`")),
+        "integration test nobody", 1, ("nobody", "`cronwatch integration list`")
+    ),
     "an unknown integration to remove": Case(
-        "integration remove nobody", 1, ("nobody", "`cronwatch integration list`")),
+        "integration remove nobody", 1, ("nobody", "`cronwatch integration list`")
+    ),
     "an unknown key": Case("key revoke nobody", 1, ("nobody", "`cronwatch key list`")),
     "an unknown user": Case("user passwd nobody", 1, ("nobody", "`cronwatch user list`")),
     "a key without a name": Case("key create ''", 1, ("name", "1 to 200")),
     "a key with a long name": Case("key create " + 201 * "x", 1, ("name", "1 to 200")),
     "a key that is too short to be adopted": Case(
-        "key create x --secret abc", 1, ("secret", "8 to 200")),
+        "key create x --secret abc", 1, ("secret", "8 to 200")
+    ),
     "a link for nobody": Case("user link ''", 1, ("name", "1 to 200")),
     "a key name that exists": Case("key create taken", 1, ("taken", "already")),
     "an integration name that exists": Case(
-        "integration add command taken true", 1, ("taken", "already")),
+        "integration add command taken true", 1, ("taken", "already")
+    ),
     "a webhook that is no URL": Case("integration add webhook x chat", 1, ("http",)),
-    "a webhook of another kind": Case(
-        "integration add webhook x ftp://127.0.0.1/", 1, ("http",)),
+    "a webhook of another kind": Case("integration add webhook x ftp://127.0.0.1/", 1, ("http",)),
     "a mail address that is none": Case("integration add email x root", 1, ("mail address",)),
     "a header that is none": Case(
-        "integration add webhook x http://127.0.0.1/ --header nonsense", 1, ("header",)),
+        "integration add webhook x http://127.0.0.1/ --header nonsense", 1, ("header",)
+    ),
 }
 
 
@@ -383,7 +487,8 @@ def attempt(live: Live, words: list[str]) -> Done:
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_cannot_be_is_refused_in_one_sentence(
-        live: Live, spoilt: dict[str, str], name: str) -> None:
+    live: Live, spoilt: dict[str, str], name: str
+) -> None:
     case, before = CASES[name], everything(live)
 
     done = attempt(live, [word.format(**spoilt) for word in shlex.split(case.command)])
@@ -401,8 +506,10 @@ def test_what_cannot_be_is_refused_in_one_sentence(
 
 def everything(live: Live) -> list[list[dict[str, Any]]]:
     """What a command could have made or removed."""
-    return [live.rows(f"SELECT id FROM {table} ORDER BY id")
-            for table in ("monitor", "integration", "api_key")]
+    return [
+        live.rows(f"SELECT id FROM {table} ORDER BY id")
+        for table in ("monitor", "integration", "api_key")
+    ]
 
 
 def test_a_refusal_is_an_exit_code_and_one_line_on_standard_error(live: Live) -> None:
@@ -433,7 +540,8 @@ def test_the_database_of_another_program_is_left_as_it_was(tmp_path: Path) -> No
 
 
 def test_a_database_that_another_program_writes_to_may_be_tried_again(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cronwatch, "BUSY_SECONDS", 0.1)
     database = str(tmp_path / "cronwatch.db")
     call("monitor", "add", "x", "--database", database)
@@ -461,12 +569,14 @@ def test_a_proxy_is_trusted_by_its_address(proxy: str) -> None:
 
 
 def test_the_line_of_the_readme_fetches_the_wrapper(live: Live, tmp_path: Path) -> None:
-    line, = re.findall(r"^curl -fsSo .*$", README.read_text(), re.MULTILINE)
+    (line,) = re.findall(r"^curl -fsSo .*$", README.read_text(), re.MULTILINE)
     place = str(tmp_path / "cronwatch-exec")
     assert line.count("http://HOST") == 1
 
-    done = bash(tmp_path, line.replace("/usr/local/bin/cronwatch-exec", place).replace(
-        "http://HOST", live.url))
+    done = bash(
+        tmp_path,
+        line.replace("/usr/local/bin/cronwatch-exec", place).replace("http://HOST", live.url),
+    )
 
     assert [reply.status for reply in done] == [200]
     assert Path(place).read_text() == (cronwatch.DATA / "static" / "cronwatch-exec").read_text()
@@ -515,7 +625,8 @@ NEWCOMERS_WORDS = {
 
 @pytest.mark.parametrize("command", NEWCOMERS_WORDS)
 def test_the_help_of_a_command_has_what_a_newcomer_needs(
-        pages: dict[str, str], command: str) -> None:
+    pages: dict[str, str], command: str
+) -> None:
     page = pages[command]
 
     assert page.startswith(f"usage: cronwatch {command}".rstrip())
@@ -549,7 +660,8 @@ def test_every_setting_of_serve_is_shown_with_its_default(pages: dict[str, str])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_setting_is_a_variable(name: str) -> None:
     text = {bool: "yes", int: "17", float: "17.5"}.get(
-        type(getattr(cronwatch.Settings, name)), "17.text")
+        type(getattr(cronwatch.Settings, name)), "17.text"
+    )
 
     loaded = cronwatch.Settings.load({}, {f"CRONWATCH_{name.upper()}": text})
 
@@ -559,7 +671,8 @@ def test_every_setting_is_a_variable(name: str) -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_flag_wins_over_a_variable(name: str) -> None:
     given = {bool: True, int: "17", float: "17.5"}.get(
-        type(getattr(cronwatch.Settings, name)), "17.text")
+        type(getattr(cronwatch.Settings, name)), "17.text"
+    )
 
     loaded = cronwatch.Settings.load({name: given}, {f"CRONWATCH_{name.upper()}": "0"})
 
@@ -570,12 +683,15 @@ SCREEN = 24, 80  # lines and columns of a terminal
 
 
 def test_every_help_fits_a_screen(pages: dict[str, str]) -> None:
-    sizes = {words: (page.count("\n") + 1, max(map(len, page.splitlines())))  # with a prompt
-             for words, page in pages.items()}
+    sizes = {
+        words: (page.count("\n") + 1, max(map(len, page.splitlines())))  # with a prompt
+        for words, page in pages.items()
+    }
 
     assert len(sizes) >= 30
-    assert {words: size for words, size in sizes.items()
-            if size[0] > SCREEN[0] or size[1] > SCREEN[1]} == {}
+    assert {
+        words: size for words, size in sizes.items() if size[0] > SCREEN[0] or size[1] > SCREEN[1]
+    } == {}
 
 
 def test_every_setting_is_a_row_of_the_readmes_table() -> None:

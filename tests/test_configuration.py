@@ -45,8 +45,9 @@ def monitors(*items: dict[str, Any]) -> dict[str, Any]:
 def everything(site: Site) -> dict[str, list[Any]]:
     """All rows of all tables."""
     tables = site.rows("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
-    return {row["name"]: sorted(map(repr, site.rows(f"SELECT * FROM {row['name']}")))
-            for row in tables}
+    return {
+        row["name"]: sorted(map(repr, site.rows(f"SELECT * FROM {row['name']}"))) for row in tables
+    }
 
 
 def add_integration(site: Site, *words: str) -> None:
@@ -60,16 +61,28 @@ def furnish(site: Site) -> Made:
     add_integration(site, "command", "Lamp", "lamp red")
     add_integration(site, "email", "Ann", "ann@example.org", "--not-default")
     site.rows("UPDATE integration SET enabled = 0 WHERE name = 'Ann'")
-    job = site.monitor({"old-handle": "cronitor"}, key="hourly", name="Hourly sync", armed=1,
-                       tags="db prod", notes="two\nlines", expects="complete", grace_seconds=60,
-                       max_run_seconds=600, failure_tolerance=2, reminder_interval_seconds=3600,
-                       min_ping_interval_seconds=5, email_alerts=0,
-                       rules='[{"field": "rows", "operator": "lt", "value": 5}]')
+    job = site.monitor(
+        {"old-handle": "cronitor"},
+        key="hourly",
+        name="Hourly sync",
+        armed=1,
+        tags="db prod",
+        notes="two\nlines",
+        expects="complete",
+        grace_seconds=60,
+        max_run_seconds=600,
+        failure_tolerance=2,
+        reminder_interval_seconds=3600,
+        min_ping_interval_seconds=5,
+        email_alerts=0,
+        rules='[{"field": "rows", "operator": "lt", "value": 5}]',
+    )
     site.monitor(key="nightly", cron="30 2 * * *", timezone="Europe/Berlin")
     site.monitor(key="whenever", interval_seconds=None, name="Ünïcode ✓")
     linked: list[dict[str, Any]] = [
         {**HOURLY, "integrations": ["Team", "Lamp"]},
-        {"key": "whenever", "scheduleType": "none", "integrations": []}]
+        {"key": "whenever", "scheduleType": "none", "integrations": []},
+    ]
     assert apply(site, monitors(*linked)).code == 0
     return job
 
@@ -107,7 +120,8 @@ def test_every_field_of_a_monitor_is_exported(box: Site) -> None:
 
 @pytest.mark.parametrize("path", ["/{token}", "/ping/{code}", "/old-handle"])
 def test_jobs_ping_another_box_by_the_handles_that_they_have(
-        make_site: Callable[..., Site], site: Site, path: str) -> None:
+    make_site: Callable[..., Site], site: Site, path: str
+) -> None:
     box = make_site()
     job = furnish(box)
     apply(site, export(box, "--secrets"))
@@ -115,15 +129,22 @@ def test_jobs_ping_another_box_by_the_handles_that_they_have(
     answer = site.get(job.at(path))
 
     assert answer.status_int == 200
-    assert [row["key"] for row in site.rows(
-        "SELECT key FROM ping JOIN monitor ON monitor.num = ping.monitor")] == ["hourly"]
+    assert [
+        row["key"]
+        for row in site.rows("SELECT key FROM ping JOIN monitor ON monitor.num = ping.monitor")
+    ] == ["hourly"]
 
 
 def test_another_box_signs_as_the_first_did(box: Site, site: Site) -> None:
     apply(site, export(box, "--secrets"))
 
-    signing = [[json.loads(row["config"])["secret"] for row in each.rows(
-        "SELECT config FROM integration WHERE channel = 'webhook'")] for each in (box, site)]
+    signing = [
+        [
+            json.loads(row["config"])["secret"]
+            for row in each.rows("SELECT config FROM integration WHERE channel = 'webhook'")
+        ]
+        for each in (box, site)
+    ]
     assert signing[0] == signing[1]
 
 
@@ -131,8 +152,10 @@ def test_no_secret_is_exported_unless_asked_for(make_site: Callable[..., Site]) 
     site = make_site()
     furnish(site)
     secrets = [row["text"] for row in site.rows("SELECT text FROM handle")] + [
-        secret for row in site.rows("SELECT config FROM integration")
-        if (secret := json.loads(row["config"]).get("secret"))]
+        secret
+        for row in site.rows("SELECT config FROM integration")
+        if (secret := json.loads(row["config"]).get("secret"))
+    ]
 
     text = json.dumps(export(site))
 
@@ -170,7 +193,11 @@ def test_a_changed_file_says_what_changes(box: Site) -> None:
     done = apply(box, file)
 
     assert {line for line in done.out.splitlines() if line[:1] in "+-"} == {
-        "--- now", "+++ then", '-   "graceSeconds": 60,', '+   "graceSeconds": 61,'}
+        "--- now",
+        "+++ then",
+        '-   "graceSeconds": 60,',
+        '+   "graceSeconds": 61,',
+    }
 
 
 def test_a_token_that_changes_is_said_to(box: Site) -> None:
@@ -215,7 +242,7 @@ def test_what_an_item_does_not_say_is_left_as_it_is(box: Site) -> None:
 def test_an_integration_that_is_off_stays_off_where_the_file_does_not_say(box: Site) -> None:
     apply(box, {"integrations": [{"channel": "email", "name": "Ann", "address": "a@example.org"}]})
 
-    shown, = (one for one in export(box)["integrations"] if one["name"] == "Ann")
+    (shown,) = (one for one in export(box)["integrations"] if one["name"] == "Ann")
     assert (shown["address"], shown["enabled"]) == ("a@example.org", False)
 
 
@@ -230,10 +257,16 @@ def test_a_monitor_that_is_paused_stays_paused(box: Site) -> None:
 # a dry run
 
 
-CHANGES = {"integrations": [{**HOOK, "url": "http://127.0.0.1:7/"},
-                            {"channel": "ntfy", "name": "New", "url": "http://127.0.0.1:9/"}],
-           "monitors": [{**HOURLY, "graceSeconds": 61, "token": TOKEN, "integrations": ["New"]},
-                        {"key": "new", "intervalSeconds": 60}]}
+CHANGES = {
+    "integrations": [
+        {**HOOK, "url": "http://127.0.0.1:7/"},
+        {"channel": "ntfy", "name": "New", "url": "http://127.0.0.1:9/"},
+    ],
+    "monitors": [
+        {**HOURLY, "graceSeconds": 61, "token": TOKEN, "integrations": ["New"]},
+        {"key": "new", "intervalSeconds": 60},
+    ],
+}
 
 
 def test_a_dry_run_changes_nothing(box: Site) -> None:
@@ -255,8 +288,10 @@ def test_a_dry_run_settles_nothing_either(box: Site) -> None:
 
 
 def test_a_dry_run_says_what_would_change(box: Site) -> None:
-    changes = {"integrations": [{**HOOK, "url": "http://127.0.0.1:7/"}], **monitors(
-        {**HOURLY, "graceSeconds": 61, "token": TOKEN, "integrations": ["Hook"]})}
+    changes = {
+        "integrations": [{**HOOK, "url": "http://127.0.0.1:7/"}],
+        **monitors({**HOURLY, "graceSeconds": 61, "token": TOKEN, "integrations": ["Hook"]}),
+    }
 
     tried = apply(box, changes, "--dry-run")
 
@@ -286,13 +321,15 @@ def test_a_monitor_names_who_hears_of_it(site: Site) -> None:
 
     apply(site, monitors({**HOURLY, "integrations": ["me"]}))
 
-    assert site.rows("SELECT i.name FROM monitor_integration JOIN integration i "
-                     "ON i.num = integration") == [{"name": "me"}]
+    assert site.rows(
+        "SELECT i.name FROM monitor_integration JOIN integration i ON i.num = integration"
+    ) == [{"name": "me"}]
 
 
 def test_a_monitor_may_name_what_is_made_by_the_same_file(site: Site) -> None:
-    done = apply(site, {"monitors": [{**HOURLY, "integrations": ["Hook"]}],
-                        "integrations": [HOOK]})
+    done = apply(
+        site, {"monitors": [{**HOURLY, "integrations": ["Hook"]}], "integrations": [HOOK]}
+    )
 
     assert (done.code, export(site)["monitors"][0]["integrations"]) == (0, ["Hook"])
 
@@ -307,21 +344,26 @@ def test_a_name_that_nobody_has_is_refused(site: Site) -> None:
     done = apply(site, monitors({**HOURLY, "integrations": ["nobody"]}))
 
     assert (done.code, done.err) == (
-        1, "cronwatch: monitors, hourly: there is no integration 'nobody'\n")
+        1,
+        "cronwatch: monitors, hourly: there is no integration 'nobody'\n",
+    )
 
 
 def test_a_command_may_come_from_a_file_for_that_is_on_the_server(site: Site) -> None:
-    done = apply(site, {"integrations": [
-        {"channel": "command", "name": "Lamp", "command": "lamp red"}]})
+    done = apply(
+        site, {"integrations": [{"channel": "command", "name": "Lamp", "command": "lamp red"}]}
+    )
 
     assert (done.code, json.loads(site.rows("SELECT config FROM integration")[0]["config"])) == (
-        0, {"command": "lamp red"})
+        0,
+        {"command": "lamp red"},
+    )
 
 
 def test_a_command_may_be_changed_by_a_file(box: Site) -> None:
     apply(box, {"integrations": [{"channel": "command", "name": "Lamp", "command": "lamp blue"}]})
 
-    shown, = (one for one in export(box)["integrations"] if one["name"] == "Lamp")
+    (shown,) = (one for one in export(box)["integrations"] if one["name"] == "Lamp")
     assert shown["command"] == "lamp blue"
 
 
@@ -329,22 +371,36 @@ def test_a_command_may_be_changed_by_a_file(box: Site) -> None:
 
 
 WRONG: dict[str, dict[str, Any]] = {
-    "monitors, third: graceSeconds must be a whole number, 0 to 86400":
-        {"intervalSeconds": 60, "graceSeconds": -1},
-    "monitors, third: 'intervalSecond' is not a known field (did you mean intervalSeconds?)":
-        {"intervalSecond": 60},
+    "monitors, third: graceSeconds must be a whole number, 0 to 86400": {
+        "intervalSeconds": 60,
+        "graceSeconds": -1,
+    },
+    "monitors, third: 'intervalSecond' is not a known field (did you mean intervalSeconds?)": {
+        "intervalSecond": 60
+    },
     "monitors, third: intervalSeconds is required": {},
-    "monitors, third: cronExpression: hour must be 0-23":
-        {"scheduleType": "cron", "cronExpression": "0 25 * * *"},
-    "monitors, third: there is no integration 'nobody'":
-        {"intervalSeconds": 60, "integrations": ["nobody"]},
+    "monitors, third: cronExpression: hour must be 0-23": {
+        "scheduleType": "cron",
+        "cronExpression": "0 25 * * *",
+    },
+    "monitors, third: there is no integration 'nobody'": {
+        "intervalSeconds": 60,
+        "integrations": ["nobody"],
+    },
 }
 
 
 @pytest.mark.parametrize("sentence", WRONG)
 def test_the_item_that_is_wrong_is_named(site: Site, sentence: str) -> None:
-    done = apply(site, monitors({**HOURLY, "key": "first"}, {**HOURLY, "key": "second"},
-                                {"key": "third", **WRONG[sentence]}, {**HOURLY, "key": "fourth"}))
+    done = apply(
+        site,
+        monitors(
+            {**HOURLY, "key": "first"},
+            {**HOURLY, "key": "second"},
+            {"key": "third", **WRONG[sentence]},
+            {**HOURLY, "key": "fourth"},
+        ),
+    )
 
     assert (done.code, done.out, done.err) == (1, "", f"cronwatch: {sentence}\n")
 
@@ -353,18 +409,29 @@ def test_the_item_that_is_wrong_is_named(site: Site, sentence: str) -> None:
 def test_nothing_is_changed_where_one_item_is_wrong(box: Site, sentence: str) -> None:
     before = everything(box)
 
-    apply(box, {"integrations": [{**HOOK, "url": "http://127.0.0.1:7/"}], "monitors": [
-        {"key": "new", "intervalSeconds": 60}, {"key": "third", **WRONG[sentence]}]})
+    apply(
+        box,
+        {
+            "integrations": [{**HOOK, "url": "http://127.0.0.1:7/"}],
+            "monitors": [
+                {"key": "new", "intervalSeconds": 60},
+                {"key": "third", **WRONG[sentence]},
+            ],
+        },
+    )
 
     assert everything(box) == before
 
 
-@pytest.mark.parametrize("item, sentence", [
-    ({**HOOK, "channel": "pigeon"}, "channel must be one of"),
-    ({**HOOK, "url": "ftp://127.0.0.1/"}, "url must be an http or https address"),
-    ({**HOOK, "adress": "x"}, "'adress' is not a known field (did you mean address?)"),
-    ({"channel": "webhook", "url": "http://127.0.0.1:9/"}, "name must be 1 to 200 characters"),
-])
+@pytest.mark.parametrize(
+    "item, sentence",
+    [
+        ({**HOOK, "channel": "pigeon"}, "channel must be one of"),
+        ({**HOOK, "url": "ftp://127.0.0.1/"}, "url must be an http or https address"),
+        ({**HOOK, "adress": "x"}, "'adress' is not a known field (did you mean address?)"),
+        ({"channel": "webhook", "url": "http://127.0.0.1:9/"}, "name must be 1 to 200 characters"),
+    ],
+)
 def test_a_wrong_integration_is_refused(site: Site, item: dict[str, Any], sentence: str) -> None:
     done = apply(site, {"integrations": [item]})
 
@@ -377,14 +444,23 @@ def test_the_channel_of_an_integration_stays(box: Site) -> None:
     done = apply(box, {"integrations": [{**HOOK, "channel": "slack"}]})
 
     assert (done.code, done.err) == (
-        1, "cronwatch: integrations, Hook: its channel cannot be changed: give the new one "
-        "another name\n")
+        1,
+        "cronwatch: integrations, Hook: its channel cannot be changed: give the new one "
+        "another name\n",
+    )
 
 
-@pytest.mark.parametrize("handle", [{"token": "old-handle"}, {"code": "old-handle"},
-                                    {"handles": [{"handle": "old-handle", "dialect": "cronping"}]},
-                                    {"token": "short"}, {"code": "much too long"},
-                                    {"handles": [{"handle": "x", "dialect": "pigeon"}]}])
+@pytest.mark.parametrize(
+    "handle",
+    [
+        {"token": "old-handle"},
+        {"code": "old-handle"},
+        {"handles": [{"handle": "old-handle", "dialect": "cronping"}]},
+        {"token": "short"},
+        {"code": "much too long"},
+        {"handles": [{"handle": "x", "dialect": "pigeon"}]},
+    ],
+)
 def test_a_handle_that_cannot_be_is_refused(box: Site, handle: dict[str, Any]) -> None:
     before = everything(box)
 
@@ -395,25 +471,69 @@ def test_a_handle_that_cannot_be_is_refused(box: Site, handle: dict[str, Any]) -
 
 
 ODD = [
-    "", "nonsense", "[]", "5", "null", '"monitors"', "[" * 100_000, '{"monitors": 5}',
-    '{"monitors": "abc"}', '{"monitors": {"a": {}}}', '{"monitors": [5]}', '{"monitors": [null]}',
-    '{"monitors": [[]]}', '{"integrations": [7]}', '{"integrations": 7}', '{"monitor": []}']
+    "",
+    "nonsense",
+    "[]",
+    "5",
+    "null",
+    '"monitors"',
+    "[" * 100_000,
+    '{"monitors": 5}',
+    '{"monitors": "abc"}',
+    '{"monitors": {"a": {}}}',
+    '{"monitors": [5]}',
+    '{"monitors": [null]}',
+    '{"monitors": [[]]}',
+    '{"integrations": [7]}',
+    '{"integrations": 7}',
+    '{"monitor": []}',
+]
 ODD_MONITORS = [
-    '"integrations": 5', '"integrations": "Hook"', '"integrations": [5]', '"handles": 5',
-    '"handles": [5]', '"handles": [{"handle": "x"}]', '"handles": [{"dialect": "cronping"}]',
-    '"handles": [{"handle": 5, "dialect": "cronping"}]', '"token": 5', '"token": []',
-    '"token": null', '"code": {}', '"graceSeconds": NaN', '"graceSeconds": 1e999',
-    '"key": ["a"]', '"key": 5', '"key": ""']
+    '"integrations": 5',
+    '"integrations": "Hook"',
+    '"integrations": [5]',
+    '"handles": 5',
+    '"handles": [5]',
+    '"handles": [{"handle": "x"}]',
+    '"handles": [{"dialect": "cronping"}]',
+    '"handles": [{"handle": 5, "dialect": "cronping"}]',
+    '"token": 5',
+    '"token": []',
+    '"token": null',
+    '"code": {}',
+    '"graceSeconds": NaN',
+    '"graceSeconds": 1e999',
+    '"key": ["a"]',
+    '"key": 5',
+    '"key": ""',
+]
 ODD_INTEGRATIONS = [
-    '"name": ["x"]', '"name": 5', '"secret": 5', '"secret": "whsec_%"',
-    f'"secret": "whsec_{"A" * 21}"', '"enabled": "yes"', '"channel": ["y"]', '"headers": 5']
+    '"name": ["x"]',
+    '"name": 5',
+    '"secret": 5',
+    '"secret": "whsec_%"',
+    f'"secret": "whsec_{"A" * 21}"',
+    '"enabled": "yes"',
+    '"channel": ["y"]',
+    '"headers": 5',
+]
 
 
-@pytest.mark.parametrize("text", [
-    *ODD, *(f'{{"monitors": [{{"key": "a", "intervalSeconds": 60, {odd}}}]}}'
-            for odd in ODD_MONITORS),
-    *(f'{{"integrations": [{{"channel": "ntfy", "name": "x", "url": "http://a/", {odd}}}]}}'
-      for odd in ODD_INTEGRATIONS)], ids=lambda text: text[:90])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *ODD,
+        *(
+            f'{{"monitors": [{{"key": "a", "intervalSeconds": 60, {odd}}}]}}'
+            for odd in ODD_MONITORS
+        ),
+        *(
+            f'{{"integrations": [{{"channel": "ntfy", "name": "x", "url": "http://a/", {odd}}}]}}'
+            for odd in ODD_INTEGRATIONS
+        ),
+    ],
+    ids=lambda text: text[:90],
+)
 def test_an_odd_file_is_refused_in_a_sentence(site: Site, text: str) -> None:
     before = everything(site)
 
@@ -462,15 +582,21 @@ def apply_for_ever(*given):
 cronwatch._apply_monitor = apply_for_ever
 cronwatch.main(["apply", sys.argv[1], "--database", sys.argv[2]])
 """
-THREE = {"integrations": [{**HOOK, "name": "New"}],
-         "monitors": [{**HOURLY, "key": key} for key in ("one", "two", "three")]}
+THREE = {
+    "integrations": [{**HOOK, "name": "New"}],
+    "monitors": [{**HOURLY, "key": key} for key in ("one", "two", "three")],
+}
 
 
 def die_after_the_second(site: Site, file: Path) -> None:
     """Apply three monitors in a process that is killed after the second."""
     file.write_text(json.dumps(THREE))
-    with subprocess.Popen([sys.executable, "-c", DYING, str(file), str(site.database)], text=True,
-                          env=environment(), stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", DYING, str(file), str(site.database)],
+        text=True,
+        env=environment(),
+        stdout=subprocess.PIPE,
+    ) as process:
         assert process.stdout
         try:
             assert process.stdout.readline() == "applied, not committed\n"

@@ -23,14 +23,22 @@ import cronwatch
 
 pytestmark = pytest.mark.proof
 
-ROUTES = [(method, rule, permission) for permission, method, rule, _, _ in cronwatch.ROUTES_API
-          if permission in ("read-only", "read-write")]
+ROUTES = [
+    (method, rule, permission)
+    for permission, method, rule, _, _ in cronwatch.ROUTES_API
+    if permission in ("read-only", "read-write")
+]
 BODIES: dict[str, dict[str, Any]] = {  # what would be taken from somebody who may
     f"{cronwatch.API}/heartbeats": {"name": "New", "intervalSeconds": 60},
     f"{cronwatch.API}/heartbeats/<id>": {"name": "Changed"},
-    f"{cronwatch.API}/integrations": {"channel": "ntfy", "name": "x", "url": "http://127.0.0.1:9"}}
-SYNC = {"monitors": [{"key": "daily-backup", "schedule": "@daily"},
-                     {"key": "new", "schedule": "@daily"}]}
+    f"{cronwatch.API}/integrations": {"channel": "ntfy", "name": "x", "url": "http://127.0.0.1:9"},
+}
+SYNC = {
+    "monitors": [
+        {"key": "daily-backup", "schedule": "@daily"},
+        {"key": "new", "schedule": "@daily"},
+    ]
+}
 addresses = (f"2001:db8::{number:x}" for number in count(1))  # wrong keys are counted for each
 
 
@@ -46,24 +54,32 @@ class Grounds(NamedTuple):
         with closing(sqlite3.connect(self.site.database)) as db:
             return "\n".join(db.iterdump())
 
-    def send(self, method: str, target: str, body: Any = "",
-             headers: dict[str, str] | None = None) -> webtest.TestResponse:
+    def send(
+        self, method: str, target: str, body: Any = "", headers: dict[str, str] | None = None
+    ) -> webtest.TestResponse:
         text = body if isinstance(body, str) else json.dumps(body)
         return self.site.send(method, target, text, headers, next(addresses))
 
     def shows_secret(self, target: str, reply: webtest.TestResponse) -> list[str]:
         """The secrets in a reply that its request did not name."""
         said = reply.text + str(reply.headers)
-        return [secret for secret in (*self.keys.values(), self.job.token, self.job.code)
-                if secret in said and secret not in target]
+        return [
+            secret
+            for secret in (*self.keys.values(), self.job.token, self.job.code)
+            if secret in said and secret not in target
+        ]
 
 
 @pytest.fixture(scope="module")
 def grounds(folder: Path) -> Iterator[Grounds]:
     site = Site(folder / "credentials.db")
     job = site.monitor(key="daily-backup")
-    integration = site.server.act(cronwatch.create_integration, "webhook", "Hook", {
-        "url": "http://127.0.0.1:9/", "headers": {}, "secret": "whsec_AAAA"})
+    integration = site.server.act(
+        cronwatch.create_integration,
+        "webhook",
+        "Hook",
+        {"url": "http://127.0.0.1:9/", "headers": {}, "secret": "whsec_AAAA"},
+    )
     keys = {name: site.api_key(name) for name in ("ping", "read-only", "read-write")}
     keys["revoked"] = site.server.act(cronwatch.create_key, "old", "read-write")
     site.get("/api/v1/integrations", X_Api_Key=keys["revoked"])  # known once, and remembered
@@ -101,7 +117,8 @@ WRONG: dict[str, Shown] = {  # texts that are no key, however near
     "a long one that begins well": lambda g: g.keys["read-write"] * 2000,
     "bytes": lambda g: "\xff\x80",
     "a pattern": lambda g: "cw_%",
-    "SQL": lambda g: "' OR 1=1 --"}
+    "SQL": lambda g: "' OR 1=1 --",
+}
 HEADERS: dict[str, Callable[[Grounds], dict[str, str]]] = {  # headers without a right key
     "nothing": lambda g: {},
     "an empty key": lambda g: {"X-Api-Key": ""},
@@ -110,19 +127,26 @@ HEADERS: dict[str, Callable[[Grounds], dict[str, str]]] = {  # headers without a
     "a Bearer alone": lambda g: {"Authorization": "Bearer"},
     "an empty Basic": lambda g: {"Authorization": basic("")},
     "a Basic that is none": lambda g: {"Authorization": "Basic !!"},
-    "the key as Basic's password": lambda g: {"Authorization": "Basic " + base64.b64encode(
-        f":{g.keys['read-write']}".encode()).decode()},
-    "the key beside another user": lambda g: {"Authorization": "Basic " + base64.b64encode(
-        f"me:{g.keys['read-write']}".encode()).decode()},
+    "the key as Basic's password": lambda g: {
+        "Authorization": "Basic " + base64.b64encode(f":{g.keys['read-write']}".encode()).decode()
+    },
+    "the key beside another user": lambda g: {
+        "Authorization": "Basic "
+        + base64.b64encode(f"me:{g.keys['read-write']}".encode()).decode()
+    },
     "the key as Basic, not encoded": lambda g: {"Authorization": f"Basic {g.keys['read-write']}"},
     "the key encoded as Bearer": lambda g: {
-        "Authorization": "Bearer " + basic(g.keys["read-write"])[6:]},
+        "Authorization": "Bearer " + basic(g.keys["read-write"])[6:]
+    },
     "the key without a word": lambda g: {"Authorization": g.keys["read-write"]},
     "the key as Digest": lambda g: {"Authorization": f"Digest {g.keys['read-write']}"},
     "the key in another header": lambda g: {"Api-Key": g.keys["read-write"]},
     "the key in a cookie": lambda g: {"Cookie": f"session={g.keys['read-write']}"},
     "a wrong key before the right one": lambda g: {
-        "X-Api-Key": "wrong", "Authorization": f"Bearer {g.keys['read-write']}"}}
+        "X-Api-Key": "wrong",
+        "Authorization": f"Bearer {g.keys['read-write']}",
+    },
+}
 
 
 def _as(name: str, form: Callable[[str], str], text: Shown) -> Callable[[Grounds], dict[str, str]]:
@@ -147,35 +171,53 @@ def place(grounds: Grounds, rule: str) -> str:
 
 @routes
 def test_a_route_refuses_every_header_without_a_right_key(
-        grounds: Grounds, method: str, rule: str, permission: str) -> None:
+    grounds: Grounds, method: str, rule: str, permission: str
+) -> None:
     target, before = place(grounds, rule), grounds.dump()
 
-    replies = {name: grounds.send(method, target, BODIES.get(rule, ""), headers(grounds))
-               for name, headers in HEADERS.items()}
+    replies = {
+        name: grounds.send(method, target, BODIES.get(rule, ""), headers(grounds))
+        for name, headers in HEADERS.items()
+    }
 
     assert {name: (reply.status_int, reply.json) for name, reply in replies.items()} == (
-        dict.fromkeys(HEADERS, (401, {"error": "Missing or invalid API key"})))
-    assert [grounds.shows_secret(target, reply) for reply in replies.values() if
-            grounds.shows_secret(target, reply)] == []
+        dict.fromkeys(HEADERS, (401, {"error": "Missing or invalid API key"}))
+    )
+    assert [
+        grounds.shows_secret(target, reply)
+        for reply in replies.values()
+        if grounds.shows_secret(target, reply)
+    ] == []
     assert grounds.dump() == before
 
 
 @routes
-@pytest.mark.parametrize("form", ["{}?api_key={k}&key={k}&auth_key={k}&x-api-key={k}",
-                                  "{}?Authorization=Bearer%20{k}", "{}?{k}"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}?api_key={k}&key={k}&auth_key={k}&x-api-key={k}",
+        "{}?Authorization=Bearer%20{k}",
+        "{}?{k}",
+    ],
+)
 def test_a_route_takes_no_key_from_the_query(
-        grounds: Grounds, method: str, rule: str, permission: str, form: str) -> None:
+    grounds: Grounds, method: str, rule: str, permission: str, form: str
+) -> None:
     before = grounds.dump()
 
-    reply = grounds.send(method, form.format(place(grounds, rule), k=grounds.keys["read-write"]),
-                         BODIES.get(rule, ""))
+    reply = grounds.send(
+        method,
+        form.format(place(grounds, rule), k=grounds.keys["read-write"]),
+        BODIES.get(rule, ""),
+    )
 
     assert (reply.status_int, grounds.dump() == before) == (401, True)
 
 
 @routes
 def test_a_route_takes_no_key_from_the_body(
-        grounds: Grounds, method: str, rule: str, permission: str) -> None:
+    grounds: Grounds, method: str, rule: str, permission: str
+) -> None:
     before, key = grounds.dump(), grounds.keys["read-write"]
     given: dict[str, Any] = {**BODIES.get(rule, {}), "api_key": key, "X-Api-Key": key, "key": key}
 
@@ -184,30 +226,52 @@ def test_a_route_takes_no_key_from_the_body(
     assert (reply.status_int, grounds.dump() == before) == (401, True)
 
 
-@pytest.mark.parametrize("method, rule, permission, kind", [
-    (*route, kind) for route in ROUTES for kind in ("ping", "read-only") if kind != route[2]])
+@pytest.mark.parametrize(
+    "method, rule, permission, kind",
+    [(*route, kind) for route in ROUTES for kind in ("ping", "read-only") if kind != route[2]],
+)
 def test_a_route_refuses_a_key_that_may_less(
-        grounds: Grounds, method: str, rule: str, permission: str, kind: str) -> None:
+    grounds: Grounds, method: str, rule: str, permission: str, kind: str
+) -> None:
     before = grounds.dump()
 
-    reply = grounds.send(method, place(grounds, rule), BODIES.get(rule, ""),
-                         {"X-Api-Key": grounds.keys[kind]})
+    reply = grounds.send(
+        method, place(grounds, rule), BODIES.get(rule, ""), {"X-Api-Key": grounds.keys[kind]}
+    )
 
     assert (reply.status_int, reply.json) == (
-        403, {"error": f"This needs an API key with the permission {permission}"})
+        403,
+        {"error": f"This needs an API key with the permission {permission}"},
+    )
     assert (grounds.shows_secret("", reply), grounds.dump() == before) == ([], True)
 
 
 @pytest.mark.parametrize("rule", sorted({rule for _, rule, _ in ROUTES} | {"/api/sync"}))
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS",
-                                    "TRACE", "PROXY", "ANY", "INVENTED", "get"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "GET",
+        "HEAD",
+        "POST",
+        "PUT",
+        "PATCH",
+        "DELETE",
+        "OPTIONS",
+        "TRACE",
+        "PROXY",
+        "ANY",
+        "INVENTED",
+        "get",
+    ],
+)
 def test_no_method_of_a_route_does_anything_without_a_key(
-        grounds: Grounds, adjustments: Any, method: str, rule: str) -> None:
+    grounds: Grounds, adjustments: Any, method: str, rule: str
+) -> None:
     wire, before = Wire(grounds.site.server, adjustments), grounds.dump()
     wire.addr = (next(addresses), 50_000)
     body = json.dumps(BODIES.get(rule, SYNC)).encode()
 
-    answer, = wire.send(Shot(method, place(grounds, rule), [], body).raw({}))
+    (answer,) = wire.send(Shot(method, place(grounds, rule), [], body).raw({}))
 
     assert (answer.status in (400, 401, 405), grounds.dump() == before) == (True, True)
 
@@ -215,39 +279,54 @@ def test_no_method_of_a_route_does_anything_without_a_key(
 # -- pings and syncs that need a key
 
 
-@pytest.mark.parametrize("method, path, body, dialect", [
-    ("POST", "/api/sync", SYNC, "cronradar"),
-    ("GET", "/ping/daily-backup", "", "cronradar"),
-    ("POST", "/ping/daily-backup/start", "", "cronradar"),
-    ("GET", "/ping/new-job?schedule=@daily", "", "cronradar"),
-    ("POST", "/api/v1/ping/daily-backup/success", "", "crontify"),
-    ("POST", "/api/v1/ping/{id}/start", "", "crontify"),
-    ("POST", "/api/v1/ping/{token}/fail", "", "crontify")])
+@pytest.mark.parametrize(
+    "method, path, body, dialect",
+    [
+        ("POST", "/api/sync", SYNC, "cronradar"),
+        ("GET", "/ping/daily-backup", "", "cronradar"),
+        ("POST", "/ping/daily-backup/start", "", "cronradar"),
+        ("GET", "/ping/new-job?schedule=@daily", "", "cronradar"),
+        ("POST", "/api/v1/ping/daily-backup/success", "", "crontify"),
+        ("POST", "/api/v1/ping/{id}/start", "", "crontify"),
+        ("POST", "/api/v1/ping/{token}/fail", "", "crontify"),
+    ],
+)
 def test_what_needs_a_key_in_a_header_refuses_every_other_header(
-        grounds: Grounds, method: str, path: str, body: Any, dialect: str) -> None:
+    grounds: Grounds, method: str, path: str, body: Any, dialect: str
+) -> None:
     target, before = grounds.job.at(path), grounds.dump()
     shown = dict(HEADERS)
     shown["one that may only read"] = lambda g: {"X-Api-Key": g.keys["read-only"]}
 
-    replies = {name: grounds.send(method, target, body, headers(grounds))
-               for name, headers in shown.items()}
+    replies = {
+        name: grounds.send(method, target, body, headers(grounds))
+        for name, headers in shown.items()
+    }
 
-    assert {name: (reply.status_int, is_shaped(dialect, reply))
-            for name, reply in replies.items()} == {
-        name: (403 if "read" in name else 401, True) for name in shown}
+    assert {
+        name: (reply.status_int, is_shaped(dialect, reply)) for name, reply in replies.items()
+    } == {name: (403 if "read" in name else 401, True) for name in shown}
     assert [name for name, reply in replies.items() if grounds.shows_secret(target, reply)] == []
     assert grounds.dump() == before
 
 
-@pytest.mark.parametrize("path", [
-    "/ping/daily-backup?api_key={k}&key={k}&auth_key={k}", "/ping/new?schedule=@daily&api_key={k}",
-    "/api/v1/ping/{id}/start?api_key={k}&X-API-Key={k}", "/api/sync?api_key={k}"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ping/daily-backup?api_key={k}&key={k}&auth_key={k}",
+        "/ping/new?schedule=@daily&api_key={k}",
+        "/api/v1/ping/{id}/start?api_key={k}&X-API-Key={k}",
+        "/api/sync?api_key={k}",
+    ],
+)
 def test_what_needs_a_key_in_a_header_takes_none_from_query_or_body(
-        grounds: Grounds, path: str) -> None:
+    grounds: Grounds, path: str
+) -> None:
     key, before = grounds.keys["read-write"], grounds.dump()
 
-    reply = grounds.send("POST", path.format(k=key, id=grounds.job.id),
-                         {**SYNC, "api_key": key, "apiKey": key})
+    reply = grounds.send(
+        "POST", path.format(k=key, id=grounds.job.id), {**SYNC, "api_key": key, "apiKey": key}
+    )
 
     assert (reply.status_int, grounds.dump() == before) == (401, True)
 
@@ -261,45 +340,68 @@ PATHS = {  # forms with a key in the path; what a stranger hears there, by the s
     "/ping/{k}/new-job?state=run": (401, "cronradar"),
     "/p/{k}/daily-backup?state=run": (404, "cronitor"),
     "/p/{k}/new-job?state=run": (404, "cronitor"),
-    "/p/daily-backup/{k}?state=run": (404, "cronitor")}
+    "/p/daily-backup/{k}?state=run": (404, "cronitor"),
+}
 SHAPED = {  # these are no key, but the shape of something else where they come first
-    "the id of a monitor": {404}, "the id of an integration": {404},
-    "the token of a monitor": {400}, "the code of a monitor": {400}}
+    "the id of a monitor": {404},
+    "the id of an integration": {404},
+    "the token of a monitor": {400},
+    "the code of a monitor": {400},
+}
 
 
 @pytest.mark.parametrize("form", PATHS)
-def test_what_needs_a_key_in_its_path_refuses_every_other_one(
-        grounds: Grounds, form: str) -> None:
+def test_what_needs_a_key_in_its_path_refuses_every_other_one(grounds: Grounds, form: str) -> None:
     before, (status, dialect) = grounds.dump(), PATHS[form]
-    shown: dict[str, Shown] = {
-        **WRONG, "one that may only read": lambda g: g.keys["read-only"]}
-    paths = {name: form.replace("{k}", quote(text(grounds), safe=""))
-             for name, text in shown.items()}
+    shown: dict[str, Shown] = {**WRONG, "one that may only read": lambda g: g.keys["read-only"]}
+    paths = {
+        name: form.replace("{k}", quote(text(grounds), safe="")) for name, text in shown.items()
+    }
 
     replies = {name: grounds.send("POST", path) for name, path in paths.items()}
 
     first = form.split("/")[2] == "{k}"
-    assert {name: reply.status_int for name, reply in replies.items() if not (
-        first and name in SHAPED)} == {name: status for name in shown if not (
-            first and name in SHAPED)}
+    assert {
+        name: reply.status_int for name, reply in replies.items() if not (first and name in SHAPED)
+    } == {name: status for name in shown if not (first and name in SHAPED)}
     assert {name: {replies[name].status_int} for name in SHAPED if first} == (
-        SHAPED if first else {})
-    assert [name for name, reply in replies.items() if name not in SHAPED
-            and not is_shaped(dialect, reply)] == []
-    assert [name for name, reply in replies.items()
-            if grounds.shows_secret(paths[name], reply)] == []
+        SHAPED if first else {}
+    )
+    assert [
+        name
+        for name, reply in replies.items()
+        if name not in SHAPED and not is_shaped(dialect, reply)
+    ] == []
+    assert [
+        name for name, reply in replies.items() if grounds.shows_secret(paths[name], reply)
+    ] == []
     assert grounds.dump() == before
 
 
 @pytest.mark.parametrize("name", [*WRONG, "one that may only read", "none", "an empty one"])
 def test_a_ping_that_must_be_authenticated_is_dropped_with_any_other_auth_key(
-        make_site: Callable[..., Site], grounds: Grounds, name: str) -> None:
+    make_site: Callable[..., Site], grounds: Grounds, name: str
+) -> None:
     site = make_site(authenticate_pings=True)
-    job, own = site.monitor(), Grounds(site, grounds.job, grounds.integration, {
-        "read-write": site.api_key(), "read-only": site.api_key("read-only"), "revoked": "cw_old"})
+    job, own = (
+        site.monitor(),
+        Grounds(
+            site,
+            grounds.job,
+            grounds.integration,
+            {
+                "read-write": site.api_key(),
+                "read-only": site.api_key("read-only"),
+                "revoked": "cw_old",
+            },
+        ),
+    )
     given: dict[str, Shown] = {
-        **WRONG, "one that may only read": lambda g: g.keys["read-only"],
-        "an empty one": lambda g: "", "none": lambda g: ""}
+        **WRONG,
+        "one that may only read": lambda g: g.keys["read-only"],
+        "an empty one": lambda g: "",
+        "none": lambda g: "",
+    }
     query = "" if name == "none" else f"?auth_key={quote(given[name](own), safe='')}"
 
     reply = site.get(f"/{job.code}/complete{query}")
@@ -314,20 +416,33 @@ def test_a_ping_that_must_be_authenticated_is_dropped_with_any_other_auth_key(
 def test_thirty_wrong_keys_a_minute_are_answered_and_no_more(grounds: Grounds) -> None:
     grounds.site.clock.move(60)
 
-    statuses = [grounds.site.send("GET", "/api/v1/events", headers={"X-Api-Key": "wrong"},
-                                  address="198.51.100.1").status_int for _ in range(32)]
+    statuses = [
+        grounds.site.send(
+            "GET", "/api/v1/events", headers={"X-Api-Key": "wrong"}, address="198.51.100.1"
+        ).status_int
+        for _ in range(32)
+    ]
 
     assert statuses == [401] * 30 + [429] * 2
 
 
 def test_the_management_and_the_pings_count_wrong_keys_together(grounds: Grounds) -> None:
     grounds.site.clock.move(60)
-    asked = [("GET", "/api/v1/events"), ("POST", "/api/sync"), ("GET", "/ping/daily-backup"),
-             ("GET", "/ping/daily-backup/wrong"), ("POST", "/api/v1/ping/daily-backup/start")]
+    asked = [
+        ("GET", "/api/v1/events"),
+        ("POST", "/api/sync"),
+        ("GET", "/ping/daily-backup"),
+        ("GET", "/ping/daily-backup/wrong"),
+        ("POST", "/api/v1/ping/daily-backup/start"),
+    ]
 
-    statuses = [grounds.site.send(method, path, headers={"X-Api-Key": "wrong"},
-                                  address="198.51.100.2").status_int
-                for _ in range(7) for method, path in asked]
+    statuses = [
+        grounds.site.send(
+            method, path, headers={"X-Api-Key": "wrong"}, address="198.51.100.2"
+        ).status_int
+        for _ in range(7)
+        for method, path in asked
+    ]
 
     assert statuses == [401] * 30 + [429] * 5
 
@@ -338,11 +453,24 @@ def test_no_right_key_and_no_known_handle_is_limited_with_wrong_ones(grounds: Gr
     for _ in range(100):
         grounds.site.send("GET", "/api/v1/events", headers={"X-Api-Key": "wrong"}, address=address)
 
-    asked = [(method, place(grounds, rule), {"X-Api-Key": grounds.keys["read-write"]})
-             for method, rule, _ in ROUTES if method == "GET"]
-    asked += [("GET", job.at(path), {"X-Api-Key": "wrong"}) for path in (
-        "/{token}", "/{code}/run", "/ping/{code}", "/ping/{token}/fail", "/api/push/{token}")]
-    statuses = {path: grounds.site.send(method, path, headers=headers, address=address).status_int
-                for method, path, headers in asked}
+    asked = [
+        (method, place(grounds, rule), {"X-Api-Key": grounds.keys["read-write"]})
+        for method, rule, _ in ROUTES
+        if method == "GET"
+    ]
+    asked += [
+        ("GET", job.at(path), {"X-Api-Key": "wrong"})
+        for path in (
+            "/{token}",
+            "/{code}/run",
+            "/ping/{code}",
+            "/ping/{token}/fail",
+            "/api/push/{token}",
+        )
+    ]
+    statuses = {
+        path: grounds.site.send(method, path, headers=headers, address=address).status_int
+        for method, path, headers in asked
+    }
 
     assert not {401, 403, 429} & set(statuses.values())

@@ -26,7 +26,7 @@ def read(text: str, is_system: bool = False) -> list[cronwatch.CronLine]:
 
 
 def one(line: str, is_system: bool = False) -> cronwatch.CronLine:
-    job, = read(line, is_system)
+    (job,) = read(line, is_system)
     return job
 
 
@@ -34,8 +34,15 @@ def bring(site: Site, text: str, *flags: str) -> Done:
     """`import crontab` of a file with this."""
     file = site.database.with_name("crontab")
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
-    return call("import", "crontab", str(file), *flags, "--database", str(site.database),
-                TZ="Europe/Berlin")
+    return call(
+        "import",
+        "crontab",
+        str(file),
+        *flags,
+        "--database",
+        str(site.database),
+        TZ="Europe/Berlin",
+    )
 
 
 def lines(done: Done) -> list[str]:
@@ -51,50 +58,71 @@ def shown(site: Site) -> dict[str, tuple[str, str]]:
 # a line
 
 
-@pytest.mark.parametrize("line, when, command", [
-    ("0 3 * * * /usr/bin/backup --all", "0 3 * * *", "/usr/bin/backup --all"),
-    ("  */5\t*  * * 1-5\t /usr/bin/sync\t-a", "*/5\t*  * * 1-5", "/usr/bin/sync\t-a"),
-    ("@daily /usr/bin/backup", "@daily", "/usr/bin/backup"),
-    ("@hourly\t/usr/bin/backup", "@hourly", "/usr/bin/backup"),
-    ("0 3 * JAN-MAR mon,Wed /usr/bin/backup", "0 3 * JAN-MAR mon,Wed", "/usr/bin/backup"),
-    ("0 3 * * * A=1 /usr/bin/backup", "0 3 * * *", "A=1 /usr/bin/backup"),
-    ("0 3 * * * echo # no comment", "0 3 * * *", "echo # no comment"),
-])
+@pytest.mark.parametrize(
+    "line, when, command",
+    [
+        ("0 3 * * * /usr/bin/backup --all", "0 3 * * *", "/usr/bin/backup --all"),
+        ("  */5\t*  * * 1-5\t /usr/bin/sync\t-a", "*/5\t*  * * 1-5", "/usr/bin/sync\t-a"),
+        ("@daily /usr/bin/backup", "@daily", "/usr/bin/backup"),
+        ("@hourly\t/usr/bin/backup", "@hourly", "/usr/bin/backup"),
+        ("0 3 * JAN-MAR mon,Wed /usr/bin/backup", "0 3 * JAN-MAR mon,Wed", "/usr/bin/backup"),
+        ("0 3 * * * A=1 /usr/bin/backup", "0 3 * * *", "A=1 /usr/bin/backup"),
+        ("0 3 * * * echo # no comment", "0 3 * * *", "echo # no comment"),
+    ],
+)
 def test_a_line_is_a_time_and_a_command(line: str, when: str, command: str) -> None:
     job = one(line)
 
     assert (job.when, job.user, job.command, job.given) == (when, "", command, "")
 
 
-@pytest.mark.parametrize("line, user, command", [
-    ("0 3 * * * root /usr/bin/backup --all", "root ", "/usr/bin/backup --all"),
-    ("@daily\twww-data\t/usr/bin/backup", "www-data\t", "/usr/bin/backup"),
-    ("17 *\t* * *\troot    cd / && run-parts /etc", "root    ", "cd / && run-parts /etc"),
-])
+@pytest.mark.parametrize(
+    "line, user, command",
+    [
+        ("0 3 * * * root /usr/bin/backup --all", "root ", "/usr/bin/backup --all"),
+        ("@daily\twww-data\t/usr/bin/backup", "www-data\t", "/usr/bin/backup"),
+        ("17 *\t* * *\troot    cd / && run-parts /etc", "root    ", "cd / && run-parts /etc"),
+    ],
+)
 def test_in_a_system_crontab_a_line_names_a_user(line: str, user: str, command: str) -> None:
     job = one(line, is_system=True)
 
     assert (job.user, job.command) == (user, command)
 
 
-@pytest.mark.parametrize("line, command, given", [
-    ("0 3 * * * cat%one%two", "cat", "%one%two"),
-    (r"0 3 * * * date +\%F", r"date +\%F", ""),
-    (r"0 3 * * * date +\%F %one", r"date +\%F", "%one"),
-    (r"0 3 * * * echo a\\%b", r"echo a\\", "%b"),
-    (r"0 3 * * * echo a\\\%b", r"echo a\\\%b", ""),
-    ("0 3 * * * cat %", "cat", "%"),
-])
-def test_the_first_bare_percent_sign_begins_standard_input(line: str, command: str,
-                                                           given: str) -> None:
+@pytest.mark.parametrize(
+    "line, command, given",
+    [
+        ("0 3 * * * cat%one%two", "cat", "%one%two"),
+        (r"0 3 * * * date +\%F", r"date +\%F", ""),
+        (r"0 3 * * * date +\%F %one", r"date +\%F", "%one"),
+        (r"0 3 * * * echo a\\%b", r"echo a\\", "%b"),
+        (r"0 3 * * * echo a\\\%b", r"echo a\\\%b", ""),
+        ("0 3 * * * cat %", "cat", "%"),
+    ],
+)
+def test_the_first_bare_percent_sign_begins_standard_input(
+    line: str, command: str, given: str
+) -> None:
     job = one(line)
 
     assert (job.command, job.given) == (command, given)
 
 
-@pytest.mark.parametrize("line", ["", "   ", "# 0 3 * * * /usr/bin/backup", "\t# comment",
-                                  "MAILTO=root", 'MAILTO=""', "PATH = /usr/bin:/bin",
-                                  "X='0 3 * * * y'", "EMPTY="])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "   ",
+        "# 0 3 * * * /usr/bin/backup",
+        "\t# comment",
+        "MAILTO=root",
+        'MAILTO=""',
+        "PATH = /usr/bin:/bin",
+        "X='0 3 * * * y'",
+        "EMPTY=",
+    ],
+)
 def test_what_is_no_job_makes_no_monitor(line: str) -> None:
     assert read(line) == []
 
@@ -115,21 +143,26 @@ def test_a_zone_for_the_commands_moves_no_schedule() -> None:
 
 
 def test_a_zone_may_change_again() -> None:
-    zones = [job.timezone for job in read(
-        "CRON_TZ=Asia/Tokyo\n0 3 * * * /a\nCRON_TZ=Europe/Berlin\n0 3 * * * /b")]
+    zones = [
+        job.timezone
+        for job in read("CRON_TZ=Asia/Tokyo\n0 3 * * * /a\nCRON_TZ=Europe/Berlin\n0 3 * * * /b")
+    ]
 
     assert zones == ["Asia/Tokyo", "Europe/Berlin"]
 
 
-@pytest.mark.parametrize("line, problem", [
-    ("@reboot /usr/bin/x", "@reboot never comes round"),
-    ("61 * * * * /usr/bin/x", "minute must be 0-59"),
-    ("0 3 30 2 * /usr/bin/x", ""),
-    ("0 3 * *", "this is no line of a crontab"),
-    ("0 3 * * *", "this is no line of a crontab"),
-    ("nonsense", "this is no line of a crontab"),
-    ("@sometimes /usr/bin/x", ""),
-])
+@pytest.mark.parametrize(
+    "line, problem",
+    [
+        ("@reboot /usr/bin/x", "@reboot never comes round"),
+        ("61 * * * * /usr/bin/x", "minute must be 0-59"),
+        ("0 3 30 2 * /usr/bin/x", ""),
+        ("0 3 * *", "this is no line of a crontab"),
+        ("0 3 * * *", "this is no line of a crontab"),
+        ("nonsense", "this is no line of a crontab"),
+        ("@sometimes /usr/bin/x", ""),
+    ],
+)
 def test_a_line_that_cannot_be_watched_is_named_by_its_number(line: str, problem: str) -> None:
     jobs, (found,) = cronwatch.read_crontab(f"# one\n\n{line}\n0 3 * * * /y", False, UTC)
 
@@ -139,7 +172,8 @@ def test_a_line_that_cannot_be_watched_is_named_by_its_number(line: str, problem
 
 def test_a_zone_that_is_none_is_a_problem_of_the_lines_after_it() -> None:
     jobs, problems = cronwatch.read_crontab(
-        "CRON_TZ=Mars/Olympus\n0 3 * * * /a\n0 4 * * * /b", False, UTC)
+        "CRON_TZ=Mars/Olympus\n0 3 * * * /a\n0 4 * * * /b", False, UTC
+    )
 
     assert (jobs, [problem[:8] for problem in problems]) == ([], ["line 2: ", "line 3: "])
 
@@ -147,28 +181,31 @@ def test_a_zone_that_is_none_is_a_problem_of_the_lines_after_it() -> None:
 # names
 
 
-@pytest.mark.parametrize("command, key", [
-    ("/usr/local/bin/backup", "backup"),
-    ("/usr/local/bin/backup.sh --full", "backup"),
-    ("backup_DB.py", "backup-db"),
-    ("python3 /srv/app/report.py", "report"),
-    ("/usr/bin/python3.11 -u /srv/app/report.py", "report"),
-    ("cd /srv/app && ./sync.sh", "sync"),
-    ("cd /srv/app; php artisan schedule:run", "artisan"),
-    ("bash -c 'rsync -a / /mnt'", "rsync"),
-    ("FOO=1 BAR=2 /usr/bin/job", "job"),
-    ("nice -n 10 /usr/bin/job", "job"),
-    ("/usr/bin/flock -n /tmp/lock /usr/bin/job", "job"),
-    ("timeout 5m /usr/bin/job", "job"),
-    ("timeout 60 /usr/bin/job", "job"),
-    ("sudo -u www-data php /var/www/cron.php", "cron"),
-    ("[ -x /usr/bin/job ] && /usr/bin/job", "job"),
-    ("/usr/bin/job >/dev/null 2>&1", "job"),
-    ("(/usr/bin/job)", "job"),
-    ("$HOME", "job-1"),
-    ("$(true)", "true"),
-    ("日本", "job-1"),
-])
+@pytest.mark.parametrize(
+    "command, key",
+    [
+        ("/usr/local/bin/backup", "backup"),
+        ("/usr/local/bin/backup.sh --full", "backup"),
+        ("backup_DB.py", "backup-db"),
+        ("python3 /srv/app/report.py", "report"),
+        ("/usr/bin/python3.11 -u /srv/app/report.py", "report"),
+        ("cd /srv/app && ./sync.sh", "sync"),
+        ("cd /srv/app; php artisan schedule:run", "artisan"),
+        ("bash -c 'rsync -a / /mnt'", "rsync"),
+        ("FOO=1 BAR=2 /usr/bin/job", "job"),
+        ("nice -n 10 /usr/bin/job", "job"),
+        ("/usr/bin/flock -n /tmp/lock /usr/bin/job", "job"),
+        ("timeout 5m /usr/bin/job", "job"),
+        ("timeout 60 /usr/bin/job", "job"),
+        ("sudo -u www-data php /var/www/cron.php", "cron"),
+        ("[ -x /usr/bin/job ] && /usr/bin/job", "job"),
+        ("/usr/bin/job >/dev/null 2>&1", "job"),
+        ("(/usr/bin/job)", "job"),
+        ("$HOME", "job-1"),
+        ("$(true)", "true"),
+        ("日本", "job-1"),
+    ],
+)
 def test_a_monitor_is_named_after_what_is_run(command: str, key: str) -> None:
     assert one(f"0 3 * * * {command}").key == key
 
@@ -200,8 +237,11 @@ CRON_TZ=Asia/Tokyo
 */5 * * * * sync && echo ok
 @reboot /usr/bin/hello
 """
-KEYS = {"backup": ("0 3 * * *", "Europe/Berlin"), "backup-2": ("@daily", "Europe/Berlin"),
-        "sync": ("*/5 * * * *", "Asia/Tokyo")}
+KEYS = {
+    "backup": ("0 3 * * *", "Europe/Berlin"),
+    "backup-2": ("@daily", "Europe/Berlin"),
+    "sync": ("*/5 * * * *", "Asia/Tokyo"),
+}
 
 
 def test_without_yes_nothing_is_created(site: Site) -> None:
@@ -218,7 +258,9 @@ def test_what_would_be_created_is_shown(site: Site, flags: tuple[str, ...]) -> N
     assert [line for line in done.out.splitlines() if line.startswith("#")][:4] == [
         "# backup: every day at 03:00 (Europe/Berlin)",
         "# backup-2: every day at 00:00 (Europe/Berlin)",
-        "# sync: every 5 minutes (Asia/Tokyo)", "# line 7: @reboot never comes round"]
+        "# sync: every 5 minutes (Asia/Tokyo)",
+        "# line 7: @reboot never comes round",
+    ]
 
 
 def test_with_yes_it_is_created(site: Site) -> None:
@@ -231,7 +273,10 @@ def test_the_command_of_a_job_is_in_its_notes(site: Site) -> None:
     bring(site, TAB, "--yes")
 
     assert [row["notes"] for row in site.monitors] == [
-        "/usr/bin/backup --all", "/usr/bin/backup", "sync && echo ok"]
+        "/usr/bin/backup --all",
+        "/usr/bin/backup",
+        "sync && echo ok",
+    ]
 
 
 def test_a_second_time_nothing_is_created(site: Site) -> None:
@@ -252,10 +297,15 @@ def test_a_second_time_the_same_is_printed(site: Site) -> None:
 def test_each_line_pings_the_monitor_of_its_job(site: Site) -> None:
     done = bring(site, TAB, "--yes")
 
-    urls = [line.partition("/cronwatch-exec ")[2].partition(" -- ")[0]
-            for line in lines(done) if "cronwatch-exec" in line]
-    assert [url.rpartition("/")[2] for url in urls] == [row["text"] for row in site.rows(
-        "SELECT text FROM handle WHERE kind = 'token' ORDER BY monitor")]
+    urls = [
+        line.partition("/cronwatch-exec ")[2].partition(" -- ")[0]
+        for line in lines(done)
+        if "cronwatch-exec" in line
+    ]
+    assert [url.rpartition("/")[2] for url in urls] == [
+        row["text"]
+        for row in site.rows("SELECT text FROM handle WHERE kind = 'token' ORDER BY monitor")
+    ]
 
 
 def test_all_other_lines_are_as_they_were(site: Site) -> None:
@@ -276,13 +326,18 @@ def test_what_is_printed_is_a_crontab_that_can_be_read_again(site: Site) -> None
 
     again = bring(site, printed, "--yes").out
 
-    assert again.endswith(printed[printed.index("# of root"):])
+    assert again.endswith(printed[printed.index("# of root") :])
     assert shown(site) == KEYS
 
 
-@pytest.mark.parametrize("command", [
-    "cronwatch-exec http://x/t -- /usr/bin/backup", "/opt/bin/cronwatch-exec -q http://x/t -- a",
-    "'/opt/my programs/cronwatch-exec' http://x/t -- /bin/sh -c 'a; b'"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cronwatch-exec http://x/t -- /usr/bin/backup",
+        "/opt/bin/cronwatch-exec -q http://x/t -- a",
+        "'/opt/my programs/cronwatch-exec' http://x/t -- /bin/sh -c 'a; b'",
+    ],
+)
 def test_a_job_that_has_the_wrapper_is_left_alone(command: str) -> None:
     jobs, problems = cronwatch.read_crontab(f"0 3 * * * {command}", False, UTC)
 
@@ -293,7 +348,9 @@ def test_bytes_that_are_no_utf_8_stay_as_they_are(site: Site) -> None:
     done = bring(site, "# caf\udce9\n0 3 * * * /usr/bin/caf\udce9\n")
 
     assert [line for line in done.out.splitlines() if "caf\udce9" in line] == [
-        "# caf\udce9", f"0 3 * * * {WRAPPER} URL_OF_CAF -- /bin/sh -c '/usr/bin/caf\udce9'"]
+        "# caf\udce9",
+        f"0 3 * * * {WRAPPER} URL_OF_CAF -- /bin/sh -c '/usr/bin/caf\udce9'",
+    ]
 
 
 def test_bytes_that_are_no_utf_8_are_taken(site: Site) -> None:
@@ -319,7 +376,10 @@ def test_a_file_that_is_not_there_is_refused(site: Site) -> None:
     done = call("import", "crontab", "nowhere", "--database", str(site.database))
 
     assert (done.code, done.out, done.err.startswith("cronwatch: cannot read nowhere: ")) == (
-        1, "", True)
+        1,
+        "",
+        True,
+    )
 
 
 HEARD = "# Nobody hears of them yet: see `cronwatch integration add --help`\n"
@@ -342,27 +402,36 @@ WRAPPER = os.path.join(os.path.dirname(sys.executable), "cronwatch-exec")
 
 def wrapped(line: str, wrapper: str) -> str:
     """What stands in place of the wrapper in a line of a crontab."""
-    job, = read(line)
-    return cronwatch.wrapped_line(job, "URL", wrapper).removeprefix("0 3 * * * ").partition(
-        " URL ")[0]
+    (job,) = read(line)
+    return (
+        cronwatch.wrapped_line(job, "URL", wrapper)
+        .removeprefix("0 3 * * * ")
+        .partition(" URL ")[0]
+    )
 
 
-@pytest.mark.parametrize("wrapper, says", [
-    ("/usr/bin/cronwatch-exec", "cronwatch-exec"),
-    ("/bin/cronwatch-exec", "cronwatch-exec"),
-    ("/usr/local/bin/cronwatch-exec", "/usr/local/bin/cronwatch-exec"),
-    ("/home/ann/.local/bin/cronwatch-exec", "/home/ann/.local/bin/cronwatch-exec"),
-    ("/srv/my programs/cronwatch-exec", "'/srv/my programs/cronwatch-exec'"),
-    ("/srv/100%/cronwatch-exec", r"/srv/100\%/cronwatch-exec"),
-])
+@pytest.mark.parametrize(
+    "wrapper, says",
+    [
+        ("/usr/bin/cronwatch-exec", "cronwatch-exec"),
+        ("/bin/cronwatch-exec", "cronwatch-exec"),
+        ("/usr/local/bin/cronwatch-exec", "/usr/local/bin/cronwatch-exec"),
+        ("/home/ann/.local/bin/cronwatch-exec", "/home/ann/.local/bin/cronwatch-exec"),
+        ("/srv/my programs/cronwatch-exec", "'/srv/my programs/cronwatch-exec'"),
+        ("/srv/100%/cronwatch-exec", r"/srv/100\%/cronwatch-exec"),
+    ],
+)
 def test_the_wrapper_has_its_path_where_cron_would_not_find_it(wrapper: str, says: str) -> None:
     assert wrapped("0 3 * * * /usr/bin/backup", wrapper) == says
 
 
-@pytest.mark.parametrize("wrapper, says", [
-    ("/opt/bin/cronwatch-exec", "cronwatch-exec"),
-    ("/usr/bin/cronwatch-exec", "/usr/bin/cronwatch-exec"),
-])
+@pytest.mark.parametrize(
+    "wrapper, says",
+    [
+        ("/opt/bin/cronwatch-exec", "cronwatch-exec"),
+        ("/usr/bin/cronwatch-exec", "/usr/bin/cronwatch-exec"),
+    ],
+)
 def test_the_path_of_a_crontab_is_where_cron_looks(wrapper: str, says: str) -> None:
     assert wrapped("PATH=/sbin:/opt/bin\n0 3 * * * /usr/bin/backup", wrapper) == says
 
@@ -384,17 +453,31 @@ def test_who_has_no_wrapper_is_told_how_to_get_it(site: Site, tmp_path: Path) ->
     modules = [environment()["PYTHONPATH"], *site_packages()]
 
     done = subprocess.run(
-        [*without_a_wrapper(tmp_path), "import", "crontab", "crontab", "--database",
-         str(site.database)], cwd=tmp_path, stdin=subprocess.DEVNULL, text=True, check=False,
-        capture_output=True, timeout=LIMIT_SECONDS,
-        env=environment(PATH="/nowhere", PYTHONPATH=os.pathsep.join(modules)))
+        [
+            *without_a_wrapper(tmp_path),
+            "import",
+            "crontab",
+            "crontab",
+            "--database",
+            str(site.database),
+        ],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        check=False,
+        capture_output=True,
+        timeout=LIMIT_SECONDS,
+        env=environment(PATH="/nowhere", PYTHONPATH=os.pathsep.join(modules)),
+    )
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert ("# cronwatch-exec is not here yet: curl -fsSo /usr/local/bin/cronwatch-exec "
-            "http://127.0.0.1:8080/cronwatch-exec && chmod +x /usr/local/bin/cronwatch-exec\n"
-            ) in done.stdout
-    assert ("\n0 3 * * * /usr/local/bin/cronwatch-exec URL_OF_BACKUP -- /usr/bin/backup\n"
-            ) in done.stdout
+    assert (
+        "# cronwatch-exec is not here yet: curl -fsSo /usr/local/bin/cronwatch-exec "
+        "http://127.0.0.1:8080/cronwatch-exec && chmod +x /usr/local/bin/cronwatch-exec\n"
+    ) in done.stdout
+    assert (
+        "\n0 3 * * * /usr/local/bin/cronwatch-exec URL_OF_BACKUP -- /usr/bin/backup\n"
+    ) in done.stdout
 
 
 def site_packages() -> list[str]:
@@ -410,12 +493,22 @@ def test_cron_runs_an_imported_line_and_it_is_told(tmp_path: Path) -> None:
         line = printed.splitlines()[-1].removeprefix("0 3 * * * ")
 
         done = subprocess.run(
-            ["/bin/sh", "-c", line], cwd=tmp_path, stdin=subprocess.DEVNULL, check=False,
-            capture_output=True, text=True, timeout=LIMIT_SECONDS,
-            env={"PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "HOME": str(tmp_path),
-                 "LOGNAME": "ann"})
+            ["/bin/sh", "-c", line],
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+            env={
+                "PATH": "/usr/bin:/bin",
+                "SHELL": "/bin/sh",
+                "HOME": str(tmp_path),
+                "LOGNAME": "ann",
+            },
+        )
 
-        run, = live.runs("echo")
+        (run,) = live.runs("echo")
 
     assert ((tmp_path / "ran").read_text(), done.returncode, done.stderr) == ("all well\n", 3, "")
     assert (run["state"], run["exit_code"]) == ("failed", 3)
@@ -434,8 +527,13 @@ def own(site: Site, tmp_path: Path) -> Callable[[str], Done]:
         (tmp_path / "bin").mkdir(exist_ok=True)
         done = subprocess.run(
             [*CRONWATCH, "import", "crontab", "--yes", "--database", str(site.database)],
-            env=environment(PATH=str(tmp_path / "bin")), stdin=subprocess.DEVNULL, text=True,
-            capture_output=True, timeout=LIMIT_SECONDS, check=False)
+            env=environment(PATH=str(tmp_path / "bin")),
+            stdin=subprocess.DEVNULL,
+            text=True,
+            capture_output=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
         return Done(done.returncode, done.stdout, done.stderr)
 
     return bring_own
@@ -448,7 +546,8 @@ def test_ones_own_crontab_is_asked_for(site: Site, own: Callable[[str | None], D
 
 
 def test_without_a_program_crontab_one_is_told_what_to_do(
-        own: Callable[[str | None], Done]) -> None:
+    own: Callable[[str | None], Done],
+) -> None:
     done = own(None)
 
     assert (done.code, done.out, "Traceback" in done.err) == (1, "", False)
@@ -480,7 +579,7 @@ def cut(command: str, unescapes: str) -> tuple[str, str]:
         if escaped and char in unescapes:
             kept = kept[:-1]
         elif not escaped and char == "%":
-            return kept, command[place + 1:].replace("%", "\n") + "\n"
+            return kept, command[place + 1 :].replace("%", "\n") + "\n"
         kept += char
         escaped = char == "\\" and not escaped
     return kept, ""
@@ -489,45 +588,96 @@ def cut(command: str, unescapes: str) -> tuple[str, str]:
 @pytest.fixture
 def cron(tmp_path: Path) -> Callable[..., Any]:
     """Runs a command as cron does, in a folder where cronwatch-exec only runs what it is given."""
-    program(tmp_path, "cronwatch-exec",
-            'while [ "$1" != -- ]; do shift; done; shift; exec "$@"')
+    program(tmp_path, "cronwatch-exec", 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"')
     program(tmp_path, "../job.sh", 'echo "job $# $*"; cat')
     (tmp_path / "job.env").write_text("echo sourced\n")
 
     def run_line(command: str, shell: str = "/bin/sh", unescapes: str = "%") -> Any:
         words, given = cut(command, unescapes)
         done = subprocess.run(
-            [shell, "-c", words], input=given, cwd=tmp_path, capture_output=True, text=True,
-            timeout=LIMIT_SECONDS, check=False,
-            env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "HOME": "/home/ann",
-                 "SHELL": shell})
+            [shell, "-c", words],
+            input=given,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+            env={
+                "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+                "HOME": "/home/ann",
+                "SHELL": shell,
+            },
+        )
         return done.returncode, done.stdout, done.stderr.replace(f"{shell}: ", "")
 
     return run_line
 
 
 COMMANDS = [
-    "{here}/job.sh", "{here}/job.sh --all  a=b", "{here}/job.sh 'two words' \"$HOME\"",
-    "echo plain", "echo 'it'\\''s' \"quoted\"", "echo it\\'s \\\"so\\\"", "echo $HOME '$HOME'",
-    "FOO=bar printenv FOO", "FOO=bar {here}/job.sh", ". ./job.env", "exec echo replaced",
-    "cd / && pwd", "cd /", "umask 027; umask", "echo a > out; cat out", "false", "exit 7",
-    "true || echo no; echo $?", "for i in 1 2; do echo $i; done", "(echo sub)", "{ echo brace; }",
-    "echo a | tr a-z A-Z", "if true; then echo yes; fi", "echo `echo back`", "echo *.env",
-    "echo 100\\%", "echo '100\\%'", "date -u -d @0 +\\%F", "printf '\\%s-' a b",
-    "cat%one%two", "cat -%one", "{here}/job.sh x%given", "{here}/job.sh%given",
-    "tr a-z A-Z%it's \"quoted\"", "echo a\\\\%b", "echo a\\\\\\%b", "echo 'tab\tinside'",
-    "echo \\\\", "echo 'a\\\\b'", "echo ü ✓", "echo a&& echo b", "echo a # comment", "~/nothing",
-    "! true", "test -d /", "echo \"a  b\"   c", "sh -c 'echo $0' x", ": > out", "echo -- -x",
-    "command -v cat", "{here}/job.sh a; {here}/job.sh b", "kill -0 $$ && echo alive"]
+    "{here}/job.sh",
+    "{here}/job.sh --all  a=b",
+    "{here}/job.sh 'two words' \"$HOME\"",
+    "echo plain",
+    "echo 'it'\\''s' \"quoted\"",
+    'echo it\\\'s \\"so\\"',
+    "echo $HOME '$HOME'",
+    "FOO=bar printenv FOO",
+    "FOO=bar {here}/job.sh",
+    ". ./job.env",
+    "exec echo replaced",
+    "cd / && pwd",
+    "cd /",
+    "umask 027; umask",
+    "echo a > out; cat out",
+    "false",
+    "exit 7",
+    "true || echo no; echo $?",
+    "for i in 1 2; do echo $i; done",
+    "(echo sub)",
+    "{ echo brace; }",
+    "echo a | tr a-z A-Z",
+    "if true; then echo yes; fi",
+    "echo `echo back`",
+    "echo *.env",
+    "echo 100\\%",
+    "echo '100\\%'",
+    "date -u -d @0 +\\%F",
+    "printf '\\%s-' a b",
+    "cat%one%two",
+    "cat -%one",
+    "{here}/job.sh x%given",
+    "{here}/job.sh%given",
+    'tr a-z A-Z%it\'s "quoted"',
+    "echo a\\\\%b",
+    "echo a\\\\\\%b",
+    "echo 'tab\tinside'",
+    "echo \\\\",
+    "echo 'a\\\\b'",
+    "echo ü ✓",
+    "echo a&& echo b",
+    "echo a # comment",
+    "~/nothing",
+    "! true",
+    "test -d /",
+    'echo "a  b"   c',
+    "sh -c 'echo $0' x",
+    ": > out",
+    "echo -- -x",
+    "command -v cat",
+    "{here}/job.sh a; {here}/job.sh b",
+    "kill -0 $$ && echo alive",
+]
 
 
 @pytest.mark.parametrize("unescapes", ["%", "%\\"], ids=["Debian", "FreeBSD"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_job_does_with_the_wrapper_what_it_did(
-        tmp_path: Path, cron: Callable[..., Any], command: str, unescapes: str) -> None:
+    tmp_path: Path, cron: Callable[..., Any], command: str, unescapes: str
+) -> None:
     command = command.format(here=tmp_path) if "{here}" in command else command
-    wrapped = cronwatch.wrapped_line(one(f"0 3 * * * {command}"), "http://127.0.0.1:9/x",
-                                     "cronwatch-exec")
+    wrapped = cronwatch.wrapped_line(
+        one(f"0 3 * * * {command}"), "http://127.0.0.1:9/x", "cronwatch-exec"
+    )
 
     ran = cron(wrapped.removeprefix("0 3 * * * "), unescapes=unescapes)
 
@@ -535,8 +685,10 @@ def test_a_job_does_with_the_wrapper_what_it_did(
     assert ran == cron(command, unescapes=unescapes)
 
 
-@pytest.mark.parametrize("command", ["[[ a = a* ]] && echo glob", "echo {1..3}",
-                                     "a=(1 2); echo ${a[1]}", "source ./job.env"])
+@pytest.mark.parametrize(
+    "command",
+    ["[[ a = a* ]] && echo glob", "echo {1..3}", "a=(1 2); echo ${a[1]}", "source ./job.env"],
+)
 def test_a_job_keeps_the_shell_of_its_crontab(cron: Callable[..., Any], command: str) -> None:
     job = one(f"SHELL=/bin/bash\n0 3 * * * {command}")
     wrapped = cronwatch.wrapped_line(job, "http://127.0.0.1:9/x", "cronwatch-exec")
@@ -551,4 +703,5 @@ def test_a_path_with_plain_words_needs_no_shell() -> None:
     job = one("0 3 * * * /usr/bin/backup --to /mnt/nas a=b")
 
     assert cronwatch.wrapped_line(job, "http://x/t", "/usr/bin/cronwatch-exec") == (
-        "0 3 * * * cronwatch-exec http://x/t -- /usr/bin/backup --to /mnt/nas a=b")
+        "0 3 * * * cronwatch-exec http://x/t -- /usr/bin/backup --to /mnt/nas a=b"
+    )

@@ -50,7 +50,8 @@ curl -X POST https://cronbeats.io/ping/abc123de/end/fail
 """
 BEAT_ONE_COMMAND = (
     "curl -sS -X POST https://cronbeats.io/ping/YOUR_KEY/start && ./backup.sh"
-    " && curl -sS -X POST https://cronbeats.io/ping/YOUR_KEY/end/success")
+    " && curl -sS -X POST https://cronbeats.io/ping/YOUR_KEY/end/success"
+)
 BEAT_PROGRESS = r"""
 curl -X POST "https://cronbeats.io/ping/abc123de/progress/50" \
   -H "Content-Type: application/json" \
@@ -108,21 +109,26 @@ def actions(replies: list[Reply]) -> list[str]:
 
 
 def progress(live: Live, key: str) -> list[tuple[int, str]]:
-    return [(ping["percent"], ping["message"]) for ping in live.pings(key)
-            if ping["kind"] == "progress"]
+    return [
+        (ping["percent"], ping["message"])
+        for ping in live.pings(key)
+        if ping["kind"] == "progress"
+    ]
 
 
 def test_a_cronbeats_heartbeat_is_answered_as_its_sdks_read_it(live: Live) -> None:
     code = live.add("beat")["code"]
 
-    reply, = cronbeats(live, BEAT, code)
+    (reply,) = cronbeats(live, BEAT, code)
 
     said = reply.json
     assert re.fullmatch(PLAIN_TIME, said.pop("timestamp"))
     assert re.fullmatch(PLAIN_TIME, said.pop("next_expected"))
     assert said.pop("processing_time_ms") >= 0
-    assert (reply.status, said) == (200, {
-        "status": "success", "message": "OK", "action": "ping", "job_key": code})
+    assert (reply.status, said) == (
+        200,
+        {"status": "success", "message": "OK", "action": "ping", "job_key": code},
+    )
     assert (live.monitor("beat")["status"], kinds(live, "beat")) == ("up", ["success"])
 
 
@@ -141,13 +147,14 @@ def test_cronbeats_start_and_end_lines_are_one_run_and_a_failed_end_is_down(live
 
 @pytest.mark.parametrize("code, state", [("exit 0", "success"), ("exit 3", "running")])
 def test_the_cronbeats_one_command_ends_its_run_only_after_a_good_job(
-        live: Live, code: str, state: str) -> None:
+    live: Live, code: str, state: str
+) -> None:
     key = f"beat-one-{state}"
     program(live.folder, "../backup.sh", code)
 
     cronbeats(live, BEAT_ONE_COMMAND, live.add(key)["code"])
 
-    only, = live.runs(key)
+    (only,) = live.runs(key)
     assert only["state"] == state
 
 
@@ -166,8 +173,12 @@ def test_the_cronbeats_backup_example_runs_as_it_stands(live: Live) -> None:
 
     assert actions(replies) == ["start", *["progress"] * 5, "end"]
     assert progress(live, "beat-backup") == [
-        (10, "Starting backup"), (40, "Database dump complete"), (70, "Compression complete"),
-        (90, "Upload complete"), (100, "Done")]
+        (10, "Starting backup"),
+        (40, "Database dump complete"),
+        (70, "Compression complete"),
+        (90, "Upload complete"),
+        (100, "Done"),
+    ]
     assert [run["state"] for run in live.runs("beat-backup")] == ["success"]
 
 
@@ -176,7 +187,8 @@ def test_the_cronbeats_records_example_runs_as_it_stands(live: Live) -> None:
 
     assert actions(replies) == ["start", *["progress"] * 20, "end"]
     assert progress(live, "beat-records") == [
-        (i // 100, f"Processed {i} / 10000") for i in range(500, 10001, 500)]
+        (i // 100, f"Processed {i} / 10000") for i in range(500, 10001, 500)
+    ]
     assert [run["state"] for run in live.runs("beat-records")] == ["success"]
 
 
@@ -185,23 +197,30 @@ def test_the_cronbeats_pipeline_example_runs_as_it_stands(live: Live) -> None:
 
     assert actions(replies) == ["start", *["progress"] * 4, "end"]
     assert progress(live, "beat-pipeline") == [
-        (0, "Step 1/4: Extract"), (25, "Step 2/4: Transform"), (50, "Step 3/4: Load"),
-        (100, "Step 4/4: Done")]
+        (0, "Step 1/4: Extract"),
+        (25, "Step 2/4: Transform"),
+        (50, "Step 3/4: Load"),
+        (100, "Step 4/4: Done"),
+    ]
 
 
-@pytest.mark.parametrize("path, body, status", [
-    ("zzzzzzzz", "", 404),
-    ("{code}/progress/101", '{"message": "too much"}', 400),
-    ("{code}/progress", "not JSON", 400),
-    ("{code}/begone", "", 400),
-    ("not-a-key/end/success", "", 400),
-])
+@pytest.mark.parametrize(
+    "path, body, status",
+    [
+        ("zzzzzzzz", "", 404),
+        ("{code}/progress/101", '{"message": "too much"}', 400),
+        ("{code}/progress", "not JSON", 400),
+        ("{code}/begone", "", 400),
+        ("not-a-key/end/success", "", 400),
+    ],
+)
 def test_cronbeats_refusals_have_the_codes_of_its_page_and_a_message(
-        live: Live, path: str, body: str, status: int) -> None:
+    live: Live, path: str, body: str, status: int
+) -> None:
     code = (live.monitor("beat-refused") or live.add("beat-refused"))["code"]
     url = f"{live.url}/ping/{path.format(code=code)}"
 
-    reply, = bash(live.folder, f"curl -X POST -d '{body}' {url}")
+    (reply,) = bash(live.folder, f"curl -X POST -d '{body}' {url}")
 
     assert (reply.status, reply.json["status"]) == (status, "error")
     assert reply.json["message"]
@@ -244,7 +263,7 @@ def radar_key(live: Live) -> str:
 
 def cronradar(live: Live, page: str, **parts: str) -> Reply:
     old = {"YOUR_API_KEY": RADAR_KEY} if "YOUR_API_KEY" in page else {}
-    reply, = bash(live.folder, swap(page, **{CRONRADAR: live.url}, **old, **parts))
+    (reply,) = bash(live.folder, swap(page, **{CRONRADAR: live.url}, **old, **parts))
     return reply
 
 
@@ -271,13 +290,17 @@ def test_the_cronradar_crontab_line_pings_after_a_good_script(live: Live) -> Non
 
 
 @pytest.mark.usefixtures("radar_key")
-@pytest.mark.parametrize("line, key, cron, grace, name", [
-    (RADAR_DAILY, "daily-backup", "0 2 * * *", 300, "Daily Backup"),
-    (RADAR_QUARTER, "sync-data", "*/15 * * * *", 60, "Sync Data"),
-    (RADAR_NAMED, "report-gen", "0 * * * *", 60, "Generate Reports"),
-])
+@pytest.mark.parametrize(
+    "line, key, cron, grace, name",
+    [
+        (RADAR_DAILY, "daily-backup", "0 2 * * *", 300, "Daily Backup"),
+        (RADAR_QUARTER, "sync-data", "*/15 * * * *", 60, "Sync Data"),
+        (RADAR_NAMED, "report-gen", "0 * * * *", 60, "Generate Reports"),
+    ],
+)
 def test_a_cronradar_self_healing_line_makes_its_monitor(
-        live: Live, line: str, key: str, cron: str, grace: int, name: str) -> None:
+    live: Live, line: str, key: str, cron: str, grace: int, name: str
+) -> None:
     reply = cronradar(live, line)
 
     made = live.monitor(key)
@@ -288,7 +311,8 @@ def test_a_cronradar_self_healing_line_makes_its_monitor(
 
 @pytest.mark.usefixtures("radar_key")
 def test_a_cronradar_monitor_that_was_deleted_is_made_again_by_a_ping_with_a_schedule(
-        live: Live) -> None:
+    live: Live,
+) -> None:
     cronradar(live, RADAR_DAILY)
     live.quick("monitor", "remove", "daily-backup")
 
@@ -300,44 +324,61 @@ def test_a_cronradar_monitor_that_was_deleted_is_made_again_by_a_ping_with_a_sch
 
 @pytest.mark.usefixtures("radar_key")
 def test_a_cronradar_ping_of_an_unknown_monitor_is_refused_in_the_words_of_its_page(
-        live: Live) -> None:
+    live: Live,
+) -> None:
     reply = cronradar(live, RADAR_GET, **{"daily-backup": "backup-job"})
 
-    assert (reply.status, reply.json) == (404, {
-        "error": "MONITOR_NOT_FOUND",
-        "message": "Monitor 'backup-job' not found. "
-                   "Provide schedule parameter for auto-registration."})
+    assert (reply.status, reply.json) == (
+        404,
+        {
+            "error": "MONITOR_NOT_FOUND",
+            "message": "Monitor 'backup-job' not found. "
+            "Provide schedule parameter for auto-registration.",
+        },
+    )
 
 
 @pytest.mark.usefixtures("radar_key")
 def test_a_bad_cronradar_schedule_is_refused_in_the_words_of_its_page(live: Live) -> None:
     reply = cronradar(live, RADAR_DAILY, **{"daily-backup": "bad", "0%202": "0%2025"})
 
-    assert (reply.status, reply.json) == (400, {
-        "error": "INVALID_SCHEDULE",
-        "message": "Invalid cron expression: '0 25 * * *' (hour must be 0-23)"})
+    assert (reply.status, reply.json) == (
+        400,
+        {
+            "error": "INVALID_SCHEDULE",
+            "message": "Invalid cron expression: '0 25 * * *' (hour must be 0-23)",
+        },
+    )
 
 
 @pytest.mark.parametrize("key", ["ck_app_wrong", ""])
 def test_a_cronradar_ping_without_a_valid_key_is_refused_in_the_words_of_its_page(
-        live: Live, key: str) -> None:
+    live: Live, key: str
+) -> None:
     reply = cronradar(live, RADAR_GET, **{RADAR_KEY: key})
 
-    assert (reply.status, reply.json) == (401, {
-        "error": "AUTHENTICATION_REQUIRED", "message": "API key authentication is required"})
+    assert (reply.status, reply.json) == (
+        401,
+        {"error": "AUTHENTICATION_REQUIRED", "message": "API key authentication is required"},
+    )
 
 
 @pytest.mark.usefixtures("radar_key")
-@pytest.mark.parametrize("schedule, stored", [
-    ("0%200%202%20*%20*%20*", "0 0 2 * * *"), ("*/30%20*%20*%20*%20*%20*", "*/30 * * * * *"),
-    ("@hourly", "@hourly"), ("0%20*/6%20*%20*%20*", "0 */6 * * *"),
-])
+@pytest.mark.parametrize(
+    "schedule, stored",
+    [
+        ("0%200%202%20*%20*%20*", "0 0 2 * * *"),
+        ("*/30%20*%20*%20*%20*%20*", "*/30 * * * * *"),
+        ("@hourly", "@hourly"),
+        ("0%20*/6%20*%20*%20*", "0 */6 * * *"),
+    ],
+)
 def test_every_cron_format_of_the_cronradar_page_is_accepted(
-        live: Live, schedule: str, stored: str) -> None:
+    live: Live, schedule: str, stored: str
+) -> None:
     key = f"format-{len(schedule)}"
 
-    reply = cronradar(live, RADAR_QUARTER,
-                      **{"sync-data": key, "*/15%20*%20*%20*%20*": schedule})
+    reply = cronradar(live, RADAR_QUARTER, **{"sync-data": key, "*/15%20*%20*%20*%20*": schedule})
 
     assert reply.status == 200
     assert live.monitor(key)["cronExpression"] == stored
@@ -348,18 +389,31 @@ def test_every_cron_format_of_the_cronradar_page_is_accepted(
 CRONITOR = "curl -m 5"
 
 
-@pytest.mark.parametrize("word, kind", [
-    ("/run", "start"), ("/complete", "success"), ("/fail", "fail"), ("/ok", "ok"),
-    ("/r", "start"), ("/c", "success"), ("/f", "fail"), ("/b", "start"), ("/e", "success"),
-    ("", "start"),
-])
+@pytest.mark.parametrize(
+    "word, kind",
+    [
+        ("/run", "start"),
+        ("/complete", "success"),
+        ("/fail", "fail"),
+        ("/ok", "ok"),
+        ("/r", "start"),
+        ("/c", "success"),
+        ("/f", "fail"),
+        ("/b", "start"),
+        ("/e", "success"),
+        ("", "start"),
+    ],
+)
 def test_a_cronitor_endpoint_counts_alike_by_get_post_and_head(
-        live: Live, word: str, kind: str) -> None:
+    live: Live, word: str, kind: str
+) -> None:
     key = f"tor{word.replace('/', '-')}"
     url = f"{live.url}/{live.add(key)['code']}{word}"
 
-    replies = bash(live.folder, f"{CRONITOR} {url}; {CRONITOR} -d 'any body' {url}\n"
-                                f"{CRONITOR} -I -o /dev/null {url}")
+    replies = bash(
+        live.folder,
+        f"{CRONITOR} {url}; {CRONITOR} -d 'any body' {url}\n{CRONITOR} -I -o /dev/null {url}",
+    )
 
     assert [reply.status for reply in replies] == [200, 200, 200]
     assert [reply.body for reply in replies] == ["OK", "OK", ""]
@@ -369,17 +423,24 @@ def test_a_cronitor_endpoint_counts_alike_by_get_post_and_head(
 def test_the_cronitor_parameters_are_kept_with_the_ping(live: Live) -> None:
     url = f"{live.url}/{live.add('tor-params')['code']}/complete"
 
-    bash(live.folder, f"{CRONITOR} -G --data-urlencode 'msg=100% of 3 + 4 rows & \"more\"' "
-                      f"-d host=db1 -d series=run-7 -d status_code=0 -d duration=12.5 {url}")
+    bash(
+        live.folder,
+        f"{CRONITOR} -G --data-urlencode 'msg=100% of 3 + 4 rows & \"more\"' "
+        f"-d host=db1 -d series=run-7 -d status_code=0 -d duration=12.5 {url}",
+    )
 
-    only, = live.pings("tor-params")
+    (only,) = live.pings("tor-params")
     assert (only["message"], only["host"], only["series"]) == (
-        '100% of 3 + 4 rows & "more"', "db1", "run-7")
+        '100% of 3 + 4 rows & "more"',
+        "db1",
+        "run-7",
+    )
     assert (only["exit_code"], only["duration_ms"]) == (0, 12500)
 
 
 def test_a_cronitor_fail_alerts_until_the_next_complete_and_ok_resets_in_silence(
-        live: Live) -> None:
+    live: Live,
+) -> None:
     url = f"{live.url}/{live.add('tor-states')['code']}"
 
     bash(live.folder, f"{CRONITOR} {url}/fail; {CRONITOR} {url}/run")
@@ -395,7 +456,7 @@ def test_the_cronitor_pause_answers_html_and_zero_hours_end_it(live: Live, word:
     key = f"tor-word-{word}"
     url = f"{live.url}/{live.add(key)['code']}/{word}"
 
-    paused, = bash(live.folder, f"{CRONITOR} -i {url}/100000")
+    (paused,) = bash(live.folder, f"{CRONITOR} -i {url}/100000")
     status = live.monitor(key)["status"]
     bash(live.folder, f"{CRONITOR} {url}/0")
 
@@ -405,12 +466,16 @@ def test_the_cronitor_pause_answers_html_and_zero_hours_end_it(live: Live, word:
 
 
 def test_cronitor_pings_without_the_auth_key_are_ignored_where_they_must_have_one(
-        tmp_path: Path) -> None:
+    tmp_path: Path,
+) -> None:
     with serving(tmp_path, "--authenticate-pings") as live:
         url = f"{live.url}/{live.add('job')['code']}/complete"
 
-        replies = bash(tmp_path, f"{CRONITOR} {url}; {CRONITOR} {url}?auth_key=wrong\n"
-                                 f"{CRONITOR} {url}?auth_key={live.key}")
+        replies = bash(
+            tmp_path,
+            f"{CRONITOR} {url}; {CRONITOR} {url}?auth_key=wrong\n"
+            f"{CRONITOR} {url}?auth_key={live.key}",
+        )
 
         assert [reply.status for reply in replies] == [200, 200, 200]
         assert kinds(live, "job") == ["success"]
@@ -452,8 +517,13 @@ fi
 
 
 def crontify(live: Live, id_: str, key: str = "", **parts: str) -> list[Reply]:
-    return bash(live.folder, swap(CRONTIFY_SCRIPT, **{
-        CRONTIFY: live.url, "ck_live_...": key or live.key, "clxxx...": id_, **parts}))
+    return bash(
+        live.folder,
+        swap(
+            CRONTIFY_SCRIPT,
+            **{CRONTIFY: live.url, "ck_live_...": key or live.key, "clxxx...": id_, **parts},
+        ),
+    )
 
 
 def received(reply: Reply) -> dict[str, Any]:
@@ -470,7 +540,7 @@ def test_the_crontify_script_reports_a_good_job(live: Live) -> None:
 
     start, end = map(received, crontify(live, id_, **{"/path/to/job.py": str(job)}))
 
-    only, = live.runs("tify-good")
+    (only,) = live.runs("tify-good")
     assert start == {"monitorId": id_, "runId": end["runId"], "status": "running"}
     assert (end["status"], only["state"], only["exit_code"]) == ("success", "success", 0)
 
@@ -480,7 +550,7 @@ def test_the_crontify_script_reports_a_failed_job_with_its_log(live: Live) -> No
 
     start, end = map(received, crontify(live, id_))
 
-    event, = live.events("tify-failed")
+    (event,) = live.events("tify-failed")
     assert end == {"monitorId": id_, "runId": start["runId"], "status": "failed"}
     assert event["run"]["message"] == "Job exited with code 2"
     assert "can't open file '/path/to/job.py'" in event["run"]["logTail"]
@@ -499,16 +569,19 @@ def test_crontify_meta_that_matches_a_rule_is_a_silent_failure_of_a_good_run(liv
     rule = {"field": "rows_processed", "operator": "lt", "value": 2000}
     id_ = live.add("tify-rule", rules=[rule])["id"]
 
-    reply, = bash(live.folder, f"""
+    (reply,) = bash(
+        live.folder,
+        f"""
 curl -X POST "{live.url}/api/v1/ping/{id_}/success" -H "X-API-Key: {live.key}" \
   -H "Content-Type: application/json" -d '{{
 "meta": {{
 "rows_processed": 1523,
 "emails_sent": 48
 }}
-}}'""")
+}}'""",
+    )
 
-    event, = live.events("tify-rule")
+    (event,) = live.events("tify-rule")
     assert received(reply)["status"] == "success"
     assert (event["kind"], event["rules"]) == ("silent_failure", [rule])
     assert live.monitor("tify-rule")["status"] == "up"
@@ -572,14 +645,30 @@ curl -X POST https://cronping.com/api/v1/heartbeats \
 }'
 """
 PAGE_FIELDS = [
-    "id", "name", "status", "paused", "scheduleType", "intervalSeconds", "cronExpression",
-    "timezone", "graceSeconds", "tags", "emailAlertsEnabled", "reminderIntervalSeconds",
-    "lastPingAt", "nextExpectedAt", "token", "pingUrl", "createdAt", "updatedAt"]
+    "id",
+    "name",
+    "status",
+    "paused",
+    "scheduleType",
+    "intervalSeconds",
+    "cronExpression",
+    "timezone",
+    "graceSeconds",
+    "tags",
+    "emailAlertsEnabled",
+    "reminderIntervalSeconds",
+    "lastPingAt",
+    "nextExpectedAt",
+    "token",
+    "pingUrl",
+    "createdAt",
+    "updatedAt",
+]
 
 
 def cronping(live: Live, page: str, **parts: str) -> Reply:
     old = next(key for key in ("cpk_abc123...", "${{ secrets.CRONPING_API_KEY }}") if key in page)
-    reply, = bash(live.folder, swap(page, **{CRONPING: live.url, old: live.key}, **parts))
+    (reply,) = bash(live.folder, swap(page, **{CRONPING: live.url, old: live.key}, **parts))
     if reply.status == 405 or (reply.status == 400 and "'unique'" in reply.body):
         pytest.skip("comes with the rest of the management API")
     return reply
@@ -590,16 +679,32 @@ def test_the_cronping_create_line_answers_the_whole_heartbeat(live: Live) -> Non
 
     shown = reply.json
     assert (reply.status, set(PAGE_FIELDS) - set(shown)) == (201, set())
-    assert {name: shown[name] for name in ("name", "scheduleType", "cronExpression", "timezone",
-                                           "graceSeconds", "status", "paused")} == {
-        "name": "Daily DB Backup", "scheduleType": "cron", "cronExpression": "0 3 * * *",
-        "timezone": "America/Sao_Paulo", "graceSeconds": 600, "status": "new", "paused": False}
+    assert {
+        name: shown[name]
+        for name in (
+            "name",
+            "scheduleType",
+            "cronExpression",
+            "timezone",
+            "graceSeconds",
+            "status",
+            "paused",
+        )
+    } == {
+        "name": "Daily DB Backup",
+        "scheduleType": "cron",
+        "cronExpression": "0 3 * * *",
+        "timezone": "America/Sao_Paulo",
+        "graceSeconds": 600,
+        "status": "new",
+        "paused": False,
+    }
 
 
 def test_the_ping_url_of_a_created_heartbeat_is_pinged_as_it_is(live: Live) -> None:
     made = cronping(live, CRONPING_CREATE).json
 
-    reply, = bash(live.folder, f"curl {made['pingUrl']}")
+    (reply,) = bash(live.folder, f"curl {made['pingUrl']}")
 
     assert made["pingUrl"] == f"{live.url}/{made['token']}"
     assert (reply.status, reply.json["ok"], reply.json["status"]) == (200, True, "up")

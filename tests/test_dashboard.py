@@ -104,20 +104,26 @@ def test_a_first_monitor_is_made_and_its_first_ping_arrives(tab: Tab, live: Live
     assert tab.problems == set()
 
 
-@pytest.mark.parametrize("label, start", [
-    ("Plain curl", "curl -fsS -m 10 --retry 5 -o /dev/null {url}/ping/{token}"),
-    ("crontab", "30 4 * * *  curl -fsS -m 10 --retry 5 -o /dev/null {url}/{token}/start;"),
-    ("systemd unit", "ExecStartPre=-/usr/bin/curl -fsS -m 10 --retry 5 -o /dev/null {url}/"),
-    ("Python", 'urlopen("{url}/{token}/start"'), ("Node", 'fetch("{url}/{token}"'),
-    ("CronBeats", "curl -X POST {url}/ping/{code}/end/success"),
-    ("CronRadar", "curl -u API_KEY: {url}/ping/{key}/complete"),
-    ("Cronitor", "curl {url}/{code}/complete"),
-    ("Crontify", '-H "X-API-Key: API_KEY" {url}/api/v1/ping/{key}/success'),
-    ("Cronping", "curl {url}/{token}"),
-    ("Healthchecks", "curl -m 10 --retry 5 {url}/ping/{token}"),
-    ("Uptime Kuma", 'curl "{url}/api/push/{token}?status=up')])
+@pytest.mark.parametrize(
+    "label, start",
+    [
+        ("Plain curl", "curl -fsS -m 10 --retry 5 -o /dev/null {url}/ping/{token}"),
+        ("crontab", "30 4 * * *  curl -fsS -m 10 --retry 5 -o /dev/null {url}/{token}/start;"),
+        ("systemd unit", "ExecStartPre=-/usr/bin/curl -fsS -m 10 --retry 5 -o /dev/null {url}/"),
+        ("Python", 'urlopen("{url}/{token}/start"'),
+        ("Node", 'fetch("{url}/{token}"'),
+        ("CronBeats", "curl -X POST {url}/ping/{code}/end/success"),
+        ("CronRadar", "curl -u API_KEY: {url}/ping/{key}/complete"),
+        ("Cronitor", "curl {url}/{code}/complete"),
+        ("Crontify", '-H "X-API-Key: API_KEY" {url}/api/v1/ping/{key}/success'),
+        ("Cronping", "curl {url}/{token}"),
+        ("Healthchecks", "curl -m 10 --retry 5 {url}/ping/{token}"),
+        ("Uptime Kuma", 'curl "{url}/api/push/{token}?status=up'),
+    ],
+)
 def test_a_line_of_a_dialect_holds_the_monitors_own_handles(
-        lines: tuple[Tab, dict[str, Any]], label: str, start: str) -> None:
+    lines: tuple[Tab, dict[str, Any]], label: str, start: str
+) -> None:
     tab, monitor = lines
 
     tab.page.locator(".radio").get_by_text(label, exact=True).click()
@@ -126,16 +132,26 @@ def test_a_line_of_a_dialect_holds_the_monitors_own_handles(
     assert tab.problems == set()
 
 
-@pytest.mark.parametrize("label, kinds", [
-    ("Plain curl", "success start fail"), ("crontab", "start fail"),
-    ("systemd unit", "start fail"), ("Python", "start success"),
-    ("Node", "start success"), ("CronBeats", "start success fail progress"),
-    ("CronRadar", "start success fail"),
-    ("Cronitor", "start success fail"), ("Crontify", "start success fail"),
-    ("Cronping", "start success fail"), ("Healthchecks", "start success fail"),
-    ("Uptime Kuma", "success fail")])
+@pytest.mark.parametrize(
+    "label, kinds",
+    [
+        ("Plain curl", "success start fail"),
+        ("crontab", "start fail"),
+        ("systemd unit", "start fail"),
+        ("Python", "start success"),
+        ("Node", "start success"),
+        ("CronBeats", "start success fail progress"),
+        ("CronRadar", "start success fail"),
+        ("Cronitor", "start success fail"),
+        ("Crontify", "start success fail"),
+        ("Cronping", "start success fail"),
+        ("Healthchecks", "start success fail"),
+        ("Uptime Kuma", "success fail"),
+    ],
+)
 def test_the_lines_ping_as_they_say(
-        lines: tuple[Tab, dict[str, Any]], label: str, kinds: str) -> None:
+    lines: tuple[Tab, dict[str, Any]], label: str, kinds: str
+) -> None:
     tab, live = lines[0], lines[0].live
     tab.open(f"#/monitors/{lines[1]['id']}")
     tab.page.locator(".radio").last.wait_for(state="attached")
@@ -158,8 +174,9 @@ def as_script(label: str, shown: str) -> str:
         shown = re.sub(r"^(\S+ ){5} ", "", shown)
     if label == "systemd unit":
         parts = re.findall(r"^Exec\w+=-?(.*)$", shown, re.M)
-        shown = "SERVICE_RESULT=exit-code; export SERVICE_RESULT\n" + "\n".join(
-            parts).replace("$$", "$")
+        shown = "SERVICE_RESULT=exit-code; export SERVICE_RESULT\n" + "\n".join(parts).replace(
+            "$$", "$"
+        )
     if label in ("Python", "Node"):
         job = "job = list" if label == "Python" else "const job = () => {};"
         start = f"{sys.executable} -" if label == "Python" else "node --input-type=module"
@@ -168,12 +185,14 @@ def as_script(label: str, shown: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def lines(browser: Any, tmp_path_factory: pytest.TempPathFactory
-          ) -> Iterator[tuple[Tab, dict[str, Any]]]:
+def lines(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Tab, dict[str, Any]]]:
     """The page of a monitor that has not been pinged."""
     with serving(tmp_path_factory.mktemp("lines")) as live, looking(browser, live) as seen:
-        monitor = live.add("nightly", intervalSeconds=None, cronExpression="30 4 * * *",
-                           scheduleType="cron")
+        monitor = live.add(
+            "nightly", intervalSeconds=None, cronExpression="30 4 * * *", scheduleType="cron"
+        )
         seen.open(f"#/monitors/{monitor['id']}")
         seen.see("Waiting for the first ping")
         yield seen, monitor
@@ -221,7 +240,9 @@ def test_a_run_is_seen_as_it_goes_on(tab: Tab, live: Live) -> None:
     timeline = tab.page.locator(".timeline li")
     timeline.first.wait_for()
     assert [text.split("\n")[-1] for text in timeline.all_inner_texts()] == [
-        "30 % · a third", "80 % · nearly"]
+        "30 % · a third",
+        "80 % · nearly",
+    ]
     tab.page.keyboard.press("Escape")
     ping(live, monitor)
     tab.page.locator(".part-live .card").wait_for(state="detached")
@@ -230,15 +251,20 @@ def test_a_run_is_seen_as_it_goes_on(tab: Tab, live: Live) -> None:
 
 
 def test_a_missed_job_is_told_and_recovers(tab: Tab, live: Live) -> None:
-    monitor = live.add("silent", scheduleType="cron", cronExpression="* * * * * *",
-                       graceSeconds=0)
+    monitor = live.add("silent", scheduleType="cron", cronExpression="* * * * * *", graceSeconds=0)
     ping(live, monitor)
 
     tab.see_state("silent", "Down")
     tab.page.get_by_role("link", name="silent").click()
     tab.see("Nothing was heard when a run was expected")
-    assert live.ask("PATCH", f"/heartbeats/{monitor['id']}", {
-        "scheduleType": "interval", "intervalSeconds": 3600}).status == 200
+    assert (
+        live.ask(
+            "PATCH",
+            f"/heartbeats/{monitor['id']}",
+            {"scheduleType": "interval", "intervalSeconds": 3600},
+        ).status
+        == 200
+    )
     ping(live, monitor)
     tab.see("All is well.")
     tab.page.locator(".entry").get_by_text("Up").first.wait_for()
@@ -282,7 +308,8 @@ def test_a_mistake_in_a_form_is_told_beside_its_field(tab: Tab, live: Live) -> N
 
     tab.field("Grace").fill("99")
     tab.page.locator(".joined").filter(has=tab.field("Grace")).get_by_label("Unit").select_option(
-        "days")
+        "days"
+    )
     tab.page.locator(".preview .error").wait_for()
     tab.page.get_by_text("When it is in trouble").click()
     tab.field("Tolerated failures in a row").fill("many")
@@ -343,7 +370,7 @@ def test_an_integration_that_fails_is_told(tab: Tab, live: Live) -> None:
 
 
 def test_a_command_is_shown_but_only_the_command_line_changes_it(tab: Tab, live: Live) -> None:
-    command = "cat >> \"it's told.txt\""
+    command = 'cat >> "it\'s told.txt"'
     live.quick("integration", "add", "command", "the wall", command)
 
     tab.open("#/integrations")
@@ -352,7 +379,8 @@ def test_a_command_is_shown_but_only_the_command_line_changes_it(tab: Tab, live:
     bash(live.folder, tab.page.inner_text(".copyable code"))
 
     assert (live.folder / "words").read_text() == (
-        f"integration|remove|the wall|integration|add|command|the wall|{command}|")
+        f"integration|remove|the wall|integration|add|command|the wall|{command}|"
+    )
     assert tab.button("Edit").count() == tab.button("Delete").count() == 0
     assert tab.problems == set()
 
@@ -456,7 +484,8 @@ def test_a_used_link_says_so(tab: Tab, live: Live) -> None:
 
 
 def test_a_server_that_starts_anew_is_noticed_and_found_again(
-        browser: Any, tmp_path: Path) -> None:
+    browser: Any, tmp_path: Path
+) -> None:
     with serving(tmp_path, *FLAGS) as first:
         first.add("before")
         with looking(browser, first) as tab:
@@ -472,7 +501,8 @@ def test_a_server_that_starts_anew_is_noticed_and_found_again(
 
 
 def test_a_page_that_the_server_was_away_for_comes_when_it_is_back(
-        browser: Any, tmp_path: Path) -> None:
+    browser: Any, tmp_path: Path
+) -> None:
     with serving(tmp_path, *FLAGS) as first, looking(browser, first) as tab:
         first.add("job")
         tab.row("job").wait_for()
@@ -568,8 +598,10 @@ def test_a_row_is_changed_in_place(tab: Tab, live: Live) -> None:
 
 
 def test_a_late_job_says_when_it_is_told(tab: Tab, live: Live) -> None:
-    ping(live, live.add("tardy", scheduleType="cron", cronExpression="* * * * * *",
-                        graceSeconds=3600))
+    ping(
+        live,
+        live.add("tardy", scheduleType="cron", cronExpression="* * * * * *", graceSeconds=3600),
+    )
 
     tab.see_state("tardy", "Late")
 
@@ -581,14 +613,21 @@ def test_a_late_job_says_when_it_is_told(tab: Tab, live: Live) -> None:
 
 def test_those_in_trouble_come_first(tab: Tab, live: Live) -> None:
     ping(live, live.add("a is well"))
-    ping(live, live.add("b is late", scheduleType="cron", cronExpression="* * * * * *",
-                        graceSeconds=3600))
+    ping(
+        live,
+        live.add(
+            "b is late", scheduleType="cron", cronExpression="* * * * * *", graceSeconds=3600
+        ),
+    )
     ping(live, live.add("c is down"), "/fail")
     tab.see_state("b is late", "Late")
     tab.see_state("c is down", "Down")
 
     assert tab.page.locator(".row .name").all_inner_texts() == [
-        "c is down", "b is late", "a is well"]
+        "c is down",
+        "b is late",
+        "a is well",
+    ]
     assert tab.problems == set()
 
 
@@ -705,13 +744,16 @@ def test_uptime_durations_and_the_next_times_are_shown(tab: Tab, live: Live) -> 
     tab.see("The job failed")
 
     tab.see("Uptime")
-    assert re.fullmatch(r"(24 hours|7 days|30 days|90 days)", tab.page.locator(
-        ".tiles dt").nth(3).inner_text())
+    assert re.fullmatch(
+        r"(24 hours|7 days|30 days|90 days)", tab.page.locator(".tiles dt").nth(3).inner_text()
+    )
     assert tab.page.locator(".tiles dd").count() == 4
     bars = [bar.get_attribute("class") for bar in tab.page.locator("g.bar").all()]
     assert bars == ["bar is-success"] * 5 + ["bar is-failed"]
-    assert re.search(r"the longest \d+ ms, usually \d+ ms to \d+ ms", str(
-        tab.page.get_attribute(".chart svg", "aria-label")))
+    assert re.search(
+        r"the longest \d+ ms, usually \d+ ms to \d+ ms",
+        str(tab.page.get_attribute(".chart svg", "aria-label")),
+    )
     assert tab.page.locator(".part-next li").count() == 5
     tab.page.locator("g.bar").last.click()
     tab.page.locator("dialog").get_by_text("Exit code").wait_for()
@@ -730,8 +772,7 @@ def test_the_longest_run_that_is_allowed_is_in_the_chart(tab: Tab, live: Live) -
     assert tab.problems == set()
 
 
-def test_an_absence_is_in_the_log_and_on_the_page_of_health(
-        browser: Any, tmp_path: Path) -> None:
+def test_an_absence_is_in_the_log_and_on_the_page_of_health(browser: Any, tmp_path: Path) -> None:
     with serving(tmp_path, *FLAGS) as first:
         monitor = first.add("job")
         ping(first, monitor)
@@ -741,8 +782,10 @@ def test_an_absence_is_in_the_log_and_on_the_page_of_health(
         tab.open("#/health")
         tab.see("When cronwatch was away")
 
-        assert tab.page.locator(".card", has_text="When cronwatch was away").locator(
-            "li").count() == 1
+        assert (
+            tab.page.locator(".card", has_text="When cronwatch was away").locator("li").count()
+            == 1
+        )
         assert tab.problems == set()
 
 
@@ -758,7 +801,8 @@ def test_a_rule_for_silent_failures_is_made_and_removed(tab: Tab, live: Live) ->
         tab.field("Value").last.fill(value)
     tab.button("Save").click()
     tab.page.get_by_role("group", name="Rules for silent failures").get_by_text(
-        "a rule must have a field").wait_for()
+        "a rule must have a field"
+    ).wait_for()
     tab.button("Remove this rule").last.click()
     tab.button("Save").click()
     tab.see("rows lt 10")
@@ -777,7 +821,7 @@ def test_an_integration_is_edited(tab: Tab, live: Live) -> None:
     tab.button("Save").click()
     tab.page.get_by_role("heading", name="night shift").wait_for()
 
-    shown, = live.ask("GET", "/integrations").json["integrations"]
+    (shown,) = live.ask("GET", "/integrations").json["integrations"]
     assert (shown["name"], shown["headers"]) == ("night shift", {"X-Team": "night"})
     assert tab.problems == set()
 
@@ -799,7 +843,8 @@ def test_what_cannot_be_delivered_is_a_red_banner(tab: Tab, live: Live) -> None:
 
 @pytest.mark.parametrize("rest_ms, pace", [(0, 2000), (121_000, 10_000)])
 def test_a_page_asks_more_rarely_when_nobody_looks(
-        tab: Tab, live: Live, rest_ms: int, pace: int) -> None:
+    tab: Tab, live: Live, rest_ms: int, pace: int
+) -> None:
     live.add("job")
     tab.page.clock.install()
     tab.open()
@@ -917,13 +962,13 @@ def test_the_focus_stays_where_it_is_while_the_page_is_live(tab: Tab, live: Live
     ping(live, monitor, "/fail")
     tab.page.locator(".part-log a").get_by_text("run 2").wait_for()
 
-    assert tab.page.evaluate("[document.activeElement.textContent, document.activeElement.mark]"
-                             ) == ["run 1", None]
+    assert tab.page.evaluate(
+        "[document.activeElement.textContent, document.activeElement.mark]"
+    ) == ["run 1", None]
     assert tab.problems == set()
 
 
-def test_a_change_of_status_is_read_out_and_passing_seconds_are_not(
-        tab: Tab, live: Live) -> None:
+def test_a_change_of_status_is_read_out_and_passing_seconds_are_not(tab: Tab, live: Live) -> None:
     monitor = live.add("job")
     ping(live, monitor)
     tab.open(f"#/monitors/{monitor['id']}")
@@ -1015,8 +1060,9 @@ def test_a_handle_is_adopted_and_removed(tab: Tab, live: Live) -> None:
 
 
 def test_times_are_shown_in_the_zone_of_the_monitor_on_request(tab: Tab, live: Live) -> None:
-    monitor = live.add("job", scheduleType="cron", cronExpression="0 9 * * *",
-                       timezone="Asia/Tokyo")
+    monitor = live.add(
+        "job", scheduleType="cron", cronExpression="0 9 * * *", timezone="Asia/Tokyo"
+    )
     ping(live, monitor)
     tab.open(f"#/monitors/{monitor['id']}")
     tab.page.locator(".times").get_by_text("00:00:00").first.wait_for()
@@ -1047,24 +1093,32 @@ def test_the_footer_tells_how_cronwatch_does(tab: Tab, live: Live) -> None:
     shown = tab.page.inner_text("footer")
     last = tab.page.get_attribute("footer time", "datetime")
 
-    assert re.match(r"Health: last scan (now|\d s ago) · no alert waiting · none given up · "
-                    r"\d+ kB\s+cronwatch \d", shown), shown
+    assert re.match(
+        r"Health: last scan (now|\d s ago) · no alert waiting · none given up · "
+        r"\d+ kB\s+cronwatch \d",
+        shown,
+    ), shown
     tab.page.wait_for_function(  # nothing changes but this
-        "last => document.querySelector('footer time').dateTime > last", arg=last)
+        "last => document.querySelector('footer time').dateTime > last", arg=last
+    )
     assert tab.problems == set()
 
 
 @pytest.mark.parametrize("hidden, asks", [("false", True), ("true", False)])
 def test_a_page_that_is_not_seen_asks_for_nothing(
-        tab: Tab, live: Live, hidden: str, asks: bool) -> None:
+    tab: Tab, live: Live, hidden: str, asks: bool
+) -> None:
     live.add("job")
     tab.page.clock.install()
     tab.open()
     tab.row("job").wait_for()
-    tab.page.evaluate("""hidden => {
+    tab.page.evaluate(
+        """hidden => {
         Object.defineProperty(document, "hidden", { get: () => hidden === "true" });
         document.dispatchEvent(new Event("visibilitychange"));
-    }""", hidden)
+    }""",
+        hidden,
+    )
     tab.page.wait_for_load_state("networkidle")
     asked: list[str] = []
     tab.page.on("request", lambda request: asked.append(request.url))
@@ -1104,29 +1158,51 @@ def nasty(live: Live) -> dict[str, Any]:
     live.quick("key", "create", NASTY)
     add_user(live, NASTY)
     monitor = live.add(NASTY, tags="<b>tag</b>", notes=f"notes {NASTY}")
-    DIRECT.open(f"{live.url}/{monitor['code']}/run?host={said}&series={said}&msg={said}"
-                f"&env={said}").close()
+    DIRECT.open(
+        f"{live.url}/{monitor['code']}/run?host={said}&series={said}&msg={said}&env={said}"
+    ).close()
     DIRECT.open(f"{live.url}/{monitor['code']}/progress/10?msg={said}&series={said}").close()
     sent = urllib.request.Request(
-        f"{live.url}/api/v1/ping/{monitor['id']}/fail", json.dumps({
-            "runId": NASTY, "meta": {NASTY: 7, "rows": NASTY}, "errorMessage": NASTY,
-            "logOutput": f"log {NASTY}"}).encode(),
-        {"X-API-Key": live.key, "Content-Type": "application/json", "User-Agent": NASTY})
+        f"{live.url}/api/v1/ping/{monitor['id']}/fail",
+        json.dumps(
+            {
+                "runId": NASTY,
+                "meta": {NASTY: 7, "rows": NASTY},
+                "errorMessage": NASTY,
+                "logOutput": f"log {NASTY}",
+            }
+        ).encode(),
+        {"X-API-Key": live.key, "Content-Type": "application/json", "User-Agent": NASTY},
+    )
     DIRECT.open(sent).close()
-    wait_for(lambda: any(NASTY in (sent["result"] or "") for event in live.events(NASTY)
-                         for sent in event["deliveries"]), "a try of the command")
+    wait_for(
+        lambda: any(
+            NASTY in (sent["result"] or "")
+            for event in live.events(NASTY)
+            for sent in event["deliveries"]
+        ),
+        "a try of the command",
+    )
     with closing(sqlite3.connect(live.database)) as db, db:
         db.execute("UPDATE integration SET failing = 1")
     return monitor
 
 
-def test_what_others_wrote_is_shown_as_text(
-        tab: Tab, live: Live, nasty: dict[str, Any]) -> None:
+def test_what_others_wrote_is_shown_as_text(tab: Tab, live: Live, nasty: dict[str, Any]) -> None:
     address = f"#/monitors/{nasty['id']}"
     run = live.runs(NASTY)[-1]["num"]
 
-    for page in ("#/", address, f"{address}/runs/{run}", f"{address}/edit", "#/integrations",
-                 "#/keys", "#/users", "#/health", f"{address}/pause/1"):
+    for page in (
+        "#/",
+        address,
+        f"{address}/runs/{run}",
+        f"{address}/edit",
+        "#/integrations",
+        "#/keys",
+        "#/users",
+        "#/health",
+        f"{address}/pause/1",
+    ):
         tab.open(page)
         tab.see(re.compile("Sign out|Search the log"))
         tab.page.wait_for_load_state("networkidle")
@@ -1150,12 +1226,22 @@ def test_what_a_run_told_is_shown_as_text(tab: Tab, live: Live, nasty: dict[str,
         tab.open(f"#/monitors/{nasty['id']}/runs/{run}")
         dialog = tab.page.locator("dialog")
         shown[last_part] = dialog.locator(last_part).inner_text()
-        shown.update(zip(dialog.locator("dt").all_inner_texts(),
-                         dialog.locator("dd").all_inner_texts(), strict=True))
+        shown.update(
+            zip(
+                dialog.locator("dt").all_inner_texts(),
+                dialog.locator("dd").all_inner_texts(),
+                strict=True,
+            )
+        )
         assert dialog.locator("img, script").count() == 0
 
     assert [shown[name] for name in ("Host", "Message", "Its own id", NASTY[:50], ".log")] == [
-        NASTY, NASTY, NASTY, "7", f"log {NASTY}"]
+        NASTY,
+        NASTY,
+        NASTY,
+        "7",
+        f"log {NASTY}",
+    ]
     assert shown[".timeline"].endswith(f"10 % · {NASTY}")
     assert tab.problems == set()
 
@@ -1180,15 +1266,31 @@ def busy(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liv
         yield live
 
 
-PAGES = ("#/", "#/?q=none", "#/new", "#/monitors/down", "#/monitors/running",
-         "#/monitors/running/edit", "#/monitors/running/runs/RUN", "#/monitors/fresh",
-         "#/monitors/well/pause/8", "#/integrations", "#/keys", "#/users", "#/health", "#/nothing")
+PAGES = (
+    "#/",
+    "#/?q=none",
+    "#/new",
+    "#/monitors/down",
+    "#/monitors/running",
+    "#/monitors/running/edit",
+    "#/monitors/running/runs/RUN",
+    "#/monitors/fresh",
+    "#/monitors/well/pause/8",
+    "#/integrations",
+    "#/keys",
+    "#/users",
+    "#/health",
+    "#/nothing",
+)
 
 
 def visit(tab: Tab, page: str) -> None:
     """Open a page of the busy server, and wait for all of it."""
-    down = next(m for m in tab.live.ask("GET", "/heartbeats").json["heartbeats"]
-                if m["key"].startswith("down-"))
+    down = next(
+        m
+        for m in tab.live.ask("GET", "/heartbeats").json["heartbeats"]
+        if m["key"].startswith("down-")
+    )
     run = str(tab.live.runs("running")[-1]["num"])
     tab.open(page.replace("monitors/down", f"monitors/{down['id']}").replace("RUN", run))
     tab.page.locator("main h1").wait_for()
@@ -1199,8 +1301,11 @@ def visit(tab: Tab, page: str) -> None:
 
 DIALOGS = (  # and other states of a page: what leads there
     ("new integration", "#/integrations", ("button:text-is('New integration')",)),
-    ("a refusal", "#/integrations", ("button:text-is('New integration')",
-                                     "dialog button:text-is('Add integration')")),
+    (
+        "a refusal",
+        "#/integrations",
+        ("button:text-is('New integration')", "dialog button:text-is('Add integration')"),
+    ),
     ("a test that failed", "#/integrations", ("button:text-is('Test')",)),
     ("keyboard", "#/", ("#menu", "#help")),
     ("selected", "#/", (".tools .pick input",)),
@@ -1214,7 +1319,8 @@ DIALOGS = (  # and other states of a page: what leads there
     ("a user", "#/users", ("td button:text-is('Edit')",)),
     ("a link", "#/users", ("td button:text-is('Link')",)),
     ("a key", "#/keys", ("button:text-is('Create key')",)),
-    ("a menu", "#/", ("#menu",)))
+    ("a menu", "#/", ("#menu",)),
+)
 
 
 def show_dialog(tab: Tab, page: str, clicks: tuple[str, ...]) -> None:
@@ -1273,7 +1379,8 @@ def test_nothing_scrolls_sideways_on_a_phone(browser: Any, busy: Live) -> None:
 
 @pytest.mark.parametrize("page", ["#/", "#/monitors/down", "#/monitors/running/edit", "#/users"])
 def test_the_focus_is_seen_wherever_the_tabulator_leads(
-        browser: Any, busy: Live, page: str) -> None:
+    browser: Any, busy: Live, page: str
+) -> None:
     with looking(browser, busy) as tab:
         visit(tab, page)
         unseen, steps = [], 0
@@ -1292,7 +1399,8 @@ def test_the_focus_is_seen_wherever_the_tabulator_leads(
 
 @pytest.mark.parametrize("motion, moves", [("reduce", False), ("no-preference", True)])
 def test_nothing_moves_for_who_wants_no_motion(
-        browser: Any, busy: Live, motion: str, moves: bool) -> None:
+    browser: Any, busy: Live, motion: str, moves: bool
+) -> None:
     with looking(browser, busy, reduced_motion=motion) as tab:
         visit(tab, "#/")
         tab.see_state("running", "Running")
@@ -1328,7 +1436,7 @@ def test_the_page_works_below_a_path(browser: Any, tmp_path: Path) -> None:
         tab.field("Name").fill("Backup")
         tab.button("Create monitor").click()
         tab.see("Waiting for the first ping")
-        shown, = live.ask("GET", "/heartbeats").json["heartbeats"]
+        (shown,) = live.ask("GET", "/heartbeats").json["heartbeats"]
         tab.close()
 
     assert (tab.page.url.startswith(f"{live.url}/cw/#/"), tab.problems) == (True, set())

@@ -35,27 +35,37 @@ def test_the_examples_show_every_status(demo: tuple[cronwatch.Server, dict[str, 
 
 
 def test_one_is_late_one_missed_and_one_failed(
-        demo: tuple[cronwatch.Server, dict[str, str]]) -> None:
+    demo: tuple[cronwatch.Server, dict[str, str]],
+) -> None:
     found = shown(demo[0])
 
-    assert [found["Mail fetch"]["late"], found["Disk cleanup"]["downReason"],
-            found["Certificate renewal"]["downReason"]] == [True, "missed", "failed"]
+    assert [
+        found["Mail fetch"]["late"],
+        found["Disk cleanup"]["downReason"],
+        found["Certificate renewal"]["downReason"],
+    ] == [True, "missed", "failed"]
 
 
 def test_each_job_that_runs_has_a_strip_of_runs(
-        demo: tuple[cronwatch.Server, dict[str, str]]) -> None:
+    demo: tuple[cronwatch.Server, dict[str, str]],
+) -> None:
     found = shown(demo[0])
 
-    assert {name: len(monitor["runs"]) for name, monitor in found.items()  # type: ignore[arg-type]
-            if name != "Tape rotation"} == dict.fromkeys(
-        (example.name for example in cronwatch.EXAMPLES), 30)
+    assert {
+        name: len(monitor["runs"])  # type: ignore[arg-type]
+        for name, monitor in found.items()
+        if name != "Tape rotation"
+    } == dict.fromkeys((example.name for example in cronwatch.EXAMPLES), 30)
 
 
 @pytest.mark.slow
 def test_the_demo_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with subprocess.Popen(
-            [sys.executable, "-m", "cronwatch", "demo", "--listen", "127.0.0.1:0"], text=True,
-            stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)}) as process:
+        [sys.executable, "-m", "cronwatch", "demo", "--listen", "127.0.0.1:0"],
+        text=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(2)]
         kept = list(tmp_path.iterdir())
@@ -68,7 +78,8 @@ def test_the_demo_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_one_job_goes_on_running_and_begins_again(
-        demo: tuple[cronwatch.Server, dict[str, str]], tmp_path: Path) -> None:
+    demo: tuple[cronwatch.Server, dict[str, str]], tmp_path: Path
+) -> None:
     server = cronwatch.Server(cronwatch.Settings(database=str(tmp_path / "live.db")))
     cronwatch.fill_demo(server, clock := cronwatch.DemoClock())
     server.clock = clock

@@ -12,12 +12,22 @@ from conftest import Site
 SIGNALS = ["", "/start", "/end/success", "/end/fail", "/progress/50", "/progress"]
 
 
-@pytest.mark.parametrize("signal, kind, percent", [
-    ("", "success", None), ("/start", "start", None), ("/end/success", "success", None),
-    ("/end/fail", "fail", None), ("/progress/0", "progress", 0), ("/progress/50", "progress", 50),
-    ("/progress/100", "progress", 100), ("/progress", "progress", None)])
+@pytest.mark.parametrize(
+    "signal, kind, percent",
+    [
+        ("", "success", None),
+        ("/start", "start", None),
+        ("/end/success", "success", None),
+        ("/end/fail", "fail", None),
+        ("/progress/0", "progress", 0),
+        ("/progress/50", "progress", 50),
+        ("/progress/100", "progress", 100),
+        ("/progress", "progress", None),
+    ],
+)
 def test_each_endpoint_records_its_signal(
-        site: Site, signal: str, kind: str, percent: int | None) -> None:
+    site: Site, signal: str, kind: str, percent: int | None
+) -> None:
     job = site.monitor()
 
     reply = site.post(f"/ping/{job.code}{signal}")
@@ -26,9 +36,17 @@ def test_each_endpoint_records_its_signal(
     assert [(ping["kind"], ping["percent"]) for ping in site.pings] == [(kind, percent)]
 
 
-@pytest.mark.parametrize("signal, action", [
-    ("", "ping"), ("/start", "start"), ("/end/success", "end"), ("/end/fail", "end"),
-    ("/progress/50", "progress"), ("/progress", "progress")])
+@pytest.mark.parametrize(
+    "signal, action",
+    [
+        ("", "ping"),
+        ("/start", "start"),
+        ("/end/success", "end"),
+        ("/end/fail", "end"),
+        ("/progress/50", "progress"),
+        ("/progress", "progress"),
+    ],
+)
 def test_the_reply_names_the_action_and_the_job(site: Site, signal: str, action: str) -> None:
     job = site.monitor()
 
@@ -44,8 +62,15 @@ def test_the_reply_has_these_fields_and_no_others(site: Site, signal: str) -> No
     reply = site.post(f"/ping/{job.code}{signal}")
 
     assert reply.content_type == "application/json"
-    assert set(reply.json) == {"status", "message", "action", "job_key", "timestamp",
-                               "processing_time_ms", "next_expected"}
+    assert set(reply.json) == {
+        "status",
+        "message",
+        "action",
+        "job_key",
+        "timestamp",
+        "processing_time_ms",
+        "next_expected",
+    }
 
 
 def test_the_reply_to_a_ping_is_that_of_all_five_test_suites(site: Site) -> None:
@@ -54,8 +79,14 @@ def test_the_reply_to_a_ping_is_that_of_all_five_test_suites(site: Site) -> None
     said = site.post(f"/ping/{job.code}").json
 
     assert isinstance(said.pop("processing_time_ms"), int | float)
-    assert said == {"status": "success", "message": "OK", "action": "ping", "job_key": job.code,
-                    "timestamp": "2026-03-02 12:00:00", "next_expected": "2026-03-02 13:00:00"}
+    assert said == {
+        "status": "success",
+        "message": "OK",
+        "action": "ping",
+        "job_key": job.code,
+        "timestamp": "2026-03-02 12:00:00",
+        "next_expected": "2026-03-02 13:00:00",
+    }
 
 
 def test_a_monitor_without_a_schedule_expects_nothing_next(site: Site) -> None:
@@ -74,9 +105,16 @@ def test_next_expected_is_in_utc_whatever_the_zone(site: Site) -> None:
     assert reply.json["next_expected"] == "2026-03-03 06:00:00"
 
 
-@pytest.mark.parametrize("body", [
-    {"message": "Step 2/4"}, {"msg": "Step 2/4"}, {"message": "Step 2/4", "msg": "other"},
-    {"message": None, "msg": "Step 2/4"}, {"message": "Step 2/4", "seq": 4, "x": [{}]}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": "Step 2/4"},
+        {"msg": "Step 2/4"},
+        {"message": "Step 2/4", "msg": "other"},
+        {"message": None, "msg": "Step 2/4"},
+        {"message": "Step 2/4", "seq": 4, "x": [{}]},
+    ],
+)
 @pytest.mark.parametrize("signal", ["/progress/50", "/progress"])
 def test_a_progress_carries_message_or_msg(site: Site, signal: str, body: dict[str, Any]) -> None:
     job = site.monitor()
@@ -107,8 +145,10 @@ def test_a_character_that_an_sdk_cut_in_two_is_replaced(site: Site) -> None:
 def test_a_progress_without_a_message_is_fine(site: Site, signal: str) -> None:
     job = site.monitor()
 
-    statuses = [site.post(f"/ping/{job.code}{signal}", body).status_int
-                for body in (b"", b" \n", b"[]", b"{}", b'{"message":""}', b"null")]
+    statuses = [
+        site.post(f"/ping/{job.code}{signal}", body).status_int
+        for body in (b"", b" \n", b"[]", b"{}", b'{"message":""}', b"null")
+    ]
 
     assert (set(statuses), [ping["message"] for ping in site.pings]) == ({200}, 6 * [None])
 
@@ -141,10 +181,27 @@ def test_the_same_body_is_ignored_elsewhere(site: Site, signal: str) -> None:
     assert reply.status_int == 200
 
 
-@pytest.mark.parametrize("word", [
-    "nonsense", "end", "end/", "end/nonsense", "end/success/now", "progress/101", "progress/-1",
-    "progress/abc", "progress/50.5", "progress/1000000000000", "progress/50/60", "progress/%205",
-    "progress/%EF%BC%95", "256", "-1", "1000"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "nonsense",
+        "end",
+        "end/",
+        "end/nonsense",
+        "end/success/now",
+        "progress/101",
+        "progress/-1",
+        "progress/abc",
+        "progress/50.5",
+        "progress/1000000000000",
+        "progress/50/60",
+        "progress/%205",
+        "progress/%EF%BC%95",
+        "256",
+        "-1",
+        "1000",
+    ],
+)
 def test_an_unknown_word_or_percentage_under_a_known_code_is_400(site: Site, word: str) -> None:
     job = site.monitor()
 
@@ -154,20 +211,24 @@ def test_an_unknown_word_or_percentage_under_a_known_code_is_400(site: Site, wor
     assert (set(reply.json), reply.json["status"]) == ({"status", "message"}, "error")
 
 
-@pytest.mark.parametrize("key", ["abc", "abc123def", "abc-123d", "YOUR_KEY", "%C3%A4bc123de",
-                                 "abc%20123", "job-1"])
+@pytest.mark.parametrize(
+    "key", ["abc", "abc123def", "abc-123d", "YOUR_KEY", "%C3%A4bc123de", "abc%20123", "job-1"]
+)
 def test_a_malformed_key_before_end_or_progress_is_400(site: Site, key: str) -> None:
     site.monitor()
 
-    replies = [site.post(f"/ping/{key}/{word}")
-               for word in ("end/success", "end/fail", "progress/50", "progress")]
+    replies = [
+        site.post(f"/ping/{key}/{word}")
+        for word in ("end/success", "end/fail", "progress/50", "progress")
+    ]
 
     assert [(reply.status_int, reply.json["status"]) for reply in replies] == 4 * [(400, "error")]
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_a_code_that_nobody_has_is_404_in_the_words_of_the_sdk_tests(
-        site: Site, signal: str) -> None:
+    site: Site, signal: str
+) -> None:
     site.monitor()
 
     reply = site.post(f"/ping/abc123de{signal}")
@@ -213,7 +274,8 @@ def test_a_failed_end_is_told_at_once(site: Site) -> None:
 
 @pytest.mark.parametrize("word, state", [("success", "success"), ("fail", "failed")])
 def test_an_end_without_a_start_is_a_run_without_a_duration(
-        site: Site, word: str, state: str) -> None:
+    site: Site, word: str, state: str
+) -> None:
     job = site.monitor()
 
     reply = site.post(f"/ping/{job.code}/end/{word}")
@@ -251,8 +313,12 @@ def test_the_progress_of_a_run_is_its_timeline(site: Site) -> None:
     timeline = [(ping["percent"], ping["message"], ping["run"]) for ping in site.pings[1:]]
 
     run = site.runs[0]["num"]
-    assert timeline == [(0, "Step 0", run), (25, "Step 25", run), (50, "Step 50", run),
-                        (100, "Step 100", run)]
+    assert timeline == [
+        (0, "Step 0", run),
+        (25, "Step 25", run),
+        (50, "Step 50", run),
+        (100, "Step 100", run),
+    ]
 
 
 def test_a_paused_job_is_still_heard(site: Site) -> None:

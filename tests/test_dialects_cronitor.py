@@ -15,15 +15,29 @@ HOUR = 3_600_000
 # -- endpoints
 
 
-@pytest.mark.parametrize("word, kind", [
-    ("", "start"), ("/run", "start"), ("/complete", "success"), ("/fail", "fail"), ("/ok", "ok"),
-    ("/r", "start"), ("/c", "success"), ("/f", "fail"), ("/b", "start"), ("/e", "success")])
+@pytest.mark.parametrize(
+    "word, kind",
+    [
+        ("", "start"),
+        ("/run", "start"),
+        ("/complete", "success"),
+        ("/fail", "fail"),
+        ("/ok", "ok"),
+        ("/r", "start"),
+        ("/c", "success"),
+        ("/f", "fail"),
+        ("/b", "start"),
+        ("/e", "success"),
+    ],
+)
 def test_each_endpoint_and_alias_records_its_signal_by_each_method(
-        site: Site, word: str, kind: str) -> None:
+    site: Site, word: str, kind: str
+) -> None:
     job = site.monitor()
 
-    statuses = [site.send(method, f"/{job.code}{word}").status_int
-                for method in ("GET", "POST", "HEAD")]
+    statuses = [
+        site.send(method, f"/{job.code}{word}").status_int for method in ("GET", "POST", "HEAD")
+    ]
 
     assert (statuses, site.kinds) == ([200, 200, 200], [kind, kind, kind])
 
@@ -44,21 +58,33 @@ def test_the_body_of_a_post_is_discarded(site: Site, body: bytes) -> None:
     reply = site.post(f"/{job.code}/complete?msg=kept", body, Content_Type="application/json")
 
     assert (reply.status_int, site.pings[0]["message"], site.pings[0]["host"]) == (
-        200, "kept", None)
+        200,
+        "kept",
+        None,
+    )
     assert site.rows("SELECT * FROM run_log") == []
 
 
 def test_the_parameters_are_kept_with_the_ping(site: Site) -> None:
     job = site.monitor()
 
-    site.get(f"/{job.code}/fail?msg=Disk%20full&host=db1&series=a1&status_code=3&duration=1.25"
-             "&env=production")
+    site.get(
+        f"/{job.code}/fail?msg=Disk%20full&host=db1&series=a1&status_code=3&duration=1.25"
+        "&env=production"
+    )
 
     ping = site.pings[0]
-    assert {name: ping[name] for name in ("message", "host", "series", "exit_code", "duration_ms",
-                                          "env")} == {
-        "message": "Disk full", "host": "db1", "series": "a1", "exit_code": 3,
-        "duration_ms": 1250, "env": "production"}
+    assert {
+        name: ping[name]
+        for name in ("message", "host", "series", "exit_code", "duration_ms", "env")
+    } == {
+        "message": "Disk full",
+        "host": "db1",
+        "series": "a1",
+        "exit_code": 3,
+        "duration_ms": 1250,
+        "env": "production",
+    }
 
 
 @pytest.mark.parametrize("name", ["msg", "message"])
@@ -70,10 +96,13 @@ def test_a_thousand_characters_of_a_message_are_kept(site: Site, name: str) -> N
     assert site.pings[0]["message"] == "x" * 1000
 
 
-@pytest.mark.parametrize("word, code, state", [
-    ("complete", 1, "success"), ("fail", 0, "failed"), ("complete", 255, "success")])
+@pytest.mark.parametrize(
+    "word, code, state",
+    [("complete", 1, "success"), ("fail", 0, "failed"), ("complete", 255, "success")],
+)
 def test_the_verb_decides_whatever_the_status_code(
-        site: Site, word: str, code: int, state: str) -> None:
+    site: Site, word: str, code: int, state: str
+) -> None:
     job = site.monitor()
 
     site.get(f"/{job.code}/{word}?status_code={code}")
@@ -91,7 +120,9 @@ def test_pings_with_one_series_are_one_run(site: Site) -> None:
     site.get(f"/{job.code}/complete?series=a")
 
     assert [(run["series"], run["state"]) for run in site.runs] == [
-        ("a", "success"), ("b", "running")]
+        ("a", "success"),
+        ("b", "running"),
+    ]
 
 
 def test_a_fail_is_told_immediately(site: Site) -> None:
@@ -112,7 +143,10 @@ def test_it_stays_failing_until_the_next_complete(site: Site) -> None:
     site.get(f"/{job.code}/complete")
 
     assert (failing, site.monitors[0]["status"], site.events) == (
-        "down", "up", ["failed", "recovered"])
+        "down",
+        "up",
+        ["failed", "recovered"],
+    )
 
 
 def test_rapid_failures_are_told_once_a_minute(site: Site) -> None:
@@ -144,10 +178,13 @@ def test_an_unknown_code_is_404_in_plain_text(site: Site, path: str) -> None:
     assert (reply.status_int, reply.content_type) == (404, "text/plain")
 
 
-@pytest.mark.parametrize("state, kind", [("run", "start"), ("complete", "success"),
-                                         ("fail", "fail"), ("ok", "ok"), ("", "start")])
+@pytest.mark.parametrize(
+    "state, kind",
+    [("run", "start"), ("complete", "success"), ("fail", "fail"), ("ok", "ok"), ("", "start")],
+)
 def test_the_java_client_sends_its_state_behind_the_code(
-        site: Site, state: str, kind: str) -> None:
+    site: Site, state: str, kind: str
+) -> None:
     job = site.monitor()
 
     reply = site.get(f"/{job.code}?state={state}")
@@ -234,7 +271,10 @@ def test_a_pause_without_an_integer_of_hours_is_refused(site: Site, word: str) -
     reply = site.get(f"/{job.code}/{word}")
 
     assert (reply.status_int, reply.content_type, site.monitors[0]["status"]) == (
-        400, "text/plain", "new")
+        400,
+        "text/plain",
+        "new",
+    )
 
 
 def test_a_pause_is_no_ping(site: Site) -> None:
@@ -259,11 +299,17 @@ def test_a_monitor_that_fails_when_the_pause_expires_is_told_again(site: Site) -
 # -- telemetry of the SDKs
 
 
-@pytest.mark.parametrize("state, kind", [
-    ("run", "start"), ("complete", "success"), ("fail", "fail"), ("ok", "ok"),
-    ("tick", "success")])
-def test_each_state_is_a_signal(
-        site: Site, api_key: str, state: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    "state, kind",
+    [
+        ("run", "start"),
+        ("complete", "success"),
+        ("fail", "fail"),
+        ("ok", "ok"),
+        ("tick", "success"),
+    ],
+)
+def test_each_state_is_a_signal(site: Site, api_key: str, state: str, kind: str) -> None:
     site.monitor(key="backup")
 
     replies = [site.get(f"/{form}/{api_key}/backup?state={state}").text for form in ("p", "ping")]
@@ -271,8 +317,15 @@ def test_each_state_is_a_signal(
     assert (replies, site.kinds) == (["OK", "OK"], [kind, kind])
 
 
-@pytest.mark.parametrize("path", ["/p/{}/backup", "/p/{}/backup?metric=count:5",
-                                  "/ping/{}/backup?metric=count:5&stamp=1", "/p/{}/backup?state="])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/p/{}/backup",
+        "/p/{}/backup?metric=count:5",
+        "/ping/{}/backup?metric=count:5&stamp=1",
+        "/p/{}/backup?state=",
+    ],
+)
 def test_without_a_state_it_is_a_heartbeat(site: Site, api_key: str, path: str) -> None:
     site.monitor(key="backup")
 
@@ -281,8 +334,16 @@ def test_without_a_state_it_is_a_heartbeat(site: Site, api_key: str, path: str) 
     assert (reply.status_int, reply.text, site.kinds) == (200, "OK", ["success"])
 
 
-@pytest.mark.parametrize("word, kind", [("run", "start"), ("complete", "success"),
-                                        ("fail", "fail"), ("ok", "ok"), ("tick", "success")])
+@pytest.mark.parametrize(
+    "word, kind",
+    [
+        ("run", "start"),
+        ("complete", "success"),
+        ("fail", "fail"),
+        ("ok", "ok"),
+        ("tick", "success"),
+    ],
+)
 def test_the_state_may_be_in_the_path(site: Site, api_key: str, word: str, kind: str) -> None:
     site.monitor(key="backup")
 
@@ -292,28 +353,32 @@ def test_the_state_may_be_in_the_path(site: Site, api_key: str, word: str, kind:
 
 
 @pytest.mark.parametrize("form", ["/p/{}/backup?state=nonsense", "/ping/{}/backup?state=nonsense"])
-def test_an_unknown_state_is_200_and_changes_nothing(
-        site: Site, api_key: str, form: str) -> None:
+def test_an_unknown_state_is_200_and_changes_nothing(site: Site, api_key: str, form: str) -> None:
     site.monitor(key="backup")
 
     reply = site.get(form.format(api_key))
 
     assert (reply.status_int, site.monitors[0]["status"], site.events, site.runs) == (
-        200, "new", [], [])
+        200,
+        "new",
+        [],
+        [],
+    )
 
 
 @pytest.mark.parametrize("state", ["run", "complete", "fail", "ok", "tick", ""])
-@pytest.mark.parametrize("form", ["/p/{}/jobs.nightly?state={}",
-                                  "/ping/{}/jobs.nightly?state={}&stamp=1"])
-def test_an_unknown_key_makes_a_monitor(
-        site: Site, api_key: str, form: str, state: str) -> None:
+@pytest.mark.parametrize(
+    "form", ["/p/{}/jobs.nightly?state={}", "/ping/{}/jobs.nightly?state={}&stamp=1"]
+)
+def test_an_unknown_key_makes_a_monitor(site: Site, api_key: str, form: str, state: str) -> None:
     path = form.format(api_key, state)
 
     reply = site.get(path)
 
     assert (reply.status_int, reply.text, len(site.pings)) == (200, "OK", 1)
-    assert [(monitor["key"], monitor["cron"], monitor["interval_seconds"])
-            for monitor in site.monitors] == [("jobs.nightly", None, None)]
+    assert [
+        (monitor["key"], monitor["cron"], monitor["interval_seconds"]) for monitor in site.monitors
+    ] == [("jobs.nightly", None, None)]
 
 
 def test_it_is_made_once(site: Site, api_key: str) -> None:
@@ -337,26 +402,38 @@ def test_telemetry_with_an_unknown_key_is_not_acknowledged(site: Site, form: str
 def test_what_the_python_client_sends_is_heard(site: Site, api_key: str) -> None:
     site.monitor(key="backup")
 
-    site.get(f"/p/{api_key}/backup?state=complete&message=None&series=1795308465.218&host=db1"
-             "&metric=count:5&metric=duration:12.5&stamp=1795308477.7&env=staging")
+    site.get(
+        f"/p/{api_key}/backup?state=complete&message=None&series=1795308465.218&host=db1"
+        "&metric=count:5&metric=duration:12.5&stamp=1795308477.7&env=staging"
+    )
 
     ping, run = site.pings[0], site.runs[0]
     assert (ping["message"], ping["series"], ping["host"], ping["env"], ping["duration_ms"]) == (
-        "None", "1795308465.218", "db1", "staging", 12_500)
+        "None",
+        "1795308465.218",
+        "db1",
+        "staging",
+        12_500,
+    )
     assert json.loads(run["metrics"])["count"] == 5
 
 
 def test_what_the_command_line_client_sends_is_heard(site: Site, api_key: str) -> None:
     site.monitor(key="backup")
-    site.get(f"/ping/{api_key}/backup?state=run&try=1&stamp=1795308465.218&msg=sleep+1&host=a"
-             "&series=1795308465.218")
+    site.get(
+        f"/ping/{api_key}/backup?state=run&try=1&stamp=1795308465.218&msg=sleep+1&host=a"
+        "&series=1795308465.218"
+    )
     site.clock.move(0.5)
 
-    site.get(f"/ping/{api_key}/backup?state=fail&try=1&stamp=1795308465.7&msg=no+%5Bexit+status"
-             "+9%5D&duration=0.428&series=1795308465.218&status_code=9&metric=length:6&host=a")
+    site.get(
+        f"/ping/{api_key}/backup?state=fail&try=1&stamp=1795308465.7&msg=no+%5Bexit+status"
+        "+9%5D&duration=0.428&series=1795308465.218&status_code=9&metric=length:6&host=a"
+    )
 
     assert [(run["state"], run["exit_code"], run["message"]) for run in site.runs] == [
-        ("failed", 9, "no [exit status 9]")]
+        ("failed", 9, "no [exit status 9]")
+    ]
 
 
 @pytest.mark.parametrize("state", ["run", "fail"])
@@ -370,15 +447,24 @@ def test_what_it_sends_again_is_counted_once(site: Site, api_key: str, state: st
     assert found == (1, int(state == "fail"), [])
 
 
-@pytest.mark.parametrize("sent, metrics", [
-    ("metric=count:5", {"count": 5}), ("metric=count=5", {"count": 5}),
-    ("metric=count:5&metric=error_count:2", {"count": 5, "error_count": 2}),
-    ("metric=length:6.5", {"length": 6.5}), ("metric=count:nan&metric=a:1", {"a": 1}),
-    ("metric=count:inf&metric=a:1", {"a": 1}), ("metric=count:1e400&metric=a:1", {"a": 1}),
-    ("metric=count:9007199254740992&metric=a:1", {"a": 1}),
-    ("metric=count:x&metric=a:1", {"a": 1}), ("metric=&metric=count&metric=a:1", {"a": 1})])
+@pytest.mark.parametrize(
+    "sent, metrics",
+    [
+        ("metric=count:5", {"count": 5}),
+        ("metric=count=5", {"count": 5}),
+        ("metric=count:5&metric=error_count:2", {"count": 5, "error_count": 2}),
+        ("metric=length:6.5", {"length": 6.5}),
+        ("metric=count:nan&metric=a:1", {"a": 1}),
+        ("metric=count:inf&metric=a:1", {"a": 1}),
+        ("metric=count:1e400&metric=a:1", {"a": 1}),
+        ("metric=count:9007199254740992&metric=a:1", {"a": 1}),
+        ("metric=count:x&metric=a:1", {"a": 1}),
+        ("metric=&metric=count&metric=a:1", {"a": 1}),
+    ],
+)
 def test_metrics_are_kept_where_they_are_numbers(
-        site: Site, api_key: str, sent: str, metrics: dict[str, Any]) -> None:
+    site: Site, api_key: str, sent: str, metrics: dict[str, Any]
+) -> None:
     site.monitor(key="backup")
 
     site.get(f"/p/{api_key}/backup?state=complete&{sent}")
@@ -387,7 +473,8 @@ def test_metrics_are_kept_where_they_are_numbers(
 
 
 def test_a_metric_with_a_name_in_its_middle_is_no_reason_to_refuse(
-        site: Site, api_key: str) -> None:
+    site: Site, api_key: str
+) -> None:
     site.monitor(key="backup")
 
     reply = site.get(f"/ping/{api_key}/backup?state=complete&metric=count:processed:100")
@@ -399,8 +486,9 @@ def test_a_metric_with_a_name_in_its_middle_is_no_reason_to_refuse(
 def test_thousands_of_metrics_are_bounded(site: Site, api_key: str) -> None:
     site.monitor(key="backup")
 
-    reply = site.get(f"/p/{api_key}/backup?state=complete&"
-                     + "&".join(f"metric=m{n}:{n}" for n in range(3000)))
+    reply = site.get(
+        f"/p/{api_key}/backup?state=complete&" + "&".join(f"metric=m{n}:{n}" for n in range(3000))
+    )
 
     assert (reply.status_int, len(site.runs[0]["metrics"]) <= 65_536) == (200, True)
 
@@ -433,13 +521,17 @@ def strict(make_site: Callable[..., Site]) -> Site:
     return site
 
 
-@pytest.mark.parametrize("query", ["", "?auth_key=", "?auth_key=wrong", "?auth_key=reader",
-                                   "?auth_key=wrong&auth_key=right"])
+@pytest.mark.parametrize(
+    "query",
+    ["", "?auth_key=", "?auth_key=wrong", "?auth_key=reader", "?auth_key=wrong&auth_key=right"],
+)
 def test_a_ping_without_a_valid_auth_key_is_200_and_dropped(strict: Site, query: str) -> None:
     job = strict.monitor()
 
-    replies = [strict.get(f"/{job.code}{word}{query}")
-               for word in ("", "/run", "/complete", "/fail", "/ok")]
+    replies = [
+        strict.get(f"/{job.code}{word}{query}")
+        for word in ("", "/run", "/complete", "/fail", "/ok")
+    ]
 
     assert {(reply.status_int, reply.text) for reply in replies} == {(200, "OK")}
     assert (strict.pings, strict.runs, strict.events) == ([], [], [])
@@ -463,8 +555,9 @@ def test_dropped_pings_are_counted_and_shown(strict: Site) -> None:
     assert shown["droppedPings"] == 2
 
 
-@pytest.mark.parametrize("word, kind", [("run", "start"), ("complete", "success"),
-                                        ("fail", "fail"), ("ok", "ok")])
+@pytest.mark.parametrize(
+    "word, kind", [("run", "start"), ("complete", "success"), ("fail", "fail"), ("ok", "ok")]
+)
 def test_a_ping_with_the_auth_key_counts(strict: Site, word: str, kind: str) -> None:
     job = strict.monitor()
 
@@ -490,8 +583,9 @@ def test_a_key_in_the_path_is_authentication(strict: Site, form: str) -> None:
     assert strict.kinds == ["start"]
 
 
-@pytest.mark.parametrize("form", ["/ping/{code}", "/{token}", "/ping/{token}",
-                                  "/api/push/{token}"])
+@pytest.mark.parametrize(
+    "form", ["/ping/{code}", "/{token}", "/ping/{token}", "/api/push/{token}"]
+)
 def test_the_pings_of_others_need_no_auth_key(strict: Site, form: str) -> None:
     job = strict.monitor()
 

@@ -13,16 +13,27 @@ RID = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
 DUE = "2026-03-02T13:05:00.000Z"  # an hour and five minutes of grace after a ping at noon
 
 
-@pytest.mark.parametrize("word, kind, code", [
-    ("", "success", None), ("/start", "start", None), ("/fail", "fail", None),
-    ("/log", "log", None), ("/0", "success", 0), ("/1", "fail", 1), ("/42", "fail", 42),
-    ("/255", "fail", 255)])
+@pytest.mark.parametrize(
+    "word, kind, code",
+    [
+        ("", "success", None),
+        ("/start", "start", None),
+        ("/fail", "fail", None),
+        ("/log", "log", None),
+        ("/0", "success", 0),
+        ("/1", "fail", 1),
+        ("/42", "fail", 42),
+        ("/255", "fail", 255),
+    ],
+)
 def test_each_endpoint_records_its_signal_by_each_method(
-        site: Site, word: str, kind: str, code: int | None) -> None:
+    site: Site, word: str, kind: str, code: int | None
+) -> None:
     job = site.monitor()
 
-    statuses = [site.send(method, f"/{job.token}{word}").status_int
-                for method in ("GET", "POST", "HEAD")]
+    statuses = [
+        site.send(method, f"/{job.token}{word}").status_int for method in ("GET", "POST", "HEAD")
+    ]
 
     assert statuses == [200, 200, 200]
     assert [(ping["kind"], ping["exit_code"]) for ping in site.pings] == 3 * [(kind, code)]
@@ -97,7 +108,10 @@ def test_a_paused_monitor_is_recorded_and_answered_as_paused(site: Site) -> None
     reply = site.get(f"/{job.token}")
 
     assert (reply.status_int, reply.json["status"], reply.json["nextExpectedAt"]) == (
-        200, "paused", None)
+        200,
+        "paused",
+        None,
+    )
     assert (site.kinds, site.monitors[0]["status"]) == (["success"], "paused")
 
 
@@ -158,8 +172,9 @@ def test_an_unknown_token_is_404_in_its_words(site: Site, word: str) -> None:
     assert reply.json == {"error": "Heartbeat not found"}
 
 
-@pytest.mark.parametrize("word", ["256", "999", "1000", "-1", "1.5", "nonsense", "start/now",
-                                  "%D9%A1", "1%0A"])
+@pytest.mark.parametrize(
+    "word", ["256", "999", "1000", "-1", "1.5", "nonsense", "start/now", "%D9%A1", "1%0A"]
+)
 def test_an_exit_code_over_255_and_an_unknown_word_are_400(site: Site, word: str) -> None:
     job = site.monitor()
 
@@ -174,13 +189,17 @@ def test_the_body_is_kept_as_the_output_of_the_run(site: Site) -> None:
     site.post(f"/{job.token}/fail", "line 1\nline 2")
 
     assert [row["content"] for row in site.rows("SELECT content FROM run_log")] == [
-        "line 1\nline 2"]
+        "line 1\nline 2"
+    ]
 
 
 def test_the_numbers_of_a_json_body_are_seen_by_rules_by_dot_path(site: Site) -> None:
     rules = [{"field": "stats.rows", "operator": "==", "value": 0}]
-    made = site.post("/api/v1/heartbeats", json.dumps(
-        {"name": "Job", "intervalSeconds": 3600, "rules": rules}), X_Api_Key=site.api_key()).json
+    made = site.post(
+        "/api/v1/heartbeats",
+        json.dumps({"name": "Job", "intervalSeconds": 3600, "rules": rules}),
+        X_Api_Key=site.api_key(),
+    ).json
 
     site.post(f"/{made['token']}", '{"stats": {"rows": 0}}', Content_Type="application/json")
 

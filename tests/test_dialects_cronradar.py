@@ -17,8 +17,11 @@ def ping(site: Site, path: str, key: str, method: str = "GET") -> webtest.TestRe
 
 
 def sync(site: Site, key: str, *monitors: Any, **more: Any) -> webtest.TestResponse:
-    return site.post("/api/sync", json.dumps({"source": "celery", "monitors": monitors, **more}),
-                     Authorization=basic(key))
+    return site.post(
+        "/api/sync",
+        json.dumps({"source": "celery", "monitors": monitors, **more}),
+        Authorization=basic(key),
+    )
 
 
 def found(site: Site, *columns: str) -> list[tuple[Any, ...]]:
@@ -39,8 +42,11 @@ def test_a_basic_ping_is_answered_as_on_its_page(site: Site, api_key: str, metho
     reply = ping(site, "daily-backup", api_key, method)
 
     assert (reply.status_int, reply.content_type) == (200, "application/json")
-    assert reply.json == {"status": "ok", "monitor": "daily-backup",
-                          "pingedAt": "2026-03-02T12:00:00Z"}
+    assert reply.json == {
+        "status": "ok",
+        "monitor": "daily-backup",
+        "pingedAt": "2026-03-02T12:00:00Z",
+    }
 
 
 def test_a_start_is_answered_with_its_time(site: Site, api_key: str) -> None:
@@ -48,20 +54,26 @@ def test_a_start_is_answered_with_its_time(site: Site, api_key: str) -> None:
 
     reply = ping(site, "backup-job/start", api_key)
 
-    assert reply.json == {"status": "started", "monitor": "backup-job",
-                          "startedAt": "2026-03-02T12:00:00Z"}
+    assert reply.json == {
+        "status": "started",
+        "monitor": "backup-job",
+        "startedAt": "2026-03-02T12:00:00Z",
+    }
 
 
-def test_a_complete_is_answered_with_the_seconds_since_the_start(
-        site: Site, api_key: str) -> None:
+def test_a_complete_is_answered_with_the_seconds_since_the_start(site: Site, api_key: str) -> None:
     site.monitor(key="backup-job")
     ping(site, "backup-job/start", api_key)
     site.clock.move(930)
 
     reply = ping(site, "backup-job/complete", api_key)
 
-    assert reply.json == {"status": "completed", "monitor": "backup-job",
-                          "completedAt": "2026-03-02T12:15:30Z", "duration": 930}
+    assert reply.json == {
+        "status": "completed",
+        "monitor": "backup-job",
+        "completedAt": "2026-03-02T12:15:30Z",
+        "duration": 930,
+    }
 
 
 def test_a_complete_without_a_start_has_no_duration(site: Site, api_key: str) -> None:
@@ -72,17 +84,23 @@ def test_a_complete_without_a_start_has_no_duration(site: Site, api_key: str) ->
     assert reply.json["duration"] is None
 
 
-@pytest.mark.parametrize("query, message", [("", None), ("?message=Exit%20code:%201",
-                                                         "Exit code: 1")])
+@pytest.mark.parametrize(
+    "query, message", [("", None), ("?message=Exit%20code:%201", "Exit code: 1")]
+)
 def test_a_fail_is_answered_with_its_message(
-        site: Site, api_key: str, query: str, message: str | None) -> None:
+    site: Site, api_key: str, query: str, message: str | None
+) -> None:
     site.monitor(key="backup-job")
 
     reply = ping(site, f"backup-job/fail{query}", api_key)
 
     assert reply.status_int == 200
-    assert reply.json == {"status": "failed", "monitor": "backup-job",
-                          "failedAt": "2026-03-02T12:00:00Z", "message": message}
+    assert reply.json == {
+        "status": "failed",
+        "monitor": "backup-job",
+        "failedAt": "2026-03-02T12:00:00Z",
+        "message": message,
+    }
 
 
 def test_a_time_is_never_told_with_a_fraction(site: Site, api_key: str) -> None:
@@ -102,21 +120,27 @@ def test_a_fail_is_told_at_once_without_grace(site: Site, api_key: str) -> None:
     assert site.events == ["failed"]
 
 
-@pytest.mark.parametrize("word, kind", [("", "success"), ("/start", "start"),
-                                        ("/complete", "success"), ("/fail", "fail")])
+@pytest.mark.parametrize(
+    "word, kind",
+    [("", "success"), ("/start", "start"), ("/complete", "success"), ("/fail", "fail")],
+)
 def test_the_sdks_put_the_key_behind_the_monitor(
-        site: Site, api_key: str, word: str, kind: str) -> None:
+    site: Site, api_key: str, word: str, kind: str
+) -> None:
     site.monitor(key="backup")
 
-    statuses = [site.send(method, f"/ping/backup/{api_key}{word}").status_int
-                for method in ("GET", "POST", "HEAD")]
+    statuses = [
+        site.send(method, f"/ping/backup/{api_key}{word}").status_int
+        for method in ("GET", "POST", "HEAD")
+    ]
 
     assert (statuses, site.kinds) == ([200, 200, 200], [kind, kind, kind])
 
 
 @pytest.mark.parametrize("word", ["/nonsense", "/start/now", "/256"])
 def test_an_unknown_word_is_400_with_a_code_and_a_sentence(
-        site: Site, api_key: str, word: str) -> None:
+    site: Site, api_key: str, word: str
+) -> None:
     site.monitor(key="backup")
 
     reply = ping(site, f"backup{word}", api_key)
@@ -133,12 +157,22 @@ def test_a_ping_without_a_key_is_refused_in_the_words_of_its_page(site: Site) ->
     reply = site.get("/ping/backup-job")
 
     assert reply.status_int == 401
-    assert reply.json == {"error": "AUTHENTICATION_REQUIRED",
-                          "message": "API key authentication is required"}
+    assert reply.json == {
+        "error": "AUTHENTICATION_REQUIRED",
+        "message": "API key authentication is required",
+    }
 
 
-@pytest.mark.parametrize("path", ["known", "unknown-job", "known/start",
-                                  "unknown-job?schedule=0%202%20*%20*%20*", "known?schedule=x"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "known",
+        "unknown-job",
+        "known/start",
+        "unknown-job?schedule=0%202%20*%20*%20*",
+        "known?schedule=x",
+    ],
+)
 def test_a_wrong_key_is_401_before_anything_else_is_looked_at(site: Site, path: str) -> None:
     site.monitor(key="known")
 
@@ -149,7 +183,8 @@ def test_a_wrong_key_is_401_before_anything_else_is_looked_at(site: Site, path: 
 
 @pytest.mark.parametrize("word", ["", "/start", "/complete", "/fail"])
 def test_an_unknown_monitor_without_a_schedule_is_404_in_the_words_of_its_page(
-        site: Site, api_key: str, word: str) -> None:
+    site: Site, api_key: str, word: str
+) -> None:
     path = f"backup-job{word}"
 
     reply = ping(site, path, api_key)
@@ -158,12 +193,12 @@ def test_an_unknown_monitor_without_a_schedule_is_404_in_the_words_of_its_page(
     assert reply.json == {
         "error": "MONITOR_NOT_FOUND",
         "message": "Monitor 'backup-job' not found. Provide schedule parameter for "
-                   "auto-registration."}
+        "auto-registration.",
+    }
 
 
 @pytest.mark.parametrize("word", ["", "/start", "/complete", "/fail"])
-def test_the_key_form_of_the_sdks_gives_the_same_404(
-        site: Site, api_key: str, word: str) -> None:
+def test_the_key_form_of_the_sdks_gives_the_same_404(site: Site, api_key: str, word: str) -> None:
     path = f"/ping/cronradar-celery-reconcile/{api_key}{word}"
 
     reply = site.get(path)
@@ -179,13 +214,26 @@ def test_a_bad_schedule_is_refused_in_the_words_of_its_page(site: Site, api_key:
     assert (reply.status_int, site.monitors) == (400, [])
     assert reply.json == {
         "error": "INVALID_SCHEDULE",
-        "message": "Invalid cron expression: '0 25 * * *' (hour must be 0-23)"}
+        "message": "Invalid cron expression: '0 25 * * *' (hour must be 0-23)",
+    }
 
 
-@pytest.mark.parametrize("schedule", ["nonsense", "* * * *", "0 0 30 2 *", "@reboot", "R R * * *",
-                                      "0 0 2 * * * 2030", "61 * * * *", "* " * 5000])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "nonsense",
+        "* * * *",
+        "0 0 30 2 *",
+        "@reboot",
+        "R R * * *",
+        "0 0 2 * * * 2030",
+        "61 * * * *",
+        "* " * 5000,
+    ],
+)
 def test_no_monitor_is_made_with_a_schedule_that_cannot_be(
-        site: Site, api_key: str, schedule: str) -> None:
+    site: Site, api_key: str, schedule: str
+) -> None:
     path = f"job?schedule={quote(schedule)}"
 
     reply = ping(site, path, api_key)
@@ -217,28 +265,34 @@ def test_a_read_only_key_is_403_in_the_words_of_its_docs(site: Site) -> None:
     reply = ping(site, "backup", key)
 
     assert reply.status_int == 403
-    assert reply.json == {"error": "ACCESS_DENIED",
-                          "message": "API key does not have access to this resource"}
+    assert reply.json == {
+        "error": "ACCESS_DENIED",
+        "message": "API key does not have access to this resource",
+    }
 
 
 # -- self-registration
 
 
 def test_a_first_ping_with_a_schedule_makes_the_monitor_and_counts(
-        site: Site, api_key: str) -> None:
+    site: Site, api_key: str
+) -> None:
     path = "daily-backup?schedule=0%202%20*%20*%20*&gracePeriod=300"
 
     reply = ping(site, path, api_key)
 
     assert (reply.status_int, reply.json["status"], site.kinds) == (200, "ok", ["success"])
     assert found(site, "key", "cron", "grace_seconds", "status") == [
-        ("daily-backup", "0 2 * * *", 300, "up")]
+        ("daily-backup", "0 2 * * *", 300, "up")
+    ]
 
 
-@pytest.mark.parametrize("word, kind", [("start", "start"), ("complete", "success"),
-                                        ("fail", "fail")])
+@pytest.mark.parametrize(
+    "word, kind", [("start", "start"), ("complete", "success"), ("fail", "fail")]
+)
 def test_a_lifecycle_ping_with_a_schedule_makes_it_too(
-        site: Site, api_key: str, word: str, kind: str) -> None:
+    site: Site, api_key: str, word: str, kind: str
+) -> None:
     path = f"/ping/daily-backup/{api_key}/{word}?schedule=%2A/15%20%2A+%2A%20%2A%20%2A"
 
     reply = site.post(path)
@@ -255,11 +309,18 @@ def test_a_monitor_that_a_ping_makes_has_a_minute_of_grace(site: Site, api_key: 
     assert found(site, "grace_seconds") == [(60,)]
 
 
-@pytest.mark.parametrize("query, name", [
-    ("", "Report Gen"), ("&name=Generate%20Reports", "Generate Reports"), ("&name=", "Report Gen"),
-    ("&name=" + "x" * 500, "x" * 200)])
+@pytest.mark.parametrize(
+    "query, name",
+    [
+        ("", "Report Gen"),
+        ("&name=Generate%20Reports", "Generate Reports"),
+        ("&name=", "Report Gen"),
+        ("&name=" + "x" * 500, "x" * 200),
+    ],
+)
 def test_a_monitor_that_a_ping_makes_is_named_by_it_or_by_its_key(
-        site: Site, api_key: str, query: str, name: str) -> None:
+    site: Site, api_key: str, query: str, name: str
+) -> None:
     path = f"report-gen?schedule=0%20*%20*%20*%20*{query}"
 
     ping(site, path, api_key)
@@ -267,10 +328,22 @@ def test_a_monitor_that_a_ping_makes_is_named_by_it_or_by_its_key(
     assert found(site, "name") == [(name,)]
 
 
-@pytest.mark.parametrize("given, kept", [("0", 0), ("300", 300), ("x", 60), ("", 60), ("nan", 60),
-                                         ("-5", 0), ("1e300", 60), ("100000", 86_400)])
+@pytest.mark.parametrize(
+    "given, kept",
+    [
+        ("0", 0),
+        ("300", 300),
+        ("x", 60),
+        ("", 60),
+        ("nan", 60),
+        ("-5", 0),
+        ("1e300", 60),
+        ("100000", 86_400),
+    ],
+)
 def test_a_grace_that_cannot_be_is_no_reason_to_refuse(
-        site: Site, api_key: str, given: str, kept: int) -> None:
+    site: Site, api_key: str, given: str, kept: int
+) -> None:
     path = f"job?schedule=@daily&gracePeriod={given}"
 
     reply = ping(site, path, api_key)
@@ -284,7 +357,8 @@ def test_the_schedule_is_in_the_zone_of_the_setting(make_site: Callable[..., Sit
     ping(site, "job?schedule=0%202%20*%20*%20*", site.api_key())
 
     assert found(site, "timezone", "expected_at") == [
-        ("Europe/Berlin", site.clock.now + 13 * 3_600_000)]
+        ("Europe/Berlin", site.clock.now + 13 * 3_600_000)
+    ]
 
 
 def test_later_pings_need_no_schedule(site: Site, api_key: str) -> None:
@@ -296,7 +370,8 @@ def test_later_pings_need_no_schedule(site: Site, api_key: str) -> None:
 
 
 def test_a_deleted_monitor_is_made_again_by_a_ping_with_a_schedule(
-        site: Site, api_key: str) -> None:
+    site: Site, api_key: str
+) -> None:
     ping(site, "job?schedule=@hourly", api_key)
     site.rows("DELETE FROM monitor")
 
@@ -306,10 +381,25 @@ def test_a_deleted_monitor_is_made_again_by_a_ping_with_a_schedule(
     assert found(site, "key", "cron") == [("job", "@daily")]
 
 
-@pytest.mark.parametrize("schedule", [
-    "0 2 * * *", "0 */6 * * *", "*/15 * * * *", "0 0 1 * *", "0 0 * * 0", "0 0 2 * * *",
-    "*/30 * * * * *", "@hourly", "@daily", "@weekly", "@monthly", "@yearly", "@annually",
-    "@midnight"])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "0 2 * * *",
+        "0 */6 * * *",
+        "*/15 * * * *",
+        "0 0 1 * *",
+        "0 0 * * 0",
+        "0 0 2 * * *",
+        "*/30 * * * * *",
+        "@hourly",
+        "@daily",
+        "@weekly",
+        "@monthly",
+        "@yearly",
+        "@annually",
+        "@midnight",
+    ],
+)
 def test_every_format_of_its_page_registers(site: Site, api_key: str, schedule: str) -> None:
     path = f"job?schedule={quote(schedule)}"
 
@@ -318,8 +408,19 @@ def test_every_format_of_its_page_registers(site: Site, api_key: str, schedule: 
     assert (reply.status_int, found(site, "cron")) == (200, [(schedule,)])
 
 
-@pytest.mark.parametrize("key", ["backup-production-database", "send_emails", "my job",
-                                 "Backup-Job", "app.tasks.send", "a/b", "größe", "x" * 200])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "backup-production-database",
+        "send_emails",
+        "my job",
+        "Backup-Job",
+        "app.tasks.send",
+        "a/b",
+        "größe",
+        "x" * 200,
+    ],
+)
 def test_a_key_may_be_any_text_up_to_200_characters(site: Site, api_key: str, key: str) -> None:
     path = f"{quote(key, safe='')}?schedule=@daily"
 
@@ -373,10 +474,17 @@ def test_a_sync_makes_what_is_new_and_counts_it(site: Site, api_key: str) -> Non
     reply = sync(site, api_key, *items)
 
     assert (reply.status_int, reply.content_type) == (200, "application/json")
-    assert reply.json == {"status": "success", "synced": 2, "created": 2, "updated": 0,
-                          "errors": []}
+    assert reply.json == {
+        "status": "success",
+        "synced": 2,
+        "created": 2,
+        "updated": 0,
+        "errors": [],
+    }
     assert found(site, "key", "name", "cron", "grace_seconds", "status") == [
-        ("backup", "Backup", "0 2 * * *", 60, "new"), ("report", "Report", "@hourly", 60, "new")]
+        ("backup", "Backup", "0 2 * * *", 60, "new"),
+        ("report", "Report", "@hourly", 60, "new"),
+    ]
 
 
 def test_a_sync_updates_what_is_known(site: Site, api_key: str) -> None:
@@ -384,14 +492,20 @@ def test_a_sync_updates_what_is_known(site: Site, api_key: str) -> None:
 
     reply = sync(site, api_key, {**BACKUP, "schedule": "@daily"}, {**BACKUP, "key": "other"})
 
-    assert reply.json == {"status": "success", "synced": 2, "created": 1, "updated": 1,
-                          "errors": []}
+    assert reply.json == {
+        "status": "success",
+        "synced": 2,
+        "created": 1,
+        "updated": 1,
+        "errors": [],
+    }
     assert found(site, "key", "cron") == [("backup", "@daily"), ("other", "0 2 * * *")]
 
 
 @pytest.mark.parametrize("mode", [{}, {"mode": "reconcile", "version": "0.1.0"}])
 def test_a_sync_reverts_no_edit_with_its_constant_values(
-        site: Site, api_key: str, mode: dict[str, str]) -> None:
+    site: Site, api_key: str, mode: dict[str, str]
+) -> None:
     sync(site, api_key, BACKUP, **mode)
     site.rows("UPDATE monitor SET cron = '@hourly', grace_seconds = 900, name = 'Mine'")
 
@@ -412,7 +526,8 @@ def test_a_sync_and_a_ping_declare_one_and_the_same(site: Site, api_key: str) ->
 @pytest.mark.parametrize("mode", [{}, {"mode": "reconcile"}, {"mode": "nonsense"}])
 @pytest.mark.parametrize("items", [[], [{"key": "other", "schedule": "@daily"}]])
 def test_a_sync_deletes_nothing(
-        site: Site, api_key: str, mode: dict[str, str], items: list[Any]) -> None:
+    site: Site, api_key: str, mode: dict[str, str], items: list[Any]
+) -> None:
     sync(site, api_key, BACKUP, mode="reconcile")
 
     reply = sync(site, api_key, *items, **mode)
@@ -455,17 +570,38 @@ def test_a_fault_of_one_item_leaves_the_others(site: Site, api_key: str) -> None
 
     assert (reply.status_int, found(site, "key")) == (200, [("backup",)])
     assert reply.json == {
-        "status": "success", "synced": 1, "created": 1, "updated": 0, "errors": [{
-            "key": "bad", "error": "INVALID_SCHEDULE",
-            "message": "Invalid cron expression: '0 25 * * *' (hour must be 0-23)"}]}
+        "status": "success",
+        "synced": 1,
+        "created": 1,
+        "updated": 0,
+        "errors": [
+            {
+                "key": "bad",
+                "error": "INVALID_SCHEDULE",
+                "message": "Invalid cron expression: '0 25 * * *' (hour must be 0-23)",
+            }
+        ],
+    }
 
 
-@pytest.mark.parametrize("item", [
-    {}, {"key": "x"}, {"key": "", "schedule": "@daily"}, {"key": None, "schedule": "@daily"},
-    {"key": ["x"], "schedule": "@daily"}, {"key": "x", "schedule": None},
-    {"key": "x", "schedule": 5}, {"key": "x", "schedule": ["@daily"]}, 7, None, "x", []])
-def test_an_item_that_is_none_is_an_error_of_its_own(
-        site: Site, api_key: str, item: Any) -> None:
+@pytest.mark.parametrize(
+    "item",
+    [
+        {},
+        {"key": "x"},
+        {"key": "", "schedule": "@daily"},
+        {"key": None, "schedule": "@daily"},
+        {"key": ["x"], "schedule": "@daily"},
+        {"key": "x", "schedule": None},
+        {"key": "x", "schedule": 5},
+        {"key": "x", "schedule": ["@daily"]},
+        7,
+        None,
+        "x",
+        [],
+    ],
+)
+def test_an_item_that_is_none_is_an_error_of_its_own(site: Site, api_key: str, item: Any) -> None:
     items = [item, BACKUP]
 
     reply = sync(site, api_key, *items)
@@ -473,11 +609,21 @@ def test_an_item_that_is_none_is_an_error_of_its_own(
     assert (reply.status_int, reply.json["synced"], len(reply.json["errors"])) == (200, 1, 1)
 
 
-@pytest.mark.parametrize("field, value", [
-    ("gracePeriod", "x"), ("gracePeriod", None), ("gracePeriod", [1]), ("name", None),
-    ("name", {"a": 1}), ("name", ""), ("unknown", "x")])
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("gracePeriod", "x"),
+        ("gracePeriod", None),
+        ("gracePeriod", [1]),
+        ("name", None),
+        ("name", {"a": 1}),
+        ("name", ""),
+        ("unknown", "x"),
+    ],
+)
 def test_a_soft_field_of_an_item_is_no_reason_to_refuse_it(
-        site: Site, api_key: str, field: str, value: Any) -> None:
+    site: Site, api_key: str, field: str, value: Any
+) -> None:
     item = {"key": "my-backup", "schedule": "@daily", field: value}
 
     reply = sync(site, api_key, item)
@@ -486,8 +632,20 @@ def test_a_soft_field_of_an_item_is_no_reason_to_refuse_it(
     assert found(site, "name", "grace_seconds") == [("My Backup", 60)]
 
 
-@pytest.mark.parametrize("body", [b"", b"not json", b"[]", b"null", b"{}", b'{"monitors": {}}',
-                                  b'{"monitors": null}', b"[" * 100_000, b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"monitors": {}}',
+        b'{"monitors": null}',
+        b"[" * 100_000,
+        b"\xff",
+    ],
+)
 def test_a_sync_that_is_none_is_400(site: Site, api_key: str, body: bytes) -> None:
     header = basic(api_key)
 
@@ -498,8 +656,15 @@ def test_a_sync_that_is_none_is_400(site: Site, api_key: str, body: bytes) -> No
 
 
 def test_a_sync_takes_100_monitors(site: Site, api_key: str) -> None:
-    items = [{"key": f"job-{n}", "schedule": "0 3 1,2,3 1,2,3,4,5,6,7,8,9,10,11,12 *",
-              "name": "Send Email", "gracePeriod": 60} for n in range(100)]
+    items = [
+        {
+            "key": f"job-{n}",
+            "schedule": "0 3 1,2,3 1,2,3,4,5,6,7,8,9,10,11,12 *",
+            "name": "Send Email",
+            "gracePeriod": 60,
+        }
+        for n in range(100)
+    ]
 
     reply = sync(site, api_key, *items)
 
@@ -514,8 +679,9 @@ def test_a_sync_of_more_is_400(site: Site, api_key: str) -> None:
     assert (reply.status_int, reply.json["error"], site.monitors) == (400, "INVALID_REQUEST", [])
 
 
-@pytest.mark.parametrize("header", [{}, {"Authorization": basic("wrong")},
-                                    {"Authorization": "Bearer wrong"}])
+@pytest.mark.parametrize(
+    "header", [{}, {"Authorization": basic("wrong")}, {"Authorization": "Bearer wrong"}]
+)
 def test_a_sync_without_a_valid_key_is_401(site: Site, header: dict[str, str]) -> None:
     body = json.dumps({"monitors": [BACKUP]})
 
@@ -563,7 +729,8 @@ def test_a_sync_is_read_by_its_route(site: Site, api_key: str, kind: str, path: 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_a_sync_by_another_method_is_405_in_its_shape(
-        site: Site, api_key: str, method: str) -> None:
+    site: Site, api_key: str, method: str
+) -> None:
     header = {"Authorization": basic(api_key)}
 
     reply = site.send(method, "/api/sync", headers=header)

@@ -18,8 +18,12 @@ class Client:
 
     def __call__(self, word: str, body: Any = None, name: str = "") -> webtest.TestResponse:
         sent = b"" if body is None else json.dumps(body).encode()
-        return self.site.post(f"/api/v1/ping/{name or self.job.id}/{word}", sent,
-                              X_API_Key=self.key, Content_Type="application/json")
+        return self.site.post(
+            f"/api/v1/ping/{name or self.job.id}/{word}",
+            sent,
+            X_API_Key=self.key,
+            Content_Type="application/json",
+        )
 
 
 @pytest.fixture
@@ -35,23 +39,32 @@ def shown_log(site: Site) -> Any:
 # -- replies
 
 
-@pytest.mark.parametrize("word, kind, status", [
-    ("start", "start", "running"), ("success", "success", "success"), ("fail", "fail", "failed")])
+@pytest.mark.parametrize(
+    "word, kind, status",
+    [("start", "start", "running"), ("success", "success", "success"), ("fail", "fail", "failed")],
+)
 def test_each_endpoint_is_answered_as_on_its_page(
-        site: Site, ping: Client, word: str, kind: str, status: str) -> None:
+    site: Site, ping: Client, word: str, kind: str, status: str
+) -> None:
     reply = ping(word)
 
     run = site.runs[0]
 
     assert (reply.status_int, reply.content_type, site.kinds) == (200, "application/json", [kind])
-    assert reply.json == {"success": True, "data": {
-        "received": True, "monitorId": ping.job.id, "runId": str(run["num"]), "status": status,
-        "timestamp": "2026-03-02T12:00:00.000Z"}}
+    assert reply.json == {
+        "success": True,
+        "data": {
+            "received": True,
+            "monitorId": ping.job.id,
+            "runId": str(run["num"]),
+            "status": status,
+            "timestamp": "2026-03-02T12:00:00.000Z",
+        },
+    }
 
 
 @pytest.mark.parametrize("word", ["success", "fail"])
-def test_the_run_of_the_start_comes_back_at_the_end(
-        site: Site, ping: Client, word: str) -> None:
+def test_the_run_of_the_start_comes_back_at_the_end(site: Site, ping: Client, word: str) -> None:
     started = ping("start").json["data"]["runId"]
     site.clock.move(90)
 
@@ -61,14 +74,16 @@ def test_the_run_of_the_start_comes_back_at_the_end(
 
 
 @pytest.mark.parametrize("word", ["success", "fail"])
-def test_an_end_without_a_start_is_a_run_that_is_over(
-        site: Site, ping: Client, word: str) -> None:
+def test_an_end_without_a_start_is_a_run_that_is_over(site: Site, ping: Client, word: str) -> None:
     reply = ping(word)
 
     run = site.runs[0]
 
     assert (reply.json["data"]["runId"], run["duration_ms"], run["ended_at"] is not None) == (
-        str(run["num"]), None, True)
+        str(run["num"]),
+        None,
+        True,
+    )
 
 
 def test_the_monitor_is_named_by_id_key_or_handle(site: Site, ping: Client) -> None:
@@ -139,12 +154,19 @@ def test_meta_is_stored_on_the_run(site: Site, ping: Client, word: str) -> None:
     assert metrics == {"rows_processed": 1523, "emails_sent": 48, "ratio": 0.5}
 
 
-@pytest.mark.parametrize("meta, kept", [
-    ({"a": 1, "b": "x"}, {"a": 1}), ({"a": 1, "b": None, "c": [1], "d": True}, {"a": 1}),
-    ({"a": 1, "b": 2**53}, {"a": 1}), ({"a": 1, "b": 10**400}, {"a": 1}),
-    ({"a": -1.5, "b": 2**53 - 1}, {"a": -1.5, "b": 2**53 - 1})])
+@pytest.mark.parametrize(
+    "meta, kept",
+    [
+        ({"a": 1, "b": "x"}, {"a": 1}),
+        ({"a": 1, "b": None, "c": [1], "d": True}, {"a": 1}),
+        ({"a": 1, "b": 2**53}, {"a": 1}),
+        ({"a": 1, "b": 10**400}, {"a": 1}),
+        ({"a": -1.5, "b": 2**53 - 1}, {"a": -1.5, "b": 2**53 - 1}),
+    ],
+)
 def test_what_is_no_number_in_meta_is_dropped(
-        site: Site, ping: Client, meta: Any, kept: Any) -> None:
+    site: Site, ping: Client, meta: Any, kept: Any
+) -> None:
     reply = ping("success", {"meta": meta})
 
     metrics = json.loads(site.runs[0]["metrics"])
@@ -154,7 +176,8 @@ def test_what_is_no_number_in_meta_is_dropped(
 
 @pytest.mark.parametrize("meta", [None, [], "x", 5, {}, {"": {"": {}}}, {"a": "x"}])
 def test_a_meta_without_a_number_is_no_reason_to_refuse(
-        site: Site, ping: Client, meta: Any) -> None:
+    site: Site, ping: Client, meta: Any
+) -> None:
     reply = ping("success", {"meta": meta})
 
     metrics = site.runs[0]["metrics"]
@@ -164,7 +187,8 @@ def test_a_meta_without_a_number_is_no_reason_to_refuse(
 
 @pytest.mark.parametrize("word, code, state", [("success", 1, "success"), ("fail", 0, "failed")])
 def test_an_exit_code_in_meta_is_recorded_and_decides_nothing(
-        site: Site, ping: Client, word: str, code: int, state: str) -> None:
+    site: Site, ping: Client, word: str, code: int, state: str
+) -> None:
     ping(word, {"meta": {"exit_code": code}})
 
     run = site.runs[0]
@@ -187,7 +211,10 @@ def test_a_rule_that_matches_is_a_silent_failure_of_a_good_run(site: Site) -> No
     ping("success", {"meta": {"rows_processed": 0}})
 
     assert (site.events, site.runs[0]["state"], site.monitors[0]["status"]) == (
-        ["silent_failure"], "success", "up")
+        ["silent_failure"],
+        "success",
+        "up",
+    )
 
 
 def test_a_fail_is_told_at_once(site: Site, ping: Client) -> None:
@@ -204,11 +231,17 @@ def test_a_fail_is_told_at_once(site: Site, ping: Client) -> None:
 @pytest.mark.parametrize("headers", [{}, {"X-Api-Key": ""}, {"X-Api-Key": "ck_live_wrong"}])
 def test_a_ping_without_a_valid_key_is_401(site: Site, headers: dict[str, str]) -> None:
     job = site.monitor()
-    refusal = {"success": False, "statusCode": 401, "message": "Invalid API key",
-               "error": "Unauthorized"}
+    refusal = {
+        "success": False,
+        "statusCode": 401,
+        "message": "Invalid API key",
+        "error": "Unauthorized",
+    }
 
-    replies = [site.send("POST", f"/api/v1/ping/{name}/start", headers=headers)
-               for name in (job.id, job.key, job.token, job.code, "nobody")]
+    replies = [
+        site.send("POST", f"/api/v1/ping/{name}/start", headers=headers)
+        for name in (job.id, job.key, job.token, job.code, "nobody")
+    ]
 
     assert [(reply.status_int, reply.json) for reply in replies] == 5 * [(401, refusal)]
     assert site.pings == []
@@ -221,7 +254,10 @@ def test_an_unknown_monitor_is_404(ping: Client) -> None:
 
     assert reply.status_int == 404
     assert (said["success"], said["statusCode"], said["message"]) == (
-        False, 404, "Monitor not found")
+        False,
+        404,
+        "Monitor not found",
+    )
 
 
 @pytest.mark.parametrize("word", ["nonsense", "start/now", "256"])
@@ -255,7 +291,8 @@ def test_there_is_no_minimum_interval_by_default(site: Site, ping: Client) -> No
 
 
 def test_a_start_within_the_minimum_interval_hears_how_long_to_wait(
-        site: Site, limited: Client) -> None:
+    site: Site, limited: Client
+) -> None:
     limited("start")
     limited("success")
     site.clock.move(20)
@@ -307,8 +344,11 @@ def test_the_minimum_interval_is_that_of_one_monitor(site: Site, limited: Client
 def test_the_log_of_a_run_is_kept_and_shown_to_no_key(site: Site, ping: Client) -> None:
     run = ping("fail", {"logOutput": "secret output"}).json["data"]["runId"]
 
-    reply = site.send("GET", f"/api/v1/monitors/{ping.job.id}/runs/{run}/log",
-                      headers={"X-Api-Key": "ck_live_abc"})
+    reply = site.send(
+        "GET",
+        f"/api/v1/monitors/{ping.job.id}/runs/{run}/log",
+        headers={"X-Api-Key": "ck_live_abc"},
+    )
 
     assert (reply.status_int, "secret" in reply.text) == (403, False)
     assert site.rows("SELECT content FROM run_log") == [{"content": "secret output"}]

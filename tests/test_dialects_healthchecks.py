@@ -15,15 +15,27 @@ def logs(site: Site) -> list[str]:
 # -- Healthchecks by handle
 
 
-@pytest.mark.parametrize("word, kind, code", [
-    ("", "success", None), ("/start", "start", None), ("/fail", "fail", None),
-    ("/log", "log", None), ("/0", "success", 0), ("/1", "fail", 1), ("/255", "fail", 255)])
+@pytest.mark.parametrize(
+    "word, kind, code",
+    [
+        ("", "success", None),
+        ("/start", "start", None),
+        ("/fail", "fail", None),
+        ("/log", "log", None),
+        ("/0", "success", 0),
+        ("/1", "fail", 1),
+        ("/255", "fail", 255),
+    ],
+)
 def test_each_endpoint_records_its_signal_by_each_method(
-        site: Site, word: str, kind: str, code: int | None) -> None:
+    site: Site, word: str, kind: str, code: int | None
+) -> None:
     job = site.monitor()
 
-    statuses = [site.send(method, f"/ping/{job.token}{word}").status_int
-                for method in ("GET", "POST", "HEAD")]
+    statuses = [
+        site.send(method, f"/ping/{job.token}{word}").status_int
+        for method in ("GET", "POST", "HEAD")
+    ]
 
     assert statuses == [200, 200, 200]
     assert [(ping["kind"], ping["exit_code"]) for ping in site.pings] == 3 * [(kind, code)]
@@ -38,9 +50,16 @@ def test_the_answer_is_ok_in_plain_text(site: Site, word: str) -> None:
     assert (reply.status_int, reply.content_type, reply.text) == (200, "text/plain", "OK")
 
 
-@pytest.mark.parametrize("word, kind", [
-    ("", "text/plain"), ("/fail", "application/json"), ("/log", ""), ("/0", "text/plain"),
-    ("/3", "application/json")])
+@pytest.mark.parametrize(
+    "word, kind",
+    [
+        ("", "text/plain"),
+        ("/fail", "application/json"),
+        ("/log", ""),
+        ("/0", "text/plain"),
+        ("/3", "application/json"),
+    ],
+)
 def test_the_body_is_kept_as_the_output_of_the_run(site: Site, word: str, kind: str) -> None:
     job = site.monitor()
     site.post(f"/ping/{job.token}/start")
@@ -134,10 +153,20 @@ def test_what_borgmatic_sends_is_one_run(site: Site) -> None:
 # -- Healthchecks by slug
 
 
-@pytest.mark.parametrize("word, kind", [("", "success"), ("/start", "start"), ("/fail", "fail"),
-                                        ("/log", "log"), ("/0", "success"), ("/9", "fail")])
+@pytest.mark.parametrize(
+    "word, kind",
+    [
+        ("", "success"),
+        ("/start", "start"),
+        ("/fail", "fail"),
+        ("/log", "log"),
+        ("/0", "success"),
+        ("/9", "fail"),
+    ],
+)
 def test_a_slug_is_pinged_with_the_key_before_it(
-        site: Site, api_key: str, word: str, kind: str) -> None:
+    site: Site, api_key: str, word: str, kind: str
+) -> None:
     site.monitor(key="db-backup")
 
     reply = site.post(f"/ping/{api_key}/db-backup{word}")
@@ -145,10 +174,12 @@ def test_a_slug_is_pinged_with_the_key_before_it(
     assert (reply.status_int, reply.text, site.kinds) == (200, "OK", [kind])
 
 
-@pytest.mark.parametrize("word, kind", [("", "success"), ("/start", "start"), ("/fail", "fail"),
-                                        ("/0", "success")])
+@pytest.mark.parametrize(
+    "word, kind", [("", "success"), ("/start", "start"), ("/fail", "fail"), ("/0", "success")]
+)
 def test_an_unknown_slug_with_create_is_made_and_pinged(
-        site: Site, api_key: str, word: str, kind: str) -> None:
+    site: Site, api_key: str, word: str, kind: str
+) -> None:
     path = f"/ping/{api_key}/db-backup{word}?create=1"
 
     reply = site.post(path)
@@ -184,9 +215,17 @@ def test_a_word_that_is_none_makes_no_monitor(site: Site, api_key: str) -> None:
 # -- Uptime Kuma
 
 
-@pytest.mark.parametrize("query, kind", [
-    ("", "success"), ("?status=up", "success"), ("?status=", "success"), ("?status=down", "fail"),
-    ("?status=nonsense", "fail"), ("?status=up&msg=OK&ping=", "success")])
+@pytest.mark.parametrize(
+    "query, kind",
+    [
+        ("", "success"),
+        ("?status=up", "success"),
+        ("?status=", "success"),
+        ("?status=down", "fail"),
+        ("?status=nonsense", "fail"),
+        ("?status=up&msg=OK&ping=", "success"),
+    ],
+)
 def test_a_push_is_up_unless_it_says_otherwise(site: Site, query: str, kind: str) -> None:
     job = site.monitor()
 
@@ -198,8 +237,10 @@ def test_a_push_is_up_unless_it_says_otherwise(site: Site, query: str, kind: str
 def test_a_push_may_have_any_method(site: Site) -> None:
     job = site.monitor()
 
-    statuses = [site.send(method, f"/api/push/{job.token}?status=up").status_int
-                for method in ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE")]
+    statuses = [
+        site.send(method, f"/api/push/{job.token}?status=up").status_int
+        for method in ("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE")
+    ]
 
     assert (set(statuses), site.kinds) == ({200}, 6 * ["success"])
 
@@ -250,8 +291,10 @@ def test_an_unknown_push_token_is_404_in_its_words(site: Site) -> None:
 # -- Cronhub
 
 
-@pytest.mark.parametrize("word, kind", [("start", "start"), ("finish", "success"),
-                                        ("fail", "fail"), ("ping", "success")])
+@pytest.mark.parametrize(
+    "word, kind",
+    [("start", "start"), ("finish", "success"), ("fail", "fail"), ("ping", "success")],
+)
 def test_the_word_of_cronhub_is_before_the_handle(site: Site, word: str, kind: str) -> None:
     job = site.monitor()
 

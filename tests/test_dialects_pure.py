@@ -23,16 +23,34 @@ from cronwatch import (
 NOON = 1_772_452_800_000
 
 
-@pytest.mark.parametrize("value, found", [
-    (0, 0), ("0", 0), ("12.5", 12_500), (1e-4, 0), ("0.0015", 2), (-1, None), ("nan", None),
-    ("inf", None), (None, None), (True, None), (2**53, None), (400_000_000, None), ("", None)])
+@pytest.mark.parametrize(
+    "value, found",
+    [
+        (0, 0),
+        ("0", 0),
+        ("12.5", 12_500),
+        (1e-4, 0),
+        ("0.0015", 2),
+        (-1, None),
+        ("nan", None),
+        ("inf", None),
+        (None, None),
+        (True, None),
+        (2**53, None),
+        (400_000_000, None),
+        ("", None),
+    ],
+)
 def test_a_duration_is_milliseconds_where_a_job_can_last_so_long(
-        value: Any, found: int | None) -> None:
+    value: Any, found: int | None
+) -> None:
     assert milliseconds(value) == found
 
 
-@pytest.mark.parametrize("value, found", [("7", 7), (7.9, 7), (-7.9, -7), ("x", None),
-                                          (None, None), (2**53 - 1, 2**53 - 1)])
+@pytest.mark.parametrize(
+    "value, found",
+    [("7", 7), (7.9, 7), (-7.9, -7), ("x", None), (None, None), (2**53 - 1, 2**53 - 1)],
+)
 def test_a_whole_number_loses_its_fraction(value: Any, found: int | None) -> None:
     assert whole(value) == found
 
@@ -48,8 +66,10 @@ def test_what_is_no_json_is_refused(body: bytes) -> None:
         parse_json(body)
 
 
-@pytest.mark.parametrize("body, found", [(b'{"a":"\xff"}', {"a": "\ufffd"}), (b"[1]", [1]),
-                                         (b" null ", None), (b"1" * 65_537, None)])
+@pytest.mark.parametrize(
+    "body, found",
+    [(b'{"a":"\xff"}', {"a": "\ufffd"}), (b"[1]", [1]), (b" null ", None), (b"1" * 65_537, None)],
+)
 def test_json_is_read_up_to_64_kilobytes(body: bytes, found: Any) -> None:
     assert parse_json(body) == found
 
@@ -65,35 +85,68 @@ def test_not_more_numbers_are_kept_than_anybody_looks_at() -> None:
     assert 20 <= len(found) <= 1000
 
 
-@pytest.mark.parametrize("at, unit, text", [
-    (NOON, "milliseconds", "2026-03-02T12:00:00.000Z"), (NOON, "seconds", "2026-03-02T12:00:00Z"),
-    (NOON + 999, "milliseconds", "2026-03-02T12:00:00.999Z"),
-    (NOON + 999, "seconds", "2026-03-02T12:00:00Z"), (None, "seconds", None)])
+@pytest.mark.parametrize(
+    "at, unit, text",
+    [
+        (NOON, "milliseconds", "2026-03-02T12:00:00.000Z"),
+        (NOON, "seconds", "2026-03-02T12:00:00Z"),
+        (NOON + 999, "milliseconds", "2026-03-02T12:00:00.999Z"),
+        (NOON + 999, "seconds", "2026-03-02T12:00:00Z"),
+        (None, "seconds", None),
+    ],
+)
 def test_an_instant_is_told_in_utc_and_never_rounded_up(
-        at: int | None, unit: str, text: str | None) -> None:
+    at: int | None, unit: str, text: str | None
+) -> None:
     assert iso(at, unit) == text
 
 
-@pytest.mark.parametrize("text, kept", [
-    ("a\nb\tc", "a\nb\tc"), ("a\x00b\x1bc", "abc"), ("\n \n", None), ("é" * 20, "é" * 10)])
+@pytest.mark.parametrize(
+    "text, kept",
+    [("a\nb\tc", "a\nb\tc"), ("a\x00b\x1bc", "abc"), ("\n \n", None), ("é" * 20, "é" * 10)],
+)
 def test_text_of_several_lines_keeps_them(text: str, kept: str | None) -> None:
     assert clean(text, 10, lines=True) == kept
 
 
-@pytest.mark.parametrize("raw, parts", [
-    ("*", ["*"]), ("", []), ("/a#b", ["a"]), ("/%2F%2f", ["//"]), ("/%", ["%"]),
-    ("/%zz", ["%zz"]), ("/\xc3\xbc", ["ü"]), ("/\xff", ["\ufffd"]), ("/a//b", ["a", "b"])])
+@pytest.mark.parametrize(
+    "raw, parts",
+    [
+        ("*", ["*"]),
+        ("", []),
+        ("/a#b", ["a"]),
+        ("/%2F%2f", ["//"]),
+        ("/%", ["%"]),
+        ("/%zz", ["%zz"]),
+        ("/\xc3\xbc", ["ü"]),
+        ("/\xff", ["\ufffd"]),
+        ("/a//b", ["a", "b"]),
+    ],
+)
 def test_a_path_is_split_whatever_is_in_it(raw: str, parts: list[str]) -> None:
     assert split_path(raw) == parts
 
 
-@pytest.mark.parametrize("parts", [[], ["api"], ["api", "v1"], ["api", "push"], ["ping"], ["p"],
-                                   ["start"], ["static", "x"], ["api", "v1", "heartbeats"]])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        ["api"],
+        ["api", "v1"],
+        ["api", "push"],
+        ["ping"],
+        ["p"],
+        ["start"],
+        ["static", "x"],
+        ["api", "v1", "heartbeats"],
+    ],
+)
 def test_a_path_of_something_else_is_no_route_of_a_ping(parts: list[str]) -> None:
     assert read_route(parts) is None
 
 
-@pytest.mark.parametrize("name", ["cronbeats", "cronradar", "cronitor", "crontify", "cronping",
-                                  "healthchecks", "kuma"])
+@pytest.mark.parametrize(
+    "name", ["cronbeats", "cronradar", "cronitor", "crontify", "cronping", "healthchecks", "kuma"]
+)
 def test_each_dialect_is_a_row(name: str) -> None:
     assert DIALECTS[name].name == name

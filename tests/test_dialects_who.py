@@ -34,14 +34,18 @@ forms = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def is_shaped(dialect: str, reply: webtest.TestResponse) -> bool:
     """Whether an error is worded as the service words its errors."""
     if dialect in ("cronitor", "healthchecks"):
-        return bool(reply.content_type == "text/plain" and reply.text
-                    and not reply.text.startswith(("<", "{")))
+        return bool(
+            reply.content_type == "text/plain"
+            and reply.text
+            and not reply.text.startswith(("<", "{"))
+        )
     said = reply.json
     shapes: dict[str, Callable[[], object]] = {
         "cronbeats": lambda: set(said) == {"status", "message"} and said["status"] == "error",
         "cronradar": lambda: said["error"].isupper() and said["message"],
-        "crontify": lambda: said["success"] is False and said["message"]
-                            and said["statusCode"] == reply.status_int,
+        "crontify": lambda: (
+            said["success"] is False and said["message"] and said["statusCode"] == reply.status_int
+        ),
         "cronping": lambda: set(said) == {"error"} and said["error"],
         "kuma": lambda: said["ok"] is False and said["msg"],
     }
@@ -51,21 +55,32 @@ def is_shaped(dialect: str, reply: webtest.TestResponse) -> bool:
 # -- a known handle comes first
 
 
-@pytest.mark.parametrize("header", [
-    {"Authorization": basic("wrong")}, {"Authorization": "Bearer wrong"},
-    {"Authorization": "ApiKey wrong"}, {"Authorization": "Basic !"}, {"X-Api-Key": "wrong"}])
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"Authorization": basic("wrong")},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "ApiKey wrong"},
+        {"Authorization": "Basic !"},
+        {"X-Api-Key": "wrong"},
+    ],
+)
 def test_credentials_that_come_along_with_a_known_handle_are_ignored(
-        site: Site, header: dict[str, str]) -> None:
+    site: Site, header: dict[str, str]
+) -> None:
     job = site.monitor()
 
-    statuses = [site.send("GET", job.at(path), headers=header).status_int for path in (
-        "/ping/{code}", "/ping/{token}", "/{code}", "/{token}", "/api/push/{token}")]
+    statuses = [
+        site.send("GET", job.at(path), headers=header).status_int
+        for path in ("/ping/{code}", "/ping/{token}", "/{code}", "/{token}", "/api/push/{token}")
+    ]
 
     assert (set(statuses), len(site.pings)) == ({200}, 5)
 
 
 def test_a_valid_key_in_a_header_does_not_make_a_known_handle_cronradars(
-        site: Site, api_key: str) -> None:
+    site: Site, api_key: str
+) -> None:
     job = site.monitor()
 
     reply = site.get(f"/ping/{job.code}", Authorization=basic(api_key))
@@ -101,8 +116,11 @@ def test_the_id_of_a_monitor_is_no_handle(site: Site) -> None:
 def test_the_key_of_a_monitor_is_no_handle(site: Site) -> None:
     job = site.monitor(key="AbCd1234")
 
-    replies = [site.get(f"/{job.key}"), site.get(f"/ping/{job.key}"),
-               site.get(f"/api/push/{job.key}")]
+    replies = [
+        site.get(f"/{job.key}"),
+        site.get(f"/ping/{job.key}"),
+        site.get(f"/api/push/{job.key}"),
+    ]
 
     assert [reply.status_int for reply in replies] == [404, 404, 404]
 
@@ -111,10 +129,18 @@ def test_the_key_of_a_monitor_is_no_handle(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", ["{key}", "{token}", "{code}", "{id}"])
-@pytest.mark.parametrize("form", ["/ping/{api}/%s", "/ping/%s/{api}", "/p/{api}/%s?state=complete",
-                                  "/ping/{api}/%s?state=complete"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "/ping/{api}/%s",
+        "/ping/%s/{api}",
+        "/p/{api}/%s?state=complete",
+        "/ping/{api}/%s?state=complete",
+    ],
+)
 def test_the_part_beside_a_key_is_looked_up_as_key_handle_and_id(
-        site: Site, api_key: str, form: str, name: str) -> None:
+    site: Site, api_key: str, form: str, name: str
+) -> None:
     job = site.monitor()
 
     reply = site.get(job.at(form % name, api_key))
@@ -155,10 +181,12 @@ def test_of_two_keys_in_the_path_the_first_decides(site: Site, api_key: str) -> 
     assert (reply.status_int, reply.text) == (201, "Created")
 
 
-@pytest.mark.parametrize("query", ["state=run", "metric=count:1", "stamp=1795308465.218",
-                                   "series=1", "env=production"])
+@pytest.mark.parametrize(
+    "query", ["state=run", "metric=count:1", "stamp=1795308465.218", "series=1", "env=production"]
+)
 def test_a_word_of_cronitors_makes_the_key_form_its_own_and_creates(
-        site: Site, api_key: str, query: str) -> None:
+    site: Site, api_key: str, query: str
+) -> None:
     path = f"/ping/{api_key}/new-job?{query}"
 
     reply = site.get(path)
@@ -168,7 +196,8 @@ def test_a_word_of_cronitors_makes_the_key_form_its_own_and_creates(
 
 @pytest.mark.parametrize("query", ["", "?create=0", "?create=", "?rid=" + NOBODY, "?msg=hello"])
 def test_without_such_a_word_and_without_create_nothing_is_created(
-        site: Site, api_key: str, query: str) -> None:
+    site: Site, api_key: str, query: str
+) -> None:
     path = f"/ping/{api_key}/new-job{query}"
 
     reply = site.get(path)
@@ -185,7 +214,8 @@ def test_a_cronitor_word_on_a_known_monitor_counts_for_it(site: Site, api_key: s
 
 
 def test_a_known_key_in_the_path_goes_before_a_wrong_one_in_a_header(
-        site: Site, api_key: str) -> None:
+    site: Site, api_key: str
+) -> None:
     job = site.monitor()
 
     reply = site.get(f"/ping/{api_key}/{job.key}?state=run", Authorization=basic("wrong"))
@@ -197,8 +227,7 @@ def test_a_known_key_in_the_path_goes_before_a_wrong_one_in_a_header(
 
 
 @pytest.mark.parametrize("kind", ["Basic", "Bearer", "ApiKey", "bearer", "apikey", "BASIC"])
-def test_a_key_in_a_header_pings_a_monitor_by_its_key(
-        site: Site, api_key: str, kind: str) -> None:
+def test_a_key_in_a_header_pings_a_monitor_by_its_key(site: Site, api_key: str, kind: str) -> None:
     job = site.monitor()
     secret = basic(api_key).split()[1] if kind.lower() == "basic" else api_key
 
@@ -207,8 +236,19 @@ def test_a_key_in_a_header_pings_a_monitor_by_its_key(
     assert (reply.status_int, reply.json["monitor"]) == (200, job.key)
 
 
-@pytest.mark.parametrize("value", [
-    "Basic", "Basic !!!", "Basic /w==", "Bearer", "Bearer  ", "Digest username=x", "nonsense", ""])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Basic",
+        "Basic !!!",
+        "Basic /w==",
+        "Bearer",
+        "Bearer  ",
+        "Digest username=x",
+        "nonsense",
+        "",
+    ],
+)
 def test_a_header_without_a_key_in_it_is_none(site: Site, value: str) -> None:
     job = site.monitor()
 
@@ -218,7 +258,8 @@ def test_a_header_without_a_key_in_it_is_none(site: Site, value: str) -> None:
 
 
 def test_an_eight_letter_name_with_a_key_in_a_header_is_registered(
-        site: Site, api_key: str) -> None:
+    site: Site, api_key: str
+) -> None:
     path = "/ping/backups1?schedule=0%202%20*%20*%20*"
 
     reply = site.get(path, Authorization=basic(api_key))
@@ -235,7 +276,8 @@ REGISTERED = ["/ping/%s/{}?schedule=@daily", "/ping/{}/%s?create=1", "/p/{}/%s?s
 @pytest.mark.parametrize("form", REGISTERED)
 @pytest.mark.parametrize("sent", ["x" * 300, "a%00b", "%20padded%20"])
 def test_what_registered_once_is_found_by_the_same_text(
-        site: Site, api_key: str, form: str, sent: str) -> None:
+    site: Site, api_key: str, form: str, sent: str
+) -> None:
     path = (form % sent).format(api_key)
     site.get(path)
 
@@ -245,8 +287,7 @@ def test_what_registered_once_is_found_by_the_same_text(
 
 
 @pytest.mark.parametrize("sent", ["x" * 300, "a%00b", "%20padded%20"])
-def test_what_a_sync_made_is_pinged_by_the_same_text(
-        site: Site, api_key: str, sent: str) -> None:
+def test_what_a_sync_made_is_pinged_by_the_same_text(site: Site, api_key: str, sent: str) -> None:
     item = {"key": unquote(sent), "schedule": "@daily"}
     site.post("/api/sync", json.dumps({"monitors": [item]}), Authorization=basic(api_key))
 
@@ -266,22 +307,26 @@ def test_a_key_of_nothing_but_blanks_registers_nothing(site: Site, api_key: str)
 # -- what nobody knows: its shape words the error
 
 
-@pytest.mark.parametrize("path, dialect", [
-    (f"/ping/{NOBODY}", "healthchecks"),
-    (f"/ping/{NOBODY}/start", "healthchecks"),
-    (f"/ping/{NOBODY.upper()}", "healthchecks"),
-    (f"/{NOBODY}", "cronping"),
-    (f"/{NOBODY}/fail", "cronping"),
-    ("/ping/AbCd1234", "cronbeats"),
-    ("/ping/AbCd1234/start", "cronbeats"),
-    ("/ping/AbCd1234/end/success", "cronbeats"),
-    ("/ping/AbCd1234/progress/50", "cronbeats"),
-    ("/AbCd1234", "cronitor"),
-    ("/AbCd1234/complete", "cronitor"),
-    ("/api/push/nobody", "kuma"),
-])
+@pytest.mark.parametrize(
+    "path, dialect",
+    [
+        (f"/ping/{NOBODY}", "healthchecks"),
+        (f"/ping/{NOBODY}/start", "healthchecks"),
+        (f"/ping/{NOBODY.upper()}", "healthchecks"),
+        (f"/{NOBODY}", "cronping"),
+        (f"/{NOBODY}/fail", "cronping"),
+        ("/ping/AbCd1234", "cronbeats"),
+        ("/ping/AbCd1234/start", "cronbeats"),
+        ("/ping/AbCd1234/end/success", "cronbeats"),
+        ("/ping/AbCd1234/progress/50", "cronbeats"),
+        ("/AbCd1234", "cronitor"),
+        ("/AbCd1234/complete", "cronitor"),
+        ("/api/push/nobody", "kuma"),
+    ],
+)
 def test_an_unknown_handle_is_404_in_the_words_of_its_shape(
-        site: Site, path: str, dialect: str) -> None:
+    site: Site, path: str, dialect: str
+) -> None:
     site.monitor()
 
     reply = site.post(path)
@@ -290,9 +335,19 @@ def test_an_unknown_handle_is_404_in_the_words_of_its_shape(
     assert is_shaped(dialect, reply)
 
 
-@pytest.mark.parametrize("path", ["/ping/backup", "/ping/backup/start", "/ping/AbCd123",
-                                  "/ping/AbCd12345", "/ping/AbCd-123", "/ping/backup/wrong-key",
-                                  "/ping/wrong-key/backup?create=1", "/ping/" + NOBODY + "0"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ping/backup",
+        "/ping/backup/start",
+        "/ping/AbCd123",
+        "/ping/AbCd12345",
+        "/ping/AbCd-123",
+        "/ping/backup/wrong-key",
+        "/ping/wrong-key/backup?create=1",
+        "/ping/" + NOBODY + "0",
+    ],
+)
 def test_all_else_under_ping_is_cronradars_401_without_a_valid_key(site: Site, path: str) -> None:
     site.monitor(key="backup")
 
@@ -301,8 +356,9 @@ def test_all_else_under_ping_is_cronradars_401_without_a_valid_key(site: Site, p
     assert (reply.status_int, reply.json["error"]) == (401, "AUTHENTICATION_REQUIRED")
 
 
-@pytest.mark.parametrize("path", ["/ping/backup", "/ping/backup/start", "/ping/AbCd123",
-                                  "/ping/AbCd12345"])
+@pytest.mark.parametrize(
+    "path", ["/ping/backup", "/ping/backup/start", "/ping/AbCd123", "/ping/AbCd12345"]
+)
 def test_and_404_with_one(site: Site, api_key: str, path: str) -> None:
     site.monitor()
 
@@ -314,9 +370,22 @@ def test_and_404_with_one(site: Site, api_key: str, path: str) -> None:
 def test_a_path_that_names_nobody_is_404(site: Site) -> None:
     site.monitor(key="backup")
 
-    statuses = [site.get(path).status_int for path in (
-        "/backup", "/AbCd123", "/AbCd12345", "/backup/start", "/ping", "/ping/", "/p", "/p/",
-        "/start", "/finish/", "/fail")]
+    statuses = [
+        site.get(path).status_int
+        for path in (
+            "/backup",
+            "/AbCd123",
+            "/AbCd12345",
+            "/backup/start",
+            "/ping",
+            "/ping/",
+            "/p",
+            "/p/",
+            "/start",
+            "/finish/",
+            "/fail",
+        )
+    ]
 
     assert (set(statuses), site.pings) == ({404}, [])
 
@@ -334,13 +403,29 @@ def test_a_handle_that_was_deleted_is_unknown(site: Site) -> None:
 # -- every verb on every handle; bare form and wording follow the handle
 
 
-@pytest.mark.parametrize("word, kind", [
-    ("run", "start"), ("complete", "success"), ("fail", "fail"), ("ok", "ok"), ("r", "start"),
-    ("c", "success"), ("f", "fail"), ("b", "start"), ("e", "success"), ("tick", "success"),
-    ("start", "start"), ("log", "log"), ("0", "success"), ("1", "fail"), ("255", "fail"),
-])
+@pytest.mark.parametrize(
+    "word, kind",
+    [
+        ("run", "start"),
+        ("complete", "success"),
+        ("fail", "fail"),
+        ("ok", "ok"),
+        ("r", "start"),
+        ("c", "success"),
+        ("f", "fail"),
+        ("b", "start"),
+        ("e", "success"),
+        ("tick", "success"),
+        ("start", "start"),
+        ("log", "log"),
+        ("0", "success"),
+        ("1", "fail"),
+        ("255", "fail"),
+    ],
+)
 def test_every_word_is_accepted_on_every_handle_at_the_root(
-        site: Site, word: str, kind: str) -> None:
+    site: Site, word: str, kind: str
+) -> None:
     job = site.monitor()
 
     statuses = [site.get(f"/{name}/{word}").status_int for name in (job.token, job.code)]
@@ -348,14 +433,28 @@ def test_every_word_is_accepted_on_every_handle_at_the_root(
     assert (statuses, site.kinds) == ([200, 200], [kind, kind])
 
 
-@pytest.mark.parametrize("word, kind", [
-    ("start", "start"), ("end/success", "success"), ("end/fail", "fail"),
-    ("progress", "progress"), ("progress/0", "progress"), ("progress/100", "progress"),
-    ("complete", "success"), ("fail", "fail"), ("log", "log"), ("0", "success"), ("3", "fail"),
-    ("255", "fail"), ("run", "start"), ("ok", "ok"),
-])
+@pytest.mark.parametrize(
+    "word, kind",
+    [
+        ("start", "start"),
+        ("end/success", "success"),
+        ("end/fail", "fail"),
+        ("progress", "progress"),
+        ("progress/0", "progress"),
+        ("progress/100", "progress"),
+        ("complete", "success"),
+        ("fail", "fail"),
+        ("log", "log"),
+        ("0", "success"),
+        ("3", "fail"),
+        ("255", "fail"),
+        ("run", "start"),
+        ("ok", "ok"),
+    ],
+)
 def test_every_word_is_accepted_on_every_handle_under_ping(
-        site: Site, word: str, kind: str) -> None:
+    site: Site, word: str, kind: str
+) -> None:
     job = site.monitor()
 
     statuses = [site.post(f"/ping/{name}/{word}").status_int for name in (job.token, job.code)]
@@ -373,11 +472,18 @@ def test_every_handle_at_the_root_can_be_paused(site: Site, handle: str, word: s
     assert (reply.status_int, site.monitors[0]["status"]) == (200, "paused")
 
 
-@pytest.mark.parametrize("path, kind, dialect", [
-    ("/{token}", "success", "cronping"), ("/{code}", "start", "cronitor"),
-    ("/ping/{token}", "success", "healthchecks"), ("/ping/{code}", "success", "cronbeats")])
+@pytest.mark.parametrize(
+    "path, kind, dialect",
+    [
+        ("/{token}", "success", "cronping"),
+        ("/{code}", "start", "cronitor"),
+        ("/ping/{token}", "success", "healthchecks"),
+        ("/ping/{code}", "success", "cronbeats"),
+    ],
+)
 def test_the_bare_form_follows_the_shape_of_our_handle(
-        site: Site, path: str, kind: str, dialect: str) -> None:
+    site: Site, path: str, kind: str, dialect: str
+) -> None:
     job = site.monitor()
 
     site.get(job.at(path))
@@ -385,20 +491,24 @@ def test_the_bare_form_follows_the_shape_of_our_handle(
     assert [(ping["kind"], ping["dialect"]) for ping in site.pings] == [(kind, dialect)]
 
 
-@pytest.mark.parametrize("path, handle, dialect, kind", [
-    ("/", "d3x0c1", "cronitor", "start"),
-    ("/", NOBODY, "cronitor", "start"),
-    ("/", "abc123def456abc123def456", "cronping", "success"),
-    ("/", "AbCd1234", "cronping", "success"),
-    ("/", NOBODY, "cronping", "success"),
-    ("/", NOBODY, "healthchecks", "success"),
-    ("/ping/", NOBODY, "healthchecks", "success"),
-    ("/ping/", "abc123de", "cronbeats", "success"),
-    ("/ping/", "daily-backup", "cronradar", "success"),
-    ("/api/push/", "XJcgAAPK4Q", "kuma", "success"),
-])
+@pytest.mark.parametrize(
+    "path, handle, dialect, kind",
+    [
+        ("/", "d3x0c1", "cronitor", "start"),
+        ("/", NOBODY, "cronitor", "start"),
+        ("/", "abc123def456abc123def456", "cronping", "success"),
+        ("/", "AbCd1234", "cronping", "success"),
+        ("/", NOBODY, "cronping", "success"),
+        ("/", NOBODY, "healthchecks", "success"),
+        ("/ping/", NOBODY, "healthchecks", "success"),
+        ("/ping/", "abc123de", "cronbeats", "success"),
+        ("/ping/", "daily-backup", "cronradar", "success"),
+        ("/api/push/", "XJcgAAPK4Q", "kuma", "success"),
+    ],
+)
 def test_the_bare_form_of_an_adopted_handle_follows_its_dialect(
-        site: Site, path: str, handle: str, dialect: str, kind: str) -> None:
+    site: Site, path: str, handle: str, dialect: str, kind: str
+) -> None:
     site.monitor(handles={handle: dialect})
 
     reply = site.get(path + handle)
@@ -407,13 +517,20 @@ def test_the_bare_form_of_an_adopted_handle_follows_its_dialect(
     assert [(ping["kind"], ping["dialect"]) for ping in site.pings] == [(kind, dialect)]
 
 
-@pytest.mark.parametrize("path, dialect, said", [
-    ("/{}/complete", "cronitor", "OK"), ("/{}/start", "cronping", '"started"'),
-    ("/ping/{}", "healthchecks", "OK"), ("/ping/{}", "cronbeats", '"job_key"'),
-    ("/ping/{}", "cronradar", '"pingedAt"'), ("/{}", "healthchecks", "OK"),
-])
+@pytest.mark.parametrize(
+    "path, dialect, said",
+    [
+        ("/{}/complete", "cronitor", "OK"),
+        ("/{}/start", "cronping", '"started"'),
+        ("/ping/{}", "healthchecks", "OK"),
+        ("/ping/{}", "cronbeats", '"job_key"'),
+        ("/ping/{}", "cronradar", '"pingedAt"'),
+        ("/{}", "healthchecks", "OK"),
+    ],
+)
 def test_the_reply_to_an_adopted_handle_is_worded_by_its_dialect(
-        site: Site, path: str, dialect: str, said: str) -> None:
+    site: Site, path: str, dialect: str, said: str
+) -> None:
     site.monitor(handles={"abcd-1234": dialect})
 
     reply = site.get(path.format("abcd-1234"))
@@ -421,11 +538,19 @@ def test_the_reply_to_an_adopted_handle_is_worded_by_its_dialect(
     assert said in reply.text
 
 
-@pytest.mark.parametrize("path, dialect", [
-    ("/{}/nonsense", "cronitor"), ("/{}/nonsense", "cronping"), ("/ping/{}/256", "healthchecks"),
-    ("/ping/{}/nonsense", "cronbeats"), ("/ping/{}/nonsense", "cronradar")])
+@pytest.mark.parametrize(
+    "path, dialect",
+    [
+        ("/{}/nonsense", "cronitor"),
+        ("/{}/nonsense", "cronping"),
+        ("/ping/{}/256", "healthchecks"),
+        ("/ping/{}/nonsense", "cronbeats"),
+        ("/ping/{}/nonsense", "cronradar"),
+    ],
+)
 def test_the_refusal_of_an_adopted_handle_is_worded_by_its_dialect(
-        site: Site, path: str, dialect: str) -> None:
+    site: Site, path: str, dialect: str
+) -> None:
     site.monitor(handles={"abcd-1234": dialect})
 
     reply = site.get(path.format("abcd-1234"))
@@ -435,8 +560,7 @@ def test_the_refusal_of_an_adopted_handle_is_worded_by_its_dialect(
 
 @pytest.mark.parametrize("form", ["/ping/{}", "/{}", "/{}/start", "/ping/{}/start"])
 @pytest.mark.parametrize("handle", [NOBODY, NOBODY.upper()])
-def test_an_adopted_uuid_is_pinged_as_it_was_adopted(
-        site: Site, form: str, handle: str) -> None:
+def test_an_adopted_uuid_is_pinged_as_it_was_adopted(site: Site, form: str, handle: str) -> None:
     site.monitor(handles={handle: "healthchecks"})
 
     reply = site.get(form.format(handle))
@@ -461,8 +585,21 @@ def test_an_adopted_key_of_an_old_service_is_a_key(site: Site) -> None:
     assert (reply.status_int, reply.json["monitor"]) == (200, "daily-backup")
 
 
-RESERVED = ["api", "badge", "cronwatch-exec", "fail", "favicon.ico", "finish", "healthz",
-            "metrics", "p", "ping", "robots.txt", "start", "static"]
+RESERVED = [
+    "api",
+    "badge",
+    "cronwatch-exec",
+    "fail",
+    "favicon.ico",
+    "finish",
+    "healthz",
+    "metrics",
+    "p",
+    "ping",
+    "robots.txt",
+    "start",
+    "static",
+]
 
 
 @pytest.mark.parametrize("word", RESERVED)
@@ -490,15 +627,18 @@ def test_a_first_segment_of_ours_is_never_a_ping(site: Site) -> None:
 def test_get_post_and_head_count_alike(site: Site, api_key: str, form: str) -> None:
     job = site.monitor()
 
-    statuses = [site.send(method, job.at(form, api_key), headers={"X-Api-Key": api_key}).status_int
-                for method in ("GET", "POST", "HEAD")]
+    statuses = [
+        site.send(method, job.at(form, api_key), headers={"X-Api-Key": api_key}).status_int
+        for method in ("GET", "POST", "HEAD")
+    ]
 
     assert (statuses, site.kinds) == ([200, 200, 200], ["success", "success", "success"])
 
 
 @forms
 def test_the_answer_to_head_is_that_to_get_without_its_body(
-        site: Site, api_key: str, form: str) -> None:
+    site: Site, api_key: str, form: str
+) -> None:
     job = site.monitor()
     path, headers = job.at(form, api_key), {"X-Api-Key": api_key}
     said = site.send("GET", path, headers=headers)
@@ -523,8 +663,9 @@ def test_empty_segments_are_dropped(site: Site, api_key: str, form: str) -> None
     job = site.monitor()
     path, _, query = job.at(form, api_key).partition("?")
 
-    reply = site.send("GET", f"{path.replace('/', '//')}//?{query}",
-                      headers={"X-Api-Key": api_key})
+    reply = site.send(
+        "GET", f"{path.replace('/', '//')}//?{query}", headers={"X-Api-Key": api_key}
+    )
 
     assert (reply.status_int, site.kinds) == (200, ["success"])
 
@@ -546,23 +687,50 @@ def test_the_whole_url_may_be_the_target(site: Site) -> None:
     assert site.kinds == ["start"]
 
 
-@pytest.mark.parametrize("key, sent", [
-    ("jobs/nightly", "jobs%2Fnightly"), ("jobs/nightly", "jobs%2fnightly"),
-    ("my job", "my%20job"), ("my job", "my+job"), ("a%b", "a%25b"), ("50%", "50%"),
-    ("größe", "gr%C3%B6%C3%9Fe"), ("jobs.nightly.v2", "jobs.nightly.v2"), ("Q?", "Q%3F")])
+@pytest.mark.parametrize(
+    "key, sent",
+    [
+        ("jobs/nightly", "jobs%2Fnightly"),
+        ("jobs/nightly", "jobs%2fnightly"),
+        ("my job", "my%20job"),
+        ("my job", "my+job"),
+        ("a%b", "a%25b"),
+        ("50%", "50%"),
+        ("größe", "gr%C3%B6%C3%9Fe"),
+        ("jobs.nightly.v2", "jobs.nightly.v2"),
+        ("Q?", "Q%3F"),
+    ],
+)
 def test_each_segment_of_a_path_is_decoded_by_itself(
-        site: Site, api_key: str, key: str, sent: str) -> None:
+    site: Site, api_key: str, key: str, sent: str
+) -> None:
     site.monitor(key=key)
 
-    statuses = [site.get(path).status_int for path in (
-        f"/ping/{sent}/{api_key}", f"/ping/{api_key}/{sent}", f"/p/{api_key}/{sent}?state=run")]
+    statuses = [
+        site.get(path).status_int
+        for path in (
+            f"/ping/{sent}/{api_key}",
+            f"/ping/{api_key}/{sent}",
+            f"/p/{api_key}/{sent}?state=run",
+        )
+    ]
 
     assert statuses == [200, 200, 200]
 
 
-@pytest.mark.parametrize("path", [
-    "/ping/{code}/start%0A", "/ping/{code}/start%20x", "/ping/{code}/xstart", "/{code}/1%0A",
-    "/{code}/run/now", "/{code}/%D9%A3", "/{token}/start/start", "/ping/{code}/end%2Fsuccess%0A"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ping/{code}/start%0A",
+        "/ping/{code}/start%20x",
+        "/ping/{code}/xstart",
+        "/{code}/1%0A",
+        "/{code}/run/now",
+        "/{code}/%D9%A3",
+        "/{token}/start/start",
+        "/ping/{code}/end%2Fsuccess%0A",
+    ],
+)
 def test_a_word_is_matched_in_full(site: Site, path: str) -> None:
     job = site.monitor()
 
@@ -571,12 +739,28 @@ def test_a_word_is_matched_in_full(site: Site, path: str) -> None:
     assert (reply.status_int, site.pings) == (400, [])
 
 
-@pytest.mark.parametrize("query, message", [
-    ("msg=hello", "hello"), ("msg=a%20b+c", "a b c"), ("msg=%C3%BC", "ü"), ("msg=%FF", "\ufffd"),
-    ("msg=\xc3\xbc", "ü"), ("msg=\xff", "\ufffd"), ("msg=100%", "100%"), ("msg=a%zzb", "a%zzb"),
-    ("msg=first&msg=second", "first"), ("&&msg=x&&", "x"), ("msg=a=b", "a=b"), ("msg=a;b", "a;b"),
-    ("=&msg=x&=y", "x"), ("msg", None), ("msg=", None), ("%ff=%fe&\xfe=1&msg=x", "x"),
-    ("unknown=1&msg=x&try=2", "x")])
+@pytest.mark.parametrize(
+    "query, message",
+    [
+        ("msg=hello", "hello"),
+        ("msg=a%20b+c", "a b c"),
+        ("msg=%C3%BC", "ü"),
+        ("msg=%FF", "\ufffd"),
+        ("msg=\xc3\xbc", "ü"),
+        ("msg=\xff", "\ufffd"),
+        ("msg=100%", "100%"),
+        ("msg=a%zzb", "a%zzb"),
+        ("msg=first&msg=second", "first"),
+        ("&&msg=x&&", "x"),
+        ("msg=a=b", "a=b"),
+        ("msg=a;b", "a;b"),
+        ("=&msg=x&=y", "x"),
+        ("msg", None),
+        ("msg=", None),
+        ("%ff=%fe&\xfe=1&msg=x", "x"),
+        ("unknown=1&msg=x&try=2", "x"),
+    ],
+)
 def test_a_query_is_read_leniently(site: Site, query: str, message: str | None) -> None:
     job = site.monitor()
 
@@ -596,33 +780,61 @@ def test_a_query_with_thousands_of_parameters_is_no_reason_to_refuse(site: Site)
 # -- kindness
 
 
-@pytest.mark.parametrize("body", [
-    b"", b" ", b"null", b"[]", b"{}", b"0", b'"text"', b"{", b"not json", b"\xff\xfe\x00",
-    b'{"message": null, "meta": null}', b'{"message": {"a": []}, "meta": [1, {"a": 2}]}',
-    b'{"meta": {"a": 1e999, "b": NaN, "c": "x", "d": true, "": 1}}',
-    b'{"message": "\\ud800", "errorMessage": 7, "logOutput": ["x"]}',
-    b"[" * 100_000, b'{"a":' * 100_000, b"9" * 100_000, b'{"meta":{"a":' + b"9" * 5000 + b"}}"])
-def test_no_body_is_a_reason_to_refuse_a_success(
-        site: Site, api_key: str, body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"null",
+        b"[]",
+        b"{}",
+        b"0",
+        b'"text"',
+        b"{",
+        b"not json",
+        b"\xff\xfe\x00",
+        b'{"message": null, "meta": null}',
+        b'{"message": {"a": []}, "meta": [1, {"a": 2}]}',
+        b'{"meta": {"a": 1e999, "b": NaN, "c": "x", "d": true, "": 1}}',
+        b'{"message": "\\ud800", "errorMessage": 7, "logOutput": ["x"]}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"9" * 100_000,
+        b'{"meta":{"a":' + b"9" * 5000 + b"}}",
+    ],
+)
+def test_no_body_is_a_reason_to_refuse_a_success(site: Site, api_key: str, body: bytes) -> None:
     job = site.monitor()
     headers = {"X-Api-Key": api_key, "Content-Type": "application/json"}
 
-    statuses = [site.send("POST", job.at(form, api_key), body, headers).status_int
-                for form in FORMS.values()]
+    statuses = [
+        site.send("POST", job.at(form, api_key), body, headers).status_int
+        for form in FORMS.values()
+    ]
 
     assert (set(statuses), set(site.kinds)) == ({200}, {"success"})
 
 
-@pytest.mark.parametrize("kind", [
-    "application/json", "text/plain", "application/x-www-form-urlencoded", "nonsense", "a/b; c=d",
-    "multipart/form-data; boundary=x", "application/json; charset=klingon"])
-def test_no_content_type_is_a_reason_to_refuse(
-        site: Site, api_key: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/json",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "nonsense",
+        "a/b; c=d",
+        "multipart/form-data; boundary=x",
+        "application/json; charset=klingon",
+    ],
+)
+def test_no_content_type_is_a_reason_to_refuse(site: Site, api_key: str, kind: str) -> None:
     job = site.monitor()
     headers = {"X-Api-Key": api_key, "Content-Type": kind}
 
-    statuses = [site.send("POST", job.at(form, api_key), b"a=b&\xff", headers).status_int
-                for form in FORMS.values()]
+    statuses = [
+        site.send("POST", job.at(form, api_key), b"a=b&\xff", headers).status_int
+        for form in FORMS.values()
+    ]
 
     assert (set(statuses), set(site.kinds)) == ({200}, {"success"})
 
@@ -636,9 +848,16 @@ def test_a_body_of_ten_megabytes_is_read_and_cut(site: Site, api_key: str, form:
     assert (reply.status_int, site.kinds) == (200, ["success"])
 
 
-@pytest.mark.parametrize("form", ["/ping/{code}?message=", "/ping/{key}/{api}/fail?message=",
-                                  "/{code}/complete?msg=", "/p/{api}/{key}?state=fail&message=",
-                                  "/api/push/{token}?msg="])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "/ping/{code}?message=",
+        "/ping/{key}/{api}/fail?message=",
+        "/{code}/complete?msg=",
+        "/p/{api}/{key}?state=fail&message=",
+        "/api/push/{token}?msg=",
+    ],
+)
 def test_a_message_that_is_too_long_is_cut(site: Site, api_key: str, form: str) -> None:
     job = site.monitor()
 
@@ -657,9 +876,17 @@ def test_other_texts_that_are_too_long_are_cut(site: Site, name: str, column: st
     assert (reply.status_int, len(site.pings[0][column]) <= 2000) == (200, True)
 
 
-@pytest.mark.parametrize("sent, kept", [
-    ("a%00b", "a b"), ("%1b[31mred", "[31mred"), ("a%0d%0ab", "a  b"), ("a%07b", "a b"),
-    ("%c2%9b", None), ("a%e2%80%a8b", "a b")])
+@pytest.mark.parametrize(
+    "sent, kept",
+    [
+        ("a%00b", "a b"),
+        ("%1b[31mred", "[31mred"),
+        ("a%0d%0ab", "a  b"),
+        ("a%07b", "a b"),
+        ("%c2%9b", None),
+        ("a%e2%80%a8b", "a b"),
+    ],
+)
 def test_no_control_character_is_stored(site: Site, sent: str, kept: str | None) -> None:
     job = site.monitor()
 
@@ -668,8 +895,22 @@ def test_no_control_character_is_stored(site: Site, sent: str, kept: str | None)
     assert (site.pings[0]["message"] or "").split() == (kept or "").split()
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "9007199254740992", "-5", "x",
-                                   "", "1_0_x", "0x10", "9" * 5000])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+        "9007199254740992",
+        "-5",
+        "x",
+        "",
+        "1_0_x",
+        "0x10",
+        "9" * 5000,
+    ],
+)
 def test_a_duration_that_is_no_believable_number_is_dropped(site: Site, value: str) -> None:
     job = site.monitor()
 
@@ -707,33 +948,52 @@ def test_a_ping_is_kept_with_its_address_and_its_client(site: Site) -> None:
 # -- errors have the dialect's shape
 
 
-KNOWN = [("cronbeats", "/ping/{code}"), ("cronradar", "/ping/{key}/{api}"),
-         ("cronitor", "/{code}/run"), ("cronitor", "/p/{api}/{key}?state=run"),
-         ("crontify", "/api/v1/ping/{id}/start"), ("cronping", "/{token}/start"),
-         ("healthchecks", "/ping/{token}"),
-         ("healthchecks", "/ping/{api}/{key}"), ("cronitor", "/ping/{api}/{key}?state=run"),
-         ("cronitor", "/d3x-0c1/run"), ("cronping", "/abc123def456"),
-         ("healthchecks", "/hc-ping"), ("cronbeats", "/ping/c-beats/start")]
-ADOPTED = {"d3x-0c1": "cronitor", "abc123def456": "cronping", "hc-ping": "healthchecks",
-           "c-beats": "cronbeats"}
+KNOWN = [
+    ("cronbeats", "/ping/{code}"),
+    ("cronradar", "/ping/{key}/{api}"),
+    ("cronitor", "/{code}/run"),
+    ("cronitor", "/p/{api}/{key}?state=run"),
+    ("crontify", "/api/v1/ping/{id}/start"),
+    ("cronping", "/{token}/start"),
+    ("healthchecks", "/ping/{token}"),
+    ("healthchecks", "/ping/{api}/{key}"),
+    ("cronitor", "/ping/{api}/{key}?state=run"),
+    ("cronitor", "/d3x-0c1/run"),
+    ("cronping", "/abc123def456"),
+    ("healthchecks", "/hc-ping"),
+    ("cronbeats", "/ping/c-beats/start"),
+]
+ADOPTED = {
+    "d3x-0c1": "cronitor",
+    "abc123def456": "cronping",
+    "hc-ping": "healthchecks",
+    "c-beats": "cronbeats",
+}
 
 
 @pytest.mark.parametrize("dialect, form", KNOWN)
 def test_another_method_is_405_in_the_dialects_shape(
-        site: Site, api_key: str, dialect: str, form: str) -> None:
+    site: Site, api_key: str, dialect: str, form: str
+) -> None:
     job = site.monitor(handles=ADOPTED)
 
-    replies = [site.send(method, job.at(form, api_key), headers={"X-Api-Key": api_key})
-               for method in ("PUT", "DELETE", "PATCH")]
+    replies = [
+        site.send(method, job.at(form, api_key), headers={"X-Api-Key": api_key})
+        for method in ("PUT", "DELETE", "PATCH")
+    ]
 
     assert [(reply.status_int, is_shaped(dialect, reply)) for reply in replies] == [
-        (405, True), (405, True), (405, True)]
+        (405, True),
+        (405, True),
+        (405, True),
+    ]
     assert site.pings == []
 
 
 @pytest.mark.parametrize("dialect, form", [*KNOWN, ("kuma", "/api/push/{token}")])
 def test_what_breaks_is_5xx_in_the_dialects_shape(
-        site: Site, api_key: str, dialect: str, form: str) -> None:
+    site: Site, api_key: str, dialect: str, form: str
+) -> None:
     job = site.monitor(handles=ADOPTED)
     site.rows("UPDATE monitor SET digests = '['")
 
@@ -744,7 +1004,8 @@ def test_what_breaks_is_5xx_in_the_dialects_shape(
 
 @pytest.mark.parametrize("dialect, form", [*KNOWN, ("kuma", "/api/push/{token}")])
 def test_a_database_that_does_not_take_it_is_503_in_the_dialects_shape(
-        site: Site, api_key: str, dialect: str, form: str) -> None:
+    site: Site, api_key: str, dialect: str, form: str
+) -> None:
     job = site.monitor(handles=ADOPTED)
     site.rows("ALTER TABLE ping RENAME TO gone")
 
@@ -775,10 +1036,22 @@ def test_and_all_works_again_without_a_restart(site: Site) -> None:
     assert (reply.status_int, site.kinds) == (200, ["start"])
 
 
-@pytest.mark.parametrize("path", ["/ping/{code}", "/ping/{code}/nonsense", "/{token}",
-                                  f"/{NOBODY}", "/ping/backup", "/api/v1/ping/x/start", "/",
-                                  "/favicon.ico", "/{code}/pause/1", "/api/v1/heartbeats",
-                                  "/api/push/x"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ping/{code}",
+        "/ping/{code}/nonsense",
+        "/{token}",
+        f"/{NOBODY}",
+        "/ping/backup",
+        "/api/v1/ping/x/start",
+        "/",
+        "/favicon.ico",
+        "/{code}/pause/1",
+        "/api/v1/heartbeats",
+        "/api/push/x",
+    ],
+)
 def test_every_answer_has_the_security_headers(site: Site, path: str) -> None:
     job = site.monitor()
 
@@ -808,7 +1081,8 @@ keyed = pytest.mark.parametrize("form, header", KEYED)
 @keyed
 @pytest.mark.parametrize("permission", ["ping", "read-write"])
 def test_a_key_with_the_permission_may_ping(
-        site: Site, form: str, header: Callable[[str], Any], permission: str) -> None:
+    site: Site, form: str, header: Callable[[str], Any], permission: str
+) -> None:
     job, key = site.monitor(), site.api_key(permission)
 
     reply = site.send("GET", job.at(form, key), headers=header(key))
@@ -817,8 +1091,7 @@ def test_a_key_with_the_permission_may_ping(
 
 
 @keyed
-def test_a_read_only_key_may_not_ping(
-        site: Site, form: str, header: Callable[[str], Any]) -> None:
+def test_a_read_only_key_may_not_ping(site: Site, form: str, header: Callable[[str], Any]) -> None:
     job, key = site.monitor(), site.api_key("read-only")
 
     reply = site.send("GET", job.at(form, key), headers=header(key))
@@ -835,8 +1108,15 @@ def test_a_wrong_key_may_not_ping(site: Site, form: str, header: Callable[[str],
     assert (reply.status_int in (401, 404), site.pings) == (True, [])
 
 
-@pytest.mark.parametrize("form", ["/ping/{api}/new?create=1", "/ping/new/{api}?schedule=@daily",
-                                  "/p/{api}/new?state=run", "/ping/{api}/new?state=run"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "/ping/{api}/new?create=1",
+        "/ping/new/{api}?schedule=@daily",
+        "/p/{api}/new?state=run",
+        "/ping/{api}/new?state=run",
+    ],
+)
 def test_a_read_only_key_registers_nothing(site: Site, form: str) -> None:
     key = site.api_key("read-only")
 
@@ -845,8 +1125,15 @@ def test_a_read_only_key_registers_nothing(site: Site, form: str) -> None:
     assert site.monitors == []
 
 
-@pytest.mark.parametrize("form", ["/ping/{api}/new?create=1", "/ping/new/{api}?schedule=@daily",
-                                  "/p/{api}/new?state=run", "/ping/{api}/new?state=run"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "/ping/{api}/new?create=1",
+        "/ping/new/{api}?schedule=@daily",
+        "/p/{api}/new?state=run",
+        "/ping/{api}/new?state=run",
+    ],
+)
 def test_a_wrong_key_registers_nothing(site: Site, form: str) -> None:
     site.monitor()
 
@@ -855,8 +1142,10 @@ def test_a_wrong_key_registers_nothing(site: Site, form: str) -> None:
     assert len(site.monitors) == 1
 
 
-@pytest.mark.parametrize("form", ["/ping/{api}/new?create=1", "/ping/new/{api}?schedule=@daily",
-                                  "/p/{api}/new?state=run"])
+@pytest.mark.parametrize(
+    "form",
+    ["/ping/{api}/new?create=1", "/ping/new/{api}?schedule=@daily", "/p/{api}/new?state=run"],
+)
 def test_a_key_that_may_only_ping_registers_too(site: Site, form: str) -> None:
     key = site.api_key("ping")
 
@@ -868,15 +1157,19 @@ def test_a_key_that_may_only_ping_registers_too(site: Site, form: str) -> None:
 # -- limits
 
 
-WRONG = [("/ping/backup", {"Authorization": basic("wrong")}),
-         ("/ping/backup", {"Authorization": "Bearer wrong"}),
-         ("/ping/backup/wrong", {}), ("/ping/wrong/backup", {}),
-         ("/api/v1/ping/backup/start", {"X-Api-Key": "wrong"})]
+WRONG = [
+    ("/ping/backup", {"Authorization": basic("wrong")}),
+    ("/ping/backup", {"Authorization": "Bearer wrong"}),
+    ("/ping/backup/wrong", {}),
+    ("/ping/wrong/backup", {}),
+    ("/api/v1/ping/backup/start", {"X-Api-Key": "wrong"}),
+]
 
 
 @pytest.mark.parametrize("path, headers", WRONG)
 def test_wrong_keys_are_limited_per_address(
-        site: Site, path: str, headers: dict[str, str]) -> None:
+    site: Site, path: str, headers: dict[str, str]
+) -> None:
     site.monitor(key="backup")
 
     statuses = [site.send("POST", path, headers=headers).status_int for _ in range(150)]
@@ -911,9 +1204,10 @@ def test_what_is_known_is_not_limited_where_wrong_keys_are(site: Site, api_key: 
     for _ in range(150):
         site.get("/ping/backup", Authorization="Bearer wrong")
 
-    statuses = {form: site.send("POST", job.at(form, api_key),
-                                headers={"X-Api-Key": api_key}).status_int
-                for form in FORMS.values()}
+    statuses = {
+        form: site.send("POST", job.at(form, api_key), headers={"X-Api-Key": api_key}).status_int
+        for form in FORMS.values()
+    }
 
     assert statuses == dict.fromkeys(FORMS.values(), 200)
 
@@ -928,23 +1222,31 @@ def test_a_known_handle_is_never_limited(site: Site, api_key: str, form: str) ->
     assert statuses == {200}
 
 
-def test_the_limit_of_the_management_does_not_touch_pings(
-        make_site: Callable[..., Site]) -> None:
+def test_the_limit_of_the_management_does_not_touch_pings(make_site: Callable[..., Site]) -> None:
     site = make_site(api_rate_limit=3)
     job, key = site.monitor(), site.api_key()
 
-    statuses = {site.get(f"/ping/{job.key}", Authorization=basic(key)).status_int
-                for _ in range(20)}
+    statuses = {
+        site.get(f"/ping/{job.key}", Authorization=basic(key)).status_int for _ in range(20)
+    }
 
     assert statuses == {200}
 
 
-@pytest.mark.parametrize("dialect, form", [
-    ("cronbeats", "/ping/{code}/start"), ("cronradar", "/ping/{key}/{api}/start"),
-    ("cronitor", "/{code}/run"), ("cronitor", "/p/{api}/{key}?state=run"),
-    ("cronping", "/{token}/start"), ("healthchecks", "/ping/{token}/start")])
+@pytest.mark.parametrize(
+    "dialect, form",
+    [
+        ("cronbeats", "/ping/{code}/start"),
+        ("cronradar", "/ping/{key}/{api}/start"),
+        ("cronitor", "/{code}/run"),
+        ("cronitor", "/p/{api}/{key}?state=run"),
+        ("cronping", "/{token}/start"),
+        ("healthchecks", "/ping/{token}/start"),
+    ],
+)
 def test_the_minimum_interval_is_429_in_the_dialects_shape_without_retry_after(
-        site: Site, api_key: str, dialect: str, form: str) -> None:
+    site: Site, api_key: str, dialect: str, form: str
+) -> None:
     job = site.monitor(min_ping_interval_seconds=60)
     site.get(job.at(form, api_key))
     site.clock.move(20)

@@ -29,8 +29,12 @@ class Real(NamedTuple):
         """Status and body of the answer to a request, byte for byte."""
         raw = line.encode("latin-1") if isinstance(line, str) else line
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-            connection.sendall(raw + b" HTTP/1.1\r\nHost: cron.test\r\nConnection: close\r\n"
-                               + rest.encode() + (b"" if "\r\n\r\n" in rest else b"\r\n"))
+            connection.sendall(
+                raw
+                + b" HTTP/1.1\r\nHost: cron.test\r\nConnection: close\r\n"
+                + rest.encode()
+                + (b"" if "\r\n\r\n" in rest else b"\r\n")
+            )
             answer = b""
             while part := connection.recv(65_536):
                 answer += part
@@ -44,8 +48,18 @@ def real(folder: Path) -> Iterator[Real]:
     job = site.monitor(interval_seconds=None)
     site.server.close()
     process = subprocess.Popen(
-        [sys.executable, cronwatch.__file__, "serve", "--database", str(site.database),
-         "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True)
+        [
+            sys.executable,
+            cronwatch.__file__,
+            "serve",
+            "--database",
+            str(site.database),
+            "--listen",
+            "127.0.0.1:0",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     try:
         found = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
@@ -59,13 +73,19 @@ def real(folder: Path) -> Iterator[Real]:
 # -- 1: the content type says nothing about the body
 
 
-@pytest.mark.parametrize("path, body, kind", [
-    ("/ping/{code}", "", "application/json"), ("/ping/{code}/start", "", "application/json"),
-    ("/ping/{token}", "plain text", "application/json"),
-    ("/ping/{token}/fail", "plain text", "application/json"),
-    ("/ping/{token}", "result=None", "application/x-www-form-urlencoded")])
+@pytest.mark.parametrize(
+    "path, body, kind",
+    [
+        ("/ping/{code}", "", "application/json"),
+        ("/ping/{code}/start", "", "application/json"),
+        ("/ping/{token}", "plain text", "application/json"),
+        ("/ping/{token}/fail", "plain text", "application/json"),
+        ("/ping/{token}", "result=None", "application/x-www-form-urlencoded"),
+    ],
+)
 def test_a_body_that_is_not_what_its_type_says_is_normal(
-        site: Site, path: str, body: str, kind: str) -> None:
+    site: Site, path: str, body: str, kind: str
+) -> None:
     job = site.monitor()
 
     reply = site.post(job.at(path), body, Content_Type=kind)
@@ -95,8 +115,9 @@ def test_a_post_without_a_content_length_is_answered_at_once(real: Real) -> None
 def test_a_chunked_body_is_read(real: Real) -> None:
     path = f"/ping/{real.job.code}/progress"
 
-    status, _ = real.say(f"POST {path}", "Transfer-Encoding: chunked\r\n\r\n"
-                         'e\r\n{"msg":"bits"}\r\n0\r\n\r\n')
+    status, _ = real.say(
+        f"POST {path}", 'Transfer-Encoding: chunked\r\n\r\ne\r\n{"msg":"bits"}\r\n0\r\n\r\n'
+    )
 
     assert (status, real.site.pings[-1]["message"]) == (200, "bits")
 
@@ -112,9 +133,16 @@ def test_a_head_has_no_body_on_the_wire(real: Real) -> None:
 # -- raw bytes in the request line, and what is escaped in it
 
 
-@pytest.mark.parametrize("sent, kept", [
-    ("Größe".encode(), "Größe"), (b"gr\xf6", "gr\ufffd"), (b"a%2Fb+c", "a/b c"),
-    (b"100%", "100%"), (b'"{}|\\^`<>', '"{}|\\^`<>')])
+@pytest.mark.parametrize(
+    "sent, kept",
+    [
+        ("Größe".encode(), "Größe"),
+        (b"gr\xf6", "gr\ufffd"),
+        (b"a%2Fb+c", "a/b c"),
+        (b"100%", "100%"),
+        (b'"{}|\\^`<>', '"{}|\\^`<>'),
+    ],
+)
 def test_a_raw_query_is_accepted_and_read_as_utf_8(real: Real, sent: bytes, kept: str) -> None:
     line = b"GET /" + real.job.code.encode() + b"/complete?msg=" + sent
 
@@ -153,9 +181,20 @@ def test_a_request_to_a_whole_url_is_accepted(real: Real) -> None:
 # -- 3: never redirect; with and without a trailing slash
 
 
-@pytest.mark.parametrize("path", [
-    "/ping/{token}/", "/ping/{token}/fail/", "/{token}/", "/{code}/run/", "/ping/{code}/start/",
-    "/api/push/{token}/", "/start/{token}/", "//ping//{code}", "/ping/{code}/end//success/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ping/{token}/",
+        "/ping/{token}/fail/",
+        "/{token}/",
+        "/{code}/run/",
+        "/ping/{code}/start/",
+        "/api/push/{token}/",
+        "/start/{token}/",
+        "//ping//{code}",
+        "/ping/{code}/end//success/",
+    ],
+)
 def test_nothing_redirects(real: Real, path: str) -> None:
     target = real.job.at(path)
 
@@ -164,9 +203,16 @@ def test_nothing_redirects(real: Real, path: str) -> None:
     assert status == 200
 
 
-@pytest.mark.parametrize("path", ["/api/v1/heartbeats", "/api/v1/heartbeats/",
-                                  "/api/v1/heartbeats/{id}", "/api/v1/heartbeats/{id}/",
-                                  "/api/v1/integrations/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/heartbeats",
+        "/api/v1/heartbeats/",
+        "/api/v1/heartbeats/{id}",
+        "/api/v1/heartbeats/{id}/",
+        "/api/v1/integrations/",
+    ],
+)
 def test_nor_does_the_management(site: Site, api_key: str, path: str) -> None:
     job = site.monitor()
 
@@ -178,11 +224,22 @@ def test_nor_does_the_management(site: Site, api_key: str, path: str) -> None:
 # -- 4: success is exactly 200, and 201 where it is created
 
 
-@pytest.mark.parametrize("path, status", [
-    ("/ping/{token}", 200), ("/ping/{token}/start", 200), ("/ping/{token}/log", 200),
-    ("/ping/{api}/{key}", 200), ("/ping/{api}/new?create=1", 201), ("/p/{api}/new", 200),
-    ("/ping/new/{api}?schedule=@daily", 200), ("/{token}", 200), ("/{code}", 200),
-    ("/ping/{code}", 200), ("/api/push/{token}", 200)])
+@pytest.mark.parametrize(
+    "path, status",
+    [
+        ("/ping/{token}", 200),
+        ("/ping/{token}/start", 200),
+        ("/ping/{token}/log", 200),
+        ("/ping/{api}/{key}", 200),
+        ("/ping/{api}/new?create=1", 201),
+        ("/p/{api}/new", 200),
+        ("/ping/new/{api}?schedule=@daily", 200),
+        ("/{token}", 200),
+        ("/{code}", 200),
+        ("/ping/{code}", 200),
+        ("/api/push/{token}", 200),
+    ],
+)
 def test_the_status_of_a_success(site: Site, api_key: str, path: str, status: int) -> None:
     job = site.monitor()
 
@@ -209,12 +266,13 @@ def test_a_ping_that_is_sent_again_after_a_503_is_recorded_once(site: Site) -> N
 
 
 @pytest.mark.parametrize("name", ["not found", "rate limited"])
-def test_no_success_says_not_found_or_rate_limited(
-        site: Site, api_key: str, name: str) -> None:
+def test_no_success_says_not_found_or_rate_limited(site: Site, api_key: str, name: str) -> None:
     job = site.monitor(key=name, name=name)
 
-    replies = [site.post(job.at(path, api_key), name) for path in (
-        "/ping/{token}", "/ping/{token}/start", f"/ping/{{api}}/{quote(name)}")]
+    replies = [
+        site.post(job.at(path, api_key), name)
+        for path in ("/ping/{token}", "/ping/{token}/start", f"/ping/{{api}}/{quote(name)}")
+    ]
 
     assert [reply.text for reply in replies] == ["OK", "OK", "OK"]
 
@@ -223,7 +281,8 @@ def test_no_success_says_not_found_or_rate_limited(
 
 
 def test_the_basic_header_of_npm_beside_the_key_in_its_path_is_no_cronradar(
-        site: Site, api_key: str) -> None:
+    site: Site, api_key: str
+) -> None:
     site.monitor(key="backup")
 
     reply = site.get(f"/ping/{api_key}/backup?state=run&stamp=1", Authorization=basic(api_key))
@@ -244,13 +303,17 @@ def test_the_api_key_header_of_healthchecks_clients_is_no_crontify(site: Site) -
 DAYS, MONTHS = ",".join(map(str, range(1, 32))), ",".join(map(str, range(1, 13)))
 
 
-@pytest.mark.parametrize("schedule, due", [
-    (f"0 3 {DAYS} {MONTHS} 0,1,2,3,4,5,6", "2026-03-03T03:00:00.000Z"),
-    (f"0 3 {DAYS} {MONTHS} 1", "2026-03-09T03:00:00.000Z"),
-    (f"0 3 15 {MONTHS} 0,1,2,3,4,5,6", "2026-03-15T03:00:00.000Z"),
-    ("0 0 2 * * *", "2026-03-03T02:00:00.000Z"), ("@hourly", "2026-03-02T13:00:00.000Z")])
-def test_a_list_of_all_values_is_a_star(
-        site: Site, api_key: str, schedule: str, due: str) -> None:
+@pytest.mark.parametrize(
+    "schedule, due",
+    [
+        (f"0 3 {DAYS} {MONTHS} 0,1,2,3,4,5,6", "2026-03-03T03:00:00.000Z"),
+        (f"0 3 {DAYS} {MONTHS} 1", "2026-03-09T03:00:00.000Z"),
+        (f"0 3 15 {MONTHS} 0,1,2,3,4,5,6", "2026-03-15T03:00:00.000Z"),
+        ("0 0 2 * * *", "2026-03-03T02:00:00.000Z"),
+        ("@hourly", "2026-03-02T13:00:00.000Z"),
+    ],
+)
+def test_a_list_of_all_values_is_a_star(site: Site, api_key: str, schedule: str, due: str) -> None:
     site.get(f"/ping/job/{api_key}?schedule={quote(schedule)}")
 
     shown = site.get("/api/v1/heartbeats/job", X_Api_Key=api_key).json

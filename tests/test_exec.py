@@ -68,9 +68,11 @@ class Ear:
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
                 path, _, query = self.path.partition("?")
-                asked = Asked(path.removeprefix(f"/{HANDLE}").lstrip("/"),
-                              dict(urllib.parse.parse_qsl(query, keep_blank_values=True)),
-                              raw.decode("utf-8", "replace"))
+                asked = Asked(
+                    path.removeprefix(f"/{HANDLE}").lstrip("/"),
+                    dict(urllib.parse.parse_qsl(query, keep_blank_values=True)),
+                    raw.decode("utf-8", "replace"),
+                )
                 ear.asked.append(asked)
                 if behind:
                     pass_on(behind + self.path, raw)
@@ -123,15 +125,28 @@ class Wrapper:
         return sorted(path.name for path in self.spool.iterdir()) if self.spool.exists() else []
 
     def environ(self, **more: str) -> dict[str, str]:
-        return environment(**{"PATH": self.shell.path, "HOME": str(self.home),
-                              "TMPDIR": str(self.home / "tmp"), **more})
+        return environment(
+            **{
+                "PATH": self.shell.path,
+                "HOME": str(self.home),
+                "TMPDIR": str(self.home / "tmp"),
+                **more,
+            }
+        )
 
     def start(self, *words: str, **environ: str) -> subprocess.Popen[bytes]:
         """A call that runs, with pipes for its three streams."""
-        self.started.append(subprocess.Popen(
-            [*self.shell.command, WRAPPER, *words], env=self.environ(**environ), cwd=self.home,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True))
+        self.started.append(
+            subprocess.Popen(
+                [*self.shell.command, WRAPPER, *words],
+                env=self.environ(**environ),
+                cwd=self.home,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        )
         return self.started[-1]
 
     def call(self, *words: str, given: bytes = b"", **environ: str) -> Done:
@@ -164,8 +179,9 @@ def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if program is None or curl is None:
         pytest.skip(f"there is no {name if curl else 'curl'} here")
     if name != "busybox":
-        return Shell(name, [program, "--posix"] if name == "bash" else [program],
-                     os.environ["PATH"])
+        return Shell(
+            name, [program, "--posix"] if name == "bash" else [program], os.environ["PATH"]
+        )
     tools = tmp_path_factory.mktemp("busybox")
     subprocess.run([program, "--install", "-s", str(tools)], check=True)
     (tools / "curl").symlink_to(curl)
@@ -215,35 +231,39 @@ def line_of(process: subprocess.Popen[bytes]) -> str:
 
 # == What is reported ==========================================================
 
+
 def test_a_job_that_goes_well_is_a_run_with_its_host(
-        live: Live, wrapper: Wrapper, monitor: tuple[str, str]) -> None:
+    live: Live, wrapper: Wrapper, monitor: tuple[str, str]
+) -> None:
     key, url = monitor
 
     done = wrapper.job(url, "exit 0")
 
-    run, = live.runs(key)
+    (run,) = live.runs(key)
     assert done == (0, "", "")
     assert (run["state"], run["exit_code"], run["host"]) == ("success", 0, socket.gethostname())
 
 
 def test_a_job_that_fails_is_a_failed_run_with_its_exit_code(
-        live: Live, wrapper: Wrapper, monitor: tuple[str, str]) -> None:
+    live: Live, wrapper: Wrapper, monitor: tuple[str, str]
+) -> None:
     key, url = monitor
 
     done = wrapper.job(url, "exit 3")
 
-    run, = live.runs(key)
+    (run,) = live.runs(key)
     assert (done.code, run["state"], run["exit_code"]) == (3, "failed", 3)
 
 
 def test_both_streams_are_the_log_of_the_run(
-        live: Live, wrapper: Wrapper, monitor: tuple[str, str]) -> None:
+    live: Live, wrapper: Wrapper, monitor: tuple[str, str]
+) -> None:
     key, url = monitor
 
     wrapper.job(url, "echo to out; echo to err >&2")
 
-    run, = live.runs(key)
-    log, = live.rows("SELECT content FROM run_log WHERE run = ?", run["num"])
+    (run,) = live.runs(key)
+    (log,) = live.rows("SELECT content FROM run_log WHERE run = ?", run["num"])
     assert sorted(log["content"].splitlines()) == ["to err", "to out"]
 
 
@@ -279,8 +299,11 @@ def test_of_a_long_output_the_end_is_sent(wrapper: Wrapper, ear: Ear) -> None:
 
 
 def test_an_output_of_many_small_pieces_is_sent_whole(wrapper: Wrapper, ear: Ear) -> None:
-    done = wrapper.job(ear.url, "i=0; while [ $i -lt 700 ]; do i=$((i + 1)); echo $i; "
-                                "case $i in *00) sleep 0.05 ;; esac; done")
+    done = wrapper.job(
+        ear.url,
+        "i=0; while [ $i -lt 700 ]; do i=$((i + 1)); echo $i; "
+        "case $i in *00) sleep 0.05 ;; esac; done",
+    )
 
     assert ear.asked[1].body == done.out
 
@@ -311,6 +334,7 @@ def test_a_bare_handle_is_pinged_where_the_environment_says(wrapper: Wrapper, ea
 
 
 # == What the job notices: nothing =============================================
+
 
 @pytest.mark.parametrize("code", [0, 1, 77, 255])
 def test_the_exit_code_is_the_jobs(wrapper: Wrapper, ear: Ear, code: int) -> None:
@@ -363,7 +387,11 @@ def test_without_an_input_the_job_runs_all_the_same(wrapper: Wrapper, ear: Ear) 
     shell = wrapper.shell.command
     done = subprocess.run(
         [*shell, "-c", 'exec "$@" <&-', "sh", *shell, WRAPPER, ear.url, "--", "cat"],
-        env=wrapper.environ(), capture_output=True, timeout=LIMIT_SECONDS, check=False)
+        env=wrapper.environ(),
+        capture_output=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
@@ -373,8 +401,12 @@ def test_a_signal_reaches_the_job(wrapper: Wrapper, ear: Ear, name: str) -> None
     # Only the env of GNU can undo that the shell lets its children ignore these two.
     told = "TERM" if wrapper.shell.name == "busybox" and name in ("INT", "QUIT") else name
     process = wrapper.start(
-        ear.url, "--", "sh", "-c",
-        f'trap "echo got {told}; exit 7" {told}; echo ready; while :; do sleep 0.1; done')
+        ear.url,
+        "--",
+        "sh",
+        "-c",
+        f'trap "echo got {told}; exit 7" {told}; echo ready; while :; do sleep 0.1; done',
+    )
     assert line_of(process) == "ready\n"
 
     process.send_signal(signal.Signals[f"SIG{name}"])
@@ -385,7 +417,8 @@ def test_a_signal_reaches_the_job(wrapper: Wrapper, ear: Ear, name: str) -> None
 
 @pytest.mark.parametrize("name", ["TERM", "KILL"])
 def test_a_job_that_a_signal_killed_gives_128_and_its_number(
-        wrapper: Wrapper, ear: Ear, name: str) -> None:
+    wrapper: Wrapper, ear: Ear, name: str
+) -> None:
     done = wrapper.job(ear.url, f"kill -{name} $$")
 
     code = 128 + signal.Signals[f"SIG{name}"]
@@ -408,8 +441,11 @@ def test_after_sigterm_the_end_is_told_with_its_output(wrapper: Wrapper, ear: Ea
 def test_a_signal_to_all_of_its_group_loses_nothing(wrapper: Wrapper, ear: Ear) -> None:
     script = "echo working; exec sleep 20"
     with subprocess.Popen(
-            [*wrapper.shell.command, WRAPPER, ear.url, "--", "sh", "-c", script],
-            env=wrapper.environ(), stdout=subprocess.PIPE, start_new_session=True) as process:
+        [*wrapper.shell.command, WRAPPER, ear.url, "--", "sh", "-c", script],
+        env=wrapper.environ(),
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
         assert line_of(process) == "working\n"
         wait_for(lambda: ear.asked, "the start")
 
@@ -420,8 +456,13 @@ def test_a_signal_to_all_of_its_group_loses_nothing(wrapper: Wrapper, ear: Ear) 
 
 
 def test_a_job_that_goes_on_after_signals_ends_as_it_likes(wrapper: Wrapper, ear: Ear) -> None:
-    process = wrapper.start(ear.url, "--", "sh", "-c", "trap 'echo again' USR1; echo ready; "
-                            "while [ ! -e over ]; do sleep 0.1; done; exit 9")
+    process = wrapper.start(
+        ear.url,
+        "--",
+        "sh",
+        "-c",
+        "trap 'echo again' USR1; echo ready; while [ ! -e over ]; do sleep 0.1; done; exit 9",
+    )
     assert line_of(process) == "ready\n"
 
     for _ in range(3):
@@ -440,8 +481,9 @@ def test_the_environment_of_the_job_is_the_callers(wrapper: Wrapper, ear: Ear) -
     done = wrapper.call(ear.url, "--", "env", "-0", given=b"", **shown)
 
     seen = {line for line in done.out.split("\0") if line.partition("=")[0] not in ("", *own)}
-    given = {f"{name}={value}" for name, value in wrapper.environ(**shown).items()
-             if name not in own}
+    given = {
+        f"{name}={value}" for name, value in wrapper.environ(**shown).items() if name not in own
+    }
     assert seen == given
 
 
@@ -476,16 +518,23 @@ def test_output_that_cannot_be_written_fails_the_run(wrapper: Wrapper, ear: Ear)
 
     with open("/dev/full", "wb") as full:
         process = subprocess.run(
-            [*wrapper.shell.command, WRAPPER, ear.url, "--", "echo", "dump"], stdout=full,
-            env=wrapper.environ(), stderr=subprocess.PIPE, timeout=LIMIT_SECONDS, check=False)
+            [*wrapper.shell.command, WRAPPER, ear.url, "--", "echo", "dump"],
+            stdout=full,
+            env=wrapper.environ(),
+            stderr=subprocess.PIPE,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
 
     assert (process.returncode, process.stderr, ear.asked[1].word) == (1, b"", "1")
 
 
 # == Progress ==================================================================
 
+
 def test_progress_lines_are_progress_of_the_run(
-        live: Live, wrapper: Wrapper, monitor: tuple[str, str]) -> None:
+    live: Live, wrapper: Wrapper, monitor: tuple[str, str]
+) -> None:
     key, url = monitor
 
     done = wrapper.job(url, "echo before; echo '::progress 40 half the tables'; echo after")
@@ -518,19 +567,30 @@ def test_progress_is_told_while_the_job_runs(wrapper: Wrapper, ear: Ear) -> None
     assert process.poll() is None
 
 
-@pytest.mark.parametrize("text", [
-    "<b>bold</b> & 'quotes\"", "100% of a+b?c#d", "grün — 進捗 🎉", "two  spaces \\n \t tab"])
+@pytest.mark.parametrize(
+    "text",
+    ["<b>bold</b> & 'quotes\"", "100% of a+b?c#d", "grün — 進捗 🎉", "two  spaces \\n \t tab"],
+)
 def test_any_text_arrives_as_it_is(wrapper: Wrapper, ear: Ear, text: str) -> None:
     wrapper.job(ear.url, "cat", f"::progress 5 {text}\n".encode())
 
     assert ear.asked[1].query["msg"] == text
 
 
-@pytest.mark.parametrize("line", [
-    "::progress", "::progress soon", "::progress 4x", " ::progress 4", "progress 4",
-    "::progress4"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "::progress",
+        "::progress soon",
+        "::progress 4x",
+        " ::progress 4",
+        "progress 4",
+        "::progress4",
+    ],
+)
 def test_a_line_that_only_looks_like_progress_is_none(
-        wrapper: Wrapper, ear: Ear, line: str) -> None:
+    wrapper: Wrapper, ear: Ear, line: str
+) -> None:
     done = wrapper.job(ear.url, "cat", f"{line}\n".encode())
 
     assert (done.out, ear.words) == (f"{line}\n", ["start", "0"])
@@ -549,6 +609,7 @@ def test_progress_on_the_error_stream_is_none(wrapper: Wrapper, ear: Ear) -> Non
 
 
 # == Where cronwatch is away ===================================================
+
 
 def test_what_could_not_be_sent_comes_first_with_the_next_call(wrapper: Wrapper) -> None:
     port, before = free_port(), time.time()
@@ -584,8 +645,7 @@ def test_a_run_that_is_told_later_is_stored_with_its_time(wrapper: Wrapper) -> N
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429])
-def test_what_the_server_could_not_take_is_kept(
-        wrapper: Wrapper, ear: Ear, status: int) -> None:
+def test_what_the_server_could_not_take_is_kept(wrapper: Wrapper, ear: Ear, status: int) -> None:
     ear.answers = lambda asked: status
 
     done = wrapper.job(ear.url, "echo out")
@@ -603,7 +663,8 @@ def test_a_connection_that_breaks_is_no_answer(wrapper: Wrapper, ear: Ear) -> No
 
 @pytest.mark.parametrize("status", [400, 401, 404, 405])
 def test_what_the_server_refuses_is_said_and_not_kept(
-        wrapper: Wrapper, ear: Ear, status: int) -> None:
+    wrapper: Wrapper, ear: Ear, status: int
+) -> None:
     ear.answers = lambda asked: status
 
     done = wrapper.job(ear.url, "exit 3")
@@ -613,7 +674,8 @@ def test_what_the_server_refuses_is_said_and_not_kept(
 
 
 def test_a_lost_answer_does_not_make_two_runs(
-        live: Live, wrapper: Wrapper, monitor: tuple[str, str]) -> None:
+    live: Live, wrapper: Wrapper, monitor: tuple[str, str]
+) -> None:
     key, url = monitor
     ear = Ear(behind=live.url)
     ear.answers = lambda asked: None if ear.words.count(asked.word) == 1 else 200
@@ -691,7 +753,8 @@ def test_what_is_meant_for_another_server_waits_for_it(wrapper: Wrapper, ear: Ea
 
 @pytest.mark.parametrize("days", [-1, 7, 8000])
 def test_a_time_that_the_server_would_not_believe_is_not_sent(
-        wrapper: Wrapper, ear: Ear, days: int) -> None:
+    wrapper: Wrapper, ear: Ear, days: int
+) -> None:
     wrapper.keep(f"{round(time.time()) - days * 86_400:010}000-1-1", f"{ear.url}/7?x=")
 
     wrapper.job(ear.url, "exit 0")
@@ -744,6 +807,7 @@ def test_a_server_that_never_answers_is_given_up(wrapper: Wrapper, ear: Ear) -> 
 
 # == Where something is missing ================================================
 
+
 def test_without_curl_the_job_runs_and_that_is_said(wrapper: Wrapper, tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -758,7 +822,8 @@ def test_without_curl_the_job_runs_and_that_is_said(wrapper: Wrapper, tmp_path: 
 
 @pytest.mark.parametrize("folder", ["/proc", "/nowhere"])
 def test_without_a_temporary_folder_all_but_the_log_works(
-        wrapper: Wrapper, ear: Ear, folder: str) -> None:
+    wrapper: Wrapper, ear: Ear, folder: str
+) -> None:
     done = wrapper.job(ear.url, "echo out; echo err >&2; exit 4", TMPDIR=folder)
 
     assert done == (4, "out\n", "err\n")
@@ -772,7 +837,9 @@ def test_without_a_spool_the_job_runs(wrapper: Wrapper, spool: str) -> None:
     assert done == (4, "", "")
 
 
-@pytest.mark.parametrize("url", ["http://[/x", "http://no-such-host.invalid/x", "https://127.0.0.1:1/x"])
+@pytest.mark.parametrize(
+    "url", ["http://[/x", "http://no-such-host.invalid/x", "https://127.0.0.1:1/x"]
+)
 def test_with_a_wrong_url_the_job_runs(wrapper: Wrapper, url: str) -> None:
     assert wrapper.job(url, "exit 4") == (4, "", "")
 
@@ -794,17 +861,23 @@ def test_the_settings_of_curl_itself_change_nothing(wrapper: Wrapper, ear: Ear) 
 
 # == Usage =====================================================================
 
-@pytest.mark.parametrize("words, hint", [
-    ([], "expected URL|HANDLE -- COMMAND"),
-    ([HANDLE], "expected URL|HANDLE -- COMMAND"),
-    ([HANDLE, "--"], "expected URL|HANDLE -- COMMAND"),
-    ([HANDLE, "true", "--"], "expected URL|HANDLE -- COMMAND"),
-    (["--verbose", HANDLE, "--", "true"], "there is no option --verbose"),
-    (["", "--", "true"], "'' is neither a ping URL nor a handle"),
-    (["http://host", "--", "true"], "'http://host' is neither a ping URL nor a handle"),
-    (["http:/host/x", "--", "true"], "'http:/host/x' is neither a ping URL nor a handle")])
+
+@pytest.mark.parametrize(
+    "words, hint",
+    [
+        ([], "expected URL|HANDLE -- COMMAND"),
+        ([HANDLE], "expected URL|HANDLE -- COMMAND"),
+        ([HANDLE, "--"], "expected URL|HANDLE -- COMMAND"),
+        ([HANDLE, "true", "--"], "expected URL|HANDLE -- COMMAND"),
+        (["--verbose", HANDLE, "--", "true"], "there is no option --verbose"),
+        (["", "--", "true"], "'' is neither a ping URL nor a handle"),
+        (["http://host", "--", "true"], "'http://host' is neither a ping URL nor a handle"),
+        (["http:/host/x", "--", "true"], "'http:/host/x' is neither a ping URL nor a handle"),
+    ],
+)
 def test_a_wrong_usage_is_refused_with_a_hint(
-        wrapper: Wrapper, words: list[str], hint: str) -> None:
+    wrapper: Wrapper, words: list[str], hint: str
+) -> None:
     done = wrapper.call(*words)
 
     assert done == (2, "", f"cronwatch-exec: {hint} (try cronwatch-exec --help)\n")
@@ -836,7 +909,12 @@ def test_shellcheck_finds_nothing() -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("there is no shellcheck here")
 
-    done = subprocess.run(["shellcheck", "--shell=sh", "--severity=style", WRAPPER],
-                          capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+    done = subprocess.run(
+        ["shellcheck", "--shell=sh", "--severity=style", WRAPPER],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
 
     assert (done.returncode, done.stdout) == (0, "")

@@ -46,8 +46,18 @@ def beating(make_site: Callable[..., Site]) -> Iterator[Beating]:
 
 def dead_webhook(site: Site) -> None:
     """Somebody to be told who is not there."""
-    assert call("integration", "add", "ntfy", "me", "http://127.0.0.1:9/nobody",
-                "--database", str(site.database)).code == 0
+    assert (
+        call(
+            "integration",
+            "add",
+            "ntfy",
+            "me",
+            "http://127.0.0.1:9/nobody",
+            "--database",
+            str(site.database),
+        ).code
+        == 0
+    )
 
 
 def test_while_all_is_well_it_pings_who_watches_it(beating: Beating) -> None:
@@ -125,9 +135,19 @@ def test_the_secret_of_who_cannot_be_reached_is_not_told(make_site: Callable[...
     assert "cannot be reached" in refused.value.sentence
 
 
-@pytest.mark.parametrize("url", ["nas.example/x", "ftp://nas.example/x", "http://", "http:///x",
-                                 "http://nas.example/a secret", "http://nas.example:x/secret",
-                                 "http://ann:secret@nas.example/x", "mailto:ann@example.org"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nas.example/x",
+        "ftp://nas.example/x",
+        "http://",
+        "http:///x",
+        "http://nas.example/a secret",
+        "http://nas.example:x/secret",
+        "http://ann:secret@nas.example/x",
+        "mailto:ann@example.org",
+    ],
+)
 def test_an_address_that_cannot_be_is_refused_at_the_start(tmp_path: Path, url: str) -> None:
     settings = cronwatch.Settings(database=str(tmp_path / "cronwatch.db"), heartbeat_url=url)
 
@@ -140,8 +160,11 @@ def test_an_address_that_cannot_be_is_refused_at_the_start(tmp_path: Path, url: 
 
 # two that watch each other
 
-QUICK = [sys.executable, "-c",
-         "import sys, cronwatch; cronwatch.BEAT_SECONDS = 0.3; sys.exit(cronwatch.main())"]
+QUICK = [
+    sys.executable,
+    "-c",
+    "import sys, cronwatch; cronwatch.BEAT_SECONDS = 0.3; sys.exit(cronwatch.main())",
+]
 
 
 class Box(NamedTuple):
@@ -159,8 +182,7 @@ class Box(NamedTuple):
 def free_ports(count: int) -> list[int]:
     """Ports that nobody has, all at once so that they are different."""
     with ExitStack() as stack:
-        peers = [stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-                 for _ in range(count)]
+        peers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [peer.getsockname()[1] for peer in peers]
 
 
@@ -175,14 +197,24 @@ def make_box(folder: Path, port: int) -> Box:
 
 @pytest.fixture
 def boxes(tmp_path: Path) -> list[Box]:
-    return [make_box(tmp_path / name, port)
-            for name, port in zip(("one", "two"), free_ports(2), strict=True)]
+    return [
+        make_box(tmp_path / name, port)
+        for name, port in zip(("one", "two"), free_ports(2), strict=True)
+    ]
 
 
 def run_box(stack: ExitStack, box: Box, other: Box) -> Live:
-    return stack.enter_context(serving(
-        box.folder, "--heartbeat-url", other.ping_url, "--scan-seconds", "0.2",
-        listen=f"127.0.0.1:{box.port}", program=QUICK))
+    return stack.enter_context(
+        serving(
+            box.folder,
+            "--heartbeat-url",
+            other.ping_url,
+            "--scan-seconds",
+            "0.2",
+            listen=f"127.0.0.1:{box.port}",
+            program=QUICK,
+        )
+    )
 
 
 def told(live: Live) -> list[tuple[str, str]]:
@@ -194,8 +226,7 @@ def hears(live: Live) -> bool:
 
 
 @pytest.mark.proof
-def test_of_two_that_watch_each_other_one_tells_when_the_other_is_killed(
-        boxes: list[Box]) -> None:
+def test_of_two_that_watch_each_other_one_tells_when_the_other_is_killed(boxes: list[Box]) -> None:
     one, two = boxes
     with ExitStack() as stack:
         first, second = run_box(stack, one, two), run_box(stack, two, one)

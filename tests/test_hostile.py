@@ -36,8 +36,14 @@ import cronwatch
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 HEARTBEATS = f"{cronwatch.API}/heartbeats"
-OLD_HANDLES = {"d3x": "cronitor", "ping": "cronping", "cronbeats": "cronbeats",
-               "radar": "cronradar", "hc": "healthchecks", "kuma": "kuma"}
+OLD_HANDLES = {
+    "d3x": "cronitor",
+    "ping": "cronping",
+    "cronbeats": "cronbeats",
+    "radar": "cronradar",
+    "hc": "healthchecks",
+    "kuma": "kuma",
+}
 
 
 class Place(NamedTuple):
@@ -50,16 +56,32 @@ class Place(NamedTuple):
 def furnish(site: Site, **more: str) -> dict[str, str]:
     """Make something of everything; what each is called in a request."""
     handles = {f"old-{name}": kind for name, kind in OLD_HANDLES.items()}
-    job = site.monitor(handles=handles, key="daily-backup", rules=json.dumps(
-        [{"field": "rows", "operator": "ge", "value": 1}]))
+    job = site.monitor(
+        handles=handles,
+        key="daily-backup",
+        rules=json.dumps([{"field": "rows", "operator": "ge", "value": 1}]),
+    )
     site.monitor(key="another", cron="*/5 * * * *", min_ping_interval_seconds=60)
-    hook = site.server.act(cronwatch.create_integration, "webhook", "Hook", {
-        "url": "http://127.0.0.1:9/", "headers": {}, "secret": "whsec_AAAA"})
+    hook = site.server.act(
+        cronwatch.create_integration,
+        "webhook",
+        "Hook",
+        {"url": "http://127.0.0.1:9/", "headers": {}, "secret": "whsec_AAAA"},
+    )
     writer = site.api_key()
-    return {"code": job.code, "token": job.token, "key": job.key, "id": job.id,
-            "integration": hook, "writer": writer, "pinger": site.api_key("ping"),
-            "reader": site.api_key("read-only"), "basic": basic(writer).split()[1],
-            **{name: f"old-{name}" for name in OLD_HANDLES}, **more}
+    return {
+        "code": job.code,
+        "token": job.token,
+        "key": job.key,
+        "id": job.id,
+        "integration": hook,
+        "writer": writer,
+        "pinger": site.api_key("ping"),
+        "reader": site.api_key("read-only"),
+        "basic": basic(writer).split()[1],
+        **{name: f"old-{name}" for name in OLD_HANDLES},
+        **more,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +120,15 @@ def check_aftermath(site: Site, wire: Wire, names: dict[str, str]) -> None:
         paths += [f"/heartbeats/{monitor['id']}", f"/heartbeats/{monitor['id']}/pings?limit=200"]
     for path in paths:
         shot = Shot("GET", cronwatch.API + path, [("X-API-Key", "{writer}")], b"")
-        answer, = wire.send(shot.raw(names))
+        (answer,) = wire.send(shot.raw(names))
         assert (answer.status, answer.kind) == (200, "application/json")
         strict_json(answer.body)
     check_database(site.database)
 
 
-def live_through(place: Place, adjustments: Any, requests: list[Shot | bytes],
-                 caplog: pytest.LogCaptureFixture) -> None:
+def live_through(
+    place: Place, adjustments: Any, requests: list[Shot | bytes], caplog: pytest.LogCaptureFixture
+) -> None:
     """Send requests to a site of their own; all that must hold does."""
     caplog.set_level(logging.WARNING)
     caplog.clear()
@@ -120,51 +143,78 @@ def live_through(place: Place, adjustments: Any, requests: list[Shot | bytes],
     assert [record.getMessage() for record in caplog.records] == []
 
 
-def _test_requests(requests: list[Shot | bytes], place: Place, adjustments: Any,
-                   caplog: pytest.LogCaptureFixture) -> None:
+def _test_requests(
+    requests: list[Shot | bytes], place: Place, adjustments: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     live_through(place, adjustments, requests, caplog)
 
 
-anything = st.lists(st.one_of(hostile.shots, hostile.shots, hostile.shots,
-                              hostile.broken_requests()), min_size=10, max_size=40)
+anything = st.lists(
+    st.one_of(hostile.shots, hostile.shots, hostile.shots, hostile.broken_requests()),
+    min_size=10,
+    max_size=40,
+)
 test_nothing_that_is_sent_breaks_anything = pytest.mark.slow(
-    bounded(hostile.FAST, max_examples=20)(given(requests=anything)(_test_requests)))
+    bounded(hostile.FAST, max_examples=20)(given(requests=anything)(_test_requests))
+)
 test_nothing_new_that_is_sent_breaks_anything = pytest.mark.proof(
-    bounded(hostile.FRESH, max_examples=60)(given(requests=anything)(_test_requests)))
+    bounded(hostile.FRESH, max_examples=60)(given(requests=anything)(_test_requests))
+)
 
 
 # -- what is refused before a route is looked for, and what is very large
 
 
-@pytest.mark.parametrize("raw, status", [
-    (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400), (b"\x16\x03\x01\r\n\r\n", 400),
-    (b"GET http://[::1 HTTP/1.1\r\n\r\n", 400),
-    (b"GET / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
-    (b"POST / HTTP/1.1\r\nContent-Length: 10485761\r\n\r\n", 413),
-    (b"GET / HTTP/1.1\r\nX: " + b"y" * 300_000 + b"\r\n\r\n", 431),
-    (b"GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501)])
+@pytest.mark.parametrize(
+    "raw, status",
+    [
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+        (b"\x16\x03\x01\r\n\r\n", 400),
+        (b"GET http://[::1 HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 10485761\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * 300_000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+    ],
+)
 def test_what_the_parser_refuses_has_the_security_headers(
-        site: Site, adjustments: Any, raw: bytes, status: int) -> None:
-    answer, = Wire(site.server, adjustments).send(raw)
+    site: Site, adjustments: Any, raw: bytes, status: int
+) -> None:
+    (answer,) = Wire(site.server, adjustments).send(raw)
 
     assert answer.status == status
     assert {name: answer.headers.get(name) for name in hostile.SECURITY} == hostile.SECURITY
 
 
 LARGEST = 10_485_759  # Waitress refuses a byte more
-LARGE = {"x": b"x" * LARGEST, "[": b"[" * LARGEST, "{": b'{"a":' * (LARGEST // 5),
-         "text": b'{"logOutput": "' + b"\\u0000" * (LARGEST // 6 - 9) + b'"}',
-         "\xff": b"\xff" * LARGEST}
+LARGE = {
+    "x": b"x" * LARGEST,
+    "[": b"[" * LARGEST,
+    "{": b'{"a":' * (LARGEST // 5),
+    "text": b'{"logOutput": "' + b"\\u0000" * (LARGEST // 6 - 9) + b'"}',
+    "\xff": b"\xff" * LARGEST,
+}
 
 
 @pytest.mark.parametrize("name", LARGE)
 def test_the_largest_body_breaks_no_route(
-        place: Place, adjustments: Any, caplog: pytest.LogCaptureFixture, name: str) -> None:
-    paths = ["/ping/{code}/progress", "/{token}", "/api/v1/ping/{id}/fail", "/ping/{hc}",
-             "/api/sync", HEARTBEATS]
+    place: Place, adjustments: Any, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    paths = [
+        "/ping/{code}/progress",
+        "/{token}",
+        "/api/v1/ping/{id}/fail",
+        "/ping/{hc}",
+        "/api/sync",
+        HEARTBEATS,
+    ]
 
-    live_through(place, adjustments, [
-        Shot("POST", path, [("X-API-Key", "{writer}")], LARGE[name]) for path in paths], caplog)
+    live_through(
+        place,
+        adjustments,
+        [Shot("POST", path, [("X-API-Key", "{writer}")], LARGE[name]) for path in paths],
+        caplog,
+    )
     gc.collect()  # a file that was left open fails this test and no other
 
 
@@ -174,14 +224,17 @@ def test_the_largest_body_breaks_no_route(
 def test_a_filter_that_is_repeated_thousands_of_times_is_no_error_of_ours(site: Site) -> None:
     key = site.api_key()
 
-    statuses = [site.get(f"{HEARTBEATS}?{'&'.join([name] * 2000)}", X_Api_Key=key).status_int
-                for name in ("query=a", "tag=a", "status=up")]
+    statuses = [
+        site.get(f"{HEARTBEATS}?{'&'.join([name] * 2000)}", X_Api_Key=key).status_int
+        for name in ("query=a", "tag=a", "status=up")
+    ]
 
     assert [status // 100 for status in statuses if status >= 500] == []
 
 
-@pytest.mark.parametrize("path", ["/ping/{}/{api}?schedule=@daily", "/ping/{api}/{}?create=1",
-                                  "/p/{api}/{}?state=run"])
+@pytest.mark.parametrize(
+    "path", ["/ping/{}/{api}?schedule=@daily", "/ping/{api}/{}?create=1", "/p/{api}/{}?state=run"]
+)
 def test_a_key_whose_title_is_longer_than_itself_is_registered(site: Site, path: str) -> None:
     key = "-".join("ß" * 100)
 
@@ -201,8 +254,10 @@ def test_a_key_whose_title_is_longer_than_itself_is_synced(site: Site) -> None:
 def test_a_monitor_with_an_interval_takes_a_schedule_that_changes(site: Site) -> None:
     job, key = site.monitor(key="backup", interval_seconds=3600), site.api_key()
 
-    statuses = [site.get(f"/ping/{job.key}/{key}?schedule={schedule}").status_int
-                for schedule in ("@daily", "@hourly")]
+    statuses = [
+        site.get(f"/ping/{job.key}/{key}?schedule={schedule}").status_int
+        for schedule in ("@daily", "@hourly")
+    ]
 
     assert (statuses, site.kinds) == ([200, 200], ["success", "success"])
     assert (site.monitors[0]["cron"], site.monitors[0]["interval_seconds"]) == ("@hourly", None)
@@ -212,9 +267,14 @@ def test_a_sync_may_change_the_schedule_of_a_monitor_with_an_interval(site: Site
     site.monitor(key="backup", interval_seconds=3600)
     auth = basic(site.api_key())
 
-    replies = [site.post("/api/sync", json.dumps({"monitors": [
-        {"key": "backup", "schedule": schedule}]}), Authorization=auth)
-        for schedule in ("@daily", "@hourly")]
+    replies = [
+        site.post(
+            "/api/sync",
+            json.dumps({"monitors": [{"key": "backup", "schedule": schedule}]}),
+            Authorization=auth,
+        )
+        for schedule in ("@daily", "@hourly")
+    ]
 
     assert [reply.json.get("updated") for reply in replies] == [1, 1]
 
@@ -231,7 +291,7 @@ class Sent(NamedTuple):
 
     def the(self, name: str) -> str:
         """The only header of this name."""
-        value, = (value for found, value in self.headers if found.lower() == name)
+        (value,) = (value for found, value in self.headers if found.lower() == name)
         return value
 
 
@@ -309,17 +369,40 @@ class Job(NamedTuple):
 
 
 jobs = st.builds(
-    Job, st.builds(lambda base, more: {**base, **more}, st.builds(
-        lambda name, key, tags, notes: {
-            "name": name, "key": key, "tags": tags, "notes": notes, "intervalSeconds": 60},
-        hostile.texts, hostile.texts, st.lists(hostile.texts, max_size=3), hostile.texts), st.just(
-            {"rules": [{"field": "rows", "operator": "ge", "value": 1}]})),
-    st.dictionaries(st.sampled_from(["msg", "host", "series", "env", "rid", "duration",
-                                     "status_code", "metric"]), hostile.texts, max_size=5),
-    st.one_of(hostile.texts.map(lambda text: text.encode("utf-8", "surrogatepass")),
-              hostile.bodies), st.sampled_from(["fail", "fail", "complete", "start"]))
-COMMAND = ('cat > "{0}/$CRONWATCH_EVENT_ID.json"; '
-           'cat /proc/self/environ > "{0}/$CRONWATCH_EVENT_ID.env"; printf "\\377\\033[1m\\000"')
+    Job,
+    st.builds(
+        lambda base, more: {**base, **more},
+        st.builds(
+            lambda name, key, tags, notes: {
+                "name": name,
+                "key": key,
+                "tags": tags,
+                "notes": notes,
+                "intervalSeconds": 60,
+            },
+            hostile.texts,
+            hostile.texts,
+            st.lists(hostile.texts, max_size=3),
+            hostile.texts,
+        ),
+        st.just({"rules": [{"field": "rows", "operator": "ge", "value": 1}]}),
+    ),
+    st.dictionaries(
+        st.sampled_from(
+            ["msg", "host", "series", "env", "rid", "duration", "status_code", "metric"]
+        ),
+        hostile.texts,
+        max_size=5,
+    ),
+    st.one_of(
+        hostile.texts.map(lambda text: text.encode("utf-8", "surrogatepass")), hostile.bodies
+    ),
+    st.sampled_from(["fail", "fail", "complete", "start"]),
+)
+COMMAND = (
+    'cat > "{0}/$CRONWATCH_EVENT_ID.json"; '
+    'cat /proc/self/environ > "{0}/$CRONWATCH_EVENT_ID.env"; printf "\\377\\033[1m\\000"'
+)
 
 
 def listen(site: Site, listeners: Listeners, named: str) -> None:
@@ -334,8 +417,9 @@ def listen(site: Site, listeners: Listeners, named: str) -> None:
 def add(site: Site, channel: str, name: str, more: dict[str, Any]) -> str:
     """An integration as the command line makes one; its id."""
     name = cronwatch.clean(name, 200) or ""
-    made = site.server.act(cronwatch.add_integration, cronwatch.Ask(body={
-        "channel": channel, "name": name, **more}))
+    made = site.server.act(
+        cronwatch.add_integration, cronwatch.Ask(body={"channel": channel, "name": name, **more})
+    )
     return str(made["id"])
 
 
@@ -344,7 +428,7 @@ def run_job(site: Site, wire: Wire, job: Job, writer: str) -> None:
     wanted = dict(job.monitor)
     while True:
         raw = Shot("POST", HEARTBEATS, [("X-API-Key", writer)], json.dumps(wanted).encode())
-        answer, = wire.send(raw.raw({}))
+        (answer,) = wire.send(raw.raw({}))
         if answer.status == 201:
             break
         named = re.search(r"name|key", strict_json(answer.body)["error"])
@@ -368,8 +452,12 @@ def deliver(site: Site) -> None:
 
 def check_posts(site: Site, listeners: Listeners, events: dict[str, dict[str, Any]]) -> None:
     """Every event came to every preset, well-formed, whole and signed."""
-    secrets = {row["channel"]: json.loads(row["config"])["secret"] for row in site.rows(
-        "SELECT channel, config FROM integration WHERE config LIKE ?", f"%{listeners.url}%")}
+    secrets = {
+        row["channel"]: json.loads(row["config"])["secret"]
+        for row in site.rows(
+            "SELECT channel, config FROM integration WHERE config LIKE ?", f"%{listeners.url}%"
+        )
+    }
     came = {channel: list[str]() for channel in cronwatch.BODIES}
     for post in listeners.posts:
         channel, id_ = post.path[1:], post.the("webhook-id")
@@ -384,13 +472,16 @@ def check_posts(site: Site, listeners: Listeners, events: dict[str, dict[str, An
             assert {**strict_json(text), "monitor": None} == {**event, "monitor": None}
         elif channel == "ntfy":
             assert (text, post.the("content-type")) == (
-                cronwatch.event_text(event, 1000), "text/plain")
+                cronwatch.event_text(event, 1000),
+                "text/plain",
+            )
         else:
             said = strict_json(text)["text" if channel == "slack" else "content"]
             assert said, event
             assert channel == "slack" or len(said) <= 2000
     assert {channel: sorted(ids) for channel, ids in came.items()} == dict.fromkeys(
-        came, sorted(events))
+        came, sorted(events)
+    )
 
 
 def plain(text: str) -> str:
@@ -404,9 +495,18 @@ def check_mails(listeners: Listeners, events: dict[str, dict[str, Any]]) -> None
     for raw in listeners.mails:
         mail: Any = email.message_from_bytes(raw, EmailMessage, policy=email.policy.strict)
         names = [name.lower() for name in mail]
-        assert sorted(names) == sorted({"subject", "from", "to", "date", "message-id",
-                                        "mime-version", "content-type",
-                                        "content-transfer-encoding"}), names
+        assert sorted(names) == sorted(
+            {
+                "subject",
+                "from",
+                "to",
+                "date",
+                "message-id",
+                "mime-version",
+                "content-type",
+                "content-transfer-encoding",
+            }
+        ), names
         assert all(not mail[name].defects for name in names)
         ids.append(mail["Message-ID"].strip("<>").partition("@")[0])
         event = events[ids[-1]]
@@ -425,26 +525,42 @@ def check_commands(listeners: Listeners, events: dict[str, dict[str, Any]]) -> N
     """Every event came to the shell, as JSON and in variables that hold what was said."""
     given = {path.stem: path.read_bytes() for path in listeners.folder.glob("*.json")}
     assert sorted(given) == sorted(events)
-    assert [path for path in listeners.folder.iterdir() if path.suffix not in (".json", ".env")
-            ] == []
+    assert [
+        path for path in listeners.folder.iterdir() if path.suffix not in (".json", ".env")
+    ] == []
     for id_, event in events.items():
         assert {**strict_json(given[id_]), "monitor": None} == {**event, "monitor": None}
-        environ = dict(entry.split("=", 1) for entry in (
-            listeners.folder / f"{id_}.env").read_bytes().decode().split("\0") if entry)
+        environ = dict(
+            entry.split("=", 1)
+            for entry in (listeners.folder / f"{id_}.env").read_bytes().decode().split("\0")
+            if entry
+        )
         ours = {name for name in environ if name.startswith("CRONWATCH_EVENT_")}
         assert set(environ) - ours <= {"PATH", "HOME", "LANG", "TZ", "PWD", "SHLVL", "_", "OLDPWD"}
         assert environ["CRONWATCH_EVENT_SUMMARY"] == event["summary"].encode()[:4096].decode(
-            "utf-8", "ignore")
+            "utf-8", "ignore"
+        )
         assert max(len(environ[name].encode()) for name in ours) <= 4096
 
 
-def _test_senders(told: list[Job], named: str, place: Place, adjustments: Any,
-                  listeners: Listeners, caplog: pytest.LogCaptureFixture) -> None:
+def _test_senders(
+    told: list[Job],
+    named: str,
+    place: Place,
+    adjustments: Any,
+    listeners: Listeners,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.WARNING)
     caplog.clear()
     listeners.clear()
-    with opened(place, smtp_host="127.0.0.1", smtp_port=listeners.smtp.port,
-                smtp_security="none", smtp_from="cron@home.example") as site:
+    with opened(
+        place,
+        smtp_host="127.0.0.1",
+        smtp_port=listeners.smtp.port,
+        smtp_security="none",
+        smtp_from="cron@home.example",
+    ) as site:
         site.rows("DELETE FROM integration")
         wire = Wire(site.server, adjustments)
         listen(site, listeners, named)
@@ -452,11 +568,14 @@ def _test_senders(told: list[Job], named: str, place: Place, adjustments: Any,
             run_job(site, wire, job, place.names["writer"])
         deliver(site)
         raw = Shot("GET", f"{cronwatch.API}/events?limit=200", [("X-API-Key", "{writer}")], b"")
-        answer, = wire.send(raw.raw(place.names))
+        (answer,) = wire.send(raw.raw(place.names))
         events = {event["id"]: event for event in strict_json(answer.body)["events"]}
-        failed = [(result["name"], result["result"]) for event in events.values()
-                  for result in event.pop("deliveries") if result["state"] != "sent"
-                  and not result["name"].startswith("dead")]
+        failed = [
+            (result["name"], result["result"])
+            for event in events.values()
+            for result in event.pop("deliveries")
+            if result["state"] != "sent" and not result["name"].startswith("dead")
+        ]
         assert failed == []
         check_posts(site, listeners, events)
         check_mails(listeners, events)
@@ -467,34 +586,77 @@ def _test_senders(told: list[Job], named: str, place: Place, adjustments: Any,
 
 told = {"told": st.lists(jobs, min_size=1, max_size=3), "named": hostile.texts}
 test_whatever_got_in_comes_out_of_every_sender = pytest.mark.slow(
-    bounded(hostile.FAST, max_examples=5)(given(**told)(_test_senders)))
+    bounded(hostile.FAST, max_examples=5)(given(**told)(_test_senders))
+)
 test_whatever_new_got_in_comes_out_of_every_sender = pytest.mark.proof(
-    bounded(hostile.FRESH, max_examples=12)(given(**told)(_test_senders)))
+    bounded(hostile.FRESH, max_examples=12)(given(**told)(_test_senders))
+)
 
 
 # -- an integration that was taken can be sent to
 
 
 own_headers = st.dictionaries(
-    st.one_of(st.sampled_from([
-        "Content-Length", "content-length", "Transfer-Encoding", "Host", "Connection", "Expect",
-        "Content-Type", "Accept-Encoding", "User-Agent", "Cookie", "X-A", "TE", "Upgrade",
-        "Keep-Alive", "Authorization", "Content-Encoding", "Webhook-Id", "Trailer"]),
-        hostile.texts),
-    st.one_of(st.sampled_from(["0", "5", "99999", "chunked", "gzip", "100-continue", "close",
-                               "keep-alive", "evil.example", ""]), hostile.texts), max_size=3)
+    st.one_of(
+        st.sampled_from(
+            [
+                "Content-Length",
+                "content-length",
+                "Transfer-Encoding",
+                "Host",
+                "Connection",
+                "Expect",
+                "Content-Type",
+                "Accept-Encoding",
+                "User-Agent",
+                "Cookie",
+                "X-A",
+                "TE",
+                "Upgrade",
+                "Keep-Alive",
+                "Authorization",
+                "Content-Encoding",
+                "Webhook-Id",
+                "Trailer",
+            ]
+        ),
+        hostile.texts,
+    ),
+    st.one_of(
+        st.sampled_from(
+            [
+                "0",
+                "5",
+                "99999",
+                "chunked",
+                "gzip",
+                "100-continue",
+                "close",
+                "keep-alive",
+                "evil.example",
+                "",
+            ]
+        ),
+        hostile.texts,
+    ),
+    max_size=3,
+)
 addresses = st.one_of(
-    st.builds("{}@{}".format, hostile.texts, st.one_of(
-        st.just("home.example"), hostile.texts)), hostile.texts,
-    st.builds("{}@home.example".format, st.text("abc.()[]:;\\'`{}|\x01\x7f\xa0é\ud800=?_!#%&*+/-",
-                                                min_size=1, max_size=8)))
+    st.builds("{}@{}".format, hostile.texts, st.one_of(st.just("home.example"), hostile.texts)),
+    hostile.texts,
+    st.builds(
+        "{}@home.example".format,
+        st.text("abc.()[]:;\\'`{}|\x01\x7f\xa0é\ud800=?_!#%&*+/-", min_size=1, max_size=8),
+    ),
+)
 
 
 def create(site: Site, wire: Wire, body: dict[str, Any], writer: str) -> str | None:
     """The id of an integration made through the API; None where it is refused."""
-    raw = Shot("POST", f"{cronwatch.API}/integrations", [("X-API-Key", writer)],
-               json.dumps(body).encode()).raw({})
-    answer, = wire.send(raw)
+    raw = Shot(
+        "POST", f"{cronwatch.API}/integrations", [("X-API-Key", writer)], json.dumps(body).encode()
+    ).raw({})
+    (answer,) = wire.send(raw)
     check_answer(answer, f"{cronwatch.API}/integrations")
     assert answer.status in (201, 400), answer
     return strict_json(answer.body)["id"] if answer.status == 201 else None
@@ -503,29 +665,33 @@ def create(site: Site, wire: Wire, body: dict[str, Any], writer: str) -> str | N
 def outcome(site: Site, wire: Wire, integration: str, writer: str) -> dict[str, Any]:
     """What comes of a test of an integration."""
     target = f"{cronwatch.API}/integrations/{integration}/test"
-    answer, = wire.send(Shot("POST", target, [("X-API-Key", writer)], b"").raw({}))
+    (answer,) = wire.send(Shot("POST", target, [("X-API-Key", writer)], b"").raw({}))
     check_answer(answer, target)
     found: dict[str, Any] = strict_json(answer.body)
     return found
 
 
 @bounded(hostile.FAST, max_examples=50)
-@given(user=st.sampled_from(["", "", "me@", "me:secret@", ":@", "%0d%0a@"]), path=hostile.pieces,
-       own=own_headers)
+@given(
+    user=st.sampled_from(["", "", "me@", "me:secret@", ":@", "%0d%0a@"]),
+    path=hostile.pieces,
+    own=own_headers,
+)
 def test_a_webhook_that_was_taken_can_be_sent_to(
-        user: str, path: str, own: dict[str, str], place: Place, adjustments: Any,
-        listeners: Listeners) -> None:
+    user: str, path: str, own: dict[str, str], place: Place, adjustments: Any, listeners: Listeners
+) -> None:
     listeners.clear()
     with opened(place) as site:
         wire, writer = Wire(site.server, adjustments), place.names["writer"]
         url = f"http://{user}{listeners.url.removeprefix('http://')}/{path}"
-        made = create(site, wire, {"channel": "webhook", "name": "Mine", "url": url,
-                                   "headers": own}, writer)
+        made = create(
+            site, wire, {"channel": "webhook", "name": "Mine", "url": url, "headers": own}, writer
+        )
         if made is None:
             return
 
         assert outcome(site, wire, made, writer) == {"ok": True, "result": "HTTP 204"}
-        post, = listeners.posts
+        (post,) = listeners.posts
         assert strict_json(post.body)["kind"] == "test"
         for name, value in own.items():
             assert post.the(name.lower()) == value.strip() or name.lower() == "connection"
@@ -534,10 +700,16 @@ def test_a_webhook_that_was_taken_can_be_sent_to(
 @bounded(hostile.FAST, max_examples=50)
 @given(address=addresses)
 def test_an_address_that_was_taken_can_be_mailed(
-        address: str, place: Place, adjustments: Any, listeners: Listeners) -> None:
+    address: str, place: Place, adjustments: Any, listeners: Listeners
+) -> None:
     listeners.clear()
-    with opened(place, smtp_host="127.0.0.1", smtp_port=listeners.smtp.port,
-                smtp_security="none", smtp_from="cron@home.example") as site:
+    with opened(
+        place,
+        smtp_host="127.0.0.1",
+        smtp_port=listeners.smtp.port,
+        smtp_security="none",
+        smtp_from="cron@home.example",
+    ) as site:
         wire, writer = Wire(site.server, adjustments), place.names["writer"]
         made = create(site, wire, {"channel": "email", "name": "Mail", "address": address}, writer)
         if made is None:

@@ -28,8 +28,14 @@ import cronwatch
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 LINE = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) \S.*")
-OLD_HANDLES = {"d3x": "cronitor", "ping": "cronping", "cronbeats": "cronbeats",
-               "radar": "cronradar", "hc": "healthchecks", "kuma": "kuma"}
+OLD_HANDLES = {
+    "d3x": "cronitor",
+    "ping": "cronping",
+    "cronbeats": "cronbeats",
+    "radar": "cronradar",
+    "hc": "healthchecks",
+    "kuma": "kuma",
+}
 
 
 def connect(live: Live) -> socket.socket:
@@ -55,17 +61,28 @@ def say(live: Live, *parts: bytes) -> bytes:
 
 def furnish(live: Live) -> dict[str, str]:
     """Make something of everything; what each is called in a request."""
-    flags = [part for name, kind in OLD_HANDLES.items()
-             for part in ("--handle", f"{kind}:old-{name}")]
+    flags = [
+        part for name, kind in OLD_HANDLES.items() for part in ("--handle", f"{kind}:old-{name}")
+    ]
     live.quick("monitor", "add", "daily-backup", "--every", "3600", *flags)
     shown = live.ask("GET", "/heartbeats/daily-backup").json
-    hook = live.ask("POST", "/integrations", {
-        "channel": "webhook", "name": "Hook", "url": "http://127.0.0.1:9/", "default": False})
-    return {"code": shown["code"], "token": shown["token"], "key": shown["key"],
-            "id": shown["id"], "integration": hook.json["id"], "writer": live.key,
-            "pinger": live.quick("key", "create", "pinger", "--permission", "ping").strip(),
-            "reader": live.quick("key", "create", "reader", "--permission", "read-only").strip(),
-            "basic": "eDo=", **{name: f"old-{name}" for name in OLD_HANDLES}}
+    hook = live.ask(
+        "POST",
+        "/integrations",
+        {"channel": "webhook", "name": "Hook", "url": "http://127.0.0.1:9/", "default": False},
+    )
+    return {
+        "code": shown["code"],
+        "token": shown["token"],
+        "key": shown["key"],
+        "id": shown["id"],
+        "integration": hook.json["id"],
+        "writer": live.key,
+        "pinger": live.quick("key", "create", "pinger", "--permission", "ping").strip(),
+        "reader": live.quick("key", "create", "reader", "--permission", "read-only").strip(),
+        "basic": "eDo=",
+        **{name: f"old-{name}" for name in OLD_HANDLES},
+    }
 
 
 @contextmanager
@@ -80,8 +97,11 @@ def furnished(folder: Path) -> Iterator[tuple[Live, dict[str, str]]]:
     wrong = [line for line in live.log.splitlines() if not LINE.fullmatch(line)]
     assert wrong == []
     assert "Traceback" not in live.log
-    said = [name for name in ("code", "token", "writer", "pinger", "reader", "d3x")
-            if names[name] in live.log]
+    said = [
+        name
+        for name in ("code", "token", "writer", "pinger", "reader", "d3x")
+        if names[name] in live.log
+    ]
     assert said == []
     check_database(live.database)
 
@@ -101,13 +121,18 @@ def check_said(live: Live, raw: bytes, *parts: bytes) -> None:
 
 
 cuts = st.lists(st.integers(0, 400), max_size=3)
-stories = st.lists(st.tuples(st.one_of(hostile.shots, hostile.broken_requests(),
-                                       hostile.broken_requests()), cuts),
-                   min_size=8, max_size=30)
+stories = st.lists(
+    st.tuples(
+        st.one_of(hostile.shots, hostile.broken_requests(), hostile.broken_requests()), cuts
+    ),
+    min_size=8,
+    max_size=30,
+)
 
 
-def send_all(live: Live, names: dict[str, str],
-             requests: list[tuple[Shot | bytes, list[int]]]) -> None:
+def send_all(
+    live: Live, names: dict[str, str], requests: list[tuple[Shot | bytes, list[int]]]
+) -> None:
     for request, places in requests:
         raw = request.raw(names) if isinstance(request, Shot) else request
         bounds = [0, *sorted(min(place, len(raw)) for place in places), len(raw)]
@@ -138,9 +163,13 @@ def test_nothing_new_at_the_socket_harms_the_server(tmp_path: Path) -> None:
         attack()
 
 
-@pytest.mark.parametrize("raw", [
-    b"GET http://[::1 HTTP/1.1\r\n\r\n",
-    b"GET / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GET http://[::1 HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+    ],
+)
 def test_what_cannot_be_parsed_is_answered_400(tmp_path: Path, raw: bytes) -> None:
     with furnished(tmp_path) as (live, _):
         answer = say(live, raw)
@@ -253,7 +282,8 @@ def resident_mb(live: Live) -> float:
 
 @pytest.mark.proof
 def test_a_thousand_idle_and_two_hundred_slow_connections_keep_no_ping_waiting(
-        tmp_path: Path) -> None:
+    tmp_path: Path,
+) -> None:
     with many_files(), serving(tmp_path) as live, ExitStack() as held:
         token = str(live.add("job")["token"])
         alone, files, megabytes = time_pings(live, token), descriptors(live), resident_mb(live)
@@ -264,14 +294,19 @@ def test_a_thousand_idle_and_two_hundred_slow_connections_keep_no_ping_waiting(
             try:
                 wait_for(lambda: descriptors(live) >= files + IDLE + SLOW, "all are connected")
                 beside, grown = time_pings(live, token), resident_mb(live) - megabytes
-                wait_for(lambda: not slow.rest, "all slow ones are cut off",
-                         cronwatch.SLOWEST_SECONDS + 30)
+                wait_for(
+                    lambda: not slow.rest,
+                    "all slow ones are cut off",
+                    cronwatch.SLOWEST_SECONDS + 30,
+                )
             finally:
                 slow.stop.set()
         held.close()
         wait_for(lambda: descriptors(live) <= files + 5, "the descriptors are released")
-        print(f"a ping alone {max(alone):.3f} s, beside them {max(beside):.3f} s; "
-              f"memory + {grown:.1f} MB; cut off after {min(slow.cut):.0f}-{max(slow.cut):.0f} s")
+        print(
+            f"a ping alone {max(alone):.3f} s, beside them {max(beside):.3f} s; "
+            f"memory + {grown:.1f} MB; cut off after {min(slow.cut):.0f}-{max(slow.cut):.0f} s"
+        )
 
         assert max(beside) < 1
         assert grown < 100

@@ -25,9 +25,13 @@ def listening(site: Site) -> Iterator[Callable[..., tuple[Any, Address]]]:
 
     def start(begin: Any = lambda environ, go_on: False, **settings: Any) -> tuple[Any, Address]:
         server = cronwatch.make_http_server(
-            site.server.app, cronwatch.Settings(listen="127.0.0.1:0", **settings), begin)
-        thread = threading.Thread(target=server.asyncore.loop, kwargs={
-            "timeout": 0.05, "map": server._map, "use_poll": True}, daemon=True)
+            site.server.app, cronwatch.Settings(listen="127.0.0.1:0", **settings), begin
+        )
+        thread = threading.Thread(
+            target=server.asyncore.loop,
+            kwargs={"timeout": 0.05, "map": server._map, "use_poll": True},
+            daemon=True,
+        )
         thread.start()
         started.append((server, thread))
         return server, ("127.0.0.1", server.effective_port)
@@ -51,27 +55,36 @@ def ask(address: Address, raw: bytes) -> bytes:
 
 
 def test_raw_bytes_in_the_request_line_are_taken(
-        site: Site, listening: Callable[..., tuple[Any, Address]]) -> None:
+    site: Site, listening: Callable[..., tuple[Any, Address]]
+) -> None:
     job, (_, address) = site.monitor(), listening()
 
-    answer = ask(address, b"GET /%s?msg=gr\xc3\xbcn\xff HTTP/1.1\r\nHost: x\r\n"
-                          b"Connection: close\r\n\r\n" % job.token.encode())
+    answer = ask(
+        address,
+        b"GET /%s?msg=gr\xc3\xbcn\xff HTTP/1.1\r\nHost: x\r\n"
+        b"Connection: close\r\n\r\n" % job.token.encode(),
+    )
 
     assert (answer[:15], site.pings[0]["message"]) == (b"HTTP/1.1 200 OK", "grün\ufffd")
 
 
 def test_a_post_without_a_length_is_answered_at_once(
-        site: Site, listening: Callable[..., tuple[Any, Address]]) -> None:
+    site: Site, listening: Callable[..., tuple[Any, Address]]
+) -> None:
     job, (_, address) = site.monitor(), listening()
 
-    answer = ask(address, b"POST /ping/%s/start HTTP/1.1\r\nHost: x\r\n"
-                          b"Connection: close\r\n\r\n" % job.code.encode())
+    answer = ask(
+        address,
+        b"POST /ping/%s/start HTTP/1.1\r\nHost: x\r\n"
+        b"Connection: close\r\n\r\n" % job.code.encode(),
+    )
 
     assert (answer[:15], site.kinds) == (b"HTTP/1.1 200 OK", ["start"])
 
 
 def test_many_kept_connections_are_all_answered(
-        site: Site, listening: Callable[..., tuple[Any, Address]]) -> None:
+    site: Site, listening: Callable[..., tuple[Any, Address]]
+) -> None:
     job, (_, address) = site.monitor(), listening()
     request = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % job.token.encode()
     connections = [socket.create_connection(address, 10) for _ in range(120)]
@@ -87,32 +100,52 @@ def test_many_kept_connections_are_all_answered(
         connection.close()
 
 
-@pytest.mark.parametrize("lines", [
-    ["GET /ping/{token} HTTP/1.1", "GET /ping/{token}/0 HTTP/1.1\r\nConnection: Keep-Alive",
-     "HEAD /ping/{token} HTTP/1.1", "GET /{code} HTTP/1.1", "GET /{token} HTTP/1.1",
-     "GET /{code} HTTP/1.1\r\nConnection: Close"],
-    ["GET /{token} HTTP/1.0\r\nConnection: keep-alive", "GET /{token} HTTP/1.0"],
-    ["HEAD /{token} HTTP/1.0\r\nConnection: keep-alive", "HEAD /{token} HTTP/1.0"],
-    ["GET /{token}/soon HTTP/1.1", "PUT /ping/{token} HTTP/1.1", "GET /ping/0{token} HTTP/1.0"]])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [
+            "GET /ping/{token} HTTP/1.1",
+            "GET /ping/{token}/0 HTTP/1.1\r\nConnection: Keep-Alive",
+            "HEAD /ping/{token} HTTP/1.1",
+            "GET /{code} HTTP/1.1",
+            "GET /{token} HTTP/1.1",
+            "GET /{code} HTTP/1.1\r\nConnection: Close",
+        ],
+        ["GET /{token} HTTP/1.0\r\nConnection: keep-alive", "GET /{token} HTTP/1.0"],
+        ["HEAD /{token} HTTP/1.0\r\nConnection: keep-alive", "HEAD /{token} HTTP/1.0"],
+        [
+            "GET /{token}/soon HTTP/1.1",
+            "PUT /ping/{token} HTTP/1.1",
+            "GET /ping/0{token} HTTP/1.0",
+        ],
+    ],
+)
 def test_the_writer_answers_a_ping_with_the_bytes_that_a_worker_does(
-        site: Site, listening: Callable[..., tuple[Any, Address]], lines: list[str]) -> None:
+    site: Site, listening: Callable[..., tuple[Any, Address]], lines: list[str]
+) -> None:
     job = site.monitor()
-    raw = "".join(f"{line}\r\nHost: x\r\n\r\n" for line in lines).format(
-        token=job.token, code=job.code).encode()
+    raw = (
+        "".join(f"{line}\r\nHost: x\r\n\r\n" for line in lines)
+        .format(token=job.token, code=job.code)
+        .encode()
+    )
     begun: list[bool] = []
 
     def begin(environ: Any, go_on: Any) -> bool:
         begun.append(cronwatch.begin_ping(site.server, environ, go_on))
         return begun[-1]
 
-    by_worker, by_writer = (re.sub(rb"Date: [^\r]*", b"", ask(address, raw))
-                            for _, address in (listening(), listening(begin)))
+    by_worker, by_writer = (
+        re.sub(rb"Date: [^\r]*", b"", ask(address, raw))
+        for _, address in (listening(), listening(begin))
+    )
 
     assert (by_writer, begun) == (by_worker, [True] * len(lines))
 
 
 def test_a_request_that_is_not_complete_in_30_seconds_is_cut_off(
-        listening: Callable[..., tuple[Any, Address]]) -> None:
+    listening: Callable[..., tuple[Any, Address]],
+) -> None:
     server, address = listening()
     with closing(socket.create_connection(address, 10)) as slow:
         slow.sendall(b"GET /slow")
@@ -126,7 +159,8 @@ def test_a_request_that_is_not_complete_in_30_seconds_is_cut_off(
 
 
 def test_a_request_that_may_still_become_complete_is_waited_for(
-        site: Site, listening: Callable[..., tuple[Any, Address]]) -> None:
+    site: Site, listening: Callable[..., tuple[Any, Address]]
+) -> None:
     job, (server, address) = site.monitor(), listening()
     with closing(socket.create_connection(address, 10)) as slow:
         slow.sendall(b"GET /%s" % job.token.encode())
@@ -140,14 +174,18 @@ def test_a_request_that_may_still_become_complete_is_waited_for(
         assert slow.recv(65_536).startswith(b"HTTP/1.1 200 OK")
 
 
-@pytest.mark.parametrize("trusted, seen", [("127.0.0.1", "203.0.113.9"), ("", "127.0.0.1"),
-                                           ("192.0.2.1", "127.0.0.1")])
+@pytest.mark.parametrize(
+    "trusted, seen", [("127.0.0.1", "203.0.113.9"), ("", "127.0.0.1"), ("192.0.2.1", "127.0.0.1")]
+)
 def test_only_a_trusted_proxy_says_who_pings(
-        site: Site, listening: Callable[..., tuple[Any, Address]], trusted: str,
-        seen: str) -> None:
+    site: Site, listening: Callable[..., tuple[Any, Address]], trusted: str, seen: str
+) -> None:
     job, (_, address) = site.monitor(), listening(trusted_proxy=trusted)
 
-    ask(address, b"GET /%s HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\n"
-                 b"Connection: close\r\n\r\n" % job.token.encode())
+    ask(
+        address,
+        b"GET /%s HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\n"
+        b"Connection: close\r\n\r\n" % job.token.encode(),
+    )
 
     assert site.pings[0]["address"] == seen

@@ -66,10 +66,12 @@ def loaded(folder: Path) -> Iterator[Play]:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         found = play(Path(name), ROUNDS, random.Random(seed("load")))
         heard = [each.id for ids in found.heard.values() for each in ids]
-        print(f"{sum(found.kills.values())} ends {dict(found.kills)}, "
-              f"{len(found.told.acknowledged)} pings answered, {len(found.told.unknown)} unknown, "
-              f"{len(heard)} webhooks of {len(set(heard))} events, "
-              f"{len(found.commanded)} commands of {len(set(found.commanded))}")
+        print(
+            f"{sum(found.kills.values())} ends {dict(found.kills)}, "
+            f"{len(found.told.acknowledged)} pings answered, {len(found.told.unknown)} unknown, "
+            f"{len(heard)} webhooks of {len(set(heard))} events, "
+            f"{len(found.commanded)} commands of {len(set(found.commanded))}"
+        )
         yield found
 
 
@@ -167,14 +169,20 @@ def test_under_load_the_file_stays_sound(loaded: Play) -> None:
 
 @pytest.mark.proof
 def test_under_load_nothing_goes_wrong_in_the_log(loaded: Play) -> None:
-    assert [line for line in loaded.log.splitlines()
-            if "Canceling" not in line and not line.startswith("INFO ")] == []
+    assert [
+        line
+        for line in loaded.log.splitlines()
+        if "Canceling" not in line and not line.startswith("INFO ")
+    ] == []
 
 
 @pytest.mark.proof
 def test_stopping_under_load_every_ping_that_was_answered_is_there(folder: Path) -> None:
-    with (tempfile.TemporaryDirectory(dir=folder) as name, listening(3) as listeners,
-          victim(Path(name), *Stage.FLAGS) as server):
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as name,
+        listening(3) as listeners,
+        victim(Path(name), *Stage.FLAGS) as server,
+    ):
         stage = Stage(server, listeners, random.Random(seed("stops")), clients=12)
         for _ in range(16):
             stage.round("once it has stopped")
@@ -198,8 +206,9 @@ def cut_off(server: Victim, listener: Listener) -> CutOff:
 
     A lock on the file keeps it from that."""
     seen: set[str] = set()
-    lock = sqlite3.connect(server.database, LIMIT_SECONDS, isolation_level=None,
-                           check_same_thread=False)
+    lock = sqlite3.connect(
+        server.database, LIMIT_SECONDS, isolation_level=None, check_same_thread=False
+    )
 
     def before() -> None:
         is_first = listener.heard[-1].id not in seen
@@ -223,12 +232,18 @@ def cut_off(server: Victim, listener: Listener) -> CutOff:
             server.outlive(LIMIT_SECONDS)
             server.bury()
             until(lambda: not lock.in_transaction, "the lock is gone")
-            left += [tuple(row) for row in lock.execute(
-                "SELECT state, due_at - tried_at FROM alert WHERE num = ?", (num,))]
+            left += [
+                tuple(row)
+                for row in lock.execute(
+                    "SELECT state, due_at - tried_at FROM alert WHERE num = ?", (num,)
+                )
+            ]
             server.start()
             server.hurry()
-        wait_for(lambda: not list(lock.execute("SELECT 1 FROM alert WHERE state = 'pending'")),
-                 "all alerts")
+        wait_for(
+            lambda: not list(lock.execute("SELECT 1 FROM alert WHERE state = 'pending'")),
+            "all alerts",
+        )
         settled = list(lock.execute("SELECT state, tries FROM alert ORDER BY num"))
     assert server.stop() == 0
     return CutOff(listener.heard, left, settled)
@@ -245,8 +260,11 @@ def hooked_site(database: Path, listener: Listener) -> Site:
 @pytest.fixture(scope="module")
 def cut(folder: Path) -> Iterator[CutOff]:
     """Each test below asserts one fact of it."""
-    with (tempfile.TemporaryDirectory(dir=folder) as name, listening() as (listener,),
-          victim(Path(name)) as server):
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as name,
+        listening() as (listener,),
+        victim(Path(name)) as server,
+    ):
         site = hooked_site(server.database, listener)
         job = site.monitor()
         for verb in ("fail", "complete") * 3:
@@ -273,7 +291,8 @@ def test_an_alert_that_a_kill_cut_off_says_the_same_again(cut: CutOff) -> None:
 @pytest.mark.proof
 def test_a_recovery_is_not_heard_before_the_failure_that_a_kill_cut_off(cut: CutOff) -> None:
     assert [each.event["kind"] for each in cut.heard] == [
-        kind for _ in range(3) for kind in ("failed", "failed", "recovered", "recovered")]
+        kind for _ in range(3) for kind in ("failed", "failed", "recovered", "recovered")
+    ]
 
 
 @pytest.mark.proof
@@ -294,7 +313,7 @@ def test_a_command_that_kills_the_server_hears_the_same_event_again(folder: Path
         command = f'echo "$CRONWATCH_EVENT_ID" >> {said}; [ -e {said}.2 ] || kill -9 $PPID'
         site.server.act(cronwatch.create_integration, "command", "kill", {"command": command})
         site.get(f"/{site.monitor().token}/fail")
-        event, = site.rows("SELECT id FROM event")
+        (event,) = site.rows("SELECT id FROM event")
         site.server.close()
         server.start()
         server.outlive(LIMIT_SECONDS)
@@ -310,8 +329,11 @@ def test_a_command_that_kills_the_server_hears_the_same_event_again(folder: Path
 
 @pytest.mark.slow
 def test_what_follows_an_alert_that_a_kill_cut_off_waits_for_it(folder: Path) -> None:
-    with (tempfile.TemporaryDirectory(dir=folder) as name, listening() as (listener,),
-          victim(Path(name)) as server):
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as name,
+        listening() as (listener,),
+        victim(Path(name)) as server,
+    ):
         site = hooked_site(server.database, listener)
         first, other = site.monitor(), site.monitor()
         for path in (f"/{first.token}/fail", f"/{first.token}/complete", f"/{other.token}/fail"):
@@ -326,7 +348,9 @@ def test_what_follows_an_alert_that_a_kill_cut_off_waits_for_it(folder: Path) ->
         wait_for(lambda: listener.heard[1:], "what does not have to wait")
 
     assert [(each.event["monitor"]["id"], each.event["kind"]) for each in listener.heard] == [
-        (first.id, "failed"), (other.id, "failed")]
+        (first.id, "failed"),
+        (other.id, "failed"),
+    ]
 
 
 # what fell due
@@ -334,8 +358,10 @@ def test_what_follows_an_alert_that_a_kill_cut_off_waits_for_it(folder: Path) ->
 
 @pytest.mark.slow
 def test_what_was_missed_before_a_kill_counts_at_the_recovery(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder) as name, victim(
-            Path(name), "--scan-seconds", "0.05") as server:
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as name,
+        victim(Path(name), "--scan-seconds", "0.05") as server,
+    ):
         site = living_site(server.database)
         job = site.monitor(interval_seconds=3600, grace_seconds=0)
         site.clock.move(1.5 - 3600)
@@ -346,7 +372,7 @@ def test_what_was_missed_before_a_kill_counts_at_the_recovery(folder: Path) -> N
         server.bury()
         server.start()
         with DIRECT.open(f"{server.url}/{job.token}", timeout=LIMIT_SECONDS):
-            recovered, = site.rows("SELECT body FROM event WHERE kind = 'recovered'")
+            (recovered,) = site.rows("SELECT body FROM event WHERE kind = 'recovered'")
         site.server.close()
 
     assert json.loads(recovered["body"])["missedCount"] == 1
@@ -368,7 +394,8 @@ def test_a_server_that_is_told_to_stop_as_soon_as_it_serves_stops_cleanly(folder
 
 @pytest.mark.proof
 def test_a_file_over_whose_making_the_server_was_killed_is_made_by_the_next_start(
-        folder: Path) -> None:
+    folder: Path,
+) -> None:
     chance, found = random.Random(seed("first start")), []
 
     for _ in range(3):
@@ -406,7 +433,8 @@ def later_product(folder: Path, rows: int) -> Path:
     text = (cronwatch.DATA / "schema.sql").read_text("utf-8")
     heap, pile = (GROW.format(table=table, rows=rows) for table in ("heap", "pile"))
     (folder / "schema.sql").write_text(
-        f"{text}\n-- part {VERSION + 1}\n{CHANGE}\n{heap}\n-- part {VERSION + 2}\n{pile}")
+        f"{text}\n-- part {VERSION + 1}\n{CHANGE}\n{heap}\n-- part {VERSION + 2}\n{pile}"
+    )
     return folder
 
 
@@ -416,8 +444,9 @@ def old_file(database: Path, megabytes: int) -> Path:
     job = site.monitor()
     for _ in range(PINGS):
         site.get(f"/{job.token}")
-    site.rows(f"INSERT INTO run_log SELECT num, printf('%.*c', 1000000, 'x') FROM run "
-              f"LIMIT {megabytes}")
+    site.rows(
+        f"INSERT INTO run_log SELECT num, printf('%.*c', 1000000, 'x') FROM run LIMIT {megabytes}"
+    )
     site.server.close()
     return database
 
@@ -440,11 +469,17 @@ def state(database: Path) -> State:
     """The state of a file; one that cannot be read is unsound."""
     with look(database) as db:
         try:
-            version, = db.execute("PRAGMA user_version").fetchone()
-            tables = {name for name, in db.execute("SELECT name FROM sqlite_schema")}
-            return State(version, {
-                table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-                for table in ("ping", "heap", "pile") if table in tables}, unsound(db))
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
+            return State(
+                version,
+                {
+                    table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+                    for table in ("ping", "heap", "pile")
+                    if table in tables
+                },
+                unsound(db),
+            )
         except sqlite3.DatabaseError as error:
             return State(-1, {}, [str(error)])
 
@@ -461,12 +496,15 @@ class Attempt(NamedTuple):
 
 def attempt(old: Path, product: Path, wait: Callable[[Victim], None]) -> Attempt:
     """Bring a copy of a file up to date; kill at the end of a wait, and start again."""
-    with (tempfile.TemporaryDirectory(dir=old.parent) as name,
-          victim(Path(name), product=product) as server):
+    with (
+        tempfile.TemporaryDirectory(dir=old.parent) as name,
+        victim(Path(name), product=product) as server,
+    ):
 
         def copies() -> list[State]:
-            return [state(path) for path in sorted(Path(name).iterdir())
-                    if COPY.fullmatch(path.name)]
+            return [
+                state(path) for path in sorted(Path(name).iterdir()) if COPY.fullmatch(path.name)
+            ]
 
         shutil.copy(old, server.database)
         server.launch()
@@ -476,9 +514,16 @@ def attempt(old: Path, product: Path, wait: Callable[[Victim], None]) -> Attempt
         killed = state(server.database), copies()
         server.start()
         server.stop()
-        return Attempt(*killed, state(server.database), copies(), sorted(
-            path.name for path in Path(name).iterdir()
-            if path.name.startswith("cronwatch.db.") and not COPY.fullmatch(path.name)))
+        return Attempt(
+            *killed,
+            state(server.database),
+            copies(),
+            sorted(
+                path.name
+                for path in Path(name).iterdir()
+                if path.name.startswith("cronwatch.db.") and not COPY.fullmatch(path.name)
+            ),
+        )
 
 
 def attempt_at(version: int, old: Path, product: Path, wait: Callable[[Victim], None]) -> Attempt:
@@ -516,28 +561,35 @@ def migrations(folder: Path) -> Iterator[list[Attempt]]:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         old = old_file(Path(name) / "old.db", 0)
         product = later_product(Path(name) / "product", HEAP)
-        yield [attempt_at(VERSION, old, product, in_the_first_part(0.1)),
-               attempt_at(VERSION, old, product, in_the_first_part(0.7)),
-               attempt_at(VERSION + 1, old, product, in_the_second_part(0)),
-               attempt_at(VERSION + 1, old, product, in_the_second_part(0.05))]
+        yield [
+            attempt_at(VERSION, old, product, in_the_first_part(0.1)),
+            attempt_at(VERSION, old, product, in_the_first_part(0.7)),
+            attempt_at(VERSION + 1, old, product, in_the_second_part(0)),
+            attempt_at(VERSION + 1, old, product, in_the_second_part(0.05)),
+        ]
 
 
 @pytest.mark.proof
-def test_a_kill_leaves_each_part_of_a_migration_whole_or_undone(
-        migrations: list[Attempt]) -> None:
+def test_a_kill_leaves_each_part_of_a_migration_whole_or_undone(migrations: list[Attempt]) -> None:
     assert [each.killed for each in migrations] == [
-        whole(VERSION), whole(VERSION), whole(VERSION + 1), whole(VERSION + 1)]
+        whole(VERSION),
+        whole(VERSION),
+        whole(VERSION + 1),
+        whole(VERSION + 1),
+    ]
 
 
 @pytest.mark.proof
 def test_a_migration_that_was_killed_is_finished_by_the_next_start(
-        migrations: list[Attempt]) -> None:
+    migrations: list[Attempt],
+) -> None:
     assert [each.done for each in migrations] == [whole(VERSION + 2)] * 4
 
 
 @pytest.mark.proof
 def test_a_migration_that_was_killed_has_a_copy_of_the_file_as_it_was_before(
-        migrations: list[Attempt]) -> None:
+    migrations: list[Attempt],
+) -> None:
     assert [whole(VERSION) in each.copies_done for each in migrations] == [True] * 4
 
 
@@ -549,8 +601,11 @@ def in_the_copy(megabytes: float) -> Callable[[Victim], None]:
 
     def wait(server: Victim) -> None:
         def size() -> int:
-            return sum(path.stat().st_size for path in server.database.parent.iterdir()
-                       if path.name.startswith("cronwatch.db.") and path.exists())
+            return sum(
+                path.stat().st_size
+                for path in server.database.parent.iterdir()
+                if path.name.startswith("cronwatch.db.") and path.exists()
+            )
 
         until(lambda: size() > megabytes * 1_000_000, "the copy")
 
@@ -568,23 +623,27 @@ def copyings(folder: Path) -> Iterator[list[Attempt]]:
 
 @pytest.mark.proof
 def test_a_copy_over_which_the_server_was_killed_is_whole_or_not_there(
-        copyings: list[Attempt]) -> None:
+    copyings: list[Attempt],
+) -> None:
     assert [copy for each in copyings for copy in each.copies if copy != whole(VERSION)] == []
 
 
 @pytest.mark.proof
 def test_a_copy_over_which_the_server_was_killed_is_made_by_the_next_start(
-        copyings: list[Attempt]) -> None:
+    copyings: list[Attempt],
+) -> None:
     assert [whole(VERSION) in each.copies_done for each in copyings] == [True] * 3
 
 
 @pytest.mark.proof
 def test_a_migration_whose_copy_was_killed_is_done_by_the_next_start(
-        copyings: list[Attempt]) -> None:
+    copyings: list[Attempt],
+) -> None:
     assert [each.done for each in copyings] == [whole(VERSION + 2, 1)] * 3
 
 
 @pytest.mark.proof
 def test_nothing_is_left_of_a_copy_over_which_the_server_was_killed(
-        copyings: list[Attempt]) -> None:
+    copyings: list[Attempt],
+) -> None:
     assert [each.others for each in copyings] == [[]] * 3

@@ -90,17 +90,29 @@ def kill(base: Path, *words: str) -> Killed:
         copy.parent.mkdir()
         shutil.copy(base, copy)
     ran = subprocess.run(
-        [sys.executable, "-c", LAUNCHER.replace("KEEP", str(KEEP)), json.dumps(words),
-         *map(str, copies)], env=unmeasured(), stdin=subprocess.DEVNULL, text=True, check=False,
-        capture_output=True, timeout=4 * LIMIT_SECONDS)
+        [
+            sys.executable,
+            "-c",
+            LAUNCHER.replace("KEEP", str(KEEP)),
+            json.dumps(words),
+            *map(str, copies),
+        ],
+        env=unmeasured(),
+        stdin=subprocess.DEVNULL,
+        text=True,
+        check=False,
+        capture_output=True,
+        timeout=4 * LIMIT_SECONDS,
+    )
     assert (ran.returncode, ran.stderr) == (0, "")
     return Killed(copies[0], copies[1:], json.loads(ran.stdout.splitlines()[-1]))
 
 
 def unmeasured() -> dict[str, str]:
     """An environment without coverage: a kill would tear the file of measurements."""
-    return {name: value for name, value in environment().items()
-            if not name.startswith("COVERAGE")}
+    return {
+        name: value for name, value in environment().items() if not name.startswith("COVERAGE")
+    }
 
 
 def ask(database: Path, sql: str) -> list[Any]:
@@ -128,14 +140,16 @@ def site_of(folder: Path, *keys: str) -> Path:
 
 
 def again(database: Path, *words: str) -> Done:
-    return call(*(word.replace("{database}", str(database)) for word in words),
-                "--database", str(database))
+    return call(
+        *(word.replace("{database}", str(database)) for word in words), "--database", str(database)
+    )
 
 
 def test_each_is_killed(every: dict[str, Killed]) -> None:
     """Else what follows shows nothing."""
     assert {name: killed.ends for name, killed in every.items()} == {
-        name: [ALL] * MOMENTS for name in ("import", "apply", "prune", "backup")}
+        name: [ALL] * MOMENTS for name in ("import", "apply", "prune", "backup")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +177,10 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Killed:
 
 def monitors(database: Path) -> list[Any]:
     """Each monitor with how many secrets ping it."""
-    return ask(database, "SELECT key, (SELECT count(*) FROM handle WHERE monitor = num) "
-                         "FROM monitor ORDER BY num")
+    return ask(
+        database,
+        "SELECT key, (SELECT count(*) FROM handle WHERE monitor = num) FROM monitor ORDER BY num",
+    )
 
 
 NONE = [("before", 2)]
@@ -192,11 +208,21 @@ def test_the_next_import_makes_them_all(imported: Killed) -> None:
 BOX = {
     "integrations": [
         {"channel": "webhook", "name": "Hook", "url": "http://127.0.0.1:9/"},
-        {"channel": "command", "name": "Lamp", "command": "lamp red", "default": False}],
+        {"channel": "command", "name": "Lamp", "command": "lamp red", "default": False},
+    ],
     "monitors": [
         {"key": "before", "intervalSeconds": 900, "name": "Changed"},
-        *({"key": f"new{n}", "intervalSeconds": 3600, "integrations": ["Lamp"],
-           "handles": [{"dialect": "cronitor", "handle": f"old{n}"}]} for n in range(6))]}
+        *(
+            {
+                "key": f"new{n}",
+                "intervalSeconds": 3600,
+                "integrations": ["Lamp"],
+                "handles": [{"dialect": "cronitor", "handle": f"old{n}"}],
+            }
+            for n in range(6)
+        ),
+    ],
+}
 
 
 @pytest.fixture(scope="module")
@@ -214,8 +240,10 @@ def exported(database: Path) -> Any:
 
 def test_an_apply_has_done_all_or_nothing(applied: Killed) -> None:
     """Which shows in what `export` prints, and in every table that a file reaches."""
-    sums = "SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in (
-        "monitor", "handle", "integration", "monitor_integration"))
+    sums = "SELECT " + ", ".join(
+        f"(SELECT count(*) FROM {table})"
+        for table in ("monitor", "handle", "integration", "monitor_integration")
+    )
     before = applied.done.parent.parent / "base.db"
     whole = [(ask(database, sums), exported(database)) for database in (before, applied.done)]
 
@@ -231,8 +259,7 @@ def test_the_next_apply_does_it_all(applied: Killed) -> None:
     for database in applied.left:
         assert again(database, "apply", str(box)).code == 0
 
-    assert [exported(database) for database in applied.left] == [
-        exported(applied.done)] * MOMENTS
+    assert [exported(database) for database in applied.left] == [exported(applied.done)] * MOMENTS
 
 
 # a prune
@@ -248,30 +275,39 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Killed:
             db.execute(
                 "INSERT INTO ping (monitor, kind, at, dialect) WITH RECURSIVE n(i) AS (SELECT 0 "
                 "UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?) SELECT ?, 'success', ? + i * 1000,"
-                " 'cronping' FROM n", (pings, monitor, NOW))
+                " 'cronping' FROM n",
+                (pings, monitor, NOW),
+            )
             db.execute("UPDATE monitor SET ping_count = ? WHERE num = ?", (pings, monitor))
         db.execute("UPDATE ping SET run = num")
-        db.execute("INSERT INTO run (num, monitor, state, started_at, ended_at, opened, awaited) "
-                   "SELECT num, monitor, 'success', at, at, 0, 0 FROM ping")
+        db.execute(
+            "INSERT INTO run (num, monitor, state, started_at, ended_at, opened, awaited) "
+            "SELECT num, monitor, 'success', at, at, 0, 0 FROM ping"
+        )
         db.execute("INSERT INTO run_log SELECT num, 'log' FROM run")
     return kill(base, "prune")
 
 
 def pings(database: Path) -> list[int]:
-    return [num for num, in ask(database, "SELECT num FROM ping WHERE monitor = 1 ORDER BY num")]
+    return [num for (num,) in ask(database, "SELECT num FROM ping WHERE monitor = 1 ORDER BY num")]
 
 
 def test_a_prune_has_deleted_the_oldest_and_none_that_is_kept(pruned: Killed) -> None:
     found = [pings(database) for database in pruned.left]
 
-    assert [nums for nums in found if nums != list(range(PINGS - len(nums) + 1, PINGS + 1))
-            or len(nums) < KEEP] == []
+    assert [
+        nums
+        for nums in found
+        if nums != list(range(PINGS - len(nums) + 1, PINGS + 1)) or len(nums) < KEEP
+    ] == []
     assert len({len(nums) for nums in found}) > 3  # some were killed between two steps
 
 
 def test_a_prune_counts_what_it_has_left(pruned: Killed) -> None:
-    wrong = ("SELECT m.key FROM monitor m WHERE ping_count != "
-             "(SELECT count(*) FROM ping WHERE monitor = m.num)")
+    wrong = (
+        "SELECT m.key FROM monitor m WHERE ping_count != "
+        "(SELECT count(*) FROM ping WHERE monitor = m.num)"
+    )
 
     assert [ask(database, wrong) for database in pruned.left] == [[]] * MOMENTS
 
@@ -279,14 +315,18 @@ def test_a_prune_counts_what_it_has_left(pruned: Killed) -> None:
 def test_a_prune_leaves_the_runs_of_the_pings_that_it_leaves(pruned: Killed) -> None:
     runs = "SELECT num FROM run WHERE monitor = 1 ORDER BY num"
 
-    found = [([num for num, in ask(database, runs)], pings(database)) for database in pruned.left]
+    found = [
+        ([num for (num,) in ask(database, runs)], pings(database)) for database in pruned.left
+    ]
 
     assert [one for one in found if one[0] != one[1]] == []
 
 
 def test_a_prune_leaves_the_newest_runs_with_their_logs(pruned: Killed) -> None:
-    newest = (f"SELECT count(*), sum(num IN (SELECT run FROM run_log)) FROM run "
-              f"WHERE monitor = 1 AND num > {PINGS - 100}")
+    newest = (
+        f"SELECT count(*), sum(num IN (SELECT run FROM run_log)) FROM run "
+        f"WHERE monitor = 1 AND num > {PINGS - 100}"
+    )
 
     assert [ask(database, newest) for database in pruned.left] == [[(100, 100)]] * MOMENTS
 
@@ -304,7 +344,8 @@ def test_the_next_prune_goes_on(pruned: Killed) -> None:
             site.server.housekeeping()
 
     assert [pings(database) for database in pruned.left] == [
-        list(range(PINGS - KEEP + 1, PINGS + 1))] * MOMENTS
+        list(range(PINGS - KEEP + 1, PINGS + 1))
+    ] * MOMENTS
 
 
 # a backup
@@ -319,8 +360,10 @@ def backed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
 
 def rows(database: Path) -> dict[str, list[Any]]:
     """All that a person would miss."""
-    return {table: sorted(map(repr, ask(database, f"SELECT * FROM {table}")))
-            for table in ("monitor", "handle", "meta")}
+    return {
+        table: sorted(map(repr, ask(database, f"SELECT * FROM {table}")))
+        for table in ("monitor", "handle", "meta")
+    }
 
 
 def copy_of(database: Path) -> Path:
@@ -340,8 +383,9 @@ def test_the_next_backup_works_and_leaves_nothing_else(backed: Killed) -> None:
         assert again(database, *BACKUP).code == 0
 
     assert [rows(copy_of(database)) for database in backed.left] == [rows(backed.done)] * MOMENTS
-    assert [[path.name for path in database.parent.glob("*.part*")]
-            for database in backed.left] == [[]] * MOMENTS
+    assert [
+        [path.name for path in database.parent.glob("*.part*")] for database in backed.left
+    ] == [[]] * MOMENTS
 
 
 # in the middle of a large copy, and beside a server
@@ -354,8 +398,11 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     base = site_of(folder, "a")
     with closing(sqlite3.connect(base)) as db, db:
         for num in range(1, 41):
-            db.execute("INSERT INTO run (num, monitor, state, started_at, ended_at, opened, "
-                       "awaited) VALUES (?, 1, 'success', ?, ?, 0, 0)", (num, NOW, NOW))
+            db.execute(
+                "INSERT INTO run (num, monitor, state, started_at, ended_at, opened, "
+                "awaited) VALUES (?, 1, 'success', ?, ?, 0, 0)",
+                (num, NOW, NOW),
+            )
             db.execute("INSERT INTO run_log VALUES (?, printf('%.*c', 1000000, 'x'))", (num,))
     yield base
     base.unlink()
@@ -364,14 +411,23 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.proof
 @pytest.mark.parametrize("megabytes", [0, 5, 15, 30])
 def test_a_kill_while_much_is_copied_leaves_no_copy(
-        large: Path, tmp_path: Path, megabytes: int) -> None:
+    large: Path, tmp_path: Path, megabytes: int
+) -> None:
     part = tmp_path / "copy.db.part"
-    process = subprocess.Popen([*CRONWATCH, "backup", str(tmp_path / "copy.db"), "--database",
-                                str(large)], env=unmeasured(), stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*CRONWATCH, "backup", str(tmp_path / "copy.db"), "--database", str(large)],
+        env=unmeasured(),
+        stdout=subprocess.PIPE,
+    )
     with process:
         try:
-            until(lambda: process.poll() is not None or (
-                part.exists() and part.stat().st_size >= megabytes * 1_000_000), "the copy")
+            until(
+                lambda: (
+                    process.poll() is not None
+                    or (part.exists() and part.stat().st_size >= megabytes * 1_000_000)
+                ),
+                "the copy",
+            )
         finally:
             process.kill()
     killed = [path.name for path in tmp_path.iterdir()]
@@ -385,7 +441,9 @@ def test_a_kill_while_much_is_copied_leaves_no_copy(
     with closing(sqlite3.connect(tmp_path / "copy.db")) as db:
         assert unsound(db) == []
         assert db.execute("SELECT count(*), sum(length(content)) FROM run_log").fetchone() == (
-            40, 40_000_000)
+            40,
+            40_000_000,
+        )
 
 
 HOLDING = """
@@ -403,19 +461,29 @@ cronwatch.main([*sys.argv[1:]])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [
-    lambda folder: ["import", "crontab", str(folder / "tab"), "--yes"],
-    lambda folder: ["apply", str(folder / "box.json")]], ids=["import", "apply"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: ["import", "crontab", str(folder / "tab"), "--yes"],
+        lambda folder: ["apply", str(folder / "box.json")],
+    ],
+    ids=["import", "apply"],
+)
 def test_a_server_goes_on_where_a_command_beside_it_is_killed(
-        tmp_path: Path, make: Callable[[Path], list[str]]) -> None:
+    tmp_path: Path, make: Callable[[Path], list[str]]
+) -> None:
     (tmp_path / "tab").write_text("0 3 * * * /usr/bin/one\n")
-    (tmp_path / "box.json").write_text(json.dumps(
-        {"monitors": [{"key": "one", "intervalSeconds": 3600}]}))
+    (tmp_path / "box.json").write_text(
+        json.dumps({"monitors": [{"key": "one", "intervalSeconds": 3600}]})
+    )
     with serving(tmp_path) as live:
         token = live.add("old")["token"]
         with subprocess.Popen(
-                [sys.executable, "-c", HOLDING, *make(tmp_path), "--database", str(live.database)],
-                env=unmeasured(), stdout=subprocess.PIPE, text=True) as process:
+            [sys.executable, "-c", HOLDING, *make(tmp_path), "--database", str(live.database)],
+            env=unmeasured(),
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
             assert process.stdout
             assert process.stdout.readline() == "made, not committed\n"
             process.kill()

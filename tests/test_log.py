@@ -27,10 +27,16 @@ class Served(NamedTuple):
 def use(live: Live) -> Served:
     """Ping a monitor, ask the API, let a webhook fail, send what is none's; then stop it."""
     shown = live.add("nightly")
-    live.ask("POST", "/integrations", {"channel": "webhook", "name": "Hook",
-                                       "url": "http://127.0.0.1:9/a-secret-hook"})
-    for path in (f"{shown['token']}/fail?msg=a-secret-message", f"ping/{shown['code']}",
-                 "a-secret-handle/x"):
+    live.ask(
+        "POST",
+        "/integrations",
+        {"channel": "webhook", "name": "Hook", "url": "http://127.0.0.1:9/a-secret-hook"},
+    )
+    for path in (
+        f"{shown['token']}/fail?msg=a-secret-message",
+        f"ping/{shown['code']}",
+        "a-secret-handle/x",
+    ):
         with suppress(OSError), DIRECT.open(f"{live.url}/{path}", timeout=LIMIT_SECONDS):
             pass
     live.ask("GET", "/heartbeats?query=a-secret-query")
@@ -119,8 +125,11 @@ def test_as_json_every_line_is_an_object(as_json: Served) -> None:
 
 @pytest.mark.slow
 def test_as_json_an_event_is_said_in_the_same_words(as_json: Served) -> None:
-    assert [record["level"] for record in records(as_json)
-            if record["message"] == f"event failed of monitor {as_json.id}"] == ["info"]
+    assert [
+        record["level"]
+        for record in records(as_json)
+        if record["message"] == f"event failed of monitor {as_json.id}"
+    ] == ["info"]
 
 
 @pytest.mark.slow
@@ -132,9 +141,13 @@ def test_as_json_a_line_has_its_time(as_json: Served) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flag, value, said", [
-    ("--log-format", "xml", "log_format must be text or json"),
-    ("--log-level", "loud", "log_level must be debug or info or warning or error")])
+@pytest.mark.parametrize(
+    "flag, value, said",
+    [
+        ("--log-format", "xml", "log_format must be text or json"),
+        ("--log-level", "loud", "log_level must be debug or info or warning or error"),
+    ],
+)
 def test_what_cannot_be_is_refused(tmp_path: Path, flag: str, value: str, said: str) -> None:
     done = run(tmp_path, "serve", flag, value, "--listen", "127.0.0.1:0")
 
@@ -181,12 +194,18 @@ def test_what_went_wrong_is_in_the_same_line() -> None:
 
 
 def test_an_event_that_is_undone_is_not_logged(
-        site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "cronwatch")
 
     def add_and_fail(tx: cronwatch.Tx) -> None:
-        cronwatch.add_event(tx, cronwatch.Event("outage", tx.now), None,
-                            gap={"since": "x", "until": "x"}, monitors=[])
+        cronwatch.add_event(
+            tx,
+            cronwatch.Event("outage", tx.now),
+            None,
+            gap={"since": "x", "until": "x"},
+            monitors=[],
+        )
         raise cronwatch.Invalid("changed my mind")
 
     with pytest.raises(cronwatch.Invalid):
@@ -206,7 +225,8 @@ def test_an_event_is_logged_once(site: Site, caplog: pytest.LogCaptureFixture) -
 
 
 def test_an_event_of_the_server_itself_is_logged(
-        site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "cronwatch")
     site.get(f"/{site.monitor(interval_seconds=86_400).token}")
     site.clock.move(90_000)

@@ -32,8 +32,9 @@ class Manager(Api):
 
     def ask(self, method: str, path: str, given: Any = None) -> webtest.TestResponse:
         body = given if isinstance(given, str) else "" if given is None else json.dumps(given)
-        return self.site.send(method, path, body, {
-            "X-Api-Key": self.key, "Content-Type": "application/json"})
+        return self.site.send(
+            method, path, body, {"X-Api-Key": self.key, "Content-Type": "application/json"}
+        )
 
     def job(self, path: str = "", name: str = "job") -> Any:
         """What the API shows of a monitor."""
@@ -109,11 +110,21 @@ def statements(site: Site, ask: Callable[[], Any]) -> list[str]:
 
 
 CHANGES = [
-    ("name", "Renamed"), ("key", "other-key"), ("intervalSeconds", 60), ("graceSeconds", 600),
-    ("graceSeconds", 0), ("tags", "prod db critical"), ("emailAlertsEnabled", False),
-    ("reminderIntervalSeconds", 3600), ("timezone", "Asia/Tokyo"), ("expects", "complete"),
-    ("maxRunSeconds", 60), ("failureTolerance", 3), ("minPingIntervalSeconds", 60),
-    ("armed", True), ("notes", "Call me."),
+    ("name", "Renamed"),
+    ("key", "other-key"),
+    ("intervalSeconds", 60),
+    ("graceSeconds", 600),
+    ("graceSeconds", 0),
+    ("tags", "prod db critical"),
+    ("emailAlertsEnabled", False),
+    ("reminderIntervalSeconds", 3600),
+    ("timezone", "Asia/Tokyo"),
+    ("expects", "complete"),
+    ("maxRunSeconds", 60),
+    ("failureTolerance", 3),
+    ("minPingIntervalSeconds", 60),
+    ("armed", True),
+    ("notes", "Call me."),
     ("rules", [{"field": "rows", "operator": "lt", "value": 1}]),
 ]
 
@@ -134,15 +145,22 @@ def test_nothing_but_the_field_is_changed(api: Manager, name: str, value: Any) -
 
     moving = {name, "updatedAt", "integrationIds", "upcoming"}
     assert {key: shown for key, shown in after.items() if key not in moving} == {
-        key: shown for key, shown in before.items() if key not in moving}
+        key: shown for key, shown in before.items() if key not in moving
+    }
 
 
 def test_the_example_of_the_page_updates_a_heartbeat(api: Manager) -> None:
-    answer = api.ask("PATCH", f"{HEARTBEATS}/{api.job()['id']}",
-                     {"graceSeconds": 600, "tags": "prod db critical"})
+    answer = api.ask(
+        "PATCH",
+        f"{HEARTBEATS}/{api.job()['id']}",
+        {"graceSeconds": 600, "tags": "prod db critical"},
+    )
 
     assert (answer.status_int, answer.json["graceSeconds"], answer.json["tags"]) == (
-        200, 600, "prod db critical")
+        200,
+        600,
+        "prod db critical",
+    )
 
 
 def test_an_update_shows_the_whole_heartbeat(api: Manager) -> None:
@@ -166,21 +184,49 @@ def test_an_update_of_nothing_changes_nothing(api: Manager) -> None:
     assert api.job() == before
 
 
-@pytest.mark.parametrize("name, given, cleared", [
-    ("tags", None, ""), ("tags", [], ""), ("reminderIntervalSeconds", None, 0),
-    ("reminderIntervalSeconds", 0, 0), ("maxRunSeconds", None, None), ("maxRunSeconds", 0, None),
-    ("minPingIntervalSeconds", None, None), ("rules", None, []), ("rules", [], []),
-    ("notes", "", "")])
+@pytest.mark.parametrize(
+    "name, given, cleared",
+    [
+        ("tags", None, ""),
+        ("tags", [], ""),
+        ("reminderIntervalSeconds", None, 0),
+        ("reminderIntervalSeconds", 0, 0),
+        ("maxRunSeconds", None, None),
+        ("maxRunSeconds", 0, None),
+        ("minPingIntervalSeconds", None, None),
+        ("rules", None, []),
+        ("rules", [], []),
+        ("notes", "", ""),
+    ],
+)
 def test_a_field_is_cleared(api: Manager, name: str, given: Any, cleared: Any) -> None:
-    api.change(tags="prod", reminderIntervalSeconds=60, maxRunSeconds=60, notes="Call me.",
-               minPingIntervalSeconds=60, rules=[{"field": "x", "operator": "lt", "value": 1}])
+    api.change(
+        tags="prod",
+        reminderIntervalSeconds=60,
+        maxRunSeconds=60,
+        notes="Call me.",
+        minPingIntervalSeconds=60,
+        rules=[{"field": "x", "operator": "lt", "value": 1}],
+    )
 
     assert api.change(**{name: given})[name] == cleared
 
 
-@pytest.mark.parametrize("name", [
-    "name", "key", "intervalSeconds", "timezone", "graceSeconds", "emailAlertsEnabled", "expects",
-    "failureTolerance", "armed", "scheduleType"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "name",
+        "key",
+        "intervalSeconds",
+        "timezone",
+        "graceSeconds",
+        "emailAlertsEnabled",
+        "expects",
+        "failureTolerance",
+        "armed",
+        "scheduleType",
+    ],
+)
 def test_a_field_that_cannot_be_cleared_is_named(api: Manager, name: str) -> None:
     assert name in api.unchanged(**{name: None})
 
@@ -197,12 +243,23 @@ def test_an_update_may_not_be_unique(api: Manager) -> None:
     assert "'unique'" in api.unchanged(unique="Job")
 
 
-@pytest.mark.parametrize("given, near", [
-    ("intervalSecond", "intervalSeconds"), ("grace", None), ("schedule", "scheduleType"),
-    ("cronexpression", "cronExpression"), ("Name", "name"), ("tag", "tags"), ("id", None),
-    ("graceSecs", "graceSeconds"), ("x" * 1000, None)])
+@pytest.mark.parametrize(
+    "given, near",
+    [
+        ("intervalSecond", "intervalSeconds"),
+        ("grace", None),
+        ("schedule", "scheduleType"),
+        ("cronexpression", "cronExpression"),
+        ("Name", "name"),
+        ("tag", "tags"),
+        ("id", None),
+        ("graceSecs", "graceSeconds"),
+        ("x" * 1000, None),
+    ],
+)
 def test_an_unknown_field_is_refused_with_the_nearest_known_one(
-        api: Manager, given: str, near: str | None) -> None:
+    api: Manager, given: str, near: str | None
+) -> None:
     sentence = api.unchanged(**{given: 1})
 
     assert f"'{given[:60]}' is not a known field" in sentence
@@ -221,14 +278,19 @@ def test_its_own_key_is_no_conflict(api: Manager) -> None:
     assert api.change(key="job", name="Renamed")["name"] == "Renamed"
 
 
-@pytest.mark.parametrize("given, shown", [
-    ({"cronExpression": "0 3 * * *"}, ("cron", 0, "0 3 * * *")),
-    ({"scheduleType": "cron", "cronExpression": "@daily"}, ("cron", 0, "@daily")),
-    ({"scheduleType": "none"}, ("none", 0, None)),
-    ({"scheduleType": "interval", "intervalSeconds": 60}, ("interval", 60, None)),
-    ({"scheduleType": "interval"}, ("interval", 3600, None))])
+@pytest.mark.parametrize(
+    "given, shown",
+    [
+        ({"cronExpression": "0 3 * * *"}, ("cron", 0, "0 3 * * *")),
+        ({"scheduleType": "cron", "cronExpression": "@daily"}, ("cron", 0, "@daily")),
+        ({"scheduleType": "none"}, ("none", 0, None)),
+        ({"scheduleType": "interval", "intervalSeconds": 60}, ("interval", 60, None)),
+        ({"scheduleType": "interval"}, ("interval", 3600, None)),
+    ],
+)
 def test_one_schedule_takes_the_place_of_the_other(
-        api: Manager, given: Any, shown: tuple[str, int, str | None]) -> None:
+    api: Manager, given: Any, shown: tuple[str, int, str | None]
+) -> None:
     after = api.change(**given)
 
     assert (after["scheduleType"], after["intervalSeconds"], after["cronExpression"]) == shown
@@ -255,8 +317,10 @@ def test_a_changed_schedule_is_counted_from_the_update(api: Manager, token: str)
 
 
 def test_integrations_are_linked_by_an_update(api: Manager) -> None:
-    ids = [api.post(INTEGRATIONS, {"channel": "ntfy", "name": name, "url": NOBODY}).json["id"]
-           for name in ("one", "two")]
+    ids = [
+        api.post(INTEGRATIONS, {"channel": "ntfy", "name": name, "url": NOBODY}).json["id"]
+        for name in ("one", "two")
+    ]
 
     api.change(integrationIds=[ids[1]])
 
@@ -282,18 +346,27 @@ def test_two_who_change_different_fields_at_once_lose_nothing(tmp_path: Path) ->
         refused: list[Any] = []
 
         def write(name: str, values: list[Any]) -> None:
-            refused.extend(reply for value in values if (reply := live.ask(
-                "PATCH", "/heartbeats/job", {name: value})).status != 200)
+            refused.extend(
+                reply
+                for value in values
+                if (reply := live.ask("PATCH", "/heartbeats/job", {name: value})).status != 200
+            )
 
-        with (in_thread(lambda: write("graceSeconds", list(range(40)))),
-              in_thread(lambda: write("notes", [f"note {n}" for n in range(40)])),
-              in_thread(lambda: write("tags", [f"tag{n}" for n in range(40)]))):
+        with (
+            in_thread(lambda: write("graceSeconds", list(range(40)))),
+            in_thread(lambda: write("notes", [f"note {n}" for n in range(40)])),
+            in_thread(lambda: write("tags", [f"tag{n}" for n in range(40)])),
+        ):
             write("maxRunSeconds", list(range(1, 41)))
         shown = live.monitor("job")
 
     assert refused == []
     assert [shown[name] for name in ("graceSeconds", "notes", "tags", "maxRunSeconds")] == [
-        39, "note 39", "tag39", 40]
+        39,
+        "note 39",
+        "tag39",
+        40,
+    ]
 
 
 # delete heartbeat: "with all its associated pings, alerts, and flips"
@@ -314,8 +387,17 @@ def test_a_deleted_heartbeat_is_gone_with_all_that_hung_on_it(api: Manager, toke
 
     api.ask("DELETE", f"{HEARTBEATS}/job")
 
-    tables = ("monitor", "ping", "run", "run_log", "flip", "handle", "event", "alert",
-              "monitor_integration")
+    tables = (
+        "monitor",
+        "ping",
+        "run",
+        "run_log",
+        "flip",
+        "handle",
+        "event",
+        "alert",
+        "monitor_integration",
+    )
     assert [name for name in tables if api.site.rows(f"SELECT 1 FROM {name}")] == []
 
 
@@ -355,10 +437,12 @@ def test_one_without_a_schedule_has_no_next_times(api: Manager) -> None:
     assert api.job()["upcoming"] == []
 
 
-@pytest.mark.parametrize("seconds, late", [(0, False), (3600, False), (3600.001, True),
-                                           (3900, True), (3900.001, False)])
+@pytest.mark.parametrize(
+    "seconds, late", [(0, False), (3600, False), (3600.001, True), (3900, True), (3900.001, False)]
+)
 def test_it_is_late_in_its_grace_only(
-        api: Manager, token: str, seconds: float, late: bool) -> None:
+    api: Manager, token: str, seconds: float, late: bool
+) -> None:
     api.site.get(f"/{token}")
     api.site.clock.move(seconds)
     api.site.server.scan()
@@ -374,17 +458,22 @@ def test_why_it_is_down_and_since_when_is_shown(api: Manager, token: str) -> Non
     shown = api.job()
 
     assert (shown["status"], shown["downReason"], shown["downSince"]) == (
-        "down", "missed", at(3900))
+        "down",
+        "missed",
+        at(3900),
+    )
 
 
 def test_nobody_hears_of_it_without_an_integration(api: Manager) -> None:
     assert api.job()["heard"] is False
 
 
-@pytest.mark.parametrize("change, heard", [
-    ({}, True), ({"enabled": False}, False), ({"default": False}, False)])
+@pytest.mark.parametrize(
+    "change, heard", [({}, True), ({"enabled": False}, False), ({"default": False}, False)]
+)
 def test_it_is_heard_where_an_integration_is_on_and_default(
-        api: Manager, change: Any, heard: bool) -> None:
+    api: Manager, change: Any, heard: bool
+) -> None:
     api.post(INTEGRATIONS, {"channel": "ntfy", "name": "x", "url": NOBODY})
 
     api.ask("PATCH", f"{INTEGRATIONS}/x", change)
@@ -427,8 +516,19 @@ def test_its_last_run_is_shown(api: Manager, token: str) -> None:
     assert (last["state"], last["durationMs"], last["exitCode"]) == ("failed", 3000, 7)
 
 
-@pytest.mark.parametrize("name", ["lastRun", "progress", "pausedUntil", "downReason", "downSince",
-                                  "lastPingAt", "expectedAt", "nextExpectedAt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lastRun",
+        "progress",
+        "pausedUntil",
+        "downReason",
+        "downSince",
+        "lastPingAt",
+        "expectedAt",
+        "nextExpectedAt",
+    ],
+)
 def test_one_that_never_pinged_has_none(api: Manager, name: str) -> None:
     assert api.job()[name] is None
 
@@ -451,7 +551,9 @@ def test_a_test_tells_everybody_who_hears_of_it(api: Manager) -> None:
     results = api.do("test")["results"]
 
     assert [(one["name"], one["ok"], bool(one["result"])) for one in results] == [
-        ("one", False, True), ("two", False, True)]
+        ("one", False, True),
+        ("two", False, True),
+    ]
 
 
 def test_a_test_that_nobody_hears_has_no_results(api: Manager) -> None:
@@ -463,9 +565,12 @@ def test_a_test_is_an_event_of_the_heartbeat(api: Manager) -> None:
 
     api.do("test")
 
-    event, = api.job("/events")["events"]
+    (event,) = api.job("/events")["events"]
     assert (event["kind"], event["monitor"]["key"], event["deliveries"][0]["name"]) == (
-        "test", "job", "one")
+        "test",
+        "job",
+        "one",
+    )
 
 
 # handles
@@ -476,13 +581,20 @@ def test_its_handles_are_listed_with_their_dialects(api: Manager, token: str) ->
 
     assert api.job("/handles")["handles"] == [
         {"dialect": "code", "handle": api.job()["code"]},
-        {"dialect": "cronitor", "handle": "d3x0c1"}, {"dialect": "token", "handle": token}]
+        {"dialect": "cronitor", "handle": "d3x0c1"},
+        {"dialect": "token", "handle": token},
+    ]
 
 
-@pytest.mark.parametrize("given, dialect", [
-    ({"handle": "d3x0c1"}, "cronitor"), ({"handle": UNKNOWN}, "cronping"),
-    ({"handle": UNKNOWN, "dialect": "healthchecks"}, "healthchecks"),
-    ({"handle": "abc", "dialect": "kuma"}, "kuma")])
+@pytest.mark.parametrize(
+    "given, dialect",
+    [
+        ({"handle": "d3x0c1"}, "cronitor"),
+        ({"handle": UNKNOWN}, "cronping"),
+        ({"handle": UNKNOWN, "dialect": "healthchecks"}, "healthchecks"),
+        ({"handle": "abc", "dialect": "kuma"}, "kuma"),
+    ],
+)
 def test_a_handle_is_adopted(api: Manager, given: dict[str, str], dialect: str) -> None:
     answer = api.post(f"{HEARTBEATS}/job/handles", given)
 
@@ -498,13 +610,32 @@ def test_an_adopted_handle_pings(api: Manager) -> None:
     assert api.job()["status"] == "up"
 
 
-@pytest.mark.parametrize("given", [
-    {}, {"handle": ""}, {"handle": " "}, {"handle": 5}, {"handle": None}, {"handle": "x" * 201},
-    {"handle": "ping"}, {"handle": "api"}, {"handle": "x", "dialect": "token"},
-    {"handle": "x", "dialect": "code"}, {"handle": "x", "dialect": "invented"},
-    {"handle": "x", "dialect": ""}, {"handle": "x", "dialect": None}, {"handle": "a\x10b"},
-    {"handle": "a\nb"}, {"handle": "https://old.example/x"}, {"handle": "\ud800"},
-    {"handle": "x", "more": 1}, [], "x"], ids=ascii)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"handle": ""},
+        {"handle": " "},
+        {"handle": 5},
+        {"handle": None},
+        {"handle": "x" * 201},
+        {"handle": "ping"},
+        {"handle": "api"},
+        {"handle": "x", "dialect": "token"},
+        {"handle": "x", "dialect": "code"},
+        {"handle": "x", "dialect": "invented"},
+        {"handle": "x", "dialect": ""},
+        {"handle": "x", "dialect": None},
+        {"handle": "a\x10b"},
+        {"handle": "a\nb"},
+        {"handle": "https://old.example/x"},
+        {"handle": "\ud800"},
+        {"handle": "x", "more": 1},
+        [],
+        "x",
+    ],
+    ids=ascii,
+)
 def test_a_handle_that_cannot_be_is_refused(api: Manager, given: Any) -> None:
     answer = api.post(f"{HEARTBEATS}/job/handles", given)
 
@@ -560,14 +691,18 @@ def test_a_rotated_handle_pings_no_more(api: Manager, kind: str) -> None:
     new = api.do("handles/rotate", {"kind": kind})[kind]
 
     assert (api.site.get(f"/ping/{old}").status_int, api.site.get(f"/ping/{new}").status_int) == (
-        404, 200)
+        404,
+        200,
+    )
 
 
 def test_a_new_token_is_shown_with_its_url(api: Manager, token: str) -> None:
     shown = api.do("handles/rotate", {"kind": "token"})
 
     assert (shown["token"] != token, shown["pingUrl"]) == (
-        True, f"http://cron.test/{shown['token']}")
+        True,
+        f"http://cron.test/{shown['token']}",
+    )
 
 
 def test_a_rotation_leaves_the_other_handles(api: Manager) -> None:
@@ -579,8 +714,19 @@ def test_a_rotation_leaves_the_other_handles(api: Manager) -> None:
     assert (after["code"], after["handles"]) == (before["code"], before["handles"])
 
 
-@pytest.mark.parametrize("given", [{}, {"kind": "cronitor"}, {"kind": None}, {"kind": ["token"]},
-                                   {"kind": "token", "more": 1}, [], None], ids=ascii)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"kind": "cronitor"},
+        {"kind": None},
+        {"kind": ["token"]},
+        {"kind": "token", "more": 1},
+        [],
+        None,
+    ],
+    ids=ascii,
+)
 def test_a_rotation_that_cannot_be_is_refused(api: Manager, token: str, given: Any) -> None:
     answer = api.post(f"{HEARTBEATS}/job/handles/rotate", given)
 
@@ -607,21 +753,34 @@ def test_a_run_is_shown_with_all_that_is_known(api: Manager, token: str) -> None
     api.site.clock.move(4.523)
     api.site.get(f"/{token}/fail?series=abc&host=nas&msg=disk+full&status_code=3&metric=rows:5")
 
-    run, = api.job("/runs")["runs"]
+    (run,) = api.job("/runs")["runs"]
 
     assert run == {
-        "id": str(api.site.runs[0]["num"]), "series": "abc", "state": "failed", "startedAt": at(0),
-        "endedAt": at(4.523), "durationMs": 4523, "exitCode": 3, "message": "disk full",
-        "metrics": {"rows": 5}, "host": "nas", "hasLog": False}
+        "id": str(api.site.runs[0]["num"]),
+        "series": "abc",
+        "state": "failed",
+        "startedAt": at(0),
+        "endedAt": at(4.523),
+        "durationMs": 4523,
+        "exitCode": 3,
+        "message": "disk full",
+        "metrics": {"rows": 5},
+        "host": "nas",
+        "hasLog": False,
+    }
 
 
 def test_a_run_that_is_open_has_no_end(api: Manager, token: str) -> None:
     api.site.get(f"/{token}/start")
 
-    run, = api.job("/runs")["runs"]
+    (run,) = api.job("/runs")["runs"]
 
     assert (run["state"], run["endedAt"], run["durationMs"], run["metrics"]) == (
-        "running", None, None, None)
+        "running",
+        None,
+        None,
+        None,
+    )
 
 
 def test_runs_come_newest_first_by_pages(api: Manager, token: str) -> None:
@@ -634,11 +793,19 @@ def test_runs_come_newest_first_by_pages(api: Manager, token: str) -> None:
     assert (first["total"], second["limit"], second["offset"]) == (3, 2, 2)
 
 
-@pytest.mark.parametrize("query, found", [
-    ("state=success", [1000]), ("state=failed", [2000]), ("state=stuck", []),
-    ("state=success&state=failed", [2000, 1000]), ("state=running", [None])])
+@pytest.mark.parametrize(
+    "query, found",
+    [
+        ("state=success", [1000]),
+        ("state=failed", [2000]),
+        ("state=stuck", []),
+        ("state=success&state=failed", [2000, 1000]),
+        ("state=running", [None]),
+    ],
+)
 def test_runs_are_filtered_by_state(
-        api: Manager, token: str, query: str, found: list[int | None]) -> None:
+    api: Manager, token: str, query: str, found: list[int | None]
+) -> None:
     run_it(api.site, token, 1)
     run_it(api.site, token, 2, "/fail")
     api.site.get(f"/{token}/start")
@@ -667,19 +834,27 @@ def test_a_run_is_shown_with_its_progress(api: Manager, code: str) -> None:
         api.site.clock.move(1)
         api.site.post(f"/ping/{code}/progress/{percent}", f'{{"message": "at {percent}"}}')
 
-    listed, = api.job("/runs")["runs"]
+    (listed,) = api.job("/runs")["runs"]
 
-    assert api.job(f"/runs/{listed['id']}") == {**listed, "progress": [
-        {"at": at(1), "percent": 10, "message": "at 10"},
-        {"at": at(2), "percent": 90, "message": "at 90"}]}
+    assert api.job(f"/runs/{listed['id']}") == {
+        **listed,
+        "progress": [
+            {"at": at(1), "percent": 10, "message": "at 10"},
+            {"at": at(2), "percent": 90, "message": "at 90"},
+        ],
+    }
 
 
 def test_the_last_thousand_updates_of_progress_are_shown(api: Manager, token: str) -> None:
     api.site.get(f"/{token}/start")
     run = api.site.runs[0]["num"]
-    api.site.rows("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
-                  "WHERE i < 1100) INSERT INTO ping (monitor, kind, at, run, dialect, message) "
-                  "SELECT 1, 'progress', ? + i, ?, 'cronbeats', i FROM n", NOW, run)
+    api.site.rows(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
+        "WHERE i < 1100) INSERT INTO ping (monitor, kind, at, run, dialect, message) "
+        "SELECT 1, 'progress', ? + i, ?, 'cronbeats', i FROM n",
+        NOW,
+        run,
+    )
 
     messages = [update["message"] for update in api.job(f"/runs/{run}")["progress"]]
 
@@ -711,18 +886,25 @@ def user(site: Site) -> Manager:
 
 
 def run_log(user: Manager, monitor: str, run: Any) -> webtest.TestResponse:
-    return user.site.get(f"{API}/monitors/{monitor}/runs/{run}/log",
-                         Authorization=f"Bearer {user.key}")
+    return user.site.get(
+        f"{API}/monitors/{monitor}/runs/{run}/log", Authorization=f"Bearer {user.key}"
+    )
 
 
 def test_a_log_that_is_there_is_shown(api: Manager, user: Manager, token: str) -> None:
-    api.site.send("POST", f"/api/v1/ping/{token}/fail", json.dumps(
-        {"logOutput": "Error: Connection refused\n at ..."}), {"X-API-Key": api.key})
+    api.site.send(
+        "POST",
+        f"/api/v1/ping/{token}/fail",
+        json.dumps({"logOutput": "Error: Connection refused\n at ..."}),
+        {"X-API-Key": api.key},
+    )
 
     answer = run_log(user, "job", 1)
 
     assert (answer.status_int, answer.json) == (
-        200, {"hasLog": True, "content": "Error: Connection refused\n at ..."})
+        200,
+        {"hasLog": True, "content": "Error: Connection refused\n at ..."},
+    )
 
 
 def test_a_log_that_is_not_there_is_null(api: Manager, user: Manager, token: str) -> None:
@@ -739,25 +921,35 @@ def test_a_log_needs_a_users_token_not_an_api_key(api: Manager, token: str) -> N
     answer = run_log(api, "job", 1)
 
     assert (answer.status_int, answer.json["success"], answer.json["statusCode"]) == (
-        403, False, 403)
+        403,
+        False,
+        403,
+    )
 
 
 @pytest.mark.parametrize("monitor, run", [("job", 99), ("nothing", 1), ("job", "x")])
 def test_a_log_that_cannot_be_is_not_found_in_crontifys_words(
-        api: Manager, user: Manager, token: str, monitor: str, run: Any) -> None:
+    api: Manager, user: Manager, token: str, monitor: str, run: Any
+) -> None:
     api.site.get(f"/{token}")
 
     answer = run_log(user, monitor, run)
 
     assert answer.status_int == 404
     assert {**answer.json, "message": ""} == {
-        "success": False, "statusCode": 404, "message": "", "error": "Not Found"}
+        "success": False,
+        "statusCode": 404,
+        "message": "",
+        "error": "Not Found",
+    }
 
 
 def test_a_log_is_named_by_the_id_that_its_ping_was_answered(
-        api: Manager, user: Manager, token: str) -> None:
-    said = api.site.send("POST", f"/api/v1/ping/{token}/fail", '{"logOutput": "x"}',
-                         {"X-API-Key": api.key}).json["data"]["runId"]
+    api: Manager, user: Manager, token: str
+) -> None:
+    said = api.site.send(
+        "POST", f"/api/v1/ping/{token}/fail", '{"logOutput": "x"}', {"X-API-Key": api.key}
+    ).json["data"]["runId"]
 
     assert run_log(user, api.job()["id"], said).json["content"] == "x"
 
@@ -776,8 +968,10 @@ def test_flips_come_newest_first_with_their_true_times(api: Manager, token: str)
 
     flips = api.job("/flips")["flips"]
 
-    assert flips == [{"at": at(3900), "status": "down", "reason": "missed"},
-                     {"at": at(0), "status": "up", "reason": flips[1]["reason"]}]
+    assert flips == [
+        {"at": at(3900), "status": "down", "reason": "missed"},
+        {"at": at(0), "status": "up", "reason": flips[1]["reason"]},
+    ]
 
 
 def test_pages_of_flips_follow_each_other(api: Manager, token: str) -> None:
@@ -788,7 +982,9 @@ def test_pages_of_flips_follow_each_other(api: Manager, token: str) -> None:
     pages = [api.job(f"/flips?limit=2&offset={offset}") for offset in (0, 2)]
 
     assert [[flip["status"] for flip in page["flips"]] for page in pages] == [
-        ["up", "down"], ["up"]]
+        ["up", "down"],
+        ["up"],
+    ]
     assert [page["total"] for page in pages] == [3, 3]
 
 
@@ -812,11 +1008,16 @@ def test_an_event_tells_what_was_delivered_to_whom(api: Manager, token: str) -> 
     api.site.clock.move(1)
     api.site.server.deliver()
 
-    delivery, = api.job("/events")["events"][0]["deliveries"]
+    (delivery,) = api.job("/events")["events"][0]["deliveries"]
 
     assert {**delivery, "result": None} == {
-        "integrationId": id_, "name": "x", "state": "pending", "tries": 1, "triedAt": at(1),
-        "result": None}
+        "integrationId": id_,
+        "name": "x",
+        "state": "pending",
+        "tries": 1,
+        "triedAt": at(1),
+        "result": None,
+    }
 
 
 @pytest.fixture
@@ -830,14 +1031,22 @@ def busy(api: Manager, token: str) -> Manager:
     return api
 
 
-@pytest.mark.parametrize("query, found", [
-    ("", ["failed", "recovered", "failed"]), ("kind=failed", ["failed", "failed"]),
-    ("kind=failed&kind=recovered", ["failed", "recovered", "failed"]), ("kind=outage", []),
-    ("monitor=job", ["recovered", "failed"]), ("monitor=other", ["failed"]),
-    ("monitor=job&kind=failed", ["failed"]),
-    (f"since={at(100)}", ["failed", "recovered"]), (f"until={at(100)}", ["failed"]),
-    (f"since={at(50)}&until={at(150)}", ["recovered"]),
-    ("since=2026-03-02T13:01:40%2B01:00", ["failed", "recovered"])])
+@pytest.mark.parametrize(
+    "query, found",
+    [
+        ("", ["failed", "recovered", "failed"]),
+        ("kind=failed", ["failed", "failed"]),
+        ("kind=failed&kind=recovered", ["failed", "recovered", "failed"]),
+        ("kind=outage", []),
+        ("monitor=job", ["recovered", "failed"]),
+        ("monitor=other", ["failed"]),
+        ("monitor=job&kind=failed", ["failed"]),
+        (f"since={at(100)}", ["failed", "recovered"]),
+        (f"until={at(100)}", ["failed"]),
+        (f"since={at(50)}&until={at(150)}", ["recovered"]),
+        ("since=2026-03-02T13:01:40%2B01:00", ["failed", "recovered"]),
+    ],
+)
 def test_events_are_filtered(busy: Manager, query: str, found: list[str]) -> None:
     shown = busy.get(f"{EVENTS}?{query}").json
 
@@ -850,9 +1059,20 @@ def test_events_are_filtered_by_the_id_of_a_heartbeat(busy: Manager) -> None:
     assert [event["kind"] for event in shown["events"]] == ["recovered", "failed"]
 
 
-@pytest.mark.parametrize("query", [
-    "kind=invented", "since=yesterday", "until=5", "since=2026-03-02T12:00:00", "since=",
-    "limit=0", "limit=201", "offset=x", "since=2026-13-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "kind=invented",
+        "since=yesterday",
+        "until=5",
+        "since=2026-03-02T12:00:00",
+        "since=",
+        "limit=0",
+        "limit=201",
+        "offset=x",
+        "since=2026-13-01T00:00:00Z",
+    ],
+)
 def test_events_that_cannot_be_asked_for_are_refused(busy: Manager, query: str) -> None:
     assert busy.get(f"{EVENTS}?{query}").status_int == 400
 
@@ -870,26 +1090,39 @@ def lived(api: Manager, token: str) -> Manager:
     7500 s; we were away from 8000 s to 8600 s. It is 9000 s."""
     site = api.site
     for until, do in (
-            (600, lambda: site.get(f"/{token}")), (4600, site.server.scan),
-            (5100, lambda: site.get(f"/{token}")), (6000, lambda: api.do("pause")),
-            (7000, lambda: api.do("resume")), (7500, lambda: site.get(f"/{token}")),
-            (8600, lambda: site.server.away(NOW + 8_000_000, NOW + 8_600_000)), (9000, str)):
+        (600, lambda: site.get(f"/{token}")),
+        (4600, site.server.scan),
+        (5100, lambda: site.get(f"/{token}")),
+        (6000, lambda: api.do("pause")),
+        (7000, lambda: api.do("resume")),
+        (7500, lambda: site.get(f"/{token}")),
+        (8600, lambda: site.server.away(NOW + 8_000_000, NOW + 8_600_000)),
+        (9000, str),
+    ):
         site.clock.now = NOW + until * 1000
         do()
     return api
 
 
 def window(api: Manager, query: str = "") -> dict[str, Any]:
-    shown, = api.job(f"/uptime{query}")["windows"]
+    (shown,) = api.job(f"/uptime{query}")["windows"]
     return dict(shown)
 
 
 def test_uptime_leaves_out_pauses_absences_and_the_time_before_the_first_ping(
-        lived: Manager) -> None:
+    lived: Manager,
+) -> None:
     assert window(lived) == {
-        "days": 30, "since": at(0), "until": at(9000), "upSeconds": 5700, "downSeconds": 600,
-        "pausedSeconds": 1000, "unknownSeconds": 1700, "uptime": round(5700 / 6300, 6),
-        "downtimes": 1}
+        "days": 30,
+        "since": at(0),
+        "until": at(9000),
+        "upSeconds": 5700,
+        "downSeconds": 600,
+        "pausedSeconds": 1000,
+        "unknownSeconds": 1700,
+        "uptime": round(5700 / 6300, 6),
+        "downtimes": 1,
+    }
 
 
 def test_what_uptime_leaves_out_is_said(lived: Manager) -> None:
@@ -898,27 +1131,45 @@ def test_what_uptime_leaves_out_is_said(lived: Manager) -> None:
     assert [word for word in ("paus", "away", "before the first ping") if word not in note] == []
 
 
-@pytest.mark.parametrize("since, until, up, down, paused, unknown, downtimes", [
-    (4000, 5000, 500, 500, 0, 0, 1),        # into a downtime
-    (4600, 5000, 0, 400, 0, 0, 1),          # within a downtime
-    (5000, 5200, 100, 100, 0, 0, 1),        # out of it
-    (5100, 5200, 100, 0, 0, 0, 0),          # from its end on
-    (1000, 2000, 1000, 0, 0, 0, 0),         # all up
-    (0, 600, 0, 0, 0, 600, 0),              # all new
-    (6000, 7000, 0, 0, 1000, 0, 0),         # all paused
-    (6500, 7500, 0, 0, 500, 500, 0),
-    (7900, 8700, 200, 0, 0, 600, 0),        # around our absence
-    (8100, 8200, 0, 0, 0, 100, 0),          # within it
-    (8900, 99_999, 100, 0, 0, 0, 0),        # beyond now
-])
+@pytest.mark.parametrize(
+    "since, until, up, down, paused, unknown, downtimes",
+    [
+        (4000, 5000, 500, 500, 0, 0, 1),  # into a downtime
+        (4600, 5000, 0, 400, 0, 0, 1),  # within a downtime
+        (5000, 5200, 100, 100, 0, 0, 1),  # out of it
+        (5100, 5200, 100, 0, 0, 0, 0),  # from its end on
+        (1000, 2000, 1000, 0, 0, 0, 0),  # all up
+        (0, 600, 0, 0, 0, 600, 0),  # all new
+        (6000, 7000, 0, 0, 1000, 0, 0),  # all paused
+        (6500, 7500, 0, 0, 500, 500, 0),
+        (7900, 8700, 200, 0, 0, 600, 0),  # around our absence
+        (8100, 8200, 0, 0, 0, 100, 0),  # within it
+        (8900, 99_999, 100, 0, 0, 0, 0),  # beyond now
+    ],
+)
 def test_uptime_of_a_window(
-        lived: Manager, since: int, until: int, up: int, down: int, paused: int, unknown: int,
-        downtimes: int) -> None:
+    lived: Manager,
+    since: int,
+    until: int,
+    up: int,
+    down: int,
+    paused: int,
+    unknown: int,
+    downtimes: int,
+) -> None:
     found = window(lived, f"?since={at(since)}&until={at(until)}")
 
-    assert [found[name] for name in (
-        "days", "upSeconds", "downSeconds", "pausedSeconds", "unknownSeconds", "downtimes")] == [
-        None, up, down, paused, unknown, downtimes]
+    assert [
+        found[name]
+        for name in (
+            "days",
+            "upSeconds",
+            "downSeconds",
+            "pausedSeconds",
+            "unknownSeconds",
+            "downtimes",
+        )
+    ] == [None, up, down, paused, unknown, downtimes]
     assert found["uptime"] == (round(up / (up + down), 6) if up + down else None)
 
 
@@ -928,14 +1179,19 @@ def test_uptime_over_several_windows_at_once(lived: Manager) -> None:
     shown = lived.job("/uptime?days=1&days=7&days=3660")["windows"]
 
     assert [(one["days"], one["since"], one["until"]) for one in shown] == [
-        (1, at(9000), at(95_400)), (7, at(0), at(95_400)), (3660, at(0), at(95_400))]
+        (1, at(9000), at(95_400)),
+        (7, at(0), at(95_400)),
+        (3660, at(0), at(95_400)),
+    ]
 
 
 def test_a_window_may_have_only_a_beginning_or_an_end(lived: Manager) -> None:
     found = [window(lived, query) for query in (f"?since={at(8700)}", f"?until={at(700)}")]
 
     assert [(one["since"], one["until"], one["upSeconds"]) for one in found] == [
-        (at(8700), at(9000), 300), (at(0), at(700), 100)]
+        (at(8700), at(9000), 300),
+        (at(0), at(700), 100),
+    ]
 
 
 def test_uptime_of_one_that_never_pinged_is_unknown(api: Manager) -> None:
@@ -968,9 +1224,20 @@ def test_uptime_outlives_the_flips_that_are_not_kept(make_site: Callable[..., Si
     assert window(api, "?days=1")["upSeconds"] == 86_400
 
 
-@pytest.mark.parametrize("query", [
-    "days=0", "days=3661", "days=x", "days=", "days=1.5", "since=yesterday", "until=",
-    f"since={at(500)}&until={at(400)}", "&".join(["days=1"] * 21)])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "days=0",
+        "days=3661",
+        "days=x",
+        "days=",
+        "days=1.5",
+        "since=yesterday",
+        "until=",
+        f"since={at(500)}&until={at(400)}",
+        "&".join(["days=1"] * 21),
+    ],
+)
 def test_a_window_that_cannot_be_is_refused(lived: Manager, query: str) -> None:
     assert lived.get(f"{HEARTBEATS}/job/uptime?{query}").status_int == 400
 
@@ -987,10 +1254,22 @@ def test_the_log_merges_all_that_happened_newest_first(lived: Manager) -> None:
 
     seen = [(entry["at"], entry["type"]) for entry in entries]
     assert sorted(seen, reverse=True) == sorted(
-        [(at(600), "ping"), (at(5100), "ping"), (at(7500), "ping"), (at(600), "flip"),
-         (at(4500), "flip"), (at(5100), "flip"), (at(6000), "flip"), (at(7000), "flip"),
-         (at(7500), "flip"), (at(4500), "event"), (at(5100), "event"), (at(8600), "absence")],
-        reverse=True)
+        [
+            (at(600), "ping"),
+            (at(5100), "ping"),
+            (at(7500), "ping"),
+            (at(600), "flip"),
+            (at(4500), "flip"),
+            (at(5100), "flip"),
+            (at(6000), "flip"),
+            (at(7000), "flip"),
+            (at(7500), "flip"),
+            (at(4500), "event"),
+            (at(5100), "event"),
+            (at(8600), "absence"),
+        ],
+        reverse=True,
+    )
     assert [when for when, _ in seen] == sorted((when for when, _ in seen), reverse=True)
 
 
@@ -1000,8 +1279,9 @@ def test_each_entry_of_the_log_is_that_of_its_own_list(lived: Manager) -> None:
 
     entries = lived.job("/log")["entries"]
 
-    assert {kind: [entry[kind] for entry in entries if entry["type"] == kind]
-            for kind in lists} == lists
+    assert {
+        kind: [entry[kind] for entry in entries if entry["type"] == kind] for kind in lists
+    } == lists
 
 
 def test_an_absence_before_it_was_created_is_not_in_its_log(lived: Manager) -> None:
@@ -1032,8 +1312,9 @@ def test_a_log_that_cannot_be_asked_for_is_refused(api: Manager, query: str) -> 
 
 
 def hook(api: Manager, **fields: Any) -> dict[str, Any]:
-    answer = api.post(INTEGRATIONS, {
-        "channel": "webhook", "name": "hook", "url": NOBODY, **fields})
+    answer = api.post(
+        INTEGRATIONS, {"channel": "webhook", "name": "hook", "url": NOBODY, **fields}
+    )
     assert answer.status_int == 201, answer.text
     return dict(answer.json)
 
@@ -1042,10 +1323,21 @@ def test_a_new_integration_is_shown_with_what_it_needs(api: Manager) -> None:
     made = hook(api, headers={"X-Team": "ops"})
 
     assert made == {
-        "id": made["id"], "channel": "webhook", "name": "hook", "enabled": True, "default": True,
-        "failing": False, "createdAt": at(0), "updatedAt": at(0), "lastDelivery": None,
-        "pending": 0, "dead": 0, "url": NOBODY, "headers": {"X-Team": "ops"},
-        "secret": made["secret"]}
+        "id": made["id"],
+        "channel": "webhook",
+        "name": "hook",
+        "enabled": True,
+        "default": True,
+        "failing": False,
+        "createdAt": at(0),
+        "updatedAt": at(0),
+        "lastDelivery": None,
+        "pending": 0,
+        "dead": 0,
+        "url": NOBODY,
+        "headers": {"X-Team": "ops"},
+        "secret": made["secret"],
+    }
     assert made["secret"].startswith("whsec_")
 
 
@@ -1057,7 +1349,8 @@ def test_an_integration_is_found_by_id_and_by_name(api: Manager, name: str) -> N
 
 
 def test_a_read_only_key_sees_nothing_that_an_integration_needs(
-        api: Manager, reader: Manager) -> None:
+    api: Manager, reader: Manager
+) -> None:
     made = hook(api)
 
     shown = reader.get(f"{INTEGRATIONS}/hook").json
@@ -1065,9 +1358,17 @@ def test_a_read_only_key_sees_nothing_that_an_integration_needs(
     assert set(made) - set(shown) == {"url", "headers", "secret"}
 
 
-@pytest.mark.parametrize("name, value", [
-    ("name", "renamed"), ("enabled", False), ("default", False), ("url", "https://example.org/x"),
-    ("headers", {"X-Other": "1"}), ("headers", {})])
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("name", "renamed"),
+        ("enabled", False),
+        ("default", False),
+        ("url", "https://example.org/x"),
+        ("headers", {"X-Other": "1"}),
+        ("headers", {}),
+    ],
+)
 def test_an_integration_is_changed(api: Manager, name: str, value: Any) -> None:
     made = hook(api, headers={"X-Team": "ops"})
     api.site.clock.move(5)
@@ -1093,12 +1394,31 @@ def test_the_address_of_a_mail_integration_is_changed(api: Manager) -> None:
     assert (answer.status_int, answer.json["address"]) == (200, "you@example.org")
 
 
-@pytest.mark.parametrize("given", [
-    {"name": ""}, {"name": None}, {"enabled": 1}, {"enabled": None}, {"default": "yes"},
-    {"url": "ftp://x"}, {"url": "http://me:pw@example.org/"}, {"url": None}, {"url": ""},
-    {"headers": {"webhook-id": "1"}}, {"headers": [1]}, {"headers": {"A": "x\ny"}},
-    {"address": "me@example.org"}, {"command": "true"}, {"channel": "slack"}, {"secret": "x"},
-    {"more": 1}, [], "x"], ids=ascii)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": ""},
+        {"name": None},
+        {"enabled": 1},
+        {"enabled": None},
+        {"default": "yes"},
+        {"url": "ftp://x"},
+        {"url": "http://me:pw@example.org/"},
+        {"url": None},
+        {"url": ""},
+        {"headers": {"webhook-id": "1"}},
+        {"headers": [1]},
+        {"headers": {"A": "x\ny"}},
+        {"address": "me@example.org"},
+        {"command": "true"},
+        {"channel": "slack"},
+        {"secret": "x"},
+        {"more": 1},
+        [],
+        "x",
+    ],
+    ids=ascii,
+)
 def test_a_change_of_an_integration_that_cannot_be_is_refused(api: Manager, given: Any) -> None:
     made = hook(api)
 
@@ -1125,10 +1445,12 @@ def test_an_integration_is_deleted_with_its_alerts(api: Manager, token: str) -> 
     assert api.site.rows("SELECT * FROM alert") == []
 
 
-@pytest.mark.parametrize("method, suffix", [
-    ("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/test")])
+@pytest.mark.parametrize(
+    "method, suffix", [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/test")]
+)
 def test_an_integration_that_does_not_exist_is_not_found(
-        api: Manager, method: str, suffix: str) -> None:
+    api: Manager, method: str, suffix: str
+) -> None:
     answer = api.ask(method, f"{INTEGRATIONS}/nothing{suffix}", {} if method == "PATCH" else None)
 
     assert (answer.status_int, list(answer.json)) == (404, ["error"])
@@ -1153,7 +1475,11 @@ def test_it_shows_how_its_alerts_do(api: Manager, token: str) -> None:
 
     assert (shown["pending"], shown["dead"], shown["failing"]) == (1, 0, False)
     assert {**shown["lastDelivery"], "result": None} == {
-        "at": at(1), "state": "pending", "result": None, "kind": "failed"}
+        "at": at(1),
+        "state": "pending",
+        "result": None,
+        "kind": "failed",
+    }
 
 
 def test_it_is_failing_after_four_tries(api: Manager, token: str) -> None:
@@ -1183,22 +1509,31 @@ def test_an_alert_that_was_given_up_is_counted_as_dead(api: Manager, token: str)
 
 @pytest.fixture
 def command(api: Manager) -> str:
-    return str(api.site.server.act(
-        cronwatch.create_integration, "command", "run", {"command": "echo it works"}))
+    return str(
+        api.site.server.act(
+            cronwatch.create_integration, "command", "run", {"command": "echo it works"}
+        )
+    )
 
 
 def test_a_command_is_listed(api: Manager, command: str) -> None:
-    shown, = api.get(INTEGRATIONS).json["integrations"]
+    (shown,) = api.get(INTEGRATIONS).json["integrations"]
 
     assert (shown["id"], shown["channel"], shown["command"]) == (
-        command, "command", "echo it works")
+        command,
+        "command",
+        "echo it works",
+    )
 
 
 def test_a_command_is_tested(api: Manager, command: str) -> None:
     answer = api.post(f"{INTEGRATIONS}/{command}/test")
 
     assert (answer.status_int, answer.json["ok"], "it works" in answer.json["result"]) == (
-        200, True, True)
+        200,
+        True,
+        True,
+    )
 
 
 @pytest.mark.parametrize("enabled", [False, True])
@@ -1208,9 +1543,16 @@ def test_a_command_is_switched_off_and_on(api: Manager, command: str, enabled: b
     assert (answer.status_int, answer.json["enabled"]) == (200, enabled)
 
 
-@pytest.mark.parametrize("given", [
-    {"command": "true"}, {"name": "x"}, {"default": False}, {"command": "true", "enabled": True},
-    {"name": "run"}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"command": "true"},
+        {"name": "x"},
+        {"default": False},
+        {"command": "true", "enabled": True},
+        {"name": "run"},
+    ],
+)
 def test_a_command_is_never_changed(api: Manager, command: str, given: Any) -> None:
     before = api.site.rows("SELECT * FROM integration")
 
@@ -1225,9 +1567,14 @@ def test_a_command_is_never_deleted(api: Manager, command: str) -> None:
     assert (answer.status_int, len(api.get(INTEGRATIONS).json["integrations"])) == (403, 1)
 
 
-@pytest.mark.parametrize("given", [
-    {"channel": "command", "name": "x", "command": "true"}, {"channel": "command"},
-    {"channel": "command", "name": "x", "url": NOBODY}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"channel": "command", "name": "x", "command": "true"},
+        {"channel": "command"},
+        {"channel": "command", "name": "x", "url": NOBODY},
+    ],
+)
 def test_a_command_is_never_created(api: Manager, given: Any) -> None:
     answer = api.post(INTEGRATIONS, given)
 
@@ -1262,9 +1609,17 @@ def test_the_summary_of_nothing(site: Site) -> None:
     shown = summary(Manager(site, site.api_key("read-only")))
 
     assert {**shown, "health": None} == {
-        "version": cronwatch.__version__, "total": 0, "limit": 1000, "offset": 0, "tags": [],
+        "version": cronwatch.__version__,
+        "total": 0,
+        "limit": 1000,
+        "offset": 0,
+        "tags": [],
         "counts": dict.fromkeys(("new", "up", "down", "paused", "late", "running"), 0),
-        "timezone": "UTC", "baseUrl": "http://cron.test", "health": None, "monitors": []}
+        "timezone": "UTC",
+        "baseUrl": "http://cron.test",
+        "health": None,
+        "monitors": [],
+    }
 
 
 def test_a_monitor_is_summed_up(api: Manager, token: str, code: str) -> None:
@@ -1275,28 +1630,65 @@ def test_a_monitor_is_summed_up(api: Manager, token: str, code: str) -> None:
     api.site.get(f"/{token}/start")
     api.site.post(f"/ping/{code}/progress/40", '{"message": "half of it"}')
 
-    shown, = summary(api)["monitors"]
+    (shown,) = summary(api)["monitors"]
 
-    runs = [[NOW + start * 1000, duration, state, code] for start, duration, state, code in (
-        (0, 1000, "success", None), (60, 3000, "success", None), (120, 2000, "success", None),
-        (180, 5000, "failed", 9), (240, None, "running", None))]
+    runs = [
+        [NOW + start * 1000, duration, state, code]
+        for start, duration, state, code in (
+            (0, 1000, "success", None),
+            (60, 3000, "success", None),
+            (120, 2000, "success", None),
+            (180, 5000, "failed", 9),
+            (240, None, "running", None),
+        )
+    ]
     listed = api.job()
     assert shown == {
-        **{name: listed[name] for name in (
-            "id", "key", "name", "status", "late", "running", "heard", "scheduleType",
-            "intervalSeconds", "cronExpression", "timezone", "graceSeconds", "lastPingAt",
-            "expectedAt", "downReason", "downSince", "pausedUntil")},
-        "tags": ["prod", "db"], "alertAt": listed["nextExpectedAt"],
-        "run": {"id": listed["lastRun"]["id"], "startedAt": at(240), "percent": 40,
-                "message": "half of it"},
-        "lastDurationMs": 5000, "usualDurationMs": 2000, "runs": runs}
+        **{
+            name: listed[name]
+            for name in (
+                "id",
+                "key",
+                "name",
+                "status",
+                "late",
+                "running",
+                "heard",
+                "scheduleType",
+                "intervalSeconds",
+                "cronExpression",
+                "timezone",
+                "graceSeconds",
+                "lastPingAt",
+                "expectedAt",
+                "downReason",
+                "downSince",
+                "pausedUntil",
+            )
+        },
+        "tags": ["prod", "db"],
+        "alertAt": listed["nextExpectedAt"],
+        "run": {
+            "id": listed["lastRun"]["id"],
+            "startedAt": at(240),
+            "percent": 40,
+            "message": "half of it",
+        },
+        "lastDurationMs": 5000,
+        "usualDurationMs": 2000,
+        "runs": runs,
+    }
 
 
 def test_a_monitor_that_never_ran_is_summed_up(api: Manager) -> None:
-    shown, = summary(api)["monitors"]
+    (shown,) = summary(api)["monitors"]
 
     assert (shown["run"], shown["lastDurationMs"], shown["usualDurationMs"], shown["runs"]) == (
-        None, None, None, [])
+        None,
+        None,
+        None,
+        [],
+    )
 
 
 def test_the_last_thirty_runs_are_shown_oldest_first(api: Manager, token: str) -> None:
@@ -1313,10 +1705,16 @@ def mixed(api: Manager) -> Manager:
     """One in each state, their names in another order."""
     site = api.site
     api.change(name="f new", tags="b")
-    tokens = {name: api.create(name=name, key=key, tags=tags, scheduleType="interval")["token"]
-              for name, key, tags in (("a paused", "paused", "a"), ("b up", "up", "a b"),
-                                      ("c running", "running", ""), ("d late", "late", "c"),
-                                      ("e down", "down", "b"))}
+    tokens = {
+        name: api.create(name=name, key=key, tags=tags, scheduleType="interval")["token"]
+        for name, key, tags in (
+            ("a paused", "paused", "a"),
+            ("b up", "up", "a b"),
+            ("c running", "running", ""),
+            ("d late", "late", "c"),
+            ("e down", "down", "b"),
+        )
+    }
     site.get(f"/{tokens['d late']}")
     site.clock.move(1000)
     site.get(f"/{tokens['b up']}")
@@ -1329,27 +1727,49 @@ def mixed(api: Manager) -> Manager:
 
 def test_those_in_trouble_come_first(mixed: Manager) -> None:
     assert [monitor["name"] for monitor in summary(mixed)["monitors"]] == [
-        "e down", "d late", "b up", "c running", "f new", "a paused"]
+        "e down",
+        "d late",
+        "b up",
+        "c running",
+        "f new",
+        "a paused",
+    ]
 
 
 def test_all_are_counted(mixed: Manager) -> None:
     assert summary(mixed)["counts"] == {
-        "new": 1, "up": 3, "down": 1, "paused": 1, "late": 1, "running": 1}
+        "new": 1,
+        "up": 3,
+        "down": 1,
+        "paused": 1,
+        "late": 1,
+        "running": 1,
+    }
 
 
 def test_the_tags_of_all_are_listed(mixed: Manager) -> None:
     assert summary(mixed, "?limit=1")["tags"] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("query, found", [
-    ("?status=down", ["e down"]), ("?status=new&status=paused", ["f new", "a paused"]),
-    ("?tag=b", ["e down", "b up", "f new"]), ("?tag=a&tag=b", ["b up"]),
-    ("?query=UP", ["b up"]), ("?query=nothing", []), ("?tag=b&status=up", ["b up"])])
+@pytest.mark.parametrize(
+    "query, found",
+    [
+        ("?status=down", ["e down"]),
+        ("?status=new&status=paused", ["f new", "a paused"]),
+        ("?tag=b", ["e down", "b up", "f new"]),
+        ("?tag=a&tag=b", ["b up"]),
+        ("?query=UP", ["b up"]),
+        ("?query=nothing", []),
+        ("?tag=b&status=up", ["b up"]),
+    ],
+)
 def test_the_summary_is_filtered(mixed: Manager, query: str, found: list[str]) -> None:
     shown = summary(mixed, query)
 
     assert ([monitor["name"] for monitor in shown["monitors"]], shown["total"]) == (
-        found, len(found))
+        found,
+        len(found),
+    )
     assert sum(shown["counts"][name] for name in ("new", "up", "down", "paused")) == 6
 
 
@@ -1357,7 +1777,8 @@ def test_pages_of_the_summary_follow_each_other(mixed: Manager) -> None:
     pages = [summary(mixed, f"?limit=4&offset={offset}") for offset in (0, 4)]
 
     assert [monitor["name"] for page in pages for monitor in page["monitors"]] == [
-        monitor["name"] for monitor in summary(mixed)["monitors"]]
+        monitor["name"] for monitor in summary(mixed)["monitors"]
+    ]
     assert [page["total"] for page in pages] == [6, 6]
 
 
@@ -1366,8 +1787,7 @@ def test_a_summary_that_cannot_be_is_refused(api: Manager, query: str) -> None:
     assert api.get(f"{API}/summary?{query}").status_int == 400
 
 
-def test_the_summary_takes_as_many_queries_for_one_as_for_many(
-        api: Manager, token: str) -> None:
+def test_the_summary_takes_as_many_queries_for_one_as_for_many(api: Manager, token: str) -> None:
     run_it(api.site, token, 1)
     one = statements(api.site, lambda: summary(api))
     for n in range(120):
@@ -1378,10 +1798,22 @@ def test_the_summary_takes_as_many_queries_for_one_as_for_many(
     assert (len(many), 0 < len(one) < 20) == (len(one), True)
 
 
-@pytest.mark.parametrize("path", ["", "/job", "/job/pings", "/job/runs", "/job/flips",
-                                  "/job/events", "/job/log", "/job/uptime?days=1"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/job",
+        "/job/pings",
+        "/job/runs",
+        "/job/flips",
+        "/job/events",
+        "/job/log",
+        "/job/uptime?days=1",
+    ],
+)
 def test_a_list_takes_as_many_queries_for_few_as_for_many(
-        api: Manager, token: str, path: str) -> None:
+    api: Manager, token: str, path: str
+) -> None:
     hook(api)
     run_it(api.site, token, 1, "/fail")
     few = statements(api.site, lambda: api.get(HEARTBEATS + path))
@@ -1404,7 +1836,11 @@ def test_the_health_of_cronwatch_is_in_the_summary(api: Manager, token: str) -> 
     health = summary(api)["health"]
 
     assert (health["pending"], health["dead"], health["failing"], health["refused"]) == (
-        1, 0, ["hook"], False)
+        1,
+        0,
+        ["hook"],
+        False,
+    )
     assert health["databaseBytes"] == api.get(f"{API}/health").json["databaseBytes"]
 
 
@@ -1438,12 +1874,19 @@ def test_another_etag_gets_the_summary(mixed: Manager) -> None:
     assert asked_again(mixed, '"other"').status_int == 200
 
 
-@pytest.mark.parametrize("change", [
-    lambda api: api.site.get(f"/{api.job()['token']}"), lambda api: api.change(name="x"),
-    lambda api: api.create(key="more"), lambda api: api.ask("DELETE", f"{HEARTBEATS}/job"),
-    lambda api: api.do("pause"), hook,
-    lambda api: api.site.rows("UPDATE monitor SET name = 'by another process'")],
-    ids=["ping", "edit", "create", "delete", "pause", "integration", "another process"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda api: api.site.get(f"/{api.job()['token']}"),
+        lambda api: api.change(name="x"),
+        lambda api: api.create(key="more"),
+        lambda api: api.ask("DELETE", f"{HEARTBEATS}/job"),
+        lambda api: api.do("pause"),
+        hook,
+        lambda api: api.site.rows("UPDATE monitor SET name = 'by another process'"),
+    ],
+    ids=["ping", "edit", "create", "delete", "pause", "integration", "another process"],
+)
 def test_a_change_changes_the_etag(mixed: Manager, change: Callable[[Manager], Any]) -> None:
     tag = etag(mixed)
 
@@ -1454,7 +1897,8 @@ def test_a_change_changes_the_etag(mixed: Manager, change: Callable[[Manager], A
 
 @pytest.mark.parametrize("query", ["", "?limit=1", "?query=nothing", "?status=down"])
 def test_time_alone_makes_one_late_and_changes_the_etag(
-        api: Manager, token: str, query: str) -> None:
+    api: Manager, token: str, query: str
+) -> None:
     api.site.get(f"/{token}")
     tag = etag(api, query)
     api.site.clock.move(3600)
@@ -1477,10 +1921,18 @@ def test_the_health_is_shown(lived: Manager) -> None:
     health = lived.get(f"{API}/health").json
 
     assert {**health, "databaseBytes": 0, "scannedAt": None} == {
-        "version": cronwatch.__version__, "startedAt": at(0), "scannedAt": None,
-        "scanSeconds": 5.0, "outbox": {"pending": 0, "overdue": 0, "dead": 0}, "databaseBytes": 0,
-        "pingsPerMinute": 0, "refused": False, "monitors": 1,
-        "absences": [{"since": at(8000), "until": at(8600)}], "failing": []}
+        "version": cronwatch.__version__,
+        "startedAt": at(0),
+        "scannedAt": None,
+        "scanSeconds": 5.0,
+        "outbox": {"pending": 0, "overdue": 0, "dead": 0},
+        "databaseBytes": 0,
+        "pingsPerMinute": 0,
+        "refused": False,
+        "monitors": 1,
+        "absences": [{"since": at(8000), "until": at(8600)}],
+        "failing": [],
+    }
     assert health["databaseBytes"] >= 4096
 
 
@@ -1510,7 +1962,7 @@ def test_what_cannot_be_reached_is_shown_with_the_reason(api: Manager, token: st
         api.site.server.deliver()
         api.site.clock.move(3600)
 
-    failing, = api.get(f"{API}/health").json["failing"]
+    (failing,) = api.get(f"{API}/health").json["failing"]
 
     assert (failing["id"], failing["name"], bool(failing["result"])) == (made["id"], "hook", True)
 
@@ -1523,11 +1975,14 @@ def test_an_alert_beyond_its_time_is_overdue(api: Manager, token: str) -> None:
     api.site.clock.move(0.001)
 
     assert (now, api.get(f"{API}/health").json["outbox"]) == (
-        {"pending": 1, "overdue": 0, "dead": 0}, {"pending": 1, "overdue": 1, "dead": 0})
+        {"pending": 1, "overdue": 0, "dead": 0},
+        {"pending": 1, "overdue": 1, "dead": 0},
+    )
 
 
 def test_a_running_server_tells_when_it_looked_last(tmp_path: Path) -> None:
     with serving(tmp_path, "--scan-seconds", "0.2") as live:
+
         def looked() -> Any:
             return live.ask("GET", "/health").json["scannedAt"]
 
@@ -1539,9 +1994,11 @@ def test_a_running_server_tells_when_it_looked_last(tmp_path: Path) -> None:
 
 def test_an_unchanged_summary_tells_of_the_last_look_too(tmp_path: Path) -> None:
     with serving(tmp_path, "--scan-seconds", "0.2") as live:
+
         def looked(**headers: str) -> tuple[int, Any]:
             request = urllib.request.Request(
-                f"{live.url}{API}/summary", headers={"X-Api-Key": live.key, **headers})
+                f"{live.url}{API}/summary", headers={"X-Api-Key": live.key, **headers}
+            )
             try:
                 with DIRECT.open(request) as reply:
                     return reply.status, reply.headers
@@ -1566,13 +2023,17 @@ def preview(api: Manager, query: str) -> Any:
 
 
 def test_a_schedule_is_previewed(api: Manager) -> None:
-    shown = preview(api, "scheduleType=cron&cronExpression=0+3+*+*+*&timezone=Europe/Berlin"
-                         "&graceSeconds=600")
+    shown = preview(
+        api, "scheduleType=cron&cronExpression=0+3+*+*+*&timezone=Europe/Berlin&graceSeconds=600"
+    )
 
     assert (shown["timezone"], [time["expectedAt"] for time in shown["times"]]) == (
-        "Europe/Berlin", [f"2026-03-0{day}T02:00:00.000Z" for day in range(3, 8)])
+        "Europe/Berlin",
+        [f"2026-03-0{day}T02:00:00.000Z" for day in range(3, 8)],
+    )
     assert [time["alertAt"] for time in shown["times"]] == [
-        f"2026-03-0{day}T02:10:00.000Z" for day in range(3, 8)]
+        f"2026-03-0{day}T02:10:00.000Z" for day in range(3, 8)
+    ]
     assert "03:00" in shown["times"][0]["words"]
 
 
@@ -1580,19 +2041,25 @@ def test_an_interval_is_previewed_from_now(api: Manager) -> None:
     shown = preview(api, "intervalSeconds=3600")
 
     assert [(time["expectedAt"], time["alertAt"]) for time in shown["times"]] == [
-        (at(3600 * n), at(3600 * n + 300)) for n in range(1, 6)]
+        (at(3600 * n), at(3600 * n + 300)) for n in range(1, 6)
+    ]
 
 
-@pytest.mark.parametrize("query, words", [
-    ("intervalSeconds=60", "every 1 min"), ("intervalSeconds=3600", "every 1 h"),
-    ("scheduleType=cron&cronExpression=0+3+*+*+*", "every day at 03:00"),
-    ("scheduleType=cron&cronExpression=*/5+*+*+*+*", "every 5 minutes"),
-    ("scheduleType=cron&cronExpression=*+*+*+*+*", "every minute"),
-    ("scheduleType=cron&cronExpression=30+9+*+*+MON-FRI", "from Monday to Friday at 09:30"),
-    ("scheduleType=cron&cronExpression=0+0+1+*+*", "on day 1 of the month at 00:00"),
-    ("scheduleType=cron&cronExpression=0+0+L+*+*", "on the last day of the month at 00:00"),
-    ("scheduleType=cron&cronExpression=0+9+*+*+MON,THU", "on Monday and Thursday at 09:00"),
-    ("scheduleType=cron&cronExpression=0+9+*+*+0", "on Sunday at 09:00")])
+@pytest.mark.parametrize(
+    "query, words",
+    [
+        ("intervalSeconds=60", "every 1 min"),
+        ("intervalSeconds=3600", "every 1 h"),
+        ("scheduleType=cron&cronExpression=0+3+*+*+*", "every day at 03:00"),
+        ("scheduleType=cron&cronExpression=*/5+*+*+*+*", "every 5 minutes"),
+        ("scheduleType=cron&cronExpression=*+*+*+*+*", "every minute"),
+        ("scheduleType=cron&cronExpression=30+9+*+*+MON-FRI", "from Monday to Friday at 09:30"),
+        ("scheduleType=cron&cronExpression=0+0+1+*+*", "on day 1 of the month at 00:00"),
+        ("scheduleType=cron&cronExpression=0+0+L+*+*", "on the last day of the month at 00:00"),
+        ("scheduleType=cron&cronExpression=0+9+*+*+MON,THU", "on Monday and Thursday at 09:00"),
+        ("scheduleType=cron&cronExpression=0+9+*+*+0", "on Sunday at 09:00"),
+    ],
+)
 def test_a_schedule_is_put_into_words(api: Manager, query: str, words: str) -> None:
     shown = preview(api, query)
 
@@ -1600,14 +2067,28 @@ def test_a_schedule_is_put_into_words(api: Manager, query: str, words: str) -> N
     assert words in shown["sentence"]
 
 
-@pytest.mark.parametrize("query", [
-    "", "scheduleType=cron", "scheduleType=interval", "intervalSeconds=59", "intervalSeconds=x",
-    "intervalSeconds=2592001", "intervalSeconds=", "scheduleType=daily&intervalSeconds=60",
-    "intervalSeconds=60&graceSeconds=86401", "intervalSeconds=60&graceSeconds=-1",
-    "intervalSeconds=60&timezone=Mars/Olympus", "scheduleType=none",
-    "scheduleType=cron&cronExpression=x", "scheduleType=cron&cronExpression=0+0+30+2+*",
-    "scheduleType=cron&cronExpression=@reboot", "scheduleType=cron&cronExpression=R+*+*+*+*",
-    "scheduleType=cron&cronExpression=61+*+*+*+*"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "scheduleType=cron",
+        "scheduleType=interval",
+        "intervalSeconds=59",
+        "intervalSeconds=x",
+        "intervalSeconds=2592001",
+        "intervalSeconds=",
+        "scheduleType=daily&intervalSeconds=60",
+        "intervalSeconds=60&graceSeconds=86401",
+        "intervalSeconds=60&graceSeconds=-1",
+        "intervalSeconds=60&timezone=Mars/Olympus",
+        "scheduleType=none",
+        "scheduleType=cron&cronExpression=x",
+        "scheduleType=cron&cronExpression=0+0+30+2+*",
+        "scheduleType=cron&cronExpression=@reboot",
+        "scheduleType=cron&cronExpression=R+*+*+*+*",
+        "scheduleType=cron&cronExpression=61+*+*+*+*",
+    ],
+)
 def test_a_schedule_that_cannot_be_is_refused(api: Manager, query: str) -> None:
     answer = api.get(f"{API}/preview?{query}")
 
@@ -1620,8 +2101,10 @@ def test_a_bad_schedule_is_refused_with_the_reason(api: Manager) -> None:
     assert "hour must be 0-23" in answer.json["error"]
 
 
-@pytest.mark.parametrize("cron, zone", [
-    ("0 3 * * *", "Europe/Berlin"), ("*/7 * * * *", "UTC"), ("15 10 5 * * MON", "Asia/Kolkata")])
+@pytest.mark.parametrize(
+    "cron, zone",
+    [("0 3 * * *", "Europe/Berlin"), ("*/7 * * * *", "UTC"), ("15 10 5 * * MON", "Asia/Kolkata")],
+)
 def test_a_preview_is_what_the_scheduler_does(api: Manager, cron: str, zone: str) -> None:
     shown = preview(api, f"scheduleType=cron&cronExpression={quote(cron)}&timezone={zone}")
 
@@ -1635,8 +2118,13 @@ def test_a_preview_is_what_the_scheduler_does(api: Manager, cron: str, zone: str
 
 
 def test_a_deployment_registers_its_heartbeat_again_and_again(api: Manager) -> None:
-    given = {"name": "deploy-health-shop", "unique": "deploy-health-shop", "intervalSeconds": 300,
-             "graceSeconds": 60, "tags": "ci deploy"}
+    given = {
+        "name": "deploy-health-shop",
+        "unique": "deploy-health-shop",
+        "intervalSeconds": 300,
+        "graceSeconds": 60,
+        "tags": "ci deploy",
+    }
 
     answers = [api.post(HEARTBEATS, given) for _ in range(3)]
 
@@ -1666,5 +2154,7 @@ def test_the_workflow_of_the_readme_registers_a_heartbeat(tmp_path: Path) -> Non
         replies = bash(tmp_path, script) + bash(tmp_path, script)
 
     assert [reply.status for reply in replies] == [201, 200]
-    assert {(reply.json["name"], reply.json["tags"], reply.json["intervalSeconds"])
-            for reply in replies} == {("deploy-health-shop", "ci deploy", 300)}
+    assert {
+        (reply.json["name"], reply.json["tags"], reply.json["intervalSeconds"])
+        for reply in replies
+    } == {("deploy-health-shop", "ci deploy", 300)}

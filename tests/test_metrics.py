@@ -30,8 +30,11 @@ def scrape(site: Site) -> dict[tuple[str, ...], float]:
     """The samples by their names and the values of their labels."""
     answer = site.get("/metrics", Authorization=f"Bearer {KEY}")
     assert answer.status_int == 200
-    return {(sample.name, *sample.labels.values()): sample.value
-            for family in text_string_to_metric_families(answer.text) for sample in family.samples}
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
 
 
 def pinged(site: Site) -> Made:
@@ -44,8 +47,9 @@ def pinged(site: Site) -> Made:
 # who may ask
 
 
-@pytest.mark.parametrize("permission, status", [("read-only", 200), ("read-write", 200),
-                                                ("ping", 403)])
+@pytest.mark.parametrize(
+    "permission, status", [("read-only", 200), ("read-write", 200), ("ping", 403)]
+)
 def test_metrics_are_for_who_may_read(site: Site, permission: str, status: int) -> None:
     key = site.api_key(permission)
 
@@ -88,8 +92,9 @@ def test_a_monitor_has_the_status_that_it_has_and_no_other(watched: Site) -> Non
 
     found = scrape(watched)
 
-    assert {status: found["cronwatch_monitor_status", "job", status]
-            for status in cronwatch.STATUSES} == {"new": 0, "up": 0, "down": 1, "paused": 0}
+    assert {
+        status: found["cronwatch_monitor_status", "job", status] for status in cronwatch.STATUSES
+    } == {"new": 0, "up": 0, "down": 1, "paused": 0}
 
 
 def test_a_monitor_tells_when_it_was_last_heard_of(watched: Site) -> None:
@@ -117,9 +122,16 @@ def test_a_monitor_tells_how_long_its_last_run_took(watched: Site) -> None:
     assert scrape(watched)["cronwatch_monitor_last_duration_seconds", "job"] == 12.5
 
 
-@pytest.mark.parametrize("path, dialect", [
-    ("/{token}", "cronping"), ("/ping/{code}", "cronbeats"), ("/{code}/run", "cronitor"),
-    ("/ping/{token}", "healthchecks"), ("/api/push/{token}", "kuma")])
+@pytest.mark.parametrize(
+    "path, dialect",
+    [
+        ("/{token}", "cronping"),
+        ("/ping/{code}", "cronbeats"),
+        ("/{code}/run", "cronitor"),
+        ("/ping/{token}", "healthchecks"),
+        ("/api/push/{token}", "kuma"),
+    ],
+)
 def test_pings_are_counted_by_dialect(watched: Site, path: str, dialect: str) -> None:
     job = watched.monitor(key="job")
     for _ in range(3):
@@ -141,15 +153,22 @@ def test_runs_are_counted_by_how_they_ended(watched: Site) -> None:
     assert [found["cronwatch_runs_total", state] for state in ("success", "failed")] == [2, 1]
 
 
-@pytest.mark.parametrize("path", ["/00000000-0000-4000-8000-000000000000", "/ping/unknown",
-                                  "/{code}/p/2"])
+@pytest.mark.parametrize(
+    "path", ["/00000000-0000-4000-8000-000000000000", "/ping/unknown", "/{code}/p/2"]
+)
 def test_what_is_recorded_nowhere_is_no_ping(watched: Site, path: str) -> None:
     job = watched.monitor(key="job")
 
     watched.get(job.at(path))
 
-    assert sum(value for (name, *_), value in scrape(watched).items()
-               if name == "cronwatch_pings_total") == 0
+    assert (
+        sum(
+            value
+            for (name, *_), value in scrape(watched).items()
+            if name == "cronwatch_pings_total"
+        )
+        == 0
+    )
 
 
 def test_a_ping_that_is_dropped_is_no_ping(make_site: Callable[..., Site]) -> None:
@@ -172,8 +191,15 @@ def test_a_ping_that_is_not_on_disk_is_not_counted(watched: Site) -> None:
 
 
 def test_tries_to_send_are_counted(watched: Site) -> None:
-    words = ["integration", "add", "ntfy", "me", "http://127.0.0.1:9/nobody", "--database",
-             str(watched.database)]
+    words = [
+        "integration",
+        "add",
+        "ntfy",
+        "me",
+        "http://127.0.0.1:9/nobody",
+        "--database",
+        str(watched.database),
+    ]
     assert cronwatch.main(words) == 0
     watched.get(f"/{watched.monitor(key='job').token}/fail")
 
@@ -187,12 +213,22 @@ def test_tries_to_send_are_counted_from_0_on(watched: Site, result: str) -> None
     assert scrape(watched)["cronwatch_alert_tries_total", result] == 0
 
 
-@pytest.mark.parametrize("after_seconds, state, count", [
-    (0, "pending", 1), (0, "overdue", 0), (100, "overdue", 1), (0, "dead", 0)])
-def test_what_waits_to_be_sent_is_counted(watched: Site, after_seconds: float, state: str,
-                                          count: int) -> None:
-    words = ["integration", "add", "ntfy", "me", "http://127.0.0.1:9/nobody", "--database",
-             str(watched.database)]
+@pytest.mark.parametrize(
+    "after_seconds, state, count",
+    [(0, "pending", 1), (0, "overdue", 0), (100, "overdue", 1), (0, "dead", 0)],
+)
+def test_what_waits_to_be_sent_is_counted(
+    watched: Site, after_seconds: float, state: str, count: int
+) -> None:
+    words = [
+        "integration",
+        "add",
+        "ntfy",
+        "me",
+        "http://127.0.0.1:9/nobody",
+        "--database",
+        str(watched.database),
+    ]
     assert cronwatch.main(words) == 0
     watched.get(f"/{watched.monitor(key='job').token}/fail")
     watched.clock.move(after_seconds)
@@ -201,7 +237,7 @@ def test_what_waits_to_be_sent_is_counted(watched: Site, after_seconds: float, s
 
 
 def test_the_size_of_the_database_is_told(watched: Site) -> None:
-    size, = watched.rows("PRAGMA page_count")
+    (size,) = watched.rows("PRAGMA page_count")
 
     assert scrape(watched)["cronwatch_database_bytes",] == 4096 * size["page_count"]
 
@@ -229,7 +265,8 @@ def test_a_thousand_monitors_have_series_of_their_own_and_no_more(watched: Site)
     watched.rows(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1001) "
         "INSERT INTO monitor (id, key, name, created_at, updated_at) "
-        "SELECT 'id' || i, 'key' || i, 'name', 0, 0 FROM n")
+        "SELECT 'id' || i, 'key' || i, 'name', 0, 0 FROM n"
+    )
 
     found = scrape(watched)
 
@@ -237,7 +274,7 @@ def test_a_thousand_monitors_have_series_of_their_own_and_no_more(watched: Site)
     assert (len(named), found["cronwatch_monitors", "new"]) == (1000, 1001)
 
 
-@pytest.mark.parametrize("key", ['a "quoted" one', "back\\slash", "Ünïcode ✓", "a{b=\"c\"}", "#"])
+@pytest.mark.parametrize("key", ['a "quoted" one', "back\\slash", "Ünïcode ✓", 'a{b="c"}', "#"])
 def test_a_key_of_any_text_can_be_read_back(watched: Site, key: str) -> None:
     watched.monitor(key=key)
 
@@ -397,8 +434,9 @@ class Manager:
 
 
 @pytest.fixture(params=["file", "abstract"])
-def manager(request: pytest.FixtureRequest, tmp_path: Path,
-            monkeypatch: pytest.MonkeyPatch) -> Iterator[Manager]:
+def manager(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Manager]:
     """A manager that hears what this process says, or one that it starts."""
     address = {"file": str(tmp_path / "notify"), "abstract": f"@cronwatch-{os.getpid()}"}
     monkeypatch.setenv("NOTIFY_SOCKET", address[request.param])
@@ -408,8 +446,9 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path,
 
 
 @pytest.mark.slow
-def test_systemd_is_told_that_it_is_ready_lives_and_stops(tmp_path: Path,
-                                                          manager: Manager) -> None:
+def test_systemd_is_told_that_it_is_ready_lives_and_stops(
+    tmp_path: Path, manager: Manager
+) -> None:
     with serving(tmp_path, "--scan-seconds", "0.2") as live:
         wait_for(lambda: manager.hear().count("WATCHDOG=1") >= 3, "three looks")
         live.stop()
@@ -440,8 +479,7 @@ def test_each_look_tells_that_it_lives(site: Site, manager: Manager) -> None:
     assert manager.hear() == ["WATCHDOG=1"] * 2
 
 
-def test_a_disk_that_takes_nothing_is_no_reason_to_be_killed(site: Site,
-                                                             manager: Manager) -> None:
+def test_a_disk_that_takes_nothing_is_no_reason_to_be_killed(site: Site, manager: Manager) -> None:
     watch = Watch(site)
     block(site)
     stamp(site)
@@ -452,7 +490,8 @@ def test_a_disk_that_takes_nothing_is_no_reason_to_be_killed(site: Site,
 
 
 def test_a_manager_that_is_gone_is_no_trouble(
-        site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
     watch = Watch(site)
 
@@ -462,7 +501,8 @@ def test_a_manager_that_is_gone_is_no_trouble(
 
 
 def test_without_a_manager_nothing_is_said(
-        site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     watch = Watch(site)
 

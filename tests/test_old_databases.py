@@ -28,12 +28,20 @@ def content(database: Path, columns: dict[str, list[str]] | None = None) -> Tabl
     with closing(sqlite3.connect(database)) as db:
         db.row_factory = sqlite3.Row
         if columns is None:
-            columns = {name: [column[1] for column in db.execute(f"PRAGMA table_info({name})")]
-                       for name, in db.execute("SELECT name FROM sqlite_master WHERE type = "
-                                               "'table' AND name NOT LIKE 'sqlite_%'")}
-        return {name: [dict(row) for row in db.execute(
-            f"SELECT {', '.join(wanted)} FROM {name} ORDER BY 1, 2")]
-            for name, wanted in columns.items()}
+            columns = {
+                name: [column[1] for column in db.execute(f"PRAGMA table_info({name})")]
+                for (name,) in db.execute(
+                    "SELECT name FROM sqlite_master WHERE type = "
+                    "'table' AND name NOT LIKE 'sqlite_%'"
+                )
+            }
+        return {
+            name: [
+                dict(row)
+                for row in db.execute(f"SELECT {', '.join(wanted)} FROM {name} ORDER BY 1, 2")
+            ]
+            for name, wanted in columns.items()
+        }
 
 
 @pytest.fixture(params=OLD)
@@ -84,12 +92,20 @@ def test_every_row_is_kept_as_it_was(site: Site, old: Path, before: Path) -> Non
 def test_its_shape_is_that_of_a_new_one(site: Site, old: Path, folder: Path) -> None:
     def shape(database: Path) -> dict[str, Any]:
         with closing(sqlite3.connect(database)) as db:
-            tables = [name for name, in db.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-            others = db.execute("SELECT type, name, sql FROM sqlite_master WHERE type != 'table' "
-                                "ORDER BY type, name").fetchall()
-            return {"others": others, **{name: db.execute(
-                f"PRAGMA table_info({name})").fetchall() for name in tables}}
+            tables = [
+                name
+                for (name,) in db.execute(
+                    "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+                )
+            ]
+            others = db.execute(
+                "SELECT type, name, sql FROM sqlite_master WHERE type != 'table' "
+                "ORDER BY type, name"
+            ).fetchall()
+            return {
+                "others": others,
+                **{name: db.execute(f"PRAGMA table_info({name})").fetchall() for name in tables},
+            }
 
     assert shape(old) == shape(folder / "empty.db")
 
@@ -100,21 +116,31 @@ def test_nothing_in_it_contradicts_itself(site: Site) -> None:
 
 
 def test_a_copy_is_made_before_it_is_changed(site: Site, old: Path, before: Path) -> None:
-    copies = [path for path in old.parent.iterdir()
-              if path.name.startswith("old.db") and path.suffix not in ("", ".db")
-              and not path.name.endswith(("-wal", "-shm"))]
+    copies = [
+        path
+        for path in old.parent.iterdir()
+        if path.name.startswith("old.db")
+        and path.suffix not in ("", ".db")
+        and not path.name.endswith(("-wal", "-shm"))
+    ]
 
     assert [content(path) for path in copies] == [content(before)]
 
 
 def test_the_pings_of_each_monitor_are_counted(site: Site) -> None:
     listed = site.rows("SELECT id FROM monitor ORDER BY num")
-    counted = [site.get(f"/api/v1/heartbeats/{row['id']}/pings", X_Api_Key=KEY).json["total"]
-               for row in listed]
+    counted = [
+        site.get(f"/api/v1/heartbeats/{row['id']}/pings", X_Api_Key=KEY).json["total"]
+        for row in listed
+    ]
 
-    assert counted == [row["n"] for row in site.rows(
-        "SELECT count(p.num) AS n FROM monitor m LEFT JOIN ping p ON p.monitor = m.num "
-        "GROUP BY m.num ORDER BY m.num")]
+    assert counted == [
+        row["n"]
+        for row in site.rows(
+            "SELECT count(p.num) AS n FROM monitor m LEFT JOIN ping p ON p.monitor = m.num "
+            "GROUP BY m.num ORDER BY m.num"
+        )
+    ]
 
 
 def test_its_keys_are_taken(site: Site) -> None:
@@ -135,11 +161,14 @@ def test_its_handles_ping(site: Site) -> None:
 
 
 def test_its_monitors_have_no_uptime_before_they_were_made(site: Site) -> None:
-    window, = site.get("/api/v1/heartbeats/mail/uptime", X_Api_Key=KEY).json["windows"]
+    (window,) = site.get("/api/v1/heartbeats/mail/uptime", X_Api_Key=KEY).json["windows"]
 
     # Up at 12:02, missed at 13:03, up at 13:21:20 and failed at once; asked at 13:26:55.
     assert (window["upSeconds"], window["downSeconds"], window["unknownSeconds"]) == (
-        3660, 1100 + 335, 120)
+        3660,
+        1100 + 335,
+        120,
+    )
 
 
 def test_its_alerts_are_sent_on(site: Site) -> None:
@@ -147,9 +176,10 @@ def test_its_alerts_are_sent_on(site: Site) -> None:
 
     site.server.deliver()
 
-    assert site.rows("SELECT count(*) AS n FROM alert a JOIN integration i ON i.num = "
-                     "a.integration WHERE i.channel = 'command' AND a.state = 'pending'") == [
-                         {"n": 0}]
+    assert site.rows(
+        "SELECT count(*) AS n FROM alert a JOIN integration i ON i.num = "
+        "a.integration WHERE i.channel = 'command' AND a.state = 'pending'"
+    ) == [{"n": 0}]
 
 
 @pytest.mark.parametrize("old", ["parts-2.sql"], indirect=True)

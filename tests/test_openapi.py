@@ -61,8 +61,9 @@ def resolve(found: Any) -> Any:
 def every(found: Any) -> Iterator[Any]:
     """Everything in the document."""
     yield found
-    for item in found.values() if isinstance(found, dict) else found if isinstance(
-            found, list) else ():
+    for item in (
+        found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+    ):
         yield from every(item)
 
 
@@ -89,8 +90,12 @@ def test_every_component_is_used() -> None:
     used = {part["$ref"] for part in every(DESCRIBED) if isinstance(part, dict) and "$ref" in part}
 
     components = DESCRIBED["components"]
-    assert [f"#/components/{kind}/{name}" for kind in ("schemas", "responses", "parameters")
-            for name in components[kind] if f"#/components/{kind}/{name}" not in used] == []
+    assert [
+        f"#/components/{kind}/{name}"
+        for kind in ("schemas", "responses", "parameters")
+        for name in components[kind]
+        if f"#/components/{kind}/{name}" not in used
+    ] == []
 
 
 def test_no_two_operations_have_the_same_id() -> None:
@@ -101,7 +106,8 @@ def test_no_two_operations_have_the_same_id() -> None:
 
 @each_operation
 def test_an_operation_has_a_summary_and_a_tag(
-        method: str, path: str, operation: dict[str, Any]) -> None:
+    method: str, path: str, operation: dict[str, Any]
+) -> None:
     tags = {tag["name"] for tag in DESCRIBED["tags"]}
 
     assert operation["summary"]
@@ -110,7 +116,8 @@ def test_an_operation_has_a_summary_and_a_tag(
 
 @each_operation
 def test_the_parameters_of_a_path_are_described(
-        method: str, path: str, operation: dict[str, Any]) -> None:
+    method: str, path: str, operation: dict[str, Any]
+) -> None:
     given = [*DESCRIBED["paths"][path].get("parameters", ()), *operation.get("parameters", ())]
 
     named = sorted(resolve(one)["name"] for one in given if resolve(one)["in"] == "path")
@@ -119,24 +126,36 @@ def test_the_parameters_of_a_path_are_described(
 
 
 def test_a_body_takes_no_field_that_is_not_described() -> None:
-    bodies = [resolve(operation["requestBody"]["content"]["application/json"]["schema"])
-              for _, _, operation in MANAGED if "requestBody" in operation]
+    bodies = [
+        resolve(operation["requestBody"]["content"]["application/json"]["schema"])
+        for _, _, operation in MANAGED
+        if "requestBody" in operation
+    ]
 
-    assert [body for body in bodies for one in body.get("oneOf", [body])
-            if one.get("additionalProperties") is not False] == []
+    assert [
+        body
+        for body in bodies
+        for one in body.get("oneOf", [body])
+        if one.get("additionalProperties") is not False
+    ] == []
 
 
 def test_every_object_that_is_shown_is_closed() -> None:
-    shown = [name for name, schema in DESCRIBED["components"]["schemas"].items()
-             if not name.endswith("Fields") and schema.get("type") == "object"
-             and schema.get("additionalProperties") is not False]
+    shown = [
+        name
+        for name, schema in DESCRIBED["components"]["schemas"].items()
+        if not name.endswith("Fields")
+        and schema.get("type") == "object"
+        and schema.get("additionalProperties") is not False
+    ]
 
     assert shown == ["SyncRequest"]  # the one body whose unknown fields are ignored
 
 
 @each_managed
 def test_an_operation_names_the_refusals_of_its_permission(
-        method: str, path: str, operation: dict[str, Any]) -> None:
+    method: str, path: str, operation: dict[str, Any]
+) -> None:
     refusals = {"public": set()}.get(operation["x-permission"], {"401", "403", "429"})
 
     assert refusals <= set(operation["responses"])
@@ -144,13 +163,15 @@ def test_an_operation_names_the_refusals_of_its_permission(
 
 @each_managed
 def test_an_operation_with_a_body_may_refuse_it(
-        method: str, path: str, operation: dict[str, Any]) -> None:
+    method: str, path: str, operation: dict[str, Any]
+) -> None:
     assert "requestBody" not in operation or {"400", "413"} <= set(operation["responses"])
 
 
 @each_managed
 def test_an_operation_with_an_id_may_not_find_it(
-        method: str, path: str, operation: dict[str, Any]) -> None:
+    method: str, path: str, operation: dict[str, Any]
+) -> None:
     assert "{id}" not in path or "404" in operation["responses"]
 
 
@@ -162,8 +183,10 @@ def described() -> set[Route]:
 
 
 def served() -> set[Route]:
-    return {(permission, method, template(rule))
-            for permission, method, rule, *_ in cronwatch.ROUTES_API}
+    return {
+        (permission, method, template(rule))
+        for permission, method, rule, *_ in cronwatch.ROUTES_API
+    }
 
 
 def test_every_route_is_described_with_its_permission() -> None:
@@ -171,14 +194,18 @@ def test_every_route_is_described_with_its_permission() -> None:
 
 
 def test_everything_that_is_described_is_a_route() -> None:
-    assert described() - served() == {("public", "GET", "/api/openapi.json"),
-                                      ("public", "GET", "/healthz")}
+    assert described() - served() == {
+        ("public", "GET", "/api/openapi.json"),
+        ("public", "GET", "/healthz"),
+    }
 
 
-@pytest.mark.parametrize("permission, method, rule, status", [
-    route[:4] for route in cronwatch.ROUTES_API], ids=str)
+@pytest.mark.parametrize(
+    "permission, method, rule, status", [route[:4] for route in cronwatch.ROUTES_API], ids=str
+)
 def test_a_route_answers_with_the_status_that_is_described(
-        permission: str, method: str, rule: str, status: int) -> None:
+    permission: str, method: str, rule: str, status: int
+) -> None:
     operation = DESCRIBED["paths"][template(rule)][method.lower()]
 
     assert str(status) in operation["responses"]
@@ -187,8 +214,14 @@ def test_a_route_answers_with_the_status_that_is_described(
 @pytest.mark.parametrize("method, path", PINGS)
 def test_a_ping_that_is_described_is_one(site: Site, method: str, path: str) -> None:
     job, key = site.monitor(), site.api_key("ping")
-    made = {"name": job.token, "apiKey": key, "word": "start", "outcome": "success",
-            "percent": "50", "hours": "2"}
+    made = {
+        "name": job.token,
+        "apiKey": key,
+        "word": "start",
+        "outcome": "success",
+        "percent": "50",
+        "hours": "2",
+    }
     if "{apiKey}" in path:
         made["name"] = job.key
 
@@ -253,14 +286,29 @@ schemathesis.openapi.format("timezone", st.sampled_from(ZONES))
 schemathesis.openapi.format("cron", st.sampled_from(CRONS))
 schemathesis.openapi.format("mail-address", st.sampled_from(["me@example.org", "a.b+c@localhost"]))
 schemathesis.openapi.format("apprise-url", st.just("json://127.0.0.1:9/"))
-schemathesis.openapi.format("http-url", st.sampled_from([  # nobody listens there
-    "http://127.0.0.1:9/", "https://127.0.0.1:9/hook?x=1"]))
+schemathesis.openapi.format(
+    "http-url",
+    st.sampled_from(
+        [  # nobody listens there
+            "http://127.0.0.1:9/",
+            "https://127.0.0.1:9/hook?x=1",
+        ]
+    ),
+)
 
 # What a body or a query asks for may be impossible although each field is fine: a schedule whose
 # other half is missing, a field of another channel, an integration that does not exist.
 MAY_BE_IMPOSSIBLE = {
-    "createHeartbeat", "changeHeartbeat", "createIntegration", "changeIntegration", "preview",
-    "getUptime", "sync", "listEvents", "adoptHandle"}
+    "createHeartbeat",
+    "changeHeartbeat",
+    "createIntegration",
+    "changeIntegration",
+    "preview",
+    "getUptime",
+    "sync",
+    "listEvents",
+    "adoptHandle",
+}
 ADDRESSES = itertools.count(1)  # wrong keys are limited per address
 # Any word may follow a handle, and a handle is asked for before its method.
 PING_EXCLUDED = ("unsupported_method", "negative_data_rejection", "positive_data_acceptance")
@@ -273,7 +321,8 @@ def configured(examples: int, everything: bool) -> Any:
     fresh = os.environ.get("SCHEMATHESIS_FRESH", "") != ""
     found.config.generation.update(
         max_examples=int(os.environ.get("SCHEMATHESIS_EXAMPLES", examples)),
-        deterministic=not fresh)
+        deterministic=not fresh,
+    )
     found.config.phases.coverage.enabled = everything
     return found
 
@@ -290,8 +339,11 @@ def place(folder: Path) -> Iterator[Place]:
     home.mkdir()
     with serving(home, "--trusted-proxy", "127.0.0.1") as live:
         code = live.add("history", rules=[{"field": "rows", "operator": "lt", "value": 1}])["code"]
-        live.ask("POST", "/integrations", {
-            "channel": "webhook", "name": "hook", "url": "http://127.0.0.1:9/"})
+        live.ask(
+            "POST",
+            "/integrations",
+            {"channel": "webhook", "name": "hook", "url": "http://127.0.0.1:9/"},
+        )
         for word in ("start", "progress/50", "1", "start", "log", "ok", "start"):
             with DIRECT.open(f"{live.url}/ping/{code}/{word}") as reply:
                 assert reply.status == 200
@@ -313,8 +365,11 @@ def made_again(place: Place, path: str) -> dict[str, str]:
     if path.startswith("/api/v1/heartbeats/"):
         live.ask("POST", "/heartbeats", {"name": "x", "key": "probe", "intervalSeconds": 60})
     if path.startswith("/api/v1/integrations/"):
-        live.ask("POST", "/integrations", {
-            "channel": "ntfy", "name": "probe", "url": "http://127.0.0.1:9/", "default": False})
+        live.ask(
+            "POST",
+            "/integrations",
+            {"channel": "ntfy", "name": "probe", "url": "http://127.0.0.1:9/", "default": False},
+        )
     if path.startswith("/api/v1/users/"):
         ask_as_user(place, "POST", "/users", {"name": "probe"})
     if path.startswith("/api/v1/keys/"):
@@ -327,8 +382,10 @@ def check(place: Place, case: schemathesis.Case[Any]) -> None:
     operation = case.operation.definition.raw
     given = case.path_parameters or {}
     if "id" in given and zlib.crc32(repr(given).encode()) % 4:
-        case.path_parameters = {**given, **{
-            name: text for name, text in made_again(place, case.path).items() if name in given}}
+        case.path_parameters = {
+            **given,
+            **{name: text for name, text in made_again(place, case.path).items() if name in given},
+        }
     permission, number = operation["x-permission"], next(ADDRESSES)
     headers = {"X-Forwarded-For": f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"}
     if permission in ("read-only", "read-write"):
@@ -345,12 +402,14 @@ def check(place: Place, case: schemathesis.Case[Any]) -> None:
         excluded = (*excluded, "positive_data_acceptance")
     left_out: list[Any] = [one for one in CHECKS.get_all() if one.__name__ in excluded]
     case.call_and_validate(
-        base_url=place.live.url, headers=headers, timeout=30, excluded_checks=left_out)
+        base_url=place.live.url, headers=headers, timeout=30, excluded_checks=left_out
+    )
 
 
 @pytest.mark.proof
 @many.parametrize()
 @PEACE
 def test_a_server_keeps_to_the_description_whatever_is_asked(
-        place: Place, case: schemathesis.Case[Any]) -> None:
+    place: Place, case: schemathesis.Case[Any]
+) -> None:
     check(place, case)

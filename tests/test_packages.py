@@ -36,8 +36,9 @@ WAYS = {  # how the README's line begins, and which program of the home it leads
 
 def home(folder: Path) -> dict[str, str]:
     """The environment of somebody who has just come to this machine."""
-    return environment(HOME=str(folder), PYTHONPATH="", SHIV_ROOT="",
-                       PATH=f"{TOOLS}:{os.environ['PATH']}")
+    return environment(
+        HOME=str(folder), PYTHONPATH="", SHIV_ROOT="", PATH=f"{TOOLS}:{os.environ['PATH']}"
+    )
 
 
 def blocks_of_the_readme(title: str) -> list[str]:
@@ -47,16 +48,23 @@ def blocks_of_the_readme(title: str) -> list[str]:
 
 
 def line_of_the_readme(beginning: str) -> str:
-    block, = blocks_of_the_readme("## Installing")
-    line, = (line for line in block.splitlines() if line.startswith(beginning))
+    (block,) = blocks_of_the_readme("## Installing")
+    (line,) = (line for line in block.splitlines() if line.startswith(beginning))
     return re.sub(r"\s+#.*", "", line)
 
 
 def shell(folder: Path, line: str, seconds: int = BUILD_SECONDS) -> str:
     """Run a line in the checkout, which must work."""
-    done = subprocess.run(["bash", "-c", line], cwd=ROOT, env=home(folder), text=True,
-                          stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds,
-                          check=False)
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=ROOT,
+        env=home(folder),
+        text=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=seconds,
+        check=False,
+    )
     assert done.returncode == 0, done
     return done.stdout
 
@@ -86,10 +94,11 @@ def words_of(way: str, folder: Path) -> list[str]:
     return [str(ROOT / word) if word.startswith("dist/") else word for word in words]
 
 
-@pytest.fixture(scope="module", params=[
-    "beside", *(pytest.param(way, marks=pytest.mark.proof) for way in ("sdist", *WAYS))])
-def program(request: pytest.FixtureRequest,
-            tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+@pytest.fixture(
+    scope="module",
+    params=["beside", *(pytest.param(way, marks=pytest.mark.proof) for way in ("sdist", *WAYS))],
+)
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The words that start cronwatch: for the program beside the Python of the tests, which is
     tried on every Python, and for what is in dist/."""
     if request.param == "beside":
@@ -116,12 +125,29 @@ def read(live: Live, path: str) -> bytes:
 
 
 def test_a_monitor_made_by_its_command_line_is_up_after_a_ping(
-        live: Live, program: list[str]) -> None:
+    live: Live, program: list[str]
+) -> None:
     said = subprocess.run(
-        [*program, "monitor", "add", "backup", "--cron", "0 3 * * *",
-         "--timezone", "Europe/Berlin", "--database", str(live.database)],
-        cwd=live.folder, env=home(live.folder), stdin=subprocess.DEVNULL, text=True,
-        stdout=subprocess.PIPE, timeout=LIMIT_SECONDS, check=True).stdout
+        [
+            *program,
+            "monitor",
+            "add",
+            "backup",
+            "--cron",
+            "0 3 * * *",
+            "--timezone",
+            "Europe/Berlin",
+            "--database",
+            str(live.database),
+        ],
+        cwd=live.folder,
+        env=home(live.folder),
+        stdin=subprocess.DEVNULL,
+        text=True,
+        stdout=subprocess.PIPE,
+        timeout=LIMIT_SECONDS,
+        check=True,
+    ).stdout
     url = re.search(rf"{live.url}(/\S+)", said)
     assert url
 
@@ -138,7 +164,8 @@ def test_all_that_belongs_to_the_page_is_found(live: Live) -> None:
     files = [path for path in (ROOT / "static").rglob("*") if path.is_file()]
 
     assert [read(live, f"/static/{path.relative_to(ROOT / 'static')}") for path in files] == [
-        path.read_bytes() for path in files]
+        path.read_bytes() for path in files
+    ]
 
 
 def test_it_stops_when_it_is_told_to(program: list[str], tmp_path: Path) -> None:
@@ -163,8 +190,9 @@ def test_the_executable_needs_neither_python_nor_zones(dist: Path, tmp_path: Pat
     chroot = shutil.which("chroot")
     if os.geteuid() != 0 or not chroot:
         pytest.skip("only root can start something in another root folder")
-    listed = subprocess.run(["ldd", str(dist / "cronwatch")], stdout=subprocess.PIPE, text=True,
-                            check=True).stdout
+    listed = subprocess.run(
+        ["ldd", str(dist / "cronwatch")], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
     linked = [Path(path) for path in re.findall(r"/\S+", listed)]
     near = {path.parent for path in linked if path.name.startswith("libc.so")}
     for path in (*linked, *(folder / "libm.so.6" for folder in near)):
@@ -174,10 +202,27 @@ def test_the_executable_needs_neither_python_nor_zones(dist: Path, tmp_path: Pat
     shutil.copy(dist / "cronwatch", tmp_path)
 
     done = subprocess.run(
-        [chroot, str(tmp_path), "/cronwatch", "monitor", "add", "backup", "--cron", "0 3 * * *",
-         "--timezone", "Europe/Berlin", "--database", "/tmp/cronwatch.db"],
-        env={}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_SECONDS,
-        check=False)
+        [
+            chroot,
+            str(tmp_path),
+            "/cronwatch",
+            "monitor",
+            "add",
+            "backup",
+            "--cron",
+            "0 3 * * *",
+            "--timezone",
+            "Europe/Berlin",
+            "--database",
+            "/tmp/cronwatch.db",
+        ],
+        env={},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
 
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -185,9 +230,11 @@ def test_the_executable_needs_neither_python_nor_zones(dist: Path, tmp_path: Pat
 # how it is kept up to date, and what else the README has one do
 
 
-UPDATES = {"venv": ("pip install", "pip install --force-reinstall"),
-           "pipx": ("pipx install", "pipx install --force"),
-           "uv": ("uv tool install", "uv tool install --force")}
+UPDATES = {
+    "venv": ("pip install", "pip install --force-reinstall"),
+    "pipx": ("pipx install", "pipx install --force"),
+    "uv": ("uv tool install", "uv tool install --force"),
+}
 
 
 def earlier(wheel: Path, folder: Path, version: str) -> Path:
@@ -200,8 +247,9 @@ def earlier(wheel: Path, folder: Path, version: str) -> Path:
             if entry.filename == "cronwatch.py":
                 content = b"def main():\n    print('as it was')\n"
             elif entry.filename.endswith("/METADATA"):
-                content = content.replace(b"\nVersion: %b\n" % ours.encode(),
-                                          b"\nVersion: %b\n" % version.encode())
+                content = content.replace(
+                    b"\nVersion: %b\n" % ours.encode(), b"\nVersion: %b\n" % version.encode()
+                )
             elif entry.filename.endswith("/RECORD"):  # without sums
                 content = re.sub(rb",.*", b",,", content).replace(ours.encode(), version.encode())
             entry.filename = entry.filename.replace(f"-{ours}.", f"-{version}.")
@@ -213,13 +261,13 @@ def earlier(wheel: Path, folder: Path, version: str) -> Path:
 @pytest.mark.parametrize("version", ["0.0.1", cronwatch.__version__])
 @pytest.mark.parametrize("way", UPDATES)
 def test_an_update_is_the_same_line_again(
-        dist: Path, tmp_path: Path, way: str, version: str) -> None:
+    dist: Path, tmp_path: Path, way: str, version: str
+) -> None:
     """From an older version, and from another state of the same one."""
     (beginning, leads_to), (installs, updates) = WAYS[way], UPDATES[way]
     assert f"`{updates}`" in (ROOT / "README.md").read_text()
     line, wheel = line_of_the_readme(beginning), next(dist.glob("*.whl"))
-    shell(tmp_path, line.replace(
-        "dist/cronwatch-*.whl", str(earlier(wheel, tmp_path, version))))
+    shell(tmp_path, line.replace("dist/cronwatch-*.whl", str(earlier(wheel, tmp_path, version))))
     before = shell(tmp_path, f"~/{leads_to}")
 
     shell(tmp_path, line.replace(installs, updates))
@@ -238,19 +286,28 @@ def test_the_extra_for_apprise_sends(dist: Path, tmp_path: Path) -> None:
     with closing(Listener()) as listener:
         url = listener.url.replace("http:", "json:")
 
-        shell(tmp_path, f"cd ~ && {program} integration add apprise phone {url}/x && "
-                        f"{program} integration test phone")
+        shell(
+            tmp_path,
+            f"cd ~ && {program} integration add apprise phone {url}/x && "
+            f"{program} integration test phone",
+        )
 
-    sent, = listener.received
+    (sent,) = listener.received
     assert (sent.path, sent.event["title"]) == ("/x", "This is a test of phone by cronwatch")
 
 
 @contextmanager
 def first_terminal(folder: Path, line: str) -> Iterator[str]:
     """The README's first line at work in a checkout without anything else; the server's URL."""
-    with subprocess.Popen(["bash", "-c", f"exec {line}"], cwd=folder, env=home(folder), text=True,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          start_new_session=True) as process:
+    with subprocess.Popen(
+        ["bash", "-c", f"exec {line}"],
+        cwd=folder,
+        env=home(folder),
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
         assert process.stdout
         try:
             found = next(filter(None, map(URL.search, process.stdout)))
@@ -263,8 +320,15 @@ def first_terminal(folder: Path, line: str) -> Iterator[str]:
 @pytest.mark.proof
 def test_a_first_alert_comes_in_a_minute(tmp_path: Path) -> None:
     """In a checkout that nothing was built in, by the lines of the README."""
-    for name in ("cronwatch.py", "schema.sql", "pyproject.toml", "README.md", "CHANGELOG.md",
-                 "LICENSE", "Makefile"):
+    for name in (
+        "cronwatch.py",
+        "schema.sql",
+        "pyproject.toml",
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "Makefile",
+    ):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "static", tmp_path / "static")
     first, second = blocks_of_the_readme("## A first alert in a minute")
@@ -274,7 +338,7 @@ def test_a_first_alert_comes_in_a_minute(tmp_path: Path) -> None:
     with first_terminal(tmp_path, f"{serves} LISTEN=127.0.0.1:0 PYTHON={sys.executable}"):
         lines = "\n".join([f"cd {tmp_path}", "set -e", *adds])
         said = shell(tmp_path, lines)
-        ping, = re.findall(r"^  (curl .*)$", said, re.MULTILINE)
+        (ping,) = re.findall(r"^  (curl .*)$", said, re.MULTILINE)
         shell(tmp_path, ping)
         alerts = tmp_path / "alerts.txt"
 

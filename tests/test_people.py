@@ -36,17 +36,26 @@ class People:
         self.site = site
         site.server.act(cronwatch.add_user, "Ann", STORED)
 
-    def ask(self, method: str, path: str, given: Any = None, address: str = ADDRESS,
-            **headers: str) -> webtest.TestResponse:
+    def ask(
+        self, method: str, path: str, given: Any = None, address: str = ADDRESS, **headers: str
+    ) -> webtest.TestResponse:
         body = "" if given is None else given if isinstance(given, str) else json.dumps(given)
         answer = self.site.send(
-            method, path, body, {"Content-Type": "application/json", **{
-                name.replace("_", "-"): value for name, value in headers.items()}}, address)
+            method,
+            path,
+            body,
+            {
+                "Content-Type": "application/json",
+                **{name.replace("_", "-"): value for name, value in headers.items()},
+            },
+            address,
+        )
         self.site.app.reset()  # it would keep the cookie
         return answer
 
-    def enter(self, name: str = "Ann", password: str = PASSWORD,
-              address: str = ADDRESS) -> webtest.TestResponse:
+    def enter(
+        self, name: str = "Ann", password: str = PASSWORD, address: str = ADDRESS
+    ) -> webtest.TestResponse:
         return self.ask("POST", SESSION, {"name": name, "password": password}, address)
 
     def token(self, name: str = "Ann", password: str = PASSWORD) -> str:
@@ -81,18 +90,31 @@ def people(site: Site) -> People:
 def test_a_name_and_a_password_open_a_session(people: People) -> None:
     answer = people.enter()
 
-    ann, = people.site.rows("SELECT id FROM user")
-    assert (answer.status_int, {**answer.json, "token": ""}) == (201, {
-        "token": "", "expiresAt": at(MONTH), "user": {
-            "id": ann["id"], "name": "Ann", "hasPassword": True, "createdAt": at(0),
-            "lastSeenAt": at(0)}})
+    (ann,) = people.site.rows("SELECT id FROM user")
+    assert (answer.status_int, {**answer.json, "token": ""}) == (
+        201,
+        {
+            "token": "",
+            "expiresAt": at(MONTH),
+            "user": {
+                "id": ann["id"],
+                "name": "Ann",
+                "hasPassword": True,
+                "createdAt": at(0),
+                "lastSeenAt": at(0),
+            },
+        },
+    )
 
 
 def test_the_token_is_a_bearers(people: People) -> None:
     answer = people.ask("GET", SESSION, Authorization=f"Bearer {people.token()}")
 
     assert (answer.status_int, answer.json["user"]["name"], answer.json["expiresAt"]) == (
-        200, "Ann", at(MONTH))
+        200,
+        "Ann",
+        at(MONTH),
+    )
 
 
 def test_the_token_is_long_and_another_one_each_time(people: People) -> None:
@@ -105,12 +127,13 @@ def test_the_token_is_stored_as_its_hash(people: People) -> None:
     token = people.token()
 
     assert [row["hash"] for row in people.site.rows("SELECT hash FROM session")] == [
-        cronwatch.hash_secret(token)]
+        cronwatch.hash_secret(token)
+    ]
     assert token.encode() not in people.site.database.read_bytes()
 
 
 def test_the_password_is_stored_as_scrypt_makes_it(people: People) -> None:
-    stored, = people.site.rows("SELECT password FROM user")
+    (stored,) = people.site.rows("SELECT password FROM user")
 
     assert re.fullmatch(r"[0-9a-f]{32}:[0-9a-f]{128}", stored["password"])
 
@@ -126,17 +149,22 @@ def cookie_of(answer: webtest.TestResponse) -> tuple[str, set[str]]:
 
 
 def test_the_token_is_also_a_cookie_that_no_script_and_no_foreign_page_uses(
-        people: People) -> None:
+    people: People,
+) -> None:
     answer = people.enter()
 
-    assert cookie_of(answer) == (f"cronwatch_session={answer.json['token']}", {
-        "HttpOnly", "SameSite=Strict", "Path=/", f"Max-Age={MONTH}"})
+    assert cookie_of(answer) == (
+        f"cronwatch_session={answer.json['token']}",
+        {"HttpOnly", "SameSite=Strict", "Path=/", f"Max-Age={MONTH}"},
+    )
 
 
-@pytest.mark.parametrize("url, secure", [
-    ("https://cron.example", True), ("http://cron.example", False)])
+@pytest.mark.parametrize(
+    "url, secure", [("https://cron.example", True), ("http://cron.example", False)]
+)
 def test_the_cookie_is_secure_where_people_come_by_https(
-        make_site: Callable[..., Site], url: str, secure: bool) -> None:
+    make_site: Callable[..., Site], url: str, secure: bool
+) -> None:
     people = People(make_site(base_url=url))
 
     assert ("Secure" in cookie_of(people.enter())[1]) is secure
@@ -149,8 +177,9 @@ def test_the_cookie_signs_in(people: People) -> None:
 
 
 def test_a_write_with_the_cookie_goes_through_with_the_header(people: People) -> None:
-    answer = people.ask("POST", KEYS, {"name": "ci"}, X_Cronwatch="1",
-                        Cookie=f"cronwatch_session={people.token()}")
+    answer = people.ask(
+        "POST", KEYS, {"name": "ci"}, X_Cronwatch="1", Cookie=f"cronwatch_session={people.token()}"
+    )
 
     assert answer.status_int == 201
 
@@ -158,18 +187,32 @@ def test_a_write_with_the_cookie_goes_through_with_the_header(people: People) ->
 def test_a_write_without_a_body_needs_no_content_type(people: People) -> None:
     people.site.monitor(key="job")
 
-    answer = people.site.send("POST", f"{API}/heartbeats/job/pause", headers={
-        "Cookie": f"cronwatch_session={people.token()}", "X-Cronwatch": "1"})
+    answer = people.site.send(
+        "POST",
+        f"{API}/heartbeats/job/pause",
+        headers={"Cookie": f"cronwatch_session={people.token()}", "X-Cronwatch": "1"},
+    )
 
     assert answer.status_int == 200
 
 
-@pytest.mark.parametrize("name, password", [
-    ("Ann", "wrong password"), ("Ann", PASSWORD + " "), ("Ann", PASSWORD.upper()),
-    ("Bob", PASSWORD), ("ann", PASSWORD), ("Ann", STORED), ("Ann", "x"), ("Ann\0", PASSWORD)],
-    ids=ascii)
+@pytest.mark.parametrize(
+    "name, password",
+    [
+        ("Ann", "wrong password"),
+        ("Ann", PASSWORD + " "),
+        ("Ann", PASSWORD.upper()),
+        ("Bob", PASSWORD),
+        ("ann", PASSWORD),
+        ("Ann", STORED),
+        ("Ann", "x"),
+        ("Ann\0", PASSWORD),
+    ],
+    ids=ascii,
+)
 def test_a_wrong_name_is_refused_like_a_wrong_password(
-        people: People, name: str, password: str) -> None:
+    people: People, name: str, password: str
+) -> None:
     answer = people.enter(name, password)
 
     assert (answer.status_int, answer.json) == (401, {"error": "Wrong name or password"})
@@ -184,21 +227,48 @@ def test_who_has_no_password_cannot_sign_in_with_one(people: People) -> None:
     assert statuses == {401}
 
 
-@pytest.mark.parametrize("given", [
-    {}, {"name": "Ann"}, {"password": PASSWORD}, {"name": 5, "password": PASSWORD},
-    {"name": "Ann", "password": 5}, {"name": "Ann", "password": None}, {"link": 5}, {"link": ""},
-    {"name": "Ann", "password": "x" * 201}, {"link": None}, {"token": "x"}, [], "x", None,
-    {"name": ["Ann"], "password": PASSWORD}, {"name": "\ud800", "password": PASSWORD}],
-    ids=ascii)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"name": "Ann"},
+        {"password": PASSWORD},
+        {"name": 5, "password": PASSWORD},
+        {"name": "Ann", "password": 5},
+        {"name": "Ann", "password": None},
+        {"link": 5},
+        {"link": ""},
+        {"name": "Ann", "password": "x" * 201},
+        {"link": None},
+        {"token": "x"},
+        [],
+        "x",
+        None,
+        {"name": ["Ann"], "password": PASSWORD},
+        {"name": "\ud800", "password": PASSWORD},
+    ],
+    ids=ascii,
+)
 def test_a_sign_in_that_cannot_be_is_refused(people: People, given: Any) -> None:
     answer = people.ask("POST", SESSION, given)
 
     assert (answer.status_int, list(answer.json)) == (400, ["error"])
 
 
-@pytest.mark.parametrize("password", [
-    " begins with a blank", "ends with a blank ", "tab\tin it", "Пароль длинный", "🔥" * 8,
-    "x" * 200, "12345678", 'quotes " and \\', "é" * 8])
+@pytest.mark.parametrize(
+    "password",
+    [
+        " begins with a blank",
+        "ends with a blank ",
+        "tab\tin it",
+        "Пароль длинный",
+        "🔥" * 8,
+        "x" * 200,
+        "12345678",
+        'quotes " and \\',
+        "é" * 8,
+    ],
+)
 def test_any_password_that_is_taken_signs_in(people: People, password: str) -> None:
     made = people.as_ann("POST", USERS, {"name": "Bob", "password": password})
 
@@ -217,8 +287,9 @@ def test_signing_out_ends_the_session(people: People) -> None:
 
 
 def test_signing_out_clears_the_cookie(people: People) -> None:
-    answer = people.ask("DELETE", SESSION, X_Cronwatch="1",
-                        Cookie=f"cronwatch_session={people.token()}")
+    answer = people.ask(
+        "DELETE", SESSION, X_Cronwatch="1", Cookie=f"cronwatch_session={people.token()}"
+    )
 
     pair, attributes = cookie_of(answer)
     assert pair == "cronwatch_session="
@@ -274,23 +345,32 @@ def test_what_has_expired_is_forgotten(people: People) -> None:
 
 def test_a_new_password_ends_the_other_sessions_and_links(people: People) -> None:
     this, other, link = people.token(), people.token(), people.link()
-    ann, = people.site.rows("SELECT id FROM user")
+    (ann,) = people.site.rows("SELECT id FROM user")
 
-    answer = people.ask("PATCH", f"{USERS}/{ann['id']}", {"password": "another password"},
-                        Authorization=f"Bearer {this}")
+    answer = people.ask(
+        "PATCH",
+        f"{USERS}/{ann['id']}",
+        {"password": "another password"},
+        Authorization=f"Bearer {this}",
+    )
 
     assert answer.status_int == 200
     assert (people.session(this), people.session(other), people.use(link).status_int) == (
-        200, 401, 401)
+        200,
+        401,
+        401,
+    )
 
 
 def test_a_new_password_takes_the_place_of_the_old_one(people: People) -> None:
-    ann, = people.site.rows("SELECT id FROM user")
+    (ann,) = people.site.rows("SELECT id FROM user")
 
     people.as_ann("PATCH", f"{USERS}/{ann['id']}", {"password": "another password"})
 
     assert [people.enter("Ann", word).status_int for word in (PASSWORD, "another password")] == [
-        401, 201]
+        401,
+        201,
+    ]
 
 
 def test_a_new_password_of_another_one_ends_all_sessions_of_that_one(people: People) -> None:
@@ -327,7 +407,9 @@ def test_a_link_works_once(people: People) -> None:
     answer = people.use(link)
 
     assert (answer.status_int, answer.json) == (
-        401, {"error": "This link has been used or has expired"})
+        401,
+        {"error": "This link has been used or has expired"},
+    )
 
 
 def test_a_link_works_for_an_hour(people: People) -> None:
@@ -342,11 +424,14 @@ def test_a_link_works_for_an_hour(people: People) -> None:
 def test_a_wrong_link_is_refused_like_a_used_one(people: People) -> None:
     link = people.link()
 
-    answers = [people.use(text) for text in (
-        "x", link[:-1], link + "x", cronwatch.hash_secret(link), people.token())]
+    answers = [
+        people.use(text)
+        for text in ("x", link[:-1], link + "x", cronwatch.hash_secret(link), people.token())
+    ]
 
     assert {(answer.status_int, answer.json["error"]) for answer in answers} == {
-        (401, "This link has been used or has expired")}
+        (401, "This link has been used or has expired")
+    }
     assert people.use(link).status_int == 201
 
 
@@ -358,7 +443,8 @@ def test_a_link_is_stored_as_its_hash(people: People) -> None:
     link = people.link()
 
     assert people.site.rows("SELECT hash, is_link FROM session") == [
-        {"hash": cronwatch.hash_secret(link), "is_link": 1}]
+        {"hash": cronwatch.hash_secret(link), "is_link": 1}
+    ]
 
 
 def test_a_user_makes_a_link_for_another_one(people: People) -> None:
@@ -375,8 +461,9 @@ def test_a_user_makes_a_link_for_another_one(people: People) -> None:
 
 
 def failures(people: People, count: int, **more: Any) -> list[int]:
-    return [people.enter(**{"password": "wrong password", **more}).status_int
-            for _ in range(count)]
+    return [
+        people.enter(**{"password": "wrong password", **more}).status_int for _ in range(count)
+    ]
 
 
 def test_after_some_failures_one_has_to_wait(people: People) -> None:
@@ -468,24 +555,46 @@ def test_users_are_listed(people: People) -> None:
 
     assert [{**user, "id": ""} for user in shown] == [
         {"id": "", "name": "Ann", "hasPassword": True, "createdAt": at(0), "lastSeenAt": at(5)},
-        {"id": "", "name": "Bob", "hasPassword": False, "createdAt": at(0), "lastSeenAt": None}]
+        {"id": "", "name": "Bob", "hasPassword": False, "createdAt": at(0), "lastSeenAt": None},
+    ]
 
 
-@pytest.mark.parametrize("given, has_password", [
-    ({"name": "Bob"}, False), ({"name": "Bob", "password": None}, False),
-    ({"name": "Bob", "password": "12345678"}, True)])
+@pytest.mark.parametrize(
+    "given, has_password",
+    [
+        ({"name": "Bob"}, False),
+        ({"name": "Bob", "password": None}, False),
+        ({"name": "Bob", "password": "12345678"}, True),
+    ],
+)
 def test_a_user_is_created(people: People, given: Any, has_password: bool) -> None:
     answer = people.as_ann("POST", USERS, given)
 
-    assert (answer.status_int, {**answer.json, "id": ""}) == (201, {
-        "id": "", "name": "Bob", "hasPassword": has_password, "createdAt": at(0),
-        "lastSeenAt": None})
+    assert (answer.status_int, {**answer.json, "id": ""}) == (
+        201,
+        {
+            "id": "",
+            "name": "Bob",
+            "hasPassword": has_password,
+            "createdAt": at(0),
+            "lastSeenAt": None,
+        },
+    )
 
 
 BAD_USERS = [
-    {"name": ""}, {"name": " "}, {"name": 5}, {"name": None}, {"name": "x" * 201},
-    {"password": "1234567"}, {"password": "x" * 201}, {"password": 12345678}, {"password": ""},
-    {"password": ["x" * 8]}, {"passwrd": "x" * 8}]
+    {"name": ""},
+    {"name": " "},
+    {"name": 5},
+    {"name": None},
+    {"name": "x" * 201},
+    {"password": "1234567"},
+    {"password": "x" * 201},
+    {"password": 12345678},
+    {"password": ""},
+    {"password": ["x" * 8]},
+    {"passwrd": "x" * 8},
+]
 
 
 @pytest.mark.parametrize("given", BAD_USERS, ids=ascii)
@@ -497,8 +606,7 @@ def test_a_user_that_cannot_be_is_refused_by_field(people: People, given: Any) -
 
 
 @pytest.mark.parametrize("given", BAD_USERS, ids=ascii)
-def test_a_change_of_a_user_that_cannot_be_is_refused_by_field(
-        people: People, given: Any) -> None:
+def test_a_change_of_a_user_that_cannot_be_is_refused_by_field(people: People, given: Any) -> None:
     before = people.site.rows("SELECT id, name, password FROM user")
 
     answer = people.as_ann("PATCH", f"{USERS}/{before[0]['id']}", given)
@@ -522,45 +630,56 @@ def test_an_unknown_field_is_refused_with_the_nearest_known_one(people: People) 
 def test_a_name_that_is_taken_is_refused(people: People) -> None:
     made = people.as_ann("POST", USERS, {"name": "Bob"}).json
 
-    answers = [people.as_ann("POST", USERS, {"name": "Bob"}),
-               people.as_ann("PATCH", f"{USERS}/{made['id']}", {"name": "Ann"})]
+    answers = [
+        people.as_ann("POST", USERS, {"name": "Bob"}),
+        people.as_ann("PATCH", f"{USERS}/{made['id']}", {"name": "Ann"}),
+    ]
 
     assert [answer.status_int for answer in answers] == [409, 409]
 
 
 def test_a_user_is_renamed(people: People) -> None:
-    ann, = people.site.rows("SELECT id FROM user")
+    (ann,) = people.site.rows("SELECT id FROM user")
 
     answer = people.as_ann("PATCH", f"{USERS}/{ann['id']}", {"name": "Anna"})
 
     assert (answer.status_int, answer.json["name"], people.enter("Anna").status_int) == (
-        200, "Anna", 201)
+        200,
+        "Anna",
+        201,
+    )
 
 
 def test_a_user_is_deleted_and_signed_out(people: People) -> None:
     people.site.server.act(cronwatch.add_user, "Bob", STORED)
     bobs, link = people.token("Bob"), people.link("Bob")
-    bob, = people.site.rows("SELECT id FROM user WHERE name = 'Bob'")
+    (bob,) = people.site.rows("SELECT id FROM user WHERE name = 'Bob'")
 
     answer = people.as_ann("DELETE", f"{USERS}/{bob['id']}")
 
     assert (answer.status_int, answer.json) == (200, {"id": bob["id"], "deleted": True})
     assert (people.session(bobs), people.use(link).status_int, people.enter("Bob").status_int) == (
-        401, 401, 401)
+        401,
+        401,
+        401,
+    )
 
 
 def test_the_last_user_is_not_deleted(people: People) -> None:
-    ann, = people.site.rows("SELECT id FROM user")
+    (ann,) = people.site.rows("SELECT id FROM user")
 
     answer = people.as_ann("DELETE", f"{USERS}/{ann['id']}")
 
     assert (answer.status_int, people.as_ann("GET", SESSION).status_int) == (409, 200)
 
 
-@pytest.mark.parametrize("method, suffix, given", [
-    ("PATCH", "", {"name": "x"}), ("DELETE", "", None), ("POST", "/link", None)])
+@pytest.mark.parametrize(
+    "method, suffix, given",
+    [("PATCH", "", {"name": "x"}), ("DELETE", "", None), ("POST", "/link", None)],
+)
 def test_a_user_that_does_not_exist_is_not_found(
-        people: People, method: str, suffix: str, given: Any) -> None:
+    people: People, method: str, suffix: str, given: Any
+) -> None:
     assert people.as_ann(method, f"{USERS}/nobody{suffix}", given).status_int == 404
 
 
@@ -581,8 +700,13 @@ def test_a_key_is_created_and_shown_once(people: People) -> None:
     assert made.status_int == 201
     assert made.json["secret"].startswith("cw_")
     assert {**made.json, "id": "", "secret": ""} == {
-        "id": "", "name": "ci", "prefix": made.json["secret"][:12], "permission": "read-only",
-        "createdAt": at(0), "secret": ""}
+        "id": "",
+        "name": "ci",
+        "prefix": made.json["secret"][:12],
+        "permission": "read-only",
+        "createdAt": at(0),
+        "secret": "",
+    }
 
 
 def test_keys_are_listed_by_their_first_12_characters(people: People) -> None:
@@ -590,8 +714,9 @@ def test_keys_are_listed_by_their_first_12_characters(people: People) -> None:
 
     answer = people.as_ann("GET", KEYS)
 
-    assert answer.json == {"keys": [{
-        name: value for name, value in made.items() if name != "secret"}]}
+    assert answer.json == {
+        "keys": [{name: value for name, value in made.items() if name != "secret"}]
+    }
     assert made["secret"] not in answer.text
 
 
@@ -599,15 +724,21 @@ def test_a_list_of_keys_is_empty_at_first(people: People) -> None:
     assert people.as_ann("GET", KEYS).json == {"keys": []}
 
 
-@pytest.mark.parametrize("permission, statuses", [
-    ("read-write", (200, 201)), ("read-only", (200, 403)), ("ping", (403, 403))])
+@pytest.mark.parametrize(
+    "permission, statuses",
+    [("read-write", (200, 201)), ("read-only", (200, 403)), ("ping", (403, 403))],
+)
 def test_a_created_key_may_what_it_says(
-        people: People, permission: str, statuses: tuple[int, int]) -> None:
+    people: People, permission: str, statuses: tuple[int, int]
+) -> None:
     key = people.as_ann("POST", KEYS, {"name": "ci", "permission": permission}).json["secret"]
 
-    found = (people.ask("GET", f"{API}/heartbeats", X_Api_Key=key).status_int,
-             people.ask("POST", f"{API}/heartbeats", {"name": "x", "intervalSeconds": 60},
-                        X_Api_Key=key).status_int)
+    found = (
+        people.ask("GET", f"{API}/heartbeats", X_Api_Key=key).status_int,
+        people.ask(
+            "POST", f"{API}/heartbeats", {"name": "x", "intervalSeconds": 60}, X_Api_Key=key
+        ).status_int,
+    )
 
     assert found == statuses
 
@@ -620,15 +751,30 @@ def test_an_old_key_is_adopted(people: People) -> None:
     made = people.as_ann("POST", KEYS, {"name": "old", "secret": "ck_app_12345_abcdef"})
 
     assert (made.status_int, made.json["secret"]) == (201, "ck_app_12345_abcdef")
-    assert people.ask("GET", f"{API}/heartbeats",
-                      X_Api_Key="ck_app_12345_abcdef").status_int == 200
+    assert (
+        people.ask("GET", f"{API}/heartbeats", X_Api_Key="ck_app_12345_abcdef").status_int == 200
+    )
 
 
-@pytest.mark.parametrize("given", [
-    {"name": ""}, {"name": None}, {"name": 5}, {"name": "x" * 201}, {"permission": "admin"},
-    {"permission": None}, {"permission": ["ping"]}, {"secret": "short"}, {"secret": 12345678},
-    {"secret": "x" * 201}, {"secret": "with a blank"}, {"secret": "ümlaute-drin"}, {"more": 1}],
-    ids=ascii)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": ""},
+        {"name": None},
+        {"name": 5},
+        {"name": "x" * 201},
+        {"permission": "admin"},
+        {"permission": None},
+        {"permission": ["ping"]},
+        {"secret": "short"},
+        {"secret": 12345678},
+        {"secret": "x" * 201},
+        {"secret": "with a blank"},
+        {"secret": "ümlaute-drin"},
+        {"more": 1},
+    ],
+    ids=ascii,
+)
 def test_a_key_that_cannot_be_is_refused_by_field(people: People, given: Any) -> None:
     answer = people.as_ann("POST", KEYS, {"name": "ci", **given})
 
@@ -636,8 +782,9 @@ def test_a_key_that_cannot_be_is_refused_by_field(people: People, given: Any) ->
     assert people.as_ann("GET", KEYS).json == {"keys": []}
 
 
-@pytest.mark.parametrize("given", [
-    {"name": "ci"}, {"name": "other", "secret": "ck_app_12345_abcdef"}])
+@pytest.mark.parametrize(
+    "given", [{"name": "ci"}, {"name": "other", "secret": "ck_app_12345_abcdef"}]
+)
 def test_a_key_that_is_there_already_is_refused(people: People, given: Any) -> None:
     people.as_ann("POST", KEYS, {"name": "ci", "secret": "ck_app_12345_abcdef"})
 
@@ -664,9 +811,15 @@ def test_a_key_that_does_not_exist_is_not_found(people: People) -> None:
 def command(folder: Path, *words: str, given: str = "") -> Done:
     """Run a command that reads from standard input, which is no terminal."""
     done = subprocess.run(
-        [*CRONWATCH, *words, "--database", str(folder / "cronwatch.db")], cwd=folder, input=given,
-        env=environment(CRONWATCH_BASE_URL="http://cron.test"), capture_output=True, text=True,
-        timeout=LIMIT_SECONDS, check=False)
+        [*CRONWATCH, *words, "--database", str(folder / "cronwatch.db")],
+        cwd=folder,
+        input=given,
+        env=environment(CRONWATCH_BASE_URL="http://cron.test"),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
     return Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -678,7 +831,8 @@ def home(people: People) -> Path:
 
 @pytest.mark.proof
 def test_a_user_is_added_with_a_password_from_one_line_of_input(
-        people: People, home: Path) -> None:
+    people: People, home: Path
+) -> None:
     done = command(home, "user", "add", "Bob", given="bobs password\nanother line\n")
 
     assert (done.code, done.err) == (0, "")
@@ -688,7 +842,8 @@ def test_a_user_is_added_with_a_password_from_one_line_of_input(
 @pytest.mark.proof
 @pytest.mark.parametrize("given", ["bobs password\n", "bobs password\r\n", "bobs password"])
 def test_the_end_of_the_line_is_no_part_of_the_password(
-        people: People, home: Path, given: str) -> None:
+    people: People, home: Path, given: str
+) -> None:
     command(home, "user", "add", "Bob", given=given)
 
     assert people.enter("Bob", "bobs password").status_int == 201
@@ -719,7 +874,9 @@ def test_a_password_is_changed_and_ends_the_sessions(people: People, home: Path)
 
     assert (done.code, done.err, people.session(token)) == (0, "", 401)
     assert [people.enter("Ann", word).status_int for word in (PASSWORD, "another password")] == [
-        401, 201]
+        401,
+        201,
+    ]
 
 
 @pytest.mark.proof
@@ -784,8 +941,10 @@ def test_a_password_is_on_no_command_line(people: People, home: Path) -> None:
 
 @pytest.mark.proof
 def test_no_password_is_printed(people: People, home: Path) -> None:
-    said = [command(home, "user", *words, given="bobs password\n")
-            for words in (("add", "Bob"), ("passwd", "Bob"), ("list",), ("list", "--json"))]
+    said = [
+        command(home, "user", *words, given="bobs password\n")
+        for words in (("add", "Bob"), ("passwd", "Bob"), ("list",), ("list", "--json"))
+    ]
 
     assert [done for done in said if "bobs password" in done.out + done.err] == []
 
@@ -803,7 +962,8 @@ def test_a_server_whose_output_is_no_terminal_prints_no_secret(tmp_path: Path) -
 
 @pytest.mark.proof
 def test_a_server_with_users_says_nothing_of_signing_in(
-        people: People, capsys: pytest.CaptureFixture[str]) -> None:
+    people: People, capsys: pytest.CaptureFixture[str]
+) -> None:
     cronwatch.welcome(people.site.server)
 
     assert capsys.readouterr().out == ""
@@ -818,7 +978,8 @@ class Terminal(io.StringIO):
 
 @pytest.mark.proof
 def test_a_first_start_on_a_terminal_prints_a_link_that_signs_in(
-        site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "stdout", screen := Terminal())
 
     cronwatch.welcome(site.server)

@@ -30,8 +30,11 @@ reads = pytest.mark.parametrize("permission, method, rule", READS)
 writes = pytest.mark.parametrize("permission, method, rule", WRITES)
 addresses = (f"2001:db8:1::{number:x}" for number in count(1))  # wrong keys are counted for each
 MAY = {  # what each credential may, in the words of the routes
-    "ping": set(), "read-only": {"read-only"}, "read-write": {"read-only", "read-write"},
-    "session": {"read-only", "read-write", "user"}}
+    "ping": set(),
+    "read-only": {"read-only"},
+    "read-write": {"read-only", "read-write"},
+    "session": {"read-only", "read-write", "user"},
+}
 BODIES: dict[str, Any] = {  # what would be taken from somebody who may
     "POST heartbeats": {"name": "New", "intervalSeconds": 60},
     "PATCH heartbeats/<id>": {"name": "Changed"},
@@ -39,8 +42,10 @@ BODIES: dict[str, Any] = {  # what would be taken from somebody who may
     "POST heartbeats/<id>/handles/rotate": {"kind": "token"},
     "POST integrations": {"channel": "ntfy", "name": "x", "url": "http://127.0.0.1:9/"},
     "PATCH integrations/<id>": {"enabled": False},
-    "POST keys": {"name": "more"}, "POST users": {"name": "More"},
-    "PATCH users/<id>": {"name": "Other"}}
+    "POST keys": {"name": "more"},
+    "POST users": {"name": "More"},
+    "PATCH users/<id>": {"name": "Other"},
+}
 QUERIES = {"handles": "?handle=d3x0c1", "preview": "?intervalSeconds=60"}
 PASSWORD = "correct horse battery"
 
@@ -66,8 +71,13 @@ class Grounds(NamedTuple):
         """A request that is fine but perhaps for its credential."""
         given = BODIES.get(f"{method} {rule.removeprefix(f'{API}/')}")
         body = "" if given is None else json.dumps(given)
-        return self.site.send(method, self.path(rule), body, {
-            "Content-Type": "application/json", **headers}, next(addresses))
+        return self.site.send(
+            method,
+            self.path(rule),
+            body,
+            {"Content-Type": "application/json", **headers},
+            next(addresses),
+        )
 
     def dump(self) -> str:
         with closing(sqlite3.connect(self.site.database)) as db:
@@ -85,8 +95,13 @@ def secret_of(link: dict[str, Any]) -> str:
 
 
 def sign_in(site: Site, name: str, password: str = PASSWORD) -> str:
-    reply = site.send("POST", f"{API}/session", json.dumps({"name": name, "password": password}),
-                      {"Content-Type": "application/json"}, next(addresses))
+    reply = site.send(
+        "POST",
+        f"{API}/session",
+        json.dumps({"name": name, "password": password}),
+        {"Content-Type": "application/json"},
+        next(addresses),
+    )
     assert reply.status_int == 201, reply.text
     site.app.reset()  # forgets the cookie
     return str(reply.json["token"])
@@ -100,8 +115,11 @@ def void_credentials(site: Site, stored: str) -> dict[str, str]:
     site.get(f"{API}/events", X_Api_Key=made["a revoked key"])  # known once, and remembered
     act(cronwatch.remove_key, cronwatch.Ask("revoked"))
     made["a session that was ended"] = sign_in(site, "Ann")
-    site.send("DELETE", f"{API}/session",
-              headers={"Authorization": f"Bearer {made['a session that was ended']}"})
+    site.send(
+        "DELETE",
+        f"{API}/session",
+        headers={"Authorization": f"Bearer {made['a session that was ended']}"},
+    )
     for name in ("Gone", "Changed"):
         act(cronwatch.add_user, name, stored)
     made["a session of a removed user"] = sign_in(site, "Gone")
@@ -123,12 +141,19 @@ def grounds(folder: Path) -> Iterator[Grounds]:
     site = Site(folder / "permissions.db")
     act, stored = site.server.act, cronwatch.hash_password(PASSWORD)
     act(cronwatch.add_user, "Ann", stored)
-    ann, = site.rows("SELECT id FROM user")
+    (ann,) = site.rows("SELECT id FROM user")
     void = void_credentials(site, stored)
     job = site.monitor(handles={"d3x0c1": "cronitor"}, key="daily-backup")
-    hook = act(cronwatch.create_integration, "webhook", "Hook", {
-        "url": "http://127.0.0.1:9/hook-path-secret", "secret": "whsec_c2VjcmV0LW9mLWhvb2s=",
-        "headers": {"X-Team": "header-value-secret"}})
+    hook = act(
+        cronwatch.create_integration,
+        "webhook",
+        "Hook",
+        {
+            "url": "http://127.0.0.1:9/hook-path-secret",
+            "secret": "whsec_c2VjcmV0LW9mLWhvb2s=",
+            "headers": {"X-Team": "header-value-secret"},
+        },
+    )
     act(cronwatch.create_integration, "email", "Me", {"address": "me-secret@example.org"})
     act(cronwatch.create_integration, "command", "Run", {"command": "exit 3 # command-secret"})
     site.post(f"/ping/{job.token}/3", "the output")
@@ -136,25 +161,47 @@ def grounds(folder: Path) -> Iterator[Grounds]:
         site.server.deliver()
         site.clock.move(3600)
     live = {name: site.api_key(name) for name in ("ping", "read-only", "read-write")}
-    key, = site.rows("SELECT id FROM api_key WHERE permission = 'ping'")
+    (key,) = site.rows("SELECT id FROM api_key WHERE permission = 'ping'")
     live["session"] = sign_in(site, "Ann")
     secrets = {
-        "token": job.token, "code": job.code, "adopted": "d3x0c1", "url": "hook-path-secret",
-        "signing secret": "whsec_c2VjcmV0LW9mLWhvb2s=", "header": "header-value-secret",
-        "address": "me-secret", "command": "command-secret", "password": PASSWORD,
-        "hash": stored.partition(":")[2], "key's hash": cronwatch.hash_secret(live["read-write"])}
+        "token": job.token,
+        "code": job.code,
+        "adopted": "d3x0c1",
+        "url": "hook-path-secret",
+        "signing secret": "whsec_c2VjcmV0LW9mLWhvb2s=",
+        "header": "header-value-secret",
+        "address": "me-secret",
+        "command": "command-secret",
+        "password": PASSWORD,
+        "hash": stored.partition(":")[2],
+        "key's hash": cronwatch.hash_secret(live["read-write"]),
+    }
     void = {name: text for name, text in void.items() if name not in ("garbage", "nothing")}
-    yield Grounds(site, job, str(site.runs[0]["num"]), {
-        "heartbeats": job.id, "monitors": job.id, "integrations": hook, "users": ann["id"],
-        "keys": key["id"]}, live, void, secrets)
+    yield Grounds(
+        site,
+        job,
+        str(site.runs[0]["num"]),
+        {
+            "heartbeats": job.id,
+            "monitors": job.id,
+            "integrations": hook,
+            "users": ann["id"],
+            "keys": key["id"],
+        },
+        live,
+        void,
+        secrets,
+    )
     site.server.close()
 
 
 @pytest.fixture
 def spare(grounds: Grounds, tmp_path: Path) -> Iterator[Grounds]:
     """The same in a file of its own, for what changes something."""
-    with (closing(sqlite3.connect(grounds.site.database)) as db,
-          closing(sqlite3.connect(tmp_path / "spare.db")) as copy):
+    with (
+        closing(sqlite3.connect(grounds.site.database)) as db,
+        closing(sqlite3.connect(tmp_path / "spare.db")) as copy,
+    ):
         db.backup(copy)
     site = Site(tmp_path / "spare.db")
     site.clock.now = grounds.site.clock.now
@@ -173,28 +220,48 @@ def cookie(secret: str) -> dict[str, str]:
 def unknown(grounds: Grounds) -> dict[str, dict[str, str]]:
     """Headers that show nobody."""
     session, key = grounds.live["session"], grounds.live["read-write"]
-    near = {"garbage": "garbage", "a part of a session": session[:-1],
-            "a longer one": session + "x", "the hash of a session": cronwatch.hash_secret(session),
-            "the id of a user": grounds.ids["users"], "the id of a key": grounds.ids["keys"],
-            **grounds.void,
-            "a token of a monitor": grounds.job.token, "the password": PASSWORD}
+    near = {
+        "garbage": "garbage",
+        "a part of a session": session[:-1],
+        "a longer one": session + "x",
+        "the hash of a session": cronwatch.hash_secret(session),
+        "the id of a user": grounds.ids["users"],
+        "the id of a key": grounds.ids["keys"],
+        **grounds.void,
+        "a token of a monitor": grounds.job.token,
+        "the password": PASSWORD,
+    }
     forms: dict[str, Callable[[str], dict[str, str]]] = {
-        "as Bearer": bearer, "as a cookie": cookie, "as X-Api-Key": lambda s: {"X-Api-Key": s},
-        "as Basic": lambda s: {"Authorization": basic(s)}}
-    headers = {f"{name} {form}": make(secret) for name, secret in near.items()
-               for form, make in forms.items()}
-    return {**headers, "nothing": {}, "an empty cookie": cookie(""),
-            "a cookie of another name": {"Cookie": f"session={session}"},
-            "a key as a cookie": cookie(key), "a name and a password": {
-                "Authorization": "Basic " + basic("Ann")[6:-1]},
-            "a wrong key beside a good cookie": {**cookie(session), "X-Api-Key": "wrong"}}
+        "as Bearer": bearer,
+        "as a cookie": cookie,
+        "as X-Api-Key": lambda s: {"X-Api-Key": s},
+        "as Basic": lambda s: {"Authorization": basic(s)},
+    }
+    headers = {
+        f"{name} {form}": make(secret)
+        for name, secret in near.items()
+        for form, make in forms.items()
+    }
+    return {
+        **headers,
+        "nothing": {},
+        "an empty cookie": cookie(""),
+        "a cookie of another name": {"Cookie": f"session={session}"},
+        "a key as a cookie": cookie(key),
+        "a name and a password": {"Authorization": "Basic " + basic("Ann")[6:-1]},
+        "a wrong key beside a good cookie": {**cookie(session), "X-Api-Key": "wrong"},
+    }
 
 
 def refusal(rule: str, status: int, sentence: str) -> dict[str, Any]:
     """The body of a refusal, in Cronping's shape or in Crontify's."""
     if rule.startswith(f"{API}/monitors/"):
-        return {"success": False, "statusCode": status, "message": sentence,
-                "error": {401: "Unauthorized", 403: "Forbidden"}[status]}
+        return {
+            "success": False,
+            "statusCode": status,
+            "message": sentence,
+            "error": {401: "Unauthorized", 403: "Forbidden"}[status],
+        }
     return {"error": sentence}
 
 
@@ -203,33 +270,48 @@ def refusal(rule: str, status: int, sentence: str) -> dict[str, Any]:
 
 @guarded
 def test_a_route_refuses_who_is_nobody(
-        grounds: Grounds, permission: str, method: str, rule: str) -> None:
+    grounds: Grounds, permission: str, method: str, rule: str
+) -> None:
     before, headers = grounds.dump(), unknown(grounds)
 
     replies = {name: grounds.ask(method, rule, shown) for name, shown in headers.items()}
 
     expected = 401, refusal(rule, 401, "Missing or invalid API key")
-    assert {name: (reply.status_int, reply.json) for name, reply in replies.items()
-            if (reply.status_int, reply.json) != expected} == {}
-    assert {name: grounds.shown(reply) for name, reply in replies.items()
-            if grounds.shown(reply)} == {}
+    assert {
+        name: (reply.status_int, reply.json)
+        for name, reply in replies.items()
+        if (reply.status_int, reply.json) != expected
+    } == {}
+    assert {
+        name: grounds.shown(reply) for name, reply in replies.items() if grounds.shown(reply)
+    } == {}
     assert grounds.dump() == before
 
 
 # who may too little
 
 
-@pytest.mark.parametrize("kind, permission, method, rule", [
-    (kind, *route) for kind in ("ping", "read-only", "read-write") for route in GUARDED
-    if route[0] not in MAY[kind]])
+@pytest.mark.parametrize(
+    "kind, permission, method, rule",
+    [
+        (kind, *route)
+        for kind in ("ping", "read-only", "read-write")
+        for route in GUARDED
+        if route[0] not in MAY[kind]
+    ],
+)
 def test_a_route_refuses_a_key_that_may_too_little(
-        grounds: Grounds, kind: str, permission: str, method: str, rule: str) -> None:
+    grounds: Grounds, kind: str, permission: str, method: str, rule: str
+) -> None:
     before = grounds.dump()
 
     reply = grounds.ask(method, rule, {"X-Api-Key": grounds.live[kind]})
 
-    needs = "a signed-in user" if permission == "user" else (
-        f"an API key with the permission {permission}")
+    needs = (
+        "a signed-in user"
+        if permission == "user"
+        else (f"an API key with the permission {permission}")
+    )
     assert (reply.status_int, reply.json) == (403, refusal(rule, 403, f"This needs {needs}"))
     assert (grounds.shown(reply), grounds.dump() == before) == ([], True)
 
@@ -237,22 +319,32 @@ def test_a_route_refuses_a_key_that_may_too_little(
 # who may
 
 
-@pytest.mark.parametrize("kind, permission, method, rule", [
-    (kind, *route) for kind in ("read-only", "read-write") for route in GUARDED
-    if route[0] in MAY[kind]])
+@pytest.mark.parametrize(
+    "kind, permission, method, rule",
+    [
+        (kind, *route)
+        for kind in ("read-only", "read-write")
+        for route in GUARDED
+        if route[0] in MAY[kind]
+    ],
+)
 def test_a_route_is_open_to_a_key_that_may(
-        spare: Grounds, kind: str, permission: str, method: str, rule: str) -> None:
+    spare: Grounds, kind: str, permission: str, method: str, rule: str
+) -> None:
     reply = spare.ask(method, rule, {"X-Api-Key": spare.live[kind]})
 
     assert reply.status_int in (200, 201), reply.text
 
 
 @guarded
-@pytest.mark.parametrize("form", [bearer, lambda secret: {
-    **cookie(secret), "X-Cronwatch": "1"}], ids=["Bearer", "cookie"])
+@pytest.mark.parametrize(
+    "form",
+    [bearer, lambda secret: {**cookie(secret), "X-Cronwatch": "1"}],
+    ids=["Bearer", "cookie"],
+)
 def test_a_route_is_open_to_a_signed_in_user(
-        spare: Grounds, form: Callable[[str], dict[str, str]], permission: str, method: str,
-        rule: str) -> None:
+    spare: Grounds, form: Callable[[str], dict[str, str]], permission: str, method: str, rule: str
+) -> None:
     if (method, rule) == ("DELETE", f"{API}/users/<id>"):
         spare.ids["users"] = spare.site.rows("SELECT id FROM user WHERE name = 'Changed'")[0]["id"]
 
@@ -261,10 +353,10 @@ def test_a_route_is_open_to_a_signed_in_user(
     assert reply.status_int in (200, 201), reply.text
 
 
-@pytest.mark.parametrize("method, path", [("POST", f"{API}/session"),
-                                          ("GET", "/api/openapi.json")])
-def test_what_is_public_asks_nobody_who_they_are(
-        grounds: Grounds, method: str, path: str) -> None:
+@pytest.mark.parametrize(
+    "method, path", [("POST", f"{API}/session"), ("GET", "/api/openapi.json")]
+)
+def test_what_is_public_asks_nobody_who_they_are(grounds: Grounds, method: str, path: str) -> None:
     reply = grounds.site.send(method, path, "{}" * (method == "POST"), bearer("wrong"))
 
     assert reply.status_int in (200, 400)
@@ -280,8 +372,10 @@ def test_every_write_needs_more_than_a_read_only_key() -> None:
     assert [route for route in WRITES if route[0] == "read-only"] == []
 
 
-@pytest.mark.parametrize("permission, method, rule", [
-    route for route in GUARDED if "/keys" in route[2] or "/users" in route[2]])
+@pytest.mark.parametrize(
+    "permission, method, rule",
+    [route for route in GUARDED if "/keys" in route[2] or "/users" in route[2]],
+)
 def test_keys_and_users_are_for_users(permission: str, method: str, rule: str) -> None:
     assert permission == "user"
 
@@ -290,11 +384,19 @@ def test_keys_and_users_are_for_users(permission: str, method: str, rule: str) -
 
 
 @writes
-@pytest.mark.parametrize("more", [
-    {}, {"X-Requested-With": "XMLHttpRequest"}, {"Origin": "http://cron.test"},
-    {"Content-Type": "text/plain"}], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"X-Requested-With": "XMLHttpRequest"},
+        {"Origin": "http://cron.test"},
+        {"Content-Type": "text/plain"},
+    ],
+    ids=str,
+)
 def test_a_write_with_a_cookie_needs_the_header(
-        grounds: Grounds, permission: str, method: str, rule: str, more: dict[str, str]) -> None:
+    grounds: Grounds, permission: str, method: str, rule: str, more: dict[str, str]
+) -> None:
     before = grounds.dump()
 
     reply = grounds.ask(method, rule, {**cookie(grounds.live["session"]), **more})
@@ -302,29 +404,43 @@ def test_a_write_with_a_cookie_needs_the_header(
     assert (reply.status_int, grounds.dump() == before) == (403, True)
 
 
-@pytest.mark.parametrize("kind", [
-    "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "",
-    "text/plain; application/json"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "",
+        "text/plain; application/json",
+    ],
+)
 @writes
 def test_a_body_with_a_cookie_must_be_json(
-        grounds: Grounds, permission: str, method: str, rule: str, kind: str) -> None:
+    grounds: Grounds, permission: str, method: str, rule: str, kind: str
+) -> None:
     before = grounds.dump()
 
-    reply = grounds.site.send(method, grounds.path(rule), "{}", {
-        **cookie(grounds.live["session"]), "X-Cronwatch": "1", "Content-Type": kind})
+    reply = grounds.site.send(
+        method,
+        grounds.path(rule),
+        "{}",
+        {**cookie(grounds.live["session"]), "X-Cronwatch": "1", "Content-Type": kind},
+    )
 
     assert (reply.status_int, grounds.dump() == before) == (403, True)
 
 
 @reads
 def test_a_read_with_a_cookie_needs_no_header(
-        grounds: Grounds, permission: str, method: str, rule: str) -> None:
+    grounds: Grounds, permission: str, method: str, rule: str
+) -> None:
     assert grounds.ask("GET", rule, cookie(grounds.live["session"])).status_int == 200
 
 
 @reads
 def test_a_head_with_a_cookie_is_a_read(
-        grounds: Grounds, permission: str, method: str, rule: str) -> None:
+    grounds: Grounds, permission: str, method: str, rule: str
+) -> None:
     reply = grounds.site.send("HEAD", grounds.path(rule), headers=cookie(grounds.live["session"]))
 
     assert reply.status_int == 200
@@ -333,22 +449,29 @@ def test_a_head_with_a_cookie_is_a_read(
 # what is shown to whom
 
 
-@pytest.mark.parametrize("permission, method, rule", [
-    route for route in READS if route[0] == "read-only"])
+@pytest.mark.parametrize(
+    "permission, method, rule", [route for route in READS if route[0] == "read-only"]
+)
 def test_no_secret_is_shown_to_a_read_only_key(
-        grounds: Grounds, permission: str, method: str, rule: str) -> None:
+    grounds: Grounds, permission: str, method: str, rule: str
+) -> None:
     reply = grounds.ask(method, rule, {"X-Api-Key": grounds.live["read-only"]})
 
     assert (reply.status_int, grounds.shown(reply)) == (200, [])
 
 
-@pytest.mark.parametrize("rule, secrets", [
-    ("heartbeats", {"token", "code", "adopted"}),
-    ("heartbeats/<id>", {"token", "code", "adopted"}),
-    ("integrations/<id>", {"url", "signing secret", "header"}),
-    ("integrations", {"url", "signing secret", "header", "address", "command"})])
+@pytest.mark.parametrize(
+    "rule, secrets",
+    [
+        ("heartbeats", {"token", "code", "adopted"}),
+        ("heartbeats/<id>", {"token", "code", "adopted"}),
+        ("integrations/<id>", {"url", "signing secret", "header"}),
+        ("integrations", {"url", "signing secret", "header", "address", "command"}),
+    ],
+)
 def test_the_same_is_shown_to_who_may_write(
-        grounds: Grounds, rule: str, secrets: set[str]) -> None:
+    grounds: Grounds, rule: str, secrets: set[str]
+) -> None:
     reply = grounds.ask("GET", f"{API}/{rule}", {"X-Api-Key": grounds.live["read-write"]})
 
     assert set(grounds.shown(reply)) == secrets
@@ -356,21 +479,29 @@ def test_the_same_is_shown_to_who_may_write(
 
 @reads
 def test_no_credential_and_no_hash_is_shown_to_anybody(
-        grounds: Grounds, permission: str, method: str, rule: str) -> None:
+    grounds: Grounds, permission: str, method: str, rule: str
+) -> None:
     reply = grounds.ask(method, rule, bearer(grounds.live["session"]))
 
     never = {*grounds.live, *grounds.void, "password", "hash", "key's hash"}
     assert never & set(grounds.shown(reply)) == set()
 
 
-@pytest.mark.parametrize("permission, method, rule", [
-    route for route in GUARDED if route[1:] != ("DELETE", f"{API}/session")])
+@pytest.mark.parametrize(
+    "permission, method, rule",
+    [route for route in GUARDED if route[1:] != ("DELETE", f"{API}/session")],
+)
 def test_no_secret_is_in_an_error(
-        grounds: Grounds, permission: str, method: str, rule: str) -> None:
+    grounds: Grounds, permission: str, method: str, rule: str
+) -> None:
     path = grounds.path(rule.replace("<id>", "no-such-thing")).partition("?")[0]
 
-    reply = grounds.site.send(method, f"{path}?handle=x&limit=0&days=0", "[]", {
-        **bearer(grounds.live["session"]), "Content-Type": "application/json"})
+    reply = grounds.site.send(
+        method,
+        f"{path}?handle=x&limit=0&days=0",
+        "[]",
+        {**bearer(grounds.live["session"]), "Content-Type": "application/json"},
+    )
 
     assert reply.status_int in (200, 201, 400, 404), reply.text
     assert reply.status_int < 400 or grounds.shown(reply) == []
@@ -381,13 +512,18 @@ def test_no_secret_is_in_the_log(spare: Grounds, caplog: pytest.LogCaptureFixtur
     made: dict[str, str] = {}
 
     for _, method, rule in GUARDED:
-        for name, headers in {**unknown(spare), "a user": bearer(spare.live["session"]),
-                              "a key": {"X-Api-Key": spare.live["read-write"]}}.items():
+        for name, headers in {
+            **unknown(spare),
+            "a user": bearer(spare.live["session"]),
+            "a key": {"X-Api-Key": spare.live["read-write"]},
+        }.items():
             if (method, rule, name) != ("DELETE", f"{API}/session", "a user"):
                 reply = spare.ask(method, rule, headers)
-                made |= {f"{word} {rule}": str(reply.json[word]) for word in (
-                    "secret", "token", "code", "url")
-                    if reply.content_type == "application/json" and word in reply.json}
+                made |= {
+                    f"{word} {rule}": str(reply.json[word])
+                    for word in ("secret", "token", "code", "url")
+                    if reply.content_type == "application/json" and word in reply.json
+                }
     made["token of a session"] = sign_in(spare.site, "Changed")
     spare.site.server.deliver()
 
@@ -398,13 +534,27 @@ def test_no_secret_is_in_the_log(spare: Grounds, caplog: pytest.LogCaptureFixtur
 
 def test_the_id_of_a_monitor_alone_never_pings(grounds: Grounds) -> None:
     before, site = grounds.dump(), grounds.site
-    forms = ("/{id}", "/{id}/start", "/{id}/0", "/ping/{id}", "/ping/{id}/fail", "/api/push/{id}",
-             "/api/v1/ping/{id}/start", "/p/{id}/daily-backup", "/ping/{id}/daily-backup",
-             "/{id}/pause/1", "/start/{id}", "/finish/{id}", "/fail/{id}", "/p/daily-backup/{id}",
-             "/ping/daily-backup/{id}")
+    forms = (
+        "/{id}",
+        "/{id}/start",
+        "/{id}/0",
+        "/ping/{id}",
+        "/ping/{id}/fail",
+        "/api/push/{id}",
+        "/api/v1/ping/{id}/start",
+        "/p/{id}/daily-backup",
+        "/ping/{id}/daily-backup",
+        "/{id}/pause/1",
+        "/start/{id}",
+        "/finish/{id}",
+        "/fail/{id}",
+        "/p/daily-backup/{id}",
+        "/ping/daily-backup/{id}",
+    )
 
-    statuses = {form: site.send("POST", form.format(id=grounds.job.id)).status_int
-                for form in forms}
+    statuses = {
+        form: site.send("POST", form.format(id=grounds.job.id)).status_int for form in forms
+    }
 
     assert set(statuses.values()) <= {401, 404}, statuses
     assert grounds.dump() == before

@@ -69,12 +69,31 @@ class Proxied:
         The path begins after the prefix, and is sent as it is."""
         port = self.ports.https if scheme == "https" else self.ports.http
         done = subprocess.run(
-            ["curl", "--silent", "--show-error", "--max-time", "20", "--path-as-is",
-             "--write-out", "\n%{http_code}", "--cacert", str(self.certificate),
-             "--interface", CLIENT, "--connect-to", f"{host}::127.0.0.1:{port}", *flags,
-             f"{scheme}://{host}{self.prefix}{path}"],
-            env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=LIMIT_SECONDS, check=False)
+            [
+                "curl",
+                "--silent",
+                "--show-error",
+                "--max-time",
+                "20",
+                "--path-as-is",
+                "--write-out",
+                "\n%{http_code}",
+                "--cacert",
+                str(self.certificate),
+                "--interface",
+                CLIENT,
+                "--connect-to",
+                f"{host}::127.0.0.1:{port}",
+                *flags,
+                f"{scheme}://{host}{self.prefix}{path}",
+            ],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
         assert done.returncode == 0, done
         body, _, status = done.stdout.rpartition("\n")
         return Reply(int(status), body)
@@ -82,16 +101,25 @@ class Proxied:
 
 def make_certificate(folder: Path) -> Path:
     """The one that the README makes."""
-    line, = (text for text in blocks("sh") if text.startswith("openssl"))
-    subprocess.run(["bash", "-c", line], cwd=folder, stdin=subprocess.DEVNULL, check=True,
-                   capture_output=True, timeout=LIMIT_SECONDS)
+    (line,) = (text for text in blocks("sh") if text.startswith("openssl"))
+    subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        check=True,
+        capture_output=True,
+        timeout=LIMIT_SECONDS,
+    )
     return folder / "cronwatch.pem"
 
 
 def flags_of(prefix: str) -> list[str]:
     """How the README starts the server, at a host of its own or below a path of another."""
-    line, = (text for text in blocks("sh") if text.startswith("cronwatch serve")
-             and ("--url-prefix" in text) == bool(prefix))
+    (line,) = (
+        text
+        for text in blocks("sh")
+        if text.startswith("cronwatch serve") and ("--url-prefix" in text) == bool(prefix)
+    )
     return line.split()[2:]
 
 
@@ -100,8 +128,13 @@ def running(folder: Path, *command: str, port: int) -> Iterator[None]:
     """A proxy while the block runs, from when it listens on."""
     with open(folder / "proxy.err", "w") as errors:
         process = subprocess.Popen(
-            command, cwd=folder, env=environment(HOME=str(folder)), stdin=subprocess.DEVNULL,
-            stdout=errors, stderr=errors)
+            command,
+            cwd=folder,
+            env=environment(HOME=str(folder)),
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+        )
     try:
         wait_for(lambda: listens(port) or process.poll() is not None, "a proxy")
         assert process.poll() is None, (folder / "proxy.err").read_text()
@@ -114,35 +147,48 @@ def running(folder: Path, *command: str, port: int) -> Iterator[None]:
 def nginx(folder: Path, live: Live, ports: Ports, prefix: str, end: str = "") -> list[str]:
     """The command that runs the README's nginx on other ports, with all its files in a folder.
     With an `end` of / behind the server's address it takes the prefix away."""
-    server, = blocks("nginx")
-    server = swap(server, **{
-        "listen 80;": f"listen 127.0.0.1:{ports.http};",
-        "listen 443 ssl;": f"listen 127.0.0.1:{ports.https} ssl;",
-        "/etc/ssl/private": str(folder),
-        "http://127.0.0.1:8080;": f"{origin(live)}{end};",
-        "location / {": f"location {prefix}/ {{"})
-    temporary = "".join(f"{name}_temp_path {folder}/{name};\n" for name in
-                        ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    (server,) = blocks("nginx")
+    server = swap(
+        server,
+        **{
+            "listen 80;": f"listen 127.0.0.1:{ports.http};",
+            "listen 443 ssl;": f"listen 127.0.0.1:{ports.https} ssl;",
+            "/etc/ssl/private": str(folder),
+            "http://127.0.0.1:8080;": f"{origin(live)}{end};",
+            "location / {": f"location {prefix}/ {{",
+        },
+    )
+    temporary = "".join(
+        f"{name}_temp_path {folder}/{name};\n"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     (folder / "nginx.conf").write_text(
         f"daemon off;\nmaster_process off;\npid {folder}/nginx.pid;\nerror_log stderr;\n"
-        f"events {{}}\nhttp {{\naccess_log {folder}/access.log;\n{temporary}{server}}}\n")
+        f"events {{}}\nhttp {{\naccess_log {folder}/access.log;\n{temporary}{server}}}\n"
+    )
     return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
 
 
 def caddy(folder: Path, live: Live, ports: Ports, prefix: str) -> list[str]:
     """The command that runs the README's Caddy on other ports, with a certificate that is here."""
-    site, = blocks("caddy")
-    below, = re.findall(r"`(reverse_proxy /cronwatch\S* \S+)`", README.read_text())
-    tls, = re.findall(r"`(tls /etc/ssl/private/\S+ \S+)`", README.read_text())
+    (site,) = blocks("caddy")
+    (below,) = re.findall(r"`(reverse_proxy /cronwatch\S* \S+)`", README.read_text())
+    (tls,) = re.findall(r"`(tls /etc/ssl/private/\S+ \S+)`", README.read_text())
     passed_on = below if prefix else "reverse_proxy 127.0.0.1:8080"
-    site = swap(site, **{
-        "    reverse_proxy 127.0.0.1:8080": "bind 127.0.0.1\n" + swap(
-            passed_on, **{"127.0.0.1:8080": origin(live).removeprefix("http://")}),
-        "\nhttps://cron.example.org {\n": "\nhttps://cron.example.org {\n" + swap(
-            tls, **{"/etc/ssl/private": str(folder)}) + "\n"})
+    site = swap(
+        site,
+        **{
+            "    reverse_proxy 127.0.0.1:8080": "bind 127.0.0.1\n"
+            + swap(passed_on, **{"127.0.0.1:8080": origin(live).removeprefix("http://")}),
+            "\nhttps://cron.example.org {\n": "\nhttps://cron.example.org {\n"
+            + swap(tls, **{"/etc/ssl/private": str(folder)})
+            + "\n",
+        },
+    )
     (folder / "Caddyfile").write_text(
         f"{{\nadmin off\nauto_https off\nhttp_port {ports.http}\nhttps_port {ports.https}\n}}\n"
-        + site)
+        + site
+    )
     return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
 
@@ -155,13 +201,16 @@ def origin(live: Live) -> str:
 
 pytestmark = [pytest.mark.slow, pytest.mark.proof]
 PROXIES: dict[str, Callable[[Path, Live, Ports, str], list[str]]] = {
-    "nginx": nginx, "caddy": caddy}
+    "nginx": nginx,
+    "caddy": caddy,
+}
 STRIPS = {"nginx": partial(nginx, end="/")}
 
 
 @contextmanager
-def proxied(folder: Path, name: str, prefix: str,
-            proxies: Mapping[str, Callable[..., list[str]]] = PROXIES) -> Iterator[Proxied]:
+def proxied(
+    folder: Path, name: str, prefix: str, proxies: Mapping[str, Callable[..., list[str]]] = PROXIES
+) -> Iterator[Proxied]:
     if not shutil.which(name, path=PATHS):
         pytest.skip(f"needs {name} (apt install {name})")
     ports, certificate = free_ports(), make_certificate(folder)
@@ -174,10 +223,14 @@ def proxied(folder: Path, name: str, prefix: str,
         yield Proxied(live, ports, certificate, prefix)
 
 
-@pytest.fixture(scope="module", params=[
-    (name, prefix) for name in PROXIES for prefix in ("", "/cronwatch")], ids=str)
-def site(request: pytest.FixtureRequest,
-         tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
+@pytest.fixture(
+    scope="module",
+    params=[(name, prefix) for name in PROXIES for prefix in ("", "/cronwatch")],
+    ids=str,
+)
+def site(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxied]:
     name, prefix = request.param
     with proxied(tmp_path_factory.mktemp(name), name, prefix) as made:
         yield made
@@ -197,8 +250,9 @@ def test_a_ping_arrives(site: Proxied, scheme: str) -> None:
 def test_the_url_of_a_ping_is_the_proxys(site: Proxied) -> None:
     made = site.live.add("its-url")
 
-    assert re.fullmatch(rf"https://[a-z.]*example\.org{site.prefix}/[0-9a-f-]{{36}}",
-                        made["pingUrl"])
+    assert re.fullmatch(
+        rf"https://[a-z.]*example\.org{site.prefix}/[0-9a-f-]{{36}}", made["pingUrl"]
+    )
 
 
 def test_the_one_who_pings_is_known_by_his_own_address(site: Proxied) -> None:
@@ -243,8 +297,9 @@ def test_the_page_and_what_belongs_to_it_are_found(site: Proxied) -> None:
 def test_the_cookie_of_who_signs_in_is_for_this_path_and_tls_alone(site: Proxied) -> None:
     link = site.live.quick("user", "link").split()[-1]
 
-    reply = site.curl("/api/v1/session", "--include", "--json",
-                      f'{{"link": "{link.rpartition("/")[2]}"}}')
+    reply = site.curl(
+        "/api/v1/session", "--include", "--json", f'{{"link": "{link.rpartition("/")[2]}"}}'
+    )
 
     cookie = re.search(r"(?i)^set-cookie: (.*)$", reply.body, re.MULTILINE)
     assert cookie
@@ -257,8 +312,11 @@ def test_nothing_of_a_ping_is_written_down(site: Proxied) -> None:
 
     site.curl(f"/{token}")
 
-    written = [path for path in site.live.folder.rglob("*")
-               if path.is_file() and not path.name.startswith("cronwatch.db")]
+    written = [
+        path
+        for path in site.live.folder.rglob("*")
+        if path.is_file() and not path.name.startswith("cronwatch.db")
+    ]
     assert [path for path in written if token.encode() in path.read_bytes()] == []
 
 

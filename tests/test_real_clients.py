@@ -71,15 +71,25 @@ def test_the_cronbeats_client_pings(live: Live) -> None:
 def test_the_cronbeats_client_follows_a_run_with_its_progress(live: Live) -> None:
     client = cronbeats(live.url, live.add("beat-run")["code"])
 
-    said = [client.start(), client.progress(40, "half way"), client.progress(None, "tidying up"),
-            client.progress({"seq": 100, "message": "x" * 300}), client.success()]
+    said = [
+        client.start(),
+        client.progress(40, "half way"),
+        client.progress(None, "tidying up"),
+        client.progress({"seq": 100, "message": "x" * 300}),
+        client.success(),
+    ]
 
-    only, = live.runs("beat-run")
+    (only,) = live.runs("beat-run")
     assert [one["action"] for one in said] == ["start", *["progress"] * 3, "end"]
     assert [(ping["percent"], ping["message"]) for ping in live.pings("beat-run")[1:4]] == [
-        (40, "half way"), (None, "tidying up"), (100, "x" * 255)]
+        (40, "half way"),
+        (None, "tidying up"),
+        (100, "x" * 255),
+    ]
     assert (only["state"], only["duration_ms"]) == (
-        "success", only["ended_at"] - only["started_at"])
+        "success",
+        only["ended_at"] - only["started_at"],
+    )
 
 
 def test_the_cronbeats_client_reports_a_failure(live: Live) -> None:
@@ -112,7 +122,8 @@ def test_the_cronbeats_client_maps_a_percentage_over_100_to_a_validation_error(l
 
 
 def test_the_cronbeats_client_sends_again_while_the_disk_is_full_and_is_heard_after(
-        tmp_path: Path) -> None:
+    tmp_path: Path,
+) -> None:
     http = Counting()
     with serving(tmp_path) as live:
         client = cronbeats(live.url, live.add("job")["code"], http_client=http)
@@ -154,18 +165,24 @@ def radar(live: Live, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_cronradar_client_registers_an_unknown_monitor_and_pings_it(
-        live: Live, radar: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    live: Live, radar: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     radar.monitor("nightly-report", "30 2 * * *")
 
     made = live.monitor("nightly-report")
     assert "'nightly-report' synced successfully" in capsys.readouterr().err
     assert (made["cronExpression"], made["graceSeconds"], made["name"], made["timezone"]) == (
-        "30 2 * * *", 60, "Nightly Report", "Europe/Berlin")
+        "30 2 * * *",
+        60,
+        "Nightly Report",
+        "Europe/Berlin",
+    )
     assert (made["status"], kinds(live, "nightly-report")) == ("up", ["success"])
 
 
 def test_the_cronradar_client_registers_a_monitor_once(
-        live: Live, radar: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    live: Live, radar: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     radar.monitor("radar-once", "@daily")
     capsys.readouterr()
 
@@ -184,7 +201,8 @@ def test_the_cronradar_client_makes_no_monitor_without_a_schedule(live: Live, ra
 
 
 def test_the_cronradar_client_makes_no_monitor_with_a_wrong_key(
-        live: Live, radar: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    live: Live, radar: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CRONRADAR_API_KEY", "ck_app_wrong")
 
     radar.monitor("radar-wrong", "@daily")
@@ -205,17 +223,18 @@ def test_the_cronradar_job_is_one_run(live: Live, radar: Any) -> None:
     with radar.job("radar-job", "@hourly"):
         pass
 
-    only, = live.runs("radar-job")
+    (only,) = live.runs("radar-job")
     assert kinds(live, "radar-job") == ["start", "success"]
     assert (only["state"], only["opened"]) == ("success", 1)
 
 
 def test_a_failing_cronradar_job_raises_on_and_is_down_with_its_message(
-        live: Live, radar: Any) -> None:
+    live: Live, radar: Any
+) -> None:
     with pytest.raises(OSError, match="disk"), radar.job("radar-failing", "@hourly"):
         raise OSError("disk is full: 100% of /var")
 
-    event, = live.events("radar-failing")
+    (event,) = live.events("radar-failing")
     assert (event["kind"], event["run"]["message"]) == ("failed", "disk is full: 100% of /var")
     assert live.monitor("radar-failing")["status"] == "down"
 
@@ -228,9 +247,15 @@ def test_a_cronradar_key_may_be_any_text(live: Live, radar: Any, key: str) -> No
 
 
 def test_the_cronradar_client_declares_all_its_monitors_at_once(
-        live: Live, radar: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    radar.sync_monitors([{"key": "sync-a", "schedule": "@daily", "grace_period": 900},
-                         {"key": "sync-b", "schedule": "0 0 2 * * *"}], source="apscheduler")
+    live: Live, radar: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    radar.sync_monitors(
+        [
+            {"key": "sync-a", "schedule": "@daily", "grace_period": 900},
+            {"key": "sync-b", "schedule": "0 0 2 * * *"},
+        ],
+        source="apscheduler",
+    )
 
     first, second = live.monitor("sync-a"), live.monitor("sync-b")
     assert "Reconciled 2 monitor(s)" in capsys.readouterr().err
@@ -239,7 +264,8 @@ def test_the_cronradar_client_declares_all_its_monitors_at_once(
 
 
 def test_an_empty_declaration_of_the_cronradar_client_deletes_nothing(
-        live: Live, radar: Any) -> None:
+    live: Live, radar: Any
+) -> None:
     radar.sync_monitors([{"key": "sync-kept", "schedule": "@daily"}], source="celery")
 
     radar.sync_monitors([], source="celery")
@@ -272,15 +298,18 @@ def tor(live: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     session.adapters.pop(CRONITOR_HOST).close()
 
 
-@pytest.mark.parametrize("state, kind", [
-    ("run", "start"), ("complete", "success"), ("fail", "fail"), ("ok", "ok"), (None, "success")])
+@pytest.mark.parametrize(
+    "state, kind",
+    [("run", "start"), ("complete", "success"), ("fail", "fail"), ("ok", "ok"), (None, "success")],
+)
 def test_each_state_of_the_cronitor_client_is_heard(
-        live: Live, tor: Any, state: str | None, kind: str) -> None:
+    live: Live, tor: Any, state: str | None, kind: str
+) -> None:
     key = f"tor-{state}"
 
     reply = tor.Monitor(key).ping(state=state, message="all 100% & well", host="db1", env="prod")
 
-    only, = live.pings(key)
+    (only,) = live.pings(key)
     assert (reply.status_code, reply.text) == (200, "OK")
     assert (only["kind"], only["message"], only["host"]) == (kind, "all 100% & well", "db1")
 
@@ -322,7 +351,8 @@ def test_a_cronitor_job_is_one_run_with_its_result_and_its_duration(live: Live, 
 
 
 def test_a_failing_cronitor_job_raises_on_and_is_down_with_its_message(
-        live: Live, tor: Any) -> None:
+    live: Live, tor: Any
+) -> None:
     @tor.job("tor-failing")
     def work() -> None:
         raise LookupError("no such table: t")
@@ -330,7 +360,7 @@ def test_a_failing_cronitor_job_raises_on_and_is_down_with_its_message(
     with pytest.raises(LookupError):
         work()
 
-    event, = live.events("tor-failing")
+    (event,) = live.events("tor-failing")
     assert (event["kind"], event["run"]["message"]) == ("failed", "no such table: t")
 
 
@@ -353,7 +383,9 @@ def test_cronitor_series_keep_overlapping_runs_apart(live: Live, tor: Any) -> No
     monitor.ping(state="fail", series="a")
 
     assert [(run["series"], run["state"]) for run in live.runs("tor-series")] == [
-        ("a", "failed"), ("b", "running")]
+        ("a", "failed"),
+        ("b", "running"),
+    ]
 
 
 def test_cronitor_metrics_are_kept_and_seen_by_the_rules(live: Live, tor: Any) -> None:
@@ -361,17 +393,18 @@ def test_cronitor_metrics_are_kept_and_seen_by_the_rules(live: Live, tor: Any) -
     live.add("tor-metrics", rules=[rule])
 
     tor.Monitor("tor-metrics").ping(
-        state="complete", metrics={"count": 5, "error_count": 0, "duration": 12.5})
+        state="complete", metrics={"count": 5, "error_count": 0, "duration": 12.5}
+    )
 
-    event, = live.events("tor-metrics")
+    (event,) = live.events("tor-metrics")
     assert (event["kind"], event["rules"]) == ("silent_failure", [rule])
     assert event["run"]["durationMs"] == 12500
 
 
 def test_many_threads_with_cronitor_jobs_are_all_heard(live: Live, tor: Any) -> None:
     @tor.job("tor-threads")
-    def work() -> None:
-        ...
+    def work() -> None: ...
+
     threads = [threading.Thread(target=work) for _ in range(8)]
 
     for thread in threads:
@@ -385,20 +418,41 @@ def test_many_threads_with_cronitor_jobs_are_all_heard(live: Live, tor: Any) -> 
 # -- scripts that keep the handle and the key of their old service: only the host is another
 
 
-@pytest.mark.parametrize("service, handle, lines, heard", [
-    ("cronbeats", "aB3dE6gH", "-X POST {url}/ping/{handle}/start\n"
-                              "-X POST {url}/ping/{handle}/end/success", ["start", "success"]),
-    ("cronitor", "d3x0c1", "{url}/{handle}/run\n{url}/{handle}/complete", ["start", "success"]),
-    ("cronitor", "h8Kd2Q", "{url}/{handle}", ["start"]),
-    ("cronping", "abc123def456", "{url}/{handle}/start\n{url}/{handle}", ["start", "success"]),
-    ("crontify", "clx4k2p9d0000abcd",
-     "-X POST -H 'X-API-Key: {key}' {url}/api/v1/ping/{handle}/start", ["start"]),
-    ("healthchecks", "5f0e3c62-6a1b-4a1e-9a55-2c4f1f6f0d11",
-     "{url}/ping/{handle}/start\n{url}/ping/{handle}/0", ["start", "success"]),
-    ("kuma", "pUsHtOkEn1", "'{url}/api/push/{handle}?status=up&msg=OK&ping='", ["success"]),
-])
+@pytest.mark.parametrize(
+    "service, handle, lines, heard",
+    [
+        (
+            "cronbeats",
+            "aB3dE6gH",
+            "-X POST {url}/ping/{handle}/start\n-X POST {url}/ping/{handle}/end/success",
+            ["start", "success"],
+        ),
+        (
+            "cronitor",
+            "d3x0c1",
+            "{url}/{handle}/run\n{url}/{handle}/complete",
+            ["start", "success"],
+        ),
+        ("cronitor", "h8Kd2Q", "{url}/{handle}", ["start"]),
+        ("cronping", "abc123def456", "{url}/{handle}/start\n{url}/{handle}", ["start", "success"]),
+        (
+            "crontify",
+            "clx4k2p9d0000abcd",
+            "-X POST -H 'X-API-Key: {key}' {url}/api/v1/ping/{handle}/start",
+            ["start"],
+        ),
+        (
+            "healthchecks",
+            "5f0e3c62-6a1b-4a1e-9a55-2c4f1f6f0d11",
+            "{url}/ping/{handle}/start\n{url}/ping/{handle}/0",
+            ["start", "success"],
+        ),
+        ("kuma", "pUsHtOkEn1", "'{url}/api/push/{handle}?status=up&msg=OK&ping='", ["success"]),
+    ],
+)
 def test_a_script_keeps_the_handle_of_its_old_service(
-        live: Live, service: str, handle: str, lines: str, heard: list[str]) -> None:
+    live: Live, service: str, handle: str, lines: str, heard: list[str]
+) -> None:
     key = f"adopted-{service}-{len(lines)}"
     live.quick("monitor", "add", key, "--cron", "0 3 * * *", "--handle", f"{service}:{handle}")
     script = lines.format(url=live.url, handle=handle, key=live.key)
@@ -410,7 +464,8 @@ def test_a_script_keeps_the_handle_of_its_old_service(
 
 
 def test_a_cronradar_script_keeps_the_key_of_its_old_service(
-        live: Live, radar: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    live: Live, radar: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     live.quick("key", "create", "old radar", "--permission", "ping", "--secret", "ck_app_9_old")
     monkeypatch.setenv("CRONRADAR_API_KEY", "ck_app_9_old")
 
@@ -421,7 +476,8 @@ def test_a_cronradar_script_keeps_the_key_of_its_old_service(
 
 
 def test_a_cronitor_script_keeps_the_key_of_its_old_service(
-        live: Live, tor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    live: Live, tor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = "0f3a91c2d4e5b6a79808f7e6d5c4b3a2"
     live.quick("key", "create", "old cronitor", "--permission", "ping", "--secret", old)
     monkeypatch.setattr(tor, "api_key", old)

@@ -35,10 +35,17 @@ def fill(site: Site, job: Made, count: int, log: str | None = None) -> None:
     site.rows(
         "INSERT INTO ping (monitor, kind, at, dialect) WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL "
         "SELECT i + 1 FROM n WHERE i + 1 < ?) SELECT ?, 'success', ? + i * 1000, 'cronping' "
-        "FROM n", count, job.num, NOW)
+        "FROM n",
+        count,
+        job.num,
+        NOW,
+    )
     site.rows("UPDATE ping SET run = num WHERE monitor = ?", job.num)
-    site.rows("INSERT INTO run (num, monitor, state, started_at, ended_at, opened, awaited) "
-              "SELECT num, monitor, 'success', at, at, 0, 0 FROM ping WHERE monitor = ?", job.num)
+    site.rows(
+        "INSERT INTO run (num, monitor, state, started_at, ended_at, opened, awaited) "
+        "SELECT num, monitor, 'success', at, at, 0, 0 FROM ping WHERE monitor = ?",
+        job.num,
+    )
     site.rows("UPDATE monitor SET ping_count = ? WHERE num = ?", count, job.num)
     if log is not None:
         site.rows("INSERT INTO run_log SELECT num, ? FROM run WHERE monitor = ?", log, job.num)
@@ -46,19 +53,25 @@ def fill(site: Site, job: Made, count: int, log: str | None = None) -> None:
 
 def nums(site: Site, table: str, job: Made) -> list[int]:
     """The pings, or runs, of a monitor."""
-    return [row["num"] for row in site.rows(
-        f"SELECT num FROM {table} WHERE monitor = ? ORDER BY num", job.num)]
+    return [
+        row["num"]
+        for row in site.rows(f"SELECT num FROM {table} WHERE monitor = ? ORDER BY num", job.num)
+    ]
 
 
 def logs(site: Site, job: Made) -> list[int]:
     """Its runs that have a log."""
-    return [row["run"] for row in site.rows(
-        "SELECT run FROM run_log JOIN run ON num = run WHERE monitor = ? ORDER BY run", job.num)]
+    return [
+        row["run"]
+        for row in site.rows(
+            "SELECT run FROM run_log JOIN run ON num = run WHERE monitor = ? ORDER BY run", job.num
+        )
+    ]
 
 
 def count(site: Site, sql: str) -> int:
     """A single number."""
-    found, = site.rows(sql)
+    (found,) = site.rows(sql)
     return int(*found.values())
 
 
@@ -164,7 +177,7 @@ def test_the_end_of_an_open_run_still_finds_it(make_site: Callable[..., Site]) -
 
     site.get(f"/{job.code}/complete?host=nas&series=long")
 
-    ended, = (run for run in site.runs if run["series"] == "long")
+    (ended,) = (run for run in site.runs if run["series"] == "long")
     assert (ended["num"], ended["state"], ended["duration_ms"]) == (1, "success", 12 * 60_000)
 
 
@@ -177,7 +190,10 @@ def test_nothing_of_another_monitor_goes(make_site: Callable[..., Site]) -> None
     site.server.housekeeping()
 
     assert (nums(site, "ping", quiet), nums(site, "run", quiet), logs(site, quiet)) == (
-        [1, 2], [1, 2], [1, 2])
+        [1, 2],
+        [1, 2],
+        [1, 2],
+    )
 
 
 def test_the_newest_logs_of_a_monitor_are_kept(make_site: Callable[..., Site]) -> None:
@@ -245,10 +261,12 @@ def of_another(site: Site, job: Made) -> None:
     site.server.act(cronwatch.remove_monitor, cronwatch.Ask(site.monitors[1]["key"]))
 
 
-@pytest.mark.parametrize("delete, left", [(by_count, 8), (by_age, 6), (by_hand, 10),
-                                          (of_another, 12)])
+@pytest.mark.parametrize(
+    "delete, left", [(by_count, 8), (by_age, 6), (by_hand, 10), (of_another, 12)]
+)
 def test_the_pings_of_a_monitor_are_counted_right(
-        make_site: Callable[..., Site], delete: Callable[[Site, Made], None], left: int) -> None:
+    make_site: Callable[..., Site], delete: Callable[[Site, Made], None], left: int
+) -> None:
     site = make_site(keep_pings=8)
     job, other = site.monitor(key="job"), site.monitor(key="other")
     ping(site, job, 12)
@@ -331,8 +349,7 @@ def test_a_ping_waits_for_one_step_at_the_most(make_site: Callable[..., Site]) -
     assert left_at_ping[0] >= 3 * STEP  # of six: one is done, and one may have begun
 
 
-def test_one_that_is_killed_has_done_nothing_by_halves(
-        make_site: Callable[..., Site]) -> None:
+def test_one_that_is_killed_has_done_nothing_by_halves(make_site: Callable[..., Site]) -> None:
     site = make_site(keep_pings=100, keep_days=0)
     job = site.monitor()
     fill(site, job, 6 * STEP)
@@ -341,12 +358,14 @@ def test_one_that_is_killed_has_done_nothing_by_halves(
 
     with closing(sqlite3.connect(site.database)) as db:
         assert unsound(db) == []
-    assert [len(nums(site, "ping", job)), len(nums(site, "run", job)),
-            site.monitors[0]["ping_count"]] == [4 * STEP] * 3
+    assert [
+        len(nums(site, "ping", job)),
+        len(nums(site, "run", job)),
+        site.monitors[0]["ping_count"],
+    ] == [4 * STEP] * 3
 
 
-def test_the_next_one_goes_on_where_one_was_killed(
-        make_site: Callable[..., Site]) -> None:
+def test_the_next_one_goes_on_where_one_was_killed(make_site: Callable[..., Site]) -> None:
     site = make_site(keep_pings=100, keep_days=0)
     job = site.monitor()
     fill(site, job, 6 * STEP)
@@ -354,8 +373,11 @@ def test_the_next_one_goes_on_where_one_was_killed(
 
     site.server.housekeeping()
 
-    assert [len(nums(site, "ping", job)), len(nums(site, "run", job)),
-            site.monitors[0]["ping_count"]] == [100] * 3
+    assert [
+        len(nums(site, "ping", job)),
+        len(nums(site, "run", job)),
+        site.monitors[0]["ping_count"],
+    ] == [100] * 3
 
 
 DYING = """
@@ -377,8 +399,12 @@ cronwatch.Server(settings).housekeeping()
 
 def die_in_the_third_step(site: Site) -> None:
     """Let a process keep house that is killed before its third step is committed."""
-    with subprocess.Popen([sys.executable, "-c", DYING, str(site.database)], text=True,
-                          env=environment(), stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", DYING, str(site.database)],
+        text=True,
+        env=environment(),
+        stdout=subprocess.PIPE,
+    ) as process:
         assert process.stdout
         try:
             assert process.stdout.readline() == "deleted, not committed\n"

@@ -54,9 +54,19 @@ def clock(text: str, zone: str = "UTC") -> int:
 def a_monitor(**fields: Any) -> Monitor:
     """A new monitor that expects an hourly run, with five minutes of grace."""
     empty = dict.fromkeys(column.name for column in dataclasses.fields(Monitor))
-    usual = {"num": 1, "timezone": "UTC", "grace_seconds": 300, "expects": "run", "armed": 0,
-             "interval_seconds": None if "cron" in fields else 3600, "status": "new",
-             "failure_tolerance": 0, "failures": 0, "failed_count": 0, "missed_count": 0}
+    usual = {
+        "num": 1,
+        "timezone": "UTC",
+        "grace_seconds": 300,
+        "expects": "run",
+        "armed": 0,
+        "interval_seconds": None if "cron" in fields else 3600,
+        "status": "new",
+        "failure_tolerance": 0,
+        "failures": 0,
+        "failed_count": 0,
+        "missed_count": 0,
+    }
     return Monitor(**{**empty, **usual, **fields})
 
 
@@ -122,8 +132,14 @@ def seen_to_end(at: int = NOW - DAY) -> tuple[Ping, Ping]:
 def rules(*texts: str) -> str:
     """Rules as they are stored, from such as `rows lt 10`."""
     parts = [text.split() for text in texts]
-    return json.dumps(check_rules([{"field": name, "operator": sign, "value": float(value)}
-                                   for name, sign, value in parts]))
+    return json.dumps(
+        check_rules(
+            [
+                {"field": name, "operator": sign, "value": float(value)}
+                for name, sign, value in parts
+            ]
+        )
+    )
 
 
 def too_few(at: int, **more: Any) -> Ping:
@@ -151,6 +167,7 @@ def due_at(life: Life, now: int) -> int | None:
 @pytest.fixture(autouse=True)
 def _no_endless_circle() -> Iterator[None]:
     """A rule that turns in a circle for ever fails its test instead of holding up the suite."""
+
     def give_up(*_: object) -> None:
         raise TimeoutError
 
@@ -222,18 +239,22 @@ def test_without_a_schedule_a_run_gets_stuck() -> None:
 # -- The expected time
 
 
-@pytest.mark.parametrize("expects, tolerance, kind", [
-    ("run", 0, "start"),
-    ("run", 0, "success"),
-    ("run", 0, "fail"),
-    ("run", 0, "ok"),
-    ("run", 1, "fail"),
-    ("complete", 0, "success"),
-    ("complete", 0, "ok"),
-    ("complete", 1, "fail"),
-])
+@pytest.mark.parametrize(
+    "expects, tolerance, kind",
+    [
+        ("run", 0, "start"),
+        ("run", 0, "success"),
+        ("run", 0, "fail"),
+        ("run", 0, "ok"),
+        ("run", 1, "fail"),
+        ("complete", 0, "success"),
+        ("complete", 0, "ok"),
+        ("complete", 1, "fail"),
+    ],
+)
 def test_a_sign_of_life_moves_expected_at_to_the_next_occurrence(
-        expects: str, tolerance: int, kind: str) -> None:
+    expects: str, tolerance: int, kind: str
+) -> None:
     life = an_up(expects=expects, failure_tolerance=tolerance)
 
     hear(life, ping(kind, NOW + 30 * MINUTE))
@@ -241,14 +262,17 @@ def test_a_sign_of_life_moves_expected_at_to_the_next_occurrence(
     assert life.monitor.expected_at == NOW + 90 * MINUTE
 
 
-@pytest.mark.parametrize("expects, kind", [
-    ("run", "progress"),
-    ("run", "log"),
-    ("complete", "start"),
-    ("complete", "fail"),
-    ("complete", "progress"),
-    ("complete", "log"),
-])
+@pytest.mark.parametrize(
+    "expects, kind",
+    [
+        ("run", "progress"),
+        ("run", "log"),
+        ("complete", "start"),
+        ("complete", "fail"),
+        ("complete", "progress"),
+        ("complete", "log"),
+    ],
+)
 def test_what_is_no_sign_of_life_moves_nothing(expects: str, kind: str) -> None:
     life = an_up(expects=expects)
 
@@ -259,8 +283,7 @@ def test_what_is_no_sign_of_life_moves_nothing(expects: str, kind: str) -> None:
 
 @pytest.mark.parametrize("expects", ["run", "complete"])
 @pytest.mark.parametrize("reported", [None, SECOND, 5 * MINUTE, HOUR])
-def test_its_own_time_is_the_arrival_of_the_runs_start(
-        expects: str, reported: int | None) -> None:
+def test_its_own_time_is_the_arrival_of_the_runs_start(expects: str, reported: int | None) -> None:
     life = hear(an_up(expects=expects), ping("start", NOW + 30 * MINUTE))
 
     hear(life, ping("success", NOW + 50 * MINUTE, duration_ms=reported))
@@ -270,7 +293,8 @@ def test_its_own_time_is_the_arrival_of_the_runs_start(
 
 @pytest.mark.parametrize("kind", ["success", "fail"])
 def test_without_a_start_its_own_time_is_its_arrival_minus_the_reported_duration(
-        kind: str) -> None:
+    kind: str,
+) -> None:
     life = an_up()
 
     hear(life, ping(kind, NOW + 30 * MINUTE, duration_ms=10 * MINUTE))
@@ -286,10 +310,12 @@ def test_a_run_that_progress_opened_began_the_reported_duration_before_its_end()
     assert life.monitor.expected_at == NOW + 80 * MINUTE
 
 
-@pytest.mark.parametrize("reported, began", [
-    (None, NOW), (SECOND, NOW), (10 * MINUTE, NOW - 5 * MINUTE)])
+@pytest.mark.parametrize(
+    "reported, began", [(None, NOW), (SECOND, NOW), (10 * MINUTE, NOW - 5 * MINUTE)]
+)
 def test_a_run_that_progress_opened_began_with_it_or_before(
-        reported: int | None, began: int) -> None:
+    reported: int | None, began: int
+) -> None:
     life = a_life(ping("progress"))
 
     hear(life, ping("success", NOW + 5 * MINUTE, duration_ms=reported))
@@ -303,14 +329,18 @@ def test_the_duration_that_the_first_ping_of_all_reports_is_believed() -> None:
     assert life.monitor.expected_at == NOW + 50 * MINUTE
 
 
-@pytest.mark.parametrize("reported, expected_at", [
-    (30 * MINUTE - 1, NOW + HOUR + 1),
-    (30 * MINUTE, NOW + 90 * MINUTE),
-    (30 * MINUTE + 1, NOW + 90 * MINUTE),
-    (10 * DAY, NOW + 90 * MINUTE),
-])
+@pytest.mark.parametrize(
+    "reported, expected_at",
+    [
+        (30 * MINUTE - 1, NOW + HOUR + 1),
+        (30 * MINUTE, NOW + 90 * MINUTE),
+        (30 * MINUTE + 1, NOW + 90 * MINUTE),
+        (10 * DAY, NOW + 90 * MINUTE),
+    ],
+)
 def test_a_duration_that_reaches_back_to_the_previous_sign_of_life_is_not_believed(
-        reported: int, expected_at: int) -> None:
+    reported: int, expected_at: int
+) -> None:
     life = an_up()
 
     hear(life, ping("success", NOW + 30 * MINUTE, duration_ms=reported))
@@ -332,42 +362,50 @@ def test_an_interval_expects_that_time_plus_the_interval(seconds: int) -> None:
     assert life.monitor.expected_at == NOW + seconds * SECOND
 
 
-@pytest.mark.parametrize("cron, zone, came, expected_at", [
-    (HOURLY, "UTC", "12:00", "13:00"),
-    (HOURLY, "UTC", "11:00:00.001", "12:00"),
-    ("30 14 * * *", "UTC", "11:00", "14:30"),
-    ("30 14 * * *", "Europe/Berlin", "11:00", "13:30"),
-    ("30 14 * * *", "Asia/Kolkata", "08:00", "09:00"),
-])
+@pytest.mark.parametrize(
+    "cron, zone, came, expected_at",
+    [
+        (HOURLY, "UTC", "12:00", "13:00"),
+        (HOURLY, "UTC", "11:00:00.001", "12:00"),
+        ("30 14 * * *", "UTC", "11:00", "14:30"),
+        ("30 14 * * *", "Europe/Berlin", "11:00", "13:30"),
+        ("30 14 * * *", "Asia/Kolkata", "08:00", "09:00"),
+    ],
+)
 def test_cron_expects_the_first_occurrence_after_it(
-        cron: str, zone: str, came: str, expected_at: str) -> None:
+    cron: str, zone: str, came: str, expected_at: str
+) -> None:
     life = a_life(ping("success", clock(came)), cron=cron, timezone=zone)
 
     assert life.monitor.expected_at == clock(expected_at)
 
 
-@pytest.mark.parametrize("cron, grace, before, came, expected_at", [
-    # five minutes at the most
-    (HOURLY, 300, "11:00:30", "11:55", "13:00"),
-    (HOURLY, 300, "11:00:30", "11:54:59.999", "12:00"),
-    (HOURLY, 3000, "11:00:30", "11:55", "13:00"),
-    (HOURLY, 3000, "11:00:30", "11:54:59.999", "12:00"),
-    # the grace
-    (HOURLY, 60, "11:00:30", "11:59", "13:00"),
-    (HOURLY, 60, "11:00:30", "11:58:59.999", "12:00"),
-    (HOURLY, 0, "11:00:00", "11:59:59.999", "12:00"),
-    # a quarter of the distance from the occurrence before
-    ("*/10 * * * *", 300, "11:50:30", "11:57:30", "12:10"),
-    ("*/10 * * * *", 300, "11:50:30", "11:57:29.999", "12:00"),
-    ("0,50 * * * *", 300, "11:50:30", "11:57:30", "12:50"),
-    ("0,50 * * * *", 300, "11:50:30", "11:57:29.999", "12:00"),
-    ("0,50 * * * *", 300, "11:00:30", "11:45", "12:00"),
-    ("0,50 * * * *", 300, "11:00:30", "11:44:59.999", "11:50"),
-    ("*/30 * * * * *", 300, "11:59:01", "11:59:22.500", "12:00"),
-    ("*/30 * * * * *", 300, "11:59:01", "11:59:22.499", "11:59:30"),
-])
+@pytest.mark.parametrize(
+    "cron, grace, before, came, expected_at",
+    [
+        # five minutes at the most
+        (HOURLY, 300, "11:00:30", "11:55", "13:00"),
+        (HOURLY, 300, "11:00:30", "11:54:59.999", "12:00"),
+        (HOURLY, 3000, "11:00:30", "11:55", "13:00"),
+        (HOURLY, 3000, "11:00:30", "11:54:59.999", "12:00"),
+        # the grace
+        (HOURLY, 60, "11:00:30", "11:59", "13:00"),
+        (HOURLY, 60, "11:00:30", "11:58:59.999", "12:00"),
+        (HOURLY, 0, "11:00:00", "11:59:59.999", "12:00"),
+        # a quarter of the distance from the occurrence before
+        ("*/10 * * * *", 300, "11:50:30", "11:57:30", "12:10"),
+        ("*/10 * * * *", 300, "11:50:30", "11:57:29.999", "12:00"),
+        ("0,50 * * * *", 300, "11:50:30", "11:57:30", "12:50"),
+        ("0,50 * * * *", 300, "11:50:30", "11:57:29.999", "12:00"),
+        ("0,50 * * * *", 300, "11:00:30", "11:45", "12:00"),
+        ("0,50 * * * *", 300, "11:00:30", "11:44:59.999", "11:50"),
+        ("*/30 * * * * *", 300, "11:59:01", "11:59:22.500", "12:00"),
+        ("*/30 * * * * *", 300, "11:59:01", "11:59:22.499", "11:59:30"),
+    ],
+)
 def test_a_sign_of_life_a_little_before_an_occurrence_counts_for_that_one(
-        cron: str, grace: int, before: str, came: str, expected_at: str) -> None:
+    cron: str, grace: int, before: str, came: str, expected_at: str
+) -> None:
     life = a_life(ping("success", clock(before)), cron=cron, grace_seconds=grace)
 
     hear(life, ping("success", clock(came)))
@@ -418,8 +456,9 @@ def test_early_does_not_count_while_one_after_the_missed_occurrence_is_still_awa
 
     hear(life, ping("success", clock("11:57")))
 
-    assert life.events[0] == Event("missed", clock("10:59:50"), reason="missed",
-                                   down_since=clock("10:59:50"))
+    assert life.events[0] == Event(
+        "missed", clock("10:59:50"), reason="missed", down_since=clock("10:59:50")
+    )
     assert life.monitor.expected_at == clock("12:00")
 
 
@@ -433,8 +472,11 @@ def test_a_job_whose_clock_runs_a_minute_ahead_is_not_missed() -> None:
 
 
 def test_expected_at_does_not_move_back_for_an_older_run_of_an_interval() -> None:
-    life = hear(an_up(expects="complete"), ping("start", NOW + 10 * MINUTE, series="a"),
-                ping("success", NOW + 20 * MINUTE, series="b"))
+    life = hear(
+        an_up(expects="complete"),
+        ping("start", NOW + 10 * MINUTE, series="a"),
+        ping("success", NOW + 20 * MINUTE, series="b"),
+    )
 
     hear(life, ping("success", NOW + 30 * MINUTE, series="a"))
 
@@ -459,14 +501,18 @@ def test_expected_at_does_not_move_back_for_a_run_that_began_before_an_edit() ->
     assert life.monitor.expected_at == NOW + 140 * MINUTE
 
 
-@pytest.mark.parametrize("ended, expected_at", [
-    (70 * SECOND, 60 * SECOND),
-    (70 * SECOND + 1, 120 * SECOND),
-    (610 * SECOND, 600 * SECOND),
-    (610 * SECOND + 1, 660 * SECOND),
-])
+@pytest.mark.parametrize(
+    "ended, expected_at",
+    [
+        (70 * SECOND, 60 * SECOND),
+        (70 * SECOND + 1, 120 * SECOND),
+        (610 * SECOND, 600 * SECOND),
+        (610 * SECOND + 1, 660 * SECOND),
+    ],
+)
 def test_an_occurrence_whose_deadline_has_passed_at_arrival_is_skipped_in_whole_steps(
-        ended: int, expected_at: int) -> None:
+    ended: int, expected_at: int
+) -> None:
     life = a_life(ping("start"), interval_seconds=60, grace_seconds=10, expects="complete")
 
     hear(life, ping("success", NOW + ended))
@@ -474,14 +520,18 @@ def test_an_occurrence_whose_deadline_has_passed_at_arrival_is_skipped_in_whole_
     assert life.monitor.expected_at == NOW + expected_at
 
 
-@pytest.mark.parametrize("ended, expected_at", [
-    ("12:01:10", "12:01"),
-    ("12:01:10.001", "12:02"),
-    ("12:30:10", "12:30"),
-    ("12:30:10.001", "12:31"),
-])
+@pytest.mark.parametrize(
+    "ended, expected_at",
+    [
+        ("12:01:10", "12:01"),
+        ("12:01:10.001", "12:02"),
+        ("12:30:10", "12:30"),
+        ("12:30:10.001", "12:31"),
+    ],
+)
 def test_a_cron_occurrence_whose_deadline_has_passed_at_arrival_is_skipped(
-        ended: str, expected_at: str) -> None:
+    ended: str, expected_at: str
+) -> None:
     life = a_life(ping("start"), cron="* * * * *", grace_seconds=10, expects="complete")
 
     hear(life, ping("success", clock(ended)))
@@ -489,11 +539,14 @@ def test_a_cron_occurrence_whose_deadline_has_passed_at_arrival_is_skipped(
     assert life.monitor.expected_at == clock(expected_at)
 
 
-@pytest.mark.parametrize("kind, reported", [
-    ("success", 400 * DAY), ("fail", 400 * DAY), ("success", 65 * MINUTE + 1), ("success", HOUR)])
+@pytest.mark.parametrize(
+    "kind, reported",
+    [("success", 400 * DAY), ("fail", 400 * DAY), ("success", 65 * MINUTE + 1), ("success", HOUR)],
+)
 @pytest.mark.parametrize("schedule", [{}, {"cron": "*/7 * * * *"}, {"cron": "0 0 1 1 *"}])
 def test_a_ping_never_makes_its_own_monitor_late(
-        kind: str, reported: int, schedule: dict[str, Any]) -> None:
+    kind: str, reported: int, schedule: dict[str, Any]
+) -> None:
     life = a_life(ping(kind, duration_ms=reported), failure_tolerance=1, **schedule)
 
     settle(life, NOW + 1)
@@ -503,15 +556,19 @@ def test_a_ping_never_makes_its_own_monitor_late(
 
 
 @pytest.mark.parametrize("expects", ["run", "complete"])
-@pytest.mark.parametrize("began, ended, expected_at", [
-    ("11:58", "12:01", "13:00"),     # both count for 12:00, the start early
-    ("12:00:10", "12:58", "13:00"),  # by itself the end would be early for 13:00
-    ("12:00:10", "13:02", "13:00"),  # by itself the end would count for 13:00
-    ("12:00:10", "13:05", "13:00"),
-    ("11:50", "12:02", "12:00"),
-])
+@pytest.mark.parametrize(
+    "began, ended, expected_at",
+    [
+        ("11:58", "12:01", "13:00"),  # both count for 12:00, the start early
+        ("12:00:10", "12:58", "13:00"),  # by itself the end would be early for 13:00
+        ("12:00:10", "13:02", "13:00"),  # by itself the end would count for 13:00
+        ("12:00:10", "13:05", "13:00"),
+        ("11:50", "12:02", "12:00"),
+    ],
+)
 def test_the_end_of_a_run_counts_for_the_occurrence_that_its_start_counted_for(
-        expects: str, began: str, ended: str, expected_at: str) -> None:
+    expects: str, began: str, ended: str, expected_at: str
+) -> None:
     life = a_life(ping("success", clock("11:00:30")), cron=HOURLY, expects=expects)
 
     hear(life, ping("start", clock(began)), ping("success", clock(ended)))
@@ -522,9 +579,13 @@ def test_the_end_of_a_run_counts_for_the_occurrence_that_its_start_counted_for(
 @pytest.mark.parametrize("expects", ["run", "complete"])
 @pytest.mark.parametrize("kind", ["success", "fail"])
 def test_a_ping_from_before_the_last_sign_of_life_does_not_move_the_schedule(
-        expects: str, kind: str) -> None:
-    life = hear(an_up(expects=expects), ping("start", NOW + 10 * MINUTE, series="old"),
-                ping("success", NOW + 20 * MINUTE, series="new"))
+    expects: str, kind: str
+) -> None:
+    life = hear(
+        an_up(expects=expects),
+        ping("start", NOW + 10 * MINUTE, series="old"),
+        ping("success", NOW + 20 * MINUTE, series="new"),
+    )
 
     hear(life, ping(kind, NOW + 30 * MINUTE, series="old"))
 
@@ -532,8 +593,11 @@ def test_a_ping_from_before_the_last_sign_of_life_does_not_move_the_schedule(
 
 
 def test_the_failure_of_a_run_from_before_the_last_sign_of_life_counts() -> None:
-    life = hear(an_up(), ping("start", NOW + 10 * MINUTE, series="old"),
-                ping("success", NOW + 20 * MINUTE, series="new"))
+    life = hear(
+        an_up(),
+        ping("start", NOW + 10 * MINUTE, series="old"),
+        ping("success", NOW + 20 * MINUTE, series="new"),
+    )
 
     hear(life, ping("fail", NOW + 30 * MINUTE, series="old"))
 
@@ -551,17 +615,22 @@ def test_the_success_of_a_run_from_before_the_last_sign_of_life_counts() -> None
 # -- Settling
 
 
-@pytest.mark.parametrize("act", [
-    lambda life, now: receive(life, ping("log", now)),
-    lambda life, now: receive(life, ping("success", now)),
-    lambda life, now: edit(life, now, {"name": "other"}),
-    lambda life, now: edit(life, now, {"grace_seconds": 86_400}),
-    lambda life, now: edit(life, now, {"interval_seconds": None}),
-    lambda life, now: pause(life, now, None),
-    resume,
-], ids=["log", "success", "name", "grace", "schedule", "pause", "resume"])
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda life, now: receive(life, ping("log", now)),
+        lambda life, now: receive(life, ping("success", now)),
+        lambda life, now: edit(life, now, {"name": "other"}),
+        lambda life, now: edit(life, now, {"grace_seconds": 86_400}),
+        lambda life, now: edit(life, now, {"interval_seconds": None}),
+        lambda life, now: pause(life, now, None),
+        resume,
+    ],
+    ids=["log", "success", "name", "grace", "schedule", "pause", "resume"],
+)
 def test_a_ping_an_edit_or_a_pause_first_settles_what_fell_due(
-        act: Callable[[Life, int], object]) -> None:
+    act: Callable[[Life, int], object],
+) -> None:
     life = an_up()
 
     act(life, NOW + DAY)
@@ -614,8 +683,13 @@ def test_stuck_comes_before_missed_at_the_same_instant() -> None:
 
 
 def test_missed_comes_before_a_digest_at_the_same_instant() -> None:
-    life = a_life(too_few(NOW), too_few(NOW + 999), interval_seconds=50, grace_seconds=9,
-                  rules=rules("rows lt 10"))
+    life = a_life(
+        too_few(NOW),
+        too_few(NOW + 999),
+        interval_seconds=50,
+        grace_seconds=9,
+        rules=rules("rows lt 10"),
+    )
 
     settle(life, NOW + DAY)
 
@@ -623,8 +697,13 @@ def test_missed_comes_before_a_digest_at_the_same_instant() -> None:
 
 
 def test_stuck_comes_before_a_digest_at_the_same_instant() -> None:
-    life = a_life(too_few(NOW), too_few(NOW + SECOND), ping("start", NOW + 30 * SECOND - 1),
-                  max_run_seconds=30, rules=rules("rows lt 10"))
+    life = a_life(
+        too_few(NOW),
+        too_few(NOW + SECOND),
+        ping("start", NOW + 30 * SECOND - 1),
+        max_run_seconds=30,
+        rules=rules("rows lt 10"),
+    )
 
     settle(life, NOW + DAY)
 
@@ -641,7 +720,8 @@ def test_a_digest_comes_before_a_reminder_at_the_same_instant() -> None:
 
 @pytest.mark.parametrize("kind, after", [("success", ["recovered"]), ("ok", []), ("fail", [])])
 def test_a_digest_and_a_reminder_come_before_a_ping_at_the_same_instant(
-        kind: str, after: list[str]) -> None:
+    kind: str, after: list[str]
+) -> None:
     life = hear(a_failed(reminder_interval_seconds=60), ping("fail", NOW + SECOND))
 
     hear(life, ping(kind, NOW + MINUTE))
@@ -653,17 +733,21 @@ def test_a_digest_and_a_reminder_come_before_a_ping_at_the_same_instant(
 # -- Missed
 
 
-@pytest.mark.parametrize("cron, grace, met_until", [
-    (None, 300, "13:05"),
-    (None, 0, "13:00"),
-    (HOURLY, 300, "13:05"),
-    (HOURLY, 0, "13:00"),
-    ("0 15 * * *", 3600, "16:00"),
-    ("30 12 * * *", 60, "12:31"),
-])
+@pytest.mark.parametrize(
+    "cron, grace, met_until",
+    [
+        (None, 300, "13:05"),
+        (None, 0, "13:00"),
+        (HOURLY, 300, "13:05"),
+        (HOURLY, 0, "13:00"),
+        ("0 15 * * *", 3600, "16:00"),
+        ("30 12 * * *", 60, "12:31"),
+    ],
+)
 @pytest.mark.parametrize("expects", ["run", "complete"])
 def test_down_as_missed_when_grace_has_passed_without_a_sign_of_life(
-        cron: str | None, grace: int, met_until: str, expects: str) -> None:
+    cron: str | None, grace: int, met_until: str, expects: str
+) -> None:
     schedule: dict[str, Any] = {"cron": cron, "interval_seconds": None if cron else 3600}
     life = an_up(grace_seconds=grace, expects=expects, **schedule)
 
@@ -673,8 +757,9 @@ def test_down_as_missed_when_grace_has_passed_without_a_sign_of_life(
 
     assert before == []
     assert life.flips == [Flip(clock(met_until), "down", "missed")]
-    assert life.events == [Event("missed", clock(met_until), reason="missed",
-                                 down_since=clock(met_until))]
+    assert life.events == [
+        Event("missed", clock(met_until), reason="missed", down_since=clock(met_until))
+    ]
 
 
 def test_missed_in_a_zone_where_the_clock_goes_back_waits_for_the_longer_night() -> None:
@@ -702,7 +787,8 @@ def test_a_down_monitor_is_not_missed_again() -> None:
 
 @pytest.mark.parametrize("look, status", [(170 * MINUTE, "up"), (170 * MINUTE + 1, "down")])
 def test_an_awaited_open_run_holds_missed_back_until_its_own_deadline(
-        look: int, status: str) -> None:
+    look: int, status: str
+) -> None:
     life = hear(an_up(expects="complete", max_run_seconds=7200), ping("start", NOW + 50 * MINUTE))
 
     settle(life, NOW + look)
@@ -726,8 +812,10 @@ def test_a_held_run_that_ends_in_time_was_never_missed() -> None:
 
 
 def test_with_several_awaited_runs_the_last_deadline_holds() -> None:
-    life = hear(an_up(expects="complete", max_run_seconds=7200),
-                ping("start", NOW + 10 * MINUTE, series="a"))
+    life = hear(
+        an_up(expects="complete", max_run_seconds=7200),
+        ping("start", NOW + 10 * MINUTE, series="a"),
+    )
 
     hear(life, ping("start", NOW + 50 * MINUTE, series="b"))
     settle(life, NOW + 130 * MINUTE + 1)
@@ -736,8 +824,9 @@ def test_with_several_awaited_runs_the_last_deadline_holds() -> None:
 
 
 def test_a_run_holds_back_a_first_occurrence_too() -> None:
-    life = hear(armed(NOW, expects="complete", max_run_seconds=7200),
-                ping("start", NOW + 50 * MINUTE))
+    life = hear(
+        armed(NOW, expects="complete", max_run_seconds=7200), ping("start", NOW + 50 * MINUTE)
+    )
 
     settle(life, NOW + 170 * MINUTE)
 
@@ -762,9 +851,11 @@ def test_with_expects_run_an_open_run_holds_nothing_back() -> None:
 
 
 def test_a_run_that_began_before_the_last_sign_of_life_holds_nothing_back() -> None:
-    life = hear(an_up(expects="complete", max_run_seconds=7200),
-                ping("start", NOW + 10 * MINUTE, series="a"),
-                ping("success", NOW + 20 * MINUTE, series="b"))
+    life = hear(
+        an_up(expects="complete", max_run_seconds=7200),
+        ping("start", NOW + 10 * MINUTE, series="a"),
+        ping("success", NOW + 20 * MINUTE, series="b"),
+    )
 
     settle(life, NOW + 85 * MINUTE + 1)
 
@@ -800,14 +891,19 @@ def test_down_as_failed_when_the_tolerated_failures_have_gone_before(tolerance: 
 def test_by_default_the_first_failure_is_not_tolerated() -> None:
     life = hear(an_up(), ping("fail", NOW + MINUTE))
 
-    assert life.events == [Event("failed", NOW + MINUTE, run=life.runs[-1].num, reason="failed",
-                                 down_since=NOW + MINUTE)]
+    assert life.events == [
+        Event(
+            "failed", NOW + MINUTE, run=life.runs[-1].num, reason="failed", down_since=NOW + MINUTE
+        )
+    ]
 
 
-@pytest.mark.parametrize("kind, code, state, status", [
-    ("success", 1, "success", "up"), ("fail", 0, "failed", "down")])
+@pytest.mark.parametrize(
+    "kind, code, state, status", [("success", 1, "success", "up"), ("fail", 0, "failed", "down")]
+)
 def test_the_verb_decides_and_not_a_code_beside_it(
-        kind: str, code: int, state: str, status: str) -> None:
+    kind: str, code: int, state: str, status: str
+) -> None:
     life = hear(an_up(), ping(kind, NOW + MINUTE, exit_code=code))
 
     assert (life.runs[-1].state, life.runs[-1].exit_code) == (state, code)
@@ -836,12 +932,16 @@ def test_a_tolerated_failure_is_a_sign_of_life(expects: str) -> None:
     assert life.monitor.expected_at == NOW + HOUR
 
 
-@pytest.mark.parametrize("between", [
-    lambda life, now: receive(life, ping("success", now)),
-    lambda life, now: receive(life, ping("ok", now)),
-    rest,
-    lambda life, now: rest(life, now, to_new=True),
-], ids=["success", "ok", "resume", "resume to new"])
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda life, now: receive(life, ping("success", now)),
+        lambda life, now: receive(life, ping("ok", now)),
+        rest,
+        lambda life, now: rest(life, now, to_new=True),
+    ],
+    ids=["success", "ok", "resume", "resume to new"],
+)
 def test_the_count_starts_again_at(between: Callable[[Life, int], object]) -> None:
     life = hear(an_up(failure_tolerance=1), ping("fail", NOW + 1))
 
@@ -896,7 +996,9 @@ def test_the_time_begins_anew_after_a_digest_and_is_doubled() -> None:
     settle(life, NOW + 3 * MINUTE)
 
     assert [(event.at, event.count) for event in life.events] == [
-        (NOW + MINUTE, 1), (NOW + 3 * MINUTE, 1)]
+        (NOW + MINUTE, 1),
+        (NOW + 3 * MINUTE, 1),
+    ]
 
 
 @pytest.mark.parametrize("at, count", [(MINUTE - 1, 1), (MINUTE, None), (HOUR, None)])
@@ -917,21 +1019,29 @@ def test_an_event_told_at_once_doubles_the_time_too() -> None:
     assert told(life)[1:] == [("failed", NOW + 210 * SECOND)]
 
 
-@pytest.mark.parametrize("alert, minutes", [
-    (60, [1, 2, 4, 8, 16, 32, 60, 60]),
-    (600, [10, 20, 40, 60, 60]),
-    (1, [1 / 60, 2 / 60, 4 / 60, 8 / 60]),
-])
-def test_the_time_doubles_with_each_event_up_to_an_hour(
-        alert: int, minutes: list[float]) -> None:
+@pytest.mark.parametrize(
+    "alert, minutes",
+    [
+        (60, [1, 2, 4, 8, 16, 32, 60, 60]),
+        (600, [10, 20, 40, 60, 60]),
+        (1, [1 / 60, 2 / 60, 4 / 60, 8 / 60]),
+    ],
+)
+def test_the_time_doubles_with_each_event_up_to_an_hour(alert: int, minutes: list[float]) -> None:
     life = a_life(alert=alert)
 
-    hear(life, *(ping("fail", NOW + step * alert * 500)
-                 for step in range(int(sum(minutes) * 120 / alert) + 1)))
+    hear(
+        life,
+        *(
+            ping("fail", NOW + step * alert * 500)
+            for step in range(int(sum(minutes) * 120 / alert) + 1)
+        ),
+    )
 
-    times = [event.at for event in life.events][:len(minutes) + 1]
+    times = [event.at for event in life.events][: len(minutes) + 1]
     assert [later - at for at, later in itertools.pairwise(times)] == [
-        round(each * MINUTE) for each in minutes]
+        round(each * MINUTE) for each in minutes
+    ]
 
 
 def test_with_no_time_every_failure_is_told_at_once() -> None:
@@ -940,7 +1050,10 @@ def test_with_no_time_every_failure_is_told_at_once() -> None:
     hear(life, *(ping("fail", NOW + at) for at in range(3)))
 
     assert [(event.at, event.count) for event in life.events] == [
-        (NOW, None), (NOW + 1, None), (NOW + 2, None)]
+        (NOW, None),
+        (NOW + 1, None),
+        (NOW + 2, None),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["success", "ok"])
@@ -953,8 +1066,13 @@ def test_recovery_and_ok_drop_what_was_collected(kind: str) -> None:
 
 
 def test_recovery_by_a_start_drops_what_was_collected() -> None:
-    life = a_life(too_few(NOW), too_few(NOW + SECOND), interval_seconds=40, grace_seconds=0,
-                  rules=rules("rows lt 10"))
+    life = a_life(
+        too_few(NOW),
+        too_few(NOW + SECOND),
+        interval_seconds=40,
+        grace_seconds=0,
+        rules=rules("rows lt 10"),
+    )
 
     hear(life, ping("start", NOW + 50 * SECOND))
     settle(life, NOW + MINUTE)
@@ -981,7 +1099,9 @@ def test_a_pause_drops_what_was_collected_and_the_spacing_begins_anew() -> None:
     settle(life, NOW + HOUR)
 
     assert [(event.at, event.count) for event in life.events] == [
-        (NOW + 3 * SECOND, None), (NOW + 63 * SECOND, 1)]
+        (NOW + 3 * SECOND, None),
+        (NOW + 63 * SECOND, 1),
+    ]
 
 
 # -- Stuck
@@ -995,7 +1115,8 @@ def test_a_run_is_awaited_where_its_monitor_has_max_run_seconds() -> None:
 
 @pytest.mark.parametrize("unended, awaited", [(0, 1), (1, 1), (2, 1), (3, 0)])
 def test_a_run_is_awaited_where_one_of_the_last_three_started_runs_was_ended(
-        unended: int, awaited: int) -> None:
+    unended: int, awaited: int
+) -> None:
     life = a_life(*seen_to_end(), interval_seconds=None)
     hear(life, *(ping("start", NOW + at * HOUR) for at in range(unended)))
 
@@ -1031,7 +1152,8 @@ def test_runs_that_no_start_opened_are_not_among_the_last_three() -> None:
 
 @pytest.mark.parametrize("first, then, awaited", [(600, None, 1), (None, 600, 0)])
 def test_whether_a_run_is_awaited_is_decided_when_it_starts(
-        first: int | None, then: int | None, awaited: int) -> None:
+    first: int | None, then: int | None, awaited: int
+) -> None:
     life = a_life(ping("start"), max_run_seconds=first)
 
     edit(life, NOW + 1, {"max_run_seconds": then})
@@ -1042,7 +1164,8 @@ def test_whether_a_run_is_awaited_is_decided_when_it_starts(
 
 @pytest.mark.parametrize("schedule", [{}, {"cron": HOURLY}, {"interval_seconds": None}])
 def test_an_awaited_run_is_stuck_when_max_run_seconds_have_passed(
-        schedule: dict[str, Any]) -> None:
+    schedule: dict[str, Any],
+) -> None:
     life = a_life(ping("start"), max_run_seconds=600, **schedule)
 
     settle(life, NOW + 10 * MINUTE)
@@ -1053,15 +1176,19 @@ def test_an_awaited_run_is_stuck_when_max_run_seconds_have_passed(
     assert life.flips == [Flip(NOW + 10 * MINUTE, "down", "stuck")]
 
 
-@pytest.mark.parametrize("cron, began, deadline", [
-    (None, "11:40", "12:45"),       # an interval: the start plus it plus grace
-    (HOURLY, "11:00:30", "12:05"),  # counts for 11:00
-    (HOURLY, "11:54:59", "12:05"),  # too early for 12:00
-    (HOURLY, "11:58", "13:05"),     # counts for 12:00
-    (HOURLY, "12:00", "13:05"),
-])
+@pytest.mark.parametrize(
+    "cron, began, deadline",
+    [
+        (None, "11:40", "12:45"),  # an interval: the start plus it plus grace
+        (HOURLY, "11:00:30", "12:05"),  # counts for 11:00
+        (HOURLY, "11:54:59", "12:05"),  # too early for 12:00
+        (HOURLY, "11:58", "13:05"),  # counts for 12:00
+        (HOURLY, "12:00", "13:05"),
+    ],
+)
 def test_else_its_deadline_is_that_of_the_occurrence_after_its_own(
-        cron: str | None, began: str, deadline: str) -> None:
+    cron: str | None, began: str, deadline: str
+) -> None:
     schedule: dict[str, Any] = {"cron": cron, "interval_seconds": None if cron else 3600}
     life = a_life(*seen_to_end(clock("10:59")), **schedule)
     hear(life, ping("start", clock(began)), ping("ok", clock(deadline)))
@@ -1087,8 +1214,15 @@ def test_a_stuck_run_puts_its_monitor_down_and_the_event_names_it() -> None:
     settle(life, NOW + DAY)
 
     assert states(life) == ["stuck"]
-    assert life.events == [Event("stuck", NOW + 10 * MINUTE, run=life.runs[0].num,
-                                 reason="stuck", down_since=NOW + 10 * MINUTE)]
+    assert life.events == [
+        Event(
+            "stuck",
+            NOW + 10 * MINUTE,
+            run=life.runs[0].num,
+            reason="stuck",
+            down_since=NOW + 10 * MINUTE,
+        )
+    ]
 
 
 def test_a_run_of_a_down_monitor_gets_stuck_silently() -> None:
@@ -1103,7 +1237,8 @@ def test_a_run_of_a_down_monitor_gets_stuck_silently() -> None:
 
 @pytest.mark.parametrize("schedule", [{}, {"cron": HOURLY}])
 def test_where_stuck_and_missed_fall_on_the_same_instant_it_is_stuck_once(
-        schedule: dict[str, Any]) -> None:
+    schedule: dict[str, Any],
+) -> None:
     life = a_life(*seen_to_end(), ping("start"), **schedule)
 
     settle(life, NOW + DAY)
@@ -1121,15 +1256,22 @@ def test_where_a_hold_ends_at_the_runs_deadline_it_is_stuck_once() -> None:
 
 
 def test_overlapping_runs_are_followed_one_by_one() -> None:
-    life = a_life(ping("start", series="a"), ping("start", NOW + 5 * MINUTE, series="b"),
-                  ping("start", NOW + 6 * MINUTE, series="c"), max_run_seconds=600)
+    life = a_life(
+        ping("start", series="a"),
+        ping("start", NOW + 5 * MINUTE, series="b"),
+        ping("start", NOW + 6 * MINUTE, series="c"),
+        max_run_seconds=600,
+    )
 
     hear(life, ping("success", NOW + 12 * MINUTE, series="b"))
     settle(life, NOW + DAY)
 
     assert states(life) == ["stuck", "success", "stuck"]
-    assert told(life) == [("stuck", NOW + 10 * MINUTE), ("recovered", NOW + 12 * MINUTE),
-                          ("stuck", NOW + 16 * MINUTE)]
+    assert told(life) == [
+        ("stuck", NOW + 10 * MINUTE),
+        ("recovered", NOW + 12 * MINUTE),
+        ("stuck", NOW + 16 * MINUTE),
+    ]
 
 
 def test_two_runs_that_get_stuck_at_one_instant_are_told_once() -> None:
@@ -1144,9 +1286,13 @@ def test_two_runs_that_get_stuck_at_one_instant_are_told_once() -> None:
 @pytest.mark.parametrize("host", [None, "web"])
 @pytest.mark.parametrize("series", [None, "a"])
 def test_a_success_makes_older_open_runs_of_its_host_unknown(
-        host: str | None, series: str | None) -> None:
-    life = a_life(*seen_to_end(), ping("start", series=series, host=host),
-                  ping("start", NOW + MINUTE, host=host))
+    host: str | None, series: str | None
+) -> None:
+    life = a_life(
+        *seen_to_end(),
+        ping("start", series=series, host=host),
+        ping("start", NOW + MINUTE, host=host),
+    )
 
     hear(life, ping("success", NOW + 2 * MINUTE, host=host))
 
@@ -1162,8 +1308,7 @@ def test_a_success_without_a_start_makes_older_open_runs_unknown() -> None:
 
 
 def test_a_success_leaves_younger_open_runs_alone() -> None:
-    life = a_life(*seen_to_end(), ping("start", series="a"),
-                  ping("start", NOW + 1, series="b"))
+    life = a_life(*seen_to_end(), ping("start", series="a"), ping("start", NOW + 1, series="b"))
 
     hear(life, ping("success", NOW + 2, series="a"))
 
@@ -1180,7 +1325,8 @@ def test_a_run_that_began_later_in_the_same_millisecond_is_not_older() -> None:
 
 @pytest.mark.parametrize("host, other", [(None, "web"), ("web", None), ("web", "db")])
 def test_a_success_leaves_the_runs_of_other_hosts_alone(
-        host: str | None, other: str | None) -> None:
+    host: str | None, other: str | None
+) -> None:
     life = a_life(*seen_to_end(), ping("start", host=host))
 
     hear(life, ping("success", NOW + 1, host=other))
@@ -1189,8 +1335,9 @@ def test_a_success_leaves_the_runs_of_other_hosts_alone(
 
 
 def test_with_max_run_seconds_a_success_leaves_older_runs_open() -> None:
-    life = a_life(ping("start", series="a"), ping("start", NOW + 1, series="b"),
-                  max_run_seconds=600)
+    life = a_life(
+        ping("start", series="a"), ping("start", NOW + 1, series="b"), max_run_seconds=600
+    )
 
     hear(life, ping("success", NOW + 2, series="b"))
 
@@ -1206,8 +1353,12 @@ def test_a_failure_leaves_older_runs_open() -> None:
 
 
 def test_a_job_that_was_killed_and_started_again_is_well() -> None:
-    life = a_life(*seen_to_end(), ping("start"), ping("start", NOW + MINUTE),
-                  ping("success", NOW + 2 * MINUTE))
+    life = a_life(
+        *seen_to_end(),
+        ping("start"),
+        ping("start", NOW + MINUTE),
+        ping("success", NOW + 2 * MINUTE),
+    )
 
     settle(life, NOW + 62 * MINUTE)
 
@@ -1235,8 +1386,12 @@ def test_a_start_on_a_monitor_whose_runs_are_awaited_leaves_older_runs_open() ->
 
 @pytest.mark.parametrize("kind", ["success", "fail", "progress", "log"])
 def test_a_ping_with_a_series_belongs_to_the_run_of_that_series(kind: str) -> None:
-    life = a_life(ping("start", series="a"), ping("start", NOW + 1, series="b"),
-                  ping("start", NOW + 2), max_run_seconds=600)
+    life = a_life(
+        ping("start", series="a"),
+        ping("start", NOW + 1, series="b"),
+        ping("start", NOW + 2),
+        max_run_seconds=600,
+    )
 
     run = receive(life, ping(kind, NOW + 3, series="a"))
 
@@ -1272,11 +1427,16 @@ def test_a_log_with_the_series_of_an_ended_run_belongs_to_that_run() -> None:
 @pytest.mark.parametrize("kind", ["success", "fail", "progress", "log"])
 @pytest.mark.parametrize("host", [None, "web"])
 def test_a_ping_without_a_series_belongs_to_the_newest_open_run_of_its_host(
-        kind: str, host: str | None) -> None:
+    kind: str, host: str | None
+) -> None:
     other = "db" if host is None else None
-    life = a_life(ping("start", host=host), ping("start", NOW + MINUTE, host=host),
-                  ping("start", NOW + 2 * MINUTE, host=other),
-                  ping("start", NOW + 3 * MINUTE, host=host, series="a"), max_run_seconds=600)
+    life = a_life(
+        ping("start", host=host),
+        ping("start", NOW + MINUTE, host=host),
+        ping("start", NOW + 2 * MINUTE, host=other),
+        ping("start", NOW + 3 * MINUTE, host=host, series="a"),
+        max_run_seconds=600,
+    )
 
     run = receive(life, ping(kind, NOW + 4 * MINUTE, host=host))
 
@@ -1285,7 +1445,8 @@ def test_a_ping_without_a_series_belongs_to_the_newest_open_run_of_its_host(
 
 @pytest.mark.parametrize("of_run, of_ping", [(None, "web"), ("web", None), ("web", "db")])
 def test_a_ping_without_a_series_belongs_to_no_run_of_another_host(
-        of_run: str | None, of_ping: str | None) -> None:
+    of_run: str | None, of_ping: str | None
+) -> None:
     life = a_life(ping("start", host=of_run))
 
     run = receive(life, ping("success", NOW + 1, host=of_ping))
@@ -1334,9 +1495,13 @@ def test_an_unknown_run_still_takes_an_end(kind: str, state: str, series: str | 
 
 @pytest.mark.parametrize("series", [None, "a"])
 def test_a_stuck_run_takes_no_end_without_a_series_once_a_later_one_has_ended(
-        series: str | None) -> None:
-    life = hear(a_stuck(), ping("start", NOW + 20 * MINUTE, series=series),
-                ping("success", NOW + 21 * MINUTE, series=series))
+    series: str | None,
+) -> None:
+    life = hear(
+        a_stuck(),
+        ping("start", NOW + 20 * MINUTE, series=series),
+        ping("success", NOW + 21 * MINUTE, series=series),
+    )
 
     hear(life, ping("success", NOW + 22 * MINUTE))
 
@@ -1368,16 +1533,20 @@ def test_an_open_run_takes_an_end_before_a_stuck_one() -> None:
     assert states(life) == ["stuck", "success"]
 
 
-@pytest.mark.parametrize("later, host, address, runs", [
-    (10 * SECOND, "web", "::1", 1),
-    (10 * SECOND + 1, "web", "::1", 2),
-    (SECOND, "db", "::1", 2),
-    (SECOND, None, "::1", 2),
-    (SECOND, "web", "::2", 2),
-    (SECOND, "web", None, 2),
-])
+@pytest.mark.parametrize(
+    "later, host, address, runs",
+    [
+        (10 * SECOND, "web", "::1", 1),
+        (10 * SECOND + 1, "web", "::1", 2),
+        (SECOND, "db", "::1", 2),
+        (SECOND, None, "::1", 2),
+        (SECOND, "web", "::2", 2),
+        (SECOND, "web", None, 2),
+    ],
+)
 def test_a_start_within_ten_seconds_of_a_running_one_of_its_host_and_address_is_the_same(
-        later: int, host: str | None, address: str | None, runs: int) -> None:
+    later: int, host: str | None, address: str | None, runs: int
+) -> None:
     life = a_life(ping("start", host="web", address="::1"))
 
     hear(life, ping("start", NOW + later, host=host, address=address))
@@ -1386,8 +1555,9 @@ def test_a_start_within_ten_seconds_of_a_running_one_of_its_host_and_address_is_
 
 
 def test_the_same_start_is_found_behind_one_of_another_address() -> None:
-    life = a_life(ping("start", address="::1"), ping("start", NOW + 1, address="::2"),
-                  max_run_seconds=600)
+    life = a_life(
+        ping("start", address="::1"), ping("start", NOW + 1, address="::2"), max_run_seconds=600
+    )
 
     run = receive(life, ping("start", NOW + 2, address="::1"))
 
@@ -1397,7 +1567,8 @@ def test_the_same_start_is_found_behind_one_of_another_address() -> None:
 
 @pytest.mark.parametrize("first, second", [("a", None), (None, "a"), ("a", "b")])
 def test_a_start_of_another_series_is_never_the_same(
-        first: str | None, second: str | None) -> None:
+    first: str | None, second: str | None
+) -> None:
     life = hear(a_life(ping("start", series=first)), ping("start", NOW + 1, series=second))
 
     assert len(life.runs) == 2
@@ -1424,10 +1595,14 @@ def test_a_start_with_the_series_of_a_running_run_is_that_same_start(later: int)
 
 @pytest.mark.parametrize("kind", ["start", "success", "fail"])
 def test_a_ping_that_repeats_what_is_known_of_a_run_of_its_series_changes_nothing(
-        kind: str) -> None:
+    kind: str,
+) -> None:
     end = kind if kind != "start" else "success"
-    life = hear(an_up(rules=rules("duration_seconds ge 0")), ping("start", NOW, series="a"),
-                ping(end, NOW, series="a"))
+    life = hear(
+        an_up(rules=rules("duration_seconds ge 0")),
+        ping("start", NOW, series="a"),
+        ping(end, NOW, series="a"),
+    )
     before = copy.deepcopy(life)
 
     run = receive(life, ping(kind, NOW + 10 * SECOND, series="a", exit_code=7, message="other"))
@@ -1444,10 +1619,12 @@ def test_a_success_again_after_ten_seconds_is_no_retry() -> None:
     assert life.monitor.expected_at == NOW + HOUR + 10 * SECOND + 1
 
 
-@pytest.mark.parametrize("first, second, status", [
-    ("success", "fail", "down"), ("fail", "success", "up")])
+@pytest.mark.parametrize(
+    "first, second, status", [("success", "fail", "down"), ("fail", "success", "up")]
+)
 def test_another_outcome_of_the_same_series_is_no_retry(
-        first: str, second: str, status: str) -> None:
+    first: str, second: str, status: str
+) -> None:
     life = a_life(ping(first, series="a"))
 
     hear(life, ping(second, NOW + 1, series="a"))
@@ -1509,7 +1686,8 @@ def test_the_end_belongs_to_the_newest_run_of_its_series() -> None:
 @pytest.mark.parametrize("before", [(), seen_to_end()])
 @pytest.mark.parametrize("max_run", [None, 60])
 def test_progress_without_an_open_run_opens_one_that_is_never_awaited(
-        series: str | None, before: tuple[Ping, ...], max_run: int | None) -> None:
+    series: str | None, before: tuple[Ping, ...], max_run: int | None
+) -> None:
     life = a_life(*before, interval_seconds=None, max_run_seconds=max_run)
 
     run = receive(life, ping("progress", NOW, series=series, message="half"))
@@ -1553,19 +1731,31 @@ def test_a_log_without_an_open_run_opens_none() -> None:
 # -- Silent failure
 
 
-@pytest.mark.parametrize("sign, name, holds", [
-    ("lt", "lt", (True, False, False)), ("<", "lt", (True, False, False)),
-    ("le", "le", (True, True, False)), ("<=", "le", (True, True, False)),
-    ("gt", "gt", (False, False, True)), (">", "gt", (False, False, True)),
-    ("ge", "ge", (False, True, True)), (">=", "ge", (False, True, True)),
-    ("eq", "eq", (False, True, False)), ("==", "eq", (False, True, False)),
-    ("ne", "ne", (True, False, True)), ("!=", "ne", (True, False, True)),
-])
+@pytest.mark.parametrize(
+    "sign, name, holds",
+    [
+        ("lt", "lt", (True, False, False)),
+        ("<", "lt", (True, False, False)),
+        ("le", "le", (True, True, False)),
+        ("<=", "le", (True, True, False)),
+        ("gt", "gt", (False, False, True)),
+        (">", "gt", (False, False, True)),
+        ("ge", "ge", (False, True, True)),
+        (">=", "ge", (False, True, True)),
+        ("eq", "eq", (False, True, False)),
+        ("==", "eq", (False, True, False)),
+        ("ne", "ne", (True, False, True)),
+        ("!=", "ne", (True, False, True)),
+    ],
+)
 def test_a_rule_compares_a_field_with_a_value(
-        sign: str, name: str, holds: tuple[bool, ...]) -> None:
+    sign: str, name: str, holds: tuple[bool, ...]
+) -> None:
     stored = rules(f"rows {sign} 10")
-    lives = [hear(an_up(rules=stored), ping("success", NOW + 1, metrics=f'{{"rows": {rows}}}'))
-             for rows in (9, 10, 11)]
+    lives = [
+        hear(an_up(rules=stored), ping("success", NOW + 1, metrics=f'{{"rows": {rows}}}'))
+        for rows in (9, 10, 11)
+    ]
 
     assert json.loads(stored)[0]["operator"] == name
     assert tuple(bool(life.events) for life in lives) == holds
@@ -1577,29 +1767,32 @@ def test_twenty_rules_are_accepted() -> None:
     assert check_rules([rule] * 20) == [rule] * 20
 
 
-@pytest.mark.parametrize("wrong, sentence", [
-    ([{"field": "rows", "operator": "lt", "value": 1}] * 21, "at most 20"),
-    ({"field": "rows", "operator": "lt", "value": 1}, "list"),
-    ("rows lt 1", "list"),
-    (None, "list"),
-    (["rows lt 1"], "field"),
-    ([{"field": "rows", "operator": "lt"}], "field"),
-    ([{"field": "rows", "operator": "lt", "value": 1, "more": 1}], "field"),
-    ([{"field": "", "operator": "lt", "value": 1}], "field"),
-    ([{"field": "r" * 51, "operator": "lt", "value": 1}], "field"),
-    ([{"field": "a b", "operator": "lt", "value": 1}], "field"),
-    ([{"field": 7, "operator": "lt", "value": 1}], "field"),
-    ([{"field": "rows", "operator": "about", "value": 1}], "operator"),
-    ([{"field": "rows", "operator": None, "value": 1}], "operator"),
-    ([{"field": "rows", "operator": [], "value": 1}], "operator"),
-    ([{"field": "rows", "operator": {}, "value": 1}], "operator"),
-    ([{"field": "rows", "operator": "lt", "value": "1"}], "value"),
-    ([{"field": "rows", "operator": "lt", "value": True}], "value"),
-    ([{"field": "rows", "operator": "lt", "value": None}], "value"),
-    ([{"field": "rows", "operator": "lt", "value": float("nan")}], "value"),
-    ([{"field": "rows", "operator": "lt", "value": float("inf")}], "value"),
-    ([{"field": "rows", "operator": "lt", "value": 2**53}], "value"),
-])
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        ([{"field": "rows", "operator": "lt", "value": 1}] * 21, "at most 20"),
+        ({"field": "rows", "operator": "lt", "value": 1}, "list"),
+        ("rows lt 1", "list"),
+        (None, "list"),
+        (["rows lt 1"], "field"),
+        ([{"field": "rows", "operator": "lt"}], "field"),
+        ([{"field": "rows", "operator": "lt", "value": 1, "more": 1}], "field"),
+        ([{"field": "", "operator": "lt", "value": 1}], "field"),
+        ([{"field": "r" * 51, "operator": "lt", "value": 1}], "field"),
+        ([{"field": "a b", "operator": "lt", "value": 1}], "field"),
+        ([{"field": 7, "operator": "lt", "value": 1}], "field"),
+        ([{"field": "rows", "operator": "about", "value": 1}], "operator"),
+        ([{"field": "rows", "operator": None, "value": 1}], "operator"),
+        ([{"field": "rows", "operator": [], "value": 1}], "operator"),
+        ([{"field": "rows", "operator": {}, "value": 1}], "operator"),
+        ([{"field": "rows", "operator": "lt", "value": "1"}], "value"),
+        ([{"field": "rows", "operator": "lt", "value": True}], "value"),
+        ([{"field": "rows", "operator": "lt", "value": None}], "value"),
+        ([{"field": "rows", "operator": "lt", "value": float("nan")}], "value"),
+        ([{"field": "rows", "operator": "lt", "value": float("inf")}], "value"),
+        ([{"field": "rows", "operator": "lt", "value": 2**53}], "value"),
+    ],
+)
 def test_a_wrong_rule_is_refused_with_the_reason(wrong: Any, sentence: str) -> None:
     with pytest.raises(Invalid, match=sentence):
         check_rules(wrong)
@@ -1611,7 +1804,8 @@ def test_no_rules_are_accepted() -> None:
 
 @pytest.mark.parametrize("reported, matches", [(None, True), (SECOND, True)])
 def test_a_measured_duration_comes_before_a_reported_one(
-        reported: int | None, matches: bool) -> None:
+    reported: int | None, matches: bool
+) -> None:
     life = a_life(ping("start"), rules=rules("duration_seconds ge 60"))
 
     hear(life, ping("success", NOW + MINUTE, duration_ms=reported))
@@ -1656,9 +1850,17 @@ def test_one_event_for_a_run_lists_all_rules_that_matched() -> None:
 
     hear(life, too_few(NOW + 1, exit_code=3))
 
-    assert life.events == [Event("silent_failure", NOW + 1, run=life.runs[-1].num, rules=[
-        {"field": "rows", "operator": "lt", "value": 10},
-        {"field": "exit_code", "operator": "ne", "value": 0}])]
+    assert life.events == [
+        Event(
+            "silent_failure",
+            NOW + 1,
+            run=life.runs[-1].num,
+            rules=[
+                {"field": "rows", "operator": "lt", "value": 10},
+                {"field": "exit_code", "operator": "ne", "value": 0},
+            ],
+        )
+    ]
 
 
 def test_a_silent_failure_comes_after_recovered() -> None:
@@ -1674,7 +1876,11 @@ def test_silent_failures_are_spaced_like_failures() -> None:
     settle(life, NOW + 420 * SECOND)
 
     assert [(event.at, event.count) for event in life.events] == [
-        (NOW, None), (NOW + 60 * SECOND, 5), (NOW + 180 * SECOND, 12), (NOW + 420 * SECOND, 2)]
+        (NOW, None),
+        (NOW + 60 * SECOND, 5),
+        (NOW + 180 * SECOND, 12),
+        (NOW + 420 * SECOND, 2),
+    ]
 
 
 def test_a_silent_failure_after_the_time_is_told_at_once() -> None:
@@ -1693,12 +1899,16 @@ def test_silent_failures_have_a_time_of_their_own() -> None:
     assert told(life) == [("silent_failure", NOW), ("failed", NOW + 1)]
 
 
-@pytest.mark.parametrize("end", [
-    lambda life, now: receive(life, ping("success", now, metrics='{"rows": 10}')),
-    lambda life, now: receive(life, ping("ok", now)),
-    rest,
-    lambda life, now: hear(life, ping("fail", now), ping("success", now)),
-], ids=["a run without a match", "ok", "pause", "recovery"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda life, now: receive(life, ping("success", now, metrics='{"rows": 10}')),
+        lambda life, now: receive(life, ping("ok", now)),
+        rest,
+        lambda life, now: hear(life, ping("fail", now), ping("success", now)),
+    ],
+    ids=["a run without a match", "ok", "pause", "recovery"],
+)
 def test_the_time_of_silent_failures_is_ended_by(end: Callable[[Life, int], object]) -> None:
     life = a_life(too_few(NOW), too_few(NOW + 1), rules=rules("rows lt 10"))
 
@@ -1742,7 +1952,8 @@ def test_a_silent_failure_is_still_a_success_and_the_status_does_not_change() ->
 @pytest.mark.parametrize("kind, events", [("success", ["recovered"]), ("ok", [])])
 @pytest.mark.parametrize("series", [None, "other"])
 def test_down_ends_with_success_or_ok_of_whatever_run(
-        trouble: Callable[[], Life], kind: str, events: list[str], series: str | None) -> None:
+    trouble: Callable[[], Life], kind: str, events: list[str], series: str | None
+) -> None:
     life = hear(trouble(), ping(kind, NOW + 2 * HOUR, series=series, host="web"))
 
     assert life.flips == [Flip(NOW + 2 * HOUR, "up", None)]
@@ -1787,11 +1998,17 @@ def test_a_failure_before_the_flip_does_not_keep_a_start_from_ending_it() -> Non
     assert told(life) == [("missed", DEADLINE), ("recovered", NOW + 2 * HOUR)]
 
 
-@pytest.mark.parametrize("trouble, since, at", [
-    (a_failed, NOW, NOW + MINUTE), (a_missed, DEADLINE, NOW + 9 * HOUR),
-    (a_stuck, NOW + 10 * MINUTE, NOW + 9 * HOUR)])
+@pytest.mark.parametrize(
+    "trouble, since, at",
+    [
+        (a_failed, NOW, NOW + MINUTE),
+        (a_missed, DEADLINE, NOW + 9 * HOUR),
+        (a_stuck, NOW + 10 * MINUTE, NOW + 9 * HOUR),
+    ],
+)
 def test_recovered_carries_the_downtime_from_the_flips_true_time(
-        trouble: Callable[[], Life], since: int, at: int) -> None:
+    trouble: Callable[[], Life], since: int, at: int
+) -> None:
     life = hear(trouble(), ping("success", at))
 
     event = life.events[-1]
@@ -1805,10 +2022,13 @@ def test_recovered_names_the_run_that_ended_it() -> None:
     assert life.events[-1].run == life.runs[-1].num
 
 
-@pytest.mark.parametrize("trouble, further, failed", [
-    (a_failed, 0, 1), (a_failed, 3, 4), (a_missed, 0, 0), (a_missed, 2, 2), (a_stuck, 1, 1)])
+@pytest.mark.parametrize(
+    "trouble, further, failed",
+    [(a_failed, 0, 1), (a_failed, 3, 4), (a_missed, 0, 0), (a_missed, 2, 2), (a_stuck, 1, 1)],
+)
 def test_failed_count_is_of_the_failures_since_the_flip(
-        trouble: Callable[[], Life], further: int, failed: int) -> None:
+    trouble: Callable[[], Life], further: int, failed: int
+) -> None:
     life = hear(trouble(), *(ping("fail", NOW + 2 * HOUR) for _ in range(further)))
 
     hear(life, ping("success", NOW + 2 * HOUR))
@@ -1833,11 +2053,13 @@ def test_failed_count_leaves_out_a_retry() -> None:
 
 
 @pytest.mark.parametrize("schedule", [{}, {"cron": HOURLY}])
-@pytest.mark.parametrize("minutes, missed", [
-    (66, 1), (125, 1), (125 + 1 / MINUTE, 2), (185, 2), (24 * 60, 23)])
+@pytest.mark.parametrize(
+    "minutes, missed", [(66, 1), (125, 1), (125 + 1 / MINUTE, 2), (185, 2), (24 * 60, 23)]
+)
 @pytest.mark.parametrize("kind", ["success", "start"])
 def test_missed_count_is_of_the_occurrences_without_a_sign_of_life(
-        schedule: dict[str, Any], minutes: float, missed: int, kind: str) -> None:
+    schedule: dict[str, Any], minutes: float, missed: int, kind: str
+) -> None:
     life = hear(a_missed(**schedule), ping(kind, NOW + round(minutes * MINUTE)))
 
     assert life.events[-1].missed_count == missed
@@ -1890,8 +2112,9 @@ def test_missed_count_goes_on_after_an_absence_of_ours() -> None:
     assert life.events[-1].missed_count == 3
 
 
-@pytest.mark.parametrize("schedule", [
-    {"interval_seconds": 60}, {"cron": "* * * * *"}, {"interval_seconds": 1}])
+@pytest.mark.parametrize(
+    "schedule", [{"interval_seconds": 60}, {"cron": "* * * * *"}, {"interval_seconds": 1}]
+)
 def test_missed_count_is_counted_up_to_a_thousand(schedule: dict[str, Any]) -> None:
     life = hear(a_missed(**schedule), ping("success", NOW + DAY))
 
@@ -1901,8 +2124,9 @@ def test_missed_count_is_counted_up_to_a_thousand(schedule: dict[str, Any]) -> N
 def test_missed_count_in_parts_is_counted_up_to_a_thousand() -> None:
     life = an_up(interval_seconds=1)
 
-    hear(life, *(ping("fail", NOW + DAY * day) for day in (1, 2, 3)),
-         ping("success", NOW + 4 * DAY))
+    hear(
+        life, *(ping("fail", NOW + DAY * day) for day in (1, 2, 3)), ping("success", NOW + 4 * DAY)
+    )
 
     assert life.events[-1].missed_count == 1000
 
@@ -1914,8 +2138,11 @@ def test_ok_is_a_sign_of_life_at_its_arrival() -> None:
 
 
 def test_ok_drops_a_digest_and_reminders() -> None:
-    life = hear(a_failed(reminder_interval_seconds=60, interval_seconds=None),
-                ping("fail", NOW + 1), ping("ok", NOW + 2))
+    life = hear(
+        a_failed(reminder_interval_seconds=60, interval_seconds=None),
+        ping("fail", NOW + 1),
+        ping("ok", NOW + 2),
+    )
 
     settle(life, NOW + DAY)
 
@@ -1943,11 +2170,13 @@ def test_ok_leaves_runs_open(series: str | None) -> None:
 # -- Reminders
 
 
-@pytest.mark.parametrize("trouble, since", [
-    (a_failed, NOW), (a_missed, DEADLINE), (a_stuck, NOW + 10 * MINUTE)])
+@pytest.mark.parametrize(
+    "trouble, since", [(a_failed, NOW), (a_missed, DEADLINE), (a_stuck, NOW + 10 * MINUTE)]
+)
 @pytest.mark.parametrize("turn", [1, 2, 7])
 def test_a_reminder_comes_each_interval_after_the_flips_true_time(
-        trouble: Callable[[], Life], since: int, turn: int) -> None:
+    trouble: Callable[[], Life], since: int, turn: int
+) -> None:
     life = trouble()
     edit(life, DEADLINE + 1, {"reminder_interval_seconds": 86_400})
 
@@ -2003,8 +2232,10 @@ def test_of_more_reminders_due_at_one_look_the_last_is_told() -> None:
 
 
 def test_reminders_end_with_the_recovery() -> None:
-    life = hear(a_failed(reminder_interval_seconds=60, interval_seconds=None),
-                ping("success", NOW + MINUTE - 1))
+    life = hear(
+        a_failed(reminder_interval_seconds=60, interval_seconds=None),
+        ping("success", NOW + MINUTE - 1),
+    )
 
     settle(life, NOW + DAY)
 
@@ -2104,11 +2335,14 @@ def test_reminders_rest() -> None:
 
 
 @pytest.mark.parametrize("began", [NOW, NOW + HOUR])
-@pytest.mark.parametrize("end", [
-    lambda life: settle(life, NOW + DAY), lambda life: resume(life, NOW + DAY - 1)],
-    ids=["by time", "by hand"])
+@pytest.mark.parametrize(
+    "end",
+    [lambda life: settle(life, NOW + DAY), lambda life: resume(life, NOW + DAY - 1)],
+    ids=["by time", "by hand"],
+)
 def test_a_run_open_when_the_pause_ends_is_not_awaited_any_more(
-        began: int, end: Callable[[Life], None]) -> None:
+    began: int, end: Callable[[Life], None]
+) -> None:
     life = a_life(interval_seconds=None, max_run_seconds=7200)
     hear(life, *[ping("start", began)] * (began == NOW))
     hear(a_paused(life), *[ping("start", began)] * (began != NOW))
@@ -2149,7 +2383,8 @@ def test_a_pause_of_a_paused_monitor_remembers_how_it_was_at_the_first() -> None
 @pytest.mark.parametrize("trouble", [a_life, an_up, a_failed, a_missed])
 @pytest.mark.parametrize("to_new", [False, True])
 def test_a_resume_of_one_that_is_not_paused_does_nothing(
-        trouble: Callable[[], Life], to_new: bool) -> None:
+    trouble: Callable[[], Life], to_new: bool
+) -> None:
     life = trouble()
     settle(life, DEADLINE + 2)
     before = copy.deepcopy(life)
@@ -2159,11 +2394,13 @@ def test_a_resume_of_one_that_is_not_paused_does_nothing(
     assert life == before
 
 
-@pytest.mark.parametrize("trouble, reason", [
-    (a_failed, "failed"), (a_missed, "missed"), (a_stuck, "stuck")])
+@pytest.mark.parametrize(
+    "trouble, reason", [(a_failed, "failed"), (a_missed, "missed"), (a_stuck, "stuck")]
+)
 @pytest.mark.parametrize("came", [[], ["start"], ["fail"], ["progress"]])
 def test_a_pause_of_a_down_monitor_ends_down_for_the_reason_that_it_had(
-        trouble: Callable[[], Life], reason: str, came: list[str]) -> None:
+    trouble: Callable[[], Life], reason: str, came: list[str]
+) -> None:
     life = a_paused(trouble(), at=DEADLINE + 1)
 
     hear(life, *(ping(kind, NOW + 2 * HOUR, series="other") for kind in came))
@@ -2176,7 +2413,8 @@ def test_a_pause_of_a_down_monitor_ends_down_for_the_reason_that_it_had(
 @pytest.mark.parametrize("trouble", [a_failed, a_missed, a_stuck])
 @pytest.mark.parametrize("kind", ["success", "ok"])
 def test_a_pause_of_a_down_monitor_ends_up_where_it_got_well(
-        trouble: Callable[[], Life], kind: str) -> None:
+    trouble: Callable[[], Life], kind: str
+) -> None:
     life = a_paused(trouble(), at=DEADLINE + 1)
 
     hear(life, ping(kind, NOW + 2 * HOUR))
@@ -2186,16 +2424,20 @@ def test_a_pause_of_a_down_monitor_ends_up_where_it_got_well(
     assert life.events == []
 
 
-@pytest.mark.parametrize("tolerance, before, within, status", [
-    (0, 0, 1, "down"),
-    (1, 0, 1, "up"),
-    (1, 1, 1, "down"),
-    (2, 0, 2, "up"),
-    (2, 0, 3, "down"),
-])
+@pytest.mark.parametrize(
+    "tolerance, before, within, status",
+    [
+        (0, 0, 1, "down"),
+        (1, 0, 1, "up"),
+        (1, 1, 1, "down"),
+        (2, 0, 2, "up"),
+        (2, 0, 3, "down"),
+    ],
+)
 @pytest.mark.parametrize("expects", ["run", "complete"])
 def test_a_pause_ends_down_where_the_failures_in_a_row_exceed_the_tolerance(
-        tolerance: int, before: int, within: int, status: str, expects: str) -> None:
+    tolerance: int, before: int, within: int, status: str, expects: str
+) -> None:
     life = hear(an_up(failure_tolerance=tolerance, expects=expects), *[ping("fail")] * before)
 
     hear(a_paused(life), *(ping("fail", NOW + 1) for _ in range(within)))
@@ -2222,10 +2464,13 @@ def test_a_pause_in_which_it_failed_and_got_well_ends_up() -> None:
     assert flips(life) == [("up", NOW + DAY)]
 
 
-@pytest.mark.parametrize("expects, came", [
-    ("run", []), ("run", ["progress", "log"]), ("complete", []), ("complete", ["start"])])
+@pytest.mark.parametrize(
+    "expects, came",
+    [("run", []), ("run", ["progress", "log"]), ("complete", []), ("complete", ["start"])],
+)
 def test_a_pause_of_a_new_monitor_ends_new_where_no_sign_of_life_came(
-        expects: str, came: list[str]) -> None:
+    expects: str, came: list[str]
+) -> None:
     life = hear(a_paused(a_life(expects=expects)), *(ping(kind, NOW + 1) for kind in came))
 
     settle(life, NOW + DAY)
@@ -2234,11 +2479,21 @@ def test_a_pause_of_a_new_monitor_ends_new_where_no_sign_of_life_came(
     assert life.monitor.expected_at is None
 
 
-@pytest.mark.parametrize("expects, tolerance, kind", [
-    ("run", 0, "start"), ("run", 0, "success"), ("run", 0, "ok"), ("run", 1, "fail"),
-    ("complete", 0, "success"), ("complete", 0, "ok"), ("complete", 1, "fail")])
+@pytest.mark.parametrize(
+    "expects, tolerance, kind",
+    [
+        ("run", 0, "start"),
+        ("run", 0, "success"),
+        ("run", 0, "ok"),
+        ("run", 1, "fail"),
+        ("complete", 0, "success"),
+        ("complete", 0, "ok"),
+        ("complete", 1, "fail"),
+    ],
+)
 def test_a_pause_of_a_new_monitor_ends_up_where_a_sign_of_life_came(
-        expects: str, tolerance: int, kind: str) -> None:
+    expects: str, tolerance: int, kind: str
+) -> None:
     life = a_paused(a_life(expects=expects, failure_tolerance=tolerance))
 
     hear(life, ping(kind, NOW + 1))
@@ -2256,10 +2511,12 @@ def test_a_pause_of_a_new_monitor_ends_down_where_it_failed(expects: str) -> Non
     assert told(life) == [("failed", NOW + DAY)]
 
 
-@pytest.mark.parametrize("schedule, expected_at", [
-    ({}, NOW + DAY + 58 * MINUTE), ({"cron": HOURLY}, NOW + DAY)])
+@pytest.mark.parametrize(
+    "schedule, expected_at", [({}, NOW + DAY + 58 * MINUTE), ({"cron": HOURLY}, NOW + DAY)]
+)
 def test_a_pause_of_an_armed_monitor_ends_new_and_armed_anew(
-        schedule: dict[str, Any], expected_at: int) -> None:
+    schedule: dict[str, Any], expected_at: int
+) -> None:
     life = a_paused(armed(NOW, **schedule), NOW + DAY - 2 * MINUTE)
 
     settle(life, NOW + DAY - 2 * MINUTE)
@@ -2269,10 +2526,12 @@ def test_a_pause_of_an_armed_monitor_ends_new_and_armed_anew(
 
 
 @pytest.mark.parametrize("trouble", [an_up, a_failed, a_missed])
-@pytest.mark.parametrize("schedule, expected_at", [
-    ({}, NOW + DAY + 58 * MINUTE), ({"cron": HOURLY}, NOW + DAY)])
+@pytest.mark.parametrize(
+    "schedule, expected_at", [({}, NOW + DAY + 58 * MINUTE), ({"cron": HOURLY}, NOW + DAY)]
+)
 def test_the_deadline_is_as_if_a_sign_of_life_had_come_when_the_pause_ended(
-        trouble: Callable[..., Life], schedule: dict[str, Any], expected_at: int) -> None:
+    trouble: Callable[..., Life], schedule: dict[str, Any], expected_at: int
+) -> None:
     life = a_paused(trouble(**schedule), NOW + DAY - 2 * MINUTE, DEADLINE - HOUR)
 
     hear(life, ping("start", NOW + 10 * HOUR))
@@ -2282,8 +2541,7 @@ def test_the_deadline_is_as_if_a_sign_of_life_had_come_when_the_pause_ended(
 
 
 @pytest.mark.parametrize("trouble, failed", [(a_failed, 1), (a_missed, 0), (a_stuck, 0)])
-def test_the_counts_begin_anew_when_a_pause_ends(
-        trouble: Callable[[], Life], failed: int) -> None:
+def test_the_counts_begin_anew_when_a_pause_ends(trouble: Callable[[], Life], failed: int) -> None:
     life = hear(trouble(), *(ping("fail", NOW + 5 * HOUR) for _ in range(3)))
     a_paused(life, NOW + DAY, NOW + 6 * HOUR)
 
@@ -2343,7 +2601,8 @@ def test_a_resume_leaves_no_end_of_the_pause_behind() -> None:
 
 @pytest.mark.parametrize("schedule", [{}, {"cron": HOURLY}, {"expects": "complete"}])
 def test_a_new_monitor_has_no_deadline_until_the_first_sign_of_life(
-        schedule: dict[str, Any]) -> None:
+    schedule: dict[str, Any],
+) -> None:
     life = a_life(**schedule)
 
     settle(life, NOW + 400 * DAY)
@@ -2352,19 +2611,23 @@ def test_a_new_monitor_has_no_deadline_until_the_first_sign_of_life(
     assert due_at(life, NOW) is None
 
 
-@pytest.mark.parametrize("expects, tolerance, kind, status", [
-    ("run", 0, "start", "up"),
-    ("run", 0, "success", "up"),
-    ("run", 0, "ok", "up"),
-    ("run", 0, "fail", "down"),
-    ("run", 1, "fail", "up"),
-    ("complete", 0, "success", "up"),
-    ("complete", 0, "ok", "up"),
-    ("complete", 0, "fail", "down"),
-    ("complete", 1, "fail", "up"),
-])
+@pytest.mark.parametrize(
+    "expects, tolerance, kind, status",
+    [
+        ("run", 0, "start", "up"),
+        ("run", 0, "success", "up"),
+        ("run", 0, "ok", "up"),
+        ("run", 0, "fail", "down"),
+        ("run", 1, "fail", "up"),
+        ("complete", 0, "success", "up"),
+        ("complete", 0, "ok", "up"),
+        ("complete", 0, "fail", "down"),
+        ("complete", 1, "fail", "up"),
+    ],
+)
 def test_a_new_monitor_ends_with_the_first_sign_of_life_or_failure(
-        expects: str, tolerance: int, kind: str, status: str) -> None:
+    expects: str, tolerance: int, kind: str, status: str
+) -> None:
     life = Life(a_monitor(expects=expects, failure_tolerance=tolerance), [])
 
     hear(life, ping(kind))
@@ -2372,9 +2635,16 @@ def test_a_new_monitor_ends_with_the_first_sign_of_life_or_failure(
     assert flips(life) == [(status, NOW)]
 
 
-@pytest.mark.parametrize("expects, kind", [
-    ("run", "log"), ("run", "progress"), ("complete", "log"), ("complete", "progress"),
-    ("complete", "start")])
+@pytest.mark.parametrize(
+    "expects, kind",
+    [
+        ("run", "log"),
+        ("run", "progress"),
+        ("complete", "log"),
+        ("complete", "progress"),
+        ("complete", "start"),
+    ],
+)
 def test_what_does_not_end_new(expects: str, kind: str) -> None:
     life = a_life(ping(kind), expects=expects)
 
@@ -2416,22 +2686,25 @@ def test_an_armed_monitor_is_up_at_the_first_sign_of_life() -> None:
 # -- Edits
 
 
-@pytest.mark.parametrize("fields, changes, expected_at", [
-    ({"cron": HOURLY}, {"cron": "30 * * * *"}, "13:30"),
-    ({"cron": HOURLY}, {"cron": "*/5 * * * *"}, "13:00"),
-    ({"cron": "30 20 * * *"}, {"timezone": "Asia/Kolkata"}, "15:00"),
-    ({}, {"interval_seconds": 60}, "12:59"),
-    ({}, {"interval_seconds": 7200}, "14:58"),
-    ({}, {"timezone": "Asia/Kolkata"}, "13:58"),
-    ({}, {"expects": "complete"}, "13:58"),
-    ({}, {"cron": HOURLY, "interval_seconds": None}, "13:00"),
-    ({"cron": HOURLY}, {"cron": None, "interval_seconds": 3600}, "13:58"),
-    ({"cron": HOURLY}, {"expects": "complete"}, "13:00"),
-])
+@pytest.mark.parametrize(
+    "fields, changes, expected_at",
+    [
+        ({"cron": HOURLY}, {"cron": "30 * * * *"}, "13:30"),
+        ({"cron": HOURLY}, {"cron": "*/5 * * * *"}, "13:00"),
+        ({"cron": "30 20 * * *"}, {"timezone": "Asia/Kolkata"}, "15:00"),
+        ({}, {"interval_seconds": 60}, "12:59"),
+        ({}, {"interval_seconds": 7200}, "14:58"),
+        ({}, {"timezone": "Asia/Kolkata"}, "13:58"),
+        ({}, {"expects": "complete"}, "13:58"),
+        ({}, {"cron": HOURLY, "interval_seconds": None}, "13:00"),
+        ({"cron": HOURLY}, {"cron": None, "interval_seconds": 3600}, "13:58"),
+        ({"cron": HOURLY}, {"expects": "complete"}, "13:00"),
+    ],
+)
 @pytest.mark.parametrize("trouble", [an_up, a_failed])
 def test_a_changed_schedule_counts_the_deadline_anew_from_the_edit(
-        fields: dict[str, Any], changes: dict[str, Any], expected_at: str,
-        trouble: Callable[..., Life]) -> None:
+    fields: dict[str, Any], changes: dict[str, Any], expected_at: str, trouble: Callable[..., Life]
+) -> None:
     life = trouble(**fields)
 
     edit(life, clock("12:58"), changes)
@@ -2439,9 +2712,15 @@ def test_a_changed_schedule_counts_the_deadline_anew_from_the_edit(
     assert life.monitor.expected_at == clock(expected_at)
 
 
-@pytest.mark.parametrize("changes", [
-    {"interval_seconds": 60}, {"expects": "complete"}, {"timezone": "Asia/Kolkata"},
-    {"cron": HOURLY, "interval_seconds": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"interval_seconds": 60},
+        {"expects": "complete"},
+        {"timezone": "Asia/Kolkata"},
+        {"cron": HOURLY, "interval_seconds": None},
+    ],
+)
 def test_an_edit_of_a_new_monitor_sets_no_deadline(changes: dict[str, Any]) -> None:
     life = a_life()
 
@@ -2470,7 +2749,8 @@ def test_a_removed_schedule_expects_nothing() -> None:
 @pytest.mark.parametrize("kind", ["success", "fail", "ok"])
 @pytest.mark.parametrize("end", [2 * MINUTE, DAY])
 def test_after_its_schedule_was_removed_no_ping_expects_anything(
-        expects: str, kind: str, end: int) -> None:
+    expects: str, kind: str, end: int
+) -> None:
     life = a_life(ping("start"), expects=expects)
     edit(life, NOW + MINUTE, {"interval_seconds": None})
 
@@ -2489,8 +2769,10 @@ def test_the_first_run_counts_by_the_schedule_as_it_was_edited_meanwhile(seconds
     assert life.monitor.expected_at == NOW + seconds * SECOND
 
 
-@pytest.mark.parametrize("changes", [
-    {"interval_seconds": 3600}, {"timezone": "UTC"}, {"expects": "run"}, {"cron": None}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"interval_seconds": 3600}, {"timezone": "UTC"}, {"expects": "run"}, {"cron": None}],
+)
 def test_the_same_value_again_is_no_change(changes: dict[str, Any]) -> None:
     life = an_up()
 
@@ -2499,15 +2781,19 @@ def test_the_same_value_again_is_no_change(changes: dict[str, Any]) -> None:
     assert life.monitor.expected_at == NOW + HOUR
 
 
-@pytest.mark.parametrize("grace, at, met_until", [
-    (60, NOW, NOW + 61 * MINUTE),                           # shorter, still ahead
-    (60, NOW + 61 * MINUTE, NOW + 61 * MINUTE),
-    (60, NOW + 62 * MINUTE, NOW + 62 * MINUTE),             # its new deadline has passed
-    (0, DEADLINE, DEADLINE),
-    (3600, NOW + 62 * MINUTE, NOW + 2 * HOUR),              # longer
-])
+@pytest.mark.parametrize(
+    "grace, at, met_until",
+    [
+        (60, NOW, NOW + 61 * MINUTE),  # shorter, still ahead
+        (60, NOW + 61 * MINUTE, NOW + 61 * MINUTE),
+        (60, NOW + 62 * MINUTE, NOW + 62 * MINUTE),  # its new deadline has passed
+        (0, DEADLINE, DEADLINE),
+        (3600, NOW + 62 * MINUTE, NOW + 2 * HOUR),  # longer
+    ],
+)
 def test_a_changed_grace_holds_from_the_edit_on_and_makes_nobody_late_before_it(
-        grace: int, at: int, met_until: int) -> None:
+    grace: int, at: int, met_until: int
+) -> None:
     life = an_up()
 
     edit(life, at, {"grace_seconds": grace})
@@ -2538,10 +2824,22 @@ def test_a_changed_grace_makes_no_run_stuck_before_the_edit() -> None:
     assert told(life) == [("stuck", NOW + 62 * MINUTE)]
 
 
-@pytest.mark.parametrize("changes", [
-    {"name": "other"}, {"key": "other"}, {"tags": "a b"}, {"notes": "x"}, {"rules": None},
-    {"failure_tolerance": 3}, {"reminder_interval_seconds": 60}, {"armed": 1},
-    {"max_run_seconds": 60}, {"min_ping_interval_seconds": 60}, {"email_alerts": 0}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "other"},
+        {"key": "other"},
+        {"tags": "a b"},
+        {"notes": "x"},
+        {"rules": None},
+        {"failure_tolerance": 3},
+        {"reminder_interval_seconds": 60},
+        {"armed": 1},
+        {"max_run_seconds": 60},
+        {"min_ping_interval_seconds": 60},
+        {"email_alerts": 0},
+    ],
+)
 def test_nothing_else_moves_a_deadline(changes: dict[str, Any]) -> None:
     life = a_life(*seen_to_end(), ping("start"))
 
@@ -2552,7 +2850,8 @@ def test_nothing_else_moves_a_deadline(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("seconds", [None, 60, 6000])
 def test_an_edit_of_max_run_seconds_does_not_move_the_deadline_of_an_open_run(
-        seconds: int | None) -> None:
+    seconds: int | None,
+) -> None:
     life = a_life(ping("start"), max_run_seconds=600)
 
     edit(life, NOW + 5 * MINUTE, {"max_run_seconds": seconds})
@@ -2561,12 +2860,19 @@ def test_an_edit_of_max_run_seconds_does_not_move_the_deadline_of_an_open_run(
     assert told(life)[0] == ("stuck", NOW + 10 * MINUTE)
 
 
-@pytest.mark.parametrize("changes", [
-    {"interval_seconds": 86_400}, {"grace_seconds": 86_400}, {"expects": "complete"},
-    {"failure_tolerance": 9}, {"interval_seconds": None}, {"max_run_seconds": 86_400}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"interval_seconds": 86_400},
+        {"grace_seconds": 86_400},
+        {"expects": "complete"},
+        {"failure_tolerance": 9},
+        {"interval_seconds": None},
+        {"max_run_seconds": 86_400},
+    ],
+)
 @pytest.mark.parametrize("trouble", [a_failed, a_missed, a_stuck])
-def test_an_edit_recovers_nobody(
-        changes: dict[str, Any], trouble: Callable[[], Life]) -> None:
+def test_an_edit_recovers_nobody(changes: dict[str, Any], trouble: Callable[[], Life]) -> None:
     life = trouble()
 
     edit(life, DEADLINE + 2, changes)
@@ -2575,10 +2881,13 @@ def test_an_edit_recovers_nobody(
     assert (life.monitor.status, flips(life)) == ("down", [])
 
 
-@pytest.mark.parametrize("changes", [
-    {"reminder_interval_seconds": 60}, {"failure_tolerance": 9}, {"max_run_seconds": 86_400}])
+@pytest.mark.parametrize(
+    "changes",
+    [{"reminder_interval_seconds": 60}, {"failure_tolerance": 9}, {"max_run_seconds": 86_400}],
+)
 def test_an_edit_of_no_deadline_leaves_what_a_monitor_that_is_down_awaits(
-        changes: dict[str, int]) -> None:
+    changes: dict[str, int],
+) -> None:
     life = a_missed()
     before = life.monitor.expected_at, life.monitor.missed_count
 
@@ -2598,7 +2907,8 @@ def test_what_was_missed_counts_with_the_grace_that_it_was_missed_with() -> None
 
 @pytest.mark.parametrize("trouble, status", [(a_life, "new"), (an_up, "up"), (a_failed, "down")])
 def test_an_edit_in_a_pause_leaves_what_it_ends_with(
-        trouble: Callable[[], Life], status: str) -> None:
+    trouble: Callable[[], Life], status: str
+) -> None:
     life = a_paused(trouble())
 
     edit(life, NOW + 1, {"interval_seconds": 60, "grace_seconds": 60})
@@ -2627,10 +2937,13 @@ def test_then_the_end_of_a_pause_in_the_gap_at_its_true_time() -> None:
     assert told(life) == [("failed", NOW + 2 * HOUR)]
 
 
-@pytest.mark.parametrize("until, events", [
-    (MINUTE, [("failed", NOW + MINUTE)]), (MINUTE - 1, []), (DAY, [("failed", NOW + MINUTE)])])
+@pytest.mark.parametrize(
+    "until, events",
+    [(MINUTE, [("failed", NOW + MINUTE)]), (MINUTE - 1, []), (DAY, [("failed", NOW + MINUTE)])],
+)
 def test_then_the_digests_in_the_gap_at_their_true_times(
-        until: int, events: list[tuple[str, int]]) -> None:
+    until: int, events: list[tuple[str, int]]
+) -> None:
     life = hear(a_failed(), ping("fail", NOW + SECOND))
 
     judge_gap(life, NOW + 2 * SECOND, NOW + until)
@@ -2648,7 +2961,8 @@ def test_an_occurrence_whose_deadline_lies_in_the_gap_is_not_missed() -> None:
 
 @pytest.mark.parametrize("since, missed", [(DEADLINE, False), (DEADLINE + 1, True)])
 def test_a_deadline_that_was_not_broken_when_the_gap_began_is_not_missed(
-        since: int, missed: bool) -> None:
+    since: int, missed: bool
+) -> None:
     life = an_up()
 
     judge_gap(life, since, since + HOUR)
@@ -2657,16 +2971,20 @@ def test_a_deadline_that_was_not_broken_when_the_gap_began_is_not_missed(
     assert bool(told(life)) == missed
 
 
-@pytest.mark.parametrize("fields, opens", [
-    ({}, "12:55"),
-    ({"grace_seconds": 60}, "12:59"),
-    ({"grace_seconds": 3600}, "12:55"),
-    ({"interval_seconds": 600, "grace_seconds": 3600}, "12:07:30"),
-    ({"cron": HOURLY}, "12:55"),
-    ({"cron": "*/10 * * * *"}, "12:07:30"),
-])
+@pytest.mark.parametrize(
+    "fields, opens",
+    [
+        ({}, "12:55"),
+        ({"grace_seconds": 60}, "12:59"),
+        ({"grace_seconds": 3600}, "12:55"),
+        ({"interval_seconds": 600, "grace_seconds": 3600}, "12:07:30"),
+        ({"cron": HOURLY}, "12:55"),
+        ({"cron": "*/10 * * * *"}, "12:07:30"),
+    ],
+)
 def test_the_window_of_an_occurrence_opens_a_little_before_it(
-        fields: dict[str, Any], opens: str) -> None:
+    fields: dict[str, Any], opens: str
+) -> None:
     lives = [an_up(**fields), an_up(**fields)]
     before = lives[0].monitor.expected_at
 
@@ -2685,10 +3003,13 @@ def test_an_interval_is_counted_from_the_end_of_the_gap() -> None:
     assert life.monitor.expected_at == NOW + 560 * MINUTE
 
 
-@pytest.mark.parametrize("until, expected_at", [
-    ("13:10", "14:00"), ("13:54:59.999", "14:00"), ("13:55", "15:00"), ("12:55", "14:00")])
+@pytest.mark.parametrize(
+    "until, expected_at",
+    [("13:10", "14:00"), ("13:54:59.999", "14:00"), ("13:55", "15:00"), ("12:55", "14:00")],
+)
 def test_cron_is_counted_as_if_a_sign_of_life_had_come_at_the_end_of_the_gap(
-        until: str, expected_at: str) -> None:
+    until: str, expected_at: str
+) -> None:
     life = an_up(cron=HOURLY)
 
     judge_gap(life, clock("12:50"), clock(until))
@@ -2735,9 +3056,11 @@ def test_the_first_occurrence_of_an_armed_monitor_can_be_unverified() -> None:
 @pytest.mark.parametrize("trouble", [a_life, an_up, a_failed])
 @pytest.mark.parametrize("series", [None, "a"])
 def test_runs_open_in_the_gap_become_unknown_and_are_never_stuck(
-        trouble: Callable[..., Life], series: str | None) -> None:
-    life = hear(trouble(max_run_seconds=600, interval_seconds=None),
-                ping("start", NOW, series=series))
+    trouble: Callable[..., Life], series: str | None
+) -> None:
+    life = hear(
+        trouble(max_run_seconds=600, interval_seconds=None), ping("start", NOW, series=series)
+    )
 
     judge_gap(life, NOW + MINUTE, NOW + 2 * MINUTE)
     settle(life, NOW + DAY)
@@ -2775,8 +3098,10 @@ def test_the_expected_at_of_a_down_monitor_moves_silently(trouble: Callable[[], 
     assert (named, life.flips, life.events) == (False, [], [])
 
 
-@pytest.mark.parametrize("since, until, next_at", [
-    (90, 150, 180), (90, 180, 240), (60, 100, 120), (59, 60, 120), (59, 59, 60)])
+@pytest.mark.parametrize(
+    "since, until, next_at",
+    [(90, 150, 180), (90, 180, 240), (60, 100, 120), (59, 60, 120), (59, 59, 60)],
+)
 def test_reminders_in_the_gap_are_skipped(since: int, until: int, next_at: int) -> None:
     life = a_failed(reminder_interval_seconds=3600)
 
@@ -2813,8 +3138,11 @@ def test_the_outage_does_not_name_a_monitor_that_it_did_not_touch() -> None:
 
 @pytest.mark.parametrize("status", ["down", "paused"])
 def test_the_outage_does_not_name_a_monitor_that_is(status: str) -> None:
-    life = a_life(ping("fail" if status == "down" else "ok"), ping("start", series="a"),
-                  interval_seconds=86_400)
+    life = a_life(
+        ping("fail" if status == "down" else "ok"),
+        ping("start", series="a"),
+        interval_seconds=86_400,
+    )
     if status == "paused":
         pause(life, NOW, None)
 
@@ -2831,7 +3159,8 @@ def test_the_expected_at_of_a_paused_monitor_rests() -> None:
 
 @pytest.mark.parametrize("seconds, named", [(3600, False), (3601, True)])
 def test_the_outage_names_no_monitor_that_is_expected_within_an_hour(
-        seconds: int, named: bool) -> None:
+    seconds: int, named: bool
+) -> None:
     life = an_up(interval_seconds=seconds)
 
     assert judge_gap(life, NOW + HOUR, NOW + 2 * HOUR) is named
@@ -2839,16 +3168,19 @@ def test_the_outage_names_no_monitor_that_is_expected_within_an_hour(
 
 @pytest.mark.parametrize("left, named", [(HOUR, False), (HOUR + 1, True)])
 def test_the_outage_names_no_run_whose_monitor_is_expected_within_an_hour(
-        left: int, named: bool) -> None:
+    left: int, named: bool
+) -> None:
     life = a_life(ping("start"), interval_seconds=86_400)
 
     assert judge_gap(life, NOW + 1, NOW + DAY - left) is named
 
 
-@pytest.mark.parametrize("schedule, expected_at", [
-    ({}, NOW - 9 * HOUR), ({"cron": HOURLY}, NOW - 9 * HOUR)])
+@pytest.mark.parametrize(
+    "schedule, expected_at", [({}, NOW - 9 * HOUR), ({"cron": HOURLY}, NOW - 9 * HOUR)]
+)
 def test_after_a_clock_that_went_backwards_deadlines_are_counted_from_now(
-        schedule: dict[str, Any], expected_at: int) -> None:
+    schedule: dict[str, Any], expected_at: int
+) -> None:
     life = an_up(**schedule)
 
     turn_back(life, NOW - 10 * HOUR)
@@ -2902,15 +3234,20 @@ def test_a_clock_that_went_backwards_leaves_a_monitor_that_expects_nothing() -> 
 # -- One column
 
 
-@pytest.mark.parametrize("life, due", [
-    (an_up(), DEADLINE + 1),
-    (a_life(ping("start"), max_run_seconds=600), NOW + 10 * MINUTE + 1),
-    (a_failed(reminder_interval_seconds=86_400), NOW + DAY),
-    (hear(a_failed(), ping("fail", NOW)), NOW + MINUTE),
-    (a_paused(an_up()), NOW + DAY),
-], ids=["missed", "stuck", "reminder", "digest", "end of pause"])
+@pytest.mark.parametrize(
+    "life, due",
+    [
+        (an_up(), DEADLINE + 1),
+        (a_life(ping("start"), max_run_seconds=600), NOW + 10 * MINUTE + 1),
+        (a_failed(reminder_interval_seconds=86_400), NOW + DAY),
+        (hear(a_failed(), ping("fail", NOW)), NOW + MINUTE),
+        (a_paused(an_up()), NOW + DAY),
+    ],
+    ids=["missed", "stuck", "reminder", "digest", "end of pause"],
+)
 def test_due_at_is_the_next_instant_at_which_anything_changes_by_itself(
-        life: Life, due: int) -> None:
+    life: Life, due: int
+) -> None:
     before = copy.deepcopy(life)
 
     settle(life, due - 1)
@@ -2922,21 +3259,28 @@ def test_due_at_is_the_next_instant_at_which_anything_changes_by_itself(
     assert life.events or life.flips
 
 
-@pytest.mark.parametrize("life", [
-    a_life(),
-    an_up(interval_seconds=None),
-    a_failed(),
-    a_paused(a_failed(reminder_interval_seconds=60), None),
-    a_life(ping("start"), interval_seconds=None),
-    a_life(ping("progress"), max_run_seconds=60),
-], ids=["new", "no schedule", "down", "paused", "not awaited", "progress"])
+@pytest.mark.parametrize(
+    "life",
+    [
+        a_life(),
+        an_up(interval_seconds=None),
+        a_failed(),
+        a_paused(a_failed(reminder_interval_seconds=60), None),
+        a_life(ping("start"), interval_seconds=None),
+        a_life(ping("progress"), max_run_seconds=60),
+    ],
+    ids=["new", "no schedule", "down", "paused", "not awaited", "progress"],
+)
 def test_due_at_is_null_where_nothing_can_change(life: Life) -> None:
     assert due_at(life, NOW) is None
 
 
 def test_due_at_is_the_earliest_of_several() -> None:
-    life = hear(a_failed(reminder_interval_seconds=90, max_run_seconds=75),
-                ping("start", NOW, series="a"), ping("fail", NOW))
+    life = hear(
+        a_failed(reminder_interval_seconds=90, max_run_seconds=75),
+        ping("start", NOW, series="a"),
+        ping("fail", NOW),
+    )
 
     dues = [due_at(life, NOW)]
     for _ in range(2):
@@ -2949,8 +3293,9 @@ def test_due_at_is_the_earliest_of_several() -> None:
 # -- Whenever the scanner happens to look
 
 STEPS: dict[str, Callable[[Life, int, Any], object]] = {
-    "ping": lambda life, now, one: receive(life, one._replace(
-        at=now, sent_at=None if one.sent_at is None else now - one.sent_at)),
+    "ping": lambda life, now, one: receive(
+        life, one._replace(at=now, sent_at=None if one.sent_at is None else now - one.sent_at)
+    ),
     "pause": lambda life, now, wait: pause(life, now, wait and now + wait),
     "resume": lambda life, now, to_new: resume(life, now, to_new=to_new),
     "edit": edit,
@@ -2959,15 +3304,24 @@ STEPS: dict[str, Callable[[Life, int, Any], object]] = {
 WAITS = st.sampled_from([0, 1, SECOND, 10 * SECOND, MINUTE, 10 * MINUTE, HOUR, 65 * MINUTE, DAY])
 SERIES = st.sampled_from([None, None, "a", "b"])
 PINGS = st.builds(
-    Ping, kind=st.sampled_from(["start", "success", "fail", "ok", "progress", "log"]),
-    at=st.just(0), num=st.integers(1, 10**6), series=SERIES, host=SERIES,
+    Ping,
+    kind=st.sampled_from(["start", "success", "fail", "ok", "progress", "log"]),
+    at=st.just(0),
+    num=st.integers(1, 10**6),
+    series=SERIES,
+    host=SERIES,
     sent_at=st.none() | st.none() | WAITS,  # how long ago
-    duration_ms=st.none() | WAITS, metrics=st.sampled_from([None, '{"rows": 1}']))
+    duration_ms=st.none() | WAITS,
+    metrics=st.sampled_from([None, '{"rows": 1}']),
+)
 SCHEDULES = st.one_of(
     st.sampled_from([60, 1800, 3600, 86_400, None]).map(
-        lambda seconds: {"interval_seconds": seconds, "cron": None}),
+        lambda seconds: {"interval_seconds": seconds, "cron": None}
+    ),
     st.sampled_from([HOURLY, "30 */6 * * *", "0 12 * * *"]).map(
-        lambda cron: {"interval_seconds": None, "cron": cron}))
+        lambda cron: {"interval_seconds": None, "cron": cron}
+    ),
+)
 FIELDS = {
     "timezone": st.sampled_from(["UTC", "Europe/Berlin"]),
     "grace_seconds": st.sampled_from([0, 60, 300, 7200]),
@@ -2978,20 +3332,29 @@ FIELDS = {
     "rules": st.sampled_from([None, rules("rows lt 10")]),
 }
 EDITS = SCHEDULES | st.sampled_from(sorted(FIELDS)).flatmap(
-    lambda name: FIELDS[name].map(lambda value: {name: value}))
-STORIES = st.lists(st.tuples(WAITS | st.integers(0, 3 * HOUR), st.one_of(
-    PINGS.map(lambda one: ("ping", one)),
-    PINGS.map(lambda one: ("ping", one)),
-    PINGS.map(lambda one: ("ping", one)),
-    (st.none() | WAITS).map(lambda wait: ("pause", wait)),
-    st.booleans().map(lambda to_new: ("resume", to_new)),
-    EDITS.map(lambda changes: ("edit", changes)),
-    WAITS.map(lambda wait: ("away", wait)),
-)), max_size=25)
-MONITORS = st.builds(lambda schedule, fields: {**schedule, **fields},
-                     SCHEDULES, st.fixed_dictionaries(FIELDS))
-searched = bounded(max_examples=100, deadline=None, database=None,
-                   suppress_health_check=[HealthCheck.too_slow])
+    lambda name: FIELDS[name].map(lambda value: {name: value})
+)
+STORIES = st.lists(
+    st.tuples(
+        WAITS | st.integers(0, 3 * HOUR),
+        st.one_of(
+            PINGS.map(lambda one: ("ping", one)),
+            PINGS.map(lambda one: ("ping", one)),
+            PINGS.map(lambda one: ("ping", one)),
+            (st.none() | WAITS).map(lambda wait: ("pause", wait)),
+            st.booleans().map(lambda to_new: ("resume", to_new)),
+            EDITS.map(lambda changes: ("edit", changes)),
+            WAITS.map(lambda wait: ("away", wait)),
+        ),
+    ),
+    max_size=25,
+)
+MONITORS = st.builds(
+    lambda schedule, fields: {**schedule, **fields}, SCHEDULES, st.fixed_dictionaries(FIELDS)
+)
+searched = bounded(
+    max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 def live_through(life: Life, story: list[Any], looks: list[int]) -> int:
@@ -3008,7 +3371,8 @@ def live_through(life: Life, story: list[Any], looks: list[int]) -> int:
 @searched
 @given(MONITORS, STORIES, st.lists(WAITS | st.integers(0, 2 * DAY), max_size=5))
 def test_what_is_told_never_depends_on_when_the_scanner_happened_to_look(
-        fields: dict[str, Any], story: list[Any], looks: list[int]) -> None:
+    fields: dict[str, Any], story: list[Any], looks: list[int]
+) -> None:
     seldom, often = (Life(a_monitor(**fields), []) for _ in range(2))
 
     live_through(seldom, story, [])
@@ -3036,7 +3400,8 @@ def test_after_settling_nothing_is_due(fields: dict[str, Any], story: list[Any])
 @searched
 @given(MONITORS, STORIES)
 def test_expected_at_moves_back_only_by_an_edit_and_the_end_of_a_pause(
-        fields: dict[str, Any], story: list[Any]) -> None:
+    fields: dict[str, Any], story: list[Any]
+) -> None:
     life, now = Life(a_monitor(**fields), []), NOW
 
     for wait, step in story:
@@ -3068,10 +3433,12 @@ def limited(*pings: Ping) -> Life:
 
 
 @pytest.mark.parametrize("kind", ["start", "success", "fail"])
-@pytest.mark.parametrize("after, wait", [
-    (0, 60), (1, 60), (SECOND, 59), (MINUTE - 1, 1), (MINUTE, None), (HOUR, None)])
+@pytest.mark.parametrize(
+    "after, wait", [(0, 60), (1, 60), (SECOND, 59), (MINUTE - 1, 1), (MINUTE, None), (HOUR, None)]
+)
 def test_a_ping_within_the_minimum_interval_has_to_wait_for_the_rest_of_it(
-        kind: str, after: int, wait: int | None) -> None:
+    kind: str, after: int, wait: int | None
+) -> None:
     life = limited()
 
     assert is_too_soon(life, ping(kind, NOW + after)) == wait

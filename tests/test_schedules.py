@@ -637,25 +637,31 @@ def test_the_run_before_the_next_run_is_not_skipped() -> None:
 
 # -- in words
 
-@pytest.mark.parametrize("schedule, words", [
-    ("0 3 * * *", "every day at 03:00"),
-    ("@daily", "every day at 00:00"),
-    ("0 8,20 * * *", "every day at 08:00 and 20:00"),
-    ("* * * * *", "every minute"),
-    ("*/5 * * * *", "every 5 minutes"),
-    ("5 * * * *", "every hour at minute 5"),
-    ("0 9 * * MON-FRI", "from Monday to Friday at 09:00"),
-    ("0 9 * * 0,6", "on Saturday and Sunday at 09:00"),
-    ("30 2 1,15 * *", "on day 1 and day 15 of the month at 02:30"),
-    ("0 0 L * *", "on the last day of the month at 00:00"),
-    ("0 0 1 1 *", "on day 1 of the month at 00:00 in January"),
-    ("*/5 * * * 1", "on Monday every 5 minutes"),
-])
+
+@pytest.mark.parametrize(
+    "schedule, words",
+    [
+        ("0 3 * * *", "every day at 03:00"),
+        ("@daily", "every day at 00:00"),
+        ("0 8,20 * * *", "every day at 08:00 and 20:00"),
+        ("* * * * *", "every minute"),
+        ("*/5 * * * *", "every 5 minutes"),
+        ("5 * * * *", "every hour at minute 5"),
+        ("0 9 * * MON-FRI", "from Monday to Friday at 09:00"),
+        ("0 9 * * 0,6", "on Saturday and Sunday at 09:00"),
+        ("30 2 1,15 * *", "on day 1 and day 15 of the month at 02:30"),
+        ("0 0 L * *", "on the last day of the month at 00:00"),
+        ("0 0 1 1 *", "on day 1 of the month at 00:00 in January"),
+        ("*/5 * * * 1", "on Monday every 5 minutes"),
+    ],
+)
 def test_a_schedule_is_said_in_words(schedule: str, words: str) -> None:
     assert describe_cron(schedule) == words
 
 
-@pytest.mark.parametrize("schedule", [
-    "*/30 * * * * *", "0 */2 * * *", "1,7,30 * * * *", "0 0 1 * 1", "0 0 * * 5#2", "0 0 * * L5"])
+@pytest.mark.parametrize(
+    "schedule",
+    ["*/30 * * * * *", "0 */2 * * *", "1,7,30 * * * *", "0 0 1 * 1", "0 0 * * 5#2", "0 0 * * L5"],
+)
 def test_a_schedule_that_is_longer_in_words_stays_as_it_is(schedule: str) -> None:
     assert describe_cron(schedule) == f"when {schedule} matches"

@@ -21,9 +21,12 @@ def test_a_run_has_the_times_that_the_client_says(site: Site) -> None:
     ping(site, f"/{job.token}/start", 3)
     ping(site, f"/{job.token}", 2)
 
-    run, = site.runs
+    (run,) = site.runs
     assert (run["started_at"], run["ended_at"], run["duration_ms"]) == (
-        NOW - 3 * HOUR, NOW - 2 * HOUR, HOUR)
+        NOW - 3 * HOUR,
+        NOW - 2 * HOUR,
+        HOUR,
+    )
 
 
 def test_a_run_that_is_reported_as_a_whole_ended_when_the_client_says(site: Site) -> None:
@@ -31,9 +34,12 @@ def test_a_run_that_is_reported_as_a_whole_ended_when_the_client_says(site: Site
 
     ping(site, f"/{job.token}", 2, "&duration=600")
 
-    run, = site.runs
+    (run,) = site.runs
     assert (run["started_at"], run["ended_at"], run["duration_ms"]) == (
-        NOW - 2 * HOUR - 600_000, NOW - 2 * HOUR, 600_000)
+        NOW - 2 * HOUR - 600_000,
+        NOW - 2 * HOUR,
+        600_000,
+    )
 
 
 def test_the_ping_itself_is_recorded_when_it_came(site: Site) -> None:
@@ -80,9 +86,16 @@ def test_an_end_before_its_start_took_no_time(site: Site) -> None:
     assert site.runs[0]["duration_ms"] == 0
 
 
-@pytest.mark.parametrize("at", [
-    lambda: (NOW - 7 * 24 * HOUR - 1000) / 1000, lambda: NOW / 1000 + 1, lambda: "soon",
-    lambda: "nan", lambda: -5])
+@pytest.mark.parametrize(
+    "at",
+    [
+        lambda: (NOW - 7 * 24 * HOUR - 1000) / 1000,
+        lambda: NOW / 1000 + 1,
+        lambda: "soon",
+        lambda: "nan",
+        lambda: -5,
+    ],
+)
 def test_a_time_that_cannot_be_is_ignored(site: Site, at: Callable[[], object]) -> None:
     job = site.monitor()
 
@@ -109,7 +122,10 @@ def test_an_old_failure_puts_no_job_down_that_went_well_since(site: Site) -> Non
     ping(site, f"/{job.token}/fail", 0.9, "&series=a")
 
     assert (site.monitors[0]["status"], site.events, site.runs[-1]["state"]) == (
-        "up", [], "failed")
+        "up",
+        [],
+        "failed",
+    )
 
 
 def test_a_failure_that_comes_late_is_told_where_nothing_went_well_since(site: Site) -> None:

@@ -34,18 +34,22 @@ def state(site: Site, job: Made) -> dict[str, Any]:
 
 def told(site: Site) -> list[tuple[str, int]]:
     """The events with their true times, counted from NOW."""
-    return [(row["kind"], row["at"] - NOW) for row in site.rows(
-        "SELECT kind, at FROM event ORDER BY num")]
+    return [
+        (row["kind"], row["at"] - NOW)
+        for row in site.rows("SELECT kind, at FROM event ORDER BY num")
+    ]
 
 
 def bodies(site: Site, kind: str = "outage") -> list[dict[str, Any]]:
-    return [json.loads(row["body"]) for row in site.rows(
-        "SELECT body FROM event WHERE kind = ? ORDER BY num", kind)]
+    return [
+        json.loads(row["body"])
+        for row in site.rows("SELECT body FROM event WHERE kind = ? ORDER BY num", kind)
+    ]
 
 
 def named(site: Site) -> list[str]:
     """The keys of the monitors that the one outage names."""
-    body, = bodies(site)
+    (body,) = bodies(site)
     return [monitor["key"] for monitor in body["monitors"]]
 
 
@@ -68,10 +72,12 @@ def many(site: Site, count: int, **columns: Any) -> None:
     """So many monitors that are heard now: one, and copies of its row without handles."""
     job = up(site, key="copied", **columns)
     names = [name for name in state(site, job) if name not in ("num", "id", "key", "name")]
-    site.rows(f"WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT ?) "
-              f"INSERT INTO monitor (id, key, name, {', '.join(names)}) SELECT 'id-' || i, "
-              f"'job-' || i, 'Job ' || i, {', '.join(names)} FROM monitor, n WHERE key = 'copied'",
-              count)
+    site.rows(
+        f"WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT ?) "
+        f"INSERT INTO monitor (id, key, name, {', '.join(names)}) SELECT 'id-' || i, "
+        f"'job-' || i, 'Job ' || i, {', '.join(names)} FROM monitor, n WHERE key = 'copied'",
+        count,
+    )
     site.rows("DELETE FROM monitor WHERE key = 'copied'")
 
 
@@ -102,8 +108,12 @@ def queries(said: list[str]) -> list[str]:
 
 def plan_of(site: Site, sql: str) -> list[str]:
     """The steps in which SQLite would run a statement, asked of a reader of the server."""
-    return [row[-1] for row in site.server.read(
-        lambda tx: tx.db.execute_sql(f"EXPLAIN QUERY PLAN {sql}").fetchall())]
+    return [
+        row[-1]
+        for row in site.server.read(
+            lambda tx: tx.db.execute_sql(f"EXPLAIN QUERY PLAN {sql}").fetchall()
+        )
+    ]
 
 
 def heavy_steps(site: Site, said: list[str]) -> list[str]:
@@ -116,9 +126,13 @@ def heavy_steps(site: Site, said: list[str]) -> list[str]:
         walks = re.search(r"LIMIT \d+|SELECT count\(", text, re.IGNORECASE)
         grows = re.search(r'FROM "?(ping|run|event|alert)\b', text)
         found += [f"{step}: {text}" for step in steps if "TEMP B-TREE" in step and grows]
-        found += [f"{step}: {text}" for step in steps if not walks and re.match(
-            r'SCAN (?!i$|integration|sqlite_sequence)(?!.*INDEX)', step)
-                  and "integration" not in text]
+        found += [
+            f"{step}: {text}"
+            for step in steps
+            if not walks
+            and re.match(r"SCAN (?!i$|integration|sqlite_sequence)(?!.*INDEX)", step)
+            and "integration" not in text
+        ]
     return found
 
 
@@ -169,7 +183,8 @@ def test_one_scan_finds_all_that_is_due(site: Site) -> None:
     site.server.scan()
 
     assert site.rows("SELECT status, count(*) AS n FROM monitor GROUP BY status") == [
-        {"status": "down", "n": 1203}]
+        {"status": "down", "n": 1203}
+    ]
 
 
 def test_a_scan_takes_25_monitors_a_transaction(site: Site) -> None:
@@ -178,18 +193,22 @@ def test_a_scan_takes_25_monitors_a_transaction(site: Site) -> None:
 
     said = statements(site, site.server.scan)
 
-    batches = "".join("C" if text == "COMMIT" else "m" for text in said if text == "COMMIT"
-                      or re.match("UPDATE monitor ", text, re.IGNORECASE))
+    batches = "".join(
+        "C" if text == "COMMIT" else "m"
+        for text in said
+        if text == "COMMIT" or re.match("UPDATE monitor ", text, re.IGNORECASE)
+    )
     assert sorted(map(len, batches.split("C")), reverse=True)[:4] == [25, 25, 13, 0]
 
 
 def test_an_absence_asks_the_index_of_deadlines_whom_it_touches(site: Site) -> None:
     many(site, 50)
 
-    asked, = queries(statements(site, lambda: site.server.away(NOW, NOW + 1)))[:1]
+    (asked,) = queries(statements(site, lambda: site.server.away(NOW, NOW + 1)))[:1]
 
     assert [step for step in plan_of(site, asked) if re.match("SCAN monitor", step)] == [
-        "SCAN monitor USING COVERING INDEX monitor_due"]  # a million of its entries take 30 ms
+        "SCAN monitor USING COVERING INDEX monitor_due"
+    ]  # a million of its entries take 30 ms
 
 
 def test_a_scan_with_nothing_due_asks_once(site: Site) -> None:
@@ -201,13 +220,14 @@ def test_a_scan_with_nothing_due_asks_once(site: Site) -> None:
 
 
 def test_the_scan_reads_the_index_of_deadlines_and_nothing_else(site: Site) -> None:
-    asked, = queries(statements(site, site.server.scan))
+    (asked,) = queries(statements(site, site.server.scan))
 
     plan = plan_of(site, asked)
 
     assert len(plan) == 1
-    assert re.fullmatch(r"SEARCH monitor USING (COVERING )?INDEX monitor_due \(due_at<\?\)",
-                        plan[0])
+    assert re.fullmatch(
+        r"SEARCH monitor USING (COVERING )?INDEX monitor_due \(due_at<\?\)", plan[0]
+    )
 
 
 def test_what_a_scan_costs_follows_what_is_due(site: Site) -> None:
@@ -223,20 +243,33 @@ def test_what_a_scan_costs_follows_what_is_due(site: Site) -> None:
     assert len(among_many) == len(alone)
 
 
-BROKEN = [("digests", "{"), ("digests", "[]"), ("digests", '{"failed": [1]}'),
-          ("digests", '{"failed": 7}'), ("cron", "at teatime"), ("timezone", "Nowhere/Land"),
-          ("expected_at", -(2**62)), ("down_since", -(2**62))]
+BROKEN = [
+    ("digests", "{"),
+    ("digests", "[]"),
+    ("digests", '{"failed": [1]}'),
+    ("digests", '{"failed": 7}'),
+    ("cron", "at teatime"),
+    ("timezone", "Nowhere/Land"),
+    ("expected_at", -(2**62)),
+    ("down_since", -(2**62)),
+]
 
 
 def break_it(site: Site, job: Made, column: str, value: Any) -> None:
     """Write what the server never would into a row, and let it be due."""
     cron: dict[str, Any] = {"cron": "0 * * * *", "interval_seconds": None}
-    is_down: dict[str, Any] = {"status": "down", "down_reason": "missed",
-                               "reminder_interval_seconds": 60}
+    is_down: dict[str, Any] = {
+        "status": "down",
+        "down_reason": "missed",
+        "reminder_interval_seconds": 60,
+    }
     first = {"cron": cron, "timezone": cron, "down_since": is_down}.get(column, {})
     given = {**first, column: value, "due_at": NOW + HOUR}
-    site.rows(f"UPDATE monitor SET {', '.join(f'{name} = ?' for name in given)} WHERE num = ?",
-              *given.values(), job.num)
+    site.rows(
+        f"UPDATE monitor SET {', '.join(f'{name} = ?' for name in given)} WHERE num = ?",
+        *given.values(),
+        job.num,
+    )
 
 
 @pytest.mark.parametrize("column, value", BROKEN)
@@ -250,8 +283,7 @@ def test_one_bad_monitor_cannot_stop_the_others(site: Site, column: str, value: 
     assert state(site, good)["status"] == "down"
 
 
-def test_a_bad_monitor_is_named_in_the_log(
-        site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bad_monitor_is_named_in_the_log(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     bad = up(site)
     break_it(site, bad, "digests", "{")
     late(site)
@@ -312,7 +344,12 @@ def test_a_ping_takes_this_many_queries(site: Site) -> None:
 
     # The monitor, its open and its last run; the run, the monitor, the ping.
     assert sorted(text.split()[0].upper() for text in said) == [
-        "INSERT", "INSERT", "SELECT", "SELECT", "UPDATE"]
+        "INSERT",
+        "INSERT",
+        "SELECT",
+        "SELECT",
+        "UPDATE",
+    ]
 
 
 def test_a_ping_takes_as_many_queries_among_many_monitors_and_pings(site: Site) -> None:
@@ -327,8 +364,19 @@ def test_a_ping_takes_as_many_queries_among_many_monitors_and_pings(site: Site) 
     assert len(among_many) == len(alone)
 
 
-@pytest.mark.parametrize("verb", ["", "/start", "/fail", "/log", "/complete", "/ok", "/7",
-                                  "?rid=0b2d0a3c-0000-4000-8000-000000000001"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        "",
+        "/start",
+        "/fail",
+        "/log",
+        "/complete",
+        "/ok",
+        "/7",
+        "?rid=0b2d0a3c-0000-4000-8000-000000000001",
+    ],
+)
 def test_a_ping_costs_no_more_the_more_is_stored(site: Site, verb: str) -> None:
     job = up(site)
 
@@ -348,8 +396,14 @@ def fill(site: Site, count: int) -> Made:
     return job
 
 
-LISTS = ["heartbeats?limit=100", "heartbeats/{id}/pings", "integrations", "events",
-         "heartbeats?query=Job&status=up&limit=100", "heartbeats/{id}"]
+LISTS = [
+    "heartbeats?limit=100",
+    "heartbeats/{id}/pings",
+    "integrations",
+    "events",
+    "heartbeats?query=Job&status=up&limit=100",
+    "heartbeats/{id}",
+]
 
 
 def list_queries(site: Site, path: str, count: int) -> list[str]:
@@ -360,7 +414,8 @@ def list_queries(site: Site, path: str, count: int) -> list[str]:
 
 @pytest.mark.parametrize("path", LISTS)
 def test_a_list_takes_as_many_queries_however_long_it_is(
-        make_site: Callable[..., Site], path: str) -> None:
+    make_site: Callable[..., Site], path: str
+) -> None:
     few, more = (list_queries(make_site(), path, count) for count in (2, 20))
 
     assert len(few) == len(more) <= 8
@@ -374,7 +429,7 @@ def test_a_page_of_a_list_costs_what_is_on_it(site: Site, path: str) -> None:
 def test_an_idle_delivery_asks_an_index_once(site: Site) -> None:
     site.server.act(cronwatch.create_integration, "slack", "Slack", {})
 
-    asked, = queries(statements(site, site.server.deliver))
+    (asked,) = queries(statements(site, site.server.deliver))
 
     plan = plan_of(site, asked)
     assert any(re.search("INDEX alert_due", step) for step in plan)
@@ -401,21 +456,28 @@ def test_an_occurrence_in_the_gap_is_not_missed(site: Site) -> None:
     assert (state(site, job)["status"], site.events) == ("up", ["outage"])
 
 
-@pytest.mark.parametrize("since, until, expected, verified", [
-    (THREE - 2 * HOUR, THREE - 5 * MINUTE - 1, THREE, True),
-    (THREE - 2 * HOUR, THREE - 5 * MINUTE, THREE + DAY, False),
-    (THREE + 5 * MINUTE, THREE + HOUR, THREE + DAY, False),
-    (THREE + 2 * MINUTE, THREE + 3 * MINUTE, THREE + DAY, False),
-], ids=["before its window", "up to its window", "from its deadline", "within its window"])
+@pytest.mark.parametrize(
+    "since, until, expected, verified",
+    [
+        (THREE - 2 * HOUR, THREE - 5 * MINUTE - 1, THREE, True),
+        (THREE - 2 * HOUR, THREE - 5 * MINUTE, THREE + DAY, False),
+        (THREE + 5 * MINUTE, THREE + HOUR, THREE + DAY, False),
+        (THREE + 2 * MINUTE, THREE + 3 * MINUTE, THREE + DAY, False),
+    ],
+    ids=["before its window", "up to its window", "from its deadline", "within its window"],
+)
 def test_an_occurrence_whose_window_meets_the_gap_is_unverified(
-        site: Site, since: int, until: int, expected: int, verified: bool) -> None:
+    site: Site, since: int, until: int, expected: int, verified: bool
+) -> None:
     job = up(site, **NIGHTLY)
     site.clock.now = until
 
     site.server.away(since, until)
 
     assert (state(site, job)["expected_at"], site.events) == (
-        expected, [] if verified else ["outage"])
+        expected,
+        [] if verified else ["outage"],
+    )
 
 
 def test_an_occurrence_whose_deadline_passed_before_the_gap_is_missed(site: Site) -> None:
@@ -436,14 +498,18 @@ def test_an_interval_is_counted_from_the_end_of_the_gap(site: Site) -> None:
     assert state(site, job)["expected_at"] == NOW + 26 * HOUR + DAY
 
 
-@pytest.mark.parametrize("columns, early", [
-    ({**DAILY}, 5 * MINUTE),
-    ({**DAILY, "grace_seconds": 60}, MINUTE),
-    ({"interval_seconds": 8000, "grace_seconds": 9000}, 5 * MINUTE),
-    ({"interval_seconds": 400, "grace_seconds": 9000}, 100 * SECOND),
-])
+@pytest.mark.parametrize(
+    "columns, early",
+    [
+        ({**DAILY}, 5 * MINUTE),
+        ({**DAILY, "grace_seconds": 60}, MINUTE),
+        ({"interval_seconds": 8000, "grace_seconds": 9000}, 5 * MINUTE),
+        ({"interval_seconds": 400, "grace_seconds": 9000}, 100 * SECOND),
+    ],
+)
 def test_the_window_of_an_interval_reaches_back(
-        site: Site, columns: dict[str, Any], early: int) -> None:
+    site: Site, columns: dict[str, Any], early: int
+) -> None:
     job = up(site, **columns)
     expected = NOW + columns["interval_seconds"] * SECOND
 
@@ -452,7 +518,9 @@ def test_the_window_of_an_interval_reaches_back(
     site.server.away(NOW + 1, expected - early)
 
     assert (before, state(site, job)["expected_at"]) == (
-        expected, expected - early + columns["interval_seconds"] * SECOND)
+        expected,
+        expected - early + columns["interval_seconds"] * SECOND,
+    )
 
 
 def test_a_missed_deadline_after_the_gap_is_told(site: Site) -> None:
@@ -608,8 +676,10 @@ def test_an_outage_names_the_gap(site: Site) -> None:
 
     site.server.away(THREE - HOUR, THREE + HOUR)
 
-    assert bodies(site)[0]["gap"] == {"since": "2026-03-03T02:00:00.000Z",
-                                      "until": "2026-03-03T04:00:00.000Z"}
+    assert bodies(site)[0]["gap"] == {
+        "since": "2026-03-03T02:00:00.000Z",
+        "until": "2026-03-03T04:00:00.000Z",
+    }
 
 
 def test_an_outage_names_each_monitor_by_id_key_and_name(site: Site) -> None:
@@ -626,7 +696,9 @@ def test_an_outage_is_the_servers_own(site: Site) -> None:
     site.server.away(THREE - HOUR, THREE + HOUR)
 
     assert (site.rows("SELECT monitor FROM event"), bodies(site)[0]["monitor"]) == (
-        [{"monitor": None}], None)
+        [{"monitor": None}],
+        None,
+    )
 
 
 def test_one_outage_names_every_monitor_that_it_may_have_hidden(site: Site) -> None:
@@ -655,7 +727,8 @@ def test_an_outage_that_would_name_nobody_is_not_told(site: Site) -> None:
 
 @pytest.mark.parametrize("seconds, expected", [(3600, []), (3601, ["outage"])])
 def test_a_monitor_expected_within_an_hour_of_the_gap_is_not_named(
-        site: Site, seconds: int, expected: list[str]) -> None:
+    site: Site, seconds: int, expected: list[str]
+) -> None:
     up(site, interval_seconds=seconds)
 
     site.server.away(NOW + HOUR, NOW + 2 * HOUR)
@@ -783,7 +856,8 @@ class Watch:
         self.site, self.gaps = site, list[tuple[int, int]]()
         self.scans = 0
         self.lookout = cronwatch.Lookout(
-            site.server.store, site.clock, scan_seconds, self.scan, self.away)
+            site.server.store, site.clock, scan_seconds, self.scan, self.away
+        )
 
     def scan(self) -> None:
         self.scans += 1
@@ -824,7 +898,8 @@ def test_looks_at_their_interval_know_no_gap(watch: Watch) -> None:
 
 @pytest.mark.parametrize("seconds, gaps", [(65, []), (65.001, [(5, 70)]), (3600, [(5, 3605)])])
 def test_more_than_a_minute_beyond_the_interval_is_a_gap(
-        watch: Watch, seconds: float, gaps: list[tuple[int, int]]) -> None:
+    watch: Watch, seconds: float, gaps: list[tuple[int, int]]
+) -> None:
     watch.look(5)
 
     watch.look(seconds)
@@ -888,10 +963,12 @@ def test_a_gap_lasts_until_something_can_be_written(site: Site, watch: Watch) ->
 
 def refuse_one(site: Site) -> None:
     """A write for which there is no room."""
+
     def write(tx: cronwatch.Tx) -> None:
-        count, = tx.db.execute_sql("PRAGMA page_count").fetchone()
+        (count,) = tx.db.execute_sql("PRAGMA page_count").fetchone()
         tx.db.execute_sql(f"PRAGMA max_page_count = {count}")
         tx.db.execute_sql("INSERT INTO meta VALUES (hex(zeroblob(1000000)), 1)")
+
     with pytest.raises(cronwatch.Refused):
         site.server.act(write)
     site.server.act(lambda tx: tx.db.execute_sql("PRAGMA max_page_count = 1000000"))
@@ -917,8 +994,10 @@ def aged(site: Site) -> Made:
 
 
 def left(site: Site) -> dict[str, int]:
-    return {table: site.rows(f"SELECT count(*) AS n FROM {table}")[0]["n"]
-            for table in ("ping", "run", "flip", "event")}
+    return {
+        table: site.rows(f"SELECT count(*) AS n FROM {table}")[0]["n"]
+        for table in ("ping", "run", "flip", "event")
+    }
 
 
 def test_housekeeping_keeps_what_is_not_older_than_90_days(site: Site) -> None:
@@ -960,7 +1039,8 @@ def test_housekeeping_keeps_the_days_of_the_setting(make_site: Callable[..., Sit
 
 
 def test_housekeeping_deletes_nothing_where_everything_is_kept(
-        make_site: Callable[..., Site]) -> None:
+    make_site: Callable[..., Site],
+) -> None:
     site = make_site(keep_days=0)
     down(site)
     site.clock.now = NOW + 9000 * DAY
@@ -991,10 +1071,15 @@ def test_housekeeping_never_deletes_a_monitor(site: Site) -> None:
 
 def with_runs(site: Site, count: int, state: str = "success") -> None:
     """So many runs more, one a second from NOW on."""
-    site.rows("WITH RECURSIVE n (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT ?) "
-              "INSERT INTO run (monitor, state, opened, awaited, started_at) "
-              "SELECT ?, ?, 1, 0, ? + 1000 * value FROM n",
-              count, site.monitors[0]["num"], state, NOW)
+    site.rows(
+        "WITH RECURSIVE n (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT ?) "
+        "INSERT INTO run (monitor, state, opened, awaited, started_at) "
+        "SELECT ?, ?, 1, 0, ? + 1000 * value FROM n",
+        count,
+        site.monitors[0]["num"],
+        state,
+        NOW,
+    )
 
 
 def test_one_turn_deletes_all_that_is_too_old(site: Site) -> None:
@@ -1019,7 +1104,8 @@ def test_open_runs_do_not_keep_old_ones_from_being_deleted(site: Site) -> None:
 
 
 def test_what_a_clock_that_was_ahead_left_does_not_keep_old_ones_from_being_deleted(
-        site: Site) -> None:
+    site: Site,
+) -> None:
     site.monitor()
     with_runs(site, 1)
     site.rows("UPDATE run SET started_at = ?", NOW + 9999 * DAY)
@@ -1054,8 +1140,11 @@ def declared(site: Site, uri: str) -> dict[str, Any]:
 
 
 def edit_by_hand(site: Site, **columns: Any) -> None:
-    site.server.act(cronwatch.change_monitor, site.monitors[0]["num"],
-                    lambda life: cronwatch.edit(life, site.clock.now, columns))
+    site.server.act(
+        cronwatch.change_monitor,
+        site.monitors[0]["num"],
+        lambda life: cronwatch.edit(life, site.clock.now, columns),
+    )
 
 
 EVERY_HOUR, EVERY_DAY = "schedule=0+*+*+*+*", "schedule=0+3+*+*+*"
@@ -1075,8 +1164,9 @@ def test_a_schedule_that_is_declared_anew_is_applied(site: Site) -> None:
     assert m["cron"] == "0 3 * * *"
 
 
-@pytest.mark.parametrize("column, value", [
-    ("cron", "0 4 * * *"), ("grace_seconds", 900), ("name", "My own name")])
+@pytest.mark.parametrize(
+    "column, value", [("cron", "0 4 * * *"), ("grace_seconds", 900), ("name", "My own name")]
+)
 def test_what_is_declared_again_reverts_no_edit(site: Site, column: str, value: Any) -> None:
     uri = f"/ping/job?{EVERY_HOUR}&gracePeriod=600&name=Nightly+job"
     declared(site, uri)
@@ -1128,8 +1218,11 @@ def test_a_sync_reverts_no_edit(site: Site) -> None:
 
 def test_a_ping_and_a_sync_declare_the_same_values(site: Site) -> None:
     key = site.api_key()
-    site.post("/api/sync", json.dumps({"monitors": [{"key": "job", "schedule": "0 * * * *"}]}),
-              X_API_Key=key)
+    site.post(
+        "/api/sync",
+        json.dumps({"monitors": [{"key": "job", "schedule": "0 * * * *"}]}),
+        X_API_Key=key,
+    )
     edit_by_hand(site, cron="0 4 * * *")
 
     m = declared(site, f"/ping/job?{EVERY_HOUR}")
@@ -1138,7 +1231,8 @@ def test_a_ping_and_a_sync_declare_the_same_values(site: Site) -> None:
 
 
 def test_a_declared_schedule_speaks_the_zone_of_the_setting(
-        make_site: Callable[..., Site]) -> None:
+    make_site: Callable[..., Site],
+) -> None:
     site = make_site(timezone="Europe/Berlin")
 
     m = declared(site, f"/ping/job?{EVERY_DAY}")
@@ -1266,8 +1360,10 @@ def test_a_server_that_stops_answers_all_that_it_recorded(tmp_path: Path) -> Non
     enough = threading.Event()
     with serving(tmp_path) as live:
         token = live.add("nightly")["token"]
-        clients = [threading.Thread(target=ping_on, args=(live.url, token, answered, enough))
-                   for _ in range(16)]
+        clients = [
+            threading.Thread(target=ping_on, args=(live.url, token, answered, enough))
+            for _ in range(16)
+        ]
         for client in clients:
             client.start()
         assert enough.wait(30)
@@ -1287,15 +1383,17 @@ def test_a_server_that_stops_answers_all_that_it_recorded(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("other_port", [False, True])
 def test_a_second_server_of_a_database_is_refused_and_judges_nothing(
-        tmp_path: Path, other_port: bool) -> None:
+    tmp_path: Path, other_port: bool
+) -> None:
     with serving(tmp_path) as live:
         token = json.loads(live.quick("monitor", "add", "job", "--every", "60", "--json"))["token"]
         DIRECT.open(f"{live.url}/{token}/start").close()
         before = live.ask("GET", "/heartbeats").json
         port = "0" if other_port else live.url.rpartition(":")[2]
 
-        second = run(tmp_path, "serve", "--database", str(live.database), "--listen",
-                     f"127.0.0.1:{port}")
+        second = run(
+            tmp_path, "serve", "--database", str(live.database), "--listen", f"127.0.0.1:{port}"
+        )
 
         assert (second.code, second.out) == (1, "")
         assert re.search(r"another cronwatch serves .*cronwatch\.db already", second.err)
@@ -1317,8 +1415,14 @@ def test_a_port_in_use_is_found_out_before_anything_is_judged(tmp_path: Path) ->
     site.monitor()
     site.server.act(cronwatch.remember, "alive_at", 1)
     with serving(tmp_path) as live, closing(site.server):
-        second = run(tmp_path, "serve", "--database", str(site.database), "--listen",
-                     live.url.removeprefix("http://"))
+        second = run(
+            tmp_path,
+            "serve",
+            "--database",
+            str(site.database),
+            "--listen",
+            live.url.removeprefix("http://"),
+        )
 
         assert (second.code, "choose another port" in second.err) == (1, True)
         assert site.rows("SELECT * FROM absence") == []

@@ -78,9 +78,11 @@ def note_huge(tx: cronwatch.Tx) -> None:
 
 def note_then(error: Exception) -> Job:
     """A job that writes a row and then goes wrong."""
+
     def job(tx: cronwatch.Tx) -> None:
         ask(tx, "INSERT INTO meta VALUES ('half', 1)")
         raise error
+
     return job
 
 
@@ -92,8 +94,10 @@ def note_twice(tx: cronwatch.Tx) -> None:
 
 def notes(site: Site) -> list[str]:
     """The rows that jobs have left, in the file itself."""
-    return [row["name"][:20] for row in site.rows(
-        "SELECT name FROM meta WHERE name != 'alive_at' ORDER BY name")]
+    return [
+        row["name"][:20]
+        for row in site.rows("SELECT name FROM meta WHERE name != 'alive_at' ORDER BY name")
+    ]
 
 
 def fill_disk(site: Site) -> None:
@@ -118,8 +122,10 @@ def columns_of(table: str) -> list[tuple[str, str]]:
     found = db.execute(f"PRAGMA table_info({table})").fetchall()
     db.close()
     words = {"INTEGER": "int", "TEXT": "str"}
-    return [(name, words[kind] + ("" if required or primary else " | None"))
-            for _, name, kind, required, _, primary in found]
+    return [
+        (name, words[kind] + ("" if required or primary else " | None"))
+        for _, name, kind, required, _, primary in found
+    ]
 
 
 @pytest.mark.parametrize("table, model", [("monitor", cronwatch.Monitor), ("run", cronwatch.Run)])
@@ -140,8 +146,10 @@ def test_a_ping_has_columns_of_its_table_but_for_what_its_run_keeps() -> None:
 
 
 def test_every_table_is_strict(site: Site) -> None:
-    tables = site.rows("SELECT name, strict FROM pragma_table_list WHERE schema = 'main' "
-                       "AND name NOT LIKE 'sqlite_%'")
+    tables = site.rows(
+        "SELECT name, strict FROM pragma_table_list WHERE schema = 'main' "
+        "AND name NOT LIKE 'sqlite_%'"
+    )
 
     assert {row["name"]: row["strict"] for row in tables} == {row["name"]: 1 for row in tables}
 
@@ -152,19 +160,29 @@ def test_every_table_is_strict(site: Site) -> None:
 class Jobs:
     """A folder with a schema.sql of one's own, and a database file made with it."""
 
-    FIRST = ("CREATE TABLE job (num INTEGER PRIMARY KEY, name TEXT);",
-             "INSERT INTO job (name) VALUES ('backup');")
-    SECOND = ("ALTER TABLE job ADD COLUMN tags TEXT;", "CREATE TABLE tag (name TEXT);",
-              "UPDATE job SET tags = 'db; prod -- not a comment';")
+    FIRST = (
+        "CREATE TABLE job (num INTEGER PRIMARY KEY, name TEXT);",
+        "INSERT INTO job (name) VALUES ('backup');",
+    )
+    SECOND = (
+        "ALTER TABLE job ADD COLUMN tags TEXT;",
+        "CREATE TABLE tag (name TEXT);",
+        "UPDATE job SET tags = 'db; prod -- not a comment';",
+    )
 
     def __init__(self, path: Path) -> None:
         self.path, self.file = path, str(path / "jobs.db")
 
     def has(self, *parts: tuple[str, ...]) -> None:
         """Let schema.sql consist of these parts."""
-        self.path.joinpath("schema.sql").write_text("-- Some words first.\n\n" + "".join(
-            f"-- part {number}\n\n" + "\n".join(part) + "\n\n"
-            for number, part in enumerate(parts, 1)), "utf-8")
+        self.path.joinpath("schema.sql").write_text(
+            "-- Some words first.\n\n"
+            + "".join(
+                f"-- part {number}\n\n" + "\n".join(part) + "\n\n"
+                for number, part in enumerate(parts, 1)
+            ),
+            "utf-8",
+        )
 
     def open(self) -> None:
         """What a start does to the file."""
@@ -184,8 +202,11 @@ class Jobs:
 
     @property
     def copies(self) -> list[Path]:
-        return [path for path in self.path.iterdir()
-                if path.name not in ("jobs.db", "jobs.db-wal", "jobs.db-shm", "schema.sql")]
+        return [
+            path
+            for path in self.path.iterdir()
+            if path.name not in ("jobs.db", "jobs.db-wal", "jobs.db-shm", "schema.sql")
+        ]
 
 
 @pytest.fixture
@@ -222,7 +243,7 @@ def test_the_schema_that_is_shipped_numbers_its_parts_in_order() -> None:
 def test_a_file_made_now_has_the_number_of_the_last_part(site: Site) -> None:
     text = (cronwatch.DATA / "schema.sql").read_text("utf-8")
 
-    version, = site.rows("PRAGMA user_version")
+    (version,) = site.rows("PRAGMA user_version")
 
     assert version["user_version"] == text.count("\n-- part ")
 
@@ -233,7 +254,9 @@ def test_an_older_file_is_brought_up_to_date(jobs: Jobs) -> None:
     jobs.open()
 
     assert (jobs.version, jobs.ask("SELECT * FROM job")) == (
-        2, [(1, "backup", "db; prod -- not a comment")])
+        2,
+        [(1, "backup", "db; prod -- not a comment")],
+    )
 
 
 def test_a_part_is_applied_once(jobs: Jobs) -> None:
@@ -243,11 +266,15 @@ def test_a_part_is_applied_once(jobs: Jobs) -> None:
 
 
 def test_a_trigger_is_one_statement(jobs: Jobs) -> None:
-    jobs.has(Jobs.FIRST, (
-        "CREATE TRIGGER log_it AFTER INSERT ON job BEGIN",
-        "    UPDATE job SET name = name || '!';",
-        "    DELETE FROM job WHERE name = 'gone!';",
-        "END;"))
+    jobs.has(
+        Jobs.FIRST,
+        (
+            "CREATE TRIGGER log_it AFTER INSERT ON job BEGIN",
+            "    UPDATE job SET name = name || '!';",
+            "    DELETE FROM job WHERE name = 'gone!';",
+            "END;",
+        ),
+    )
 
     jobs.open()
     jobs.ask("INSERT INTO job (name) VALUES ('gone')")
@@ -260,9 +287,11 @@ def test_an_older_file_is_copied_before_it_is_changed(jobs: Jobs) -> None:
 
     jobs.open()
 
-    copy, = jobs.copies
+    (copy,) = jobs.copies
     assert (jobs.ask("PRAGMA user_version", copy), jobs.ask("SELECT * FROM job", copy)) == (
-        [(1,)], [(1, "backup")])
+        [(1,)],
+        [(1, "backup")],
+    )
 
 
 def test_the_copy_has_what_was_only_in_the_write_ahead_log(jobs: Jobs) -> None:
@@ -275,7 +304,7 @@ def test_the_copy_has_what_was_only_in_the_write_ahead_log(jobs: Jobs) -> None:
     jobs.open()
     db.close()
 
-    copy, = jobs.copies
+    (copy,) = jobs.copies
     assert jobs.ask("SELECT name FROM job", copy) == [("backup",), ("late",)]
 
 
@@ -291,8 +320,11 @@ def test_a_part_that_fails_leaves_the_file_as_it_was(jobs: Jobs) -> None:
     with pytest.raises(cronwatch.Refused):
         jobs.open()
 
-    assert (jobs.version, jobs.ask("SELECT * FROM job"), jobs.ask(
-        "SELECT name FROM sqlite_schema WHERE type = 'table'")) == (1, [(1, "backup")], [("job",)])
+    assert (
+        jobs.version,
+        jobs.ask("SELECT * FROM job"),
+        jobs.ask("SELECT name FROM sqlite_schema WHERE type = 'table'"),
+    ) == (1, [(1, "backup")], [("job",)])
 
 
 def test_a_part_that_fails_is_refused_with_a_sentence(jobs: Jobs) -> None:
@@ -343,7 +375,8 @@ def test_two_programs_that_start_at_once_migrate_once(jobs: Jobs) -> None:
 
 @pytest.mark.parametrize("content", [b"not a database, by any means" * 100, b"SQLite format 3\0"])
 def test_a_file_that_is_no_database_is_refused_with_a_sentence(
-        tmp_path: Path, content: bytes) -> None:
+    tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / "letter.db"
     path.write_bytes(content)
 
@@ -359,8 +392,12 @@ def test_a_folder_that_does_not_exist_is_refused_with_a_sentence(tmp_path: Path)
 # how the connections are set
 
 
-PRAGMAS = [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1),
-           ("busy_timeout", 10_000)]
+PRAGMAS = [
+    ("journal_mode", "wal"),
+    ("synchronous", 2),
+    ("foreign_keys", 1),
+    ("busy_timeout", 10_000),
+]
 
 
 @pytest.mark.parametrize("pragma, value", [*PRAGMAS, ("query_only", 0)])
@@ -391,7 +428,8 @@ def test_a_reader_holds_no_write_ahead_log_after_its_answer(site: Site, api_key:
 
 
 def test_reading_goes_on_while_another_program_writes(
-        make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cronwatch, "BUSY_SECONDS", 0.2)
     site = make_site()
     key = site.api_key()
@@ -474,7 +512,8 @@ def test_a_job_that_goes_wrong_is_undone(site: Site, job: Job, error: type[Excep
 
 @pytest.mark.parametrize("job, error", OWN_FAULTS, ids=BY_NAME)
 def test_a_job_that_goes_wrong_takes_no_other_with_it(
-        site: Site, job: Job, error: type[Exception]) -> None:
+    site: Site, job: Job, error: type[Exception]
+) -> None:
     outcomes = together(site.server, note("before"), job, note("later"))
 
     assert [type(outcome) for outcome in outcomes] == [list, error, list]
@@ -616,7 +655,8 @@ def test_a_ping_is_taken_again_once_there_is_room(site: Site) -> None:
 
 
 def test_a_file_that_another_program_holds_for_too_long_is_answered_503(
-        make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cronwatch, "BUSY_SECONDS", 0.2)
     site = make_site()
     job = site.monitor()
@@ -645,7 +685,7 @@ def test_a_file_over_whose_checkpoint_the_server_was_killed_is_opened(tmp_path: 
     with path.open("rb") as whole, torn.open("r+b") as begun:
         begun.write(whole.read(4096))
     with closing(cronwatch.Server(cronwatch.Settings(database=str(torn)))) as server:
-        grown, = server.act(ask, "SELECT length(value) FROM meta WHERE name = 'grown'")
+        (grown,) = server.act(ask, "SELECT length(value) FROM meta WHERE name = 'grown'")
         assert grown == (1_000_000,)
         assert server.act(ask, "PRAGMA integrity_check") == [("ok",)]
 
@@ -709,7 +749,9 @@ def test_a_monitor_that_was_renamed_by_another_program_is_found_by_its_new_key(s
     site.rows("UPDATE monitor SET key = 'new'")
 
     assert [site.get(f"/ping/{key}", X_API_Key=secret).status_int for key in ("old", "new")] == [
-        404, 200]
+        404,
+        200,
+    ]
 
 
 def test_the_command_line_can_write_while_the_server_waits(site: Site) -> None:
@@ -784,8 +826,10 @@ def test_writes_that_come_while_it_closes_end(make_site: Callable[..., Site]) ->
     for _ in range(20):
         server = make_site().server
         server.act(note("first"))
-        threads = [threading.Thread(target=write_until_refused, args=(server,), daemon=True)
-                   for _ in range(8)]
+        threads = [
+            threading.Thread(target=write_until_refused, args=(server,), daemon=True)
+            for _ in range(8)
+        ]
         for thread in threads:
             thread.start()
 

@@ -25,18 +25,26 @@ UNITS = sorted(path.name for path in SYSTEMD.iterdir() if path.suffix != ".env")
 SERVICES = [name for name in UNITS if name.endswith(".service")]
 
 needs_analyze = pytest.mark.skipif(
-    not shutil.which("systemd-analyze"), reason="needs systemd-analyze (apt install systemd)")
+    not shutil.which("systemd-analyze"), reason="needs systemd-analyze (apt install systemd)"
+)
 
 
 def analyze(*words: str) -> str:
     """What systemd-analyze says, which must be that all is well."""
-    done = subprocess.run(["systemd-analyze", "--no-pager", *words], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["systemd-analyze", "--no-pager", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done
     return done.stdout + done.stderr
 
 
 # -- systemd's judgement
+
 
 @needs_analyze
 def test_systemd_finds_nothing_to_complain_about(tmp_path: Path) -> None:
@@ -61,37 +69,51 @@ def test_little_is_left_open(name: str) -> None:
 
 # -- Settings
 
+
 def test_the_settings_file_lists_every_setting_at_its_default() -> None:
     listed = (SYSTEMD / "cronwatch.env").read_text().partition("\n\n")[2]
 
     assert listed == "".join(
         f"# {setting.metadata['help']}\n#CRONWATCH_{setting.name.upper()}="
         f"{'no' if setting.default is False else setting.default}\n"
-        for setting in dataclasses.fields(cronwatch.Settings))
+        for setting in dataclasses.fields(cronwatch.Settings)
+    )
 
 
 # -- The backup's shell
+
 
 def back_up(folder: Path, command: str) -> int:
     """Do what cronwatch-backup.service does, in a folder, with a `cronwatch` of the test's own;
     the exit code of what failed first."""
     program(folder, "cronwatch", command)
     environ = environment(PATH=f"{folder}/bin:/usr/bin:/bin")
-    lines = re.findall(r"^ExecStart(?:Post)?=(/bin/sh -c '.*')$",
-                       (SYSTEMD / "cronwatch-backup.service").read_text(), re.MULTILINE)
+    lines = re.findall(
+        r"^ExecStart(?:Post)?=(/bin/sh -c '.*')$",
+        (SYSTEMD / "cronwatch-backup.service").read_text(),
+        re.MULTILINE,
+    )
     assert len(lines) == 2
     for line in lines:
         meant = line.replace("%%", "%").replace("$$", "$")
-        if code := subprocess.run(meant, shell=True, cwd=folder, env=environ, timeout=60,
-                                  stdin=subprocess.DEVNULL, check=False).returncode:
+        if code := subprocess.run(
+            meant,
+            shell=True,
+            cwd=folder,
+            env=environ,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        ).returncode:
             return code
     return 0
 
 
 def copies(folder: Path, count: int) -> list[str]:
     """Copies of so many nights, oldest first."""
-    names = [f"cronwatch-20260{month}{day:02}T031700Z.db"
-             for month in (1, 2) for day in range(1, 11)][:count]
+    names = [
+        f"cronwatch-20260{month}{day:02}T031700Z.db" for month in (1, 2) for day in range(1, 11)
+    ][:count]
     for name in names:
         (folder / name).touch()
     return names
@@ -105,7 +127,7 @@ def test_a_backup_is_named_by_its_time(tmp_path: Path) -> None:
     code = back_up(tmp_path, 'test "$1" = backup && touch "$2"')
 
     assert code == 0
-    name, = kept(tmp_path)
+    (name,) = kept(tmp_path)
     assert re.fullmatch(r"cronwatch-\d{8}T\d{6}Z\.db", name)
 
 
@@ -141,11 +163,12 @@ def test_other_files_beside_the_backups_are_left_alone(tmp_path: Path) -> None:
 COMMANDS = {  # as alert commands: each leaves a file where the service may write
     "sh": 'echo "$CRONWATCH_EVENT_SUMMARY" >sh.txt',
     "curl": "curl -fsS -o curl.txt http://127.0.0.1:8080/static/style.css",
-    "python3": "python3 -c 'open(\"python3.txt\", \"w\").write(\"x\")'",
-    "node": "node -e 'require(\"fs\").writeFileSync(\"node.txt\", \"x\")'",
+    "python3": 'python3 -c \'open("python3.txt", "w").write("x")\'',
+    "node": 'node -e \'require("fs").writeFileSync("node.txt", "x")\'',
 }
-COMMANDS_HERE = {name: line for name, line in COMMANDS.items()
-                 if (Path("/usr/bin") / name).exists()}
+COMMANDS_HERE = {
+    name: line for name, line in COMMANDS.items() if (Path("/usr/bin") / name).exists()
+}
 BOOT_SECONDS = 180
 SCRIPT = r"""cd /root
 say() { name=$1; shift; "$@" >"$name" 2>&1; echo "exit code $?" >>"$name"; }
@@ -178,8 +201,18 @@ def make_root(root: Path, executable: Path) -> None:
     """A machine's root folder: /etc is what we put there, /usr will be this machine's."""
     root.chmod(0o755)  # everybody's, as a root folder is; pytest makes it ours alone
     units, quick = root / "etc/systemd/system", "etc/systemd/system/cronwatch.service.d"
-    for name in ("etc/ssl", quick, "root", "usr/local/bin", "proc", "sys", "dev", "run", "tmp",
-                 "var"):
+    for name in (
+        "etc/ssl",
+        quick,
+        "root",
+        "usr/local/bin",
+        "proc",
+        "sys",
+        "dev",
+        "run",
+        "tmp",
+        "var",
+    ):
         (root / name).mkdir(parents=True, exist_ok=True)
     for name in ("bin", "sbin", "lib", "lib64"):
         if Path(f"/{name}").is_symlink():
@@ -189,15 +222,21 @@ def make_root(root: Path, executable: Path) -> None:
     for name in UNITS:
         shutil.copy(SYSTEMD / name, units)
     shutil.copy(executable, root / "usr/local/bin")
-    (root / "etc/cronwatch.env").write_text((SYSTEMD / "cronwatch.env").read_text().replace(
-        "#CRONWATCH_SCAN_SECONDS=5.0", "CRONWATCH_SCAN_SECONDS=1"))
+    (root / "etc/cronwatch.env").write_text(
+        (SYSTEMD / "cronwatch.env")
+        .read_text()
+        .replace("#CRONWATCH_SCAN_SECONDS=5.0", "CRONWATCH_SCAN_SECONDS=1")
+    )
     (root / quick / "quick.conf").write_text(QUICK)
     (units / "script.service").write_text(UNIT)
     (units / "systemd-firstboot.service").symlink_to("/dev/null")  # it would ask who we are
-    added = [f"cronwatch integration add command {name} {shlex.quote(line)}"
-             for name, line in COMMANDS_HERE.items()]
-    (root / "root/script").write_text(SCRIPT.replace("$COMMANDS", "\n".join(added))
-                                      .replace("$COUNT", str(len(added))))
+    added = [
+        f"cronwatch integration add command {name} {shlex.quote(line)}"
+        for name, line in COMMANDS_HERE.items()
+    ]
+    (root / "root/script").write_text(
+        SCRIPT.replace("$COMMANDS", "\n".join(added)).replace("$COUNT", str(len(added)))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -208,14 +247,34 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         pytest.skip("needs root on a Debian with systemd-container")
     root = tmp_path_factory.mktemp("machine")
     make_root(root, build(tmp_path_factory.mktemp("build")) / "cronwatch")
-    shared = [f"--bind-ro={path}" for path in Path("/usr").iterdir()
-              if path.is_dir() and path.name != "local"]
+    shared = [
+        f"--bind-ro={path}"
+        for path in Path("/usr").iterdir()
+        if path.is_dir() and path.name != "local"
+    ]
     done = subprocess.run(  # in a namespace that ends with it: nspawn alone would leave it running
-        ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
-         nspawn, "--quiet", f"--directory={root}", *shared, "--register=no", "--keep-unit",
-         "--private-network", "/lib/systemd/systemd", "--unit=script.service"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=BOOT_SECONDS,
-        check=False)
+        [
+            "unshare",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            nspawn,
+            "--quiet",
+            f"--directory={root}",
+            *shared,
+            "--register=no",
+            "--keep-unit",
+            "--private-network",
+            "/lib/systemd/systemd",
+            "--unit=script.service",
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=BOOT_SECONDS,
+        check=False,
+    )
     if not (root / "root/start").exists():
         pytest.skip(f"nothing boots here: {(done.stdout + done.stderr)[-500:]}")
     assert (root / "root/done").exists(), done.stdout[-2000:]

@@ -42,8 +42,9 @@ def failing(site: Site, log: str = "") -> Made:
 
 def event(site: Site) -> dict[str, Any]:
     """The newest event, as senders get it."""
-    row = site.server.read(lambda tx: cronwatch.rows(
-        tx.db, cronwatch.EVENTS_SQL + "ORDER BY e.num DESC LIMIT 1"))[0]
+    row = site.server.read(
+        lambda tx: cronwatch.rows(tx.db, cronwatch.EVENTS_SQL + "ORDER BY e.num DESC LIMIT 1")
+    )[0]
     return cronwatch.event_json(row, "http://cron.test")
 
 
@@ -59,7 +60,8 @@ def test_a_failure_says_what_since_when_why_and_where(site: Site) -> None:
 
     assert text(site) == (
         "Backup failed with exit code 3\nDown since 2026-03-02 12:00 UTC\ncopying\ndisk full\n"
-        f"{LINK}{job.id}")
+        f"{LINK}{job.id}"
+    )
 
 
 def test_a_miss_says_by_when_nothing_was_heard(site: Site) -> None:
@@ -70,7 +72,8 @@ def test_a_miss_says_by_when_nothing_was_heard(site: Site) -> None:
 
     assert text(site) == (
         "Backup did not run: nothing was heard of it by 2026-03-02 13:05 UTC\n"
-        f"Down since 2026-03-02 13:05 UTC\n{LINK}{job.id}")
+        f"Down since 2026-03-02 13:05 UTC\n{LINK}{job.id}"
+    )
 
 
 def test_a_recovery_says_how_long_and_how_many(site: Site) -> None:
@@ -81,13 +84,17 @@ def test_a_recovery_says_how_long_and_how_many(site: Site) -> None:
     site.get(f"/{job.token}")
 
     assert text(site).splitlines() == [
-        "Backup is up again after 1.5 h (2 failed, 1 missed)", f"{LINK}{job.id}"]
+        "Backup is up again after 1.5 h (2 failed, 1 missed)",
+        f"{LINK}{job.id}",
+    ]
 
 
-@pytest.mark.parametrize("seconds, span", [(30, "30 s"), (90, "1.5 min"), (3600, "1 h"),
-                                           (86_400 * 3, "3 d")])
-def test_a_recovery_says_its_time_in_a_unit_for_people(site: Site, seconds: int,
-                                                       span: str) -> None:
+@pytest.mark.parametrize(
+    "seconds, span", [(30, "30 s"), (90, "1.5 min"), (3600, "1 h"), (86_400 * 3, "3 d")]
+)
+def test_a_recovery_says_its_time_in_a_unit_for_people(
+    site: Site, seconds: int, span: str
+) -> None:
     job = backup(site, interval_seconds=None)
     site.get(f"/{job.token}/fail")
     site.clock.move(seconds)
@@ -111,8 +118,10 @@ def test_an_outage_has_no_link_to_a_monitor(site: Site) -> None:
     site.clock.move(90_000)
     site.server.away(site.clock.now - 10_000_000, site.clock.now)
 
-    assert text(site) == ("cronwatch was away from 2026-03-03 10:13 UTC to 2026-03-03 13:00 UTC: "
-                          "1 monitor may have run unseen")
+    assert text(site) == (
+        "cronwatch was away from 2026-03-03 10:13 UTC to 2026-03-03 13:00 UTC: "
+        "1 monitor may have run unseen"
+    )
 
 
 def test_of_a_long_log_the_last_ten_lines_are_told(site: Site) -> None:
@@ -153,8 +162,11 @@ def test_an_empty_log_leaves_no_gap(site: Site, log: str) -> None:
     told = event(site)
     told["run"]["logTail"] = log
 
-    assert cronwatch.event_text(told, 1000).splitlines() == ["Backup failed with exit code 3",
-                                       "Down since 2026-03-02 12:00 UTC", f"{LINK}{job.id}"]
+    assert cronwatch.event_text(told, 1000).splitlines() == [
+        "Backup failed with exit code 3",
+        "Down since 2026-03-02 12:00 UTC",
+        f"{LINK}{job.id}",
+    ]
 
 
 # who gets them
@@ -163,7 +175,8 @@ def test_an_empty_log_leaves_no_gap(site: Site, log: str) -> None:
 READ: dict[str, Callable[[bytes], str]] = {
     "slack": lambda body: str(json.loads(body)["text"]),
     "discord": lambda body: str(json.loads(body)["content"]),
-    "ntfy": lambda body: body.decode()}
+    "ntfy": lambda body: body.decode(),
+}
 
 
 @pytest.mark.parametrize("channel", READ)
@@ -178,8 +191,9 @@ def test_a_phone_shows_the_text(site: Site, listener: Listener, channel: str) ->
 
 @pytest.mark.parametrize("channel, most", [("discord", 2000), ("ntfy", 4096), ("slack", 40_000)])
 @pytest.mark.parametrize("said", ["summary", "logTail"])
-def test_no_service_refuses_a_text_as_too_long(site: Site, channel: str, most: int,
-                                               said: str) -> None:
+def test_no_service_refuses_a_text_as_too_long(
+    site: Site, channel: str, most: int, said: str
+) -> None:
     failing(site)
     told = event(site)
     (told if said == "summary" else told["run"])[said] = "😀&" * 20_000
@@ -265,14 +279,15 @@ def test_without_the_extra_the_api_says_so_too(site: Site) -> None:
 
 
 def test_where_the_extra_is_gone_an_alert_says_so_and_waits(
-        site: Site, said: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    site: Site, said: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     add(site, "apprise", URL)
     monkeypatch.setitem(sys.modules, "apprise", None)
     failing(site)
 
     site.server.deliver()
 
-    found, = site.rows("SELECT state, result FROM alert")
+    (found,) = site.rows("SELECT state, result FROM alert")
     assert (found["state"], HOW in found["result"]) == ("pending", True)
 
 
@@ -282,8 +297,9 @@ def test_apprise_is_given_the_text_and_a_title(site: Site, said: Callable[[], li
 
     site.server.deliver()
 
-    assert said() == [{"urls": [URL], "body": text(site),
-                       "title": "Backup failed with exit code 3"}]
+    assert said() == [
+        {"urls": [URL], "body": text(site), "title": "Backup failed with exit code 3"}
+    ]
 
 
 def test_what_apprise_has_sent_is_sent(site: Site, said: Callable[[], list[Any]]) -> None:
@@ -295,8 +311,9 @@ def test_what_apprise_has_sent_is_sent(site: Site, said: Callable[[], list[Any]]
     assert [row["state"] for row in site.rows("SELECT state FROM alert")] == ["sent"]
 
 
-def test_what_apprise_could_not_send_is_tried_again(site: Site,
-                                                    said: Callable[[], list[Any]]) -> None:
+def test_what_apprise_could_not_send_is_tried_again(
+    site: Site, said: Callable[[], list[Any]]
+) -> None:
     add(site, "apprise", f"{URL}/broken")
     failing(site)
     site.server.deliver()
@@ -304,20 +321,22 @@ def test_what_apprise_could_not_send_is_tried_again(site: Site,
 
     site.server.deliver()
 
-    found, = site.rows("SELECT state, tries, result FROM alert")
+    (found,) = site.rows("SELECT state, tries, result FROM alert")
     assert (found["state"], found["tries"], len(said())) == ("pending", 2, 2)
     assert "hunter2" not in found["result"]
 
 
 def test_an_address_that_apprise_does_not_know_is_refused(
-        site: Site, said: Callable[[], list[Any]]) -> None:
+    site: Site, said: Callable[[], list[Any]]
+) -> None:
     done = add(site, "apprise", "pigeon://ann:hunter2@loft")
 
     assert (done.code, done.err) == (1, "cronwatch: url must be one that Apprise knows\n")
 
 
-def test_what_apprise_logs_is_not_logged(site: Site, said: Callable[[], list[Any]],
-                                         caplog: pytest.LogCaptureFixture) -> None:
+def test_what_apprise_logs_is_not_logged(
+    site: Site, said: Callable[[], list[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
     add(site, "apprise", f"{URL}/broken")
     failing(site)
 
@@ -360,8 +379,9 @@ def add_by_api(site: Site, key: str) -> Any:
 def change_by_api(site: Site, key: str) -> Any:
     add(site, "apprise", URL)
     sys.modules.pop("apprise", None)
-    return site.send("PATCH", "/api/v1/integrations/me", json.dumps({"url": f"{URL}/2"}),
-                     {"X-API-Key": key}).status_int
+    return site.send(
+        "PATCH", "/api/v1/integrations/me", json.dumps({"url": f"{URL}/2"}), {"X-API-Key": key}
+    ).status_int
 
 
 def add_by_command(site: Site, key: str) -> Any:
@@ -370,16 +390,24 @@ def add_by_command(site: Site, key: str) -> Any:
 
 def add_by_file(site: Site, key: str) -> Any:
     file = site.database.with_name("box.json")
-    file.write_text(json.dumps({"integrations": [
-        {"channel": "apprise", "name": "me", "url": URL}]}))
+    file.write_text(
+        json.dumps({"integrations": [{"channel": "apprise", "name": "me", "url": URL}]})
+    )
     return call("apply", str(file), "--database", str(site.database)).code
 
 
-@pytest.mark.parametrize("way, answers", [(add_by_api, 201), (change_by_api, 200),
-                                          (add_by_command, 0), (add_by_file, 0)])
+@pytest.mark.parametrize(
+    "way, answers",
+    [(add_by_api, 201), (change_by_api, 200), (add_by_command, 0), (add_by_file, 0)],
+)
 def test_pings_do_not_wait_until_apprise_is_loaded(
-        site: Site, said: Callable[[], list[Any]], tmp_path: Path,
-        monkeypatch: pytest.MonkeyPatch, way: Callable[[Site, str], Any], answers: int) -> None:
+    site: Site,
+    said: Callable[[], list[Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    way: Callable[[Site, str], Any],
+    answers: int,
+) -> None:
     """That takes a second at first: nobody may hold the database meanwhile."""
     (tmp_path / "apprise.py").write_text(busy_stub())
     monkeypatch.setenv("SITE", str(site.database))
@@ -390,16 +418,26 @@ def test_pings_do_not_wait_until_apprise_is_loaded(
     assert said()[-2:] == ["imported", "asked"]
 
 
-@pytest.mark.parametrize("given", [
-    [], {}, {"integrations": {}}, {"integrations": ["x"]}, {"url": None}, "url",
-    {"integrations": [{"channel": "apprise", "name": "x", "url": 5}]}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        {},
+        {"integrations": {}},
+        {"integrations": ["x"]},
+        {"url": None},
+        "url",
+        {"integrations": [{"channel": "apprise", "name": "x", "url": 5}]},
+    ],
+)
 def test_what_is_no_integration_of_apprise_is_left_to_the_check(given: Any) -> None:
     assert cronwatch.with_apprise(given) is given
 
 
 @pytest.mark.parametrize("permission, shown", [("read-write", True), ("read-only", False)])
-def test_the_address_is_shown_to_who_may_change_it(site: Site, said: Callable[[], list[Any]],
-                                                   permission: str, shown: bool) -> None:
+def test_the_address_is_shown_to_who_may_change_it(
+    site: Site, said: Callable[[], list[Any]], permission: str, shown: bool
+) -> None:
     add(site, "apprise", URL)
 
     answer = site.get("/api/v1/integrations", X_API_Key=site.api_key(permission))

@@ -39,11 +39,36 @@ done
 COMMAND = 'cat >> ran.jsonl; echo >> ran.jsonl; env > "env-$CRONWATCH_EVENT_KIND"'
 # As the README lists them.
 FIELDS = [
-    "id", "kind", "at", "toldAt", "summary", "monitor", "run", "reason", "downSince",
-    "downtimeSeconds", "failedCount", "missedCount", "count", "rules", "gap", "monitors"]
+    "id",
+    "kind",
+    "at",
+    "toldAt",
+    "summary",
+    "monitor",
+    "run",
+    "reason",
+    "downSince",
+    "downtimeSeconds",
+    "failedCount",
+    "missedCount",
+    "count",
+    "rules",
+    "gap",
+    "monitors",
+]
 MONITOR_FIELDS = ["id", "key", "name", "tags", "status", "url"]
-RUN_FIELDS = ["id", "series", "state", "startedAt", "endedAt", "durationMs", "exitCode",
-              "message", "host", "logTail"]
+RUN_FIELDS = [
+    "id",
+    "series",
+    "state",
+    "startedAt",
+    "endedAt",
+    "durationMs",
+    "exitCode",
+    "message",
+    "host",
+    "logTail",
+]
 
 
 @dataclass
@@ -116,8 +141,9 @@ def a_job(folder: Path, ping_url: str) -> Iterator[None]:
     """The script in a process of its own. It pings while the file `well` is there."""
     (folder / "running").touch()
     (folder / "job.sh").write_text(JOB)
-    with subprocess.Popen(["sh", "job.sh"], cwd=folder, env=environment(PING_URL=ping_url),
-                          stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        ["sh", "job.sh"], cwd=folder, env=environment(PING_URL=ping_url), stderr=subprocess.DEVNULL
+    ) as process:
         try:
             yield
         finally:
@@ -154,8 +180,11 @@ class Story:
 
     def told(self, kind: str, key: str = "nightly") -> dict[str, Any]:
         """The event that the webhook had."""
-        found, = (e for e in (hook.event for hook in self.hooks)
-                  if (e["kind"], e["monitor"]["key"]) == (kind, key))
+        (found,) = (
+            e
+            for e in (hook.event for hook in self.hooks)
+            if (e["kind"], e["monitor"]["key"]) == (kind, key)
+        )
         return found
 
 
@@ -205,8 +234,10 @@ def _ended(connection: socket.socket) -> bool:
 
 def fail_with_a_log(live: Live) -> None:
     url = f"{live.url}/ping/{live.add('import', name='Import of rows')['token']}"
-    bash(live.folder, f"curl {url}/start; curl --data-binary $'row 1\\nrow 2: no such column' "
-                      f"{url}/3")
+    bash(
+        live.folder,
+        f"curl {url}/start; curl --data-binary $'row 1\\nrow 2: no such column' {url}/3",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -219,13 +250,36 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         dead = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         dead.settimeout(LIMIT_SECONDS)
         story.mails = mailbox.mails
-        live = stack.enter_context(serving(
-            folder, "--scan-seconds", str(SCAN_SECONDS), "--smtp-host", "127.0.0.1",
-            "--smtp-port", str(mailbox.port), "--smtp-security", "none",
-            "--smtp-from", "cronwatch@example.org", CRONWATCH_SMTP_PASSWORD="not to be seen"))
+        live = stack.enter_context(
+            serving(
+                folder,
+                "--scan-seconds",
+                str(SCAN_SECONDS),
+                "--smtp-host",
+                "127.0.0.1",
+                "--smtp-port",
+                str(mailbox.port),
+                "--smtp-security",
+                "none",
+                "--smtp-from",
+                "cronwatch@example.org",
+                CRONWATCH_SMTP_PASSWORD="not to be seen",
+            )
+        )
         listen(live, story, hook_url, f"http://127.0.0.1:{dead.getsockname()[1]}/dead")
-        live.quick("monitor", "add", "nightly", "--name", "Nightly backup", "--tags", "prod db",
-                 "--cron", f"*/{EVERY_SECONDS} * * * * *", "--grace", str(GRACE_SECONDS))
+        live.quick(
+            "monitor",
+            "add",
+            "nightly",
+            "--name",
+            "Nightly backup",
+            "--tags",
+            "prod db",
+            "--cron",
+            f"*/{EVERY_SECONDS} * * * * *",
+            "--grace",
+            str(GRACE_SECONDS),
+        )
         story.monitor = live.monitor("nightly")
         live_through(live, story, dead)
         yield story
@@ -238,8 +292,9 @@ def at(text: str) -> datetime:
 
 
 def test_the_webhook_is_called_once_for_the_miss_and_once_for_the_recovery(story: Story) -> None:
-    told = [e["kind"] for e in (hook.event for hook in story.hooks)
-            if e["monitor"]["key"] == "nightly"]
+    told = [
+        e["kind"] for e in (hook.event for hook in story.hooks) if e["monitor"]["key"] == "nightly"
+    ]
 
     assert told == ["missed", "recovered"]
 
@@ -251,8 +306,11 @@ def test_the_command_is_run_once_for_the_miss_and_once_for_the_recovery(story: S
 
 
 def test_one_mail_is_sent_for_the_miss_and_one_for_the_recovery(story: Story) -> None:
-    subjects = [" ".join(mail["Subject"].split()) for mail in story.mails
-                if "Nightly backup" in mail["Subject"]]
+    subjects = [
+        " ".join(mail["Subject"].split())
+        for mail in story.mails
+        if "Nightly backup" in mail["Subject"]
+    ]
 
     assert subjects == [story.told("missed")["summary"], story.told("recovered")["summary"]]
 
@@ -267,7 +325,8 @@ def test_the_miss_is_dated_at_the_deadline_and_told_within_two_scans(story: Stor
 
 
 def test_a_dead_webhook_had_its_event_too_and_was_still_asked_when_the_others_knew(
-        story: Story) -> None:
+    story: Story,
+) -> None:
     assert story.dead_was_asked.startswith(b"POST /dead HTTP/1.1\r\n")
     assert not story.dead_was_left
 
@@ -283,8 +342,10 @@ def test_every_webhook_is_signed_as_standard_webhooks_has_it(story: Story) -> No
         digest = base64.b64encode(hmac.digest(key, signed + hook.body, "sha256")).decode()
 
         assert f"v1,{digest}" in hook.headers["webhook-signature"].split(" ")
-        assert abs(int(hook.headers["webhook-timestamp"])
-                   - at(hook.event["toldAt"]).timestamp()) < LIMIT_SECONDS
+        assert (
+            abs(int(hook.headers["webhook-timestamp"]) - at(hook.event["toldAt"]).timestamp())
+            < LIMIT_SECONDS
+        )
     assert 24 <= len(key) <= 64
 
 
@@ -293,8 +354,9 @@ def test_every_webhook_has_an_id_of_its_own_and_is_json(story: Story) -> None:
     assert {hook.headers["content-type"] for hook in story.hooks} == {"application/json"}
 
 
-@pytest.mark.parametrize("kind, key", [
-    ("missed", "nightly"), ("recovered", "nightly"), ("failed", "import")])
+@pytest.mark.parametrize(
+    "kind, key", [("missed", "nightly"), ("recovered", "nightly"), ("failed", "import")]
+)
 def test_an_event_has_the_documented_fields(story: Story, kind: str, key: str) -> None:
     event = story.told(kind, key)
 
@@ -307,11 +369,19 @@ def test_the_miss_says_of_whom_it_is(story: Story) -> None:
 
     monitor = event["monitor"]
     assert (monitor["id"], monitor["key"], monitor["name"], monitor["status"]) == (
-        story.monitor["id"], "nightly", "Nightly backup", "down")
+        story.monitor["id"],
+        "nightly",
+        "Nightly backup",
+        "down",
+    )
     assert monitor["tags"] in ("prod db", ["prod", "db"])
     assert monitor["url"].startswith(story.monitor["pingUrl"].rpartition("/")[0] + "/#/")
     assert (event["reason"], event["gap"], event["rules"], event["count"]) == (
-        "missed", None, None, None)
+        "missed",
+        None,
+        None,
+        None,
+    )
 
 
 def test_the_recovery_says_how_long_it_was_down_and_what_it_missed(story: Story) -> None:
@@ -336,11 +406,17 @@ def test_a_failure_says_what_its_run_said(story: Story) -> None:
     assert (event["reason"], event["count"]) == ("failed", None)
 
 
-@pytest.mark.parametrize("kind, key, words", [
-    ("missed", "nightly", "Nightly backup"), ("recovered", "nightly", "Nightly backup"),
-    ("failed", "import", "Import of rows")])
+@pytest.mark.parametrize(
+    "kind, key, words",
+    [
+        ("missed", "nightly", "Nightly backup"),
+        ("recovered", "nightly", "Nightly backup"),
+        ("failed", "import", "Import of rows"),
+    ],
+)
 def test_a_summary_is_one_sentence_that_names_the_monitor(
-        story: Story, kind: str, key: str, words: str) -> None:
+    story: Story, kind: str, key: str, words: str
+) -> None:
     summary = story.told(kind, key)["summary"]
 
     assert words in summary
@@ -362,14 +438,16 @@ def test_the_api_shows_the_event_that_webhooks_are_sent(story: Story) -> None:
 
 
 def test_a_command_has_the_event_in_its_environment_and_no_secret_of_the_server(
-        story: Story) -> None:
+    story: Story,
+) -> None:
     said = (story.folder / "env-missed").read_text()
 
     variables = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
     assert variables["CRONWATCH_EVENT_KIND"] == "missed"
     assert variables["CRONWATCH_EVENT_SUMMARY"] == story.told("missed")["summary"]
     assert {name for name in variables if name.startswith("CRONWATCH_")} == {
-        name for name in variables if name.startswith("CRONWATCH_EVENT_")}
+        name for name in variables if name.startswith("CRONWATCH_EVENT_")
+    }
     assert "PYTHONPATH" not in variables
 
 
@@ -385,7 +463,7 @@ def test_a_mail_says_the_summary_and_links_to_the_dashboard_to_pause(story: Stor
 
 
 def test_a_mail_of_a_failure_has_the_end_of_its_log(story: Story) -> None:
-    mail, = (mail for mail in story.mails if "Import of rows" in mail["Subject"])
+    (mail,) = (mail for mail in story.mails if "Import of rows" in mail["Subject"])
 
     assert "row 2: no such column" in mail.get_content()
 

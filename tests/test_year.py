@@ -51,54 +51,88 @@ FAULTS = {
     "a ping makes its own monitor late": ("-late // step * step", "0"),
     "nobody may be early": ("coming - began > early_ms(m, coming)", "True"),
     "early although the one before is awaited": (
-        "m.expected_at is None or m.expected_at >= coming", "True"),
+        "m.expected_at is None or m.expected_at >= coming",
+        "True",
+    ),
     "a retry after nine seconds counts": ("= 300, 10, 3600, 1000", "= 300, 9, 3600, 1000"),
     "a retry just before ten seconds only": (
-        "known_at) <= REPEAT_SECONDS * 1000", "known_at) < REPEAT_SECONDS * 1000"),
+        "known_at) <= REPEAT_SECONDS * 1000",
+        "known_at) < REPEAT_SECONDS * 1000",
+    ),
     "the same failed run counts twice": ('(soon or ping.kind == "fail")', "soon"),
     "one failure fewer is tolerated": (
-        "beyond = m.failures > m.failure_tolerance", "beyond = m.failures >= m.failure_tolerance"),
+        "beyond = m.failures > m.failure_tolerance",
+        "beyond = m.failures >= m.failure_tolerance",
+    ),
     "one failure fewer is tolerated in a pause": (
-        '!= "down" and m.failures > m.failure', '!= "down" and m.failures >= m.failure'),
+        '!= "down" and m.failures > m.failure',
+        '!= "down" and m.failures >= m.failure',
+    ),
     "the downtime counts from the last sign of life": (
-        "at - (m.down_since or at)", "at - (m.life_at or at)"),
+        "at - (m.down_since or at)",
+        "at - (m.life_at or at)",
+    ),
     "digests come at the same distance": ("<< min(told - 1, 20)", "<< 0"),
     "digests come at twice an hour at the least": (
-        "= 300, 10, 3600, 1000", "= 300, 10, 1800, 1000"),
+        "= 300, 10, 3600, 1000",
+        "= 300, 10, 1800, 1000",
+    ),
     "silent failures are spaced although all went well": (
-        '_keep_digest(life, "silent_failure", None)', "pass"),
+        '_keep_digest(life, "silent_failure", None)',
+        "pass",
+    ),
     "the end of a pause is not told": ('tell(life, reason or "", at)', "pass"),
     "a run is awaited after a pause": (
-        'run.awaited = 0 if run.state == "running" else run.awaited', "pass"),
+        'run.awaited = 0 if run.state == "running" else run.awaited',
+        "pass",
+    ),
     "the failures of before a resume count": (
         'm.resume_status == "new" and m.armed, 0',
-        'm.resume_status == "new" and m.armed, m.failures'),
+        'm.resume_status == "new" and m.armed, m.failures',
+    ),
     "nothing is held back by an open run": ('if m.expects == "complete"', "if False"),
     "every start is awaited": ("(ends or any(", "(ends or 1 or any("),
     "only the last start says whether to wait": ("run.started_at)[-3:]", "run.started_at)[-1:]"),
     "the end of a run counts from its arrival": (
-        "        began = run.started_at\n", "        began = ping.at\n"),
+        "        began = run.started_at\n",
+        "        began = ping.at\n",
+    ),
     "stuck is told while it is down": ('if life.monitor.status != "down":', "if True:"),
     "missed before stuck": (
-        "PAUSE_END, STUCK, (_missed_at, _miss),", "PAUSE_END, (_missed_at, _miss), STUCK,"),
+        "PAUSE_END, STUCK, (_missed_at, _miss),",
+        "PAUSE_END, (_missed_at, _miss), STUCK,",
+    ),
     "a start recovers in spite of failures": (
-        'm.status == "down" and not m.failed_count', 'm.status == "down"'),
+        'm.status == "down" and not m.failed_count',
+        'm.status == "down"',
+    ),
     "a success forgets nothing": ("if m.max_run_seconds is None:", "if False:"),
     "an end belongs to a run of any host": (
-        "mine = [run for run in life.runs if run.host == ping.host]", "mine = list(life.runs)"),
+        "mine = [run for run in life.runs if run.host == ping.host]",
+        "mine = list(life.runs)",
+    ),
     "an edit of the grace makes late": (
         "max(occurrence + m.grace_seconds * 1000, m.grace_at or 0)",
-        "(occurrence + m.grace_seconds * 1000)"),
+        "(occurrence + m.grace_seconds * 1000)",
+    ),
     "a time of ours is called missed": (
-        'm.status != "paused" and _skip_unverified(m, since, until)', "False"),
+        'm.status != "paused" and _skip_unverified(m, since, until)',
+        "False",
+    ),
     "not as many as a thousand are counted": ("= 300, 10, 3600, 1000", "= 300, 10, 3600, 900"),
     "the absences count as missed": ("if awaited - early_ms(", "if down or awaited - early_ms("),
     "the outage names whom it does not matter to": (
-        "m.expected_at > until + 3_600_000", "m.expected_at > until"),
+        "m.expected_at > until + 3_600_000",
+        "m.expected_at > until",
+    ),
     "reminders of the absence are told": (
-        "m.reminded_at and max(m.reminded_at, until)", "m.reminded_at"),
+        "m.reminded_at and max(m.reminded_at, until)",
+        "m.reminded_at",
+    ),
     "the first reminder is left out": (
-        "(last - m.down_since) // step + 1)", "(last - m.down_since) // step + 2)"),
+        "(last - m.down_since) // step + 1)",
+        "(last - m.down_since) // step + 2)",
+    ),
     "cron runs twice in the night of an hour more": ("not minute and not hour])", "False])"),
 }
 
@@ -109,13 +143,16 @@ def faulty(fault: str) -> Iterator[ModuleType]:
     source, (fragment, instead) = path.read_text("utf-8"), FAULTS[fault]
     assert source.count(fragment) == 1, (
         f"{fragment!r} stands {source.count(fragment)} times in cronwatch.py, not once: "
-        f"FAULTS in this file has to follow what became of it")
+        f"FAULTS in this file has to follow what became of it"
+    )
     module = ModuleType("cronwatch_with_a_fault")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
     try:
-        exec(compile(source.replace(fragment, instead), "cronwatch with a fault", "exec"),
-             vars(module))
+        exec(
+            compile(source.replace(fragment, instead), "cronwatch with a fault", "exec"),
+            vars(module),
+        )
         yield module
     finally:
         del sys.modules[module.__name__]
@@ -140,8 +177,11 @@ def as_it_is(folder: Path) -> Callable[[int], list[str]]:
 @pytest.mark.proof
 @pytest.mark.parametrize("faulty_module", FAULTS, indirect=True)
 def test_a_fault_in_the_rules_is_seen(
-        faulty_module: ModuleType, as_it_is: Callable[[int], list[str]], folder: Path) -> None:
-    seen = (set(live(faulty_module, folder, a_short_plan(seed))) - set(as_it_is(seed))
-            for seed in range(1, 6))
+    faulty_module: ModuleType, as_it_is: Callable[[int], list[str]], folder: Path
+) -> None:
+    seen = (
+        set(live(faulty_module, folder, a_short_plan(seed))) - set(as_it_is(seed))
+        for seed in range(1, 6)
+    )
 
     assert any(seen)

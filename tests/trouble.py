@@ -21,7 +21,8 @@ class Watch:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.lookout = cronwatch.Lookout(
-            site.server.store, site.clock, 5, site.server.scan, site.server.away)
+            site.server.store, site.clock, 5, site.server.scan, site.server.away
+        )
 
     def look(self, after_seconds: float = 5) -> None:
         """One look so many seconds later, which may be in vain, as for the loop."""
@@ -65,9 +66,14 @@ def failed(site: Site, **columns: Any) -> Made:
 
 def states(site: Site, name: str) -> list[str]:
     """How the alerts of an integration are doing, in their order."""
-    return [row["state"] for row in site.rows(
-        "SELECT a.state FROM alert a JOIN integration i ON i.num = a.integration "
-        "WHERE i.name = ? ORDER BY a.num", name)]
+    return [
+        row["state"]
+        for row in site.rows(
+            "SELECT a.state FROM alert a JOIN integration i ON i.num = a.integration "
+            "WHERE i.name = ? ORDER BY a.num",
+            name,
+        )
+    ]
 
 
 class Hook:

@@ -42,7 +42,8 @@ WEEK = 7 * DAY
 RULES: tuple[tuple[Rule, ...], ...] = (
     (("rows", "lt", 10),),
     (("duration_seconds", "gt", 600), ("rows", "eq", 0)),
-    (("exit_code", "ne", 0), ("rows", "ge", 100), ("duration_seconds", "le", 2)))
+    (("exit_code", "ne", 0), ("rows", "ge", 100), ("duration_seconds", "le", 2)),
+)
 
 # Jobs in Lord Howe have a fixed hour and minute: for others cronsim itself is wrong there.
 SCHEDULES: tuple[dict[str, Any], ...] = (
@@ -64,16 +65,29 @@ SCHEDULES: tuple[dict[str, Any], ...] = (
     {"cron": "30 0 1 * *", "timezone": "America/St_Johns"},
     {"cron": "1 0 * * *", "timezone": "America/St_Johns"},
     {"cron": "0 */6 * * *", "timezone": "America/St_Johns"},
-    {"cron": "0 0 1 * *"}, {"cron": "@daily"}, {"cron": "0 0 13 * 5"}, {"cron": "0 0 */2 * 1"},
-    {"cron": "0 6 * * 1#2"}, {"cron": "30 0 */6 * * *"}, {"cron": "*/30 0 * * * *"},
+    {"cron": "0 0 1 * *"},
+    {"cron": "@daily"},
+    {"cron": "0 0 13 * 5"},
+    {"cron": "0 0 */2 * 1"},
+    {"cron": "0 6 * * 1#2"},
+    {"cron": "30 0 */6 * * *"},
+    {"cron": "*/30 0 * * * *"},
     {"cron": "30 4 * * 0"},
-    {"interval_seconds": 60}, {"interval_seconds": 300}, {"interval_seconds": 3600},
-    {"interval_seconds": 6 * 3600}, {"interval_seconds": 86_400},
-    {"interval_seconds": 7 * 86_400}, {"interval_seconds": 86_400},
-    {}, {})
+    {"interval_seconds": 60},
+    {"interval_seconds": 300},
+    {"interval_seconds": 3600},
+    {"interval_seconds": 6 * 3600},
+    {"interval_seconds": 86_400},
+    {"interval_seconds": 7 * 86_400},
+    {"interval_seconds": 86_400},
+    {},
+    {},
+)
 
-CLOCK_CHANGES = tuple(int(datetime(2026, *when, tzinfo=UTC).timestamp()) * 1000
-                      for when in ((3, 8), (3, 29), (4, 5), (10, 4), (10, 25), (11, 1)))
+CLOCK_CHANGES = tuple(
+    int(datetime(2026, *when, tzinfo=UTC).timestamp()) * 1000
+    for when in ((3, 8), (3, 29), (4, 5), (10, 4), (10, 25), (11, 1))
+)
 
 
 class Absence(NamedTuple):
@@ -112,31 +126,51 @@ class Plan(NamedTuple):
     @property
     def outages(self) -> dict[int, set[str]]:
         """Whom the outage at the end of each absence names."""
-        named = {absence.until: {story.name for story in self.stories
-                                 if absence.until in story.named} for absence in self.absences}
+        named = {
+            absence.until: {story.name for story in self.stories if absence.until in story.named}
+            for absence in self.absences
+        }
         return {until: names for until, names in named.items() if names}
 
 
 # == Planning =================================================================
+
 
 def make_plan(seed: int, begin: int, end: int, monitors: int, actions: int) -> Plan:
     """A plan with so many monitors, and so many actions of each at the most."""
     rng = random.Random(seed)
     absences = plan_absences(rng, begin, end)
     looks = plan_looks(rng, begin, end, absences)
-    stories = [Author(random.Random(rng.random()), number, begin, end, absences, looks,
-                      actions).story() for number in range(monitors)]
+    stories = [
+        Author(random.Random(rng.random()), number, begin, end, absences, looks, actions).story()
+        for number in range(monitors)
+    ]
     return Plan(seed, begin, end, absences, looks, stories)
 
 
 def plan_absences(rng: random.Random, begin: int, end: int) -> list[Absence]:
     """Minutes, hours and days, over clock changes too, often from or to a round instant."""
-    lengths = (MINUTE, 90 * SECOND, 5 * MINUTE, 12 * MINUTE, 40 * MINUTE, HOUR, 3 * HOUR,
-               11 * HOUR, DAY, 2 * DAY + 7 * HOUR, 5 * DAY)
-    starts = [rng.randrange(begin + DAY, end - 7 * DAY)
-              for _ in range(3 + (end - begin) // (9 * DAY))]
-    starts += [at + rng.randrange(-3, 6) * HOUR for at in CLOCK_CHANGES
-               if begin < at < end - DAY and rng.random() < 0.5]
+    lengths = (
+        MINUTE,
+        90 * SECOND,
+        5 * MINUTE,
+        12 * MINUTE,
+        40 * MINUTE,
+        HOUR,
+        3 * HOUR,
+        11 * HOUR,
+        DAY,
+        2 * DAY + 7 * HOUR,
+        5 * DAY,
+    )
+    starts = [
+        rng.randrange(begin + DAY, end - 7 * DAY) for _ in range(3 + (end - begin) // (9 * DAY))
+    ]
+    starts += [
+        at + rng.randrange(-3, 6) * HOUR
+        for at in CLOCK_CHANGES
+        if begin < at < end - DAY and rng.random() < 0.5
+    ]
     absences: list[Absence] = []
     for at in sorted(starts):
         unit = rng.choice((1, SECOND, MINUTE, 5 * MINUTE, HOUR))
@@ -151,8 +185,15 @@ def plan_looks(rng: random.Random, begin: int, end: int, absences: list[Absence]
     """Seconds apart, or hours; none while we are away."""
     looks, at = [], begin
     while at < end:
-        at += rng.choice((rng.randrange(1, 10 * SECOND), rng.randrange(MINUTE, 30 * MINUTE),
-                          rng.randrange(HOUR, 4 * HOUR), 5 * SECOND, HOUR - at % HOUR))
+        at += rng.choice(
+            (
+                rng.randrange(1, 10 * SECOND),
+                rng.randrange(MINUTE, 30 * MINUTE),
+                rng.randrange(HOUR, 4 * HOUR),
+                5 * SECOND,
+                HOUR - at % HOUR,
+            )
+        )
         looks.append(at)
     away = iter([*absences, NEVER])
     gap, kept = next(away), []
@@ -171,8 +212,16 @@ class Over(Exception):
 class Author:
     """Writes the story of one monitor."""
 
-    def __init__(self, rng: random.Random, number: int, begin: int, end: int,
-                 absences: Sequence[Absence], looks: Sequence[int], most: int) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        number: int,
+        begin: int,
+        end: int,
+        absences: Sequence[Absence],
+        looks: Sequence[int],
+        most: int,
+    ) -> None:
         self.rng, self.number, self.end, self.most = rng, number, end, most
         schedule = SCHEDULES[number % len(SCHEDULES)]
         self.terms = self.make_terms(schedule)
@@ -183,8 +232,9 @@ class Author:
         if span < 20 * DAY and near and rng.random() < 0.6:
             self.now = max(begin, rng.choice(near) - rng.randrange(span + 1))
         self.absences = [gap for gap in absences if gap.since > self.now]
-        self.now = max([self.now, *(gap.until + 1 for gap in absences
-                                    if gap.since <= self.now < gap.until)])
+        self.now = max(
+            [self.now, *(gap.until + 1 for gap in absences if gap.since <= self.now < gap.until)]
+        )
         self.life = Life(self.terms, self.now, looks)
         self.style = rng.choice(("bare", "start", "start", "series", "mixed", "mixed"))
         self.actions: list[Action] = []
@@ -195,14 +245,21 @@ class Author:
     def make_terms(self, schedule: Mapping[str, Any]) -> Terms:
         rng = self.rng
         period = period_of(schedule)
-        graces = [grace for grace in (0, 60, 300, 600, 3600, 7200, 86_400)
-                  if grace * SECOND <= 2 * period]
+        graces = [
+            grace
+            for grace in (0, 60, 300, 600, 3600, 7200, 86_400)
+            if grace * SECOND <= 2 * period
+        ]
         return Terms(
-            **schedule, grace_seconds=rng.choice(graces), expects=rng.choice(("run", "complete")),
+            **schedule,
+            grace_seconds=rng.choice(graces),
+            expects=rng.choice(("run", "complete")),
             max_run_seconds=rng.choice((None, None, None, 60, 1800, 7200)),
             tolerance=rng.choice((0, 0, 0, 1, 2, 3)),
             reminder_seconds=rng.choice((None, None, 3600, 7200, 21_600, 86_400, 90_061)),
-            armed=rng.random() < 0.3, rules=rng.choice((*RULES, (), (), ())))
+            armed=rng.random() < 0.3,
+            rules=rng.choice((*RULES, (), (), ())),
+        )
 
     # -- what is written down
 
@@ -240,8 +297,9 @@ class Author:
                 self.do("pause")
         self.pass_to(self.end)
         self.life.settle(self.end)
-        return Story(f"monitor {self.number}", self.terms, self.created, self.actions, self.life,
-                     self.named)
+        return Story(
+            f"monitor {self.number}", self.terms, self.created, self.actions, self.life, self.named
+        )
 
     # -- the parts of a ping
 
@@ -264,8 +322,17 @@ class Author:
         if rng.random() < 0.3:
             said["exit_code"] = rng.choice((0, 0, 0, 3))
         if rng.random() < 0.3:
-            said["duration"] = rng.choice((0, 1500, 2000, 600_000, 600_001, rng.randrange(
-                1, 3 * self.period), 1000 * rng.randrange(1, 4000)))
+            said["duration"] = rng.choice(
+                (
+                    0,
+                    1500,
+                    2000,
+                    600_000,
+                    600_001,
+                    rng.randrange(1, 3 * self.period),
+                    1000 * rng.randrange(1, 4000),
+                )
+            )
         return said
 
     def job_at(self) -> int:
@@ -284,8 +351,17 @@ class Author:
     def a_while(self) -> int:
         """How long a run takes."""
         rng = self.rng
-        return rng.choice((0, 1, 1500, rng.randrange(1, 1 + self.period // 10),
-                           rng.randrange(1, 1 + self.period // 3), 30 * SECOND, 600 * SECOND))
+        return rng.choice(
+            (
+                0,
+                1,
+                1500,
+                rng.randrange(1, 1 + self.period // 10),
+                rng.randrange(1, 1 + self.period // 3),
+                30 * SECOND,
+                600 * SECOND,
+            )
+        )
 
     # -- episodes
 
@@ -299,8 +375,9 @@ class Author:
         if self.rng.random() < 0.1:
             self.do("progress", self.now + 500, **mine)
         word = "fail" if self.rng.random() < 0.04 else "success"
-        self.do(word, self.now + self.a_while(), **mine,
-                **(self.result() if word == "success" else {}))
+        self.do(
+            word, self.now + self.a_while(), **mine, **(self.result() if word == "success" else {})
+        )
 
     def ordinary(self) -> None:
         for _ in range(self.rng.randrange(1, 5)):
@@ -308,9 +385,19 @@ class Author:
 
     def late(self) -> None:
         grace = self.life.terms.grace
-        self.run(self.job_at() + self.rng.choice((
-            grace, grace, grace + 1, grace - 1, self.rng.randrange(grace + 1),
-            grace + self.rng.randrange(1, 1 + self.period))))
+        self.run(
+            self.job_at()
+            + self.rng.choice(
+                (
+                    grace,
+                    grace,
+                    grace + 1,
+                    grace - 1,
+                    self.rng.randrange(grace + 1),
+                    grace + self.rng.randrange(1, 1 + self.period),
+                )
+            )
+        )
 
     def early(self) -> None:
         job = self.job_at()
@@ -336,8 +423,22 @@ class Author:
             self.life.settle(self.life.looks[seen - 1])
 
     def burst(self) -> None:
-        gaps = (0, 1, 1000, 9_000, 10_000, 10_001, 30 * SECOND, 60 * SECOND, 60 * SECOND + 1,
-                120 * SECOND, 300 * SECOND, 20 * MINUTE, HOUR, 2 * HOUR)
+        gaps = (
+            0,
+            1,
+            1000,
+            9_000,
+            10_000,
+            10_001,
+            30 * SECOND,
+            60 * SECOND,
+            60 * SECOND + 1,
+            120 * SECOND,
+            300 * SECOND,
+            20 * MINUTE,
+            HOUR,
+            2 * HOUR,
+        )
         mine = self.identity()
         for _ in range(self.rng.randrange(1, 12)):
             if self.rng.random() < 0.3:
@@ -346,8 +447,9 @@ class Author:
             on_time = space is not None and space >= self.now and self.rng.random() < 0.2
             self.do("fail", space if on_time else self.now + self.rng.choice(gaps), **mine)
         if self.rng.random() < 0.6:
-            self.do("success", self.now + self.rng.choice(gaps), **self.identity(),
-                    **self.result())
+            self.do(
+                "success", self.now + self.rng.choice(gaps), **self.identity(), **self.result()
+            )
 
     def hung(self) -> None:
         mine = self.identity()
@@ -355,14 +457,22 @@ class Author:
         if self.rng.random() < 0.5:
             self.run(self.job_at())
         if self.rng.random() < 0.4:
-            self.do(self.rng.choice(("success", "success", "fail")),
-                    self.now + self.rng.randrange(1, 3 * self.period), **mine)
+            self.do(
+                self.rng.choice(("success", "success", "fail")),
+                self.now + self.rng.randrange(1, 3 * self.period),
+                **mine,
+            )
 
     def overlapping(self) -> None:
         rng = self.rng
-        all_mine = [{"series": rng.choice((None, self.series())),
-                     "host": rng.choice((None, "a", "b")), "address": rng.choice((
-                         "192.0.2.1", "192.0.2.2"))} for _ in range(rng.randrange(2, 4))]
+        all_mine = [
+            {
+                "series": rng.choice((None, self.series())),
+                "host": rng.choice((None, "a", "b")),
+                "address": rng.choice(("192.0.2.1", "192.0.2.2")),
+            }
+            for _ in range(rng.randrange(2, 4))
+        ]
         at = self.job_at()
         for mine in all_mine:
             self.do("start", at, **mine)
@@ -370,8 +480,12 @@ class Author:
         rng.shuffle(all_mine)
         for mine in all_mine:
             if rng.random() < 0.85:
-                self.do(rng.choice(("success", "success", "success", "fail")),
-                        self.now + self.a_while(), **mine, **self.result())
+                self.do(
+                    rng.choice(("success", "success", "success", "fail")),
+                    self.now + self.a_while(),
+                    **mine,
+                    **self.result(),
+                )
 
     def repeated(self) -> None:
         """A client that hears no answer says it again."""
@@ -401,11 +515,15 @@ class Author:
             at = rng.choice((rng.randrange(self.now, max(self.now, ends) + 1), ends - 1, ends))
             self.do(rng.choice(("resume", "renew")), at)
             for _ in range(rng.choice((0, 1, 2))):
-                self.anything(rng.choice(("fail", "fail", "start", "success")),
-                              self.now + rng.choice((0, 1, MINUTE)))
+                self.anything(
+                    rng.choice(("fail", "fail", "start", "success")),
+                    self.now + rng.choice((0, 1, MINUTE)),
+                )
         elif rng.random() < 0.6:
-            self.anything(rng.choice(("success", "fail", "start", "pause", "renew", "edit")),
-                          ends + rng.choice((-1, 0, 0, 1)))
+            self.anything(
+                rng.choice(("success", "fail", "start", "pause", "renew", "edit")),
+                ends + rng.choice((-1, 0, 0, 1)),
+            )
         if rng.random() < 0.1:
             self.do(rng.choice(("resume", "renew")))  # of one that may not be paused
 
@@ -415,8 +533,11 @@ class Author:
         for word in ("fail", "pause", "fail", rng.choice(("resume", "renew")), "fail", "success"):
             if word in ("fail", "success") and rng.random() < 0.25:
                 continue
-            self.do(word, self.now + rng.choice((0, 1, MINUTE, HOUR)), **(
-                self.identity() if word in ("fail", "success") else {}))
+            self.do(
+                word,
+                self.now + rng.choice((0, 1, MINUTE, HOUR)),
+                **(self.identity() if word in ("fail", "success") else {}),
+            )
 
     def anything(self, word: str, at: int) -> None:
         more: dict[str, Any] = {}
@@ -436,18 +557,36 @@ class Author:
         """A person changes what was agreed."""
         rng, terms = self.rng, self.life.terms
         change: dict[str, Any]
-        kind = rng.choice(("grace", "grace", "expects", "schedule", "zone", "reminder",
-                           "tolerance", "max_run", "rules"))
+        kind = rng.choice(
+            (
+                "grace",
+                "grace",
+                "expects",
+                "schedule",
+                "zone",
+                "reminder",
+                "tolerance",
+                "max_run",
+                "rules",
+            )
+        )
         if kind == "grace":
             change = {"grace_seconds": rng.choice((0, 60, 300, 1200, 3600))}
         elif kind == "expects":
             change = {"expects": rng.choice(("run", "complete"))}
         elif kind == "schedule":
-            like = [schedule for schedule in SCHEDULES
-                    if self.period // 4 <= period_of(schedule) <= self.period * 4]
+            like = [
+                schedule
+                for schedule in SCHEDULES
+                if self.period // 4 <= period_of(schedule) <= self.period * 4
+            ]
             like += [{}, SCHEDULES[self.number % len(SCHEDULES)]]
-            change = {"cron": None, "interval_seconds": None, "timezone": "UTC",
-                      **rng.choice(like)}
+            change = {
+                "cron": None,
+                "interval_seconds": None,
+                "timezone": "UTC",
+                **rng.choice(like),
+            }
         elif kind == "zone":
             zones = ("Europe/Berlin", "America/New_York", "Asia/Kathmandu", "UTC")
             if not terms.cron or "*/" in terms.cron:
@@ -461,12 +600,16 @@ class Author:
             change = {"tolerance": rng.choice((0, 1, 2))}
         else:
             change = {"max_run_seconds": rng.choice((None, 600, 5400))}
-        self.do("edit", at if at is not None else self.now + rng.randrange(self.period),
-                terms=terms._replace(**change))
+        self.do(
+            "edit",
+            at if at is not None else self.now + rng.randrange(self.period),
+            terms=terms._replace(**change),
+        )
 
     def word(self) -> None:
-        self.anything(self.rng.choice(("ok", "log", "progress")),
-                      self.now + self.rng.randrange(self.period))
+        self.anything(
+            self.rng.choice(("ok", "log", "progress")), self.now + self.rng.randrange(self.period)
+        )
 
     def storm(self) -> None:
         """It fails for hours, until the time between two events is the longest there is."""
@@ -476,21 +619,37 @@ class Author:
     def changed_mind(self) -> None:
         """A run is told of by progress alone, or ends twice, and not the same way."""
         rng, mine = self.rng, {**self.identity(), "series": self.series()}
-        for word in rng.choice((("progress", "success"), ("progress", "fail"), ("progress",),
-                                ("progress", "start"), ("progress", "start", "success"),
-                                ("start", "fail", "success"), ("start", "success", "fail"),
-                                ("success", "fail", "success"), ("start", "success", "success"),
-                                ("start", "progress", "start", "fail"),
-                                ("start", "fail", "start", "success"))):
-            self.do(word, self.now + rng.choice((0, 1000, 10_000, 10_001, 5 * MINUTE, HOUR)),
-                    **mine, **(self.result() if word in ("success", "fail") else {}))
+        for word in rng.choice(
+            (
+                ("progress", "success"),
+                ("progress", "fail"),
+                ("progress",),
+                ("progress", "start"),
+                ("progress", "start", "success"),
+                ("start", "fail", "success"),
+                ("start", "success", "fail"),
+                ("success", "fail", "success"),
+                ("start", "success", "success"),
+                ("start", "progress", "start", "fail"),
+                ("start", "fail", "start", "success"),
+            )
+        ):
+            self.do(
+                word,
+                self.now + rng.choice((0, 1000, 10_000, 10_001, 5 * MINUTE, HOUR)),
+                **mine,
+                **(self.result() if word in ("success", "fail") else {}),
+            )
 
     def without_series(self) -> None:
         """Progress alone opens a run that has no series."""
         mine = {"host": self.rng.choice((None, "a"))}
         self.do("progress", self.now + self.rng.randrange(self.period), **mine)
-        self.do(self.rng.choice(("start", "success", "fail", "progress")),
-                self.now + self.a_while(), **mine)
+        self.do(
+            self.rng.choice(("start", "success", "fail", "progress")),
+            self.now + self.a_while(),
+            **mine,
+        )
 
     def on_the_dot(self) -> None:
         """Where something is about to happen by itself: just before it, with it, just after."""
@@ -499,8 +658,9 @@ class Author:
             return
         words = ("success", "success", "start", "fail", "ok", "edit", "pause", "progress")
         for _ in range(self.rng.choice((1, 1, 2))):
-            self.anything(self.rng.choice(words),
-                          change.order + self.rng.choice((-2, -1, -1, 0, 0, 1)))
+            self.anything(
+                self.rng.choice(words), change.order + self.rng.choice((-2, -1, -1, 0, 0, 1))
+            )
             if self.rng.random() < 0.5:
                 self.anything(self.rng.choice(words), self.now)
 
@@ -513,25 +673,45 @@ class Author:
         if self.rng.random() < 0.6:
             self.do("start", at, **mine)
         if self.rng.random() < 0.7:
-            self.do(self.rng.choice(("success", "success", "fail")), gap.until + self.rng.choice(
-                (0, 0, 1, 1000, MINUTE)), **mine, **self.result())
+            self.do(
+                self.rng.choice(("success", "success", "fail")),
+                gap.until + self.rng.choice((0, 0, 1, 1000, MINUTE)),
+                **mine,
+                **self.result(),
+            )
 
     def loud(self) -> None:
         """Successes one after the other, whose figures are not as they should be."""
         if not self.life.terms.rules:
             return
         for _ in range(self.rng.randrange(2, 10)):
-            self.do("success", self.now + self.rng.choice(
-                (0, 1, 20_000, 60_000, 120_000, 30 * MINUTE)), **{
-                    "metrics": (("rows", self.rng.choice((0, 0, 0, 5, 500))),), **self.result()})
+            self.do(
+                "success",
+                self.now + self.rng.choice((0, 1, 20_000, 60_000, 120_000, 30 * MINUTE)),
+                **{"metrics": (("rows", self.rng.choice((0, 0, 0, 5, 500))),), **self.result()},
+            )
 
 
 EPISODES: tuple[tuple[Callable[[Author], None], int], ...] = (
-    (Author.ordinary, 30), (Author.late, 9), (Author.early, 8), (Author.absent, 5),
-    (Author.burst, 4), (Author.hung, 5), (Author.overlapping, 5), (Author.repeated, 4),
-    (Author.paused, 5), (Author.edited, 4), (Author.word, 4), (Author.on_the_dot, 10),
-    (Author.after_absence, 12), (Author.loud, 4), (Author.storm, 1), (Author.changed_mind, 4),
-    (Author.without_series, 2), (Author.renewed, 2))
+    (Author.ordinary, 30),
+    (Author.late, 9),
+    (Author.early, 8),
+    (Author.absent, 5),
+    (Author.burst, 4),
+    (Author.hung, 5),
+    (Author.overlapping, 5),
+    (Author.repeated, 4),
+    (Author.paused, 5),
+    (Author.edited, 4),
+    (Author.word, 4),
+    (Author.on_the_dot, 10),
+    (Author.after_absence, 12),
+    (Author.loud, 4),
+    (Author.storm, 1),
+    (Author.changed_mind, 4),
+    (Author.without_series, 2),
+    (Author.renewed, 2),
+)
 
 
 def period_of(schedule: Mapping[str, Any]) -> int:
@@ -549,6 +729,7 @@ def period_of(schedule: Mapping[str, Any]) -> int:
 
 
 # == Living ===================================================================
+
 
 class Moment(NamedTuple):
     """Something that the server lives through; at one instant an absence ends first."""
@@ -571,10 +752,15 @@ def moments(plan: Plan) -> Iterator[Moment]:
     rng = random.Random(plan.seed)
     streams: list[list[Moment]] = [
         [Moment(gap.until, 0, 0, gap) for gap in plan.absences],
-        [Moment(at, rng.choice((1, 4)), -1, None) for at in plan.looks]]
+        [Moment(at, rng.choice((1, 4)), -1, None) for at in plan.looks],
+    ]
     for number, story in enumerate(plan.stories):
-        streams.append([Moment(story.created, 2, number, None),
-                        *(Moment(act.at, 3, number, act) for act in story.actions)])
+        streams.append(
+            [
+                Moment(story.created, 2, number, None),
+                *(Moment(act.at, 3, number, act) for act in story.actions),
+            ]
+        )
     return merge(*streams, key=lambda moment: moment[:3])
 
 
@@ -583,9 +769,16 @@ class World:
 
     def __init__(self, module: ModuleType, database: Path) -> None:
         self.module, self.database, self.clock = module, database, Clock()
-        self.server = module.Server(module.Settings(
-            database=str(database), base_url="http://cron.test", timezone="UTC",
-            api_rate_limit=0, keep_days=0), self.clock)
+        self.server = module.Server(
+            module.Settings(
+                database=str(database),
+                base_url="http://cron.test",
+                timezone="UTC",
+                api_rate_limit=0,
+                keep_days=0,
+            ),
+            self.clock,
+        )
         self.secret = self.server.act(module.create_key, "year", "read-write")
         self.ids: dict[int, str] = {}
         self.tokens: dict[int, str] = {}
@@ -621,23 +814,37 @@ class World:
         elif act.word == "pause" and act.hours is None:
             self.request("POST", f"{path}/pause")
         else:
-            self.request("GET", f"/{self.tokens[number]}/{words(act)}", query_of(act),
-                         address=act.address)
+            self.request(
+                "GET", f"/{self.tokens[number]}/{words(act)}", query_of(act), address=act.address
+            )
 
-    def request(self, method: str, path: str, query: str = "", body: Any = None,
-                address: str = "192.0.2.1") -> Any:
+    def request(
+        self, method: str, path: str, query: str = "", body: Any = None, address: str = "192.0.2.1"
+    ) -> Any:
         """The WSGI application is called without a server in between: a year has many pings."""
         raw = b"" if body is None else json.dumps(body).encode()
         target = f"{path}?{query}" if query else path
         said: list[str] = []
         environ = {
-            "REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query,
-            "REQUEST_URI": target, "REMOTE_ADDR": address, "SERVER_NAME": "cron.test",
-            "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1", "CONTENT_LENGTH": str(len(raw)),
-            "CONTENT_TYPE": "application/json", "HTTP_AUTHORIZATION": f"Bearer {self.secret}",
-            "wsgi.input": io.BytesIO(raw), "wsgi.errors": io.StringIO(), "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http", "wsgi.multithread": True, "wsgi.multiprocess": False,
-            "wsgi.run_once": False}
+            "REQUEST_METHOD": method,
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "REQUEST_URI": target,
+            "REMOTE_ADDR": address,
+            "SERVER_NAME": "cron.test",
+            "SERVER_PORT": "80",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "CONTENT_LENGTH": str(len(raw)),
+            "CONTENT_TYPE": "application/json",
+            "HTTP_AUTHORIZATION": f"Bearer {self.secret}",
+            "wsgi.input": io.BytesIO(raw),
+            "wsgi.errors": io.StringIO(),
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
         answer = b"".join(self.server.app(environ, lambda status, *_: said.append(status)))
         assert said[0].startswith("2"), f"{method} {target} {body}: {said[0]} {answer!r}"
         return json.loads(answer) if answer.startswith(b"{") else answer
@@ -653,39 +860,63 @@ class World:
         """The events of each monitor, in the order in which they were told."""
         found: dict[str, list[Told]] = {}
         for name, kind, at, body in self.rows(
-                "SELECT m.name, e.kind, e.at, e.body FROM event e JOIN monitor m "
-                "ON m.num = e.monitor ORDER BY e.num"):
+            "SELECT m.name, e.kind, e.at, e.body FROM event e JOIN monitor m "
+            "ON m.num = e.monitor ORDER BY e.num"
+        ):
             found.setdefault(name, []).append(read_told(kind, at, json.loads(body)))
         return found
 
     def outages(self) -> dict[int, set[str]]:
-        return {at: {monitor["name"] for monitor in json.loads(body)["monitors"]}
-                for at, body in self.rows(
-                    "SELECT at, body FROM event WHERE kind = 'outage' ORDER BY num")}
+        return {
+            at: {monitor["name"] for monitor in json.loads(body)["monitors"]}
+            for at, body in self.rows(
+                "SELECT at, body FROM event WHERE kind = 'outage' ORDER BY num"
+            )
+        }
 
     def states(self) -> dict[str, tuple[str, int | None]]:
-        return {name: (status, expected) for name, status, expected in self.rows(
-            "SELECT name, status, expected_at FROM monitor")}
+        return {
+            name: (status, expected)
+            for name, status, expected in self.rows(
+                "SELECT name, status, expected_at FROM monitor"
+            )
+        }
 
 
 def terms_json(terms: Terms) -> dict[str, Any]:
     """What was agreed, as the management API has it."""
     kind = "cron" if terms.cron else "interval" if terms.interval_seconds else "none"
-    schedule = {"cronExpression": terms.cron} if terms.cron else {
-        "intervalSeconds": terms.interval_seconds} if terms.interval_seconds else {}
+    schedule = (
+        {"cronExpression": terms.cron}
+        if terms.cron
+        else {"intervalSeconds": terms.interval_seconds}
+        if terms.interval_seconds
+        else {}
+    )
     return {
-        "scheduleType": kind, **schedule, "timezone": terms.timezone,
-        "graceSeconds": terms.grace_seconds, "expects": terms.expects,
-        "maxRunSeconds": terms.max_run_seconds, "failureTolerance": terms.tolerance,
-        "reminderIntervalSeconds": terms.reminder_seconds or 0, "armed": terms.armed,
-        "rules": [{"field": name, "operator": sign, "value": value}
-                  for name, sign, value in terms.rules]}
+        "scheduleType": kind,
+        **schedule,
+        "timezone": terms.timezone,
+        "graceSeconds": terms.grace_seconds,
+        "expects": terms.expects,
+        "maxRunSeconds": terms.max_run_seconds,
+        "failureTolerance": terms.tolerance,
+        "reminderIntervalSeconds": terms.reminder_seconds or 0,
+        "armed": terms.armed,
+        "rules": [
+            {"field": name, "operator": sign, "value": value} for name, sign, value in terms.rules
+        ],
+    }
 
 
 def words(act: Action) -> str:
     """The end of a ping's path."""
-    return {"pause": f"pause/{act.hours}", "resume": "pause/0", "progress": "progress/50",
-            "success": "complete"}.get(act.word, act.word)
+    return {
+        "pause": f"pause/{act.hours}",
+        "resume": "pause/0",
+        "progress": "progress/50",
+        "success": "complete",
+    }.get(act.word, act.word)
 
 
 def query_of(act: Action) -> str:
@@ -699,8 +930,16 @@ def query_of(act: Action) -> str:
 
 def read_told(kind: str, at: int, body: Mapping[str, Any]) -> Told:
     rules = tuple((rule["field"], rule["operator"], rule["value"]) for rule in body["rules"] or ())
-    return Told(kind, at, body["reason"], body["count"], body["failedCount"], body["missedCount"],
-                body["downtimeSeconds"], rules)
+    return Told(
+        kind,
+        at,
+        body["reason"],
+        body["count"],
+        body["failedCount"],
+        body["missedCount"],
+        body["downtimeSeconds"],
+        rules,
+    )
 
 
 def live(module: ModuleType, folder: Path, plan: Plan) -> list[str]:
@@ -718,6 +957,7 @@ def live(module: ModuleType, folder: Path, plan: Plan) -> list[str]:
 
 # == Comparing ================================================================
 
+
 def differences(plan: Plan, world: World) -> Iterator[str]:
     """One text for each monitor that was not as the oracle has it, and one for each outage."""
     told, states = world.told(), world.states()
@@ -728,8 +968,10 @@ def differences(plan: Plan, world: World) -> Iterator[str]:
         life = story.life
         state = (life.status, life.expected)
         if life.status in ("new", "up") and states[story.name] != state:
-            yield (f"seed {plan.seed}, {story.name} at the end: {show_state(states[story.name])} "
-                   f"instead of {show_state(state)}\n" + excerpt(plan, story, plan.end))
+            yield (
+                f"seed {plan.seed}, {story.name} at the end: {show_state(states[story.name])} "
+                f"instead of {show_state(state)}\n" + excerpt(plan, story, plan.end)
+            )
         elif states[story.name][0] != life.status:
             yield f"seed {plan.seed}, {story.name}: {states[story.name]} instead of {state}"
     outages, wanted_outages = world.outages(), plan.outages
@@ -738,22 +980,33 @@ def differences(plan: Plan, world: World) -> Iterator[str]:
             more = outages.get(at, set()) - wanted_outages.get(at, set())
             less = wanted_outages.get(at, set()) - outages.get(at, set())
             odd = {*more, *less}
-            yield (f"seed {plan.seed}, outage until {iso(at)}: names {sorted(more)} too, and not "
-                   f"{sorted(less)}\n" + "\n".join(
-                       excerpt(plan, story, at) for story in plan.stories if story.name in odd))
+            yield (
+                f"seed {plan.seed}, outage until {iso(at)}: names {sorted(more)} too, and not "
+                f"{sorted(less)}\n"
+                + "\n".join(
+                    excerpt(plan, story, at) for story in plan.stories if story.name in odd
+                )
+            )
 
 
 def describe(plan: Plan, story: Story, found: list[Told], wanted: list[Told]) -> str:
     """The first event that differs, and what went on around it."""
-    place = next((place for place, pair in enumerate(zip(found, wanted, strict=False))
-                  if pair[0] != pair[1]), min(len(found), len(wanted)))
+    place = next(
+        (
+            place
+            for place, pair in enumerate(zip(found, wanted, strict=False))
+            if pair[0] != pair[1]
+        ),
+        min(len(found), len(wanted)),
+    )
     differing = [events[place] for events in (found, wanted) if place < len(events)]
     around = min(event.at for event in differing)
     lines = [f"seed {plan.seed}, {story.name}, event {place}:"]
     for title, events in (("expected", wanted), ("found", found)):
-        lines += [f"  {title}: {show_told(event)}" for event in events[place:place + 3]] or [
-            f"  {title}: nothing"]
-    before = [f"  both: {show_told(event)}" for event in wanted[max(0, place - 3):place]]
+        lines += [f"  {title}: {show_told(event)}" for event in events[place : place + 3]] or [
+            f"  {title}: nothing"
+        ]
+    before = [f"  both: {show_told(event)}" for event in wanted[max(0, place - 3) : place]]
     return "\n".join([*lines[:1], *before, *lines[1:], excerpt(plan, story, around)])
 
 
@@ -764,26 +1017,36 @@ def excerpt(plan: Plan, story: Story, around: int) -> str:
         if act.at <= around + DAY and act.terms:
             terms = act.terms
     happened: list[tuple[int, str]] = [(act.at, show_action(act)) for act in story.actions]
-    happened += [(gap.until, f"away since {iso(gap.since)}") for gap in plan.absences
-                 if gap.until > story.created]
+    happened += [
+        (gap.until, f"away since {iso(gap.since)}")
+        for gap in plan.absences
+        if gap.until > story.created
+    ]
     happened.sort(key=lambda pair: pair[0])
     place = sum(at <= around for at, _ in happened)
-    for at, text in happened[max(0, place - 14):place + 6]:
+    for at, text in happened[max(0, place - 14) : place + 6]:
         lines.append(f"    {iso(at)}  {text}")
     made = f"  made {iso(story.created)} with {story.terms}"
     return "\n".join([made, f"  then {terms}", *lines])
 
 
 def show_told(event: Told) -> str:
-    more = {name: value for name, value in event._asdict().items()
-            if name not in ("kind", "at") and value not in (None, ())}
+    more = {
+        name: value
+        for name, value in event._asdict().items()
+        if name not in ("kind", "at") and value not in (None, ())
+    }
     return f"{iso(event.at)} {event.kind} {more}"
 
 
 def show_action(act: Action) -> str:
-    more = {name: value for name, value in act._asdict().items()
-            if name not in ("at", "word") and value not in (None, ())
-            and (name, value) != ("address", "192.0.2.1")}
+    more = {
+        name: value
+        for name, value in act._asdict().items()
+        if name not in ("at", "word")
+        and value not in (None, ())
+        and (name, value) != ("address", "192.0.2.1")
+    }
     return f"{act.word} {more}"
 
 

@@ -45,18 +45,25 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     listed = "\n".join(f"  {name:10} {call.__doc__}" for name, call in MEASUREMENTS.items())
     parser = argparse.ArgumentParser(
-        prog="python tests/bench", formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python tests/bench",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measure cronwatch: each claim against something else, in the same run.",
-        epilog=f"measurements:\n{listed}")
-    parser.add_argument("names", nargs="*", metavar="NAME",
-                        help="which measurements to take (default all)")
-    parser.add_argument("--quick", action="store_true",
-                        help="a few seconds in all, to see that everything works")
+        epilog=f"measurements:\n{listed}",
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="which measurements to take (default all)"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a few seconds in all, to see that everything works"
+    )
     parser.add_argument("--seconds", type=float, help="of each measurement under load")
     parser.add_argument("--rounds", type=int, help="how often each is repeated, in turn")
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()),
-                        help="where the databases are: on the disk that is to be measured "
-                             "(default %(default)s)")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(tempfile.gettempdir()),
+        help="where the databases are: on the disk that is to be measured (default %(default)s)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too")
     return parser
 
@@ -85,20 +92,28 @@ def sync_ms(folder: Path) -> float:
 def filesystem(folder: Path) -> str:
     """The type of the file system that a folder is on."""
     mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
-    holding = [(len(point), kind) for point, kind in mounts
-               if folder.resolve().is_relative_to(point)]
+    holding = [
+        (len(point), kind) for point, kind in mounts if folder.resolve().is_relative_to(point)
+    ]
     return max(holding)[1]
 
 
 def machine(plan: Plan) -> dict[str, Any]:
     """What the numbers depend on, besides the code."""
     return {
-        "cpus": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0],
-        "python": platform.python_version(), "sqlite": sqlite3.sqlite_version,
-        "bottle": bottle.__version__, "waitress": version("waitress"),
-        "cronwatch": cronwatch.__version__, "folder": str(plan.folder),
-        "filesystem": filesystem(plan.folder), "sync_ms": sync_ms(plan.folder),
-        "seconds": plan.seconds, "rounds": plan.rounds}
+        "cpus": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "bottle": bottle.__version__,
+        "waitress": version("waitress"),
+        "cronwatch": cronwatch.__version__,
+        "folder": str(plan.folder),
+        "filesystem": filesystem(plan.folder),
+        "sync_ms": sync_ms(plan.folder),
+        "seconds": plan.seconds,
+        "rounds": plan.rounds,
+    }
 
 
 def heading(seen: dict[str, Any]) -> str:
@@ -107,7 +122,8 @@ def heading(seen: dict[str, Any]) -> str:
         "cronwatch {cronwatch}, Python {python}, SQLite {sqlite}, Bottle {bottle}; {cpus} "
         "processors, load {load:.1f} before\n{folder} is on {filesystem}, fdatasync {sync_ms:.3f} "
         "ms; {rounds} rounds of {seconds} s, medians; in brackets the same of what is measured "
-        "against".format(**seen))
+        "against".format(**seen)
+    )
 
 
 def take(names: Sequence[str], plan: Plan, rows: list[Row]) -> str:
@@ -137,8 +153,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         problem = take(options.names or [*MEASUREMENTS], plan, rows)
     print(f"{heading(seen)}\n\n{table(rows)}")
     if options.json:
-        options.json.write_text(json.dumps(
-            {"machine": seen, "rows": [row.json() for row in rows]}, indent=1))
+        options.json.write_text(
+            json.dumps({"machine": seen, "rows": [row.json() for row in rows]}, indent=1)
+        )
     if problem:
         print(f"bench: {problem}", file=sys.stderr)
     return 1 if problem else 0

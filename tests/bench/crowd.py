@@ -33,8 +33,9 @@ class Scanned:
     def __init__(self, database: Path) -> None:
         self.database, self.now, self.used = database, files.now_ms(), 0
         self.processor_ms = 0.0  # of the last scan
-        self.server = cronwatch.Server(cronwatch.Settings(database=str(database)),
-                                       lambda: self.now)
+        self.server = cronwatch.Server(
+            cronwatch.Settings(database=str(database)), lambda: self.now
+        )
 
     def scan_ms(self, due: int) -> float:
         """How long a scan takes that finds so many due, which have not been due before."""
@@ -71,9 +72,16 @@ def scan_row(plan: Plan, few: Scanned, many: Scanned, due: int) -> Row:
     seen = [(many.scan_ms(due), few.scan_ms(due) if has_rival else 0.0) for _ in range(rounds)]
     took, rival = (median(column) for column in zip(*seen, strict=True))
     each = f"{1000 * many.processor_ms / due:,.0f} µs CPU each" if due else f"of {rounds} scans"
-    return Row("scan", f"scan, {f'{due:,}' if due else 'nothing'} due of {name_of(plan.many)}",
-               took, "ms", rival or None, f"of {name_of(plan.monitors)}" if has_rival else "",
-               None if due else Bar("<", 1, "ms"), each)
+    return Row(
+        "scan",
+        f"scan, {f'{due:,}' if due else 'nothing'} due of {name_of(plan.many)}",
+        took,
+        "ms",
+        rival or None,
+        f"of {name_of(plan.monitors)}" if has_rival else "",
+        None if due else Bar("<", 1, "ms"),
+        each,
+    )
 
 
 def scattered(first: int, count: int) -> list[int]:
@@ -99,8 +107,9 @@ def measure_million(plan: Plan) -> Iterator[Row]:
         room = stack.enter_context(plan.room("thousand"))
         files.make(room / "cronwatch.db")
         files.fill(room / "cronwatch.db", 1, plan.monitors)
-        few = servers.target(stack.enter_context(serving(room)),
-                             paths(scattered(1, plan.monitors)))
+        few = servers.target(
+            stack.enter_context(serving(room)), paths(scattered(1, plan.monitors))
+        )
         _, many = stack.enter_context(crowd_serving(plan))
         pinged = [0, 0]
 
@@ -109,14 +118,26 @@ def measure_million(plan: Plan) -> Iterator[Row]:
             pinged[place] += found.replies
             return found
 
-        taken = servers.in_turn(2 * plan.rounds, {  # the bar is near: look closer
-            "many": partial(shot, 0, many), "few": partial(shot, 1, few)})
+        taken = servers.in_turn(
+            2 * plan.rounds,
+            {  # the bar is near: look closer
+                "many": partial(shot, 0, many),
+                "few": partial(shot, 1, few),
+            },
+        )
         ours, rival = taken["many"], taken["few"]
-        yield Row("million", f"pings among {name_of(plan.many)} monitors", ours.rate, "/s",
-                  rival.rate, f"among {name_of(plan.monitors)}", Bar(">=", 0.8),
-                  f"p50 {ours.p50_ms:.1f} p99 {ours.p99_ms:.1f} ms ({rival.p50_ms:.1f} "
-                  f"{rival.p99_ms:.1f}), {ours.cost_us:.0f} µs CPU ({rival.cost_us:.0f})",
-                  {"ours": ours._asdict(), "rival": rival._asdict()})
+        yield Row(
+            "million",
+            f"pings among {name_of(plan.many)} monitors",
+            ours.rate,
+            "/s",
+            rival.rate,
+            f"among {name_of(plan.monitors)}",
+            Bar(">=", 0.8),
+            f"p50 {ours.p50_ms:.1f} p99 {ours.p99_ms:.1f} ms ({rival.p50_ms:.1f} "
+            f"{rival.p99_ms:.1f}), {ours.cost_us:.0f} µs CPU ({rival.cost_us:.0f})",
+            {"ours": ours._asdict(), "rival": rival._asdict()},
+        )
 
 
 def measure_deadlines(plan: Plan) -> Iterator[Row]:
@@ -130,8 +151,11 @@ def measure_deadlines(plan: Plan) -> Iterator[Row]:
         load = Loading(many, BARRED_CONNECTIONS, seconds=TOLD_LIMIT_SECONDS, first=calm.replies)
         at = files.now_ms() + plan.lead_ms
         files.let_fall_due(live.database, 1, due, at)
-        wait_for(lambda: files.ask(live.database, EVENTS) >= told + due, f"{due} events",
-                 TOLD_LIMIT_SECONDS)
+        wait_for(
+            lambda: files.ask(live.database, EVENTS) >= told + due,
+            f"{due} events",
+            TOLD_LIMIT_SECONDS,
+        )
         load.stop()
         held = load.result()
         last = files.ask(live.database, "SELECT max(told_at) FROM event") - at
@@ -141,8 +165,15 @@ def measure_deadlines(plan: Plan) -> Iterator[Row]:
 
 def deadlines_row(due: int, held: Shot, calm: Shot, seconds: float, sent: int) -> Row:
     """The longest ping among deadlines against the longest before them."""
-    return Row("deadlines", f"longest ping while {due:,} deadlines pass", held.longest_ms, "ms",
-               calm.longest_ms, "without", Bar("<=", 250, "ms"),
-               f"p99 {held.p99_ms:.1f} ms ({calm.p99_ms:.1f}), {held.rate:,.0f}/s "
-               f"({calm.rate:,.0f}), all told within {seconds:.1f} s, {sent:,} webhooks by then",
-               {"held": held._asdict(), "calm": calm._asdict()})
+    return Row(
+        "deadlines",
+        f"longest ping while {due:,} deadlines pass",
+        held.longest_ms,
+        "ms",
+        calm.longest_ms,
+        "without",
+        Bar("<=", 250, "ms"),
+        f"p99 {held.p99_ms:.1f} ms ({calm.p99_ms:.1f}), {held.rate:,.0f}/s "
+        f"({calm.rate:,.0f}), all told within {seconds:.1f} s, {sent:,} webhooks by then",
+        {"held": held._asdict(), "calm": calm._asdict()},
+    )

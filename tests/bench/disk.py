@@ -32,8 +32,9 @@ def compile_shim(folder: Path) -> Path | None:
     if compiler is None:
         return None
     (folder / "slow.c").write_text(SHIM)
-    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", "slow.so", "slow.c"], cwd=folder,
-                   check=True)
+    subprocess.run(
+        [compiler, "-O2", "-shared", "-fPIC", "-o", "slow.so", "slow.c"], cwd=folder, check=True
+    )
     return folder / "slow.so"
 
 
@@ -47,14 +48,26 @@ def measure_disk(plan: Plan) -> Iterator[Row]:
             return
         pinged = start_pinged(stack, room, plan, LD_PRELOAD=str(shim))
         bottle = stack.enter_context(servers.bare("bottle"))
-        for connections, keep_alive in ((1, True), (BARRED_CONNECTIONS, True),
-                                        (BARRED_CONNECTIONS, False)):
-            taken = servers.in_turn(plan.rounds, {
-                "ours": partial(pinged.shoot, "interval", plan, connections, keep_alive),
-                "bottle": partial(shoot, bottle, plan, connections, keep_alive)})
+        for connections, keep_alive in (
+            (1, True),
+            (BARRED_CONNECTIONS, True),
+            (BARRED_CONNECTIONS, False),
+        ):
+            taken = servers.in_turn(
+                plan.rounds,
+                {
+                    "ours": partial(pinged.shoot, "interval", plan, connections, keep_alive),
+                    "bottle": partial(shoot, bottle, plan, connections, keep_alive),
+                },
+            )
             if taken["ours"].p50_ms < DELAY_MS:
                 raise Broken("fsync is as quick as ever: what was preloaded has no effect")
-            yield versus_row("disk", f"pings, fsync + {DELAY_MS} ms, "
-                             f"{mode(connections, keep_alive)}", taken["ours"], taken["bottle"],
-                             None, connections == BARRED_CONNECTIONS)
+            yield versus_row(
+                "disk",
+                f"pings, fsync + {DELAY_MS} ms, {mode(connections, keep_alive)}",
+                taken["ours"],
+                taken["bottle"],
+                None,
+                connections == BARRED_CONNECTIONS,
+            )
         yield pinged.kept_row("disk")

@@ -34,16 +34,27 @@ def measure_exec(plan: Plan) -> Iterator[Row]:
         url = stack.enter_context(serving(room)).add("job")["pingUrl"]
         took = partial(ms, environment(HOME=str(room)))
         shells = [name for name in ("dash", "bash", "busybox") if shutil.which(name)]
-        turns = [{"bare": took(["true"]),
-                  "curl": took(curl(f"{url}/start")) + took(curl(url)),
-                  **{name: took(wrapped(name, url)) for name in shells},
-                  **{f"{name}, --quiet": took(wrapped(name, url, "--quiet")) for name in shells}}
-                 for _ in range(plan.calls)]
+        turns = [
+            {
+                "bare": took(["true"]),
+                "curl": took(curl(f"{url}/start")) + took(curl(url)),
+                **{name: took(wrapped(name, url)) for name in shells},
+                **{f"{name}, --quiet": took(wrapped(name, url, "--quiet")) for name in shells},
+            }
+            for _ in range(plan.calls)
+        ]
         found = {name: median(turn[name] for turn in turns) for name in turns[0]}
         for name in [*found][2:]:
-            yield Row("exec", f"cronwatch-exec adds to a job, {name}", found[name] - found["bare"],
-                      "ms", found["curl"], "two curl calls", AS_TWO_CALLS,
-                      f"median of {plan.calls}")
+            yield Row(
+                "exec",
+                f"cronwatch-exec adds to a job, {name}",
+                found[name] - found["bare"],
+                "ms",
+                found["curl"],
+                "two curl calls",
+                AS_TWO_CALLS,
+                f"median of {plan.calls}",
+            )
 
 
 def curl(url: str) -> Sequence[str]:
@@ -60,8 +71,14 @@ def wrapped(shell: str, url: str, *options: str) -> Sequence[str]:
 def ms(environ: dict[str, str], command: Sequence[str]) -> float:
     """How long a command takes that must work, in milliseconds."""
     began = time.perf_counter()
-    done = subprocess.run(command, env=environ, cwd=os.sep, stdin=subprocess.DEVNULL,
-                          capture_output=True, check=False)
+    done = subprocess.run(
+        command,
+        env=environ,
+        cwd=os.sep,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
     if done.returncode or done.stderr:
         raise Broken(f"{command[0]} ended with {done.returncode}: {done.stderr.decode()[:200]}")
     return 1000 * (time.perf_counter() - began)

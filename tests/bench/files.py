@@ -17,8 +17,16 @@ import cronwatch
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 GRACE_SECONDS = 4_000_000  # longer than any interval: nothing falls due by itself meanwhile
 ZONE = "Europe/Berlin"
-CRONS = ("17 3 * * *", "30 2 * * *", "0 4 * * 1-5", "0 */6 * * *", "0 0 1 * *", "45 23 * * 0",
-         "10 1,13 * * *", "@daily")
+CRONS = (
+    "17 3 * * *",
+    "30 2 * * *",
+    "0 4 * * 1-5",
+    "0 */6 * * *",
+    "0 0 1 * *",
+    "45 23 * * 0",
+    "10 1,13 * * *",
+    "@daily",
+)
 
 FILL = """
 WITH RECURSIVE counted (num) AS (
@@ -91,11 +99,15 @@ def fill(database: Path, first: int, count: int, crons: Sequence[str] = ()) -> N
         db.execute("PRAGMA journal_mode = delete")
         db.execute("PRAGMA journal_mode = off")
         db.execute("PRAGMA synchronous = off")
-        indexes = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql "
-                             "NOT NULL AND tbl_name IN ('monitor', 'handle')").fetchall()
+        indexes = db.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql "
+            "NOT NULL AND tbl_name IN ('monitor', 'handle')"
+        ).fetchall()
         db.execute("CREATE TEMP TABLE plan (place, cron, interval_seconds, life_at, expected_at)")
-        db.executemany("INSERT INTO plan VALUES (?, ?, ?, ?, ?)",
-                       [(place, *plan) for place, plan in enumerate(plans)])
+        db.executemany(
+            "INSERT INTO plan VALUES (?, ?, ?, ?, ?)",
+            [(place, *plan) for place, plan in enumerate(plans)],
+        )
         db.execute("BEGIN")
         for name, _ in indexes:
             db.execute(f"DROP INDEX {name}")
@@ -125,7 +137,9 @@ def let_come_round(database: Path, first: int, count: int) -> None:
             "UPDATE monitor SET status = 'up', down_reason = NULL, down_since = NULL, "
             "expected_at = life_at, counted_at = life_at - 3600000, "
             "life_at = life_at - 3600000, due_at = life_at + 1000 * grace_seconds + 1 "
-            "WHERE num BETWEEN ? AND ?", (first, first + count - 1))
+            "WHERE num BETWEEN ? AND ?",
+            (first, first + count - 1),
+        )
 
 
 def let_fall_due(database: Path, first: int, count: int, at: int, step_ms: int = 0) -> None:
@@ -139,7 +153,8 @@ def let_fall_due(database: Path, first: int, count: int, at: int, step_ms: int =
             "counted_at = :at - 2 * 86400000 - 1000 * grace_seconds, "
             "life_at = :at - 2 * 86400000 - 1000 * grace_seconds "
             "WHERE num BETWEEN :first AND :first + :count - 1",
-            {"first": first, "count": count, "at": at, "step": step_ms})
+            {"first": first, "count": count, "at": at, "step": step_ms},
+        )
 
 
 def forget_alerts(database: Path) -> None:

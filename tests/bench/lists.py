@@ -53,8 +53,9 @@ class Asked:
     """A server in this process, asked without a network between: its share alone is timed."""
 
     def __init__(self, database: Path) -> None:
-        self.server = cronwatch.Server(cronwatch.Settings(
-            database=str(database), api_rate_limit=0))
+        self.server = cronwatch.Server(
+            cronwatch.Settings(database=str(database), api_rate_limit=0)
+        )
         self.key = self.server.act(cronwatch.create_key, "bench", "read-only")
         self.raw = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
         self.etag = ""  # of the last answer
@@ -69,15 +70,23 @@ class Asked:
         path, _, query = target.partition("?")
         seen: list[tuple[str, list[tuple[str, str]]]] = []
         environ: dict[str, Any] = {
-            "REQUEST_METHOD": "GET", "PATH_INFO": path, "REQUEST_URI": target,
-            "QUERY_STRING": query, "REMOTE_ADDR": "127.0.0.1", "wsgi.input": io.BytesIO(),
-            "SERVER_NAME": "localhost", "SERVER_PORT": "80", "wsgi.url_scheme": "http",
-            "HTTP_X_API_KEY": self.key, **headers}
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": path,
+            "REQUEST_URI": target,
+            "QUERY_STRING": query,
+            "REMOTE_ADDR": "127.0.0.1",
+            "wsgi.input": io.BytesIO(),
+            "SERVER_NAME": "localhost",
+            "SERVER_PORT": "80",
+            "wsgi.url_scheme": "http",
+            "HTTP_X_API_KEY": self.key,
+            **headers,
+        }
         began = time.perf_counter()
         parts = self.server.app(environ, lambda *said: seen.append(said[:2]))
         body = b"".join(parts)
         took = 1000 * (time.perf_counter() - began)
-        (status, found), = seen
+        ((status, found),) = seen
         if not status.startswith(("200", "304")):
             raise Broken(f"{target} is answered {status}: {body[:200]!r}")
         self.etag = dict(found).get("ETag", "")
@@ -115,12 +124,21 @@ fresh = count(1)  # a query that was not asked yet has no answer that is kept
 def page_row(asked: Asked, what: str, target: str, varies: str = "") -> Row:
     """A page beside its own queries, in turns."""
     queries = asked.queries(f"{target}{varies and f'{varies}{next(fresh)}'}")
-    seen = [(asked.ask(f"{target}{varies and f'{varies}{next(fresh)}'}"), asked.raw_ms(queries))
-            for _ in range(REQUESTS)]
+    seen = [
+        (asked.ask(f"{target}{varies and f'{varies}{next(fresh)}'}"), asked.raw_ms(queries))
+        for _ in range(REQUESTS)
+    ]
     took, raw = (median(column) for column in zip(*seen, strict=True))
-    return Row("lists", what, took, "ms", raw, f"{len(queries)} queries in sqlite3",
-               Bar("<", 20, "ms"), f"of {REQUESTS} requests, the longest "
-               f"{max(one for one, _ in seen):.1f} ms")
+    return Row(
+        "lists",
+        what,
+        took,
+        "ms",
+        raw,
+        f"{len(queries)} queries in sqlite3",
+        Bar("<", 20, "ms"),
+        f"of {REQUESTS} requests, the longest {max(one for one, _ in seen):.1f} ms",
+    )
 
 
 def unchanged_row(asked: Asked, what: str, target: str) -> Row:
@@ -140,11 +158,17 @@ def measure_lists(plan: Plan) -> Iterator[Row]:
         monitors, pings = "/api/v1/heartbeats", f"/api/v1/heartbeats/{name_of_first()}/pings"
         with closing(Asked(database)) as asked:
             for offset in (0, plan.listed - PAGE):
-                yield page_row(asked, f"{plan.listed:,} monitors, page at {offset:,}",
-                               f"{monitors}?offset={offset}")
+                yield page_row(
+                    asked,
+                    f"{plan.listed:,} monitors, page at {offset:,}",
+                    f"{monitors}?offset={offset}",
+                )
             for offset in (0, plan.history // 2, plan.history - PAGE):
-                yield page_row(asked, f"{plan.history:,} pings of one, page at {offset:,}",
-                               f"{pings}?offset={offset}")
+                yield page_row(
+                    asked,
+                    f"{plan.history:,} pings of one, page at {offset:,}",
+                    f"{pings}?offset={offset}",
+                )
             summary = f"/api/v1/summary?limit={plan.monitors}"
             yield page_row(asked, f"summary of {plan.monitors:,} monitors", summary, "&fresh=")
             yield unchanged_row(asked, "the same where nothing has changed", summary)

@@ -30,7 +30,7 @@ def is_complete(reply: bytes) -> bool:
     if at < 0:
         raise ValueError(f"a reply without a length: {reply[:200]!r}")
     at += len(LENGTH)
-    return len(reply) >= head + 4 + int(reply[at:reply.index(b"\r", at)])
+    return len(reply) >= head + 4 + int(reply[at : reply.index(b"\r", at)])
 
 
 class Load:
@@ -129,16 +129,19 @@ def main() -> None:
     lasted = sorted(took for at, took in load.replies if since <= at <= until)
     if not lasted:  # a moment so short that nothing came back within it
         since, lasted = began, sorted(took for _, took in load.replies)
-    json.dump({
-        "replies": len(load.replies),
-        "refused": load.statuses,
-        "measured": len(lasted),
-        "seconds": until - since,
-        "p50_ms": 1000 * percentile(lasted, 0.50),
-        "p99_ms": 1000 * percentile(lasted, 0.99),
-        "longest_ms": 1000 * max(took for _, took in load.replies),
-        "processor": processor / took,
-    }, sys.stdout)
+    json.dump(
+        {
+            "replies": len(load.replies),
+            "refused": load.statuses,
+            "measured": len(lasted),
+            "seconds": until - since,
+            "p50_ms": 1000 * percentile(lasted, 0.50),
+            "p99_ms": 1000 * percentile(lasted, 0.99),
+            "longest_ms": 1000 * max(took for _, took in load.replies),
+            "processor": processor / took,
+        },
+        sys.stdout,
+    )
 
 
 if __name__ == "__main__":

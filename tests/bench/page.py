@@ -32,12 +32,16 @@ def script_ms(browser: Any, url: str, token: str, path: str, rows: int) -> float
     session.send("Profiler.start")
     page.goto(f"{url}{path}")
     page.wait_for_function(
-        "count => document.querySelectorAll('.row').length >= count", arg=rows, polling=100)
+        "count => document.querySelectorAll('.row').length >= count", arg=rows, polling=100
+    )
     page.wait_for_load_state("networkidle")
     profile = session.send("Profiler.stop")["profile"]
     context.close()
-    aside = {node["id"] for node in profile["nodes"]
-             if node["callFrame"]["functionName"] in ("(idle)", "(program)", "(root)")}
+    aside = {
+        node["id"]
+        for node in profile["nodes"]
+        if node["callFrame"]["functionName"] in ("(idle)", "(program)", "(root)")
+    }
     samples = zip(profile["samples"], profile["timeDeltas"], strict=True)
     return float(sum(took for node, took in samples if node not in aside)) / 1000
 
@@ -63,14 +67,28 @@ def measure_page(plan: Plan) -> Iterator[Row]:
     with plan.room("page") as room:
         files.make(room / "cronwatch.db")
         files.fill(room / "cronwatch.db", 1, plan.monitors)
-        lists.write_history(room / "cronwatch.db", 1, lists.RUNS_EACH * plan.monitors,
-                            plan.monitors)
+        lists.write_history(
+            room / "cronwatch.db", 1, lists.RUNS_EACH * plan.monitors, plan.monitors
+        )
         token = sign_in(str(room / "cronwatch.db"))
         with serving(room) as live, sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-            seen = [(script_ms(browser, live.url, token, "/", plan.monitors),
-                     script_ms(browser, live.url, token, EMPTY, 0)) for _ in range(plan.starts)]
+            seen = [
+                (
+                    script_ms(browser, live.url, token, "/", plan.monitors),
+                    script_ms(browser, live.url, token, EMPTY, 0),
+                )
+                for _ in range(plan.starts)
+            ]
             browser.close()
     took, rival = (median(column) for column in zip(*seen, strict=True))
-    yield Row("page", what, took, "ms", rival, "for an empty page", Bar("<", 300, "ms"),
-              f"median of {plan.starts}, the longest {max(one for one, _ in seen):.0f} ms")
+    yield Row(
+        "page",
+        what,
+        took,
+        "ms",
+        rival,
+        "for an empty page",
+        Bar("<", 300, "ms"),
+        f"median of {plan.starts}, the longest {max(one for one, _ in seen):.0f} ms",
+    )

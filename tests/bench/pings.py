@@ -25,9 +25,11 @@ class Pinged:
     `cron, once` once each, at their occurrence, as in life: the one after it is computed."""
 
     def __init__(self, live: Live, monitors: int, once: int) -> None:
-        kinds = {"interval": range(1, monitors + 1),
-                 "cron": range(monitors + 1, 2 * monitors + 1),
-                 "cron, once": range(2 * monitors + 1, 2 * monitors + once + 1)}
+        kinds = {
+            "interval": range(1, monitors + 1),
+            "cron": range(monitors + 1, 2 * monitors + 1),
+            "cron, once": range(2 * monitors + 1, 2 * monitors + once + 1),
+        }
         self.database = live.database
         self.targets = {kind: servers.target(live, paths(nums)) for kind, nums in kinds.items()}
         self.acknowledged = 0
@@ -44,8 +46,9 @@ class Pinged:
     def kept_row(self, name: str) -> Row:
         """A row that says whether every acknowledged ping is in the database, once."""
         kept = files.ask(self.database, "SELECT count(*) FROM ping")
-        return Row(name, "pings in the database", kept, "", self.acknowledged, "acknowledged",
-                   Bar("=", 1))
+        return Row(
+            name, "pings in the database", kept, "", self.acknowledged, "acknowledged", Bar("=", 1)
+        )
 
 
 def paths(nums: Sequence[int]) -> list[str]:
@@ -55,8 +58,9 @@ def paths(nums: Sequence[int]) -> list[str]:
 
 def shoot(at: Target, plan: Plan, connections: int, keep_alive: bool, first: int = 0) -> Shot:
     """Load for as long as the plan says."""
-    return Loading(at, connections, keep_alive, plan.seconds, plan.warm_seconds,
-                   first=first).result()
+    return Loading(
+        at, connections, keep_alive, plan.seconds, plan.warm_seconds, first=first
+    ).result()
 
 
 def mode(connections: int, keep_alive: bool) -> str:
@@ -65,24 +69,44 @@ def mode(connections: int, keep_alive: bool) -> str:
     return many if keep_alive else f"{many}, close"
 
 
-def versus_row(name: str, what: str, ours: Shot, bottle: Shot, waitress: Shot | None,
-               barred: bool) -> Row:
+def versus_row(
+    name: str, what: str, ours: Shot, bottle: Shot, waitress: Shot | None, barred: bool
+) -> Row:
     """Pings a second against bare Bottle, and what else is known of both."""
-    also = (f"p50 {ours.p50_ms:.1f} p99 {ours.p99_ms:.1f} ms ({bottle.p50_ms:.1f} "
-            f"{bottle.p99_ms:.1f}), {ours.cost_us:.0f} µs CPU "
-            f"({bottle.cost_us:.0f}, ratio {bottle.cost_us / ours.cost_us:.2f})")
+    also = (
+        f"p50 {ours.p50_ms:.1f} p99 {ours.p99_ms:.1f} ms ({bottle.p50_ms:.1f} "
+        f"{bottle.p99_ms:.1f}), {ours.cost_us:.0f} µs CPU "
+        f"({bottle.cost_us:.0f}, ratio {bottle.cost_us / ours.cost_us:.2f})"
+    )
     if waitress:
         also += f", {ours.rate / waitress.rate:.2f} of Waitress {waitress.rate:,.0f}/s"
-    return Row(name, what, ours.rate, "/s", bottle.rate, "Bottle",
-               HALF_OF_BOTTLE if barred else None, also,
-               {"ours": ours._asdict(), "bottle": bottle._asdict(),
-                "waitress": waitress._asdict() if waitress else None})
+    return Row(
+        name,
+        what,
+        ours.rate,
+        "/s",
+        bottle.rate,
+        "Bottle",
+        HALF_OF_BOTTLE if barred else None,
+        also,
+        {
+            "ours": ours._asdict(),
+            "bottle": bottle._asdict(),
+            "waitress": waitress._asdict() if waitress else None,
+        },
+    )
 
 
 def share_row(name: str, shares: Sequence[float]) -> Row:
     """A row that says whether the load generator could keep up."""
-    return Row(name, "load generator, of one processor", 100 * max(shares), "%",
-               bar=Bar("<", 90, "%"), also="the highest of all measurements above")
+    return Row(
+        name,
+        "load generator, of one processor",
+        100 * max(shares),
+        "%",
+        bar=Bar("<", 90, "%"),
+        also="the highest of all measurements above",
+    )
 
 
 def measure_pings(plan: Plan) -> Iterator[Row]:
@@ -96,15 +120,29 @@ def measure_pings(plan: Plan) -> Iterator[Row]:
             for connections in plan.connections:
                 barred = connections == BARRED_CONNECTIONS
                 kinds = [*pinged.targets] if barred else ["interval", "cron"]
-                taken = servers.in_turn(plan.rounds, {
-                    **{kind: partial(pinged.shoot, kind, plan, connections, keep_alive)
-                       for kind in kinds},
-                    **{kind: partial(shoot, rival, plan, connections, keep_alive)
-                       for kind, rival in rivals.items()}})
+                taken = servers.in_turn(
+                    plan.rounds,
+                    {
+                        **{
+                            kind: partial(pinged.shoot, kind, plan, connections, keep_alive)
+                            for kind in kinds
+                        },
+                        **{
+                            kind: partial(shoot, rival, plan, connections, keep_alive)
+                            for kind, rival in rivals.items()
+                        },
+                    },
+                )
                 shares += [shot.share for shot in taken.values()]
                 for kind in kinds:
-                    yield versus_row("pings", f"pings, {kind}, {mode(connections, keep_alive)}",
-                                     taken[kind], taken["bottle"], taken["waitress"], barred)
+                    yield versus_row(
+                        "pings",
+                        f"pings, {kind}, {mode(connections, keep_alive)}",
+                        taken[kind],
+                        taken["bottle"],
+                        taken["waitress"],
+                        barred,
+                    )
         yield share_row("pings", shares)
         yield pinged.kept_row("pings")
 

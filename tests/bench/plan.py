@@ -63,7 +63,26 @@ class Plan:
 
 def quick(folder: Path) -> Plan:
     """A few seconds in all; the numbers mean little."""
-    return Plan(folder, seconds=0.1, warm_seconds=0.02, rounds=1, connections=(32,),
-                monitors=100, many=5000, due=(10, 600), awaited=100, pings=300, listed=200,
-                history=2000, starts=1, calls=1, alerts=4, alert_step_ms=100, lead_ms=200,
-                scan_seconds=(0.4, 0.1), kept_monitors=5, kept_days=140, kept_step_days=28)
+    return Plan(
+        folder,
+        seconds=0.1,
+        warm_seconds=0.02,
+        rounds=1,
+        connections=(32,),
+        monitors=100,
+        many=5000,
+        due=(10, 600),
+        awaited=100,
+        pings=300,
+        listed=200,
+        history=2000,
+        starts=1,
+        calls=1,
+        alerts=4,
+        alert_step_ms=100,
+        lead_ms=200,
+        scan_seconds=(0.4, 0.1),
+        kept_monitors=5,
+        kept_days=140,
+        kept_step_days=28,
+    )

@@ -38,33 +38,57 @@ def measure_memory(plan: Plan) -> Iterator[Row]:
         yield memory_row("memory at the start", "VmRSS", ours.pid, bottle.pid)
         for load in [Loading(at, CONNECTIONS, seconds=600, count=plan.pings) for at in both]:
             load.result()
-        yield memory_row(f"memory, the most in {plan.pings:,} pings", "VmHWM", ours.pid,
-                         bottle.pid, f"{servers.memory_mb(ours.pid, 'VmRSS'):.1f} MB at their end")
+        yield memory_row(
+            f"memory, the most in {plan.pings:,} pings",
+            "VmHWM",
+            ours.pid,
+            bottle.pid,
+            f"{servers.memory_mb(ours.pid, 'VmRSS'):.1f} MB at their end",
+        )
 
 
 def memory_row(what: str, field: str, ours: int, bottle: int, also: str = "") -> Row:
     """Memory of a process beside that of bare Bottle with the same modules imported."""
-    return Row("memory", what, servers.memory_mb(ours, field), "MB",
-               servers.memory_mb(bottle, field), "Bottle", Bar("<", 50, "MB"), also)
+    return Row(
+        "memory",
+        what,
+        servers.memory_mb(ours, field),
+        "MB",
+        servers.memory_mb(bottle, field),
+        "Bottle",
+        Bar("<", 50, "MB"),
+        also,
+    )
 
 
 def measure_start(plan: Plan) -> Iterator[Row]:
     """The time from the start of the process to its first answer, empty and with a million."""
     with plan.room("start") as room:
-        seen = [(start_seconds(room / f"{turn}.db", "/"), crowd_seconds(plan), import_seconds())
-                for turn in range(plan.starts)]
+        seen = [
+            (start_seconds(room / f"{turn}.db", "/"), crowd_seconds(plan), import_seconds())
+            for turn in range(plan.starts)
+        ]
         empty, many, rival = (median(took) for took in zip(*seen, strict=True))
         yield start_row("empty", empty, rival, plan.starts)
         yield start_row(f"{plan.many:,} monitors", many, rival, plan.starts)
-        files.let_come_round(plan.crowd / "cronwatch.db", plan.many - plan.awaited + 1,
-                             plan.awaited)
+        files.let_come_round(
+            plan.crowd / "cronwatch.db", plan.many - plan.awaited + 1, plan.awaited
+        )
         yield start_row(f"{plan.awaited:,} of them awaited", crowd_seconds(plan), rival, 1)
 
 
 def start_row(what: str, took: float, rival: float, times: int) -> Row:
     """The time to a first answer beside that of Python and the modules alone."""
-    return Row("start", f"start to first answer, {what}", took, "s", rival,
-               "for the imports alone", Bar("<=", 0.5, "s"), f"median of {times}" * (times > 1))
+    return Row(
+        "start",
+        f"start to first answer, {what}",
+        took,
+        "s",
+        rival,
+        "for the imports alone",
+        Bar("<=", 0.5, "s"),
+        f"median of {times}" * (times > 1),
+    )
 
 
 def crowd_seconds(plan: Plan) -> float:
@@ -84,8 +108,12 @@ def start_seconds(database: Path, path: str) -> float:
     began = time.perf_counter()
     process = subprocess.Popen(
         [*CRONWATCH, "serve", "--database", str(database), "--listen", "127.0.0.1:0"],
-        env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True)
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     assert process.stdout
     with process.stdout:
         try:

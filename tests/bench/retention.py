@@ -27,8 +27,13 @@ MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 LOG = "The last lines of what a job has to say, as most of them say little. " * 15  # 1 KB
 MONITORS, LARGEST_MB = 500, 500
 SEEN: dict[str, str] = {  # what of each table is copied
-    "ping": "kind = 'success'", "run": "state = 'success'", "run_log": "run IN (SELECT num FROM "
-    "run WHERE state = 'success')", "event": "true", "alert": "true", "flip": "at > :begun"}
+    "ping": "kind = 'success'",
+    "run": "state = 'success'",
+    "run_log": "run IN (SELECT num FROM run WHERE state = 'success')",
+    "event": "true",
+    "alert": "true",
+    "flip": "at > :begun",
+}
 
 
 class Year:
@@ -39,34 +44,50 @@ class Year:
         files.fill(database, 1, monitors)
         self.database, self.monitors = database, monitors
         self.begun = self.now = files.now_ms() + MINUTE_MS  # after what `fill` wrote
-        self.server = stack.enter_context(closing(cronwatch.Server(
-            cronwatch.Settings(database=str(database)), lambda: self.now)))
+        self.server = stack.enter_context(
+            closing(cronwatch.Server(cronwatch.Settings(database=str(database)), lambda: self.now))
+        )
         self.db = stack.enter_context(closing(sqlite3.connect(database, isolation_level=None)))
         self.db.execute("PRAGMA synchronous = off")
         self.took: list[float] = []  # seconds for each housekeeping
 
     def ping(self, num: int, verb: str = "") -> None:
         """A real ping, with a log."""
-        knock = cronwatch.read_knock({
-            "REQUEST_URI": f"/ping/{files.token(num)}{verb}", "REQUEST_METHOD": "POST",
-            "wsgi.input": io.BytesIO(LOG.encode()), "CONTENT_LENGTH": str(len(LOG)),
-            "REMOTE_ADDR": "192.0.2.1", "HTTP_USER_AGENT": "cronwatch-exec"})
+        knock = cronwatch.read_knock(
+            {
+                "REQUEST_URI": f"/ping/{files.token(num)}{verb}",
+                "REQUEST_METHOD": "POST",
+                "wsgi.input": io.BytesIO(LOG.encode()),
+                "CONTENT_LENGTH": str(len(LOG)),
+                "REMOTE_ADDR": "192.0.2.1",
+                "HTTP_USER_AGENT": "cronwatch-exec",
+            }
+        )
         self.server.act(cronwatch.record_ping, knock)
 
     def live_once(self) -> None:
         """Let every monitor fail and recover, which is told, and keep what that left to copy."""
-        self.server.act(cronwatch.create_integration, "ntfy", "me", {
-            "url": "http://127.0.0.1:9/", "headers": {}, "secret": ""}, True)
+        self.server.act(
+            cronwatch.create_integration,
+            "ntfy",
+            "me",
+            {"url": "http://127.0.0.1:9/", "headers": {}, "secret": ""},
+            True,
+        )
         for verb in ("/fail", ""):
             self.now += MINUTE_MS
             for num in range(1, self.monitors + 1):
                 self.ping(num, verb)
-        self.db.execute("UPDATE alert SET state = 'sent', tries = 1, result = 'HTTP 200', "
-                        "tried_at = due_at")
+        self.db.execute(
+            "UPDATE alert SET state = 'sent', tries = 1, result = 'HTTP 200', tried_at = due_at"
+        )
         for table, which in SEEN.items():
             order = "run" if table == "run_log" else "num"
-            self.db.execute(f"CREATE TEMP TABLE seen_{table} AS SELECT * FROM {table} "
-                            f"WHERE {which} ORDER BY {order}", {"begun": self.begun})
+            self.db.execute(
+                f"CREATE TEMP TABLE seen_{table} AS SELECT * FROM {table} "
+                f"WHERE {which} ORDER BY {order}",
+                {"begun": self.begun},
+            )
 
     def copy(self, table: str, changed: Mapping[str, str], turns: int = 1) -> None:
         """Insert the rows that were kept again, so many times, with these columns changed."""
@@ -77,7 +98,8 @@ class Year:
         self.db.execute(
             "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :turns) "
             f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} FROM n, seen_{table} s",
-            {"turns": turns, "last": last, "shift": self.now - self.begun, "count": self.monitors})
+            {"turns": turns, "last": last, "shift": self.now - self.begun, "count": self.monitors},
+        )
 
     def write_hour(self, logs: bool = True) -> None:
         """An hour of good runs, one a minute."""
@@ -85,8 +107,15 @@ class Year:
         self.db.execute("BEGIN IMMEDIATE")
         self.copy("ping", {"num": num, "run": num, "at": f"s.at + {later}"}, 60)
         last = "(SELECT max(num) FROM ping) - 60 * :count + n.i * :count + s.rowid"
-        self.copy("run", {"num": last, "started_at": f"s.started_at + {later}",
-                          "ended_at": f"s.ended_at + {later}"}, 60)
+        self.copy(
+            "run",
+            {
+                "num": last,
+                "started_at": f"s.started_at + {later}",
+                "ended_at": f"s.ended_at + {later}",
+            },
+            60,
+        )
         if logs:
             self.copy("run_log", {"run": last}, 60)
         self.db.execute("UPDATE monitor SET ping_count = ping_count + 60")
@@ -96,11 +125,24 @@ class Year:
     def write_failures(self) -> None:
         """Every monitor has failed, and recovered: two events that were told."""
         self.db.execute("BEGIN IMMEDIATE")
-        self.copy("event", {"num": ":last + s.rowid", "id": "s.id || ' ' || :shift",
-                            "at": "s.at + :shift", "told_at": "s.told_at + :shift"})
-        self.copy("alert", {"num": ":last + s.rowid", "tried_at": "s.tried_at + :shift",
-                            "due_at": "s.due_at + :shift",
-                            "event": "(SELECT max(num) FROM event) - 2 * :count + s.rowid"})
+        self.copy(
+            "event",
+            {
+                "num": ":last + s.rowid",
+                "id": "s.id || ' ' || :shift",
+                "at": "s.at + :shift",
+                "told_at": "s.told_at + :shift",
+            },
+        )
+        self.copy(
+            "alert",
+            {
+                "num": ":last + s.rowid",
+                "tried_at": "s.tried_at + :shift",
+                "due_at": "s.due_at + :shift",
+                "event": "(SELECT max(num) FROM event) - 2 * :count + s.rowid",
+            },
+        )
         self.copy("flip", {"num": ":last + s.rowid", "at": "s.at + :shift"})
         self.db.execute("COMMIT")
 
@@ -139,9 +181,14 @@ class Year:
 def check(year: Year) -> None:
     """That what is kept is what the settings say."""
     kept = year.server.settings
-    pings, logs = (year.db.execute(sql).fetchall() for sql in (
-        "SELECT count(*), max(ping_count) FROM ping JOIN monitor ON monitor.num = monitor "
-        "GROUP BY monitor", "SELECT count(*) FROM run_log JOIN run ON num = run GROUP BY monitor"))
+    pings, logs = (
+        year.db.execute(sql).fetchall()
+        for sql in (
+            "SELECT count(*), max(ping_count) FROM ping JOIN monitor ON monitor.num = monitor "
+            "GROUP BY monitor",
+            "SELECT count(*) FROM run_log JOIN run ON num = run GROUP BY monitor",
+        )
+    )
     if set(pings) != {(kept.keep_pings, kept.keep_pings)}:
         raise Broken(f"of a monitor {min(pings)} to {max(pings)} pings are kept")
     if set(logs) != {(kept.keep_logs,)}:
@@ -160,13 +207,36 @@ def measure_retention(plan: Plan) -> Iterator[Row]:
         full = min(day for day in sizes if day >= year.server.settings.keep_days)
         what = f"{plan.kept_monitors} monitors a minute"
         yield Row("retention", f"file after {first} days, {what}", sizes[first], "MB")
-        yield Row("retention", f"file after {full} days", sizes[full], "MB", sizes[first],
-                  f"after {first}")
-        yield Row("retention", f"file after {plan.kept_days} days", sizes[plan.kept_days], "MB",
-                  sizes[full], f"after {full}", Bar("<=", 1.05))
+        yield Row(
+            "retention",
+            f"file after {full} days",
+            sizes[full],
+            "MB",
+            sizes[first],
+            f"after {first}",
+        )
+        yield Row(
+            "retention",
+            f"file after {plan.kept_days} days",
+            sizes[plan.kept_days],
+            "MB",
+            sizes[full],
+            f"after {full}",
+            Bar("<=", 1.05),
+        )
         largest = max(sizes.values())
-        yield Row("retention", f"file, the largest in that time, for {MONITORS} monitors",
-                  largest * MONITORS / plan.kept_monitors, "MB", bar=Bar("<", LARGEST_MB, "MB"),
-                  also=f"{plan.kept_monitors} have {largest:.0f} MB; what is kept is of each")
-        yield Row("retention", "housekeeping, once", median(year.took), "s",
-                  also=f"the longest {max(year.took):.1f} s")
+        yield Row(
+            "retention",
+            f"file, the largest in that time, for {MONITORS} monitors",
+            largest * MONITORS / plan.kept_monitors,
+            "MB",
+            bar=Bar("<", LARGEST_MB, "MB"),
+            also=f"{plan.kept_monitors} have {largest:.0f} MB; what is kept is of each",
+        )
+        yield Row(
+            "retention",
+            "housekeeping, once",
+            median(year.took),
+            "s",
+            also=f"the longest {max(year.took):.1f} s",
+        )

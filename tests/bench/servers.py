@@ -51,8 +51,13 @@ def target(live: Live, paths: Sequence[str]) -> Target:
 @contextmanager
 def bare(kind: str) -> Iterator[Target]:
     """The application `kind` of bare.py while the block runs."""
-    process = subprocess.Popen([sys.executable, str(HERE / "bare.py"), kind], text=True,
-                               env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "bare.py"), kind],
+        text=True,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
     assert process.stdout
     with process.stdout:
         try:
@@ -74,33 +79,57 @@ def processor_us(pid: int) -> float:
 
 def memory_mb(pid: int, field: str) -> float:
     """A line of /proc/PID/status, `VmRSS` (now) or `VmHWM` (the highest so far), in MB."""
-    status = dict(line.split(":", 1) for line in
-                  Path(f"/proc/{pid}/status").read_text().splitlines())
+    status = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
     return int(status[field].split()[0]) * 1024 / 1e6
 
 
 def request(path: str, keep_alive: bool) -> str:
     """What curl sends, with or without a word on the connection."""
     close = "" if keep_alive else "Connection: close\r\n"
-    return (f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: curl/7.88.1\r\n"
-            f"Accept: */*\r\n{close}\r\n")
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: curl/7.88.1\r\n"
+        f"Accept: */*\r\n{close}\r\n"
+    )
 
 
 class Loading:
     """A load generator that runs; `result` waits for its end."""
 
-    def __init__(self, at: Target, connections: int, keep_alive: bool = True, seconds: float = 60,
-                 warm_seconds: float = 0, count: int = 10**9, first: int = 0) -> None:
+    def __init__(
+        self,
+        at: Target,
+        connections: int,
+        keep_alive: bool = True,
+        seconds: float = 60,
+        warm_seconds: float = 0,
+        count: int = 10**9,
+        first: int = 0,
+    ) -> None:
         self.pid, self.before = at.pid, processor_us(at.pid)
         self.process = subprocess.Popen(
-            [sys.executable, "-IS", str(HERE / "load.py")], text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            [sys.executable, "-IS", str(HERE / "load.py")],
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         assert self.process.stdin
-        json.dump({"host": "127.0.0.1", "port": at.port, "connections": connections,
-                   "keep_alive": keep_alive, "seconds": warm_seconds + seconds, "count": count,
-                   "warm_seconds": warm_seconds, "first": first,
-                   "requests": [request(path, keep_alive) for path in at.paths]},
-                  self.process.stdin)
+        json.dump(
+            {
+                "host": "127.0.0.1",
+                "port": at.port,
+                "connections": connections,
+                "keep_alive": keep_alive,
+                "seconds": warm_seconds + seconds,
+                "count": count,
+                "warm_seconds": warm_seconds,
+                "first": first,
+                "requests": [request(path, keep_alive) for path in at.paths],
+            },
+            self.process.stdin,
+        )
         self.process.stdin.close()
         self.process.stdin = None
 
@@ -117,16 +146,24 @@ class Loading:
         if seen["refused"]:
             raise Broken(f"not every reply was a 200: {seen['refused']}")
         spent = processor_us(self.pid) - self.before
-        return Shot(seen["replies"], seen["measured"] / seen["seconds"], seen["p50_ms"],
-                    seen["p99_ms"], seen["longest_ms"], spent / seen["replies"],
-                    seen["processor"])
+        return Shot(
+            seen["replies"],
+            seen["measured"] / seen["seconds"],
+            seen["p50_ms"],
+            seen["p99_ms"],
+            seen["longest_ms"],
+            spent / seen["replies"],
+            seen["processor"],
+        )
 
 
 def median(shots: Sequence[Shot]) -> Shot:
     """The median of each number but two: the replies are summed, the longest is the longest."""
     found = Shot(*map(statistics.median, zip(*shots, strict=True)))
-    return found._replace(replies=sum(shot.replies for shot in shots),
-                          longest_ms=max(shot.longest_ms for shot in shots))
+    return found._replace(
+        replies=sum(shot.replies for shot in shots),
+        longest_ms=max(shot.longest_ms for shot in shots),
+    )
 
 
 def in_turn(rounds: int, shots: Mapping[str, Callable[[], Shot]]) -> dict[str, Shot]:

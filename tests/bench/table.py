@@ -53,8 +53,12 @@ class Row(NamedTuple):
 
     def json(self) -> dict[str, Any]:
         """All of it by name."""
-        return {**self._asdict(), "ratio": self.ratio, "holds": self.holds,
-                "bar": str(self.bar) if self.bar else None}
+        return {
+            **self._asdict(),
+            "ratio": self.ratio,
+            "holds": self.holds,
+            "bar": str(self.bar) if self.bar else None,
+        }
 
 
 def shown(number: float, unit: str) -> str:
@@ -82,6 +86,7 @@ def table(rows: Sequence[Row]) -> str:
     lines = [HEADS, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, tuple("-" * width for width in widths))
-    return "\n".join("  ".join(
-        cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

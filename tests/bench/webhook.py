@@ -73,15 +73,20 @@ def start_missing(stack: ExitStack, plan: Plan, scan_seconds: float) -> Heard:
     url, heard = stack.enter_context(listening())
     live = stack.enter_context(serving(room, "--scan-seconds", str(scan_seconds)))
     live.quick("integration", "add", "webhook", "bench", url)
-    files.let_fall_due(database, 1, plan.alerts, files.now_ms() + plan.lead_ms,
-                       plan.alert_step_ms)
+    files.let_fall_due(database, 1, plan.alerts, files.now_ms() + plan.lead_ms, plan.alert_step_ms)
     return heard
 
 
 def late_row(scan_seconds: float, heard: Heard) -> Row:
     """How long after the deadlines their webhooks came, in seconds."""
     late = [(came - at) / 1000 for came, kind, at in heard if kind == "missed"]
-    return Row("webhook", f"deadline to webhook, scan_seconds {scan_seconds:g}, longest",
-               max(late), "s", scan_seconds, "scan_seconds",
-               Bar("<=", scan_seconds + SLACK_SECONDS, "s"),
-               f"median {median(late):.2f} s of {len(late)}")
+    return Row(
+        "webhook",
+        f"deadline to webhook, scan_seconds {scan_seconds:g}, longest",
+        max(late),
+        "s",
+        scan_seconds,
+        "scan_seconds",
+        Bar("<=", scan_seconds + SLACK_SECONDS, "s"),
+        f"median {median(late):.2f} s of {len(late)}",
+    )
