@@ -47,7 +47,6 @@ import logging
 import math
 import operator
 import os
-import queue
 import random
 import re
 import resource
@@ -68,16 +67,16 @@ import uuid
 from bisect import bisect_left
 from calendar import monthrange
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from email.message import EmailMessage
 from email.utils import formatdate
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from time import monotonic, time_ns
-from typing import Any, ClassVar, NamedTuple, NoReturn, TypedDict, TypeVar
+from time import monotonic, sleep, time_ns
+from typing import Any, NamedTuple, NoReturn, TypedDict, TypeVar
 from zoneinfo import ZoneInfo
 
 import bottle
@@ -1708,12 +1707,20 @@ DIALECTS = {
 }
 
 # == Storage ==================================================================
-# The database: opening, migrating, one writer, many readers. It knows no rule and no request.
+# The database: opening, migrating, one write at a time, many readers. No rule, no request.
+
 INTEGRATION = Table("integration")
 MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
 RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
 PING_FIELDS = [*Ping._fields[:-3], "monitor", "run", "dialect"]  # the last three: not kept there
-BUSY_SECONDS, CACHE_MAX, ANY_TABLE = 10, 5000, "SELECT 1 FROM sqlite_schema LIMIT 1"
+
+GLANCE_SECONDS = 0.05  # how long a write waits for its turn at once
+PATIENCE_SECONDS = 2  # how long it tries again before it is refused
+OPEN_SECONDS = 10  # how long a start or a copy waits for another program
+
+DATABASE_ERRORS = (peewee.DatabaseError, sqlite3.DatabaseError)
+CONSTRAINT_ERRORS = (peewee.IntegrityError, sqlite3.IntegrityError)
+
 T = TypeVar("T")
 
 
@@ -1741,7 +1748,8 @@ def dicts(db: SqliteDatabase, query: Any) -> list[dict[str, Any]]:
 
 def insert(db: SqliteDatabase, table: str, values: Mapping[str, Any]) -> int:
     """Insert a row; its num."""
-    names, marks = ", ".join(values), ", ".join("?" * len(values))
+    names = ", ".join(values)
+    marks = ", ".join("?" * len(values))
     cursor = execute(db, f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))
     return int(cursor.lastrowid or 0)
 
@@ -1751,6 +1759,9 @@ def update(db: SqliteDatabase, table: str, num: int, values: Mapping[str, Any]) 
     if values:
         marks = ", ".join(f"{name} = ?" for name in values)
         execute(db, f"UPDATE {table} SET {marks} WHERE num = ?", (*values.values(), num))
+
+
+# -- opening a file
 
 
 def schema_parts() -> list[list[str]]:
@@ -1787,20 +1798,23 @@ def copy_file(path: str, name: str) -> None:
 
 
 def back_up(path: str, name: str) -> None:
-    """A copy of a database that is in use, checked, under a name that nothing has yet. What has
-    the name is whole: a copy that was cut off has another one, which the next try takes over."""
+    """A copy of a database that is in use, checked, under a name that nothing has yet.
+
+    What has the name is whole: a copy that was cut off has another one, which the next try takes
+    over. Raises `Refused` with the reason.
+    """
     part = Path(f"{name}.part")
     try:
         if Path(name).exists():
             raise Refused(f"{name} is there already: choose another name")
         part.unlink(missing_ok=True)
         make_private(str(part))
-        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as file:
+        with contextlib.closing(sqlite3.connect(path, timeout=OPEN_SECONDS)) as file:
             file.execute("VACUUM INTO ?", (str(part),))
         with contextlib.closing(sqlite3.connect(part)) as copy:
-            found = copy.execute("PRAGMA integrity_check").fetchone()[0]
-        if found != "ok":
-            raise Refused(f"the copy is damaged, and so is {path}: {found}")
+            verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
+        if verdict != "ok":
+            raise Refused(f"the copy is damaged, and so is {path}: {verdict}")
         with part.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(part, name)
@@ -1810,115 +1824,45 @@ def back_up(path: str, name: str) -> None:
 
 def migrate(db: SqliteDatabase, path: str) -> None:
     """Bring the schema up to date, each part in one transaction, after a copy of an older file."""
-    parts, (version,) = schema_parts(), rows(db, "PRAGMA user_version")[0]
+    parts = schema_parts()
+    version = db.user_version
     if version > len(parts):
         raise Refused(
             f"{path} was written by a newer cronwatch: install that version, or restore "
             f"the copy that it made beside the file before it changed it"
         )
-    for number_, statements in enumerate(parts, 1):
-        execute(db, "BEGIN IMMEDIATE")
-        with _undo(db):
-            (found,) = rows(db, "PRAGMA user_version")[0]
-            if found == version > 0 and found < number_:  # nobody has changed it yet, nor have we
-                copy_file(path, f"{path}.before-{number_}")
-            if found < number_:
-                for statement in statements:
-                    execute(db, statement)
-                execute(db, f"PRAGMA user_version = {number_}")
-            execute(db, "COMMIT")
+    for number, statements in enumerate(parts, 1):
+        with db.atomic("IMMEDIATE"):
+            current = db.user_version  # another program may have changed it meanwhile
+            if current >= number:
+                continue
+            if current == version > 0:  # nobody has changed it yet
+                copy_file(path, f"{path}.before-{number}")
+            for statement in statements:
+                execute(db, statement)
+            db.user_version = number
 
 
-@contextlib.contextmanager
-def _undo(db: SqliteDatabase) -> Iterator[None]:
-    """Roll back what an error left open; a full disk has done so by itself."""
+def is_foreign(path: str) -> bool:
+    """Whether a file is another program's database; it is left as it is, with all beside it."""
+    uri = f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1"
+    with (
+        contextlib.suppress(sqlite3.DatabaseError),  # its log may make it whole
+        contextlib.closing(sqlite3.connect(uri, uri=True)) as file,
+    ):
+        (version,) = file.execute("PRAGMA user_version").fetchone()
+        tables = file.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+        return version == 0 and tables is not None
+    return False
+
+
+def file_at(path: str) -> tuple[int, int] | None:
+    """Which file is at a path: its device and inode; None where there is none."""
     try:
-        yield
-    except BaseException:
-        if db.connection().in_transaction:
-            execute(db, "ROLLBACK")
-        raise
-
-
-def is_broken(error: Exception) -> bool:
-    """Whether an error says that the database cannot go on, not that a caller made a mistake."""
-    return isinstance(error, (sqlite3.DatabaseError, peewee.DatabaseError)) and not isinstance(
-        error, (sqlite3.IntegrityError, peewee.IntegrityError)
-    )
-
-
-@contextlib.contextmanager
-def undone_alone(db: SqliteDatabase) -> Iterator[list[Exception]]:
-    """What goes wrong is undone by itself, and listed; what the database cannot do is raised."""
-    problems: list[Exception] = []
-    execute(db, "SAVEPOINT alone")
-    try:
-        yield problems
-    except Exception as error:
-        if is_broken(error):
-            raise
-        execute(db, "ROLLBACK TO alone")
-        problems.append(error)
-    execute(db, "RELEASE alone")
-
-
-Outcome = tuple[Any, "Exception | None"]  # what an action returned, else what it raised
-Done = Callable[[Any, "Exception | None"], None]
-Job = tuple[Callable[[SqliteDatabase], Any], Done]
-
-
-def run_jobs(
-    db: SqliteDatabase,
-    batch: list[Job],
-    failed: dict[int, Exception],
-    begun: Callable[[SqliteDatabase], None],
-) -> list[Outcome] | None:
-    """Run all but the failed jobs of a batch in one transaction. None, and nothing is done, where
-    one fails halfway: then it has failed, and the others are to run again. Most refusals have
-    changed nothing by then, and a savepoint would cost each ping a fifth of its time."""
-    outcomes: list[Outcome] = []
-    execute(db, "BEGIN IMMEDIATE")
-    with _undo(db):
-        begun(db)
-        for place, (work, _) in enumerate(batch):
-            changes = db.connection().total_changes
-            try:
-                outcomes.append((None, failed[place]) if place in failed else (work(db), None))
-            except Exception as error:
-                if is_broken(error):
-                    raise
-                outcomes.append((None, error))
-                if db.connection().total_changes != changes:
-                    failed[place] = error
-                    execute(db, "ROLLBACK")
-                    return None
-        execute(db, "COMMIT")
-    return outcomes
-
-
-def is_damaged(error: Exception) -> bool:
-    """Whether an error says that a page of the file cannot be read: the others still can."""
-    return type(error) in (sqlite3.DatabaseError, peewee.DatabaseError)
-
-
-def unavailable(done: str, error: Exception) -> Refused:
-    """Log why nothing could be written or read; what a caller is told instead."""
-    log.error(
-        "nothing could be %s: %s%s",
-        done,
-        error,
-        " (the file is damaged: stop cronwatch "
-        "and put a backup in its place, or what `sqlite3 FILE .recover` saves of it)"
-        if is_damaged(error)
-        else "",
-    )
-    return Refused(f"the database cannot be {done} at the moment", "UNAVAILABLE", 503)
-
-
-def file_at(path: str) -> tuple[int, int]:
-    """Which file is at a path; raises OSError where there is none."""
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def hold(path: str) -> None:
@@ -1930,251 +1874,216 @@ def hold(path: str) -> None:
             raise Refused(f"another cronwatch serves {path} already") from None
 
 
-class Replaced(OSError):
-    """The file is another one now; nothing of what was asked is done."""
-
-    def __init__(self, file: tuple[int, int]) -> None:
-        super().__init__("another file was put in its place, and is the database from now on")
-        self.file = file
+# -- reading and writing
 
 
-def glance(path: str, sql: str) -> Any:
-    """The first row that a query finds in a file, which is left as it is, with all beside it."""
-    with contextlib.closing(
-        sqlite3.connect(f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1", uri=True)
-    ) as file:
-        return file.execute(sql).fetchone()
+class Unavailable(Refused):
+    """The database cannot be written or read at the moment."""
+
+    def __init__(self, done: str = "written") -> None:
+        super().__init__(f"the database cannot be {done} at the moment", "UNAVAILABLE", 503)
 
 
-def follow_file(db: SqliteDatabase, path: str, known: tuple[int, int]) -> None:
-    """Let go of our file where another one was put in its place. Ours first gets what is only in
-    its log, or SQLite would take that log for the new one's. Raises OSError where there is none,
-    or none of ours."""
-    if file_at(path) == known:
-        return
-    if not glance(path, "PRAGMA user_version")[0]:
-        raise OSError("another file is in its place that is no database of cronwatch")
-    if rows(db, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
-        raise OSError("another file is in its place, while ours is still being read")
-    db.close()
-    migrate(db, path)
-    raise Replaced(file_at(path))
+class Busy(Unavailable):
+    """Somebody else is writing: another thread, or another program."""
 
 
-class Cache(dict[Any, Any]):
-    """What the file said of handles and keys, for the writer, until another process writes."""
-
-    version = -1
-
-    def check(self, db: SqliteDatabase) -> None:
-        """Forget it all where the file has changed."""
-        (version,) = rows(db, "PRAGMA data_version")[0]
-        if version != self.version:
-            self.clear()
-            self.version = version
-
-    def remember(self, name: Any, load: Callable[[], T]) -> T:
-        """What `load` found, at once or before."""
-        found: T = self.get(name) or load()
-        if len(self) >= CACHE_MAX:
-            self.clear()
-        if found:  # strangers may not fill it
-            self[name] = found
-        return found
+def is_damaged(error: BaseException) -> bool:
+    """Whether an error says that a page of the file cannot be read: the others still can."""
+    return type(error) in DATABASE_ERRORS
 
 
-class Writer:
-    """Takes all jobs that wait to one commit at a time, in its own thread or one it is lent."""
+def log_unavailable(done: str, error: BaseException) -> None:
+    """Say why nothing could be written or read, and what to do about it."""
+    advice = ""
+    if is_damaged(error):
+        advice = (
+            " (the file is damaged: stop cronwatch and put a backup in its place,"
+            " or what `sqlite3 FILE .recover` saves of it)"
+        )
+    log.error("nothing could be %s: %s%s", done, error, advice)
 
-    def __init__(self, commit: Callable[[list[Job]], None], end: Callable[[], Any]) -> None:
-        self.commit, self.end = commit, end
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._closed, self._gate = False, threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._wake: Callable[[], None] = self._start
 
-    def submit(self, work: Callable[[SqliteDatabase], Any], done: Done) -> None:
-        """Let `work` run in a transaction, and call `done` in the writer's thread: with what
-        `work` returned, once that is on disk, or with what it raised, undone; with `Refused` 503
-        where nothing could be committed."""
-        with self._gate:
-            if self._closed:
-                raise Refused("the server is stopping", "UNAVAILABLE", 503)
-            self._jobs.put((work, done))
-            self._wake()
+class DamagedMonitor(Unavailable):
+    """A page of this monitor cannot be read; in that transaction nothing more can be written."""
 
-    @contextlib.contextmanager
-    def lent(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Meanwhile this thread is the writer: it takes a `turn` after each `wake`. Two that hand
-        pings to and fro spend more time on the interpreter's lock than on the pings."""
-        with self._gate:
-            self._stop()
-            self._wake = wake
-        try:
-            yield
-        finally:
-            self.turn()
-            self.end()
-            with self._gate:
-                self._wake = self._start
-                self._start()
-
-    def waiting(self) -> int:
-        """How many jobs wait."""
-        return self._jobs.qsize()
-
-    def turn(self) -> None:
-        """Commit what waits, and let it be answered."""
-        if not self._jobs.empty():
-            self._take(self._jobs.get())
-
-    def _take(self, first: Job | None) -> bool:
-        """Commit a batch; whether it was the last."""
-        batch = [first]
-        while not self._jobs.empty():
-            batch.append(self._jobs.get())
-        if jobs := [job for job in batch if job is not None]:
-            self.commit(jobs)
-        return None in batch
-
-    def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
-            self._thread.start()
-
-    def _run(self) -> None:
-        while not self._take(self._jobs.get()):
-            pass
-        self.end()
-
-    def _stop(self) -> None:
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join()
-            self._thread = None
-
-    def close(self) -> None:
-        """Finish what waits; nothing is taken any more."""
-        with self._gate:
-            self._closed = True
-        self._stop()
+    def __init__(self, num: int) -> None:
+        super().__init__()
+        self.num = num
 
 
 class Store:
-    """One database file: a writer with the only writing connection, and readers of their own.
+    """One database file: a connection that writes, behind a lock, and readers of their own.
 
-    A 2xx means that it is on disk, yet a disk can sync only so often: the writer takes all that
-    waits, runs it in one transaction and answers when that is committed."""
+    Nobody waits while holding the lock: SQLite gives up after 50 ms on a file that another program
+    holds, and who waits for longer lets go of the lock before the next try.
+    """
 
     def __init__(self, path: str) -> None:
-        pragmas = {"foreign_keys": 1, "synchronous": "full"}
         self.path = path
+        pragmas = {"foreign_keys": 1, "synchronous": "full"}
         self.db = SqliteDatabase(
             path,
-            {  # the first holds for a new file only
-                "auto_vacuum": "incremental",
-                **pragmas,
-                "journal_mode": "wal",
-            },
-            timeout=BUSY_SECONDS,
+            {"auto_vacuum": "incremental", **pragmas, "journal_mode": "wal"},  # the first: if new
+            timeout=OPEN_SECONDS,
+            thread_safe=False,  # one connection for all threads, behind our lock
+            check_same_thread=False,
+            autoconnect=False,
         )
-        self.reader = SqliteDatabase(path, {**pragmas, "query_only": 1}, timeout=BUSY_SECONDS)
-        self.commits = 0  # batches
-        self.measure: Callable[[int], None] = lambda size: None  # of each batch
-        self.news: list[tuple[str, str | None]] = []  # events of the batch, to be logged
-        self.refusals = self.judged = 0  # batches not written, and so many of them are told of
+        self.reader = SqliteDatabase(
+            path, {**pragmas, "query_only": 1}, timeout=OPEN_SECONDS, autoconnect=False
+        )
         self.reader.register_function(str.casefold, "casefold", 1)  # SQLite's own is for ASCII
-        self.damaged: set[int] = set()  # monitors whose pages cannot be read
-        self.cache = Cache()
-        self.writer = Writer(self._commit, self.db.close)
+        self.is_failing = False  # the last write could not be done
+        self.refusals = 0  # writes that could not be done
+        self.is_replaced = False  # another file, or none, is at our path
+        self.count_commit: Callable[[int], None] = lambda size: None  # of so many changes
+        self._lock = threading.Lock()
+        self._owner: int | None = None  # the thread that has a transaction open
+        self.lost: BaseException | None = None  # what ended its transaction before the end
+        self._changes = 0  # in it
+        self._open()
+
+    def _open(self) -> None:
         try:
-            if not os.path.exists(path):  # its log gets the same mode
-                make_private(path)
-            with contextlib.suppress(sqlite3.DatabaseError):  # its log may make it whole
-                if not glance(path, "PRAGMA user_version")[0] and glance(path, ANY_TABLE):
-                    raise Refused(f"{path} is another program's database: choose another file")
-            migrate(self.db, path)
-            self.file = file_at(path)
-        except (sqlite3.Error, peewee.DatabaseError, OSError) as error:
-            hint = (
-                "choose another file, or put a backup in its place"
-                if is_damaged(error)
-                else "another program is writing to it: try again"
-                if "locked" in str(error)
-                else "its folder must exist and be writable"
-            )
-            raise Refused(f"cannot open the database {path}: {error} ({hint})") from None
-        finally:
+            if not os.path.exists(self.path):  # its log gets the same mode
+                make_private(self.path)
+            if is_foreign(self.path):
+                raise Refused(f"{self.path} is another program's database: choose another file")
+            self.db.connect()
+            migrate(self.db, self.path)
+            self.db.pragma("busy_timeout", round(GLANCE_SECONDS * 1000))
+        except (*DATABASE_ERRORS, sqlite3.Error, OSError) as error:
             self.db.close()
-
-    def write(self, work: Callable[[SqliteDatabase], T]) -> T:
-        """Let the writer run `work`, and wait for it; returns or raises its outcome."""
-        future: Future[T] = Future()
-        self.writer.submit(
-            work,
-            lambda result, problem: (
-                future.set_result(result) if problem is None else future.set_exception(problem)
-            ),
-        )
-        return future.result()
-
-    def read(self, query: Callable[[SqliteDatabase], T]) -> T:
-        """What a query finds, on a connection that no thread leaves open; `Refused` 503 where the
-        file cannot be read, or is not ours: SQLite would take our log for that one's."""
-        try:
-            if file_at(self.path) != self.file:
-                raise OSError("another file was put in its place")
-            with self.reader.connection_context():
-                return query(self.reader)
-        except (sqlite3.Error, peewee.DatabaseError, OSError) as error:
-            raise unavailable("read", error) from None
+            hint = "its folder must exist and be writable"
+            if is_damaged(error):
+                hint = "choose another file, or put a backup in its place"
+            elif "locked" in str(error):
+                hint = "another program is writing to it: try again"
+            raise Refused(f"cannot open the database {self.path}: {error} ({hint})") from None
+        except Refused:
+            self.db.close()
+            raise
+        self.file = file_at(self.path)
 
     @property
-    def refused(self) -> bool:
-        """Whether something was not written, and nobody has said yet what that means."""
-        return self.refusals != self.judged
+    def is_writing(self) -> bool:
+        """Whether this thread has a transaction open."""
+        return self._owner == threading.get_ident()
 
-    def version(self) -> tuple[Any, ...]:
-        """What changes with each commit, of another process too: it, or the file or its log."""
-        stats = [os.stat(path) for path in (self.path, f"{self.path}-wal") if os.path.exists(path)]
-        return self.commits, self.refused, [(found.st_mtime_ns, found.st_size) for found in stats]
+    def write(self, work: Callable[[], T]) -> T:
+        """Do `work` in a transaction of its own, or as a part of the one that is open.
+
+        What it returned is on disk once the transaction has ended, what it raised is undone.
+        Raises `Unavailable` where nothing can be written; `Busy` after two seconds of tries.
+        """
+        if self.is_writing:
+            return self._write_part(work)
+        patience = GLANCE_SECONDS if self.is_failing else PATIENCE_SECONDS
+        deadline = monotonic() + patience
+        while True:
+            try:
+                with self.together():
+                    return self._write_part(work)
+            except Busy as busy:
+                if monotonic() > deadline:
+                    self._fail(busy)
+                    raise
+                sleep(GLANCE_SECONDS / 10)
+
+    def _write_part(self, work: Callable[[], T]) -> T:
+        if self.lost:
+            raise Unavailable
+        try:
+            with self.db.savepoint():
+                result = work()
+        except CONSTRAINT_ERRORS:
+            raise
+        except DATABASE_ERRORS as error:
+            is_open = self.db.connection().in_transaction  # a full disk rolls back all of it
+            if is_damaged(error) or not is_open:
+                self.lost = error
+            self._fail(error)
+            raise Unavailable from error
+        self._changes += 1
+        return result
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """One transaction for all that is written inside by this thread.
+
+        Raises `Busy` where it cannot begin within 50 ms, `Unavailable` where it is lost.
+        """
+        if not self._lock.acquire(timeout=GLANCE_SECONDS):
+            raise Busy
+        self._owner = threading.get_ident()
+        self.lost = None
+        self._changes = 0
+        has_begun = False
+        try:
+            if self.db.is_closed() or self.is_replaced:
+                raise Unavailable
+            with self.db.atomic("IMMEDIATE"):
+                has_begun = True
+                yield
+                if self.lost:
+                    raise Unavailable
+            self._end()
+        except CONSTRAINT_ERRORS:
+            raise
+        except DATABASE_ERRORS as error:
+            if not has_begun and "locked" in str(error):
+                raise Busy from error
+            self._fail(error)
+            raise Unavailable from error
+        finally:
+            self._owner = None
+            self._lock.release()
+
+    def _end(self) -> None:
+        """After a commit: was it to our file?"""
+        if file_at(self.path) != self.file:
+            self.is_replaced = True
+            self.refusals += 1
+            with contextlib.suppress(*DATABASE_ERRORS):  # or our log is taken for that one's
+                rows(self.db, "PRAGMA wal_checkpoint(TRUNCATE)")
+            self.db.close()
+            raise Unavailable
+        self.is_failing = False
+        self.count_commit(self._changes)
+
+    def _fail(self, error: BaseException) -> None:
+        """Nothing can be written: say so once, and let the next ones not wait for long.
+
+        A damaged page is another matter: all that does not meet it goes on.
+        """
+        if is_damaged(error) or not self.is_failing:
+            log_unavailable("written", error)
+        if not is_damaged(error):
+            self.is_failing = True
+            self.refusals += 1
+
+    def read(self, query: Callable[[SqliteDatabase], T]) -> T:
+        """What a query finds, on a connection that no thread leaves open.
+
+        Raises `Unavailable` where the file cannot be read, or is not ours: SQLite would take our
+        log for that one's.
+        """
+        if file_at(self.path) != self.file:
+            self.is_replaced = True
+            raise Unavailable("read")
+        try:
+            with self.reader.connection_context():
+                return query(self.reader)
+        except (*DATABASE_ERRORS, sqlite3.Error) as error:
+            log_unavailable("read", error)
+            raise Unavailable("read") from None
 
     def close(self) -> None:
-        """Finish what waits, then let go of the file."""
-        self.writer.close()
+        """Let go of the file; nothing can be written any more."""
+        with self._lock:
+            self.db.close()
         self.reader.close()
-
-    def _begin(self, db: SqliteDatabase) -> None:
-        self.news.clear()  # of a try that was undone
-        self.cache.check(db)
-
-    def _commit(self, batch: list[Job]) -> None:
-        failed: dict[int, Exception] = {}
-        try:
-            follow_file(self.db, self.path, self.file)
-            while (outcomes := run_jobs(self.db, batch, failed, self._begin)) is None:
-                self.cache.clear()
-            self.commits += 1
-            self.measure(len(batch))
-            for kind, monitor in self.news:
-                log.info("event %s of %s", kind, f"monitor {monitor}" if monitor else "the server")
-            if file_at(self.path) != self.file:
-                raise OSError("another file was put in its place")
-        except Exception as error:  # noqa: BLE001 - a full or broken disk: no 2xx, but go on
-            self.cache.clear()
-            if is_damaged(error) and len(batch) > 1:  # who does not meet the damaged page goes on
-                for job in batch:
-                    self._commit([job])
-                return
-            if isinstance(error, Replaced):
-                self.file, self.damaged, self.cache.version = error.file, set(), -1
-            self.refusals += not is_damaged(error)
-            outcomes = [(None, unavailable("written", error))] * len(batch)
-        for (_, done), outcome in zip(batch, outcomes, strict=True):
-            try:
-                done(*outcome)
-            except Exception:  # a reply that cannot be given must not end the writer
-                log.exception("a request could not be answered")
 
 
 # == Actions ==================================================================
@@ -2269,7 +2178,6 @@ def change_monitor(tx: Tx, num: int, change: Callable[[Life], Any]) -> Monitor:
     change(life)
     life.monitor.updated_at = tx.now
     save_life(tx, life, before)
-    tx.store.cache.clear()  # it may have been renamed
     return life.monitor
 
 
@@ -2325,7 +2233,8 @@ def add_event(
             "body": json.dumps(body),
         },
     )
-    tx.store.news.append((event.kind, m.id if m else None))
+    about = f"monitor {m.id}" if m else "the server"
+    tx.db.after_commit(lambda: log.info("event %s of %s", event.kind, about))
     for integration in hearers(tx.db, m) if to is None else to:
         insert(
             tx.db,
@@ -2423,7 +2332,6 @@ def adopt(tx: Tx, num: int, text: str, kind: str) -> None:
         )
     refuse_taken(tx, "handle", "text", text)
     execute(tx.db, "INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
-    tx.store.cache.clear()
 
 
 def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
@@ -2488,45 +2396,50 @@ def create_key(tx: Tx, name: str, permission: str, secret: str | None = None) ->
             "created_at": tx.now,
         },
     )
-    tx.store.cache.clear()
     return secret
 
 
-def scan_due(tx: Tx) -> int:
-    """Let everything that fell due happen, for 25 monitors at the most; how many there were."""
+def scan_due(tx: Tx, after: tuple[int, int], damaged: Container[int]) -> tuple[int, int] | None:
+    """Let what fell due happen, for the next 25 monitors; the place of the last, or None.
+
+    A place is a deadline and a monitor: so one scan meets each monitor once, whatever it does.
+    """
     due = rows(
         tx.db,
-        "SELECT num FROM monitor WHERE due_at <= ? ORDER BY due_at LIMIT ?",
+        "SELECT due_at, num FROM monitor WHERE due_at <= ? AND (due_at, num) > (?, ?) "
+        "ORDER BY due_at, num LIMIT ?",
         tx.now,
+        *after,
         SCAN_LIMIT,
     )
-    for (num,) in due:
-        change_alone(tx, num, lambda life: settle(life, tx.now))
-    return len(due)
+    for _, num in due:
+        if num not in damaged:
+            change_alone(tx, num, lambda life: settle(life, tx.now))
+    return due[-1] if len(due) == SCAN_LIMIT else None
 
 
 def change_alone(tx: Tx, num: int, change: Callable[[Life], T]) -> T | None:
-    """One bad monitor cannot stop the others: it is undone, logged and looked at later again."""
-    result = None
-    if num in tx.store.damaged:
-        return None
+    """Change a monitor; one that is bad cannot stop the others: it is undone, and logged."""
+
+    def work() -> T:
+        life, before = load_life(tx, num)
+        result = change(life)
+        save_life(tx, life, before)
+        return result
+
     try:
-        with undone_alone(tx.db) as problems:
-            life, before = load_life(tx, num)
-            result = change(life)
-            save_life(tx, life, before)
-    except sqlite3.DatabaseError as error:
-        if is_damaged(error):  # nothing more can be written in this transaction
-            log.error("monitor %d cannot be watched any more: its page is damaged", num)
-            tx.store.damaged.add(num)
-        raise
-    for problem in problems:
-        log.error("monitor %d could not be looked at", num, exc_info=problem)
+        return tx.store.write(work)
+    except Exception as error:
+        if tx.store.lost and is_damaged(tx.store.lost):
+            raise DamagedMonitor(num) from error
+        if tx.store.lost:
+            raise
+        log.exception("monitor %d could not be looked at", num)
         update(tx.db, "monitor", num, {"due_at": tx.now + 60_000})
-    return result
+    return None
 
 
-def record_absence(tx: Tx, since: int, until: int) -> None:
+def record_absence(tx: Tx, since: int, until: int, damaged: Container[int] = ()) -> None:
     """We were away: judge every monitor that it touches, and tell once whom it may have hidden."""
     back = until < since
     since = min(since, until)
@@ -2560,7 +2473,8 @@ def record_absence(tx: Tx, since: int, until: int) -> None:
         )
     if since < until:
         insert(tx.db, "absence", {"since": since, "until": until})
-    named = [named for (num,) in touched if (named := change_alone(tx, num, judge))]
+    judged = [change_alone(tx, num, judge) for (num,) in touched if num not in damaged]
+    named = [monitor for monitor in judged if monitor is not None]
     if named:
         add_event(
             tx,
@@ -2715,10 +2629,7 @@ class Who(NamedTuple):
 
 
 def _look_up(tx: Tx, sql: str, text: str) -> tuple[int, str] | None:
-    if tx.db is not tx.store.db:  # a reader may not fill what the writer believes
-        found = rows(tx.db, sql, text)
-    else:
-        found = tx.store.cache.remember((sql, text), lambda: rows(tx.db, sql, text))
+    found = rows(tx.db, sql, text)
     return found[0] if found else None
 
 
@@ -2887,14 +2798,8 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
 
 def _next_num(tx: Tx) -> int:
     """The number that the next ping will have: a run has that of the ping that opened it."""
-    last: int = tx.store.cache.remember(
-        "last ping",
-        lambda: sum(
-            seq for (seq,) in rows(tx.db, "SELECT seq FROM sqlite_sequence WHERE name = 'ping'")
-        ),
-    )
-    tx.store.cache["last ping"] = last + 1
-    return last + 1
+    last = rows(tx.db, "SELECT seq FROM sqlite_sequence WHERE name = 'ping'")
+    return last[0][0] + 1 if last else 1
 
 
 def _register(tx: Tx, knock: Knock, who: Who) -> int:
@@ -3943,7 +3848,6 @@ def remove_handle(tx: Tx, ask: Ask) -> dict[str, Any]:
         "DELETE FROM handle WHERE text = ?",
         (text.lower() if TOKEN.fullmatch(text) else text,),
     )
-    tx.store.cache.clear()
     return list_handles(tx, ask)
 
 
@@ -3960,7 +3864,6 @@ def remove_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Delete a monitor with all that hangs on it."""
     m = get_monitor(tx, ask.id)
     execute(tx.db, "DELETE FROM monitor WHERE num = ?", (m.num,))
-    tx.store.cache.clear()
     return {"id": m.id, "deleted": True}
 
 
@@ -4539,16 +4442,6 @@ def _summed_up(
     }
 
 
-def turns_late_at(tx: Tx) -> int | None:
-    """When the next monitor is late, if nothing is heard."""
-    found = rows(
-        tx.db,
-        "SELECT min(expected_at) + 1 FROM monitor WHERE expected_at >= ? AND status = 'up'",
-        tx.now,
-    )
-    return found[0][0]  # type: ignore[no-any-return]
-
-
 def count_monitors(tx: Tx) -> dict[str, int]:
     """How many monitors have which status, and how many are late or running."""
     counts = dict.fromkeys((*STATUSES, "late", "running"), 0)
@@ -4586,7 +4479,7 @@ def _short_health(tx: Tx) -> Shown:
     return {
         **outbox_counts(tx),
         "failing": [name for (name,) in failing],
-        "refused": tx.store.refused,
+        "refused": tx.store.is_failing,
         "databaseBytes": rows(tx.db, SIZE_SQL)[0][0],
     }
 
@@ -4605,7 +4498,7 @@ def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
         "outbox": outbox_counts(tx),
         "databaseBytes": rows(tx.db, SIZE_SQL)[0][0],
         "pingsPerMinute": recent,
-        "refused": tx.store.refused,
+        "refused": tx.store.is_failing,
         "monitors": rows(tx.db, "SELECT count(*) FROM monitor")[0][0],
         "absences": [
             {"since": iso(since), "until": iso(until)}
@@ -4675,7 +4568,7 @@ ALLOWED = {
     "read-write": {"read-only", "read-write"},
     "user": {"read-only", "read-write", "user"},
 }  # what a credential may do on routes
-LINK_MS, FREE_TRIES, SLOWEST_TRY = 3_600_000, 5, 300
+LINK_MS, FREE_TRIES, SLOWEST_TRY, FAILED_MAX = 3_600_000, 5, 300, 5000
 KEY_PREFIX_SQL = "SELECT id, name, prefix, permission, created_at FROM api_key "
 USERS_SQL = "SELECT id, name, password IS NOT NULL, created_at, seen_at FROM user "
 scrypts = ThreadPoolExecutor(1, "scrypt")  # each takes 16 MB, which its thread then keeps
@@ -4854,7 +4747,7 @@ class Slowdown:
         with self._lock:
             count = self._failed.get(who, (0, 0))[0] + 1
             wait = min(2 ** (count - FREE_TRIES), SLOWEST_TRY) if count >= FREE_TRIES else 0
-            if len(self._failed) >= CACHE_MAX:
+            if len(self._failed) >= FAILED_MAX:
                 self._failed.clear()
             self._failed[who] = count, self._clock() + wait * 1000
 
@@ -4960,7 +4853,6 @@ def remove_key(tx: Tx, ask: Ask) -> dict[str, Any]:
     found = rows(tx.db, "DELETE FROM api_key WHERE ? IN (name, id) RETURNING id", ask.id)
     if not found:
         raise Refused(f"there is no API key with the name '{ask.id}'", "NOT_FOUND", 404)
-    tx.store.cache.clear()
     return {"id": found[0][0], "deleted": True}
 
 
@@ -5010,26 +4902,26 @@ class Lookout:
     ) -> None:
         self.store, self.clock, self.scan, self.away = store, clock, scan, away
         self.longest_ms = round(scan_seconds * 1000) + AWAY_MS
-        self.last_at, self.file, self._judging = clock(), store.file, threading.Lock()
+        self.last_at = clock()
+        self.refusals = store.refusals  # that were judged
+        self._judging = threading.Lock()
         self.measure: Callable[[float], None] = lambda seconds: None  # of each look
 
     def was_away(self) -> bool:
         """Whether there is a gap to judge, before anything that comes after it is done."""
-        return self.store.refused or not 0 <= self.clock() - self.last_at <= self.longest_ms
+        was_refused = self.store.refusals != self.refusals
+        return was_refused or not 0 <= self.clock() - self.last_at <= self.longest_ms
 
     def judge(self) -> None:
         """Judge a gap. Where nothing can be written, it lasts until something can."""
         with self._judging:
             if not self.was_away():
                 return
-            now, refusals = self.clock(), self.store.refusals
-            self.away(
-                self.last_at
-                if self.store.file == self.file
-                else remembered(self.store, "alive_at", now),
-                now,
-            )
-            self.last_at, self.file, self.store.judged = now, self.store.file, refusals
+            refusals = self.store.refusals
+            now = self.clock()
+            self.away(self.last_at, now)
+            self.last_at = now
+            self.refusals = refusals
 
     def is_looking(self) -> bool:
         """Whether the last look was not too long ago."""
@@ -5039,7 +4931,8 @@ class Lookout:
         """One look."""
         try:
             self.judge()
-            now, began = self.clock(), monotonic()
+            now = self.clock()
+            began = monotonic()
             self.scan()
             self.last_at = now
             self.measure(monotonic() - began)
@@ -5234,8 +5127,6 @@ HEADERS = [
 ]
 
 Environ = dict[str, Any]
-Answering = Callable[[], "Worded"]
-Begin = Callable[[Environ, Callable[[Answering], None]], bool]
 
 
 class Parser(waitress.parser.HTTPRequestParser):
@@ -5244,7 +5135,6 @@ class Parser(waitress.parser.HTTPRequestParser):
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
         self.began = time_ns() / 1e9
-        self.task: PingTask | None = None  # where it was begun already
 
     def parse_header(self, header_plus: bytes) -> None:
         """Quote such bytes, then parse as Waitress does."""
@@ -5266,77 +5156,14 @@ class ErrorTask(waitress.task.ErrorTask):
         super().execute()
 
 
-class PingTask(waitress.task.WSGITask):
-    """Answers what the writer has done, past WSGI; most answers in a second have the same head."""
-
-    heads: ClassVar[dict[Any, tuple[bytes, bool]]] = {}  # with whether the connection ends there
-    close_on_finish: bool
-
-    def go_on(self, answer: Answering) -> None:
-        """Answer, and send it at once where this is the thread that serves."""
-        self.answer, self.request.task = answer, self
-        self.channel.service()
-        if self.channel.connected and threading.get_ident() == self.channel.server.thread:
-            self.channel.handle_write()
-
-    def execute(self) -> None:
-        """Answer as Waitress does."""
-        worded = self.answer()
-        connection = self.request.headers.get("CONNECTION", "").lower()
-        same = (
-            worded.status,
-            *worded.headers,
-            len(worded.body),
-            self.version,
-            connection if connection in ("close", "keep-alive") else "",
-            int(self.start_time),
-        )
-        known = self.heads.get(same)
-        if known is None:
-            if len(self.heads) >= HEADS_MAX:
-                self.heads.clear()
-            self.status = STATUS_LINES[worded.status]
-            self.response_headers = [
-                *worded.headers,
-                ("Content-Length", str(len(worded.body))),
-                *HEADERS,
-            ]
-            known = self.heads[same] = self.build_response_header(), self.close_on_finish
-        head, self.close_on_finish = known
-        self.wrote_header = True
-        self.channel.write_soon(head if self.request.command == "HEAD" else head + worded.body)
-
-
 class Channel(waitress.channel.HTTPChannel):
-    """A connection that parses so, and goes on with what was begun for its request."""
+    """A connection that parses so."""
 
     parser_class, error_task_class = Parser, ErrorTask
-
-    def task_class(self, channel: Channel, request: Parser) -> waitress.task.WSGITask:
-        """What serves a request."""
-        return request.task or waitress.task.WSGITask(channel, request)
 
     def readable(self) -> bool:
         """Whether more may be read: not by a server that stops."""
         return not self.server.is_stopping and super().readable()
-
-
-class Dispatcher(waitress.task.ThreadedTaskDispatcher):
-    """Lets the writer answer a ping as soon as it is on disk, and worker threads all else.
-
-    A worker would only wait for the writer, and both for the interpreter's lock."""
-
-    def __init__(self, begin: Begin) -> None:
-        super().__init__()
-        self.begin = begin
-
-    def add_task(self, channel: Channel) -> None:
-        """Take a request that has arrived; Waitress holds the lock of its connection meanwhile,
-        which answering needs: so a ping is never answered from in here."""
-        request = channel.requests[0]
-        task = PingTask(channel, request)
-        if request.error or not self.begin(task.get_environment(), task.go_on):
-            super().add_task(channel)
 
 
 class HttpServer(waitress.server.TcpWSGIServer):
@@ -5363,33 +5190,21 @@ class HttpServer(waitress.server.TcpWSGIServer):
         self.is_stopping = True
         self.trigger.pull_trigger()
 
-    def run(self, writer: Writer | None = None) -> None:
-        """Serve until stopped, and be the writer; then send the answers of what was heard, 5 s at
-        the most: who was recorded should not send it again."""
+    def run(self) -> None:
+        """Serve until stopped; then send the answers of what was heard, 5 s at the most: who was
+        recorded should not send it again."""
         self.thread = threading.get_ident()
         gc.freeze()  # what is here stays: looking through it again held up pings by 10 ms
-        with writer.lent(self.pull_trigger) if writer else contextlib.nullcontext():
-            while not self.is_stopping:
-                self._round(writer, 1)
-            self.accepting, end = False, monotonic() + 5
-            while monotonic() < end and any(
-                channel.requests or channel.total_outbufs_len
-                for channel in self.active_channels.values()
-            ):
-                self._round(writer, 0.05)
-            self.task_dispatcher.shutdown()
-
-    def _round(self, writer: Writer | None, seconds: float) -> None:
-        """Read and send what is ready. What is to be written waits for what else has arrived
-        by then, up to a batch: a commit costs the same for one ping and for many."""
-        known = writer.waiting() if writer else 0, len(self._map)
-        self.asyncore.loop(0 if known[0] else seconds, True, self._map, 1)
-        if (
-            writer
-            and known[0]
-            and (known[0] >= BATCH_MAX or known == (writer.waiting(), len(self._map)))
+        while not self.is_stopping:
+            self.asyncore.loop(1, True, self._map, 1)
+        self.accepting = False
+        end = monotonic() + 5
+        while monotonic() < end and any(
+            channel.requests or channel.total_outbufs_len
+            for channel in self.active_channels.values()
         ):
-            writer.turn()
+            self.asyncore.loop(0.05, True, self._map, 1)
+        self.task_dispatcher.shutdown()
 
     def maintenance(self, now: float) -> None:
         """Close what is idle, and a request that is not complete 30 s after its first byte."""
@@ -5409,11 +5224,8 @@ def allow_files(most: int = 8192) -> int:
     return most if soft == resource.RLIM_INFINITY else soft
 
 
-def make_http_server(
-    app: Callable[..., Any], settings: Settings, begin: Begin = lambda environ, go_on: False
-) -> HttpServer:
-    """Bind the address; raises `Refused` where it is none, or taken. A request that `begin` takes
-    on needs no worker: it calls `go_on` later, with what words the answer."""
+def make_http_server(app: Callable[..., Any], settings: Settings) -> HttpServer:
+    """Bind the address; raises `Refused` where it is none, or taken."""
     host, _, port = settings.listen.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:
         raise Refused(f"listen must be HOST:PORT, not {settings.listen!r}")
@@ -5430,7 +5242,7 @@ def make_http_server(
     try:
         server = HttpServer(
             app,
-            dispatcher=Dispatcher(begin),
+            dispatcher=waitress.task.ThreadedTaskDispatcher(),
             adj=waitress.server.Adjustments(
                 host=host.strip("[]"),
                 port=int(port),
@@ -5568,35 +5380,51 @@ def reply(
     )
 
 
-SUMMARY_MS, SUMMARIES_MAX = 60_000, 20
+SUMMARY_MS = 1000
+SUMMARIES_MAX = 20
 
 
 class Summaries:
-    """Answers with the summary; 304 where what the caller has is still true, without making it
-    anew: with a thousand monitors that takes longer than hundreds of pings."""
+    """Answers with the summary, made at most once a second, or after what a person changes.
 
-    def __init__(self, store: Store, read: Callable[..., Any], clock: Callable[[], int]) -> None:
-        self.store, self.read, self.clock = store, read, clock
-        self._known: dict[Any, tuple[Any, int, int, str, str]] = {}
+    With a thousand monitors making it takes longer than hundreds of pings."""
+
+    def __init__(self, read: Callable[..., Any], clock: Callable[[], int]) -> None:
+        self.read, self.clock = read, clock
+        self._lock = threading.Lock()
+        self._made: dict[Any, tuple[int, str, str]] = {}  # when, its tag, and the JSON
+
+    def forget(self) -> None:
+        """A person has changed something."""
+        with self._lock:
+            self._made.clear()
 
     def answer(self, ask: Ask, scanning: bool) -> Worded:
-        """The summary that is asked for; `scanning` is what only the running server knows."""
-        name = (tuple((name, *texts) for name, texts in sorted(ask.query.items())), ask.secret)
-        version, now = (self.store.version(), scanning), self.clock()
-        known = self._known.get(name)
-        if known is None or known[0] != version or not known[1] <= now < known[2]:
-            shown = self.read(show_summary, ask)
-            shown["health"]["scanning"] = scanning
-            content, until = json.dumps(shown), self.read(turns_late_at)
-            tag = f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
-            known = version, now, until or now + SUMMARY_MS, tag, content
-            if len(self._known) >= SUMMARIES_MAX:
-                self._known.clear()
-            self._known[name] = known
-        headers = {"ETag": known[3], "Cache-Control": "no-cache"}
-        if known[3] in ask.etag:
+        """The summary that is asked for, 304 where the caller has it already.
+
+        `scanning` is what only the running server knows.
+        """
+        query = tuple((name, *texts) for name, texts in sorted(ask.query.items()))
+        key = (query, ask.secret, scanning)
+        with self._lock:
+            now = self.clock()
+            made = self._made.get(key)
+            if made is None or not made[0] <= now < made[0] + SUMMARY_MS:
+                made = now, *self._make(ask, scanning)
+                if len(self._made) >= SUMMARIES_MAX:
+                    self._made.clear()
+                self._made[key] = made
+        _, tag, content = made
+        headers = {"ETag": tag, "Cache-Control": "no-cache"}
+        if tag in ask.etag:
             return Worded(304, list(headers.items()), b"")
-        return reply(known[4], 200, "application/json", headers)
+        return reply(content, 200, "application/json", headers)
+
+    def _make(self, ask: Ask, scanning: bool) -> tuple[str, str]:
+        summary = self.read(show_summary, ask)
+        summary["health"]["scanning"] = scanning
+        content = json.dumps(summary)
+        return f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"', content
 
 
 # == HTTP routes ==============================================================
@@ -5611,7 +5439,13 @@ def reads(query: Callable[[Tx, Ask], Any]) -> Action:
 
 def acts(action: Callable[[Tx, Ask], Any]) -> Action:
     """The action of a route that changes something, in one transaction."""
-    return lambda server, ask: server.act(action, ask._replace(body=with_apprise(ask.body)))
+
+    def call(server: Server, ask: Ask) -> Any:
+        answer = server.act(action, ask._replace(body=with_apprise(ask.body)))
+        server.summaries.forget()
+        return answer
+
+    return call
 
 
 def slow(action: Callable[[Callable[..., Any], Ask], Any]) -> Action:
@@ -5846,28 +5680,6 @@ def read_knock(environ: Environ) -> Knock | None:
     )
 
 
-def begin_ping(server: Server, environ: Environ, go_on: Callable[[Answering], None]) -> bool:
-    """Let the writer record a ping and then go on to its answer; False for all else."""
-    # Behind a proxy the address is only known further in; after an absence that is judged first.
-    mount(server.settings.url_prefix, environ)
-    is_later = server.settings.trusted_proxy or (server.lookout and server.lookout.was_away())
-    knock = None if is_later else read_knock(environ)
-    if knock is None:
-        return False
-
-    def recorded(result: Answer, failed: Exception | None) -> Answer:
-        if failed is not None:
-            raise failed
-        return result
-
-    now = server.clock()
-    server.store.writer.submit(
-        lambda db: record_ping(Tx(db, server.store, server.settings, now), knock),
-        lambda *done: go_on(lambda: _answer_ping(server, knock, lambda: recorded(*done))),
-    )
-    return True
-
-
 def _answer_ping(server: Server, knock: Knock, record: Callable[[], Answer]) -> Worded:
     """Every ping of every dialect, in the shape of its own."""
 
@@ -6008,7 +5820,7 @@ def troubles(server: Server) -> list[str]:
     """What keeps us from watching: nobody should rely on us meanwhile."""
     scans = server.lookout is None or server.lookout.is_looking()
     return ["the scanner is stuck"] * (not scans) + (
-        ["nothing can be written"] * server.store.refused
+        ["nothing can be written"] * server.store.is_failing
     )
 
 
@@ -6027,14 +5839,29 @@ def beat(server: Server) -> None:
         raise Refused(f"who watches us answers HTTP {status}")
 
 
-def start_loops(server: Server, stop: threading.Event) -> list[threading.Thread]:
-    """Start the threads that scan, deliver, stamp that we live, and keep house."""
+def start_loops(
+    server: Server, stop: threading.Event, end: Callable[[], None]
+) -> list[threading.Thread]:
+    """Start the threads that scan, deliver, stamp that we live, and keep house.
+
+    `end` is called where our file is not the database any more.
+    """
     scan_seconds, beats = server.settings.scan_seconds, bool(server.settings.heartbeat_url)
-    server.lookout = Lookout(server.store, server.clock, scan_seconds, server.scan, server.away)
+
+    def look() -> None:
+        try:
+            lookout.look()
+        finally:
+            if server.store.is_replaced:
+                end()
+
+    server.lookout = lookout = Lookout(
+        server.store, server.clock, scan_seconds, server.scan, server.away
+    )
     server.lookout.measure = server.metrics.scans.observe
     server.metrics.lookout = server.lookout
     return [
-        repeat(stop, scan_seconds, server.lookout.look, "scan"),
+        repeat(stop, scan_seconds, look, "scan"),
         repeat(stop, DELIVER_SECONDS, server.outbox.turn, "deliver"),
         repeat(stop, STAMP_SECONDS, lambda: server.act(stamp_alive), "stamp"),
         repeat(stop, 3600, server.housekeeping, "housekeeping", 60),
@@ -6060,9 +5887,10 @@ class Server:
         zone = check_settings(settings)
         self.clock, self.limits = clock, Limits(clock)
         self.store = Store(settings.database)
+        self.damaged: set[int] = set()  # monitors that cannot be watched any more
         self.lookout: Lookout | None = None
         self.started_at, self.slowdown = clock(), Slowdown(clock)
-        self.summaries = Summaries(self.store, self.read, clock)
+        self.summaries = Summaries(self.read, clock)
         self.follows_address = not settings.base_url
         prefix = f"/{settings.url_prefix.strip('/')}".rstrip("/")
         url = settings.base_url.rstrip("/") or remembered(
@@ -6073,29 +5901,32 @@ class Server:
         )
         self.outbox = Outbox(self.act, self.read, self.settings, clock)
         self.metrics = Metrics(self.read, clock)
-        self.store.measure = self.metrics.batches.observe
+        self.store.count_commit = self.metrics.batches.observe
         self.outbox.count = lambda result: self.metrics.alerts.labels(result).inc()
         self.app = make_app(self)
 
-    def act(self, action: Callable[..., T], *given: Any) -> T:
-        """Do an action in the writer, and wait for it; a gap before it is judged first."""
-        if self.lookout:
+    def act(self, action: Callable[..., T], *args: Any) -> T:
+        """Do an action in one transaction, at an instant read in it, once a gap is judged."""
+        if self.lookout and not self.store.is_writing:
             self.lookout.judge()
-        return self._act(action, *given)
+        return self._act(action, *args)
 
-    def _act(self, action: Callable[..., T], *given: Any) -> T:
-        now = self.clock()
-        return self.store.write(lambda db: action(Tx(db, self.store, self.settings, now), *given))
+    def _act(self, action: Callable[..., T], *args: Any) -> T:
+        def work() -> T:
+            return action(Tx(self.store.db, self.store, self.settings, self.clock()), *args)
 
-    def read(self, query: Callable[..., T], *given: Any) -> T:
-        """Ask the database without the writer."""
+        return self.store.write(work)
+
+    def read(self, query: Callable[..., T], *args: Any) -> T:
+        """What a query finds now, beside whatever is being written."""
         now = self.clock()
-        return self.store.read(lambda db: query(Tx(db, self.store, self.settings, now), *given))
+        return self.store.read(lambda db: query(Tx(db, self.store, self.settings, now), *args))
 
     def scan(self) -> None:
         """Let everything that fell due happen."""
-        while self._act_past_damage(scan_due) == SCAN_LIMIT:
-            pass
+        place: tuple[int, int] | None = (0, 0)
+        while place is not None:
+            place = self._act_past_damage(scan_due, place)
 
     def deliver(self) -> None:
         """Send what is due; it is sent, or has failed, when this returns."""
@@ -6110,21 +5941,20 @@ class Server:
         """We could not hear pings between two instants."""
         self._act_past_damage(record_absence, since, until)
 
-    def _act_past_damage(self, action: Callable[..., T], *given: Any) -> T:
-        """Again without each monitor that turns out to be damaged."""
+    def _act_past_damage(self, action: Callable[..., T], *args: Any) -> T:
+        """Do an action again without each monitor of which a page turns out to be damaged."""
         while True:
-            known = len(self.store.damaged)
             try:
-                return self._act(action, *given)
-            except Refused:
-                if len(self.store.damaged) == known:
-                    raise
+                return self._act(action, *args, self.damaged)
+            except DamagedMonitor as error:
+                log.error("monitor %d cannot be watched any more", error.num)
+                self.damaged.add(error.num)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; prints one line with the URL when requests are taken."""
         if sys.platform == "linux":  # elsewhere SQLite would wait for that lock
             hold(self.settings.database)
-        http_server = make_http_server(self.app, self.settings, partial(begin_ping, self))
+        http_server = make_http_server(self.app, self.settings)
         now, alive_at = self.clock(), remembered(self.store, "alive_at", None)
         if alive_at is None:  # the first start ever knows no gap
             self.read(count_monitors)  # refused where it could not watch them
@@ -6144,8 +5974,8 @@ class Server:
         notify("READY=1")
         welcome(self)
         stop = threading.Event()
-        loops = start_loops(self, stop)
-        http_server.run(self.store.writer)
+        loops = start_loops(self, stop, http_server.stop)
+        http_server.run()
         notify("STOPPING=1")
         stop.set()
         for loop in loops:
@@ -6154,6 +5984,11 @@ class Server:
         self.outbox.stop()
         with contextlib.suppress(Refused):  # the next start counts from the stamp before
             self.act(stamp_alive)
+        if self.store.is_replaced:
+            raise Refused(
+                f"another file, or none, is in the place of {self.store.path}: start cronwatch "
+                f"again, and it is the database from then on"
+            )
 
     def close(self) -> None:
         """Let go of the database."""

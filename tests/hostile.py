@@ -14,7 +14,6 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -871,11 +870,7 @@ class Wire:
         if request.error:
             task = cronwatch.Channel.error_task_class(self, request)
         else:
-            task, begun = cronwatch.PingTask(self, request), SimpleQueue[Any]()
-            if cronwatch.begin_ping(self.watch, task.get_environment(), begun.put):
-                task.answer = begun.get(timeout=30)
-            else:
-                task = WSGITask(self, request)
+            task = WSGITask(self, request)
         task.service()
         return task
 

@@ -47,7 +47,7 @@ def make_room(site: Site) -> None:
 @pytest.fixture
 def impatient(make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> Site:
     """A site that does not wait for the file: see `unwritable`."""
-    monkeypatch.setattr(cronwatch, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(cronwatch, "PATIENCE_SECONDS", 0.01)
     return make_site()
 
 

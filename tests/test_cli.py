@@ -542,7 +542,7 @@ def test_the_database_of_another_program_is_left_as_it_was(tmp_path: Path) -> No
 def test_a_database_that_another_program_writes_to_may_be_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cronwatch, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(cronwatch, "OPEN_SECONDS", 0.1)
     database = str(tmp_path / "cronwatch.db")
     call("monitor", "add", "x", "--database", database)
     with closing(sqlite3.connect(database, isolation_level=None)) as db:

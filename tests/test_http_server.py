@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import threading
 import time
@@ -23,9 +22,9 @@ def listening(site: Site) -> Iterator[Callable[..., tuple[Any, Address]]]:
     """Serves the site's application, and ends the servers that it started."""
     started = []
 
-    def start(begin: Any = lambda environ, go_on: False, **settings: Any) -> tuple[Any, Address]:
+    def start(**settings: Any) -> tuple[Any, Address]:
         server = cronwatch.make_http_server(
-            site.server.app, cronwatch.Settings(listen="127.0.0.1:0", **settings), begin
+            site.server.app, cronwatch.Settings(listen="127.0.0.1:0", **settings)
         )
         thread = threading.Thread(
             target=server.asyncore.loop,
@@ -98,49 +97,6 @@ def test_many_kept_connections_are_all_answered(
     assert len(site.pings) == 240
     for connection in connections:
         connection.close()
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        [
-            "GET /ping/{token} HTTP/1.1",
-            "GET /ping/{token}/0 HTTP/1.1\r\nConnection: Keep-Alive",
-            "HEAD /ping/{token} HTTP/1.1",
-            "GET /{code} HTTP/1.1",
-            "GET /{token} HTTP/1.1",
-            "GET /{code} HTTP/1.1\r\nConnection: Close",
-        ],
-        ["GET /{token} HTTP/1.0\r\nConnection: keep-alive", "GET /{token} HTTP/1.0"],
-        ["HEAD /{token} HTTP/1.0\r\nConnection: keep-alive", "HEAD /{token} HTTP/1.0"],
-        [
-            "GET /{token}/soon HTTP/1.1",
-            "PUT /ping/{token} HTTP/1.1",
-            "GET /ping/0{token} HTTP/1.0",
-        ],
-    ],
-)
-def test_the_writer_answers_a_ping_with_the_bytes_that_a_worker_does(
-    site: Site, listening: Callable[..., tuple[Any, Address]], lines: list[str]
-) -> None:
-    job = site.monitor()
-    raw = (
-        "".join(f"{line}\r\nHost: x\r\n\r\n" for line in lines)
-        .format(token=job.token, code=job.code)
-        .encode()
-    )
-    begun: list[bool] = []
-
-    def begin(environ: Any, go_on: Any) -> bool:
-        begun.append(cronwatch.begin_ping(site.server, environ, go_on))
-        return begun[-1]
-
-    by_worker, by_writer = (
-        re.sub(rb"Date: [^\r]*", b"", ask(address, raw))
-        for _, address in (listening(), listening(begin))
-    )
-
-    assert (by_writer, begun) == (by_worker, [True] * len(lines))
 
 
 def test_a_request_that_is_not_complete_in_30_seconds_is_cut_off(

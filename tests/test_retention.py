@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import NOW, Made, Site
@@ -82,7 +81,7 @@ def pages(site: Site) -> int:
 def after_each_commit(site: Site, sql: str) -> list[int]:
     """A list that grows by a number with each commit of the server."""
     seen = [count(site, sql)]
-    site.server.store.measure = lambda size: seen.append(count(site, sql))
+    site.server.store.count_commit = lambda size: seen.append(count(site, sql))
     return seen
 
 
@@ -327,26 +326,6 @@ def test_old_ones_go_in_small_steps(make_site: Callable[..., Site], table: str) 
     site.server.housekeeping()
 
     assert (seen[-1], largest_step(seen) <= STEP) == (0, True)
-
-
-def test_a_ping_waits_for_one_step_at_the_most(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=10)
-    job = site.monitor()
-    fill(site, job, 6 * STEP)
-    left_at_ping: list[int] = []
-
-    def note(result: Any, problem: Exception | None) -> None:
-        left_at_ping.append(len(nums(site, "ping", job)))
-
-    def knock_after_the_first(size: int) -> None:
-        if not left_at_ping and len(nums(site, "ping", job)) < 6 * STEP:
-            site.server.store.writer.submit(lambda db: None, note)
-
-    site.server.store.measure = knock_after_the_first
-
-    site.server.housekeeping()
-
-    assert left_at_ping[0] >= 3 * STEP  # of six: one is done, and one may have begun
 
 
 def test_one_that_is_killed_has_done_nothing_by_halves(make_site: Callable[..., Site]) -> None:
