@@ -18,8 +18,8 @@ process, one SQLite file, this module. Read it from the top: a section uses only
     People          users, sessions and API keys, and what each may do
     Background      the threads that scan, deliver and keep house
     Metrics         what Prometheus asks for
-    HTTP plumbing   refusals, authentication, limits, headers
-    HTTP routes     pings, the management API, the page; the server as a whole
+    HTTP            the plugins, the management API, pings, the page
+    Server          Waitress with a lane for pings, the loops, the parts wired
     Demo            example monitors for who wants to look first
     Configuration   a crontab to begin with, or a file that is kept under version control
     Command line    serve, monitor, integration, key, user, import, export, apply, backup
@@ -41,10 +41,12 @@ import hmac
 import html
 import http.client
 import importlib
+import ipaddress
 import itertools
 import json
 import logging
 import math
+import mimetypes
 import operator
 import os
 import random
@@ -66,17 +68,17 @@ import urllib.parse
 import uuid
 from bisect import bisect_left
 from calendar import monthrange
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from email.message import EmailMessage
 from email.utils import formatdate
-from functools import cache, lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from time import monotonic, sleep, time_ns
-from typing import Any, NamedTuple, NoReturn, TypedDict, TypeVar
+from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
 from zoneinfo import ZoneInfo
 
 import bottle
@@ -86,6 +88,7 @@ import waitress.server
 from croniter import croniter
 from peewee import SqliteDatabase, Table
 from prometheus_client.core import GaugeMetricFamily
+from waitress.buffers import OverflowableBuffer
 
 __version__ = "0.1.0"
 
@@ -106,9 +109,14 @@ class Refused(Exception):
         code: str = "INVALID_REQUEST",
         status: int = 400,
         wait: int | None = None,
+        allow: Sequence[str] = (),
     ) -> None:
         super().__init__(sentence)
-        self.sentence, self.code, self.status, self.wait = sentence, code, status, wait
+        self.sentence = sentence
+        self.code = code
+        self.status = status
+        self.wait = wait  # seconds
+        self.allow = allow  # methods, of a 405
 
 
 class Invalid(Refused):
@@ -2724,7 +2732,12 @@ def record_ping(tx: Tx, knock: Knock) -> Answer:
     who = find_who(tx, knock)
     knock.seen.append(who.dialect)
     if not knock.allowed:
-        raise Refused("Method not allowed: use GET, POST or HEAD", "METHOD_NOT_ALLOWED", 405)
+        raise Refused(
+            "Method not allowed: use GET, POST or HEAD",
+            "METHOD_NOT_ALLOWED",
+            405,
+            allow=("GET", "HEAD", "POST"),
+        )
     return _record(tx, knock, who)
 
 
@@ -4799,22 +4812,23 @@ class Caller(NamedTuple):
     key: int | None = None
     user: int | None = None
     session: str = ""
+    by_cookie: bool = False
 
 
-def find_caller(tx: Tx, secret: str | None, session: str | None) -> Caller | None:
-    """Whose secret this is: an API key's or that of a session which has not expired, from a
-    header; without one, that of a session from a cookie."""
+def find_caller(tx: Tx, secret: str | None, cookie: str | None) -> Caller | None:
+    """Whose secret this is: an API key's or a session's from a header, else a session's from a
+    cookie, which counts whatever login a proxy sends along; None where it is nobody's."""
     key = find_key(tx, secret)
     if key is not None:
         return Caller(key[1], key=key[0])
-    hashed = hash_secret(secret or session or "")
-    found = rows(
-        tx.db,
-        "SELECT user FROM session WHERE hash = ? AND NOT is_link AND expires_at > ?",
-        hashed,
-        tx.now,
-    )
-    return Caller("user", user=found[0][0], session=hashed) if found else None
+    for session, by_cookie in ((secret, False), (cookie, True)):
+        if session:
+            hashed = hash_secret(session)
+            sql = "SELECT user FROM session WHERE hash = ? AND NOT is_link AND expires_at > ?"
+            found = rows(tx.db, sql, hashed, tx.now)
+            if found:
+                return Caller("user", user=found[0][0], session=hashed, by_cookie=by_cookie)
+    return None
 
 
 def list_keys(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -5110,161 +5124,123 @@ def measured(tx: Tx) -> tuple[Any, ...]:
     return count_monitors(tx), outbox_counts(tx), size, monitors
 
 
-# == HTTP plumbing ============================================================
-# What cuts across routes: the server, credentials, limits, refusals, headers. No route is here.
-BATCH_MAX, HEADS_MAX, COOKIE = 64, 1000, "cronwatch_session"
-THREADS, SLOWEST_SECONDS, WRONG_KEYS_MAX, BODY_MAX = 16, 30, 30, 1_048_576
-STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
-HEADERS = [
-    (
-        "Content-Security-Policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; "
-        "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
-        "frame-ancestors 'none'",
-    ),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-]
+# == HTTP =====================================================================
+# Each route translates and calls one action; what cuts across routes is a plugin.
+
+API = "/api/v1"
+COOKIE = "cronwatch_session"
+BODY_MAX = 1_048_576  # bytes of a body that are looked at
+WRONG_KEYS_MAX = 30  # a minute and address
+PING_METHODS = ("GET", "HEAD", "POST")
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+MANAGEMENT = DIALECTS["cronping"]._replace(retry_after=True)
 
 Environ = dict[str, Any]
 
 
-class Parser(waitress.parser.HTTPRequestParser):
-    """Takes raw non-ASCII bytes in the request line, as Cronitor's PHP SDK sends them."""
+class Service(Protocol):
+    """What routes use of the server, which wires the parts."""
 
-    def __init__(self, adj: Any) -> None:
-        super().__init__(adj)
-        self.began = time_ns() / 1e9
+    settings: Settings
+    store: Store
+    outbox: Outbox
+    limits: Limits
+    slowdown: Slowdown
+    summaries: Summaries
+    metrics: Metrics
+    lookout: Lookout | None
+    started_at: int
 
-    def parse_header(self, header_plus: bytes) -> None:
-        """Quote such bytes, then parse as Waitress does."""
-        line, end, rest = header_plus.partition(b"\r\n")
-        if not line.isascii():
-            line = re.sub(rb"[\x80-\xff]", lambda found: b"%%%02X" % ord(found[0]), line)
-        try:
-            super().parse_header(line + end + rest)
-        except ValueError:  # of a host or a length that is none
-            raise waitress.parser.ParsingError("Invalid request") from None
+    @property
+    def app(self) -> bottle.Bottle:
+        """The application itself, which knows all routes."""
 
+    def act(self, action: Callable[..., T], *args: Any) -> T:
+        """Do an action in one transaction."""
 
-class ErrorTask(waitress.task.ErrorTask):
-    """What the parser refuses, with the security headers."""
-
-    def execute(self) -> None:
-        """Answer as Waitress does."""
-        self.response_headers.extend(HEADERS)
-        super().execute()
+    def read(self, query: Callable[..., T], *args: Any) -> T:
+        """What a query finds now."""
 
 
-class Channel(waitress.channel.HTTPChannel):
-    """A connection that parses so."""
-
-    parser_class, error_task_class = Parser, ErrorTask
-
-    def readable(self) -> bool:
-        """Whether more may be read: not by a server that stops."""
-        return not self.server.is_stopping and super().readable()
-
-
-class HttpServer(waitress.server.TcpWSGIServer):
-    """Waitress, which by itself lets a client send a byte a second for ever."""
-
-    channel_class = Channel
-    is_stopping, thread = False, 0
-
-    def handle_accept(self) -> None:
-        """Accept all that knock, not one a round: those that close each time would queue."""
-        known = -1
-        while known < len(self._map) < self.adj.connection_limit:
-            known = len(self._map)
-            super().handle_accept()
-
-    def pull_trigger(self) -> None:
-        """Wake the thread that serves, if another one has something for it."""
-        if threading.get_ident() != self.thread:
-            super().pull_trigger()
-
-    def stop(self) -> None:
-        """Let `run` end, for a signal's handler. One that raised could do so between the sending
-        of an answer and the note that it is sent: sent again, it would answer the next ping."""
-        self.is_stopping = True
-        self.trigger.pull_trigger()
-
-    def run(self) -> None:
-        """Serve until stopped; then send the answers of what was heard, 5 s at the most: who was
-        recorded should not send it again."""
-        self.thread = threading.get_ident()
-        gc.freeze()  # what is here stays: looking through it again held up pings by 10 ms
-        while not self.is_stopping:
-            self.asyncore.loop(1, True, self._map, 1)
-        self.accepting = False
-        end = monotonic() + 5
-        while monotonic() < end and any(
-            channel.requests or channel.total_outbufs_len
-            for channel in self.active_channels.values()
-        ):
-            self.asyncore.loop(0.05, True, self._map, 1)
-        self.task_dispatcher.shutdown()
-
-    def maintenance(self, now: float) -> None:
-        """Close what is idle, and a request that is not complete 30 s after its first byte."""
-        super().maintenance(now)
-        for channel in self.active_channels.values():
-            if channel.request and channel.request.began < now - SLOWEST_SECONDS:
-                channel.will_close = True
+def respond(
+    content: dict[str, Any] | str,
+    status: int = 200,
+    content_type: str = "text/plain",
+    headers: Mapping[str, str] = {},
+) -> bottle.HTTPResponse:
+    """An answer: JSON for an object, else text."""
+    if isinstance(content, dict):
+        content = json.dumps(content)
+        content_type = "application/json"
+    content_type = f"{content_type}; charset=utf-8"
+    return bottle.HTTPResponse(content.encode(), status, {"Content-Type": content_type, **headers})
 
 
-def allow_files(most: int = 8192) -> int:
-    """Raise the limit of open files, 1,024 on most systems, and return it: without a file for the
-    next connection the server would only log that, again and again."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        soft = most if hard == resource.RLIM_INFINITY else min(hard, most)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return most if soft == resource.RLIM_INFINITY else soft
+def refuse(dialect: Dialect, refused: Refused) -> bottle.HTTPResponse:
+    """A refusal in a dialect's shape; most clients would sleep for a Retry-After in the job."""
+    headers = dict(dialect.headers)
+    if refused.wait is not None and dialect.retry_after:
+        headers["Retry-After"] = str(refused.wait)
+    if refused.allow:
+        headers["Allow"] = ", ".join(refused.allow)
+    return respond(dialect.error(refused), refused.status, headers=headers)
 
 
-def make_http_server(app: Callable[..., Any], settings: Settings) -> HttpServer:
-    """Bind the address; raises `Refused` where it is none, or taken."""
-    host, _, port = settings.listen.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65_535:
-        raise Refused(f"listen must be HOST:PORT, not {settings.listen!r}")
-    proxy = (
-        {
-            "trusted_proxy": settings.trusted_proxy,
-            "trusted_proxy_headers": "x-forwarded-for",
-            "clear_untrusted_proxy_headers": True,
-        }
-        if settings.trusted_proxy
-        else {}
-    )
-    files = allow_files()
-    try:
-        server = HttpServer(
-            app,
-            dispatcher=waitress.task.ThreadedTaskDispatcher(),
-            adj=waitress.server.Adjustments(
-                host=host.strip("[]"),
-                port=int(port),
-                ident=None,
-                connection_limit=min(5000, files // 2),
-                asyncore_use_poll=True,
-                cleanup_interval=5,
-                max_request_body_size=10_485_760,
-                **proxy,
-            ),
-        )
-    except (OSError, ValueError) as error:
-        taken = getattr(error, "errno", 0) == errno.EADDRINUSE
-        reason = "another program listens there: choose another port" if taken else error
-        raise Refused(f"cannot listen on {settings.listen}: {reason}") from None
-    server.task_dispatcher.set_thread_count(THREADS)
-    # With the default of one byte the thread that reads sockets spins in poll() for as long as a
-    # worker is sending, and keeps it from running: a sixteenth of the speed at 8 connections.
-    server.adj.send_bytes = 18_000
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request
-    logging.getLogger("waitress").setLevel(logging.WARNING)  # it names the paths of who hangs up
-    return server
+# -- what is done before and after every request
+
+
+def strip_prefix(prefix: str, path: str) -> str | None:
+    """A path below the prefix; None where it is not: some proxies take it away, some leave it."""
+    if not prefix or not f"{path}/".startswith(f"{prefix}/"):
+        return None
+    return path[len(prefix) :] or "/"
+
+
+def local_path(prefix: str, path: str) -> str:
+    """The path that routes are matched with: without the prefix, nor a slash at its end."""
+    below = strip_prefix(prefix, path)
+    return (path if below is None else below).rstrip("/") or "/"
+
+
+def forwarded_address(header: str) -> str | None:
+    """The last address in an `X-Forwarded-For` that can be read: the one that the proxy saw."""
+    for text in reversed(header.split(",")):
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(text.strip().strip('"[]')))
+    return None
+
+
+def prepare_request(settings: Settings) -> None:
+    """Bring what a proxy and some clients do to a request into one form, before it is routed."""
+    environ = bottle.request.environ
+    path = recoded(environ["bottle.raw_path"]) or "/"  # Bottle drops what is no UTF-8
+    uri = environ.get("REQUEST_URI") or urllib.parse.quote(path)
+    address, _, query = uri.partition("?")
+    below = strip_prefix(settings.url_prefix, address)
+    if below is not None:
+        environ["SCRIPT_NAME"] = settings.url_prefix
+        uri = f"{below}?{query}"
+    environ["cronwatch.is_bare"] = address == settings.url_prefix
+    environ["REQUEST_URI"] = uri
+    environ["PATH_INFO"] = local_path(settings.url_prefix, path)
+    if settings.trusted_proxy in ("*", environ.get("REMOTE_ADDR")):
+        forwarded = forwarded_address(environ.get("HTTP_X_FORWARDED_FOR", ""))
+        environ["REMOTE_ADDR"] = forwarded or environ.get("REMOTE_ADDR")
+
+
+def add_headers() -> None:
+    """What every answer has."""
+    headers = bottle.response.headers
+    for name, value in HEADERS.items():
+        headers[name] = value
+    if "Cache-Control" not in headers:
+        headers["Cache-Control"] = "no-store"
 
 
 class Limits:
@@ -5285,41 +5261,56 @@ class Limits:
             return 60 - rest // 1000 if 0 < most < self._counts[name] else None
 
 
-BARE = "cronwatch.bare"
+class Refusals:
+    """A plugin: what a route refuses, and what breaks, is worded in the route's dialect."""
+
+    name = "refusals"
+    api = 2
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+
+    def apply(self, call: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
+        """Wrap a route; the last one, of pings, says in the request which dialect it has met."""
+        dialect = route.config.get("dialect", MANAGEMENT)
+
+        def answer(**names: str) -> bottle.HTTPResponse:
+            environ = bottle.request.environ
+            began = monotonic()
+            try:
+                response = call(**names)
+            except Refused as error:
+                response = self._word(environ.get("cronwatch.dialect", dialect), error)
+            except UnicodeEncodeError:
+                invalid = Invalid("a text has half of a surrogate pair in it")
+                response = self._word(environ.get("cronwatch.dialect", dialect), invalid)
+            except Exception:
+                log.exception("%s could not be answered", route.rule)
+                broken = Refused("Internal Server Error", "ERROR", 500)
+                response = self._word(environ.get("cronwatch.dialect", dialect), broken)
+            if log.isEnabledFor(logging.DEBUG):
+                took_ms = 1000 * (monotonic() - began)
+                method = environ["REQUEST_METHOD"]
+                status = response.status_code
+                log.debug("%s %s: %d in %.1f ms", method, route.rule, status, took_ms)
+            return response
+
+        return answer
+
+    def _word(self, dialect: Dialect, refused: Refused) -> bottle.HTTPResponse:
+        """Too many wrong keys from an address are another refusal."""
+        if refused.status == 401:
+            address = bottle.request.environ.get("REMOTE_ADDR")
+            wait = self.limits.wait(("wrong key", address), WRONG_KEYS_MAX)
+            if wait is not None:
+                refused = Refused("Too many wrong API keys", "RATE_LIMIT_EXCEEDED", 429, wait)
+        return refuse(dialect, refused)
 
 
-def mount(prefix: str, environ: Environ) -> None:
-    """Take the prefix from the path of a request, where it has it: some proxies leave it there."""
-    if "REQUEST_URI" not in environ:
-        environ["REQUEST_URI"] = urllib.parse.quote(
-            environ.get("PATH_INFO", "/").encode("latin-1")
-        )
-    uri = environ["REQUEST_URI"]
-    path = uri.partition("?")[0]
-    if prefix and not environ.get("SCRIPT_NAME") and f"{path}/".startswith(f"{prefix}/"):
-        environ[BARE] = path == prefix  # the page's own links are relative to its slash
-        environ["SCRIPT_NAME"], environ["REQUEST_URI"] = prefix, uri[len(prefix) :] or "/"
-        environ["PATH_INFO"] = environ.get("PATH_INFO", "/")[len(prefix) :] or "/"
+# -- credentials
 
 
-def check_origin(environ: Environ) -> None:
-    """Refuse a write that a foreign page could have made a browser send along with our cookie."""
-    is_json = environ.get("CONTENT_TYPE", "").partition(";")[0].strip() == "application/json"
-    if "HTTP_X_CRONWATCH" not in environ or not (
-        is_json or environ.get("CONTENT_LENGTH") in ("", "0", None)
-    ):
-        raise Refused(
-            "With a cookie a change needs the header X-Cronwatch, and a body needs "
-            "Content-Type: application/json",
-            status=403,
-        )
-
-
-def _page(worded: Worded) -> bottle.HTTPResponse:
-    return bottle.HTTPResponse(worded.body, worded.status, dict(worded.headers))
-
-
-def shown_secret(environ: Mapping[str, str]) -> str | None:
+def header_secret(environ: Mapping[str, str]) -> str | None:
     """The API key in a header: X-API-Key, Basic (as its user), Bearer or ApiKey."""
     kind, _, secret = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
     if environ.get("HTTP_X_API_KEY"):
@@ -5330,106 +5321,110 @@ def shown_secret(environ: Mapping[str, str]) -> str | None:
     return secret.strip() or None if kind.lower() in ("bearer", "apikey") else None
 
 
-def cookie(token: str, seconds: int, settings: Settings) -> str:
-    """The cookie of a session, out of a script's reach; or, with 0 seconds, the end of one."""
-    return (
+def cookie_secret(environ: Mapping[str, str]) -> str | None:
+    """The session in our cookie, whatever others stand beside it."""
+    match = re.search(rf"(?:^|[;\s]){COOKIE}=\"?([\w-]+)", environ.get("HTTP_COOKIE", ""))
+    return match[1] if match else None
+
+
+def make_cookie(token: str, seconds: int, settings: Settings) -> dict[str, str]:
+    """The header with a session's cookie, out of a script's reach; 0 seconds end it."""
+    cookie = (
         f"{COOKIE}={token}; Path={settings.url_prefix}/; Max-Age={seconds}; HttpOnly; "
-        "SameSite=Strict" + "; Secure" * settings.base_url.startswith("https:")
+        "SameSite=Strict"
+    )
+    if settings.base_url.startswith("https:"):
+        cookie += "; Secure"
+    return {"Set-Cookie": cookie}
+
+
+def check_origin(environ: Environ) -> None:
+    """Refuse a write that a foreign page could have made a browser send along with our cookie."""
+    is_json = environ.get("CONTENT_TYPE", "").partition(";")[0].strip() == "application/json"
+    is_empty = environ.get("CONTENT_LENGTH") in ("", "0", None)
+    if "HTTP_X_CRONWATCH" not in environ or not (is_json or is_empty):
+        raise Refused(
+            "With a cookie a change needs the header X-Cronwatch, and a body needs "
+            "Content-Type: application/json",
+            status=403,
+        )
+
+
+class Permissions:
+    """A plugin: a route with a `permission` can be called by who has it, all others by anybody."""
+
+    name = "permissions"
+    api = 2
+
+    def __init__(self, server: Service) -> None:
+        self.server = server
+
+    def apply(self, call: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
+        """Wrap a route that names a permission."""
+        permission = route.config.get("permission")
+        if permission is None:
+            return call
+
+        def answer(**names: str) -> Any:
+            bottle.request.environ["cronwatch.caller"] = self.check(permission)
+            return call(**names)
+
+        return answer
+
+    def check(self, permission: str) -> Caller:
+        """Who asks; refuses what they may not do."""
+        environ = bottle.request.environ
+        caller: Caller | None = self.server.read(
+            find_caller, header_secret(environ), cookie_secret(environ)
+        )
+        if caller is None:
+            raise Refused("Missing or invalid API key", status=401)
+        most = self.server.settings.api_rate_limit
+        wait = self.server.limits.wait(caller.key, most) if caller.key else None
+        if wait is not None:
+            sentence = f"Rate limit exceeded. Max {most} requests per minute."
+            raise Refused(sentence, status=429, wait=wait)
+        if permission not in ALLOWED[caller.may]:
+            needed = f"an API key with the permission {permission}"
+            if permission == "user":
+                needed = "a signed-in user"
+            raise Refused(f"This needs {needed}", status=403)
+        if caller.by_cookie and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            check_origin(environ)
+        return caller
+
+
+# -- the management API
+
+
+def read_body(environ: Environ) -> bytes:
+    """The body of a request, or its first megabyte."""
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    return environ["wsgi.input"].read(min(length, BODY_MAX))  # type: ignore[no-any-return]
+
+
+def read_api_request(id_: str = "", run: str = "") -> Ask:
+    """The management request that is being answered."""
+    environ = bottle.request.environ
+    body = read_body(environ)
+    query = urllib.parse.parse_qs(bottle.request.query_string, keep_blank_values=True)
+    if any(len(texts) > 100 for texts in query.values()):
+        raise Invalid("a parameter can be repeated at most 100 times")
+    caller = environ.get("cronwatch.caller", Caller(""))
+    return Ask(
+        id_,
+        query,
+        parse_json(body) if body.strip() else None,
+        caller.may in ("read-write", "user"),
+        run,
+        caller.user,
+        caller.session,
+        environ.get("REMOTE_ADDR"),
+        environ.get("HTTP_IF_NONE_MATCH", ""),
     )
 
 
-def content_tag(name: str) -> str | None:
-    """The ETag of a file of the page; None where there is none."""
-    path = Path(os.path.normpath(DATA / "static" / name))
-    with contextlib.suppress(OSError, ValueError):
-        if DATA / "static" in path.parents:
-            return _hash_file(path, path.stat().st_mtime_ns)
-    return None
-
-
-@lru_cache(64)
-def _hash_file(path: Path, changed_at: int) -> str:
-    return f'"{hashlib.sha256(path.read_bytes()).hexdigest()[:32]}"'
-
-
-class Worded(NamedTuple):
-    """An answer in words: status, headers, body."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-
-def reply(
-    content: dict[str, Any] | str,
-    status: int = 200,
-    kind: str = "text/plain",
-    headers: Mapping[str, str] = {},
-) -> Worded:
-    """JSON for an object, else text."""
-    if isinstance(content, dict):
-        content, kind = json.dumps(content), "application/json"
-    return Worded(
-        status,
-        [
-            ("Content-Type", f"{kind}; charset=utf-8"),
-            ("Cache-Control", "no-store"),
-            *headers.items(),
-        ],
-        content.encode(),
-    )
-
-
-SUMMARY_MS = 1000
-SUMMARIES_MAX = 20
-
-
-class Summaries:
-    """Answers with the summary, made at most once a second, or after what a person changes.
-
-    With a thousand monitors making it takes longer than hundreds of pings."""
-
-    def __init__(self, read: Callable[..., Any], clock: Callable[[], int]) -> None:
-        self.read, self.clock = read, clock
-        self._lock = threading.Lock()
-        self._made: dict[Any, tuple[int, str, str]] = {}  # when, its tag, and the JSON
-
-    def forget(self) -> None:
-        """A person has changed something."""
-        with self._lock:
-            self._made.clear()
-
-    def answer(self, ask: Ask, scanning: bool) -> Worded:
-        """The summary that is asked for, 304 where the caller has it already.
-
-        `scanning` is what only the running server knows.
-        """
-        query = tuple((name, *texts) for name, texts in sorted(ask.query.items()))
-        key = (query, ask.secret, scanning)
-        with self._lock:
-            now = self.clock()
-            made = self._made.get(key)
-            if made is None or not made[0] <= now < made[0] + SUMMARY_MS:
-                made = now, *self._make(ask, scanning)
-                if len(self._made) >= SUMMARIES_MAX:
-                    self._made.clear()
-                self._made[key] = made
-        _, tag, content = made
-        headers = {"ETag": tag, "Cache-Control": "no-cache"}
-        if tag in ask.etag:
-            return Worded(304, list(headers.items()), b"")
-        return reply(content, 200, "application/json", headers)
-
-    def _make(self, ask: Ask, scanning: bool) -> tuple[str, str]:
-        summary = self.read(show_summary, ask)
-        summary["health"]["scanning"] = scanning
-        content = json.dumps(summary)
-        return f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"', content
-
-
-# == HTTP routes ==============================================================
-# Each route translates and calls one action. The server as a whole comes last.
-Action = Callable[["Server", Ask], "dict[str, Any] | Reply | Worded"]
+Action = Callable[[Service, Ask], Any]
 
 
 def reads(query: Callable[[Tx, Ask], Any]) -> Action:
@@ -5440,7 +5435,7 @@ def reads(query: Callable[[Tx, Ask], Any]) -> Action:
 def acts(action: Callable[[Tx, Ask], Any]) -> Action:
     """The action of a route that changes something, in one transaction."""
 
-    def call(server: Server, ask: Ask) -> Any:
+    def call(server: Service, ask: Ask) -> Any:
         answer = server.act(action, ask._replace(body=with_apprise(ask.body)))
         server.summaries.forget()
         return answer
@@ -5458,36 +5453,29 @@ def sends(test: Callable[[Outbox, Ask], Any]) -> Action:
     return lambda server, ask: test(server.outbox, ask)
 
 
-def sign_in(server: Server, ask: Ask) -> Worded:
+def sign_in(server: Service, ask: Ask) -> bottle.HTTPResponse:
     """Open a session by name and password, or by a link."""
     given = read_object(ask.body, "name", "password", "link")
     if "link" in given:
-        opened = server.act(use_link, _text("link", given["link"], 1, 200))
+        session = server.act(use_link, _text("link", given["link"], 1, 200))
     else:
-        name, password = given.get("name"), given.get("password")
+        name = given.get("name")
+        password = given.get("password")
         if not isinstance(name, str) or not isinstance(password, str) or len(password) > 200:
             raise Invalid("name and password are required, or a link")
         user = find_by_password(server.read, server.slowdown, name, password, ask.address)
-        opened = server.act(open_session, user)
-    return reply(
-        opened,
-        201,
-        headers={
-            "Set-Cookie": cookie(
-                opened["token"], server.settings.session_days * 86_400, server.settings
-            )
-        },
-    )
+        session = server.act(open_session, user)
+    seconds = server.settings.session_days * 86_400
+    return respond(session, 201, headers=make_cookie(session["token"], seconds, server.settings))
 
 
-def sign_out(server: Server, ask: Ask) -> Worded:
+def sign_out(server: Service, ask: Ask) -> bottle.HTTPResponse:
     """End the session that asks."""
-    return reply(
-        server.act(end_session, ask), 200, headers={"Set-Cookie": cookie("", 0, server.settings)}
-    )
+    answer = server.act(end_session, ask)
+    return respond(answer, headers=make_cookie("", 0, server.settings))
 
 
-def health(server: Server, ask: Ask) -> dict[str, Any]:
+def health(server: Service, ask: Ask) -> dict[str, Any]:
     """How cronwatch does, with what only the running server knows."""
     return {
         **server.read(show_health, ask),
@@ -5496,167 +5484,153 @@ def health(server: Server, ask: Ask) -> dict[str, Any]:
     }
 
 
-def metrics(server: Server, ask: Ask) -> Worded:
+def metrics(server: Service, ask: Ask) -> bottle.HTTPResponse:
     """Prometheus' text format."""
     content = prometheus.generate_latest(server.metrics.registry)
-    return Worded(200, [("Content-Type", prometheus.CONTENT_TYPE_LATEST)], content)
+    return bottle.HTTPResponse(content, 200, {"Content-Type": prometheus.CONTENT_TYPE_LATEST})
 
 
-def summary(server: Server, ask: Ask) -> Worded:
-    """The first screen. When the last scan was is a header: it makes no other answer of it."""
-    looks = server.lookout
-    found = server.summaries.answer(ask, looks is None or looks.is_looking())
-    scanned = [("X-Scanned-At", str(iso(looks.last_at)))] if looks else []
-    return found._replace(headers=found.headers + scanned)
+class Summaries:
+    """Answers with the summary, made at most once a second, or after what a person changes.
+
+    With a thousand monitors making it takes longer than hundreds of pings.
+    """
+
+    LASTS_MS = 1000
+    SIZE_MAX = 20
+
+    def __init__(self, read: Callable[..., Any], clock: Callable[[], int]) -> None:
+        self.read = read
+        self.clock = clock
+        self._lock = threading.Lock()
+        self._made: dict[Any, tuple[int, str, str]] = {}  # when, its tag, and the JSON
+
+    def forget(self) -> None:
+        """A person has changed something."""
+        with self._lock:
+            self._made.clear()
+
+    def get(self, ask: Ask, scanning: bool) -> tuple[str, str]:
+        """The tag and the JSON of a summary; `scanning` is what only the running server knows."""
+        query = tuple((name, *texts) for name, texts in sorted(ask.query.items()))
+        key = (query, ask.secret, scanning)
+        with self._lock:
+            now = self.clock()
+            made_at, tag, content = self._made.get(key, (now + 1, "", ""))
+            if not made_at <= now < made_at + self.LASTS_MS:
+                tag, content = self._make(ask, scanning)
+                if len(self._made) >= self.SIZE_MAX:
+                    self._made.clear()
+                self._made[key] = now, tag, content
+        return tag, content
+
+    def _make(self, ask: Ask, scanning: bool) -> tuple[str, str]:
+        summary = self.read(show_summary, ask)
+        summary["health"]["scanning"] = scanning
+        content = json.dumps(summary)
+        return f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"', content
 
 
-API = "/api/v1"
-ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (
-    ("read-only", "GET", f"{API}/heartbeats", 200, reads(list_monitors)),
-    ("read-write", "POST", f"{API}/heartbeats", 201, acts(add_monitor)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>", 200, reads(show_monitor)),
-    ("read-write", "PATCH", f"{API}/heartbeats/<id>", 200, acts(edit_monitor)),
-    ("read-write", "DELETE", f"{API}/heartbeats/<id>", 200, acts(remove_monitor)),
-    ("read-write", "POST", f"{API}/heartbeats/<id>/pause", 200, acts(pause_asked)),
-    ("read-write", "POST", f"{API}/heartbeats/<id>/resume", 200, acts(resume_asked)),
-    ("read-write", "POST", f"{API}/heartbeats/<id>/ok", 200, acts(mark_ok)),
-    ("read-write", "POST", f"{API}/heartbeats/<id>/test", 200, sends(test_monitor)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>/pings", 200, reads(list_pings)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>/runs", 200, reads(list_runs)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>/runs/<run>", 200, reads(show_run)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>/flips", 200, reads(list_flips)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>/events", 200, reads(list_events)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>/log", 200, reads(show_history)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>/uptime", 200, reads(show_uptime)),
-    ("read-write", "GET", f"{API}/heartbeats/<id>/handles", 200, reads(list_handles)),
-    ("read-write", "POST", f"{API}/heartbeats/<id>/handles", 201, acts(adopt_asked)),
-    ("read-write", "DELETE", f"{API}/heartbeats/<id>/handles", 200, acts(remove_handle)),
-    ("read-write", "POST", f"{API}/heartbeats/<id>/handles/rotate", 200, acts(rotate_handle)),
-    ("user", "GET", f"{API}/monitors/<id>/runs/<run>/log", 200, reads(show_log)),
-    ("read-only", "GET", f"{API}/integrations", 200, reads(list_integrations)),
-    ("read-write", "POST", f"{API}/integrations", 201, acts(add_integration_asked)),
-    ("read-only", "GET", f"{API}/integrations/<id>", 200, reads(show_integration)),
-    ("read-write", "PATCH", f"{API}/integrations/<id>", 200, acts(edit_integration)),
-    ("read-write", "DELETE", f"{API}/integrations/<id>", 200, acts(remove_integration_asked)),
-    ("read-write", "POST", f"{API}/integrations/<id>/test", 200, sends(test_integration)),
-    ("read-only", "GET", f"{API}/events", 200, reads(list_events)),
-    ("read-only", "GET", f"{API}/summary", 200, summary),
-    ("read-only", "GET", f"{API}/health", 200, health),
-    ("read-only", "GET", f"{API}/preview", 200, reads(preview)),
-    ("read-only", "GET", "/metrics", 200, metrics),
-    ("public", "POST", f"{API}/session", 201, sign_in),
-    ("user", "GET", f"{API}/session", 200, reads(show_session)),
-    ("user", "DELETE", f"{API}/session", 200, sign_out),
-    ("user", "GET", f"{API}/keys", 200, reads(list_keys)),
-    ("user", "POST", f"{API}/keys", 201, acts(add_key)),
-    ("user", "DELETE", f"{API}/keys/<id>", 200, acts(remove_key)),
-    ("user", "GET", f"{API}/users", 200, reads(list_users)),
-    ("user", "POST", f"{API}/users", 201, slow(add_user_asked)),
-    ("user", "PATCH", f"{API}/users/<id>", 200, slow(edit_user_asked)),
-    ("user", "DELETE", f"{API}/users/<id>", 200, acts(remove_user)),
-    ("user", "POST", f"{API}/users/<id>/link", 201, acts(lambda tx, ask: make_link(tx, ask.id))),
+def summary(server: Service, ask: Ask) -> bottle.HTTPResponse:
+    """The first screen, 304 where the caller has it already.
+
+    When the last scan was is a header: it makes no other answer of it.
+    """
+    lookout = server.lookout
+    tag, content = server.summaries.get(ask, lookout is None or lookout.is_looking())
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    if lookout:
+        headers["X-Scanned-At"] = str(iso(lookout.last_at))
+    if tag in ask.etag:
+        return bottle.HTTPResponse(b"", 304, headers)
+    return respond(content, 200, "application/json", headers)
+
+
+class ApiRoute(NamedTuple):
+    """A route of the management API: who may call it, where it is, and what it does."""
+
+    permission: str | None
+    method: str
+    rule: str
+    call: Action
+    status: int = 200
+    dialect: Dialect = MANAGEMENT
+
+
+API_ROUTES = (
+    ApiRoute("read-only", "GET", f"{API}/heartbeats", reads(list_monitors)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats", acts(add_monitor), 201),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>", reads(show_monitor)),
+    ApiRoute("read-write", "PATCH", f"{API}/heartbeats/<id>", acts(edit_monitor)),
+    ApiRoute("read-write", "DELETE", f"{API}/heartbeats/<id>", acts(remove_monitor)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/pause", acts(pause_asked)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/resume", acts(resume_asked)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/ok", acts(mark_ok)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/test", sends(test_monitor)),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/pings", reads(list_pings)),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs", reads(list_runs)),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs/<run>", reads(show_run)),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/flips", reads(list_flips)),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/events", reads(list_events)),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/log", reads(show_history)),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/uptime", reads(show_uptime)),
+    ApiRoute("read-write", "GET", f"{API}/heartbeats/<id>/handles", reads(list_handles)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/handles", acts(adopt_asked), 201),
+    ApiRoute("read-write", "DELETE", f"{API}/heartbeats/<id>/handles", acts(remove_handle)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/handles/rotate", acts(rotate_handle)),
+    ApiRoute(
+        "user",
+        "GET",
+        f"{API}/monitors/<id>/runs/<run>/log",
+        reads(show_log),
+        dialect=DIALECTS["crontify"],
+    ),
+    ApiRoute("read-only", "GET", f"{API}/integrations", reads(list_integrations)),
+    ApiRoute("read-write", "POST", f"{API}/integrations", acts(add_integration_asked), 201),
+    ApiRoute("read-only", "GET", f"{API}/integrations/<id>", reads(show_integration)),
+    ApiRoute("read-write", "PATCH", f"{API}/integrations/<id>", acts(edit_integration)),
+    ApiRoute("read-write", "DELETE", f"{API}/integrations/<id>", acts(remove_integration_asked)),
+    ApiRoute("read-write", "POST", f"{API}/integrations/<id>/test", sends(test_integration)),
+    ApiRoute("read-only", "GET", f"{API}/events", reads(list_events)),
+    ApiRoute("read-only", "GET", f"{API}/summary", summary),
+    ApiRoute("read-only", "GET", f"{API}/health", health),
+    ApiRoute("read-only", "GET", f"{API}/preview", reads(preview)),
+    ApiRoute("read-only", "GET", "/metrics", metrics),
+    ApiRoute(None, "POST", f"{API}/session", sign_in, 201),
+    ApiRoute("user", "GET", f"{API}/session", reads(show_session)),
+    ApiRoute("user", "DELETE", f"{API}/session", sign_out),
+    ApiRoute("user", "GET", f"{API}/keys", reads(list_keys)),
+    ApiRoute("user", "POST", f"{API}/keys", acts(add_key), 201),
+    ApiRoute("user", "DELETE", f"{API}/keys/<id>", acts(remove_key)),
+    ApiRoute("user", "GET", f"{API}/users", reads(list_users)),
+    ApiRoute("user", "POST", f"{API}/users", slow(add_user_asked), 201),
+    ApiRoute("user", "PATCH", f"{API}/users/<id>", slow(edit_user_asked)),
+    ApiRoute("user", "DELETE", f"{API}/users/<id>", acts(remove_user)),
+    ApiRoute(
+        "user", "POST", f"{API}/users/<id>/link", acts(lambda tx, ask: make_link(tx, ask.id)), 201
+    ),
 )
 
 
-def check_permission(server: Server, limits: Limits, permission: str) -> Caller:
-    """Who asks; refuses what they may not do."""
-    environ = bottle.request.environ
-    secret, session = shown_secret(environ), bottle.request.get_cookie(COOKIE)
-    caller = server.read(find_caller, secret, session)
-    if caller is None:
-        raise Refused("Missing or invalid API key", status=401)
-    most = server.settings.api_rate_limit
-    if caller.key and (wait := limits.wait(caller.key, most)) is not None:
-        raise Refused(
-            f"Rate limit exceeded. Max {most} requests per minute.", status=429, wait=wait
-        )
-    if permission not in ALLOWED[caller.may]:
-        who = (
-            "a signed-in user"
-            if permission == "user"
-            else (f"an API key with the permission {permission}")
-        )
-        raise Refused(f"This needs {who}", status=403)
-    if not secret and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-        check_origin(environ)
-    return caller
+def manage(server: Service, route: ApiRoute, id: str = "", run: str = "") -> bottle.HTTPResponse:
+    """Answer a route of the table by its action."""
+    answer = route.call(server, read_api_request(id, run))
+    if isinstance(answer, bottle.HTTPResponse):
+        return answer
+    if isinstance(answer, tuple):
+        content, status = answer
+        return respond(content, status)
+    return respond(answer, route.status)
 
 
-def _asked(caller: Caller | None = None, id_: str = "", run: str = "") -> Ask:
-    environ = bottle.request.environ
-    body = environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX))
-    query = urllib.parse.parse_qs(bottle.request.query_string, keep_blank_values=True)
-    if any(len(texts) > 100 for texts in query.values()):
-        raise Invalid("a parameter can be repeated at most 100 times")
-    caller = caller or Caller("")
-    return Ask(
-        recoded(id_),
-        query,
-        parse_json(body) if body.strip() else None,
-        caller.may in ("read-write", "user"),
-        run,
-        caller.user,
-        caller.session,
-        _address(),
-        environ.get("HTTP_IF_NONE_MATCH", ""),
-    )
+# -- pings
 
 
-def _answer(
-    limits: Limits,
-    address: str | None,
-    dialect: Dialect,
-    call: Callable[[], Worded],
-    seen: Sequence[Dialect] = (),
-) -> Worded:
-    """What a call answers, or its refusal; too many wrong keys from an address are another one."""
-    try:
-        return call()
-    except bottle.HTTPResponse:
-        raise
-    except Refused as error:
-        refused = error
-    except UnicodeEncodeError:
-        refused = Invalid("a text has half of a surrogate pair in it")
-    except Exception:
-        log.exception("a request could not be answered")
-        refused = Refused("Internal Server Error", "ERROR", 500)
-    log.debug("refused, in the words of %s: %d", dialect.name, refused.status)
-    wait = limits.wait(("wrong key", address), WRONG_KEYS_MAX) if refused.status == 401 else None
-    if wait is not None:
-        refused = Refused("Too many wrong API keys", "RATE_LIMIT_EXCEEDED", 429, wait)
-    return refuse(seen[-1] if seen else dialect, refused)
-
-
-def _guarded(
-    server: Server, limits: Limits, permission: str, status: int, dialect: Dialect, call: Action
-) -> Callable[..., Any]:
-    """A route behind its permission; it answers in the words of Cronping, or of Crontify."""
-
-    def answer(id_: str, run: str) -> Worded:
-        caller = None if permission == "public" else check_permission(server, limits, permission)
-        done = call(server, _asked(caller, id_, run))
-        if isinstance(done, Worded):
-            return done
-        return reply(*done) if isinstance(done, tuple) else reply(done, status)
-
-    def page(id: str = "", run: str = "") -> bottle.HTTPResponse:
-        began, request = monotonic(), bottle.request
-        worded = _answer(limits, _address(), dialect, lambda: answer(id, run))
-        log.debug(
-            "%s %s: %d in %.1f ms",
-            request.method,
-            request.route.rule,
-            worded.status,
-            1000 * (monotonic() - began),
-        )
-        return _page(worded)
-
-    return page
-
-
-def _address() -> str | None:
-    return bottle.request.environ.get("REMOTE_ADDR")  # type: ignore[no-any-return]
+def header_text(raw: str | None) -> str | None:
+    """The text of a header, in UTF-8 where it is that: WSGI hands it over as Latin-1."""
+    with contextlib.suppress(AttributeError, UnicodeError):
+        return raw.encode("latin-1").decode()  # type: ignore[union-attr]
+    return raw
 
 
 def read_knock(environ: Environ) -> Knock | None:
@@ -5664,164 +5638,415 @@ def read_knock(environ: Environ) -> Knock | None:
     route = read_route(split_path(environ["REQUEST_URI"]))
     if route is None:
         return None
-    said = recoded(environ.get("QUERY_STRING", ""))
-    query = urllib.parse.parse_qs(said, keep_blank_values=True) if said else {}
+    raw_query = recoded(environ.get("QUERY_STRING", ""))
+    query = urllib.parse.parse_qs(raw_query, keep_blank_values=True) if raw_query else {}
     return Knock(
         route,
         {name: values[0] for name, values in query.items()},
         query.get("metric", ()),
-        environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX)),
-        shown_secret(environ),
+        read_body(environ),
+        header_secret(environ),
         environ.get("REMOTE_ADDR"),
-        environ.get("HTTP_USER_AGENT"),
-        route.family == "kuma" or environ["REQUEST_METHOD"] in ("GET", "HEAD", "POST"),
+        header_text(environ.get("HTTP_USER_AGENT")),
+        route.family == "kuma" or environ["REQUEST_METHOD"] in PING_METHODS,
         [],
         monotonic(),
     )
 
 
-def _answer_ping(server: Server, knock: Knock, record: Callable[[], Answer]) -> Worded:
-    """Every ping of every dialect, in the shape of its own."""
-
-    def answer() -> Worded:
-        dialect, receipt, problem = record()
-        server.metrics.count_ping(dialect, receipt)
-        if problem is not None:
-            raise problem
-        status = 201 if receipt.created and dialect.says_created else 200
-        log.debug(
-            "%s of %s, monitor %s: %d in %.1f ms",
-            receipt.kind,
-            dialect.name,
-            receipt.id,
-            status,
-            receipt.took_ms,
-        )
-        kind = "text/html" if receipt.kind == "pause" else "text/plain"
-        return reply(dialect.reply(receipt), status, kind, dialect.headers)
-
-    return _answer(server.limits, knock.address, unknown_dialect(knock.route), answer, knock.seen)
+def ping(server: Service, path: str) -> bottle.HTTPResponse:
+    """Every ping of every dialect, in the shape of its own; it takes what is no other route's."""
+    environ = bottle.request.environ
+    knock = read_knock(environ)
+    if knock is None:
+        return refuse_path(server.app, environ)
+    try:
+        dialect, receipt, problem = server.act(record_ping, knock)
+    finally:  # what goes wrong is worded by the dialect that was met
+        met = knock.seen[-1] if knock.seen else unknown_dialect(knock.route)
+        environ["cronwatch.dialect"] = met
+    server.metrics.count_ping(dialect, receipt)
+    log.debug("%s of %s, monitor %s", receipt.kind, dialect.name, receipt.id)
+    if problem is not None:
+        raise problem
+    status = 201 if receipt.created and dialect.says_created else 200
+    content_type = "text/html" if receipt.kind == "pause" else "text/plain"
+    return respond(dialect.reply(receipt), status, content_type, dialect.headers)
 
 
-def refuse(dialect: Dialect, refused: Refused) -> Worded:
-    """A refusal in a dialect's shape; most clients would sleep for a Retry-After in the job."""
-    says = refused.wait is not None and dialect.retry_after
-    wait = {"Retry-After": str(refused.wait)} if says else {}
-    return reply(dialect.error(refused), refused.status, headers={**dialect.headers, **wait})
+def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
+    """405 for a path that has other methods, in the words of its route; 404 for one without."""
+    allowed = {}
+    for method in ("GET", "POST", "PATCH", "DELETE"):
+        asked = {"PATH_INFO": environ["PATH_INFO"], "REQUEST_METHOD": method}
+        route, _ = app.router.match(asked)
+        if route.rule != LAST_RULE:
+            allowed[method] = route
+    if not allowed:
+        return refuse(MANAGEMENT, Refused("There is nothing here", "ERROR", 404))
+    dialect = next(iter(allowed.values())).config.get("dialect", MANAGEMENT)
+    sentence = f"Method not allowed: use {', '.join(allowed)}"
+    return refuse(dialect, Refused(sentence, "ERROR", 405, allow=tuple(allowed)))
 
 
-def _word_error(error: bottle.HTTPError) -> bytes:
-    """What Bottle itself refuses, and what broke."""
-    parts = split_path(bottle.request.environ["REQUEST_URI"])
-    native = "cronradar" if parts[:2] == ["api", "sync"] else "cronping"
-    worded = refuse(DIALECTS[native], Refused(str(error.body), "ERROR", error.status_code))
-    for name, value in worded.headers:
-        bottle.response.set_header(name, value)
-    return worded.body
+def sync(server: Service) -> bottle.HTTPResponse:
+    """CronRadar's POST /api/sync."""
+    secret = header_secret(bottle.request.environ)
+    return respond(server.act(sync_monitors, secret, read_api_request().body))
 
 
-def _static(name: str = "index.html") -> bottle.HTTPResponse:
-    if bottle.request.environ.get(BARE):
-        return bottle.HTTPResponse(status=308, Location=bottle.request.script_name)
-    bottle.request.environ.pop("HTTP_RANGE", None)  # Bottle leaves the file of a wrong one open
-    return bottle.static_file(
-        name, str(DATA / "static"), etag=content_tag(name), headers={"Cache-Control": "no-cache"}
-    )  # an update shows at once
+# -- the page
 
 
-def _healthz(server: Server) -> bottle.HTTPResponse:
-    bad = troubles(server)
-    return _page(reply({"ok": not bad, "troubles": bad}, 503 if bad else 200))
+class StaticFile(NamedTuple):
+    """A file of the page, as it was at the start: nobody waits for a disk."""
+
+    content: bytes
+    content_type: str
+    tag: str
 
 
-def _nothing(path: str) -> NoReturn:
-    raise bottle.HTTPError(404, "There is nothing here")
+def read_static_files() -> dict[str, StaticFile]:
+    """All files that are served, by their name below static/."""
+    folder = DATA / "static"
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            content = path.read_bytes()
+            content_type = mimetypes.guess_type(path.name)[0] or "text/plain"
+            if content_type.startswith("text/"):
+                content_type += "; charset=utf-8"
+            tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+            files[path.relative_to(folder).as_posix()] = StaticFile(content, content_type, tag)
+    return files
 
 
-def _not_allowed(known: str, **_: str) -> NoReturn:
-    raise bottle.HTTPError(405, f"Method not allowed: use {known}", Allow=known)
+def static(files: Mapping[str, StaticFile], name: str) -> bottle.HTTPResponse:
+    """A file of the page, 304 where the browser has it."""
+    file = files.get(name)
+    if file is None:
+        raise Refused("There is nothing here", "ERROR", 404)
+    headers = {"ETag": file.tag, "Cache-Control": "no-cache"}  # an update shows at once
+    if file.tag in bottle.request.environ.get("HTTP_IF_NONE_MATCH", ""):
+        return bottle.HTTPResponse(b"", 304, headers)
+    return bottle.HTTPResponse(file.content, 200, {**headers, "Content-Type": file.content_type})
 
 
-def make_pages(server: Server) -> bottle.Bottle:
-    """All that is no ping; made when it is first asked for, which no command does."""
-    pages, limits = bottle.Bottle(), server.limits
-    pages.default_error_handler = _word_error
-    cronping = DIALECTS["cronping"]._replace(retry_after=True)
-    routes = [
-        (
-            method,
-            rule,
-            _guarded(
-                server,
-                limits,
-                permission,
-                status,
-                DIALECTS["crontify"] if rule.startswith(f"{API}/monitors") else cronping,
-                action,
-            ),
-        )
-        for permission, method, rule, status, action in ROUTES_API
-    ]
-    routes += [
-        ("GET", "/api/openapi.json", partial(_static, "openapi.json")),
-        ("GET", "/cronwatch-exec", partial(_static, "cronwatch-exec")),
-        ("GET", "/healthz", partial(_healthz, server)),
-        (
-            "POST",
-            "/api/sync",
-            lambda: _page(
-                _answer(
-                    limits,
-                    _address(),
-                    DIALECTS["cronradar"],
-                    lambda: reply(
-                        server.act(
-                            sync_monitors, shown_secret(bottle.request.environ), _asked().body
-                        )
-                    ),
-                )
-            ),
-        ),
-    ]
-    for method, rule, call in routes:
-        pages.route(rule, method, call)
-    for rule in {rule for _, rule, _ in routes}:
-        known = ", ".join(method for method, other, _ in routes if other == rule)
-        pages.route(rule, "ANY", partial(_not_allowed, known))
-    pages.route("/", "GET", _static)
-    pages.route("/static/<name:path>", "GET", _static)
-    pages.route("/<path:path>", "ANY", _nothing)
-    return pages
+def front_page(files: Mapping[str, StaticFile]) -> bottle.HTTPResponse:
+    """The page; its own links are relative to the slash behind the prefix."""
+    if bottle.request.environ["cronwatch.is_bare"]:
+        return bottle.HTTPResponse(b"", 308, {"Location": bottle.request.script_name})
+    return static(files, "index.html")
 
 
-def make_app(server: Server) -> Callable[..., Any]:
-    """The WSGI application: pings are on every path that is no other route's."""
-    pages = cache(partial(make_pages, server))
+def troubles(server: Service) -> list[str]:
+    """What keeps us from watching: nobody should rely on us meanwhile."""
+    sentences = []
+    if server.lookout is not None and not server.lookout.is_looking():
+        sentences.append("the scanner is stuck")
+    if server.store.is_failing:
+        sentences.append("nothing can be written")
+    return sentences
 
-    def app(environ: Environ, start_response: Callable[..., Any]) -> Any:
-        mount(server.settings.url_prefix, environ)
-        if (knock := read_knock(environ)) is not None:
-            worded = _answer_ping(server, knock, lambda: server.act(record_ping, knock))
-            start_response(
-                STATUS_LINES[worded.status],
-                [*worded.headers, ("Content-Length", str(len(worded.body))), *HEADERS],
-            )
-            return [] if environ["REQUEST_METHOD"] == "HEAD" else [worded.body]
-        environ["PATH_INFO"] = environ.get("PATH_INFO", "").rstrip("/") or "/"
-        return pages()(
-            environ,
-            lambda status, headers, *rest: start_response(status, headers + HEADERS, *rest),
-        )
 
+def healthz(server: Service) -> bottle.HTTPResponse:
+    """200 while we watch, else 503, with what keeps us from it."""
+    sentences = troubles(server)
+    return respond({"ok": not sentences, "troubles": sentences}, 503 if sentences else 200)
+
+
+LAST_RULE = "/<path:re:.*>"
+
+
+def make_app(server: Service) -> bottle.Bottle:
+    """The WSGI application; pings are on every path that is no other route's."""
+    app = bottle.Bottle()
+    app.uninstall(bottle.JSONPlugin)
+    app.add_hook("before_request", lambda: prepare_request(server.settings))
+    app.add_hook("after_request", add_headers)
+    app.install(Refusals(server.limits))
+    app.install(Permissions(server))
+    for row in API_ROUTES:
+        call = partial(manage, server, row)
+        app.route(row.rule, row.method, call, permission=row.permission, dialect=row.dialect)
+    app.route("/api/sync", "POST", partial(sync, server), dialect=DIALECTS["cronradar"])
+    app.route("/healthz", "GET", partial(healthz, server))
+    files = read_static_files()
+    app.route("/", "GET", partial(front_page, files))
+    app.route("/static/<name:path>", "GET", partial(static, files))
+    app.route("/cronwatch-exec", "GET", partial(static, files, "cronwatch-exec"))
+    app.route("/api/openapi.json", "GET", partial(static, files, "openapi.json"))
+    app.route(LAST_RULE, "ANY", partial(ping, server))
     return app
 
 
-def troubles(server: Server) -> list[str]:
-    """What keeps us from watching: nobody should rely on us meanwhile."""
-    scans = server.lookout is None or server.lookout.is_looking()
-    return ["the scanner is stuck"] * (not scans) + (
-        ["nothing can be written"] * server.store.is_failing
+# == Server ===================================================================
+# Waitress with a lane for pings, the loops, and the parts wired. What is done stands above.
+
+THREADS = 16  # that answer all but pings
+SLOWEST_SECONDS = 30  # until a request has to be whole
+STOP_SECONDS = 5  # for the answers of what has arrived
+BATCH_MAX = 64  # pings that share a commit
+ROUNDS_MAX = 8  # of reading sockets before those that have arrived are answered
+LANE_BODY_MAX = 65_536  # bytes
+
+
+class RequestParser(waitress.parser.HTTPRequestParser):
+    """Takes the raw bytes (Cronitor's PHP SDK) and bare spaces (busybox) of some addresses."""
+
+    def __init__(self, adj: Any) -> None:
+        super().__init__(adj)
+        self.began = time_ns() / 1e9
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Quote such bytes, then parse as Waitress does."""
+        line, end, rest = header_plus.partition(b"\r\n")
+        method, _, remainder = line.partition(b" ")
+        target, _, version = remainder.rpartition(b" ")
+        if re.search(rb"[\x80-\xff ]", target):
+            quoted = re.sub(rb"[\x80-\xff ]", lambda byte: b"%%%02X" % ord(byte[0]), target)
+            line = b" ".join((method, quoted, version))
+        try:
+            super().parse_header(line + end + rest)
+        except ValueError:  # of a host or a length that is none
+            raise waitress.parser.ParsingError("Invalid request") from None
+
+
+class ErrorTask(waitress.task.ErrorTask):
+    """What the parser refuses, with the security headers."""
+
+    def execute(self) -> None:
+        """Answer as Waitress does."""
+        self.response_headers.extend(HEADERS.items())
+        super().execute()
+
+
+class Connection(waitress.channel.HTTPChannel):
+    """A connection that sends nothing while it is held: no 2xx before the commit.
+
+    Waitress would send early in three ways: a large answer, a `100 Continue`, and a pipelined
+    page that a worker answers.
+    """
+
+    parser_class = RequestParser
+    error_task_class = ErrorTask
+    is_held = False
+    LOST = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+    def readable(self) -> bool:
+        """Whether more may be read: not by a server that stops."""
+        return not self.server.is_stopping and super().readable()
+
+    def _flush_some(self, do_close: bool = True) -> Any:
+        return not self.is_held and super()._flush_some(do_close)
+
+    def replace(self) -> None:
+        """Answer 503 instead of what was to be sent, and end."""
+        with self.outbuf_lock:
+            self.outbufs = [OverflowableBuffer(self.adj.outbuf_overflow)]
+            self.outbufs[0].append(self.LOST)
+            self.total_outbufs_len = len(self.LOST)
+            self.close_when_flushed = True
+
+    def let_go(self) -> None:
+        """Send what waits."""
+        self.is_held = False
+        if self.connected:
+            self.handle_write()
+
+
+class PingLane(waitress.task.ThreadedTaskDispatcher):
+    """Keeps pings for the thread that serves; all else is for the worker threads.
+
+    A commit costs a sync of the disk, and handing a ping to a worker and its answer back costs
+    more than the ping. Without the lane all works the same, only slower.
+    """
+
+    def __init__(
+        self, store: Any, is_ping: Callable[[str, str], bool], judge: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self.store = store
+        self.is_ping = is_ping
+        self.judge = judge
+        self.arrived: deque[Connection] = deque()
+
+    def add_task(self, channel: Connection) -> None:
+        """Take a request that has arrived. Waitress holds its connection's lock meanwhile.
+
+        A connection that has not taken its last answer is left to a worker: it may wait, we may
+        not. While nothing can be written the workers have pings, too.
+        """
+        request = channel.requests[0]
+        if request.error:
+            super().add_task(channel)
+            return
+        is_ping = self.is_ping(request.command, request.path)
+        is_small = len(request.body_rcv or b"") <= LANE_BODY_MAX
+        if not is_ping and not {"AUTHORIZATION", "X_API_KEY", "COOKIE"} & set(request.headers):
+            request.headers["CONNECTION"] = "close"  # a stranger gets one page a connection
+        if is_ping and is_small and not channel.total_outbufs_len and not self.store.is_failing:
+            self.arrived.append(channel)
+        else:
+            super().add_task(channel)
+
+    def answer(self) -> None:
+        """Record what has arrived in one transaction, then send the answers.
+
+        Where it cannot begin, or was lost, the workers have those that were not begun.
+        """
+        batch = [self.arrived.popleft() for _ in range(min(BATCH_MAX, len(self.arrived)))]
+        held: list[Connection] = []
+        try:
+            self.judge()
+            with self.store.together():
+                for channel in batch:
+                    if self.store.lost:
+                        break
+                    channel.is_held = True
+                    held.append(channel)
+                    channel.service()
+        except Unavailable:
+            for channel in held:
+                channel.replace()
+        for channel in held:
+            channel.let_go()
+        for channel in batch[len(held) :]:
+            super().add_task(channel)
+
+
+class WebServer(waitress.server.TcpWSGIServer):
+    """Waitress, whose thread that reads sockets answers pings, and waits for nobody."""
+
+    channel_class = Connection
+    is_stopping = False
+    thread = 0
+
+    def handle_accept(self) -> None:
+        """Accept all that knock, not one a round: those that close each time would queue."""
+        count = -1
+        while count < len(self._map) < self.adj.connection_limit:
+            count = len(self._map)
+            super().handle_accept()
+
+    def pull_trigger(self) -> None:
+        """Wake the thread that serves, if another one has something for it."""
+        if threading.get_ident() != self.thread:
+            super().pull_trigger()
+
+    def stop(self) -> None:
+        """Let `run` end, for a signal's handler.
+
+        One that raised could do so between the sending of an answer and the note that it is sent:
+        sent again, it would answer the next ping.
+        """
+        self.is_stopping = True
+        self.trigger.pull_trigger()
+
+    def run(self) -> None:
+        """Serve until stopped; then answer what has arrived, 5 s at the most.
+
+        Who was recorded should not send it again.
+        """
+        self.thread = threading.get_ident()
+        gc.freeze()  # what is here stays: looking through it again held up pings by 10 ms
+        while not self.is_stopping:
+            self._turn(1)
+        self.accepting = False
+        end = monotonic() + STOP_SECONDS
+        while monotonic() < end and any(
+            channel.requests or channel.total_outbufs_len
+            for channel in self.active_channels.values()
+        ):
+            self._turn(0.05)
+        self.task_dispatcher.shutdown()
+
+    def _turn(self, seconds: float) -> None:
+        """Read and send what is ready; then answer pings, once no more of them arrive at once."""
+        lane = self.task_dispatcher
+        self.asyncore.loop(0 if lane.arrived else seconds, True, self._map, 1)
+        for _ in range(ROUNDS_MAX):
+            before = len(lane.arrived), len(self._map)
+            if not lane.arrived or len(lane.arrived) >= BATCH_MAX:
+                break
+            self.asyncore.loop(0, True, self._map, 1)
+            if before == (len(lane.arrived), len(self._map)):
+                break
+        if lane.arrived:
+            lane.answer()
+
+    def maintenance(self, now: float) -> None:
+        """Close what is idle, and a request that is not complete 30 s after its first byte."""
+        super().maintenance(now)
+        for channel in self.active_channels.values():
+            if channel.request and channel.request.began < now - SLOWEST_SECONDS:
+                channel.will_close = True
+
+
+def allow_files(most: int = 8192) -> int:
+    """Raise the limit of open files, 1,024 on most systems, and return it.
+
+    Without a file for the next connection the server would only log that, again and again.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        soft = most if hard == resource.RLIM_INFINITY else min(hard, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return most if soft == resource.RLIM_INFINITY else soft
+
+
+def open_socket(listen: str) -> socket.socket:
+    """Bind an address, `*` for all of both families; raises `Refused` where that cannot be."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise Refused(f"listen must be HOST:PORT, not {listen!r}")
+    try:
+        if host == "*" and socket.has_dualstack_ipv6():
+            every = ("", int(port))
+            return socket.create_server(every, family=socket.AF_INET6, dualstack_ipv6=True)
+        name = "" if host == "*" else host.strip("[]")
+        family, *_, address = socket.getaddrinfo(
+            name or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family)
+    except (OSError, ValueError) as error:
+        taken = getattr(error, "errno", 0) == errno.EADDRINUSE
+        reason = "another program listens there: choose another port" if taken else error
+        raise Refused(f"cannot listen on {listen}: {reason}") from None
+
+
+def make_web_server(
+    app: Callable[..., Any],
+    settings: Settings,
+    store: Store | None = None,
+    is_ping: Callable[[str, str], bool] = lambda method, path: False,
+    judge: Callable[[], None] = lambda: None,
+) -> WebServer:
+    """Bind the address; raises `Refused` where it is none, or taken."""
+    files = allow_files()
+    listener = open_socket(settings.listen)
+    lane = PingLane(store, is_ping, judge)
+    server = WebServer(
+        app,
+        _sock=listener,
+        bind_socket=False,
+        sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
+        dispatcher=lane,
+        adj=waitress.server.Adjustments(
+            ident=None,
+            connection_limit=min(5000, files // 2),
+            asyncore_use_poll=True,
+            cleanup_interval=5,
+            max_request_body_size=10_485_760,
+        ),
     )
+    lane.set_thread_count(THREADS)
+    # With the default of one byte the thread that reads sockets spins in poll() for as long as a
+    # worker is sending, and keeps it from running: a sixteenth of the speed at 8 connections.
+    server.adj.send_bytes = 18_000
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request
+    logging.getLogger("waitress").setLevel(logging.WARNING)  # it names the paths of who hangs up
+    return server
 
 
 def beat(server: Server) -> None:
@@ -5903,13 +6128,30 @@ class Server:
         self.metrics = Metrics(self.read, clock)
         self.store.count_commit = self.metrics.batches.observe
         self.outbox.count = lambda result: self.metrics.alerts.labels(result).inc()
-        self.app = make_app(self)
+
+    @cached_property
+    def app(self) -> bottle.Bottle:
+        """The WSGI application; no command needs it."""
+        return make_app(self)
 
     def act(self, action: Callable[..., T], *args: Any) -> T:
         """Do an action in one transaction, at an instant read in it, once a gap is judged."""
-        if self.lookout and not self.store.is_writing:
-            self.lookout.judge()
+        if not self.store.is_writing:
+            self.judge()
         return self._act(action, *args)
+
+    def is_ping(self, method: str, path: str) -> bool:
+        """Whether a request is for the last route; `path` is as it arrived, but unquoted."""
+        routed = {
+            "PATH_INFO": local_path(self.settings.url_prefix, path),
+            "REQUEST_METHOD": method,
+        }
+        return bool(self.app.router.match(routed)[0].rule == LAST_RULE)
+
+    def judge(self) -> None:
+        """Judge a gap, if there is one, before anything that comes after it."""
+        if self.lookout:
+            self.lookout.judge()
 
     def _act(self, action: Callable[..., T], *args: Any) -> T:
         def work() -> T:
@@ -5954,7 +6196,7 @@ class Server:
         """Serve until SIGTERM or SIGINT; prints one line with the URL when requests are taken."""
         if sys.platform == "linux":  # elsewhere SQLite would wait for that lock
             hold(self.settings.database)
-        http_server = make_http_server(self.app, self.settings)
+        web_server = make_web_server(self.app, self.settings, self.store, self.is_ping, self.judge)
         now, alive_at = self.clock(), remembered(self.store, "alive_at", None)
         if alive_at is None:  # the first start ever knows no gap
             self.read(count_monitors)  # refused where it could not watch them
@@ -5962,9 +6204,9 @@ class Server:
         else:
             self.away(alive_at, now)
         for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda *_: http_server.stop())
+            signal.signal(name, lambda *_: web_server.stop())
         url = (
-            f"http://{self.settings.listen.rpartition(':')[0]}:{http_server.effective_port}"
+            f"http://{self.settings.listen.rpartition(':')[0]}:{web_server.effective_port}"
             + self.settings.url_prefix
         )
         if self.follows_address:
@@ -5974,13 +6216,13 @@ class Server:
         notify("READY=1")
         welcome(self)
         stop = threading.Event()
-        loops = start_loops(self, stop, http_server.stop)
-        http_server.run()
+        loops = start_loops(self, stop, web_server.stop)
+        web_server.run()
         notify("STOPPING=1")
         stop.set()
         for loop in loops:
             loop.join()
-        http_server.close()
+        web_server.close()
         self.outbox.stop()
         with contextlib.suppress(Refused):  # the next start counts from the stamp before
             self.act(stamp_alive)

@@ -1591,11 +1591,11 @@ def test_another_content_has_another_tag(tmp_path: Path, monkeypatch: pytest.Mon
     file = tmp_path / "static" / "app.js"
     file.parent.mkdir()
     file.write_text("old")
-    before = cronwatch.content_tag("app.js")
+    before = cronwatch.read_static_files()["app.js"].tag
 
     file.write_text("new one")
 
-    assert cronwatch.content_tag("app.js") != before
+    assert cronwatch.read_static_files()["app.js"].tag != before
 
 
 @pytest.mark.parametrize("path", ["/cw", "/cw?from=mail"])

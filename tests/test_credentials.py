@@ -24,9 +24,9 @@ import cronwatch
 pytestmark = pytest.mark.proof
 
 ROUTES = [
-    (method, rule, permission)
-    for permission, method, rule, _, _ in cronwatch.ROUTES_API
-    if permission in ("read-only", "read-write")
+    (route.method, route.rule, route.permission)
+    for route in cronwatch.API_ROUTES
+    if route.permission in ("read-only", "read-write")
 ]
 BODIES: dict[str, dict[str, Any]] = {  # what would be taken from somebody who may
     f"{cronwatch.API}/heartbeats": {"name": "New", "intervalSeconds": 60},

@@ -23,14 +23,13 @@ def listening(site: Site) -> Iterator[Callable[..., tuple[Any, Address]]]:
     started = []
 
     def start(**settings: Any) -> tuple[Any, Address]:
-        server = cronwatch.make_http_server(
-            site.server.app, cronwatch.Settings(listen="127.0.0.1:0", **settings)
+        server = cronwatch.make_web_server(
+            site.server.app,
+            cronwatch.Settings(listen="127.0.0.1:0", **settings),
+            site.server.store,
+            site.server.is_ping,
         )
-        thread = threading.Thread(
-            target=server.asyncore.loop,
-            kwargs={"timeout": 0.05, "map": server._map, "use_poll": True},
-            daemon=True,
-        )
+        thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         started.append((server, thread))
         return server, ("127.0.0.1", server.effective_port)

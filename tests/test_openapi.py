@@ -184,8 +184,8 @@ def described() -> set[Route]:
 
 def served() -> set[Route]:
     return {
-        (permission, method, template(rule))
-        for permission, method, rule, *_ in cronwatch.ROUTES_API
+        (route.permission or "public", route.method, template(route.rule))
+        for route in cronwatch.API_ROUTES
     }
 
 
@@ -201,14 +201,12 @@ def test_everything_that_is_described_is_a_route() -> None:
 
 
 @pytest.mark.parametrize(
-    "permission, method, rule, status", [route[:4] for route in cronwatch.ROUTES_API], ids=str
+    "route", cronwatch.API_ROUTES, ids=lambda route: f"{route.method} {route.rule}"
 )
-def test_a_route_answers_with_the_status_that_is_described(
-    permission: str, method: str, rule: str, status: int
-) -> None:
-    operation = DESCRIBED["paths"][template(rule)][method.lower()]
+def test_a_route_answers_with_the_status_that_is_described(route: cronwatch.ApiRoute) -> None:
+    operation = DESCRIBED["paths"][template(route.rule)][route.method.lower()]
 
-    assert str(status) in operation["responses"]
+    assert str(route.status) in operation["responses"]
 
 
 @pytest.mark.parametrize("method, path", PINGS)

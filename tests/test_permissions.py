@@ -21,7 +21,9 @@ pytestmark = pytest.mark.proof
 
 API = cronwatch.API
 Route = tuple[str, str, str]  # permission, method, rule
-ROUTES: list[Route] = [route[:3] for route in cronwatch.ROUTES_API]
+ROUTES: list[Route] = [
+    (route.permission or "public", route.method, route.rule) for route in cronwatch.API_ROUTES
+]
 GUARDED = [route for route in ROUTES if route[0] != "public"]
 READS = [route for route in GUARDED if route[1] == "GET"]
 WRITES = [route for route in GUARDED if route[1] != "GET"]
