@@ -2028,6 +2028,7 @@ class Store:
         self.lost = None
         self._changes = 0
         has_begun = False
+        has_ended = False
         try:
             if self.db.is_closed() or self.is_replaced:
                 raise Unavailable
@@ -2036,10 +2037,11 @@ class Store:
                 yield
                 if self.lost:
                     raise Unavailable
+                has_ended = True
             self._end()
-        except CONSTRAINT_ERRORS:
-            raise
         except DATABASE_ERRORS as error:
+            if isinstance(error, CONSTRAINT_ERRORS) and not has_ended:
+                raise
             if not has_begun and "locked" in str(error):
                 raise Busy from error
             self._fail(error)
@@ -5203,9 +5205,9 @@ def strip_prefix(prefix: str, path: str) -> str | None:
 
 
 def local_path(prefix: str, path: str) -> str:
-    """The path that routes are matched with: without the prefix, nor a slash at its end."""
+    """The path that routes are matched with: one slash before it, none behind, no prefix."""
     below = strip_prefix(prefix, path)
-    return (path if below is None else below).rstrip("/") or "/"
+    return "/" + (path if below is None else below).strip("/")
 
 
 def forwarded_address(header: str) -> str | None:
@@ -5682,6 +5684,8 @@ def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
         route, _ = app.router.match(asked)
         if route.rule != LAST_RULE:
             allowed[method] = route
+    if "GET" in allowed:
+        allowed["HEAD"] = allowed["GET"]
     if not allowed:
         return refuse(MANAGEMENT, Refused("There is nothing here", "ERROR", 404))
     dialect = next(iter(allowed.values())).config.get("dialect", MANAGEMENT)

@@ -6,11 +6,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
 import pytest
-from conftest import Site
+from conftest import Made, Site
 
 import cronwatch
 
@@ -36,11 +37,11 @@ def listening(site: Site) -> Iterator[Callable[..., tuple[Any, Address]]]:
 
     yield start
     for server, thread in started:
-        server.task_dispatcher.shutdown()
-        for channel in list(server._map.values()):
-            channel.close()
+        server.stop()
         thread.join(10)
         assert not thread.is_alive()
+        for channel in list(server._map.values()):
+            channel.close()
 
 
 def ask(address: Address, raw: bytes) -> bytes:
@@ -129,18 +130,53 @@ def test_a_request_that_may_still_become_complete_is_waited_for(
         assert slow.recv(65_536).startswith(b"HTTP/1.1 200 OK")
 
 
+def test_one_ping_that_breaks_takes_no_other_with_it(
+    site: Site, listening: Callable[..., tuple[Any, Address]]
+) -> None:
+    bad, *good = [site.monitor(name=f"Job {n}") for n in range(20)]
+    site.rows("UPDATE monitor SET digests = '{' WHERE num = ?", bad.num)
+    _, address = listening()
+
+    def status(job: Made) -> bytes:
+        request = b"GET /%s/fail HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        return ask(address, request % job.token.encode())[9:12]
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(status, [bad, *good]))
+
+    assert answers == [b"500"] + [b"200"] * 19
+
+
 @pytest.mark.parametrize(
     "trusted, seen", [("127.0.0.1", "203.0.113.9"), ("", "127.0.0.1"), ("192.0.2.1", "127.0.0.1")]
 )
 def test_only_a_trusted_proxy_says_who_pings(
-    site: Site, listening: Callable[..., tuple[Any, Address]], trusted: str, seen: str
+    make_site: Callable[..., Site], trusted: str, seen: str
 ) -> None:
-    job, (_, address) = site.monitor(), listening(trusted_proxy=trusted)
+    site = make_site(trusted_proxy=trusted)
 
-    ask(
-        address,
-        b"GET /%s HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\n"
-        b"Connection: close\r\n\r\n" % job.token.encode(),
+    site.send(
+        "GET",
+        f"/{site.monitor().token}",
+        headers={"X-Forwarded-For": "203.0.113.9"},
+        address="127.0.0.1",
     )
 
     assert site.pings[0]["address"] == seen
+
+
+@pytest.mark.parametrize(
+    "header, address",
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        ("203.0.113.9, unknown", "203.0.113.9"),
+        ('"[2001:db8::1]"', "2001:db8::1"),
+        ("_hidden", None),
+        ("", None),
+    ],
+)
+def test_the_last_address_that_can_be_read_is_the_one_of_who_pings(
+    header: str, address: str | None
+) -> None:
+    assert cronwatch.forwarded_address(header) == address
