@@ -2687,8 +2687,9 @@ def find_who(tx: Tx, knock: Knock) -> Who:
         for key, name in ((0, 1), (1, 0)):
             if _may_ping(find_key(tx, names[key])):
                 words = "cronradar" if key else "healthchecks"
+                has_exit_code = "".join(names[2:]).isdigit()  # which Cronitor does not say so
                 if route.family == "cronitor" or (
-                    not key and CRONITOR_WORDS.intersection(knock.query)
+                    not key and not has_exit_code and CRONITOR_WORDS.intersection(knock.query)
                 ):
                     words = "cronitor"
                 return Who(

@@ -205,6 +205,17 @@ def test_without_such_a_word_and_without_create_nothing_is_created(
     assert (reply.status_int, reply.text, site.monitors) == (404, "not found", [])
 
 
+def test_an_exit_code_behind_the_key_form_is_healthchecks_and_keeps_its_log(
+    site: Site, api_key: str
+) -> None:
+    job = site.monitor()
+
+    site.post(f"/ping/{api_key}/{job.key}/0?metric=rows:3&env=prod", "the output")
+
+    assert site.rows("SELECT content FROM run_log") == [{"content": "the output"}]
+    assert site.pings[0]["dialect"] == "healthchecks"
+
+
 def test_a_cronitor_word_on_a_known_monitor_counts_for_it(site: Site, api_key: str) -> None:
     job = site.monitor()
 
