@@ -275,6 +275,7 @@ def _read_field(place: int, field: str) -> str:
         raise Invalid("random times (R, H, ~) cannot be expected")
     if "w" in field.replace("wed", ""):  # to croniter 15W is the working day nearest to the 15th
         raise Invalid(rule)
+    field = re.sub(r"\b0+(?=\d)", "", field)  # cron-descriptor knows no day 07
     field = CRON_RANGE.sub(_without_equal_ends, field)
     alone = ["*"] * place + [field] + ["*"] * (5 - place)
     try:
@@ -427,7 +428,7 @@ def describe_cron(schedule: str) -> str:
     text = re.sub(r"l(\d)$", r"\1L", text)  # the last Friday is L5 to croniter, 5L to the others
     description: str = get_description(text.upper(), CLOCK_24)
     words = description[0].lower() + description[1:].replace("only ", "")
-    is_daily = fields[3:] == ("*", "*", "*") and not fields[2].startswith("*")
+    is_daily = fields[3:] == ("*", "*", "*") and "*" not in fields[1] + fields[2]
     if is_daily and words.startswith("at "):
         words = f"every day {words}"
     return words if len(words) <= DESCRIBED_LENGTH else schedule
