@@ -67,12 +67,12 @@ import threading
 import urllib.parse
 import uuid
 from bisect import bisect_left
-from calendar import monthrange
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import formatdate
 from functools import cached_property, lru_cache, partial
@@ -85,7 +85,9 @@ import bottle
 import peewee
 import prometheus_client as prometheus
 import waitress.server
-from croniter import croniter
+from cron_descriptor import Options as CronDescriptorOptions
+from cron_descriptor import get_description
+from croniter import CroniterBadDateError, CroniterError, croniter
 from peewee import SqliteDatabase, Table
 from prometheus_client.core import GaugeMetricFamily
 from waitress.buffers import OverflowableBuffer
@@ -201,100 +203,141 @@ CRON_WORDS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-CRON_FIELDS = (  # what `*` stands for, and the rule; in croniter's order, seconds last
-    (range(60), "minute must be 0-59"),
-    (range(24), "hour must be 0-23"),
-    (range(1, 32), "day of month must be 1-31 or L"),
-    (range(1, 13), "month must be 1-12 or JAN-DEC"),
-    (range(35), "day of week must be 0-7 or SUN-SAT, or as in 5#2 and L5"),
-    (range(60), "second must be 0-59"),
+CRON_NAMES = {
+    "sun": 0, "mon": 1, "tue": 2, "wed": 3, "thu": 4, "fri": 5, "sat": 6,
+    "jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6,
+    "jul": 7, "aug": 8, "sep": 9, "oct": 10, "nov": 11, "dec": 12,
+    "l": 31,
+}  # fmt: skip
+CRON_RANGE = re.compile(r"(?<![^,])(\w+)-(\w+)(/\d+)?(#\d)?(?![^,])")
+
+
+class CronField(NamedTuple):
+    """A place in a cron expression: its least and its greatest value, and the rule in words."""
+
+    least: int
+    most: int
+    rule: str
+
+
+CRON_FIELDS = (
+    CronField(0, 59, "second must be 0-59"),
+    CronField(0, 59, "minute must be 0-59"),
+    CronField(0, 23, "hour must be 0-23"),
+    CronField(1, 31, "day of month must be 1-31 or L"),
+    CronField(1, 12, "month must be 1-12 or JAN-DEC"),
+    CronField(0, 6, "day of week must be 0-7 or SUN-SAT, or as in 5#2 and L5"),
 )
-DAY, WEEKDAY = 2, 4  # places in CRON_FIELDS
 
 
 class Cron(NamedTuple):
-    """A cron expression: the values of each field, and what Debian's cron makes of them."""
+    """A cron expression, and what Debian's cron makes of it."""
 
-    minutes: list[int]
-    hours: list[int]
-    days: list[int]  # -1: the last of the month
-    months: list[int]
-    weekdays: list[int]  # Sunday is 0; plus 7 for each week of the month before, -7: the last
-    seconds: list[int]
-    both_days: bool  # must day of month and day of week both match, or is one enough?
-    fixed: bool  # neither minute nor hour is a `*`: a clock change neither skips nor repeats it
+    fields: tuple[str, ...]  # six, seconds first; one that means all its values starts with `*`
+    calendars: tuple[croniter, ...]  # a day of any of them is one: two where `or` joins the days
+    is_fixed: bool  # neither minute nor hour is a `*`: a clock change neither skips nor repeats it
+
+    def wall_from(self, start: datetime) -> datetime:
+        """The first match from `start` on, both as a clock on the wall shows them."""
+        before = start - timedelta(seconds=1)
+        # A croniter remembers where it is, and threads share ours: each search has its copy.
+        return min(copy(calendar).get_next(datetime, before) for calendar in self.calendars)
 
 
-def _cron_fields(schedule: str) -> list[str]:
+def _split_schedule(schedule: str) -> list[str]:
+    """The six fields of a schedule, seconds first, in lower case."""
     if len(schedule) > 500:
         raise Invalid("schedule must be at most 500 characters")
     text = " ".join(schedule.lower().split())
+    if text.startswith(("tz=", "cron_tz=")):
+        raise Invalid("a zone belongs in timezone (--timezone), not in the schedule")
     if text == "@reboot":
         raise Invalid("@reboot never comes round")
+    if text.startswith("@") and text not in CRON_WORDS:
+        raise Invalid(f"schedule must be 5 or 6 fields, or one of {', '.join(CRON_WORDS)}")
     fields = CRON_WORDS.get(text, text).split()
     if len(fields) not in (5, 6):
         raise Invalid(f"schedule must have 5 fields, or 6 with seconds first, not {len(fields)}")
-    if any(field[0] in "hr" for field in fields):
-        raise Invalid("random (R) and hashed (H) times cannot be expected")
-    return [*fields, "0"] if len(fields) == 5 else fields[1:] + fields[:1]
+    return ["0", *fields] if len(fields) == 5 else fields
 
 
-def _field_values(place: int, field: str) -> list[int]:
-    every, rule = CRON_FIELDS[place]
-    if field == "*":
-        return list(every)
-    # croniter reads 5-5, which is 5 to cron, as `*`, and 15W (nearest working day) as 15.
-    field = re.sub(r"(?<![^,])0*(\w+)-0*\1(/\d+)?(?![^,#])", r"\1", field)
+def _range_end(word: str) -> int:
+    """The value of a number or a name; -1 for neither."""
+    return int(word) if word.isdecimal() else CRON_NAMES.get(word, -1)
+
+
+def _without_equal_ends(match: re.Match[str]) -> str:
+    """5-5 is 5 to cron, and `*` to croniter: here it is 5."""
+    low, high, _, nth = match.groups("")
+    return low + nth if _range_end(low) == _range_end(high) else match[0]
+
+
+def _read_field(place: int, field: str) -> str:
+    """A field as croniter reads it rightly; raises Invalid with its rule.
+
+    One that lists all its values is a `*`: cronradar-celery writes it so. A range is not (Debian).
+    """
+    rule = CRON_FIELDS[place].rule
+    if re.fullmatch(r"[hr](\([\d-]*\))?(/\d+)?", field) or "~" in field:
+        raise Invalid("random times (R, H, ~) cannot be expected")
+    if "w" in field.replace("wed", ""):  # to croniter 15W is the working day nearest to the 15th
+        raise Invalid(rule)
+    field = re.sub(r"\b0+(?=\d)", "", field)  # cron-descriptor knows no day 07
+    field = CRON_RANGE.sub(_without_equal_ends, field)
     alone = ["*"] * place + [field] + ["*"] * (5 - place)
     try:
-        fields, nth = croniter.expand(" ".join(alone))
-    except ValueError:
+        values, _ = croniter.expand(" ".join(alone), second_at_beginning=True)
+    except CroniterError:
         raise Invalid(rule) from None
-    if place == DAY and "w" in field:
-        raise Invalid(rule)
-    if nth:
-        weeks = [(int(day), n) for day in nth for n in nth[day]]
-        return [day + (7 * n - 7 if isinstance(n, int) else -7) for day, n in weeks]
-    if "*" in fields[place]:
-        return list(every)
-    steps = range(0, 35, 7) if place == WEEKDAY else [0]
-    return sorted(-1 if n == "l" else int(n) + step for n in fields[place] for step in steps)
+    is_all = values[place - 1] == ["*"]  # croniter puts seconds last
+    return "*" if is_all and not re.search("[-/#]|l[0-7]", field) else field
 
 
-def _is_day(cron: Cron, day: int, length: int, weekday: int) -> bool:
-    left = day - length - 1
-    in_month = day in cron.days or left in cron.days
-    week, last = weekday + (day - 1) // 7 * 7, weekday + left // 7 * 7
-    in_week = week in cron.weekdays or last in cron.weekdays
-    return (in_month and in_week) if cron.both_days else (in_month or in_week)
-
-
-def _day_from(cron: Cron, start: date) -> date:
-    years = range(start.year, start.year + 41)  # from 2072 to 2112 no Monday is a 29 February
-    for year, month in ((year, month) for year in years for month in cron.months):
-        if (year, month) >= (start.year, start.month):
-            before, length = monthrange(year, month)  # the weekday before the first
-            begin = max(1, (start - date(year, month, 1)).days + 1)
-            for day in range(begin, length + 1):
-                if _is_day(cron, day, length, (before + day) % 7):
-                    return date(year, month, day)
-    raise Invalid("has no next run")
+def _comes_round(calendar: croniter) -> bool:
+    try:
+        copy(calendar).get_next()
+    except CroniterBadDateError:
+        return False
+    return True
 
 
 @lru_cache(1024)
 def parse_cron(schedule: str) -> Cron:
-    """Expand a schedule in croniter's syntax; raises Invalid, with the rule, if it never runs.
-    A field that lists all its values is a `*`: that is how cronradar-celery writes one.
+    """Read a schedule; raises Invalid, with the rule, if it is none or never comes round.
+
+    Ranges that wrap (22-6) are read, since some are stored: `check_schedule` refuses new ones.
     """
-    fields = _cron_fields(schedule)
-    values = [_field_values(place, field) for place, field in enumerate(fields)]
-    minute, hour, day, _, weekday, _ = (
-        field.startswith("*") or set(every) <= set(found)
-        for field, found, (every, _) in zip(fields, values, CRON_FIELDS, strict=True)
-    )
-    cron = Cron._make([*values, day or weekday, not minute and not hour])
-    _day_from(cron, date(2000, 1, 1))
-    return cron
+    fields = [_read_field(place, text) for place, text in enumerate(_split_schedule(schedule))]
+    second, minute, hour, day, month, weekday = fields
+    expressions = [fields]
+    if not day.startswith("*") and not weekday.startswith("*"):  # either is enough (Debian cron)
+        expressions = [
+            [second, minute, hour, day, month, "*"],
+            [second, minute, hour, "*", month, weekday],
+        ]
+    calendars = [
+        croniter(" ".join(one), 0, day_or=False, second_at_beginning=True) for one in expressions
+    ]
+    possible = tuple(calendar for calendar in calendars if _comes_round(calendar))
+    if not possible:
+        raise Invalid("has no next run")
+    is_fixed = not minute.startswith("*") and not hour.startswith("*")
+    return Cron(tuple(fields), possible, is_fixed)
+
+
+def check_schedule(schedule: str) -> None:
+    """Raise Invalid where a schedule cannot be entered: also for a range that wraps.
+
+    Debian's cron takes 22-6 and FRI-SUN without a word, and never starts the job.
+    """
+    for text, (least, most, _) in zip(parse_cron(schedule).fields, CRON_FIELDS, strict=True):
+        for wrapped in CRON_RANGE.finditer(text):
+            low, high, step, nth = wrapped.groups("")
+            first, last = _range_end(low), _range_end(high)
+            if first > last:
+                values = [*range(first, most + 1), *range(least, last + 1)]
+                listed = ",".join(f"{n}{nth}" for n in values[:: int(step[1:] or 1)])
+                raise Invalid(f"cron never runs {wrapped[0]}, which wraps round: write {listed}")
 
 
 @lru_cache(1024)
@@ -306,65 +349,55 @@ def check_timezone(timezone: str) -> ZoneInfo:
         raise Invalid("timezone must be an IANA name such as Europe/Berlin") from None
 
 
-def _wall_from(cron: Cron, start: datetime) -> datetime:
-    """Return the first match from `start` on, both as a clock on the wall shows them."""
-    day = _day_from(cron, start.date())
-    now = start.time() if day == start.date() else time()
-    times = (
-        datetime.combine(day, time(hour, minute, second))
-        for hour in cron.hours[bisect_left(cron.hours, now.hour) :]
-        for minute in cron.minutes
-        if (hour, minute) >= (now.hour, now.minute)
-        for second in cron.seconds
-        if (hour, minute, second) >= (now.hour, now.minute, now.second)
-    )
-    return next(times, None) or _wall_from(cron, datetime.combine(day, time()) + timedelta(1))
-
-
 def _instants(zone: ZoneInfo, wall: datetime) -> list[int]:
+    """When a clock shows a time: first and second, which mostly are the same."""
     return [int(wall.replace(tzinfo=zone, fold=fold).timestamp()) for fold in (0, 1)]
 
 
 def _clock_changes(zone: ZoneInfo, wall: datetime) -> list[int]:
-    """Return the instant of the change that skips or repeats a time; empty for most times."""
+    """The instant of the change that skips or repeats a time; empty for most times."""
 
     def offset(at: int) -> timedelta | None:
         return datetime.fromtimestamp(at, zone).utcoffset()
 
     early, late = sorted(_instants(zone, wall))
-    kept = bisect_left(range(early, late), True, key=lambda at: offset(at) != offset(early))
-    return [early + kept] if early < late else []
+    if early == late:
+        return []
+    before = offset(early)
+    return [early + bisect_left(range(early, late), True, key=lambda at: offset(at) != before)]
 
 
 def _next_fixed(cron: Cron, zone: ZoneInfo, after: int) -> int:
+    """With a fixed minute and hour: once, right after the change where its time is skipped."""
     shown = datetime.fromtimestamp(after, zone)
     if shown.fold:  # all that is repeated has run before the change
         shown = datetime.fromtimestamp(_clock_changes(zone, shown)[0] - 1, zone)
-    wall = _wall_from(cron, shown.replace(tzinfo=None, fold=0) + timedelta(seconds=1))
+    wall = cron.wall_from(shown.replace(tzinfo=None, fold=0) + timedelta(seconds=1))
     return min(_instants(zone, wall)[:1] + _clock_changes(zone, wall))
 
 
 def _next_wildcard(cron: Cron, zone: ZoneInfo, after: int) -> int:
+    """Any other job: whenever the clock shows a match."""
     start = after + 1
     for _ in range(100):  # `*/9 2 * 3 0#2` is skipped each year in New York
         shown = datetime.fromtimestamp(start, zone).replace(tzinfo=None, fold=0)
-        wall = _wall_from(cron, shown)
-        found = next(at for at in _instants(zone, wall) if at >= start)
+        wall = cron.wall_from(shown)
+        match = next(at for at in _instants(zone, wall) if at >= start)
         changes = _clock_changes(zone, shown) + _clock_changes(zone, wall)
-        ahead = [at for at in changes if start < at <= found]
+        ahead = [at for at in changes if start < at <= match]
         if not ahead:
-            return found
+            return match
         start = ahead[0]
     raise Invalid("has no next run")
 
 
 def next_run(schedule: str, timezone: str, after: int) -> int:
     """Return the next occurrence after an instant, both in ms since 1970 UTC; raises Invalid.
-    Debian cron, DST: with a fixed minute and hour a job runs once, right after the change where
-    its time is skipped; any other runs whenever the clock shows a match.
+
+    Debian cron, DST: croniter would run a fixed job twice where the clock goes back.
     """
     cron, zone = parse_cron(schedule), check_timezone(timezone)
-    search = _next_fixed if cron.fixed else _next_wildcard
+    search = _next_fixed if cron.is_fixed else _next_wildcard
     return 1000 * search(cron, zone, after // 1000)
 
 
@@ -374,78 +407,38 @@ def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
         return None  # as for most: nothing to search for
     instants = range(floor - 1, at)
     count = bisect_left(instants, at, key=lambda after: next_run(schedule, timezone, after))
-    return next_run(schedule, timezone, instants[count - 1]) if count else None
+    return next_run(schedule, timezone, instants[count - 1])
 
 
-EACH = [list(every) for every, _ in CRON_FIELDS]
-DAY_NAMES = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-MONTH_NAMES = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
+# Where the words of cron-descriptor are short and right: a step that divides its hour or day, one
+# list at a time, and no day that must match two fields.
+_LIST = r"[\w,-]+"
+_EVERY = r"\*(/(1|2|3|4|5|6|10|12|15|20|30))?"
+DESCRIBED = re.compile(
+    rf"({_EVERY} \* \*"  # second, minute, hour
+    rf"|\d+ {_EVERY} (\*|\d+|\d+-\d+)"
+    rf"|\d+ {_LIST} (\*(/(1|2|3|4|6|8|12))?|{_LIST}))"
+    rf" ((\*|l|[\d,-]+) (\*|{_LIST}) (\*|[^l#*/]+)"  # day, month, day of week
+    rf"|\* (\*|{_LIST}) (l\d|\w+#\d))"
 )
+DESCRIBED_LENGTH = 70
+CLOCK_24 = CronDescriptorOptions(use_24hour_time_format=True, locale_code="en_US")
 
 
-def _listed(words: Sequence[Any]) -> str:
-    """Words in a row: a, b and c."""
-    said = [str(word) for word in words]
-    return " and ".join([", ".join(said[:-1]), said[-1]]) if len(said) > 1 else said[0]
-
-
-def _describe_time(cron: Cron) -> str:
-    """At what time of a day, where that can be said briefly."""
-    minutes, hours, seconds = cron.minutes, cron.hours, cron.seconds
-    step = minutes[1] - minutes[0] if len(minutes) > 1 else 0
-    if seconds != [0]:
-        return ""
-    if len(minutes) * len(hours) <= 6:
-        return "at " + _listed([f"{hour:02}:{minute:02}" for hour in hours for minute in minutes])
-    if hours == EACH[1] and len(minutes) == 1:
-        return f"every hour at minute {minutes[0]}"
-    if hours == EACH[1] and step and minutes == list(range(0, 60, step)):
-        return f"every {step} minutes" if step > 1 else "every minute"
-    return ""
-
-
+@lru_cache(1024)
 def describe_cron(schedule: str) -> str:
-    """A schedule in words, or as it is where words would be longer."""
-    cron = parse_cron(schedule)
-    when, week = _describe_time(cron), [day for day in cron.weekdays if day < 7]
-    all_days, all_week = cron.days == EACH[DAY], set(week) >= set(range(7))
-    if (
-        not when
-        or not (all_days or all_week)
-        or (not all_week and len(cron.weekdays) != 5 * len(week))
-    ):
-        return f"when {schedule} matches"
-    named = [DAY_NAMES[day] for day in sorted(week, key=lambda day: day or 7)]
-    dated = ["the last day" if day == -1 else f"day {day}" for day in cron.days]
-    days = (
-        f"on {_listed(dated)} of the month"
-        if not all_days
-        else "from Monday to Friday"
-        if week == [1, 2, 3, 4, 5]
-        else f"on {_listed(named)}"
-        if not all_week
-        else "every day"
-        if when.startswith("at ")
-        else ""
-    )
-    months = (
-        ""
-        if cron.months == EACH[3]
-        else "in " + _listed([MONTH_NAMES[month - 1] for month in cron.months])
-    )
-    return " ".join(filter(None, (days, when, months)))
+    """A schedule in words, or as it is where they would be long or wrong; raises Invalid."""
+    fields = parse_cron(schedule).fields
+    text = " ".join(fields)
+    if not DESCRIBED.fullmatch(text):
+        return schedule
+    text = re.sub(r"l(\d)$", r"\1L", text)  # the last Friday is L5 to croniter, 5L to the others
+    description: str = get_description(text.upper(), CLOCK_24)
+    words = description[0].lower() + description[1:].replace("only ", "")
+    is_daily = fields[3:] == ("*", "*", "*") and "*" not in fields[1] + fields[2]
+    if is_daily and words.startswith("at "):
+        words = f"every day {words}"
+    return words if len(words) <= DESCRIBED_LENGTH else schedule
 
 
 # == Records ==================================================================
@@ -1610,7 +1603,7 @@ def read_schedule(text: str) -> dict[str, Any]:
     """The columns of a declared cron expression; `Invalid` in CronRadar's words."""
     schedule = clean(text, 501) or ""
     try:
-        parse_cron(schedule)
+        check_schedule(schedule)
     except Invalid as error:
         raise Invalid(
             f"Invalid cron expression: '{schedule}' ({error.sentence})", "INVALID_SCHEDULE"
@@ -2840,14 +2833,15 @@ def _register(tx: Tx, knock: Knock, who: Who) -> int:
 def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
     """Apply what a ping or a sync declares where it differs from what was declared before."""
     m, declared, problem = life.monitor, read_declared(said), None
+    before = json.loads(m.declared or "{}")
     try:
-        if said.get("schedule"):
+        # What was declared before goes on unread: an older version took ranges that wrap.
+        if said.get("schedule") and said["schedule"] != before.get("cron"):
             schedule = read_schedule(said["schedule"])
             next_run(schedule["cron"], m.timezone, tx.now)  # a zone may skip it
             declared |= schedule
     except Invalid as error:
         problem = error
-    before = json.loads(m.declared or "{}")
     unscheduled = m.cron is None and m.interval_seconds is None
     changed = {
         name: value
@@ -2888,12 +2882,12 @@ def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
 def _sync(tx: Tx, key: str | None, item: Any) -> str:
     if key is None:
         raise Invalid("key must be 1 to 200 characters")
-    schedule = read_schedule(item.get("schedule"))
-    num = find_monitor(tx, key)
+    schedule, num = item.get("schedule"), find_monitor(tx, key)
+    columns = {} if _is_declared(tx, num, schedule) else read_schedule(schedule)
     if num is not None:
         change_monitor(tx, num, lambda life: _declare(tx, life, item))
         return "updated"
-    fields = {"grace_seconds": 60, **schedule, **read_declared(item)}
+    fields = {"grace_seconds": 60, **columns, **read_declared(item)}
     create_monitor(
         tx,
         {
@@ -2905,6 +2899,12 @@ def _sync(tx: Tx, key: str | None, item: Any) -> str:
         },
     )
     return "created"
+
+
+def _is_declared(tx: Tx, num: int | None, schedule: Any) -> bool:
+    """Whether this is the schedule that was declared of a monitor last."""
+    sql = "SELECT json_extract(declared, '$.cron') FROM monitor WHERE num = ?"
+    return bool(schedule) and [(schedule,)] == rows(tx.db, sql, num)
 
 
 # == Alerts ===================================================================
@@ -3475,7 +3475,7 @@ FIELDS = (
     Field(
         "intervalSeconds", "interval_seconds", (_whole, 60, 2_592_000), lambda found: found or 0
     ),
-    Field("cronExpression", "cron", (_parsed, parse_cron)),
+    Field("cronExpression", "cron", (_parsed, check_schedule)),
     Field("timezone", "timezone", (_parsed, check_timezone)),
     Field("graceSeconds", "grace_seconds", (_whole, 0, 86_400)),
     Field("tags", "tags", (_tags,)),
@@ -3536,10 +3536,13 @@ def read_monitor(given: Any, m: Monitor | None = None) -> dict[str, Any]:
         _whole(name, given[name], 0, 2_592_000, True) if name == "intervalSeconds" else (
             given[name] is None or _text(name, given[name], 0, 500)
         )
+    # A stored schedule goes on unread: an older version took ranges that wrap.
+    is_same = m is not None and m.cron and given.get("cronExpression") == m.cron
+    unread = unused | ({"cronExpression"} if is_same else set())
     columns = {
         rules[name].column: rules[name].rule[0](name, value, *rules[name].rule[1:])
         for name, value in given.items()
-        if name in rules and name not in unused
+        if name in rules and name not in unread
     }
     return (
         columns if kind == kept else {**columns, **{rules[name].column: None for name in unused}}
@@ -6477,6 +6480,7 @@ def read_crontab(text: str, is_system: bool, timezone: str) -> tuple[list[CronLi
             continue
         try:
             when, user, command, given = _cron_parts(line, is_system)
+            check_schedule(when)
             next_run(when, known["CRON_TZ"], 0)
         except Invalid as error:
             problems.append(f"line {number_ + 1}: {error.sentence}")

@@ -605,6 +605,15 @@ def test_a_cron_expression_is_refused_with_the_reason(shared: Api) -> None:
     assert "hour must be 0-23" in sentence
 
 
+def test_a_range_that_wraps_is_refused_with_what_to_write(shared: Api) -> None:
+    sentence = shared.refused(
+        {"name": "x", "scheduleType": "cron", "cronExpression": "0 9 * * FRI-SUN"}
+    )
+
+    assert "cronExpression: cron never runs fri-sun" in sentence
+    assert "write 5,6,0" in sentence
+
+
 @pytest.mark.parametrize(
     "given, missing",
     [

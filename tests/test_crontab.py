@@ -156,6 +156,7 @@ def test_a_zone_may_change_again() -> None:
     [
         ("@reboot /usr/bin/x", "@reboot never comes round"),
         ("61 * * * * /usr/bin/x", "minute must be 0-59"),
+        ("7 9 * nov-feb * /usr/bin/x", "cron never runs nov-feb"),
         ("0 3 30 2 * /usr/bin/x", ""),
         ("0 3 * *", "this is no line of a crontab"),
         ("0 3 * * *", "this is no line of a crontab"),

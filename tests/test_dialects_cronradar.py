@@ -228,6 +228,7 @@ def test_a_bad_schedule_is_refused_in_the_words_of_its_page(site: Site, api_key:
         "R R * * *",
         "0 0 2 * * * 2030",
         "61 * * * *",
+        "0 22-6 * * *",
         "* " * 5000,
     ],
 )
@@ -446,6 +447,30 @@ def test_a_declared_schedule_that_changes_is_applied(site: Site, api_key: str) -
     ping(site, "job?schedule=@hourly&gracePeriod=90&name=New", api_key)
 
     assert found(site, "cron", "grace_seconds", "name") == [("@hourly", 90, "New")]
+
+
+WRAPS: dict[str, Any] = {
+    "cron": "0 22-6 * * *",
+    "declared": '{"cron": "0 22-6 * * *", "grace_seconds": 60}',
+}
+
+
+def test_a_range_that_wraps_and_was_declared_before_goes_on(site: Site, api_key: str) -> None:
+    site.monitor(key="job", **WRAPS)
+
+    reply = ping(site, "job?schedule=0%2022-6%20*%20*%20*&gracePeriod=90", api_key)
+
+    assert reply.status_int == 200
+    assert found(site, "cron", "grace_seconds") == [("0 22-6 * * *", 90)]
+
+
+def test_a_range_that_wraps_and_was_synced_before_goes_on(site: Site, api_key: str) -> None:
+    site.monitor(key="job", **WRAPS)
+
+    reply = sync(site, api_key, {"key": "job", "schedule": "0 22-6 * * *", "gracePeriod": 90})
+
+    assert (reply.json["updated"], reply.json["errors"]) == (1, [])
+    assert found(site, "cron", "grace_seconds") == [("0 22-6 * * *", 90)]
 
 
 def test_a_declaration_that_stays_reverts_no_edit(site: Site, api_key: str) -> None:

@@ -309,6 +309,15 @@ def test_what_a_cron_heartbeat_shows_can_be_sent_back(api: Manager) -> None:
     assert {**again, "updatedAt": None} == {**shown, "updatedAt": None}
 
 
+def test_a_stored_range_that_wraps_can_be_sent_back(api: Manager) -> None:
+    api.change(cronExpression="0 3 * * *")
+    api.site.rows("UPDATE monitor SET cron = '0 22-6 * * *'")
+
+    after = api.change(scheduleType="cron", cronExpression="0 22-6 * * *", graceSeconds=600)
+
+    assert (after["cronExpression"], after["graceSeconds"]) == ("0 22-6 * * *", 600)
+
+
 def test_a_changed_schedule_is_counted_from_the_update(api: Manager, token: str) -> None:
     api.site.get(f"/{token}")
     api.site.clock.move(600)
@@ -2053,11 +2062,11 @@ def test_an_interval_is_previewed_from_now(api: Manager) -> None:
         ("scheduleType=cron&cronExpression=0+3+*+*+*", "every day at 03:00"),
         ("scheduleType=cron&cronExpression=*/5+*+*+*+*", "every 5 minutes"),
         ("scheduleType=cron&cronExpression=*+*+*+*+*", "every minute"),
-        ("scheduleType=cron&cronExpression=30+9+*+*+MON-FRI", "from Monday to Friday at 09:30"),
-        ("scheduleType=cron&cronExpression=0+0+1+*+*", "on day 1 of the month at 00:00"),
-        ("scheduleType=cron&cronExpression=0+0+L+*+*", "on the last day of the month at 00:00"),
-        ("scheduleType=cron&cronExpression=0+9+*+*+MON,THU", "on Monday and Thursday at 09:00"),
-        ("scheduleType=cron&cronExpression=0+9+*+*+0", "on Sunday at 09:00"),
+        ("scheduleType=cron&cronExpression=30+9+*+*+MON-FRI", "at 09:30, Monday through Friday"),
+        ("scheduleType=cron&cronExpression=0+0+1+*+*", "at 00:00, on day 1 of the month"),
+        ("scheduleType=cron&cronExpression=0+0+L+*+*", "at 00:00, on the last day of the month"),
+        ("scheduleType=cron&cronExpression=0+9+*+*+MON,THU", "at 09:00, on Monday and Thursday"),
+        ("scheduleType=cron&cronExpression=0+9+13+*+5%232", "0 9 13 * 5#2"),
     ],
 )
 def test_a_schedule_is_put_into_words(api: Manager, query: str, words: str) -> None:
@@ -2087,6 +2096,7 @@ def test_a_schedule_is_put_into_words(api: Manager, query: str, words: str) -> N
         "scheduleType=cron&cronExpression=@reboot",
         "scheduleType=cron&cronExpression=R+*+*+*+*",
         "scheduleType=cron&cronExpression=61+*+*+*+*",
+        "scheduleType=cron&cronExpression=0+22-6+*+*+*",
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(api: Manager, query: str) -> None:
