@@ -28,6 +28,7 @@ EVERY_ANSWER = {
     "Cache-Control": "no-store",
 }
 NONE = "{none}"
+JSON = "application/json"
 
 
 class Step(NamedTuple):
@@ -102,6 +103,10 @@ def split_head(lines: list[str]) -> tuple[dict[str, str], str]:
             return headers, "\n".join(lines[at:] if line else lines[at + 1 :])
         headers[header[1]] = header[2]
     return headers, ""
+
+
+def _type_of(body: str) -> str:
+    return JSON if body.startswith('{"') else "text/plain"
 
 
 def lengthen(text: str) -> str:
@@ -197,10 +202,14 @@ class Player:
         for reply in replies:
             assert str(reply.status_int) == lines[0], reply.text[:300]
             self._check_headers(reply, headers)
+            if body and "Content-Type" not in headers:
+                assert reply.content_type == _type_of(body)
             if reply.request.method == "HEAD":
                 assert reply.body == b""
             elif body:
-                self._check_body(reply, body, "Content-Type" in headers)
+                actual = reply.json if _type_of(body) == JSON else reply.text
+                expected = json.loads(body) if _type_of(body) == JSON else body
+                assert actual == self._settle(expected, actual)
 
     def _check_headers(self, reply: webtest.TestResponse, headers: dict[str, str]) -> None:
         expected = {"Retry-After": NONE, **EVERY_ANSWER, **headers}
@@ -208,12 +217,6 @@ class Player:
         assert actual == self._settle(expected, actual)
         assert "frame-ancestors 'none'" in reply.headers["Content-Security-Policy"]
         assert "unsafe" not in reply.headers["Content-Security-Policy"]
-
-    def _check_body(self, reply: webtest.TestResponse, body: str, has_type: bool) -> None:
-        is_json = body.startswith('{"')
-        assert has_type or reply.content_type == ("application/json" if is_json else "text/plain")
-        actual = reply.json if is_json else reply.text
-        assert actual == self._settle(json.loads(body) if is_json else body, actual)
 
     def _settle(self, expected: Any, actual: Any) -> Any:
         """What was expected, with what came in place of the placeholders that it fits."""
