@@ -75,8 +75,8 @@ def _add(steps: list[Step], step: Step) -> None:
 def _cases(title: str, steps: list[Step], table: list[list[str]]) -> Iterator[Case]:
     if steps and not table:
         yield Case(title, steps, {})
-    for cells in table[1:]:
-        yield Case(f"{title}: {' '.join(cells)}", steps, dict(zip(table[0], cells, strict=True)))
+    for number, cells in enumerate(table[1:], 1):
+        yield Case(f"{title} ({number})", steps, dict(zip(table[0], cells, strict=True)))
 
 
 def pairs(text: str) -> dict[str, str]:
@@ -276,7 +276,7 @@ def _cell(value: Any) -> str:
 
 
 CASES = [
-    pytest.param(file, case, id=f"{file.stem}: {case.name}"[:100])
+    pytest.param(file, case, id=f"{file.stem}: {case.name}")
     for file in sorted(FOLDER.glob("*.http"))
     for case in read_transcript(file)
 ]
