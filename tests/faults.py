@@ -22,7 +22,7 @@ FAULTS = {
             "text = given.get(setting.name)",
             "text = None",
             "a flag of the command line is ignored",
-            "test_cli.py::test_every_setting_is_a_flag_of_serve",
+            "test_cli.py::test_a_flag_wins_over_a_variable",
         ),
         Fault(
             'environ.get(f"CRONWATCH_{setting.name.upper()}")',

@@ -17,7 +17,6 @@ from test_transcripts import CASES
 import cronwatch
 
 TESTS = Path(__file__).parent
-ROOT = Path(cronwatch.__file__).parent
 SOURCE = Path(cronwatch.__file__).read_text("utf-8")
 EACH_FAULT = [
     pytest.param(fault, id=f"{section}: {fault.harm}")

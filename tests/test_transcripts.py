@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -223,10 +224,9 @@ class Player:
         if isinstance(expected, dict):
             actual = actual if isinstance(actual, dict) else {}
             return {name: self._settle(text, actual.get(name)) for name, text in expected.items()}
-        if isinstance(expected, list) and isinstance(actual, list):
-            return [self._settle(*two) for two in zip(expected, actual, strict=False)] + expected[
-                len(actual) :
-            ]
+        if isinstance(expected, list):
+            beside = actual[: len(expected)] if isinstance(actual, list) else []
+            return [self._settle(*both) for both in zip_longest(expected, beside)]
         return self._settle_text(expected, actual) if isinstance(expected, str) else expected
 
     def _settle_text(self, expected: str, actual: Any) -> Any:
@@ -250,17 +250,15 @@ class Player:
         for line in lines:
             record = RECORD.fullmatch(line)
             assert record, "not a record: " + line
-            number = 0 if record[2] else int(record[1] or 1)
-            expected.setdefault(record[3], []).extend(number * [pairs(record[4])])
+            count = 0 if record[2] else int(record[1] or 1)
+            expected.setdefault(record[3], []).extend(count * [pairs(record[4])])
         for table, rows in expected.items():
-            found = self.site.rows(f"SELECT * FROM {table} ORDER BY 1")
             columns = rows[0] if rows else {}
-            actual = [{name: _cell(row[name]) for name in columns} for row in found]
-            assert actual == [self._settle(row, cells) for row, cells in _beside(rows, actual)]
-
-
-def _beside(rows: list[Any], actual: list[Any]) -> list[tuple[Any, Any]]:
-    return [(row, actual[at] if at < len(actual) else {}) for at, row in enumerate(rows)]
+            actual = [
+                {name: _cell(row[name]) for name in columns}
+                for row in self.site.rows(f"SELECT * FROM {table} ORDER BY 1")
+            ]
+            assert actual == self._settle(rows, actual)
 
 
 def _cell(value: Any) -> str:
@@ -294,3 +292,4 @@ def test_what_is_sent_is_answered_as_in_the_transcript(
         except AssertionError as error:
             error.add_note(f"{file.name}:{step.number}: {case.row}")
             raise
+    assert not player.replies, "the last request has no response in the transcript"
