@@ -56,7 +56,7 @@ def run_tests(folder: Path, source: str, *tests: str) -> subprocess.CompletedPro
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 
