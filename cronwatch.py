@@ -5683,13 +5683,11 @@ def ping(server: Service, path: str) -> bottle.HTTPResponse:
 def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
     """405 for a path that has other methods, in the words of its route; 404 for one without."""
     allowed = {}
-    for method in ("GET", "POST", "PATCH", "DELETE"):
+    for method in ("GET", "HEAD", "POST", "PATCH", "DELETE"):
         asked = {"PATH_INFO": environ["PATH_INFO"], "REQUEST_METHOD": method}
         route, _ = app.router.match(asked)
         if route.rule != LAST_RULE:
             allowed[method] = route
-    if "GET" in allowed:
-        allowed["HEAD"] = allowed["GET"]
     if not allowed:
         return refuse(MANAGEMENT, Refused("There is nothing here", "ERROR", 404))
     dialect = next(iter(allowed.values())).config.get("dialect", MANAGEMENT)

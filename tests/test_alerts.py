@@ -755,6 +755,8 @@ def refused(site: Site, **given: Any) -> tuple[int, str]:
         {"X-A": 7},
         {"webhook-id": "mine"},
         {"Webhook-Signature": "mine"},
+        {"Content-Length": "5"},
+        {"transfer-encoding": "chunked"},
         ["X-A: a"],
         "X-A: a",
         {f"X-{n}": "a" for n in range(21)},
@@ -1360,6 +1362,17 @@ def test_a_hostile_message_adds_no_header_to_a_mail(mail_site: Site, mailbox: Ma
 
     (mail,) = mailbox.received
     assert (mail["Bcc"], mailbox.recipients) == (None, [["me@home.example"]])
+
+
+def test_an_encoded_word_in_a_message_adds_no_header_to_a_mail(
+    mail_site: Site, mailbox: Mailbox
+) -> None:
+    job = nightly(mail_site)
+    mail_site.get(f"/{job.code}/fail?msg=" + quote("=?utf-8?q?x=0D=0ABcc:_you@evil.example?="))
+    mail_site.server.deliver()
+
+    (mail,) = mailbox.received
+    assert (mail["Bcc"], "evil" in mail["Subject"]) == (None, True)
 
 
 def test_a_message_of_any_script_is_mailed(mail_site: Site, mailbox: Mailbox) -> None:

@@ -128,7 +128,9 @@ def test_what_is_no_job_makes_no_monitor(line: str) -> None:
 
 
 def test_a_schedule_is_in_the_zone_of_the_machine() -> None:
-    assert one("0 3 * * * /usr/bin/backup").timezone == UTC
+    (job,), _ = cronwatch.read_crontab("0 3 * * * /usr/bin/backup", False, "Asia/Tokyo")
+
+    assert job.timezone == "Asia/Tokyo"
 
 
 @pytest.mark.parametrize("setting", ["CRON_TZ=Asia/Tokyo", 'CRON_TZ = "Asia/Tokyo"'])
