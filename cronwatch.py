@@ -49,6 +49,7 @@ import math
 import mimetypes
 import operator
 import os
+import pwd
 import random
 import re
 import resource
@@ -179,12 +180,15 @@ class Settings:
 
     @classmethod
     def load(cls, given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
-        """The settings from flags, else variables, else defaults; `Invalid` for a wrong one."""
+        """The settings from flags, else variables, else defaults; `Invalid` for a wrong one.
+
+        An empty variable counts as unset: Docker Compose makes one of an unset `${X}`.
+        """
         values = {}
         for setting in dataclasses.fields(cls):
             text = given.get(setting.name)
             if text is None:
-                text = environ.get(f"CRONWATCH_{setting.name.upper()}")
+                text = environ.get(f"CRONWATCH_{setting.name.upper()}") or None
             if text is not None:
                 values[setting.name] = _parse_setting(setting.name, type(setting.default), text)
         return cls(**values)
@@ -5003,8 +5007,37 @@ def host_timezone() -> str:
     return "UTC"
 
 
+def check_database(path: str) -> None:
+    """Raise `Invalid` for what cannot be opened as a database, with the reason."""
+    if not path:
+        raise Invalid("database must be the name of a file")
+    if os.path.isdir(path):
+        raise Invalid(
+            f"the database {path} is a folder: name a file in it, or remove it if Docker made it "
+            "because the file of a mount was not there"
+        )
+    if not os.path.exists(path):
+        return
+    owner = os.stat(path).st_uid
+    me = os.geteuid()
+    effective = os.access in os.supports_effective_ids
+    if owner != me and not os.access(path, os.R_OK | os.W_OK, effective_ids=effective):
+        raise Invalid(
+            f"the database {path} belongs to {_user_name(owner)}, and {_user_name(me)} may not "
+            "write to it: run this as its owner, or as root"
+        )
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # of a container, or of a user that is gone
+        return f"user {uid}"
+
+
 def check_settings(settings: Settings) -> str:
     """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
+    check_database(settings.database)
     check_timezone(zone := settings.timezone or host_timezone())
     _one_of("smtp_security", settings.smtp_security, "starttls", "tls", "none")
     for name in ("base_url", "heartbeat_url"):
@@ -7227,18 +7260,40 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def default_database(
+    places: Sequence[str] = ("cronwatch.db", "/var/lib/cronwatch/cronwatch.db"),
+) -> str:
+    """The database that is meant where none is named: the first that is there, else a new one."""
+    return next(filter(os.path.exists, places), places[0])
+
+
+def _environment() -> dict[str, str]:
+    database = os.environ.get("CRONWATCH_DATABASE") or default_database()
+    return {**os.environ, "CRONWATCH_DATABASE": database}
+
+
+def _say_new(settings: Settings, serves: bool) -> None:
+    sentence = f"{os.path.abspath(settings.database)} is a new database"
+    if serves:
+        log.info(sentence)
+    else:
+        print(f"cronwatch: {sentence}", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 where it went well, 1 where it was refused, 2 for a wrong flag."""
     options = make_parser().parse_args(argv)
     try:
-        settings = Settings.load(vars(options), os.environ)
-        start_log(settings, options.call is not run_demo and hasattr(options, "log_level"))
+        settings = Settings.load(vars(options), _environment())
+        serves = options.call is not run_demo and hasattr(options, "log_level")
+        start_log(settings, serves)
         if options.call is run_demo:
             run_demo(settings)
             return 0
+        is_new = not os.path.exists(settings.database)
         if (
-            options.word not in MAKERS
-            and not os.path.exists(settings.database)
+            is_new
+            and options.word not in MAKERS
             and os.access(os.path.dirname(settings.database) or ".", os.X_OK)
         ):  # else opening it says why
             raise Refused(
@@ -7246,6 +7301,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"CRONWATCH_DATABASE names it"
             )
         with contextlib.closing(Server(settings)) as server:
+            if is_new:
+                _say_new(settings, serves)
             options.call(server, options)
     except (Refused, UnicodeEncodeError) as error:
         see = f" (see `cronwatch {options.group} list`)" if options.group else ""
