@@ -40,7 +40,8 @@ import hashlib
 import hmac
 import html
 import http.client
-import importlib
+import importlib.resources
+import io
 import ipaddress
 import itertools
 import json
@@ -67,6 +68,7 @@ import tempfile
 import threading
 import urllib.parse
 import uuid
+import zoneinfo
 from bisect import bisect_left
 from calendar import monthrange
 from collections import Counter, deque
@@ -4993,18 +4995,93 @@ def system_clock() -> int:
     return time_ns() // 1_000_000
 
 
-def host_timezone() -> str:
-    """The host's zone, in which a crontab speaks; UTC where it cannot be told."""
-    with contextlib.suppress(OSError, Invalid):
-        name = (
-            os.environ.get("TZ", "").lstrip(":")
-            or "/".join(Path("/etc/localtime").resolve(strict=True).parts).partition("zoneinfo/")[
-                2
-            ]
-        )
-        check_timezone(name)
-        return name
-    return "UTC"
+# Instants by which zones are told apart: two that differ since 1970 differ at some of them.
+ZONE_SAMPLES = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=10 * n) for n in range(2500)]
+RECENT_SAMPLES = [at for at in ZONE_SAMPLES if 2015 <= at.year <= 2025]
+TZDATA = importlib.resources.files("tzdata")  # the system's own may have a file mounted over one
+
+
+def _packaged_zone(name: str) -> ZoneInfo:
+    with TZDATA.joinpath("zoneinfo", name).open("rb") as file:
+        return ZoneInfo.from_file(file)
+
+
+def _offsets_agree(
+    one: ZoneInfo, other: ZoneInfo, samples: Sequence[datetime] = ZONE_SAMPLES
+) -> Iterator[bool]:
+    """Whether two clocks show the same time, for each of the samples."""
+    for at in samples:
+        yield at.astimezone(one).utcoffset() == at.astimezone(other).utcoffset()
+
+
+def _is_likely(zone: ZoneInfo, name: str) -> bool:
+    """Whether it mostly agreed of late: the files may be of an older and of a newer release."""
+    agreements = _offsets_agree(zone, _packaged_zone(name), RECENT_SAMPLES)
+    return sum(agreements) > len(RECENT_SAMPLES) / 2
+
+
+def _is_alike(zone: ZoneInfo, name: str) -> bool:
+    """Whether it agrees always, and calls its time the same: UTC is not GMT."""
+    other, last = _packaged_zone(name), ZONE_SAMPLES[-1]
+    has_same_name = last.astimezone(zone).tzname() == last.astimezone(other).tzname()
+    return has_same_name and all(_offsets_agree(zone, other))
+
+
+def _is_file_of(content: bytes, name: str) -> bool:
+    """Whether this is, byte for byte, what a zone database here has for a name."""
+    paths = [Path(folder, name) for folder in zoneinfo.TZPATH]
+    files = [TZDATA.joinpath("zoneinfo", name), *(path for path in paths if path.is_file())]
+    return any(file.read_bytes() == content for file in files)
+
+
+def _name_zone(content: bytes, hints: Sequence[str]) -> str | None:
+    """The name of a zone whose file this is; the hints are names that it may well have."""
+    zone = ZoneInfo.from_file(io.BytesIO(content))
+    names = TZDATA.joinpath("zones").read_text().split()
+    for name in hints:
+        if name in names and _is_likely(zone, name):
+            return name
+    table = TZDATA.joinpath("zoneinfo", "zone1970.tab").read_text().splitlines()
+    usual = [line.split("\t")[2] for line in table if not line.startswith("#")]
+    candidates = ("UTC", *usual, *names)
+    same = (n for n in candidates if _is_file_of(content, n) and _is_likely(zone, n))
+    alike = (name for name in candidates if _is_alike(zone, name))
+    return next(same, None) or next(alike, None)
+
+
+def _path_zone(path: str | Path) -> str:
+    """The zone of a path such as /usr/share/zoneinfo/Europe/Berlin, where it is one of those."""
+    return str(path).rpartition("zoneinfo/")[2].removeprefix("posix/")
+
+
+def host_timezone(rule: str | None = None, etc: Path = Path("/etc")) -> str | None:
+    """The name of the host's zone, in which a crontab speaks; None where it cannot be told.
+
+    `rule` stands for the variable TZ. Without it and /etc/localtime the C library takes UTC; where
+    the file is a copy or a mount, /etc/timezone or the times that it holds say which zone it is.
+    """
+    rule = (os.environ.get("TZ", "") if rule is None else rule).removeprefix(":")
+    if rule and not rule.startswith("/"):
+        with contextlib.suppress(Invalid):
+            check_timezone(rule)
+            return rule
+        return None  # a rule such as CET-1CEST,M3.5.0,M10.5.0/3
+    localtime, timezone = Path(rule or etc / "localtime"), etc / "timezone"
+    if not os.path.lexists(localtime):
+        return "UTC"
+    try:
+        target = os.readlink(localtime) if localtime.is_symlink() else localtime
+        hints = [_path_zone(target), _path_zone(localtime.resolve())]
+        hints += timezone.read_text(errors="replace").split() if timezone.is_file() else []
+        return _name_zone(localtime.read_bytes(), hints)
+    except (OSError, ValueError):  # it leads nowhere, or is no zone
+        return None
+
+
+UNKNOWN_ZONE = (
+    "neither TZ nor /etc/localtime names the host's time zone: times without a zone are taken "
+    "for UTC until CRONWATCH_TIMEZONE=Europe/Berlin (or yours) says better"
+)
 
 
 def check_database(path: str) -> None:
@@ -5038,7 +5115,7 @@ def _user_name(uid: int) -> str:
 def check_settings(settings: Settings) -> str:
     """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
     check_database(settings.database)
-    check_timezone(zone := settings.timezone or host_timezone())
+    check_timezone(zone := settings.timezone or host_timezone() or "UTC")
     _one_of("smtp_security", settings.smtp_security, "starttls", "tls", "none")
     for name in ("base_url", "heartbeat_url"):
         if (url := getattr(settings, name)) and not is_web_address(url):
@@ -7272,6 +7349,9 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "CRONWATCH_DATABASE": database}
 
 
+READ_SCHEDULES = (("", "serve"), ("monitor", "add"), ("import", "crontab"))
+
+
 def _say_new(settings: Settings, serves: bool) -> None:
     sentence = f"{os.path.abspath(settings.database)} is a new database"
     if serves:
@@ -7300,6 +7380,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"there is no database {settings.database}: --database or "
                 f"CRONWATCH_DATABASE names it"
             )
+        reads_schedules = (options.group, options.word) in READ_SCHEDULES
+        if reads_schedules and not settings.timezone and host_timezone() is None:
+            log.warning(UNKNOWN_ZONE)
         with contextlib.closing(Server(settings)) as server:
             if is_new:
                 _say_new(settings, serves)

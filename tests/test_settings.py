@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.resources
 import os
 import tempfile
 from pathlib import Path
@@ -26,6 +27,128 @@ def test_an_empty_name_of_a_database_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path, "key", "create", "x", "--database", "")
 
     assert (done.code, done.err) == (1, "cronwatch: database must be the name of a file\n")
+
+
+# -- the zone of the host
+
+
+def zone_file(name: str) -> bytes:
+    """The times of a zone, as a system has them in a file."""
+    return importlib.resources.files("tzdata").joinpath("zoneinfo", name).read_bytes()
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    """A folder to be /etc, beside a zone database."""
+    for name in ("Europe/Berlin", "Etc/UTC"):
+        file = tmp_path / "zoneinfo" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(zone_file(name))
+    (tmp_path / "etc").mkdir()
+    return tmp_path / "etc"
+
+
+@pytest.mark.parametrize("name", ["Europe/Berlin", "Etc/UTC"])
+def test_a_link_names_the_zone(etc: Path, name: str) -> None:
+    (etc / "localtime").symlink_to(f"../zoneinfo/{name}")
+
+    assert cronwatch.host_timezone("", etc) == name
+
+
+@pytest.mark.parametrize("name", ["Europe/Berlin", "America/New_York", "Asia/Kolkata", "UTC"])
+def test_a_copy_is_known_by_its_times(etc: Path, name: str) -> None:
+    (etc / "localtime").write_bytes(zone_file(name))
+
+    assert cronwatch.host_timezone("", etc) == name
+
+
+def test_of_zones_with_the_same_times_etc_timezone_names_one(etc: Path) -> None:
+    (etc / "localtime").write_bytes(zone_file("Europe/Oslo"))
+    (etc / "timezone").write_text("Europe/Oslo\n")
+
+    assert cronwatch.host_timezone("", etc) == "Europe/Oslo"
+
+
+@pytest.mark.parametrize("name", ["Europe/Berlin", "Africa/Casablanca"])
+def test_etc_timezone_is_not_believed_where_the_times_are_others(etc: Path, name: str) -> None:
+    (etc / "localtime").write_bytes(zone_file(name))
+    (etc / "timezone").write_text("Etc/UTC\n")
+
+    assert cronwatch.host_timezone("", etc) == name
+
+
+def test_a_link_is_not_believed_where_another_zone_is_mounted_over_its_target(etc: Path) -> None:
+    (etc / "localtime").symlink_to("../zoneinfo/Etc/UTC")
+    (etc.parent / "zoneinfo" / "Etc" / "UTC").write_bytes(zone_file("Europe/Berlin"))
+
+    assert cronwatch.host_timezone("", etc) == "Europe/Berlin"
+
+
+def test_a_host_without_a_zone_has_utc(etc: Path) -> None:
+    assert cronwatch.host_timezone("", etc) == "UTC"
+
+
+@pytest.mark.parametrize("target", ["../zoneinfo/Europe/Nowhere", "../zoneinfo"])
+def test_a_link_that_leads_to_no_file_tells_no_zone(etc: Path, target: str) -> None:
+    (etc / "localtime").symlink_to(target)
+
+    assert cronwatch.host_timezone("", etc) is None
+
+
+def test_a_file_that_is_none_of_a_zone_tells_no_zone(etc: Path) -> None:
+    (etc / "localtime").write_text("Europe/Berlin\n")
+
+    assert cronwatch.host_timezone("", etc) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["Europe/Berlin", ":Europe/Berlin", ":{etc}/../zoneinfo/Europe/Berlin"]
+)
+def test_tz_names_the_zone_or_its_file(etc: Path, text: str) -> None:
+    (etc / "localtime").symlink_to("../zoneinfo/Etc/UTC")
+
+    assert cronwatch.host_timezone(text.format(etc=etc), etc) == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    "text", ["CET-1CEST,M3.5.0,M10.5.0/3", "EST5EDT,M3.2.0,M11.1.0", "<+03>-3"]
+)
+def test_tz_as_a_rule_names_no_zone(etc: Path, text: str) -> None:
+    (etc / "localtime").symlink_to("../zoneinfo/Europe/Berlin")
+
+    assert cronwatch.host_timezone(text, etc) is None
+
+
+RULE = "CET-1CEST,M3.5.0,M10.5.0/3"
+ADD = ("monitor", "add", "x", "--cron", "0 3 * * *", "--database", "x.db")
+
+
+@pytest.mark.parametrize("words", [ADD, ("import", "crontab", "-", "--database", "x.db")])
+def test_who_reads_schedules_says_that_the_zone_is_not_known(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    done = run(tmp_path, *words, TZ=RULE)
+
+    assert done.code == 0
+    assert "neither TZ nor /etc/localtime names the host's time zone" in done.err
+
+
+def test_a_server_says_that_the_zone_is_not_known(tmp_path: Path) -> None:
+    with serving(tmp_path, TZ=RULE) as live:
+        assert live.stop() == (0, "")
+
+        assert "neither TZ nor /etc/localtime names the host's time zone" in live.log
+
+
+@pytest.mark.parametrize(
+    "flags, environ", [(("--timezone", "UTC"), {}), ((), {"CRONWATCH_TIMEZONE": "UTC"})]
+)
+def test_a_zone_that_is_set_needs_no_other(
+    tmp_path: Path, flags: tuple[str, ...], environ: dict[str, str]
+) -> None:
+    done = run(tmp_path, *ADD, *flags, TZ=RULE, **environ)
+
+    assert (done.code, "neither TZ" in done.err) == (0, False)
 
 
 # -- the database
