@@ -5112,6 +5112,22 @@ def _user_name(uid: int) -> str:
         return f"user {uid}"
 
 
+def is_any_address(host: str) -> bool:
+    """Whether to listen on it means on all addresses: one that nobody can connect to."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return host in ("*", "0")
+
+
+def listen_url(listen: str, port: int | str, prefix: str) -> str:
+    """How this host reaches itself; by its own name where it listens on all addresses."""
+    host = listen.rpartition(":")[0].strip("[]")
+    if is_any_address(host):
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}{prefix}" if ":" in host else f"http://{host}:{port}{prefix}"
+
+
 def check_settings(settings: Settings) -> str:
     """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
     check_database(settings.database)
@@ -6229,7 +6245,9 @@ class Server:
         self.follows_address = not settings.base_url
         prefix = f"/{settings.url_prefix.strip('/')}".rstrip("/")
         url = settings.base_url.rstrip("/") or remembered(
-            self.store, "base_url", f"http://{settings.listen}{prefix}"
+            self.store,
+            "base_url",
+            listen_url(settings.listen, settings.listen.rpartition(":")[2], prefix),
         )
         self.settings = dataclasses.replace(
             settings, timezone=zone, base_url=url, url_prefix=prefix
@@ -6315,11 +6333,11 @@ class Server:
             self.away(alive_at, now)
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: web_server.stop())
-        url = (
-            f"http://{self.settings.listen.rpartition(':')[0]}:{web_server.effective_port}"
-            + self.settings.url_prefix
-        )
+        listen, prefix = self.settings.listen, self.settings.url_prefix
+        url = listen_url(listen, web_server.effective_port, prefix)
         if self.follows_address:
+            if is_any_address(listen.rpartition(":")[0]):
+                log.warning("links begin with %s: --base-url says how others reach this", url)
             self.settings = self.outbox.settings = dataclasses.replace(self.settings, base_url=url)
         self.act(remember, "base_url", self.settings.base_url)  # for the command line's links
         print(f"cronwatch serves {url}", flush=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import importlib.resources
 import os
+import signal
+import socket
+import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
-from live_server import call, run, serving
+from live_server import CRONWATCH, LIMIT_SECONDS, call, environment, run, serving
 
 import cronwatch
 
@@ -205,3 +208,49 @@ def test_a_server_that_makes_a_database_says_which(tmp_path: Path) -> None:
         live.stop()
 
         assert f"INFO {live.database} is a new database\n" in live.log
+
+
+# -- the address in links
+
+
+@pytest.mark.parametrize(
+    "listen, url",
+    [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("cron.lan:80", "http://cron.lan:80"),
+        ("::1:8080", "http://[::1]:8080"),
+        ("[::1]:8080", "http://[::1]:8080"),
+        ("0.0.0.0:8080", "http://{name}:8080"),
+        ("*:8080", "http://{name}:8080"),
+        (":::8080", "http://{name}:8080"),
+        ("[::]:8080", "http://{name}:8080"),
+        ("[0:0::0]:8080", "http://{name}:8080"),
+    ],
+)
+def test_links_begin_with_an_address_that_one_can_connect_to(
+    tmp_path: Path, listen: str, url: str
+) -> None:
+    settings = cronwatch.Settings(database=str(tmp_path / "c.db"), listen=listen)
+    server = cronwatch.Server(settings)
+    server.close()
+
+    assert server.settings.base_url == url.format(name=socket.gethostname())
+
+
+def test_a_server_that_listens_on_all_addresses_says_what_links_begin_with(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*CRONWATCH, "serve", "--database", "c.db", "--listen", "0.0.0.0:0"],
+        cwd=tmp_path,
+        env=environment(TZ="UTC"),
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout
+    line = process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=LIMIT_SECONDS)
+
+    assert line.startswith(f"cronwatch serves http://{socket.gethostname()}:")
+    assert "--base-url says how others reach this" in log
