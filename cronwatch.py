@@ -6561,6 +6561,7 @@ RUNNERS = {
     "test",
     "[",
     "exec",
+    "command",
     "run-parts",
     "sleep",
 }
@@ -6593,6 +6594,7 @@ SETTING_LINE = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=]+))\s*=\s*["']?
 # What stands in a command beside the program that it is about.
 ASIDE = re.compile(
     r"\bcd\s+\S+\s*(?:&&|;)"
+    r"|\bif\s[^;]*;\s*then\b"
     r"|^\s*(?:test|\[\[?)\s[^&|;]*(?:&&|\|\|)"
     r"|\s-e\s+'[^']*'"
     r"|\b(?:sudo|runuser)(?:\s+-[ugh]\s+\S+)+"

@@ -282,6 +282,8 @@ def test_a_job_that_ends_as_its_test_does_is_said(command: str, is_told: bool) -
             "cron.daily",
         ),
         (r"[ $(date +\%d) -le 7 ] && /opt/monthly.sh", "monthly"),
+        ("[ -x /opt/a ] && if [ ! -d /run/x ]; then /opt/clean.sh; fi", "clean"),
+        ("command -v debian-sa1 > /dev/null && debian-sa1 1 1", "debian-sa1"),
         ('"$HOME/bin/tune"', "tune"),
         ("python3 /srv/app/report.py", "report"),
         ("/usr/bin/python3.11 -u /srv/app/report.py", "report"),

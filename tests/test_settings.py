@@ -136,6 +136,7 @@ def test_who_reads_schedules_says_that_the_zone_is_not_known(
     assert "neither TZ nor /etc/localtime names the host's time zone" in done.err
 
 
+@pytest.mark.slow
 def test_a_server_says_that_the_zone_is_not_known(tmp_path: Path) -> None:
     with serving(tmp_path, TZ=RULE) as live:
         assert live.stop() == (0, "")
@@ -203,6 +204,7 @@ def test_a_command_that_makes_a_database_says_which(
     assert (first.out.count("\n"), second.err) == (1, "")
 
 
+@pytest.mark.slow
 def test_a_server_that_makes_a_database_says_which(tmp_path: Path) -> None:
     with serving(tmp_path) as live:
         live.stop()
@@ -237,6 +239,7 @@ def test_links_begin_with_an_address_that_one_can_connect_to(
     assert server.settings.base_url == url.format(name=socket.gethostname())
 
 
+@pytest.mark.slow
 def test_a_server_that_listens_on_all_addresses_says_what_links_begin_with(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*CRONWATCH, "serve", "--database", "c.db", "--listen", "0.0.0.0:0"],
