@@ -40,7 +40,8 @@ import hashlib
 import hmac
 import html
 import http.client
-import importlib
+import importlib.resources
+import io
 import ipaddress
 import itertools
 import json
@@ -49,6 +50,7 @@ import math
 import mimetypes
 import operator
 import os
+import pwd
 import random
 import re
 import resource
@@ -66,6 +68,7 @@ import tempfile
 import threading
 import urllib.parse
 import uuid
+import zoneinfo
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -181,12 +184,15 @@ class Settings:
 
     @classmethod
     def load(cls, given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
-        """The settings from flags, else variables, else defaults; `Invalid` for a wrong one."""
+        """The settings from flags, else variables, else defaults; `Invalid` for a wrong one.
+
+        An empty variable counts as unset: Docker Compose makes one of an unset `${X}`.
+        """
         values = {}
         for setting in dataclasses.fields(cls):
             text = given.get(setting.name)
             if text is None:
-                text = environ.get(f"CRONWATCH_{setting.name.upper()}")
+                text = environ.get(f"CRONWATCH_{setting.name.upper()}") or None
             if text is not None:
                 values[setting.name] = _parse_setting(setting.name, type(setting.default), text)
         return cls(**values)
@@ -4995,23 +5001,143 @@ def system_clock() -> int:
     return time_ns() // 1_000_000
 
 
-def host_timezone() -> str:
-    """The host's zone, in which a crontab speaks; UTC where it cannot be told."""
-    with contextlib.suppress(OSError, Invalid):
-        name = (
-            os.environ.get("TZ", "").lstrip(":")
-            or "/".join(Path("/etc/localtime").resolve(strict=True).parts).partition("zoneinfo/")[
-                2
-            ]
+# Instants by which zones are told apart: two that differ since 1970 differ at some of them.
+ZONE_SAMPLES = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=10 * n) for n in range(2500)]
+RECENT_SAMPLES = [at for at in ZONE_SAMPLES if 2015 <= at.year <= 2025]
+TZDATA = importlib.resources.files("tzdata")  # the system's own may have a file mounted over one
+
+
+def _packaged_zone(name: str) -> ZoneInfo:
+    with TZDATA.joinpath("zoneinfo", name).open("rb") as file:
+        return ZoneInfo.from_file(file)
+
+
+def _offsets_agree(
+    one: ZoneInfo, other: ZoneInfo, samples: Sequence[datetime] = ZONE_SAMPLES
+) -> Iterator[bool]:
+    """Whether two clocks show the same time, for each of the samples."""
+    for at in samples:
+        yield at.astimezone(one).utcoffset() == at.astimezone(other).utcoffset()
+
+
+def _is_likely(zone: ZoneInfo, name: str) -> bool:
+    """Whether it mostly agreed of late: the files may be of an older and of a newer release."""
+    agreements = _offsets_agree(zone, _packaged_zone(name), RECENT_SAMPLES)
+    return sum(agreements) > len(RECENT_SAMPLES) / 2
+
+
+def _is_alike(zone: ZoneInfo, name: str) -> bool:
+    """Whether it agrees always, and calls its time the same: UTC is not GMT."""
+    other, last = _packaged_zone(name), ZONE_SAMPLES[-1]
+    has_same_name = last.astimezone(zone).tzname() == last.astimezone(other).tzname()
+    return has_same_name and all(_offsets_agree(zone, other))
+
+
+def _is_file_of(content: bytes, name: str) -> bool:
+    """Whether this is, byte for byte, what a zone database here has for a name."""
+    paths = [Path(folder, name) for folder in zoneinfo.TZPATH]
+    files = [TZDATA.joinpath("zoneinfo", name), *(path for path in paths if path.is_file())]
+    return any(file.read_bytes() == content for file in files)
+
+
+def _name_zone(content: bytes, hints: Sequence[str]) -> str | None:
+    """The name of a zone whose file this is; the hints are names that it may well have."""
+    zone = ZoneInfo.from_file(io.BytesIO(content))
+    names = TZDATA.joinpath("zones").read_text().split()
+    for name in hints:
+        if name in names and _is_likely(zone, name):
+            return name
+    table = TZDATA.joinpath("zoneinfo", "zone1970.tab").read_text().splitlines()
+    usual = [line.split("\t")[2] for line in table if not line.startswith("#")]
+    candidates = ("UTC", *usual, *names)
+    same = (n for n in candidates if _is_file_of(content, n) and _is_likely(zone, n))
+    alike = (name for name in candidates if _is_alike(zone, name))
+    return next(same, None) or next(alike, None)
+
+
+def _path_zone(path: str | Path) -> str:
+    """The zone of a path such as /usr/share/zoneinfo/Europe/Berlin, where it is one of those."""
+    return str(path).rpartition("zoneinfo/")[2].removeprefix("posix/")
+
+
+def host_timezone(rule: str | None = None, etc: Path = Path("/etc")) -> str | None:
+    """The name of the host's zone, in which a crontab speaks; None where it cannot be told.
+
+    `rule` stands for the variable TZ. Without it and /etc/localtime the C library takes UTC; where
+    the file is a copy or a mount, /etc/timezone or the times that it holds say which zone it is.
+    """
+    rule = (os.environ.get("TZ", "") if rule is None else rule).removeprefix(":")
+    if rule and not rule.startswith("/"):
+        with contextlib.suppress(Invalid):
+            check_timezone(rule)
+            return rule
+        return None  # a rule such as CET-1CEST,M3.5.0,M10.5.0/3
+    localtime, timezone = Path(rule or etc / "localtime"), etc / "timezone"
+    if not os.path.lexists(localtime):
+        return "UTC"
+    try:
+        target = os.readlink(localtime) if localtime.is_symlink() else localtime
+        hints = [_path_zone(target), _path_zone(localtime.resolve())]
+        hints += timezone.read_text(errors="replace").split() if timezone.is_file() else []
+        return _name_zone(localtime.read_bytes(), hints)
+    except (OSError, ValueError):  # it leads nowhere, or is no zone
+        return None
+
+
+UNKNOWN_ZONE = (
+    "neither TZ nor /etc/localtime names the host's time zone: times without a zone are taken "
+    "for UTC until CRONWATCH_TIMEZONE=Europe/Berlin (or yours) says better"
+)
+
+
+def check_database(path: str) -> None:
+    """Raise `Invalid` for what cannot be opened as a database, with the reason."""
+    if not path:
+        raise Invalid("database must be the name of a file")
+    if os.path.isdir(path):
+        raise Invalid(
+            f"the database {path} is a folder: name a file in it, or remove it if Docker made it "
+            "because the file of a mount was not there"
         )
-        check_timezone(name)
-        return name
-    return "UTC"
+    if not os.path.exists(path):
+        return
+    owner = os.stat(path).st_uid
+    me = os.geteuid()
+    effective = os.access in os.supports_effective_ids
+    if owner != me and not os.access(path, os.R_OK | os.W_OK, effective_ids=effective):
+        raise Invalid(
+            f"the database {path} belongs to {_user_name(owner)}, and {_user_name(me)} may not "
+            "write to it: run this as its owner, or as root"
+        )
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # of a container, or of a user that is gone
+        return f"user {uid}"
+
+
+def is_any_address(host: str) -> bool:
+    """Whether to listen on it means on all addresses: one that nobody can connect to."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return host in ("*", "0")
+
+
+def listen_url(listen: str, port: int | str, prefix: str) -> str:
+    """How this host reaches itself; by its own name where it listens on all addresses."""
+    host = listen.rpartition(":")[0].strip("[]")
+    if is_any_address(host):
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}{prefix}" if ":" in host else f"http://{host}:{port}{prefix}"
 
 
 def check_settings(settings: Settings) -> str:
     """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
-    check_timezone(zone := settings.timezone or host_timezone())
+    check_database(settings.database)
+    check_timezone(zone := settings.timezone or host_timezone() or "UTC")
     _one_of("smtp_security", settings.smtp_security, "starttls", "tls", "none")
     for name in ("base_url", "heartbeat_url"):
         if (url := getattr(settings, name)) and not is_web_address(url):
@@ -6125,7 +6251,9 @@ class Server:
         self.follows_address = not settings.base_url
         prefix = f"/{settings.url_prefix.strip('/')}".rstrip("/")
         url = settings.base_url.rstrip("/") or remembered(
-            self.store, "base_url", f"http://{settings.listen}{prefix}"
+            self.store,
+            "base_url",
+            listen_url(settings.listen, settings.listen.rpartition(":")[2], prefix),
         )
         self.settings = dataclasses.replace(
             settings, timezone=zone, base_url=url, url_prefix=prefix
@@ -6211,11 +6339,11 @@ class Server:
             self.away(alive_at, now)
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: web_server.stop())
-        url = (
-            f"http://{self.settings.listen.rpartition(':')[0]}:{web_server.effective_port}"
-            + self.settings.url_prefix
-        )
+        listen, prefix = self.settings.listen, self.settings.url_prefix
+        url = listen_url(listen, web_server.effective_port, prefix)
         if self.follows_address:
+            if is_any_address(listen.rpartition(":")[0]):
+                log.warning("links begin with %s: --base-url says how others reach this", url)
             self.settings = self.outbox.settings = dataclasses.replace(self.settings, base_url=url)
         self.act(remember, "base_url", self.settings.base_url)  # for the command line's links
         print(f"cronwatch serves {url}", flush=True)
@@ -6409,10 +6537,12 @@ class CronLine(NamedTuple):
     user: str  # in a system crontab, with the space behind it
     command: str
     given: str  # from the first bare %, which is standard input
+    cron: str  # the schedule that it has
     timezone: str
     shell: str
     path: str  # where cron looks for programs
-    key: str
+    name: str
+    handle: str  # that it pings already by the wrapper; empty where it does not
 
 
 RUNNERS = {
@@ -6437,102 +6567,298 @@ RUNNERS = {
     "test",
     "[",
     "exec",
+    "command",
+    "run-parts",
+    "sleep",
 }
-CRON_LINE = re.compile(r"\s*(@\w+|\S+(?:\s+\S+){4})\s+(.*)")
+# A time as crons read it: no L, # or ? of croniter's, which none of them knows.
+TIME = rf"(?:[\d*/,~-]|{'|'.join(CRON_NAMES.keys() - {'l'})})+"
+# A leading - keeps a job out of the log (cronie, SUSE).
+CRON_LINE = re.compile(rf"\s*(-?(?:@[\w-]+|{TIME}(?:\s+{TIME}){{4}}))\s+(.*)", re.IGNORECASE)
+STRAY_TIME = re.compile(
+    r"([*?]|\d[\d*/,?-]*|(MON|TUE|WED|THU|FRI|SAT|SUN)([,-][A-Z]{3})*)[\d*/,?-]*\s"
+)
+CRONTAB_WORDS = {  # of systemd-cron and FreeBSD
+    "@minutely": "* * * * *",
+    "@every_minute": "* * * * *",
+    "@quarterly": "0 0 1 1,4,7,10 *",
+    "@semi-annually": "0 0 1 1,7 *",
+    "@semiannually": "0 0 1 1,7 *",
+    "@bi-annually": "0 0 1 1,7 *",
+    "@biannually": "0 0 1 1,7 *",
+}
+LINE_MAX = 998  # characters of a line that Debian's cron reads (crontab(5))
 WRAPPER = "/usr/local/bin/cronwatch-exec"  # where the README puts it
-SETTING_LINE = re.compile(r"\s*[\"']?(\w+)[\"']?\s*=\s*[\"']?(.*?)[\"']?\s*")
+WRAPPED_COMMAND = re.compile(r"cronwatch-exec'?\s+(?:-\S+\s+)*(\S+)\s(.*\s)?--\s")
+SETTING_LINE = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=]+))\s*=\s*["']?(.*?)["']?\s*""")
+# What stands in a command beside the program that it is about.
+ASIDE = re.compile(
+    r"\bcd\s+\S+\s*(?:&&|;)"
+    r"|\bif\s[^;]*;\s*then\b"
+    r"|^\s*(?:test|\[\[?)\s[^&|;]*(?:&&|\|\|)"
+    r"|\s-e\s+'[^']*'"
+    r"|\b(?:sudo|runuser)(?:\s+-[ugh]\s+\S+)+"
+    r"|\S*\bflock(?:\s+-w\s+\S+|\s+-\S+)*\s+\S+"
+)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def job_name(command: str, number: int) -> str:
-    """A key for a command: its first word that is no runner, option or setting, without ending."""
-    aside = (
-        r"^\s*cd\s+\S+\s*(&&|;)|\b(?:sudo|runuser)(\s+-[ugh]\s+\S+)+"
-        r"|\S*\bflock(\s+-w\s+\S+|\s+-\S+)*\s+\S+"
-    )
-    for word in re.split(r"[\s;&|()<>\"']+", re.sub(aside, " ", command)):
-        name = re.sub(r"\.\w{1,4}$", "", word.rstrip("/").rpartition("/")[2])
-        key = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-        if (
-            key
-            and not word.startswith(("-", "$", "!"))
-            and "=" not in word
-            and re.sub(r"[\d.]+$", "", name) not in RUNNERS
-            and not re.fullmatch(r"\d+[smhd]?", name)
-        ):
-            return key[:180]
+    """A name for a command: its program without path and ending, and its subcommand."""
+    for part in re.split(r"[;&|()<>{}]+", ASIDE.sub(" ", command)):
+        words = [*re.split(r"[\s\"']+", part.strip()), ""]
+        for word, argument in itertools.pairwise(words):
+            name = re.sub(r"\.\w{1,4}$", "", word.rstrip("/").rpartition("/")[2])
+            if (
+                _slug(name)
+                and not re.match(r"-|!|\$[^/]*$", word)
+                and "=" not in word
+                and re.sub(r"[\d.]+$", "", name) not in RUNNERS
+                and not re.fullmatch(r"\d+[smhd]?", name)
+            ):
+                is_subcommand = re.fullmatch(r"[a-z][a-z0-9:_-]+", argument)
+                return clean(f"{name} {argument}" if is_subcommand else name, 180) or name[:180]
     return f"job-{number + 1}"
 
 
+def clean_crontab(text: str) -> tuple[str, list[str]]:
+    """A crontab without control characters, and a remark where there were any."""
+    lines = text.split("\n")
+    remarks = [
+        f"line {number}: its control characters are left out here"
+        for number, line in enumerate(lines, 1)
+        if CONTROLS.search(line.removesuffix("\r"))
+    ]
+    if "\r\n" in text:
+        remarks.append(
+            "the lines end as on Windows, and cron would give the carriage return to each job: "
+            "here they end as they should"
+        )
+    return "\n".join(CONTROLS.sub("", line) for line in lines), remarks
+
+
 def read_crontab(text: str, is_system: bool, timezone: str) -> tuple[list[CronLine], list[str]]:
-    """The jobs of a crontab, each with a key of its own, and a sentence for each line that cannot
-    be watched. Only CRON_TZ moves a schedule: TZ is for the commands (crontab(5))."""
+    """The jobs of a crontab, and a remark on each line that cannot be watched, or that crons read
+    in different ways. Only CRON_TZ moves a schedule: TZ is for the commands (crontab(5)).
+    """
     jobs: list[CronLine] = []
-    problems: list[str] = []
-    known = {"CRON_TZ": timezone, "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
-    for number_, line in enumerate(text.split("\n")):
-        setting = SETTING_LINE.fullmatch(line)
+    remarks: list[str] = []
+    settings = {"CRON_TZ": timezone, "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
+    for number, line in enumerate(text.split("\n")):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        if setting:
-            known[setting[1]] = setting[2]
+        if setting := SETTING_LINE.fullmatch(line):
+            name = setting[1] or setting[2] or setting[3] or ""
+            settings[name] = setting[4]
+            if name == "CRON_TZ" and setting[4] != timezone:
+                remarks.append(
+                    f"line {number + 1}: Debian's cron ignores CRON_TZ and starts what follows by "
+                    f"{timezone}; cronie (Fedora, Arch, SUSE) starts it by {setting[4]}"
+                )
             continue
         try:
-            when, user, command, given = _cron_parts(line, is_system)
-            check_schedule(when)
-            next_run(when, known["CRON_TZ"], 0)
+            job = _read_line(number, line, is_system, settings)
         except Invalid as error:
-            problems.append(f"line {number_ + 1}: {error.sentence}")
+            remarks.append(f"line {number + 1}: {error.sentence}")
             continue
-        name, taken = job_name(command, number_), {job.key for job in jobs}
-        key = next(
-            one
-            for n in itertools.count(1)
-            if (one := f"{name}-{n}" if n > 1 else name) not in taken
-        )
-        jobs.append(
-            CronLine(
-                number_,
-                when,
-                user,
-                command,
-                given,
-                known["CRON_TZ"],
-                known["SHELL"],
-                known["PATH"],
-                key,
+        jobs.append(job)
+        if _ends_with_a_test(job.command):
+            remarks.append(
+                f"line {number + 1}: where its test is false it ends with 1, which is told as a "
+                "failure: write `if TEST; then JOB; fi`"
             )
-        )
-    return jobs, problems
+    return jobs, remarks
 
 
-def _cron_parts(line: str, is_system: bool) -> tuple[str, str, str, str]:
-    found = CRON_LINE.fullmatch(line)
-    if found is None:
+def _read_line(number: int, line: str, is_system: bool, settings: Mapping[str, str]) -> CronLine:
+    match = CRON_LINE.fullmatch(line)
+    if match is None:
         raise Invalid("this is no line of a crontab")
-    user = re.match(r"\S+\s+", found[2]) if is_system else None
-    command = found[2][user.end() :] if user else found[2]
-    if re.search(r"cronwatch-exec'?\s(.*\s)?--\s", command):
-        raise Invalid("it runs cronwatch-exec already")
+    when, rest = match.groups()
+    cron = _read_when(when, rest)
+    next_run(cron, settings["CRON_TZ"], 0)
+    user = re.match(r"\S+\s+", rest) if is_system else None
+    command = rest[user.end() :] if user else rest
     bare = re.search(r"(?<!\\)(\\\\)*%", command)  # a backslash before it takes its meaning
     end = bare.end() - 1 if bare else len(command)
-    return found[1], user[0] if user else "", command[:end].strip(), command[end:]
+    wrapper = WRAPPED_COMMAND.search(command)
+    url = wrapper[1].partition("?")[0].rstrip("/") if wrapper else ""
+    return CronLine(
+        number,
+        when,
+        user[0] if user else "",
+        command[:end].strip(),
+        command[end:],
+        cron,
+        settings["CRON_TZ"],
+        settings["SHELL"],
+        settings["PATH"],
+        job_name(command[:end], number),
+        url.rpartition("/")[2],
+    )
 
 
-def watch_jobs(tx: Tx, jobs: Sequence[CronLine]) -> list[Shown]:
-    """A monitor for each job of a crontab whose key has none yet, all in one transaction."""
-    for job in jobs:
-        if not rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", job.key):
-            create_monitor(
-                tx,
-                {
-                    "key": job.key,
-                    "name": title(job.key),
-                    "cron": job.when,
-                    "timezone": job.timezone,
-                    "notes": clean(job.command, 10_000) or "",
-                },
+def _read_when(when: str, rest: str) -> str:
+    """The schedule of a line; raises `Invalid` where cron would read it in another way."""
+    text = " ".join(when.removeprefix("-").lower().split())
+    cron = CRONTAB_WORDS.get(text, text)
+    if STRAY_TIME.match(rest):
+        if when.startswith("@"):
+            raise Invalid("this is no line of a crontab")
+        raise Invalid(
+            f"cron reads five fields, none of them seconds, and would run `{clean(rest, 60)}`"
+        )
+    if seconds := re.fullmatch(r"@(\d+)", cron):
+        raise Invalid(
+            f"{cron} is {seconds[1]} seconds after its last end (FreeBSD): "
+            f"`cronwatch monitor add KEY --every {seconds[1]}` watches it"
+        )
+    if cron.startswith("@") and cron not in (*CRON_WORDS, "@reboot"):
+        raise Invalid(f"{cron} names no time that can be expected")
+    check_schedule(cron)
+    return cron
+
+
+def _ends_with_a_test(command: str) -> bool:
+    """Whether `[ TEST ] && JOB` is all of it: its exit code tells of the test, not of the job."""
+    bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", command)
+    begins = re.match(r"(?:test|\[\[?)\s", bare)
+    return bool(begins) and "&&" in bare and not re.search(r";|\|\|", bare)
+
+
+class JobReport(NamedTuple):
+    """What became of a job of a crontab: its monitor, and a sentence about it."""
+
+    job: CronLine
+    monitor: Shown | None  # None for one with the wrapper that pings no monitor here
+    sentence: str
+    is_old: bool  # known again by its command
+
+
+def watch_jobs(
+    tx: Tx, jobs: Sequence[CronLine], host: str = "", is_dry: bool = False
+) -> list[JobReport]:
+    """A monitor for each job of a crontab, all in one transaction; `DryRun` with what would come
+    of them where nothing may.
+
+    A job is known again by its host, user and command, and by its schedule where several are
+    alike, or by the handle that it pings already. An edited time is applied, but for what a person
+    has changed since.
+    """
+    monitors = _match_jobs(tx, jobs, host)
+    reports = [_watch_job(tx, job, num, host) for job, num in zip(jobs, monitors, strict=True)]
+    if is_dry:
+        raise DryRun(reports)
+    return reports
+
+
+def _identity(job: CronLine, host: str) -> str:
+    return json.dumps([host, job.user.strip(), clean(job.command, 10_000)])
+
+
+def _match_jobs(tx: Tx, jobs: Sequence[CronLine], host: str) -> list[int | None]:
+    """The monitor that each job has already. One that was made before commands were declared has
+    its command in the notes."""
+    wanted = {_identity(job, host) for job in jobs}
+    wanted |= {clean(job.command, 10_000) or "" for job in jobs if not host} - {""}
+    same_command = rows(
+        tx.db,
+        "SELECT num, coalesce(json_extract(declared, '$.crontab'), notes) AS job, cron, timezone "
+        "FROM monitor WHERE job IN (SELECT value FROM json_each(?)) ORDER BY num",
+        json.dumps(sorted(wanted)),
+    )
+    free = {num: (identity, (cron, zone)) for num, identity, cron, zone in same_command}
+    matches: dict[int, int] = {}
+    for same_schedule in (True, False):
+        for place, job in enumerate(jobs):
+            identities = {_identity(job, host), clean(job.command, 10_000)}
+            fitting = (
+                num
+                for num, (identity, schedule) in free.items()
+                if identity in identities
+                and (not same_schedule or schedule == (job.cron, job.timezone))
             )
-    return [monitors_json(tx, [get_monitor(tx, job.key)])[0] for job in jobs]
+            num = None if place in matches else next(fitting, None)
+            if num is not None:
+                matches[place] = num
+                del free[num]
+    for place, job in enumerate(jobs):
+        if job.handle:
+            handle = find_handle(tx, job.handle)
+            if handle:
+                matches[place] = handle[0]
+    return [matches.get(place) for place in range(len(jobs))]
+
+
+def _watch_job(tx: Tx, job: CronLine, num: int | None, host: str) -> JobReport:
+    words = f"{describe_cron(job.cron)} ({job.timezone})"
+    if num is None and job.handle:
+        sentence = f"line {job.number + 1}: it runs cronwatch-exec already"
+        return JobReport(job, None, sentence, False)
+    if num is None:
+        monitor = load_life(tx, _create_job(tx, job, host))[0].monitor
+        return JobReport(job, monitors_json(tx, [monitor])[0], f"{monitor.key}: {words}", False)
+    monitor = load_life(tx, num)[0].monitor
+    before = _schedule_words(monitor)
+    if not _follows_already(monitor, job):
+        monitor = change_monitor(tx, num, lambda life: _follow_crontab(life, tx.now, job, host))
+    after = _schedule_words(monitor)
+    if after != words:
+        sentence = f"{monitor.key}: stays {after}, as it was edited; here it is {words}"
+    elif after != before:
+        sentence = f"{monitor.key}: {words}, until now {before}"
+    else:
+        sentence = f"{monitor.key}: {words}, is watched already"
+    return JobReport(job, monitors_json(tx, [monitor])[0], sentence, not job.handle)
+
+
+def _follows_already(m: Monitor, job: CronLine) -> bool:
+    declared = json.loads(m.declared or "{}")
+    return "crontab" in declared and (declared["cron"], declared["timezone"]) == (
+        job.cron,
+        job.timezone,
+    )
+
+
+def _create_job(tx: Tx, job: CronLine, host: str) -> int:
+    key = free_key(tx.db, job.name)
+    number = key.removeprefix(_slug(job.name)).lstrip("-")  # where the key was taken
+    schedule = {"cron": job.cron, "timezone": job.timezone}
+    return create_monitor(
+        tx,
+        {
+            "key": key,
+            "name": f"{job.name} {number}".strip(),
+            "notes": clean(job.command, 10_000) or "",
+            "declared": json.dumps({**schedule, "crontab": _identity(job, host)}),
+            **schedule,
+        },
+    )
+
+
+def _follow_crontab(life: Life, now: int, job: CronLine, host: str) -> None:
+    """Apply a schedule that was edited in the crontab and not here."""
+    m, declared = life.monitor, json.loads(life.monitor.declared or "{}")
+    schedule = {"cron": job.cron, "timezone": job.timezone}
+    if m.cron and m.notes == clean(job.command, 10_000):  # made before schedules were declared
+        declared = {"cron": m.cron, "timezone": m.timezone, **declared}
+    changes = {
+        name: value
+        for name, value in schedule.items()
+        if name in declared and value != declared[name] == getattr(m, name)
+    }
+    edit(life, now, changes)
+    crontab = declared.get("crontab") or _identity(job, host)
+    m.declared = json.dumps({**declared, **schedule, "crontab": crontab})
+
+
+def _schedule_words(m: Monitor) -> str:
+    if m.cron:
+        return f"{describe_cron(m.cron)} ({m.timezone})"
+    return f"every {_span(m.interval_seconds)}" if m.interval_seconds else "without a schedule"
 
 
 def wrapped_line(job: CronLine, url: str, wrapper: str) -> str:
@@ -6883,36 +7209,64 @@ def _own_crontab() -> str:
     return found.stdout.decode("utf-8", "surrogateescape")
 
 
+def _drop_long_lines(
+    jobs: Sequence[CronLine], base_url: str, wrapper: str
+) -> tuple[list[CronLine], list[str]]:
+    """The jobs whose lines cron can read with the wrapper, and a remark on each other one."""
+    short, remarks = [], []
+    for job in jobs:
+        length = len(os.fsencode(wrapped_line(job, f"{base_url}/{uuid.UUID(int=0)}", wrapper)))
+        if job.handle or length <= LINE_MAX:
+            short.append(job)
+        else:
+            remarks.append(
+                f"line {job.number + 1}: with cronwatch-exec it would have {length} characters, "
+                f"and cron reads {LINE_MAX}: put its command into a script"
+            )
+    return short, remarks
+
+
 def _import_crontab(server: Server, options: argparse.Namespace) -> None:
     text = _own_crontab() if options.file is None else _read_file(options.file)
     is_system = options.system or str(options.file).startswith("/etc/cron")
-    jobs, problems = read_crontab(text, is_system, server.settings.timezone)
-    monitors = server.act(watch_jobs, jobs) if options.yes else []
-    urls = [shown["pingUrl"] for shown in monitors] or [
-        f"URL_OF_{re.sub('[^A-Z0-9]', '_', job.key.upper())}" for job in jobs
-    ]
-    lines, said, near = text.split("\n"), [], os.path.dirname(sys.executable)
-    wrapper = shutil.which("cronwatch-exec") or shutil.which("cronwatch-exec", path=near)
-    for job, url in zip(jobs, urls, strict=True):
-        said.append(f"# {job.key}: {describe_cron(job.when)} ({job.timezone})")
-        lines[job.number] = wrapped_line(job, url, os.path.abspath(wrapper or WRAPPER))
-    said += [f"# {problem}" for problem in problems]
-    said += ["# Nobody hears of them yet: see `cronwatch integration add --help`"] * (
-        not all(shown["heard"] for shown in monitors)
+    text, remarks = clean_crontab(text)
+    jobs, more = read_crontab(text, is_system, server.settings.timezone)
+    remarks += more
+    lines = text.split("\n")
+    program = shutil.which("cronwatch-exec") or shutil.which(
+        "cronwatch-exec", path=os.path.dirname(sys.executable)
     )
-    said += [
-        f"# cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {server.settings.base_url}"
-        f"/cronwatch-exec && chmod +x {WRAPPER}"
-    ] * (wrapper is None)
-    said.append(
-        "# The crontab as it reads with cronwatch-exec, for you to put in place:"
-        if options.yes
-        else "# Nothing is created yet. With --yes it is, and the lines get their URLs:"
-    )
+    wrapper, base_url = os.path.abspath(program or WRAPPER), server.settings.base_url
+    jobs, too_long = _drop_long_lines(jobs, base_url, wrapper)
+    remarks += too_long
+    try:
+        reports = server.act(watch_jobs, jobs, options.host or "", not options.yes)
+    except DryRun as dry:
+        reports = dry.args[0]
+    for job, monitor, _, _ in reports:
+        if monitor and not job.handle:
+            placeholder = f"URL_OF_{re.sub('[^A-Z0-9]', '_', monitor['key'].upper())}"
+            url = monitor["pingUrl"] if options.yes else placeholder
+            lines[job.number] = wrapped_line(job, url, wrapper)
+    comments = [report.sentence for report in reports] + remarks
+    if any(report.is_old for report in reports):
+        comments.append(
+            "A job is known again by its command: --host NAME tells those of other machines apart"
+        )
+    if options.yes and not all(report.monitor["heard"] for report in reports if report.monitor):
+        comments.append("Nobody hears of them yet: see `cronwatch integration add --help`")
+    if program is None:
+        comments.append(
+            f"cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {base_url}/cronwatch-exec "
+            f"&& chmod +x {WRAPPER}"
+        )
+    if options.yes:
+        comments.append("The crontab as it reads with cronwatch-exec, for you to put in place:")
+    else:
+        comments.append("Nothing is created yet. With --yes it is, and the lines get their URLs:")
     sys.stdout.flush()
-    sys.stdout.buffer.write(
-        "\n".join([*said, *lines]).rstrip("\n").encode("utf-8", "surrogateescape") + b"\n"
-    )
+    printed = "\n".join([*(f"# {comment}" for comment in comments), *lines])
+    sys.stdout.buffer.write(printed.rstrip("\n").encode("utf-8", "surrogateescape") + b"\n")
 
 
 def _apply(server: Server, options: argparse.Namespace) -> None:
@@ -7110,6 +7464,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
                 help="else what `crontab -l` prints; - is standard input",
             ),
             _argument("--system", action="store_true", help="it has users, as /etc/crontab"),
+            _argument("--host", metavar="NAME", help="another machine's: its jobs are others"),
             _argument("--yes", action="store_true", help="create the monitors"),
         ],
     ),
@@ -7234,25 +7589,55 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def default_database(
+    places: Sequence[str] = ("cronwatch.db", "/var/lib/cronwatch/cronwatch.db"),
+) -> str:
+    """The database that is meant where none is named: the first that is there, else a new one."""
+    return next(filter(os.path.exists, places), places[0])
+
+
+def _environment() -> dict[str, str]:
+    database = os.environ.get("CRONWATCH_DATABASE") or default_database()
+    return {**os.environ, "CRONWATCH_DATABASE": database}
+
+
+READ_SCHEDULES = (("", "serve"), ("monitor", "add"), ("import", "crontab"))
+
+
+def _say_new(settings: Settings, serves: bool) -> None:
+    sentence = f"{os.path.abspath(settings.database)} is a new database"
+    if serves:
+        log.info(sentence)
+    else:
+        print(f"cronwatch: {sentence}", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 where it went well, 1 where it was refused, 2 for a wrong flag."""
     options = make_parser().parse_args(argv)
     try:
-        settings = Settings.load(vars(options), os.environ)
-        start_log(settings, options.call is not run_demo and hasattr(options, "log_level"))
+        settings = Settings.load(vars(options), _environment())
+        serves = options.call is not run_demo and hasattr(options, "log_level")
+        start_log(settings, serves)
         if options.call is run_demo:
             run_demo(settings)
             return 0
+        is_new = not os.path.exists(settings.database)
         if (
-            options.word not in MAKERS
-            and not os.path.exists(settings.database)
+            is_new
+            and options.word not in MAKERS
             and os.access(os.path.dirname(settings.database) or ".", os.X_OK)
         ):  # else opening it says why
             raise Refused(
                 f"there is no database {settings.database}: --database or "
                 f"CRONWATCH_DATABASE names it"
             )
+        reads_schedules = (options.group, options.word) in READ_SCHEDULES
+        if reads_schedules and not settings.timezone and host_timezone() is None:
+            log.warning(UNKNOWN_ZONE)
         with contextlib.closing(Server(settings)) as server:
+            if is_new:
+                _say_new(settings, serves)
             options.call(server, options)
     except (Refused, UnicodeEncodeError) as error:
         see = f" (see `cronwatch {options.group} list`)" if options.group else ""

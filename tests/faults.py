@@ -600,14 +600,14 @@ FAULTS = {
             "test_configuration.py::test_the_item_that_is_wrong_is_named",
         ),
         Fault(
-            'known = {"CRON_TZ": timezone',
-            'known = {"CRON_TZ": "UTC"',
+            'settings = {"CRON_TZ": timezone',
+            'settings = {"CRON_TZ": "UTC"',
             "the jobs of a crontab are expected at UTC",
             "test_crontab.py::test_a_schedule_is_in_the_zone_of_the_machine",
         ),
         Fault(
-            'raise Invalid("it runs cronwatch-exec already")',
-            "pass",
+            "if num is None and job.handle:",
+            "if False:",
             "a job of a crontab is wrapped twice",
             "test_crontab.py::test_a_job_that_has_the_wrapper_is_left_alone",
         ),

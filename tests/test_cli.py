@@ -396,7 +396,9 @@ CASES = {
     "a database below a file": Case(
         "monitor list --database {folder}/notes.txt/x.db", 1, ("notes.txt", "folder")
     ),
-    "a database that is a folder": Case("monitor list --database {folder}", 1, ("{folder}",)),
+    "a database that is a folder": Case(
+        "monitor list --database {folder}", 1, ("{folder} is a folder",)
+    ),
     "a folder that does not exist": Case(
         "serve --database {folder}/no/such/cronwatch.db", 1, ("{folder}/no/such", "folder")
     ),
@@ -471,6 +473,7 @@ def spoilt(live: Live) -> dict[str, str]:
         copy.execute("PRAGMA user_version = 999")
     with closing(sqlite3.connect(live.folder / "other.db")) as other:
         other.execute("CREATE TABLE bookmark (url TEXT)")
+    call("key", "create", "served", "--database", str(live.folder / "served.db"))
     live.quick("monitor", "add", "taken", "--handle", "cronbeats:tAkEn123")
     live.quick("key", "create", "taken")
     live.quick("integration", "add", "command", "taken", "true", "--not-default")
