@@ -5760,8 +5760,10 @@ def manage(server: Service, route: ApiRoute, id: str = "", run: str = "") -> bot
 
 def header_text(raw: str | None) -> str | None:
     """The text of a header, in UTF-8 where it is that: WSGI hands it over as Latin-1."""
-    with contextlib.suppress(AttributeError, UnicodeError):
-        return raw.encode("latin-1").decode()  # type: ignore[union-attr]
+    if raw is None or raw.isascii():
+        return raw
+    with contextlib.suppress(UnicodeError):
+        return raw.encode("latin-1").decode()
     return raw
 
 

@@ -689,7 +689,7 @@ FAULTS = {
             "transcripts/kuma.http: What goes wrong inside is an error of its shape",
         ),
         Fault(
-            "with self.db.savepoint():",
+            'with self.db.savepoint():',
             "with contextlib.nullcontext():",
             "a monitor that could not be judged is left half done",
             "test_server.py::test_a_bad_monitor_leaves_nothing_half_done",
