@@ -6,43 +6,66 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from oracle import BEGIN, DAY
-from year import WEEK, Plan, live, make_plan
+from year import WEEK, Plan, World, differences, live, make_plan
+from year_server import live_by_http
 
 import cronwatch
+import layout
 
 AUTUMN = BEGIN + 38 * WEEK  # eight weeks from here hold the clock changes of three zones
 FRESH = int(os.environ.get("CRONWATCH_YEAR_SEED") or random.SystemRandom().randrange(10**9))
+SEEDS = [2026, pytest.param(FRESH, id=f"CRONWATCH_YEAR_SEED={FRESH}")]
 
 
-def told_wrongly(folder: Path, plan: Plan, module: ModuleType = cronwatch) -> str:
-    """How a server differs from the oracle, the first five times."""
-    return "\n\n".join(live(module, folder, plan)[:5])
+@pytest.fixture
+def database(folder: Path) -> Iterator[Path]:
+    """A file in memory, or every ping would wait for the disk."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        yield Path(name) / "cronwatch.db"
 
 
-@pytest.mark.proof
-@pytest.mark.parametrize("seed", [2026, pytest.param(FRESH, id=f"CRONWATCH_YEAR_SEED={FRESH}")])
-def test_a_year_of_monitors_tells_what_the_oracle_expects(folder: Path, seed: int) -> None:
+def five_differences(plan: Plan, world: World) -> str:
+    """How a world differs from the oracle, the first five times."""
+    return "\n\n".join([*differences(plan, world)][:5])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_year_under_the_rules_tells_what_the_oracle_expects(seed: int) -> None:
     plan = make_plan(seed, BEGIN, BEGIN + 365 * DAY, monitors=55, actions=450)
 
-    found = told_wrongly(folder, plan)
+    world = live(cronwatch, plan)
 
+    found = five_differences(plan, world)
     assert not found, f"CRONWATCH_YEAR_SEED={seed}\n{found}"
 
 
 @pytest.mark.slow
-def test_eight_weeks_of_autumn_tell_what_the_oracle_expects(folder: Path) -> None:
-    plan = make_plan(2026, AUTUMN, AUTUMN + 8 * WEEK, monitors=60, actions=60)
+def test_eight_weeks_of_autumn_by_http_tell_what_the_oracle_expects(database: Path) -> None:
+    plan = make_plan(2026, AUTUMN, AUTUMN + 8 * WEEK, monitors=60, actions=40)
 
-    found = told_wrongly(folder, plan)
+    world = live_by_http(database, plan)
 
+    found = five_differences(plan, world)
     assert not found, found
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_year_by_http_tells_what_the_oracle_expects(database: Path, seed: int) -> None:
+    plan = make_plan(seed, BEGIN, BEGIN + 365 * DAY, monitors=55, actions=450)
+
+    world = live_by_http(database, plan)
+
+    found = five_differences(plan, world)
+    assert not found, f"CRONWATCH_YEAR_SEED={seed}\n{found}"
 
 
 # A fragment that stands once in cronwatch.py, and what makes a fault of it.
@@ -137,30 +160,30 @@ FAULTS = {
 }
 
 
-def faulty(fault: str) -> Iterator[ModuleType]:
-    """The module with a fault, under a name of its own: its dataclasses ask for it by name."""
-    path = Path(cronwatch.__file__)
-    source, (fragment, instead) = path.read_text("utf-8"), FAULTS[fault]
-    assert source.count(fragment) == 1, (
-        f"{fragment!r} stands {source.count(fragment)} times in cronwatch.py, not once: "
-        f"FAULTS in this file has to follow what became of it"
-    )
-    module = ModuleType("cronwatch_with_a_fault")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module
-    try:
-        exec(
-            compile(source.replace(fragment, instead), "cronwatch with a fault", "exec"),
-            vars(module),
-        )
-        yield module
-    finally:
-        del sys.modules[module.__name__]
+@lru_cache
+def pure_source() -> str:
+    """What stands above the dialects: the rules and all that they use."""
+    source = layout.MODULE.read_text("utf-8")
+    (dialects,) = (part for part in layout.sections(source) if part.name == "Dialects")
+    return "\n".join(source.splitlines()[: dialects.first - 1])
 
 
 @pytest.fixture
-def faulty_module(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
-    yield from faulty(request.param)
+def faulty_rules(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """The rules with a fault, under a name of their own: dataclasses ask for it by name."""
+    source, (fragment, instead) = pure_source(), FAULTS[request.param]
+    assert source.count(fragment) == 1, (
+        f"{fragment!r} stands {source.count(fragment)} times in the rules, not once: "
+        f"FAULTS in this file has to follow what became of it"
+    )
+    module = ModuleType("rules_with_a_fault")
+    module.__file__ = str(layout.MODULE)
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(source.replace(fragment, instead), module.__name__, "exec"), vars(module))
+        yield module
+    finally:
+        del sys.modules[module.__name__]
 
 
 @lru_cache
@@ -168,20 +191,17 @@ def a_short_plan(seed: int) -> Plan:
     return make_plan(seed, AUTUMN, AUTUMN + 8 * WEEK, monitors=70, actions=50)
 
 
-@pytest.fixture(scope="session")
-def as_it_is(folder: Path) -> Callable[[int], list[str]]:
-    """What the comparison finds without any fault: it is no proof that a fault was seen."""
-    return lru_cache(lambda seed: live(cronwatch, folder, a_short_plan(seed)))
+@pytest.mark.parametrize("faulty_rules", FAULTS, indirect=True)
+def test_a_fault_in_the_rules_is_seen(faulty_rules: ModuleType) -> None:
+    plans = (a_short_plan(seed) for seed in range(1, 6))
+
+    assert any(next(differences(plan, live(faulty_rules, plan)), None) for plan in plans)
 
 
-@pytest.mark.proof
-@pytest.mark.parametrize("faulty_module", FAULTS, indirect=True)
-def test_a_fault_in_the_rules_is_seen(
-    faulty_module: ModuleType, as_it_is: Callable[[int], list[str]], folder: Path
-) -> None:
-    seen = (
-        set(live(faulty_module, folder, a_short_plan(seed))) - set(as_it_is(seed))
-        for seed in range(1, 6)
-    )
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_without_a_fault_nothing_is_seen(seed: int) -> None:
+    plan = a_short_plan(seed)
 
-    assert any(seen)
+    found = five_differences(plan, live(cronwatch, plan))
+
+    assert not found, found

@@ -6,21 +6,16 @@ something hangs in the balance: what happens to it is put there on purpose.
 
 from __future__ import annotations
 
-import io
 import json
 import random
-import shutil
-import sqlite3
-import tempfile
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from datetime import UTC, datetime
-from heapq import merge
-from pathlib import Path
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
 
 from oracle import (
     BEGIN,
@@ -731,228 +726,179 @@ def period_of(schedule: Mapping[str, Any]) -> int:
 # == Living ===================================================================
 
 
-class Moment(NamedTuple):
-    """Something that the server lives through; at one instant an absence ends first."""
+class World(NamedTuple):
+    """What became of the monitors of a plan, by their names."""
 
-    at: int
-    rank: int
-    number: int  # of the story
-    act: Action | Absence | None  # a look, or the monitor is made
-
-
-class Clock:
-    now = BEGIN
-
-    def __call__(self) -> int:
-        return self.now
+    told: dict[str, list[Told]]
+    states: dict[str, tuple[str, int | None]]
+    outages: dict[int, set[str]]
 
 
-def moments(plan: Plan) -> Iterator[Moment]:
-    """All that happens, in order; a look comes before or after what else is then."""
-    rng = random.Random(plan.seed)
-    streams: list[list[Moment]] = [
-        [Moment(gap.until, 0, 0, gap) for gap in plan.absences],
-        [Moment(at, rng.choice((1, 4)), -1, None) for at in plan.looks],
-    ]
-    for number, story in enumerate(plan.stories):
-        streams.append(
-            [
-                Moment(story.created, 2, number, None),
-                *(Moment(act.at, 3, number, act) for act in story.actions),
-            ]
+class Driver:
+    """Leads one monitor through its story by the rules of a module, which may be a faulty one.
+
+    It takes the place of the storage: to a rule it hands the runs that load_life would find."""
+
+    def __init__(self, rules: ModuleType, story: Story, looks: Sequence[int]) -> None:
+        self.rules, self.story, self.looks = rules, story, looks
+        empty = dict.fromkeys(column.name for column in fields(rules.Monitor))
+        self.monitor = rules.Monitor(
+            **{**empty, **NEW_MONITOR, **terms_columns(story.terms), "created_at": story.created}
         )
-    return merge(*streams, key=lambda moment: moment[:3])
+        self.runs: list[Any] = []
+        self.told: list[Told] = []
+        self.named: list[int] = []  # the ends of the absences whose outage names it
+        self.pings = 0
+        if story.terms.armed:
+            self.monitor.expected_at = rules.next_occurrence(self.monitor, story.created)
+            self.monitor.counted_at = story.created
+        self.due_at = self.monitor.expected_at and self.monitor.expected_at + story.terms.grace + 1
 
-
-class World:
-    """A server of a module, which may be a faulty one, that lives through a plan."""
-
-    def __init__(self, module: ModuleType, database: Path) -> None:
-        self.module, self.database, self.clock = module, database, Clock()
-        self.server = module.Server(
-            module.Settings(
-                database=str(database),
-                base_url="http://cron.test",
-                timezone="UTC",
-                api_rate_limit=0,
-                keep_days=0,
-            ),
-            self.clock,
-        )
-        self.secret = self.server.act(module.create_key, "year", "read-write")
-        self.ids: dict[int, str] = {}
-        self.tokens: dict[int, str] = {}
-
-    def live(self, plan: Plan) -> None:
-        for moment in moments(plan):
-            self.clock.now = moment.at
-            if isinstance(moment.act, Absence):
-                self.server.away(moment.act.since, moment.act.until)
-            elif isinstance(moment.act, Action):
-                self.do(moment.number, moment.act)
-            elif moment.number < 0:
-                self.server.scan()
+    def live(self, absences: Sequence[Absence], end: int) -> None:
+        """Everything up to the end, in order; at one instant an absence ends first."""
+        gaps = (gap for gap in absences if gap.until > self.story.created)
+        steps: list[tuple[int, int, Absence | Action]] = [
+            *((gap.until, 0, gap) for gap in gaps),
+            *((act.at, 1, act) for act in self.story.actions),
+        ]
+        for at, _, step in sorted(steps, key=lambda step: step[:2]):
+            self.look_until(at)
+            if isinstance(step, Absence):
+                self.be_away(step)
             else:
-                self.create(moment.number, plan.stories[moment.number])
-        self.clock.now = plan.end
-        self.server.scan()
+                self.do(step)
+        self.look_until(end)
+        self.change(end, partial(self.rules.settle, now=end))
 
-    def create(self, number: int, story: Story) -> None:
-        body = {"name": story.name, "integrationIds": [], **terms_json(story.terms)}
-        if not story.terms.armed:
-            body.pop("armed")
-        made = self.request("POST", "/api/v1/heartbeats", body=body)
-        self.ids[number], self.tokens[number] = made["id"], made["token"]
+    def look_until(self, at: int) -> None:
+        """The looks of the scanner before an instant, at which something is due."""
+        while self.due_at is not None:
+            place = bisect_left(self.looks, self.due_at)
+            if place == len(self.looks) or self.looks[place] >= at:
+                return
+            look = self.looks[place]
+            self.change(look, partial(self.rules.settle, now=look))
 
-    def do(self, number: int, act: Action) -> None:
-        path = f"/api/v1/heartbeats/{self.ids[number]}"
+    def be_away(self, gap: Absence) -> None:
+        if self.change(gap.until, lambda life: self.rules.judge_gap(life, gap.since, gap.until)):
+            self.named.append(gap.until)
+
+    def do(self, act: Action) -> None:
+        rules, at = self.rules, act.at
         if act.word == "edit":
             assert act.terms
-            self.request("PATCH", path, body=terms_json(act.terms))
-        elif act.word == "renew":
-            self.request("POST", f"{path}/resume")
-        elif act.word == "pause" and act.hours is None:
-            self.request("POST", f"{path}/pause")
+            columns = terms_columns(act.terms)
+            self.change(at, lambda life: rules.edit(life, at, columns))
+        elif act.word == "pause":
+            until = None if act.hours is None else at + act.hours * HOUR
+            self.change(at, lambda life: rules.pause(life, at, until))
+        elif act.word in ("resume", "renew"):
+            self.change(at, lambda life: rules.resume(life, at, to_new=act.word == "renew"))
         else:
-            self.request(
-                "GET", f"/{self.tokens[number]}/{words(act)}", query_of(act), address=act.address
+            ping = self.ping(act)
+            self.change(at, lambda life: rules.receive(life, ping), ping)
+
+    def ping(self, act: Action) -> Any:
+        self.pings += 1
+        return self.rules.Ping(
+            act.word,
+            act.at,
+            num=self.pings,
+            series=act.series,
+            host=act.host,
+            address=act.address,
+            duration_ms=act.duration,
+            exit_code=act.exit_code,
+            metrics=json.dumps(dict(act.metrics)) if act.metrics else None,
+        )
+
+    def change(self, now: int, change: Callable[[Any], Any], ping: Any = None) -> Any:
+        """Load, let a rule change, save."""
+        loaded = self.load(ping)
+        life = self.rules.Life(self.monitor, [*loaded])
+        result = change(life)
+        self.runs += life.runs[len(loaded) :]
+        self.told += [self.read(event) for event in life.events]
+        following = self.rules.next_change(life, now)
+        self.due_at = following[0] if following else None
+        return result
+
+    def load(self, ping: Any) -> list[Any]:
+        """The runs that load_life would find."""
+        runs = [run for run in self.runs if run.state == "running"]
+        if ping is None:
+            return runs
+        if ping.kind == "start":
+            runs += sorted((run for run in self.runs if run.opened), key=age)[-3:]
+        if ping.series is not None:
+            runs += sorted((run for run in self.runs if run.series == ping.series), key=age)[-1:]
+        elif ping.kind in ("success", "fail"):
+            over = (
+                run
+                for run in self.runs
+                if run.host == ping.host
+                and run.state != "running"
+                and (run.series is None or run.state in ("success", "failed"))
             )
+            runs += sorted(over, key=age)[-1:]
+        return list({run.num: run for run in runs}.values())
 
-    def request(
-        self, method: str, path: str, query: str = "", body: Any = None, address: str = "192.0.2.1"
-    ) -> Any:
-        """The WSGI application is called without a server in between: a year has many pings."""
-        raw = b"" if body is None else json.dumps(body).encode()
-        target = f"{path}?{query}" if query else path
-        said: list[str] = []
-        environ = {
-            "REQUEST_METHOD": method,
-            "PATH_INFO": path,
-            "QUERY_STRING": query,
-            "REQUEST_URI": target,
-            "REMOTE_ADDR": address,
-            "SERVER_NAME": "cron.test",
-            "SERVER_PORT": "80",
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "CONTENT_LENGTH": str(len(raw)),
-            "CONTENT_TYPE": "application/json",
-            "HTTP_AUTHORIZATION": f"Bearer {self.secret}",
-            "wsgi.input": io.BytesIO(raw),
-            "wsgi.errors": io.StringIO(),
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-        }
-        answer = b"".join(self.server.app(environ, lambda status, *_: said.append(status)))
-        assert said[0].startswith("2"), f"{method} {target} {body}: {said[0]} {answer!r}"
-        return json.loads(answer) if answer.startswith(b"{") else answer
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        db = sqlite3.connect(self.database)
-        try:
-            return db.execute(sql).fetchall()
-        finally:
-            db.close()
-
-    def told(self) -> dict[str, list[Told]]:
-        """The events of each monitor, in the order in which they were told."""
-        found: dict[str, list[Told]] = {}
-        for name, kind, at, body in self.rows(
-            "SELECT m.name, e.kind, e.at, e.body FROM event e JOIN monitor m "
-            "ON m.num = e.monitor ORDER BY e.num"
-        ):
-            found.setdefault(name, []).append(read_told(kind, at, json.loads(body)))
-        return found
-
-    def outages(self) -> dict[int, set[str]]:
-        return {
-            at: {monitor["name"] for monitor in json.loads(body)["monitors"]}
-            for at, body in self.rows(
-                "SELECT at, body FROM event WHERE kind = 'outage' ORDER BY num"
-            )
-        }
-
-    def states(self) -> dict[str, tuple[str, int | None]]:
-        return {
-            name: (status, expected)
-            for name, status, expected in self.rows(
-                "SELECT name, status, expected_at FROM monitor"
-            )
-        }
+    def read(self, event: Any) -> Told:
+        return Told(
+            event.kind,
+            event.at,
+            event.reason,
+            event.count,
+            event.failed_count,
+            event.missed_count,
+            None if event.downtime_ms is None else event.downtime_ms // 1000,
+            tuple((rule["field"], rule["operator"], rule["value"]) for rule in event.rules or ()),
+        )
 
 
-def terms_json(terms: Terms) -> dict[str, Any]:
-    """What was agreed, as the management API has it."""
-    kind = "cron" if terms.cron else "interval" if terms.interval_seconds else "none"
-    schedule = (
-        {"cronExpression": terms.cron}
-        if terms.cron
-        else {"intervalSeconds": terms.interval_seconds}
-        if terms.interval_seconds
-        else {}
-    )
+def age(run: Any) -> tuple[int, int]:
+    return run.started_at, run.num
+
+
+NEW_MONITOR = {
+    "num": 1,
+    "status": "new",
+    "failures": 0,
+    "failed_count": 0,
+    "missed_count": 0,
+}
+
+
+def terms_columns(terms: Terms) -> dict[str, Any]:
+    """What was agreed, as columns of a monitor."""
+    rules = [
+        {"field": name, "operator": sign, "value": value} for name, sign, value in terms.rules
+    ]
     return {
-        "scheduleType": kind,
-        **schedule,
+        "cron": terms.cron,
+        "interval_seconds": terms.interval_seconds,
         "timezone": terms.timezone,
-        "graceSeconds": terms.grace_seconds,
+        "grace_seconds": terms.grace_seconds,
         "expects": terms.expects,
-        "maxRunSeconds": terms.max_run_seconds,
-        "failureTolerance": terms.tolerance,
-        "reminderIntervalSeconds": terms.reminder_seconds or 0,
-        "armed": terms.armed,
-        "rules": [
-            {"field": name, "operator": sign, "value": value} for name, sign, value in terms.rules
-        ],
+        "max_run_seconds": terms.max_run_seconds,
+        "failure_tolerance": terms.tolerance,
+        "reminder_interval_seconds": terms.reminder_seconds,
+        "armed": int(terms.armed),
+        "rules": json.dumps(rules) if rules else None,
     }
 
 
-def words(act: Action) -> str:
-    """The end of a ping's path."""
-    return {
-        "pause": f"pause/{act.hours}",
-        "resume": "pause/0",
-        "progress": "progress/50",
-        "success": "complete",
-    }.get(act.word, act.word)
-
-
-def query_of(act: Action) -> str:
-    said: list[tuple[str, Any]] = [("series", act.series), ("host", act.host)]
-    if act.duration is not None:
-        said.append(("duration", act.duration / 1000))
-    said.append(("status_code", act.exit_code))
-    said += [("metric", f"{name}:{value}") for name, value in act.metrics]
-    return urlencode([(name, value) for name, value in said if value is not None])
-
-
-def read_told(kind: str, at: int, body: Mapping[str, Any]) -> Told:
-    rules = tuple((rule["field"], rule["operator"], rule["value"]) for rule in body["rules"] or ())
-    return Told(
-        kind,
-        at,
-        body["reason"],
-        body["count"],
-        body["failedCount"],
-        body["missedCount"],
-        body["downtimeSeconds"],
-        rules,
-    )
-
-
-def live(module: ModuleType, folder: Path, plan: Plan) -> list[str]:
-    """Where a server of this module differs from the oracle; nothing where it agrees."""
-    database = Path(tempfile.mkdtemp(dir=folder)) / "cronwatch.db"
-    shutil.copy(folder / "empty.db", database)
-    world = World(module, database)
-    try:
-        world.live(plan)
-        return list(differences(plan, world))
-    finally:
-        world.server.close()
-        shutil.rmtree(database.parent)
+def live(rules: ModuleType, plan: Plan) -> World:
+    """Let all monitors of a plan live by the rules of a module."""
+    world = World({}, {}, {})
+    for story in plan.stories:
+        driver = Driver(rules, story, plan.looks)
+        driver.live(plan.absences, plan.end)
+        world.told[story.name] = driver.told
+        world.states[story.name] = driver.monitor.status, driver.monitor.expected_at
+        for until in driver.named:
+            world.outages.setdefault(until, set()).add(story.name)
+    return world
 
 
 # == Comparing ================================================================
@@ -960,7 +906,7 @@ def live(module: ModuleType, folder: Path, plan: Plan) -> list[str]:
 
 def differences(plan: Plan, world: World) -> Iterator[str]:
     """One text for each monitor that was not as the oracle has it, and one for each outage."""
-    told, states = world.told(), world.states()
+    told, states = world.told, world.states
     for story in plan.stories:
         found, wanted = told.get(story.name, []), story.life.told
         if found != wanted:
@@ -974,7 +920,7 @@ def differences(plan: Plan, world: World) -> Iterator[str]:
             )
         elif states[story.name][0] != life.status:
             yield f"seed {plan.seed}, {story.name}: {states[story.name]} instead of {state}"
-    outages, wanted_outages = world.outages(), plan.outages
+    outages, wanted_outages = world.outages, plan.outages
     for at in sorted({*outages, *wanted_outages}):
         if outages.get(at) != wanted_outages.get(at):
             more = outages.get(at, set()) - wanted_outages.get(at, set())
