@@ -21,6 +21,7 @@ from oracle import (
     BEGIN,
     DAY,
     HOUR,
+    KEEP,
     MINUTE,
     SECOND,
     Action,
@@ -68,6 +69,7 @@ SCHEDULES: tuple[dict[str, Any], ...] = (
     {"cron": "30 0 */6 * * *"},
     {"cron": "*/30 0 * * * *"},
     {"cron": "30 4 * * 0"},
+    {"cron": "0 4 1 */3 *"},
     {"interval_seconds": 60},
     {"interval_seconds": 300},
     {"interval_seconds": 3600},
@@ -103,9 +105,14 @@ class Story(NamedTuple):
     name: str
     terms: Terms
     created: int
-    actions: list[Action]
+    steps: list[Absence | Action]  # as it lived through them: a clock may go back
     life: Life
     named: set[int]  # the ends of absences whose outage names it
+    gaps_before: list[tuple[int, int]]  # it was made
+
+    @property
+    def actions(self) -> list[Action]:
+        return [step for step in self.steps if isinstance(step, Action)]
 
 
 class Plan(NamedTuple):
@@ -131,21 +138,29 @@ class Plan(NamedTuple):
 # == Planning =================================================================
 
 
-def make_plan(seed: int, begin: int, end: int, monitors: int, actions: int) -> Plan:
-    """A plan with so many monitors, and so many actions of each at the most."""
+def make_plan(
+    seed: int, begin: int, end: int, monitors: int, actions: int, turns: bool = True
+) -> Plan:
+    """A plan with so many monitors, and so many actions of each at the most; with `turns` each has
+    a clock of its own that goes back now and then."""
     rng = random.Random(seed)
     absences = plan_absences(rng, begin, end)
     looks = plan_looks(rng, begin, end, absences)
     stories = [
-        Author(random.Random(rng.random()), number, begin, end, absences, looks, actions).story()
+        Author(
+            random.Random(rng.random()), number, begin, end, absences, looks, actions, turns
+        ).story()
         for number in range(monitors)
     ]
     return Plan(seed, begin, end, absences, looks, stories)
 
 
 def plan_absences(rng: random.Random, begin: int, end: int) -> list[Absence]:
-    """Minutes, hours and days, over clock changes too, often from or to a round instant."""
+    """Restarts, minutes, hours and days, over clock changes too, often from or to a round instant;
+    some of them night after night, or one right after the other."""
     lengths = (
+        5 * SECOND,
+        20 * SECOND,
         MINUTE,
         90 * SECOND,
         5 * MINUTE,
@@ -166,14 +181,23 @@ def plan_absences(rng: random.Random, begin: int, end: int) -> list[Absence]:
         for at in CLOCK_CHANGES
         if begin < at < end - DAY and rng.random() < 0.5
     ]
-    absences: list[Absence] = []
-    for at in sorted(starts):
+    planned: list[tuple[int, int]] = []
+    for at in starts:
         unit = rng.choice((1, SECOND, MINUTE, 5 * MINUTE, HOUR))
         since = at - at % unit
-        until = since + rng.choice(lengths) + rng.choice((0, 0, 1, -1, rng.randrange(MINUTE)))
-        if not absences or since > absences[-1].until + HOUR:
+        length = rng.choice(lengths) + rng.choice((0, 0, 1, -1, rng.randrange(MINUTE)))
+        planned.append((since, since + length))
+        if rng.random() < 0.2:
+            again = since + length + rng.choice((1, 10 * SECOND, MINUTE, MINUTE + 1, 5 * MINUTE))
+            planned.append((again, again + rng.choice(lengths[:4])))
+        if length < HOUR and rng.random() < 0.4:
+            nights = range(1, rng.randrange(2, 9))
+            planned += [(since + n * DAY, since + n * DAY + length) for n in nights]
+    absences: list[Absence] = []
+    for since, until in sorted(planned):
+        if (not absences or since > absences[-1].until) and until < end:
             absences.append(Absence(since, until, rng.choice((0, 25 * SECOND))))
-    return absences
+    return [gap._replace(answered=min(gap.answered, gap.until - gap.since)) for gap in absences]
 
 
 def plan_looks(rng: random.Random, begin: int, end: int, absences: list[Absence]) -> list[int]:
@@ -216,6 +240,7 @@ class Author:
         absences: Sequence[Absence],
         looks: Sequence[int],
         most: int,
+        turns: bool,
     ) -> None:
         self.rng, self.number, self.end, self.most = rng, number, end, most
         schedule = SCHEDULES[number % len(SCHEDULES)]
@@ -231,8 +256,11 @@ class Author:
             [self.now, *(gap.until + 1 for gap in absences if gap.since <= self.now < gap.until)]
         )
         self.life = Life(self.terms, self.now, looks)
-        self.style = rng.choice(("bare", "start", "start", "series", "mixed", "mixed"))
-        self.actions: list[Action] = []
+        self.before = [(gap.since, gap.until) for gap in absences if gap.until <= self.now]
+        self.life.gaps = [*self.before]
+        self.style = rng.choice(("bare", "start", "start", "series", "constant", "mixed", "mixed"))
+        self.steps: list[Absence | Action] = []
+        self.done, self.turns = 0, turns
         self.named: set[int] = set()
         self.serial = 0
         self.created = self.now
@@ -262,6 +290,7 @@ class Author:
         """Time goes by."""
         while self.absences and self.absences[0].until <= at:
             gap = self.absences.pop(0)
+            self.steps.append(gap)
             if self.life.away(gap.since, gap.until):
                 self.named.add(gap.until)
         self.now = max(self.now, at)
@@ -269,7 +298,7 @@ class Author:
     def do(self, word: str, at: int | None = None, **more: Any) -> None:
         """Something is done, not before now; it is lost while we are away."""
         at = max(self.now, self.now if at is None else at)
-        if at > self.end or len(self.actions) >= self.most:
+        if at > self.end or self.done >= self.most:
             raise Over
         self.pass_to(at)
         gap = self.absences[0] if self.absences else NEVER
@@ -278,7 +307,10 @@ class Author:
             return
         act = Action(at, word, **more)
         self.life.do(act)
-        self.actions.append(act)
+        self.steps.append(act)
+        self.done += 1
+        if act.back_to is not None:
+            self.now = act.back_to
 
     def story(self) -> Story:
         """The whole life; a job that is over long before the year is laid to rest."""
@@ -293,7 +325,13 @@ class Author:
         self.pass_to(self.end)
         self.life.settle(self.end)
         return Story(
-            f"monitor {self.number}", self.terms, self.created, self.actions, self.life, self.named
+            f"monitor {self.number}",
+            self.terms,
+            self.created,
+            self.steps,
+            self.life,
+            self.named,
+            self.before,
         )
 
     # -- the parts of a ping
@@ -304,6 +342,8 @@ class Author:
 
     def identity(self) -> dict[str, Any]:
         """By what a run is known: often by nothing."""
+        if self.style == "constant":
+            return {"series": "job", "host": None}
         with_series = self.style == "series" or (self.style == "mixed" and self.rng.random() < 0.4)
         host = self.rng.choice((None, None, None, "a", "b")) if self.style == "mixed" else None
         return {"series": self.series() if with_series else None, "host": host}
@@ -686,6 +726,35 @@ class Author:
                 **{"metrics": (("rows", self.rng.choice((0, 0, 0, 5, 500))),), **self.result()},
             )
 
+    def overtaken(self) -> None:
+        """An end that overtakes its own start; a duration that reaches behind an older failure."""
+        rng, series = self.rng, self.series()
+        if rng.random() < 0.5:
+            self.do(rng.choice(("success", "fail")), self.job_at(), series=series)
+            later = rng.choice((0, 5, 80, 9_999, 10_000, 10_001, MINUTE))
+            self.do("start", self.now + later, series=series)
+            return
+        self.do("fail", self.now + rng.randrange(self.period), series=series)
+        at = self.now + rng.choice((MINUTE, HOUR, self.period // 2))
+        self.do("success", at, series=series, duration=at - self.now + rng.choice((1, HOUR)))
+        self.do("fail", self.now + rng.choice((1, MINUTE, HOUR)), series=series)
+
+    def turned(self) -> None:
+        """The clock goes back, often while something runs."""
+        if not self.turns:
+            return
+        rng, mine = self.rng, self.identity()
+        if rng.random() < 0.5:
+            self.do("start", self.job_at(), **mine)
+        back = rng.choice(
+            (1, SECOND, MINUTE, 10 * MINUTE, HOUR, 3 * HOUR - 1, 3 * HOUR, 5 * HOUR, DAY, 3 * DAY)
+        )
+        at = self.now + rng.randrange(self.period)
+        self.do("turn", at, back_to=max(at - back, self.created))
+        if rng.random() < 0.6:
+            word = rng.choice(("start", "success", "success", "fail", "ok"))
+            self.do(word, self.now + self.a_while(), **(mine if word != "ok" else {}))
+
 
 EPISODES: tuple[tuple[Callable[[Author], None], int], ...] = (
     (Author.ordinary, 30),
@@ -706,6 +775,8 @@ EPISODES: tuple[tuple[Callable[[Author], None], int], ...] = (
     (Author.changed_mind, 4),
     (Author.without_series, 2),
     (Author.renewed, 2),
+    (Author.turned, 2),
+    (Author.overtaken, 4),
 )
 
 
@@ -737,7 +808,7 @@ class World(NamedTuple):
 class Driver:
     """Leads one monitor through its story by the rules of a module, which may be a faulty one.
 
-    It takes the place of the storage: to a rule it hands the runs that load_life would find."""
+    It takes the place of the storage: to a rule it hands the runs that load_state would find."""
 
     def __init__(self, rules: ModuleType, story: Story, looks: Sequence[int]) -> None:
         self.rules, self.story, self.looks = rules, story, looks
@@ -749,23 +820,23 @@ class Driver:
         self.told: list[Told] = []
         self.named: list[int] = []  # the ends of the absences whose outage names it
         self.pings = 0
-        if story.terms.armed:
-            self.monitor.expected_at = rules.next_occurrence(self.monitor, story.created)
-            self.monitor.counted_at = story.created
-        self.due_at = self.monitor.expected_at and self.monitor.expected_at + story.terms.grace + 1
+        self.absence: Any = None
+        self.now = story.created
+        for since, until in story.gaps_before:
+            self.absence = rules.join_absences(self.absence, rules.Absence(since, until))
+        self.due_at: int | None = None
+        self.change(story.created, partial(rules.arm, at=story.created))
 
-    def live(self, absences: Sequence[Absence], end: int) -> None:
-        """Everything up to the end, in order; at one instant an absence ends first."""
-        gaps = (gap for gap in absences if gap.until > self.story.created)
-        steps: list[tuple[int, int, Absence | Action]] = [
-            *((gap.until, 0, gap) for gap in gaps),
-            *((act.at, 1, act) for act in self.story.actions),
-        ]
-        for at, _, step in sorted(steps, key=lambda step: step[:2]):
-            self.look_until(at)
+    def live(self, end: int) -> None:
+        """Everything up to the end."""
+        for step in self.story.steps:
             if isinstance(step, Absence):
+                self.look_until(step.until)
+                self.prune(step.until)
                 self.be_away(step)
             else:
+                self.look_until(step.at)
+                self.prune(step.at)
                 self.do(step)
         self.look_until(end)
         self.change(end, partial(self.rules.settle, now=end))
@@ -773,30 +844,37 @@ class Driver:
     def look_until(self, at: int) -> None:
         """The looks of the scanner before an instant, at which something is due."""
         while self.due_at is not None:
-            place = bisect_left(self.looks, self.due_at)
+            place = bisect_left(self.looks, max(self.due_at, self.now))
             if place == len(self.looks) or self.looks[place] >= at:
                 return
             look = self.looks[place]
             self.change(look, partial(self.rules.settle, now=look))
 
     def be_away(self, gap: Absence) -> None:
-        if self.change(gap.until, lambda life: self.rules.judge_gap(life, gap.since, gap.until)):
+        if self.change(gap.until, lambda state: self.rules.judge_gap(state, gap.since, gap.until)):
             self.named.append(gap.until)
 
     def do(self, act: Action) -> None:
         rules, at = self.rules, act.at
-        if act.word == "edit":
+        if act.back_to is not None:
+            self.change(act.back_to, partial(rules.turn_back, before=at, now=act.back_to))
+            for run in self.runs:  # as the storage does with those that no rule looks at
+                if run.started_at > act.back_to:
+                    run.next_at = None
+                run.started_at = min(run.started_at, act.back_to)
+                run.ended_at = run.ended_at and min(run.ended_at, act.back_to)
+        elif act.word == "edit":
             assert act.terms
             columns = terms_columns(act.terms)
-            self.change(at, lambda life: rules.edit(life, at, columns))
+            self.change(at, lambda state: rules.edit(state, at, columns))
         elif act.word == "pause":
             until = None if act.hours is None else at + act.hours * HOUR
-            self.change(at, lambda life: rules.pause(life, at, until))
+            self.change(at, lambda state: rules.pause(state, at, until))
         elif act.word in ("resume", "renew"):
-            self.change(at, lambda life: rules.resume(life, at, to_new=act.word == "renew"))
+            self.change(at, lambda state: rules.resume(state, at, to_new=act.word == "renew"))
         else:
             ping = self.ping(act)
-            self.change(at, lambda life: rules.receive(life, ping), ping)
+            self.change(at, lambda state: rules.receive(state, ping), ping)
 
     def ping(self, act: Action) -> Any:
         self.pings += 1
@@ -814,24 +892,44 @@ class Driver:
 
     def change(self, now: int, change: Callable[[Any], Any], ping: Any = None) -> Any:
         """Load, let a rule change, save."""
+        self.now = now
         loaded = self.load(ping)
-        life = self.rules.Life(self.monitor, [*loaded])
-        result = change(life)
-        self.runs += life.runs[len(loaded) :]
-        self.told += [self.read(event) for event in life.events]
-        following = self.rules.next_change(life, now)
-        self.due_at = following[0] if following else None
+        state = self.rules.MonitorState(self.monitor, [*loaded], absence=self.absence)
+        result = change(state)
+        self.runs += state.runs[len(loaded) :]
+        self.told += [self.read(event) for event in state.events]
+        following = self.rules.next_change(state, now)
+        self.due_at = following.at if following else None
+        self.absence = state.absence
         return result
 
+    def prune(self, now: int) -> None:
+        """Forget the runs that the storage would delete by their age."""
+        before = now - KEEP
+        if all(run.started_at >= before for run in self.runs):
+            return
+        for run in self.runs:
+            if run.state == "running" and any(
+                newer.host == run.host and age(run) < age(newer) and newer.started_at < before
+                for newer in self.runs
+            ):
+                run.state = "running" if run.awaited else "unknown"
+        starts = sorted((run for run in self.runs if run.opened), key=age)[-3:]
+        self.runs = [
+            run
+            for run in self.runs
+            if run.started_at >= before or run.state == "running" or run in starts
+        ]
+
     def load(self, ping: Any) -> list[Any]:
-        """The runs that load_life would find."""
+        """The runs that load_state would find."""
         runs = [run for run in self.runs if run.state == "running"]
         if ping is None:
             return runs
         if ping.kind == "start":
             runs += sorted((run for run in self.runs if run.opened), key=age)[-3:]
         if ping.series is not None:
-            runs += sorted((run for run in self.runs if run.series == ping.series), key=age)[-1:]
+            runs += [run for run in self.runs if run.series == ping.series][-1:]
         elif ping.kind in ("success", "fail"):
             over = (
                 run
@@ -866,6 +964,7 @@ NEW_MONITOR = {
     "failures": 0,
     "failed_count": 0,
     "missed_count": 0,
+    "unverified": 0,
 }
 
 
@@ -893,7 +992,7 @@ def live(rules: ModuleType, plan: Plan) -> World:
     world = World({}, {}, {})
     for story in plan.stories:
         driver = Driver(rules, story, plan.looks)
-        driver.live(plan.absences, plan.end)
+        driver.live(plan.end)
         world.told[story.name] = driver.told
         world.states[story.name] = driver.monitor.status, driver.monitor.expected_at
         for until in driver.named:
