@@ -457,6 +457,39 @@ def test_a_declaration_that_stays_reverts_no_edit(site: Site, api_key: str) -> N
     assert found(site, "cron", "grace_seconds", "name") == [("@hourly", 900, "Mine")]
 
 
+def test_a_declared_schedule_that_changes_reverts_no_edit(site: Site, api_key: str) -> None:
+    ping(site, "job?schedule=@hourly", api_key)
+    site.rows("UPDATE monitor SET cron = '@weekly'")
+
+    ping(site, "job?schedule=@daily", api_key)
+
+    assert found(site, "cron") == [("@weekly",)]
+
+
+def test_an_edit_to_what_was_declared_last_lets_declarations_in_again(
+    site: Site, api_key: str
+) -> None:
+    ping(site, "job?schedule=@hourly", api_key)
+    site.rows("UPDATE monitor SET cron = '@weekly'")
+    ping(site, "job?schedule=@daily", api_key)
+    site.rows("UPDATE monitor SET cron = '@daily'")
+
+    ping(site, "job?schedule=@monthly", api_key)
+
+    assert found(site, "cron") == [("@monthly",)]
+
+
+def test_a_monitor_without_a_schedule_takes_a_declared_one(site: Site, api_key: str) -> None:
+    ping(site, "job?schedule=@hourly", api_key)
+    site.rows("UPDATE monitor SET cron = NULL")
+
+    ping(site, "job?schedule=@hourly", api_key)
+    stays = found(site, "cron")
+    ping(site, "job?schedule=@daily", api_key)
+
+    assert (stays, found(site, "cron")) == ([(None,)], [("@daily",)])
+
+
 def test_a_monitor_that_a_person_made_keeps_what_they_set(site: Site, api_key: str) -> None:
     site.monitor(key="job", name="Mine", cron="@hourly", grace_seconds=900)
 
