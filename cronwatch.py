@@ -2837,6 +2837,7 @@ def stamp_alive(tx: Tx) -> None:
 
 
 DAY_MS = 86_400_000
+PRUNE_STEP = 100  # so many pings beyond its bound are worth a look at all that a monitor has
 OLD = {"run": "started_at < :before", "absence": "until < :before"}
 # The last three runs that a start opened say whether the next one is awaited. The flip stays that
 # tells the status at that instant.
@@ -3140,6 +3141,7 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
         INSERT_PING,
         (*ping._replace(duration_ms=lasted)[:-2], num, run and run.num, who.dialect.name),
     )
+    _keep_bounds(tx, m, has_log=run is not None and ping.log is not None)
     due_by = deadline(m) if m.status == "up" else None
     return (
         who.dialect,
@@ -3162,6 +3164,14 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
         ),
         problem,
     )
+
+
+def _keep_bounds(tx: Tx, m: Monitor, has_log: bool) -> None:
+    """What a monitor has too much of goes as its pings come, not an hour later."""
+    if has_log and tx.settings.keep_logs:
+        prune_logs(tx, m.num, tx.settings.keep_logs)
+    if tx.settings.keep_pings and m.ping_count >= tx.settings.keep_pings + PRUNE_STEP:
+        prune_pings(tx, m.num, tx.settings.keep_pings)
 
 
 def _next_num(tx: Tx) -> int:
