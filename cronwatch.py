@@ -494,6 +494,8 @@ class Monitor:
     dropped_pings: int
     due_at: int | None
     ping_count: int
+    unverified: int
+    schedule_edited_at: int | None
 
 
 @dataclass(slots=True)
@@ -516,6 +518,14 @@ class Run:
     exit_code: int | None = None
     message: str | None = None
     metrics: str | None = None
+    sign_of_life: int = 0
+
+
+class Absence(NamedTuple):
+    """When we were away, and no ping could arrive."""
+
+    since: int
+    until: int
 
 
 class Ping(NamedTuple):
@@ -535,12 +545,6 @@ class Ping(NamedTuple):
     exit_code: int | None = None
     metrics: str | None = None
     log: str | None = None
-    sent_at: int | None = None  # the client's time, of a ping that it could only send later
-
-    @property
-    def own_at(self) -> int:
-        """When what it reports was."""
-        return self.at if self.sent_at is None else self.sent_at
 
 
 class Rule(TypedDict):
@@ -587,12 +591,13 @@ class Digest(NamedTuple):
 
 
 @dataclass(slots=True)
-class Life:
+class MonitorState:
     """A monitor with the runs that matter, and the flips and events that the rules add."""
 
     monitor: Monitor
     runs: list[Run]
     failure_alert_seconds: int = 60
+    absence: Absence | None = None  # our last one
     flips: list[Flip] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -659,11 +664,20 @@ def matching_rules(m: Monitor, run: Run) -> list[Rule]:
 
 # == Rules ====================================================================
 # Pure: no clock, database, HTTP or log; `now` is always an argument, instants are milliseconds.
-ENDED, OUTCOMES = ("success", "failed"), {"success": "success", "fail": "failed"}
-EARLY_SECONDS, REPEAT_SECONDS, SPACING_SECONDS, MISSED_MAX = 300, 10, 3600, 1000
+OUTCOMES = {"success": "success", "fail": "failed"}  # the kinds of ping that end a run
+ENDED = ("success", "failed")
 SCHEDULE_FIELDS = ("cron", "interval_seconds", "timezone", "expects")
+EARLY_SECONDS = 300  # before an occurrence, at the most: a sign of life counts for it
+RETRY_MS = 10_000  # a client that heard no answer says it again
+SAME_FAILURE_MS = 600_000  # a script that fails in a loop fails once
+RESTART_MS = 60_000  # no longer an absence is a restart; clients try again for as long
+SOON_MS = 3_600_000  # an outage does not name who is expected within an hour of it
+SMALL_STEP_MS = 3 * 3_600_000  # of a clock that goes back
+SPACING_SECONDS = 3600  # between two failure events, at the most
+MISSED_MAX = 1000
 
 
+# -- deadlines
 def next_occurrence(m: Monitor, after: int) -> int | None:
     """The first occurrence after an instant, for an interval the instant plus it."""
     if m.interval_seconds:
@@ -671,30 +685,14 @@ def next_occurrence(m: Monitor, after: int) -> int | None:
     return next_run(m.cron, m.timezone, after) if m.cron else None
 
 
-def _with_grace(m: Monitor, occurrence: int | None) -> int | None:
-    """An edit of the grace makes nobody late before it."""
-    return occurrence and max(occurrence + m.grace_seconds * 1000, m.grace_at or 0)
-
-
-def deadline(m: Monitor) -> int | None:
-    """The last instant at which the awaited occurrence is still met."""
-    return _with_grace(m, m.expected_at)
-
-
-def run_deadline(m: Monitor, run: Run) -> int | None:
-    """The last instant at which an awaited run is not stuck yet."""
-    return run.deadline_at or _with_grace(m, run.next_at)
-
-
-def first_unbroken(m: Monitor, occurrence: int, at: int) -> int:
-    """The occurrence, or the first one after it whose deadline has not passed."""
-    if (_with_grace(m, occurrence) or 0) >= at:
+def occurrence_from(m: Monitor, occurrence: int, at: int) -> int:
+    """The occurrence, or the first one after it that is not before an instant."""
+    if occurrence >= at:
         return occurrence
-    late = at - m.grace_seconds * 1000 - occurrence
     if m.interval_seconds:
         step = m.interval_seconds * 1000
-        return occurrence - -late // step * step
-    return next_run(m.cron or "", m.timezone, occurrence + late - 1)
+        return occurrence + math.ceil((at - occurrence) / step) * step
+    return next_run(m.cron or "", m.timezone, at - 1)
 
 
 def early_ms(m: Monitor, occurrence: int) -> int:
@@ -706,153 +704,257 @@ def early_ms(m: Monitor, occurrence: int) -> int:
     return limit if before is None else min(limit, (occurrence - before) // 4)
 
 
-def next_after_life(m: Monitor, began: int) -> int | None:
-    """The occurrence after the one that a sign of life which began then counts for."""
-    if not m.cron:
-        return next_occurrence(m, began)
-    soon = began + min(m.grace_seconds, EARLY_SECONDS) * 1000
-    if m.expected_at and (m.counted_at or 0) <= began and soon < m.expected_at:
-        return m.expected_at  # nothing to compute: no occurrence lies between
-    coming = next_run(m.cron, m.timezone, began)
-    if coming > soon or coming - began > early_ms(m, coming) or _awaits_before(m, coming, began):
-        return coming
-    return next_run(m.cron, m.timezone, coming)
+def deadline(m: Monitor) -> int | None:
+    """When the awaited occurrence should have been met; an absence of ours may give more time."""
+    return None if m.expected_at is None else _with_grace(m, m.expected_at)
 
 
-def _awaits_before(m: Monitor, coming: int, at: int) -> bool:
-    """Whether an occurrence before this one still waits for a sign of life."""
-    if m.expected_at is None or m.expected_at >= coming:
-        return False
-    return m.status != "down" or first_unbroken(m, m.expected_at, at) < coming
+def _with_grace(m: Monitor, occurrence: int) -> int:
+    """An edit of the grace makes nobody late before it."""
+    return max(occurrence + m.grace_seconds * 1000, m.grace_at or 0)
 
 
-def missed_by(m: Monitor, at: int) -> int:
-    """How many occurrences, from the awaited one on, had their deadline before an instant."""
-    count, occurrence = 0, m.expected_at
-    while (
-        occurrence is not None
-        and (_with_grace(m, occurrence) or 0) < at
-        and m.missed_count + count < MISSED_MAX
-    ):
-        count, occurrence = count + 1, next_occurrence(m, occurrence)
+def _spared(state: MonitorState, at: int) -> int:
+    """No deadline falls into an absence or the minute after it: it is the end of that minute."""
+    absence = state.absence
+    if absence is not None and absence.since <= at < absence.until + RESTART_MS:
+        return absence.until + RESTART_MS
+    return at
+
+
+def met_until(state: MonitorState, occurrence: int) -> int:
+    """The last instant at which an occurrence is still met."""
+    return _spared(state, _with_grace(state.monitor, occurrence))
+
+
+def run_deadline(state: MonitorState, run: Run) -> int | None:
+    """The last instant at which an awaited run is not stuck yet."""
+    if run.deadline_at is not None:
+        return _spared(state, run.deadline_at)
+    return None if run.next_at is None else met_until(state, run.next_at)
+
+
+def first_unbroken(state: MonitorState, occurrence: int, at: int) -> int:
+    """The occurrence, or the first one after it whose deadline has not passed."""
+    if met_until(state, occurrence) >= at:
+        return occurrence
+    absence = state.absence
+    if absence is not None and absence.since < at <= absence.until + RESTART_MS:
+        at = absence.since  # all deadlines since then have been put off
+    return occurrence_from(state.monitor, occurrence, at - state.monitor.grace_seconds * 1000)
+
+
+def missed_by(state: MonitorState, at: int) -> int:
+    """How many occurrences, from the awaited one on, had their deadline before an instant.
+
+    One whose whole window lay in an absence of ours is not counted."""
+    m, count = state.monitor, 0
+    occurrence = m.expected_at
+    while occurrence is not None and m.missed_count + count < MISSED_MAX:
+        if met_until(state, occurrence) >= at:
+            break
+        if state.absence is not None and _lies_within(m, occurrence, state.absence):
+            after = state.absence.until - m.grace_seconds * 1000 + 1
+            occurrence = occurrence_from(m, occurrence, after)
+            continue
+        count += 1
+        occurrence = next_occurrence(m, occurrence)
     return count
 
 
-def _count_missed(m: Monitor, at: int) -> None:
+def _lies_within(m: Monitor, occurrence: int, absence: Absence) -> bool:
+    """Whether the whole window of an occurrence lies in an absence."""
+    closes = occurrence + m.grace_seconds * 1000
+    return closes <= absence.until and absence.since <= occurrence - early_ms(m, occurrence)
+
+
+def _count_missed(state: MonitorState, at: int) -> None:
     """What a monitor that is down has missed is counted, and not awaited any more."""
-    if m.status == "down" and m.expected_at:
-        m.missed_count += missed_by(m, at)
-        m.expected_at = first_unbroken(m, m.expected_at, at)
+    m = state.monitor
+    if m.status == "down" and m.expected_at is not None:
+        m.missed_count += missed_by(state, at)
+        m.expected_at = first_unbroken(state, m.expected_at, at)
 
 
-def _awaited(life: Life) -> list[tuple[int, Run]]:
-    """The open runs that have a deadline, with it."""
-    return [
-        (met_until, run)
-        for run in life.runs
-        if run.state == "running"
-        and run.awaited
-        and (met_until := run_deadline(life.monitor, run)) is not None
-    ]
+def next_after_life(state: MonitorState, began: int) -> int | None:
+    """The occurrence after the one that a sign of life which began then counts for."""
+    m = state.monitor
+    if not m.cron:
+        return next_occurrence(m, began)
+    soon = began + min(m.grace_seconds, EARLY_SECONDS) * 1000
+    is_counted = m.counted_at is not None and m.counted_at <= began
+    if is_counted and m.expected_at is not None and soon < m.expected_at:
+        return m.expected_at  # nothing to compute: no occurrence lies between
+    coming = next_run(m.cron, m.timezone, began)
+    is_early = coming <= soon and coming - began <= early_ms(m, coming)
+    if is_early and not _is_awaited_before(state, coming, began):
+        return next_run(m.cron, m.timezone, coming)
+    return coming
+
+
+def _is_awaited_before(state: MonitorState, coming: int, at: int) -> bool:
+    """Whether an occurrence before this one still waits for a sign of life."""
+    m = state.monitor
+    if m.expected_at is None or m.expected_at >= coming:
+        return False
+    return m.status != "down" or first_unbroken(state, m.expected_at, at) < coming
+
+
+def _count_from(state: MonitorState, at: int, is_new: bool) -> None:
+    """The first occurrence after an instant is expected; of a new monitor only if it is armed."""
+    m = state.monitor
+    is_counted = m.status != "paused" and (m.armed or not is_new)
+    m.expected_at = next_occurrence(m, at) if is_counted else None
+    m.counted_at = at
+
+
+def arm(state: MonitorState, at: int) -> None:
+    """A monitor that is made with `armed` expects the first occurrence after that."""
+    _count_from(state, at, is_new=True)
 
 
 # -- what changes by itself: when the next such change is, and what it does
-def _end_pause(life: Life, at: int) -> None:
-    m = life.monitor
+class Change(NamedTuple):
+    """A change that comes by itself: when, and what it does to the monitor."""
+
+    at: int
+    happen: Callable[[MonitorState, int], None]
+
+
+class ChangeKind(NamedTuple):
+    """A kind of change: when the next one is, if any, asked at `now`, and what it does."""
+
+    when: Callable[[MonitorState, int], int | None]
+    happen: Callable[[MonitorState, int], None]
+
+
+def _pause_ends_at(state: MonitorState, now: int) -> int | None:
+    return state.monitor.pause_until
+
+
+def _end_pause(state: MonitorState, at: int) -> None:
+    m = state.monitor
     status, reason = m.resume_status or "up", m.down_reason
     if status != "down" and m.failures > m.failure_tolerance:
         status, reason = "down", "failed"
-    _stop_pause(life, status, at, reason if status == "down" else None)
-    awaits = status != "new" or m.armed
-    m.expected_at, m.counted_at = next_occurrence(m, at) if awaits else None, at
-    m.failed_count = int(status == "down" and reason == "failed")
-    if m.failed_count:
-        tell_or_collect(life, "failed", at)
+    _stop_pause(state, status, at, reason if status == "down" else None)
+    _count_from(state, at, is_new=status == "new")
+    if status == "down" and reason == "failed":
+        m.failed_count = 1
+        emit_or_collect(state, "failed", at)
     elif status == "down":
-        tell(life, reason or "", at)
+        emit(state, reason or "", at)
 
 
-def _get_stuck(life: Life, at: int) -> None:
-    run = next(run for end, run in _awaited(life) if end == at - 1)
+def _awaited(state: MonitorState) -> list[tuple[int, Run]]:
+    """The open runs that have a deadline, with it."""
+    return [
+        (ends_at, run)
+        for run in state.runs
+        if run.state == "running"
+        and run.awaited
+        and (ends_at := run_deadline(state, run)) is not None
+    ]
+
+
+def _stuck_at(state: MonitorState, now: int) -> int | None:
+    return min((ends_at + 1 for ends_at, _ in _awaited(state)), default=None)
+
+
+def _get_stuck(state: MonitorState, at: int) -> None:
+    run = next(run for ends_at, run in _awaited(state) if ends_at == at - 1)
     run.state = "stuck"
-    if life.monitor.status != "down":
-        flip(life, "down", at - 1, "stuck")
-        tell(life, "stuck", at - 1, run=run.num)
+    if state.monitor.status != "down":
+        flip(state, "down", at - 1, "stuck")
+        emit(state, "stuck", at - 1, run=run.num)
 
 
-def _missed_at(life: Life, now: int) -> int | None:
-    m = life.monitor
-    met_until = deadline(m)
-    if met_until is None or m.status == "down":
+def _holds(state: MonitorState) -> list[int]:
+    """Until when awaited runs that began after the last sign of life hold `missed` back."""
+    m = state.monitor
+    if m.expects != "complete":
+        return []
+    return [
+        ends_at
+        for ends_at, run in _awaited(state)
+        if m.life_at is None or run.started_at > m.life_at
+    ]
+
+
+def _missed_at(state: MonitorState, now: int) -> int | None:
+    m = state.monitor
+    if m.expected_at is None or m.status == "down":
         return None
-    holds = (
-        end
-        for end, run in _awaited(life)
-        if m.expects == "complete" and (m.life_at is None or run.started_at > m.life_at)
+    return max([met_until(state, m.expected_at), *_holds(state)]) + 1
+
+
+def _miss(state: MonitorState, at: int) -> None:
+    """Dated at the schedule's deadline, also where a run held it back."""
+    missed_at = met_until(state, state.monitor.expected_at or at)
+    flip(state, "down", missed_at, "missed")
+    emit(state, "missed", missed_at)
+
+
+def _digest_at(state: MonitorState, now: int) -> int | None:
+    collecting = digests(state.monitor).values()
+    return min((digest.until for digest in collecting if digest.collected), default=None)
+
+
+def _emit_digest(state: MonitorState, at: int) -> None:
+    kind, digest = next(
+        (kind, digest)
+        for kind, digest in digests(state.monitor).items()
+        if digest.collected and digest.until == at
     )
-    return max([met_until, *holds]) + 1
+    emit(state, kind, at, run=digest.run, count=digest.collected, rules=digest.rules)
+    _space(state, kind, at, digest.told + 1)
 
 
-def _miss(life: Life, at: int) -> None:
-    met_until = deadline(life.monitor) or at
-    flip(life, "down", met_until, "missed")
-    tell(life, "missed", met_until)
-
-
-def _digest_at(life: Life, now: int) -> int | None:
-    return min((d.until for d in digests(life.monitor).values() if d.collected), default=None)
-
-
-def _tell_digest(life: Life, at: int) -> None:
-    found = digests(life.monitor).items()
-    kind, digest = next((kind, d) for kind, d in found if d.collected and d.until == at)
-    tell(life, kind, at, run=digest.run, count=digest.collected, rules=digest.rules)
-    _keep_digest(life, kind, Digest(digest.told + 1, at + spacing_ms(life, digest.told + 1)))
-
-
-def _reminder_at(life: Life, now: int) -> int | None:
-    m = life.monitor
+def _reminder_at(state: MonitorState, now: int) -> int | None:
+    """Of several that are due now, the last."""
+    m = state.monitor
     if m.status != "down" or not m.reminder_interval_seconds or m.down_since is None:
         return None
     step = m.reminder_interval_seconds * 1000
-    last = max(now - step, m.reminded_at or 0, m.down_since)  # of several due now, the last
+    last = max(now - step, m.reminded_at or 0, m.down_since)
     return m.down_since + ((last - m.down_since) // step + 1) * step
 
 
-def _remind(life: Life, at: int) -> None:
-    life.monitor.reminded_at = at
-    tell(life, "reminder", at)
+def _remind(state: MonitorState, at: int) -> None:
+    state.monitor.reminded_at = at
+    emit(state, "reminder", at)
 
 
-Change = tuple[Callable[[Life, int], "int | None"], Callable[[Life, int], None]]
-PAUSE_END: Change = (lambda life, now: life.monitor.pause_until, _end_pause)
-DIGEST: Change = (_digest_at, _tell_digest)
-STUCK: Change = (
-    lambda life, now: min((end + 1 for end, _ in _awaited(life)), default=None),
-    _get_stuck,
-)
-AGENDA = (PAUSE_END, STUCK, (_missed_at, _miss), DIGEST, (_reminder_at, _remind))  # in this order
+PAUSE_END = ChangeKind(_pause_ends_at, _end_pause)
+STUCK = ChangeKind(_stuck_at, _get_stuck)
+MISSED = ChangeKind(_missed_at, _miss)
+DIGEST = ChangeKind(_digest_at, _emit_digest)
+REMINDER = ChangeKind(_reminder_at, _remind)
+CHANGE_KINDS = (PAUSE_END, STUCK, MISSED, DIGEST, REMINDER)  # at one instant in this order
 
 
-def next_change(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> tuple[int, int] | None:
-    """When something next changes by itself, and which line of the agenda that is."""
-    lines = agenda[:1] if life.monitor.status == "paused" else agenda
-    times = [
-        (at, line) for line, (when, _) in enumerate(lines) if (at := when(life, now)) is not None
+def next_change(
+    state: MonitorState, now: int, kinds: Sequence[ChangeKind] = CHANGE_KINDS
+) -> Change | None:
+    """What next changes by itself; in a pause nothing does but its end."""
+    if state.monitor.status == "paused":
+        kinds = (PAUSE_END,)
+    changes = [
+        Change(at, kind.happen) for kind in kinds if (at := kind.when(state, now)) is not None
     ]
-    return min(times) if times else None
+    return min(changes, key=lambda change: change.at, default=None)
 
 
-def settle(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> None:
+def settle(state: MonitorState, now: int, kinds: Sequence[ChangeKind] = CHANGE_KINDS) -> None:
     """Let everything happen that fell due up to an instant, in the order of the true times."""
-    while (change := next_change(life, now, agenda)) is not None and change[0] <= now:
-        agenda[change[1]][1](life, change[0])
+    while (change := next_change(state, now, kinds)) is not None and change.at <= now:
+        change.happen(state, change.at)
 
 
-def flip(life: Life, status: str, at: int, reason: str | None = None) -> None:
+def flip(state: MonitorState, status: str, at: int, reason: str | None = None) -> None:
     """Change the status; a pause remembers the one before and why the monitor was down."""
-    m = life.monitor
-    life.flips.append(Flip(at, status, reason))
+    m = state.monitor
+    state.flips.append(Flip(at, status, reason))
     m.resume_status = m.status if status == "paused" else None
     m.status = status
     if status == "down":
@@ -862,175 +964,221 @@ def flip(life: Life, status: str, at: int, reason: str | None = None) -> None:
         m.down_reason = m.down_since = m.reminded_at = None
 
 
-def tell(life: Life, kind: str, at: int, **more: Any) -> None:
+def emit(state: MonitorState, kind: str, at: int, **more: Any) -> None:
     """Add an event; all but a silent failure say why the monitor is down, and since when."""
-    m = life.monitor
+    m = state.monitor
     if kind != "silent_failure":
         more |= {"reason": m.down_reason, "down_since": m.down_since}
-    life.events.append(Event(kind, at, **{"status": m.status, **more}))
+    state.events.append(Event(kind, at, **{"status": m.status, **more}))
 
 
-def _keep_digest(life: Life, kind: str, digest: Digest | None) -> None:
-    kept = {k: d for k, d in {**digests(life.monitor), kind: digest}.items() if d}
-    life.monitor.digests = json.dumps(kept) if kept else None
-
-
-def spacing_ms(life: Life, told: int) -> int:
+def spacing_ms(state: MonitorState, told: int) -> int:
     """How long events are collected after so many were told: doubled by each, up to an hour."""
-    longest = max(SPACING_SECONDS, life.failure_alert_seconds)
-    return min(life.failure_alert_seconds << min(told - 1, 20), longest) * 1000
+    longest = max(SPACING_SECONDS, state.failure_alert_seconds)
+    doublings = min(told - 1, 20)
+    return min(state.failure_alert_seconds * (1 << doublings), longest) * 1000
 
 
-def tell_or_collect(
-    life: Life, kind: str, at: int, run: int | None = None, rules: list[Rule] | None = None
+def emit_or_collect(
+    state: MonitorState,
+    kind: str,
+    at: int,
+    run: int | None = None,
+    rules: list[Rule] | None = None,
 ) -> None:
     """Tell at once what was quiet for long enough, else collect it for the next digest."""
-    digest = digests(life.monitor).get(kind, Digest(0, at))
+    digest = digests(state.monitor).get(kind, Digest(0, at))
     if at < digest.until:
-        digest = digest._replace(collected=digest.collected + 1, run=run, rules=rules)
+        collected = digest.collected + 1
+        _set_digest(state, kind, digest._replace(collected=collected, run=run, rules=rules))
     else:
-        tell(life, kind, at, run=run, rules=rules)
-        digest = Digest(digest.told + 1, at + spacing_ms(life, digest.told + 1))
-    _keep_digest(life, kind, digest)
+        emit(state, kind, at, run=run, rules=rules)
+        _space(state, kind, at, digest.told + 1)
 
 
-# -- what a ping does
-def receive(life: Life, ping: Ping) -> Run | None:
-    """Settle, then let a ping do what its kind does; the run that it belongs to."""
-    settle(life, ping.at)
-    repeated, run = find_repeated(life, ping), find_run(life, ping)
-    if repeated is not None or ping.kind == "log":
-        return repeated or run
-    return RECEIVE[ping.kind](life, ping, None if run and run.state in ENDED else run)
+def _space(state: MonitorState, kind: str, at: int, told: int) -> None:
+    """After the event that was told at an instant, further ones are collected."""
+    _set_digest(state, kind, Digest(told, at + spacing_ms(state, told)))
 
 
-def is_too_soon(life: Life, ping: Ping) -> int | None:
-    """Seconds to wait where the owner's minimum interval is broken; ends of runs never do."""
-    m = life.monitor
-    if not m.min_ping_interval_seconds or ping.kind not in ("start", *OUTCOMES):
-        return None
-    run = find_run(life, ping)
-    ends_run = ping.kind != "start" and run is not None and run.state not in ENDED
-    if ends_run or find_repeated(life, ping):
-        return None
-    wait = (m.limited_at or 0) + m.min_ping_interval_seconds * 1000 - ping.at
-    m.limited_at = m.limited_at if wait > 0 else ping.at
-    return -(-wait // 1000) if wait > 0 else None
+def _set_digest(state: MonitorState, kind: str, digest: Digest | None) -> None:
+    collecting = {**digests(state.monitor), kind: digest}
+    collecting = {kind: digest for kind, digest in collecting.items() if digest is not None}
+    state.monitor.digests = json.dumps(collecting) if collecting else None
 
 
-def _newest(runs: Iterable[Run]) -> Run | None:
+# -- which run a ping belongs to
+def newest(runs: Iterable[Run]) -> Run | None:
+    """The one that began last; of several the one that was told of last."""
     return max(runs, key=lambda run: (run.started_at, run.num), default=None)
 
 
-def find_run(life: Life, ping: Ping) -> Run | None:
+def find_run(state: MonitorState, ping: Ping) -> Run | None:
     """The run of the ping's series; without one the newest of its host that can take it."""
     if ping.series is not None:
-        return _newest(run for run in life.runs if run.series == ping.series)
-    mine = [run for run in life.runs if run.host == ping.host]
-    running = _newest(run for run in mine if run.series is None and run.state == "running")
+        of_series = (run for run in state.runs if run.series == ping.series)
+        return max(of_series, key=lambda run: run.num, default=None)  # the last that arrived
+    of_host = [run for run in state.runs if run.host == ping.host]
+    running = newest(run for run in of_host if run.series is None and run.state == "running")
     if running is not None or ping.kind not in OUTCOMES:
         return running
-    last = _newest(run for run in mine if run.series is None or run.state in ENDED)
+    last = newest(run for run in of_host if run.series is None or run.state in ENDED)
     return last if last is not None and last.state not in ENDED else None
 
 
-def find_repeated(life: Life, ping: Ping) -> Run | None:
-    """The run of which a client sends again what is known of it."""
-    if ping.series is not None:
-        run = find_run(life, ping)
-        return run if run is not None and _repeats(run, ping) else None
-    return _newest(
-        run
-        for run in life.runs
-        if run.series is None
-        and run.state == "running"
-        and (run.host, run.address) == (ping.host, ping.address)
-        and _repeats(run, ping)
-    )
-
-
-def _repeats(run: Run, ping: Ping) -> bool:
-    known_at = run.started_at if ping.kind == "start" else run.ended_at or 0
-    soon = abs(ping.own_at - known_at) <= REPEAT_SECONDS * 1000
-    if ping.sent_at is not None and ping.kind == "start" and ping.own_at <= (run.ended_at or 0):
-        return True  # it comes after its own end
+def find_repeated(state: MonitorState, ping: Ping) -> Run | None:
+    """The run of which a client says again what is known of it."""
     if ping.kind == "start":
-        return bool(run.opened) and (soon or (run.series is not None and run.state == "running"))
-    return run.state == OUTCOMES.get(ping.kind) and (soon or ping.kind == "fail")
+        return _find_same_start(state, ping)
+    run = find_run(state, ping) if ping.series is not None else None
+    if run is None or run.ended_at is None or run.state != OUTCOMES.get(ping.kind):
+        return None
+    limit = SAME_FAILURE_MS if ping.kind == "fail" else RETRY_MS
+    return run if ping.at - run.ended_at <= limit else None
 
 
-def _open(life: Life, ping: Ping, began: int, **more: Any) -> Run:
+def _find_same_start(state: MonitorState, ping: Ping) -> Run | None:
+    if ping.series is None:
+        return newest(
+            run
+            for run in state.runs
+            if run.state == "running"
+            and run.opened
+            and (run.series, run.host, run.address) == (None, ping.host, ping.address)
+            and ping.at - run.started_at <= RETRY_MS
+        )
+    run = find_run(state, ping)
+    if run is None:
+        return None
+    if run.opened:
+        is_same = run.state == "running" or ping.at - run.started_at <= RETRY_MS
+    else:  # Cronitor's command line does not wait for its first request: the end overtakes it
+        is_same = run.ended_at is not None and ping.at - run.ended_at <= RETRY_MS
+    return run if is_same else None
+
+
+def is_too_soon(state: MonitorState, ping: Ping) -> int | None:
+    """Seconds to wait where the owner's minimum interval is broken; ends of runs never do."""
+    m = state.monitor
+    if not m.min_ping_interval_seconds or ping.kind not in ("start", *OUTCOMES):
+        return None
+    run = find_run(state, ping)
+    ends_run = ping.kind != "start" and run is not None and run.state not in ENDED
+    if ends_run or find_repeated(state, ping) is not None:
+        return None
+    wait_ms = (m.limited_at or 0) + m.min_ping_interval_seconds * 1000 - ping.at
+    if wait_ms > 0:
+        return math.ceil(wait_ms / 1000)
+    m.limited_at = ping.at
+    return None
+
+
+# -- what a ping does
+def receive(state: MonitorState, ping: Ping) -> Run | None:
+    """Settle, then let a ping do what its kind does; the run that it belongs to."""
+    settle(state, ping.at)
+    repeated = find_repeated(state, ping)
+    if repeated is not None:
+        _repeat(state, ping, repeated)
+        return repeated
+    run = find_run(state, ping)
+    if ping.kind == "log":
+        return run
+    if run is not None and run.state in ENDED:
+        run = None  # that one is over, this is another
+    return RECEIVE[ping.kind](state, ping, run)
+
+
+def _repeat(state: MonitorState, ping: Ping, run: Run) -> None:
+    """Changes nothing, but a job that goes on failing is alive."""
+    if run.sign_of_life and ping.kind == "fail" and ping.at - (run.ended_at or 0) > RETRY_MS:
+        began = run.started_at if run.opened else ping.at
+        _live(state, began, ping.at, run if run.opened else None)
+
+
+def _open(state: MonitorState, ping: Ping, began: int) -> Run:
     run = Run(
-        ping.num,
-        life.monitor.num,
-        "running",
-        began,
-        None,
-        ping.series,
-        ping.host,
-        ping.address,
+        num=ping.num,
+        monitor=state.monitor.num,
+        state="running",
+        started_at=began,
+        series=ping.series,
+        host=ping.host,
+        address=ping.address,
         message=ping.message,
-        **more,
     )
-    life.runs.append(run)
+    state.runs.append(run)
     return run
 
 
-def _begin(life: Life, ping: Ping, _: Run | None) -> Run:
-    m = life.monitor
-    before = sorted((run for run in life.runs if run.opened), key=lambda run: run.started_at)[-3:]
-    ends = m.max_run_seconds and ping.at + m.max_run_seconds * 1000
-    awaited = ping.sent_at is None and (ends or any(run.ended_at is not None for run in before))
-    run = _open(
-        life,
-        ping,
-        ping.own_at,
-        opened=1,
-        awaited=int(bool(awaited)),
-        deadline_at=ends,
-        next_at=next_after_life(m, ping.own_at),
-    )
-    if not awaited:
-        _abandon_before(life, run)
+def _start(state: MonitorState, ping: Ping, _: Run | None) -> Run:
+    m = state.monitor
+    is_awaited = m.max_run_seconds is not None or _was_ended_lately(state)
+    run = _open(state, ping, ping.at)
+    run.opened = 1
+    run.awaited = int(is_awaited)
+    run.next_at = next_after_life(state, ping.at)
+    if m.max_run_seconds is not None:
+        run.deadline_at = ping.at + m.max_run_seconds * 1000
+    if not is_awaited:
+        _abandon_before(state, run)
     if m.expects == "run":
-        _live(life, run.started_at, run.next_at, ping.at)
-        if m.down_reason == "missed" and m.status == "down" and not m.failed_count:
-            _recover(life, ping.at, run)
+        _live(state, ping.at, ping.at, run)
+        if m.status == "down" and m.down_reason == "missed" and not m.failed_count:
+            _recover(state, ping.at, run)
     return run
 
 
-def _abandon_before(life: Life, newer: Run) -> None:
+def _was_ended_lately(state: MonitorState) -> bool:
+    """Whether one of the last three runs that a start had opened was ended."""
+    opened = sorted(
+        (run for run in state.runs if run.opened), key=lambda run: (run.started_at, run.num)
+    )
+    return any(run.ended_at is not None for run in opened[-3:])
+
+
+def _abandon_before(state: MonitorState, newer: Run) -> None:
     """Open runs of the same host that began before are over, nobody knows how."""
-    for run in life.runs:
-        if (
-            run.state == "running"
-            and run.host == newer.host
-            and (run.started_at, run.num) < (newer.started_at, newer.num)
-        ):
+    for run in state.runs:
+        is_older = (run.started_at, run.num) < (newer.started_at, newer.num)
+        if run.state == "running" and run.host == newer.host and is_older:
             run.state = "unknown"
 
 
-def _live(life: Life, began: int, following: int | None, at: int) -> None:
-    """A sign of life, of a run that began at its own time, moves what is expected."""
-    m = life.monitor
-    m.life_at = max(began, m.life_at or began)
+def _live(state: MonitorState, began: int, at: int, run: Run | None = None) -> None:
+    """A sign of life at an instant, of what began at its own time, moves what is expected."""
+    m = state.monitor
+    following = _after_run(state, began, run)
+    is_latest = m.life_at is None or began >= m.life_at
+    if is_latest:
+        m.life_at = began
+    m.unverified = 0
     if m.status == "paused":
-        m.resume_status = "up" if m.resume_status == "new" else m.resume_status
+        if m.resume_status == "new":
+            m.resume_status = "up"
         return
     if m.status == "down":
-        m.missed_count += missed_by(m, at)
-    if following is not None and (m.expected_at is None or began >= (m.counted_at or 0)):
-        m.expected_at, m.counted_at = max(following, m.expected_at or 0), began
+        m.missed_count += missed_by(state, at)
+    if is_latest and following is not None and following >= (m.expected_at or 0):
+        m.expected_at, m.counted_at = following, began
     if m.expected_at is not None:
-        m.expected_at = first_unbroken(m, m.expected_at, at)
+        m.expected_at = first_unbroken(state, m.expected_at, at)
     if m.status == "new":
-        flip(life, "up", at)
+        flip(state, "up", at)
 
 
-def _recover(life: Life, at: int, run: Run) -> None:
-    m = life.monitor
-    tell(
-        life,
+def _after_run(state: MonitorState, began: int, run: Run | None) -> int | None:
+    """What its start counted for, unless the schedule was another one then."""
+    edited_at = state.monitor.schedule_edited_at or 0
+    if run is not None and run.next_at is not None and run.started_at > edited_at:
+        return run.next_at
+    return next_after_life(state, began)
+
+
+def _recover(state: MonitorState, at: int, run: Run) -> None:
+    m = state.monitor
+    emit(
+        state,
         "recovered",
         at,
         run=run.num,
@@ -1040,81 +1188,86 @@ def _recover(life: Life, at: int, run: Run) -> None:
         downtime_ms=max(0, at - (m.down_since or at)),
     )
     m.digests = None
-    flip(life, "up", at)
+    flip(state, "up", at)
 
 
-def _end(life: Life, ping: Ping, run: Run | None) -> tuple[Run, int, int | None]:
-    """Close the run, or make one that is already over: it, when it began, and what follows it."""
-    m = life.monitor
+def _own_time(state: MonitorState, ping: Ping, run: Run | None) -> int:
+    """When a run that ends began: its start, else what was reported where that is believed."""
     if run is not None and run.opened:
-        began = run.started_at
-    else:
-        reported = ping.own_at - (ping.duration_ms or 0)
-        began = reported if m.life_at is None or reported > m.life_at else ping.own_at
-    known = run and run.next_at if began >= (m.counted_at or 0) else None  # by this schedule
-    run = run or _open(life, ping, began)
+        return run.started_at
+    life_at, reported = state.monitor.life_at, ping.at - (ping.duration_ms or 0)
+    return reported if life_at is None or reported > life_at else ping.at
+
+
+def _end(state: MonitorState, ping: Ping, run: Run | None) -> tuple[Run, int]:
+    """Close the run, or make one that is already over; it, and its own time."""
+    began = _own_time(state, ping, run)
+    if run is None:
+        run = _open(state, ping, began)
     run.started_at = min(run.started_at, began)
-    run.state, run.exit_code = OUTCOMES[ping.kind], ping.exit_code
-    run.ended_at = max(ping.own_at, run.started_at)
-    run.duration_ms = run.ended_at - run.started_at if run.opened else ping.duration_ms
-    run.message, run.metrics = ping.message or run.message, ping.metrics or run.metrics
-    return run, began, known or next_after_life(m, began)
+    run.state, run.ended_at, run.exit_code = OUTCOMES[ping.kind], ping.at, ping.exit_code
+    run.duration_ms = ping.duration_ms
+    if run.opened and run.duration_ms is None:
+        run.duration_ms = run.ended_at - run.started_at
+    run.message = ping.message or run.message
+    run.metrics = ping.metrics or run.metrics
+    return run, began
 
 
-def _succeed(life: Life, ping: Ping, run: Run | None) -> Run:
-    m = life.monitor
-    run, began, following = _end(life, ping, run)
+def _succeed(state: MonitorState, ping: Ping, run: Run | None) -> Run:
+    m = state.monitor
+    run, began = _end(state, ping, run)
     m.failures = 0
     if m.max_run_seconds is None:
-        _abandon_before(life, run)
-    _live(life, began, following, ping.at)
+        _abandon_before(state, run)
+    _live(state, began, ping.at, run)
     if m.status == "paused":
         m.resume_status = "up"
         return run
     if m.status == "down":
-        _recover(life, ping.at, run)
+        _recover(state, ping.at, run)
     if matched := matching_rules(m, run):
-        tell_or_collect(life, "silent_failure", ping.at, run.num, matched)
+        emit_or_collect(state, "silent_failure", ping.at, run.num, matched)
     else:
-        _keep_digest(life, "silent_failure", None)
+        _set_digest(state, "silent_failure", None)
     return run
 
 
-def _fail(life: Life, ping: Ping, run: Run | None) -> Run:
-    m = life.monitor
-    run, began, following = _end(life, ping, run)
-    if ping.sent_at is not None and not m.failures and ping.own_at < (m.life_at or 0):
-        return run  # it went well since then
+def _fail(state: MonitorState, ping: Ping, run: Run | None) -> Run:
+    m = state.monitor
+    run, began = _end(state, ping, run)
     m.failures += 1
-    beyond = m.failures > m.failure_tolerance
-    if beyond and m.status not in ("down", "paused"):
-        flip(life, "down", ping.at, "failed")
+    is_tolerated = m.failures <= m.failure_tolerance
+    if not is_tolerated and m.status not in ("down", "paused"):
+        flip(state, "down", ping.at, "failed")
     m.failed_count += 1
-    if m.expects == "run" or not beyond:
-        _live(life, began, following, ping.at)
-    if beyond and m.status == "down":
-        tell_or_collect(life, "failed", ping.at, run.num)
+    if m.expects == "run" or is_tolerated:
+        run.sign_of_life = 1
+        _live(state, began, ping.at, run)
+    if not is_tolerated and m.status == "down":
+        emit_or_collect(state, "failed", ping.at, run.num)
     return run
 
 
-def _ok(life: Life, ping: Ping, _: Run | None) -> None:
-    m = life.monitor
+def _ok(state: MonitorState, ping: Ping, _: Run | None) -> None:
+    m = state.monitor
     m.failures, m.digests = 0, None
-    _live(life, ping.at, next_after_life(m, ping.at), ping.at)
+    _live(state, ping.at, ping.at)
     if m.status == "paused":
         m.resume_status = "up"
     elif m.status == "down":
-        flip(life, "up", ping.at)
+        flip(state, "up", ping.at)
 
 
-def _progress(life: Life, ping: Ping, run: Run | None) -> Run:
-    run = run or _open(life, ping, ping.at)
+def _progress(state: MonitorState, ping: Ping, run: Run | None) -> Run:
+    if run is None:
+        run = _open(state, ping, ping.at)
     run.message = ping.message or run.message
     return run
 
 
-RECEIVE: dict[str, Callable[[Life, Ping, Run | None], Run | None]] = {
-    "start": _begin,
+RECEIVE: dict[str, Callable[[MonitorState, Ping, Run | None], Run | None]] = {
+    "start": _start,
     "success": _succeed,
     "fail": _fail,
     "ok": _ok,
@@ -1122,94 +1275,168 @@ RECEIVE: dict[str, Callable[[Life, Ping, Run | None], Run | None]] = {
 }
 
 
-# -- what a person does, and what happens to the server
-def pause(life: Life, now: int, until: int | None) -> None:
+# -- what a person does
+def pause(state: MonitorState, now: int, until: int | None) -> None:
     """No deadline and no event until an instant, or until resumed."""
-    settle(life, now)
-    _count_missed(life.monitor, now)
-    if life.monitor.status != "paused":
-        life.monitor.digests = None
-        flip(life, "paused", now)
-    life.monitor.pause_until = until
+    settle(state, now)
+    m = state.monitor
+    if m.status != "paused":
+        flip(state, "paused", now)
+        m.digests = m.expected_at = None
+    m.pause_until = until
 
 
-def _stop_pause(life: Life, status: str, at: int, reason: str | None = None) -> None:
-    life.monitor.pause_until = None
-    for run in life.runs:
-        run.awaited = 0 if run.state == "running" else run.awaited
-    flip(life, status, at, reason)
+def _stop_pause(state: MonitorState, status: str, at: int, reason: str | None = None) -> None:
+    """A run that is open when a pause ends is not awaited any more."""
+    state.monitor.pause_until = None
+    for run in state.runs:
+        if run.state == "running":
+            run.awaited = 0
+    flip(state, status, at, reason)
 
 
-def resume(life: Life, now: int, to_new: bool = False) -> None:
+def resume(state: MonitorState, now: int, to_new: bool = False) -> None:
     """End a pause by hand, as an ok without an event or, as Cronping does, as new."""
-    settle(life, now)
-    m = life.monitor
+    settle(state, now)
+    m = state.monitor
     if m.status != "paused":
         return
-    rearms, m.failures = m.resume_status == "new" and m.armed, 0
-    _stop_pause(life, "new" if to_new else "up", now)
-    if to_new:
-        m.expected_at, m.counted_at = next_occurrence(m, now) if rearms else None, now
-    else:
-        _ok(life, Ping("ok", now), None)
+    was_new, m.failures = m.resume_status == "new", 0
+    _stop_pause(state, "new" if to_new else "up", now)
+    m.expected_at = None
+    if not to_new:
+        _ok(state, Ping("ok", now), None)
+    elif was_new:
+        _count_from(state, now, is_new=True)
 
 
-def edit(life: Life, now: int, changes: Mapping[str, Any]) -> None:
+def edit(state: MonitorState, now: int, changes: Mapping[str, Any]) -> None:
     """Change columns; a changed schedule counts anew, a changed grace makes nobody late before."""
-    settle(life, now)
-    m = life.monitor
+    settle(state, now)
+    m = state.monitor
     changed = {name for name, value in changes.items() if getattr(m, name) != value}
     moves = not changed.isdisjoint(SCHEDULE_FIELDS)
     if moves or "grace_seconds" in changed:
-        _count_missed(m, now)  # by the terms that they were missed under
-    m.grace_at = now if "grace_seconds" in changed else m.grace_at
-    for run in life.runs if moves else ():  # what it counts for is gone, its deadline stays
-        run.deadline_at, run.next_at = run_deadline(m, run), None
+        _count_missed(state, now)  # by the terms that they were missed under
+    if moves:
+        for run in state.runs:  # what it counts for is gone, its deadline stays
+            run.deadline_at = run_deadline(state, run)
     for name in changed:
         setattr(m, name, changes[name])
+    if "grace_seconds" in changed:
+        m.grace_at = now
     if moves:
-        awaits = m.status != "new" or m.armed
-        m.expected_at, m.counted_at = next_occurrence(m, now) if awaits else m.expected_at, now
+        m.schedule_edited_at = now
+        if m.status != "new" or m.armed:
+            _count_from(state, now, is_new=m.status == "new")
 
 
-def judge_gap(life: Life, since: int, until: int) -> bool:
+# -- what happens to the server
+def judge_gap(state: MonitorState, since: int, until: int) -> bool:
     """What cannot be verified since we were away is not missed; whether the outage names it."""
-    settle(life, since)
-    settle(life, until, (PAUSE_END, DIGEST))
-    m = life.monitor
-    lost = [run for run in life.runs if run.state == "running"]
+    settle(state, since)
+    settle(state, until, (PAUSE_END, DIGEST))
+    m = state.monitor
+    unverified = _skip_unverified(state, Absence(since, until))
+    lost = []
+    if until - since > RESTART_MS:
+        lost = [run for run in state.runs if run.state == "running"]
     for run in lost:
         run.state = "unknown"
-    unverified = m.status != "paused" and _skip_unverified(m, since, until)
-    m.reminded_at = m.reminded_at and max(m.reminded_at, until)
+    if m.reminded_at is not None:
+        m.reminded_at = max(m.reminded_at, until)
+    state.absence = join_absences(state.absence, Absence(since, until))
     if m.status in ("down", "paused") or not (lost or unverified):
         return False
-    return m.expected_at is None or m.expected_at > until + 3_600_000
+    return m.expected_at is None or m.expected_at > until + SOON_MS
 
 
-def _skip_unverified(m: Monitor, since: int, until: int) -> bool:
-    """Skip an occurrence whose window meets the gap, as if a sign of life had come at its end."""
+def join_absences(earlier: Absence | None, later: Absence) -> Absence:
+    """One absence of two where there was no minute between them: what that spares stays spared."""
+    if earlier is not None and later.since <= earlier.until + RESTART_MS:
+        return Absence(earlier.since, max(earlier.until, later.until))
+    return later
+
+
+def _skip_unverified(state: MonitorState, absence: Absence) -> bool:
+    """Skip an occurrence whose window meets an absence, as if a sign of life had come at its end.
+
+    Never twice in a row, unless the whole window lies in it: a job that is dead must not be
+    excused by each restart. In a short one a run that holds `missed` back goes on doing so."""
+    m = state.monitor
     if m.expected_at is None:
         return False
-    down = m.status == "down"
-    awaited = first_unbroken(m, m.expected_at, since) if down else m.expected_at
-    if awaited - early_ms(m, awaited) > until:
+    is_down = m.status == "down"
+    awaited = first_unbroken(state, m.expected_at, absence.since) if is_down else m.expected_at
+    is_met = awaited - early_ms(m, awaited) <= absence.until
+    if is_down and (is_met or m.unverified):
+        _count_missed(state, max(absence.since, (m.down_since or 0) + 1))
+        awaited = m.expected_at
+    if not is_met:
         return False
-    m.missed_count += missed_by(m, max(since, (m.down_since or 0) + 1)) if down else 0
+    if not is_down and absence.until - absence.since <= RESTART_MS and _holds(state):
+        return False
+    if m.unverified and not _lies_within(m, awaited, absence):
+        return False
     m.expected_at = None
-    m.expected_at, m.counted_at = max(awaited, next_after_life(m, until) or 0), until
+    m.expected_at = max(awaited, next_after_life(state, absence.until) or 0)
+    m.counted_at = absence.until
+    m.unverified = 1
     return True
 
 
-def turn_back(life: Life, now: int) -> None:
-    """After a clock that went backwards nothing lies later than it would be counted from now."""
-    m = life.monitor
-    for name in ("counted_at", "life_at", "grace_at", "down_since", "reminded_at", "limited_at"):
-        setattr(m, name, getattr(m, name) and min(getattr(m, name), now))
-    m.expected_at = m.expected_at and min(m.expected_at, next_occurrence(m, now) or m.expected_at)
+INSTANTS = (
+    "created_at",
+    "updated_at",
+    "life_at",
+    "grace_at",
+    "schedule_edited_at",
+    "down_since",
+    "reminded_at",
+    "limited_at",
+    "last_ping_at",
+)
+
+
+def turn_back(state: MonitorState, before: int, now: int) -> None:
+    """A clock went back from an instant: nothing lies later than it would be counted from now."""
+    m = state.monitor
+    _count_missed(state, before)
+    for name in INSTANTS:
+        at = getattr(m, name)
+        if at is not None:
+            setattr(m, name, min(at, now))
+    for run in state.runs:
+        run.started_at = min(run.started_at, now)
+        if run.ended_at is not None:
+            run.ended_at = min(run.ended_at, now)
+        if run.deadline_at is not None and m.max_run_seconds is not None:
+            run.deadline_at = min(run.deadline_at, now + m.max_run_seconds * 1000)
+    if m.cron is None or before - now >= SMALL_STEP_MS:
+        _turn_schedule_back(state, now)
+    m.counted_at = None
+    if state.absence is not None:
+        state.absence = Absence(min(state.absence.since, now), min(state.absence.until, now))
+    state.absence = join_absences(state.absence, Absence(now, now))
     for kind, digest in digests(m).items():
-        until = min(digest.until, now + spacing_ms(life, digest.told))
-        _keep_digest(life, kind, digest._replace(until=until))
+        until = min(digest.until, now + spacing_ms(state, digest.told))
+        _set_digest(state, kind, digest._replace(until=until))
+
+
+def _turn_schedule_back(state: MonitorState, now: int) -> None:
+    """What is expected, and what a run counts for: at most as after a sign of life now."""
+    m = state.monitor
+    expected_at, m.expected_at = m.expected_at, None
+    following = next_after_life(state, now)
+    if following is None:
+        return
+    if expected_at is not None:
+        m.expected_at = min(expected_at, following)
+    for run in state.runs:
+        if run.next_at is not None:
+            run.next_at = min(run.next_at, following)
+        if run.deadline_at is not None and m.max_run_seconds is None:
+            run.deadline_at = min(run.deadline_at, met_until(state, following))
 
 
 # == Dialects =================================================================
@@ -1476,13 +1703,7 @@ def read_ping(
         exit_code=figure if kind in OUTCOMES and figure is not None else whole(given),
         metrics=json.dumps(figures) if figures else None,
         log=clean(content.get("logOutput") or content.get("log"), dialect.log_max, lines=True),
-        sent_at=_whole_ms(query.get("at")),
     )
-
-
-def _whole_ms(text: str | None) -> int | None:
-    found = number(text)
-    return None if found is None else round(found * 1000)
 
 
 def _json_body(body: bytes, kind: str) -> Mapping[str, Any]:
@@ -1719,7 +1940,7 @@ DIALECTS = {
 INTEGRATION = Table("integration")
 MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
 RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
-PING_FIELDS = [*Ping._fields[:-3], "monitor", "run", "dialect"]  # the last three: not kept there
+PING_FIELDS = [*Ping._fields[:-2], "monitor", "run", "dialect"]  # the last two: not kept there
 
 GLANCE_SECONDS = 0.05  # how long a write waits for its turn at once
 PATIENCE_SECONDS = 2  # how long it tries again before it is refused
@@ -2097,15 +2318,18 @@ class Store:
 
 # == Actions ==================================================================
 # One transaction each, on plain values. No request, no thread, no network.
-MONITOR_SQL = f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE num = ?"
+LAST_ABSENCE = "SELECT coalesce(spared_since, since), until FROM absence ORDER BY num DESC LIMIT 1"
+STATE_SQL = (
+    f"SELECT {', '.join(MONITOR_FIELDS)}, absence.* FROM monitor "
+    f"LEFT JOIN ({LAST_ABSENCE}) absence ON true WHERE monitor.num = ?"
+)
 RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = :monitor AND "
 # The runs that a ping may belong to, each kind on an index of its own.
 OPEN_RUNS = RUN_SQL + "state = 'running'"
-LAST_STARTS = f" UNION ALL SELECT * FROM ({RUN_SQL} opened = 1 ORDER BY started_at DESC LIMIT 3)"
-OF_SERIES = (
-    f" UNION ALL SELECT * FROM ({RUN_SQL} series = :series "
-    "ORDER BY started_at DESC, num DESC LIMIT 1)"
+LAST_STARTS = (
+    f" UNION ALL SELECT * FROM ({RUN_SQL} opened = 1 ORDER BY started_at DESC, num DESC LIMIT 3)"
 )
+OF_SERIES = f" UNION ALL SELECT * FROM ({RUN_SQL} series = :series ORDER BY num DESC LIMIT 1)"
 LAST_ENDED = (
     f" UNION ALL SELECT * FROM ({RUN_SQL} host IS :host AND state != 'running' AND "
     "(series IS NULL OR state IN ('success', 'failed')) "
@@ -2119,7 +2343,6 @@ MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
 BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
 SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 25, 500, 1000  # pings wait for a transaction with so many
-SPOOLED_MS = 7 * 86_400_000  # how old a ping may be that a client kept while we were away
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 OUR_HANDLES: dict[str, Callable[[], str]] = {
@@ -2137,32 +2360,37 @@ class Tx(NamedTuple):
     now: int
 
 
-Before = tuple[Any, dict[int, Any]]  # the rows that a life came from: only changes are written
+Before = tuple[Any, dict[int, Any]]  # the rows that a state came from: only changes are written
 
 
-def load_life(tx: Tx, num: int, ping: Ping | None = None) -> tuple[Life, Before]:
+def load_state(tx: Tx, num: int, ping: Ping | None = None) -> tuple[MonitorState, Before]:
     """A monitor with its open runs, and the other ones that a ping may belong to."""
-    (monitor,), sql = rows(tx.db, MONITOR_SQL, num), OPEN_RUNS
+    (row,) = rows(tx.db, STATE_SQL, num)
+    *monitor, spared_since, until = row
+    sql = OPEN_RUNS
     series, host = (ping.series, ping.host) if ping else (None, None)
     if ping:
         sql += LAST_STARTS if ping.kind == "start" else ""
         sql += OF_SERIES if series else LAST_ENDED if ping.kind in OUTCOMES else ""
     runs = execute(tx.db, sql, {"monitor": num, "series": series, "host": host}).fetchall()
     by_num = {run[0]: run for run in runs}
-    life = Life(
+    state = MonitorState(
         Monitor(*monitor),
         [Run(*run) for run in by_num.values()],
         tx.settings.failure_alert_seconds,
+        None if until is None else Absence(spared_since, until),
     )
-    return life, (monitor, by_num)
+    return state, (monitor, by_num)
 
 
-def save_life(tx: Tx, life: Life, before: Before, run_log: tuple[int, str] | None = None) -> None:
+def save_state(
+    tx: Tx, state: MonitorState, before: Before, run_log: tuple[int, str] | None = None
+) -> None:
     """Write what changed, a run's log, and each event with an alert for all who hear of it."""
-    m, (monitor, runs) = life.monitor, before
-    change = next_change(life, tx.now)
-    m.due_at = change[0] if change else None
-    for run in life.runs:
+    m, (monitor, runs) = state.monitor, before
+    change = next_change(state, tx.now)
+    m.due_at = change.at if change else None
+    for run in state.runs:
         values = RUN_VALUES(run)
         if run.num in runs:
             update(tx.db, "run", run.num, _changed(RUN_FIELDS, runs[run.num], values))
@@ -2171,9 +2399,9 @@ def save_life(tx: Tx, life: Life, before: Before, run_log: tuple[int, str] | Non
     if run_log is not None:
         execute(tx.db, "INSERT OR REPLACE INTO run_log VALUES (?, ?)", run_log)
     update(tx.db, "monitor", m.num, _changed(MONITOR_FIELDS, monitor, MONITOR_VALUES(m)))
-    for flip_ in life.flips:
+    for flip_ in state.flips:
         insert(tx.db, "flip", {"monitor": m.num, **flip_._asdict()})
-    for event in life.events:
+    for event in state.events:
         add_event(tx, event, m)
 
 
@@ -2181,13 +2409,13 @@ def _changed(names: Sequence[str], before: Sequence[Any], after: Sequence[Any]) 
     return {name: new for name, old, new in zip(names, before, after, strict=True) if old != new}
 
 
-def change_monitor(tx: Tx, num: int, change: Callable[[Life], Any]) -> Monitor:
+def change_monitor(tx: Tx, num: int, change: Callable[[MonitorState], Any]) -> Monitor:
     """Let a rule change a monitor by hand; the monitor as it is then."""
-    life, before = load_life(tx, num)
-    change(life)
-    life.monitor.updated_at = tx.now
-    save_life(tx, life, before)
-    return life.monitor
+    state, before = load_state(tx, num)
+    change(state)
+    state.monitor.updated_at = tx.now
+    save_state(tx, state, before)
+    return state.monitor
 
 
 HEARERS = """SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
@@ -2225,7 +2453,7 @@ def add_event(
         "missedCount": event.missed_count,
         "count": event.count,
         "rules": event.rules,
-        "gap": None,
+        "gap": _restart_during(tx, event) if event.kind == "stuck" else None,
         "monitors": None,
         "about": None,
         **more,
@@ -2250,6 +2478,20 @@ def add_event(
             "alert",
             {"event": num, "integration": integration, "monitor": m and m.num, "due_at": tx.now},
         )
+
+
+def _restart_during(tx: Tx, event: Event) -> dict[str, Any] | None:
+    """The last short absence of ours that a run was open in: its end may have been lost then."""
+    found = rows(
+        tx.db,
+        "SELECT since, until FROM absence WHERE until > since AND until - since <= ? "
+        "AND until > (SELECT started_at FROM run WHERE num = ?) AND until <= ? "
+        "ORDER BY num DESC LIMIT 1",
+        RESTART_MS,
+        event.run,
+        event.at,
+    )
+    return {"since": iso(found[0][0]), "until": iso(found[0][1])} if found else None
 
 
 def run_json(db: SqliteDatabase, num: int) -> dict[str, Any] | None:
@@ -2302,11 +2544,9 @@ def create_monitor(
     for kind, make in OUR_HANDLES.items():
         adopt(tx, num, make(), kind)
     link_integrations(tx, num, integrations or ())
-    life, before = load_life(tx, num)
-    m = life.monitor
-    if m.armed:
-        m.expected_at, m.counted_at = next_occurrence(m, tx.now), tx.now
-    save_life(tx, life, before)
+    state, before = load_state(tx, num)
+    arm(state, tx.now)
+    save_state(tx, state, before)
     return num
 
 
@@ -2356,9 +2596,9 @@ def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
 def pause_monitor(tx: Tx, num: int, hours: int | None) -> Monitor:
     """Pause for so many hours, None until resumed; 0 resumes."""
     if hours == 0:
-        return change_monitor(tx, num, lambda life: resume(life, tx.now))
+        return change_monitor(tx, num, lambda state: resume(state, tx.now))
     until = None if hours is None else tx.now + min(hours, 876_000) * 3_600_000
-    return change_monitor(tx, num, lambda life: pause(life, tx.now, until))
+    return change_monitor(tx, num, lambda state: pause(state, tx.now, until))
 
 
 def hash_secret(secret: str) -> str:
@@ -2423,17 +2663,17 @@ def scan_due(tx: Tx, after: tuple[int, int], damaged: Container[int]) -> tuple[i
     )
     for _, num in due:
         if num not in damaged:
-            change_alone(tx, num, lambda life: settle(life, tx.now))
+            change_alone(tx, num, lambda state: settle(state, tx.now))
     return due[-1] if len(due) == SCAN_LIMIT else None
 
 
-def change_alone(tx: Tx, num: int, change: Callable[[Life], T]) -> T | None:
+def change_alone(tx: Tx, num: int, change: Callable[[MonitorState], T]) -> T | None:
     """Change a monitor; one that is bad cannot stop the others: it is undone, and logged."""
 
     def work() -> T:
-        life, before = load_life(tx, num)
-        result = change(life)
-        save_life(tx, life, before)
+        state, before = load_state(tx, num)
+        result = change(state)
+        save_state(tx, state, before)
         return result
 
     try:
@@ -2449,50 +2689,59 @@ def change_alone(tx: Tx, num: int, change: Callable[[Life], T]) -> T | None:
 
 
 def record_absence(tx: Tx, since: int, until: int, damaged: Container[int] = ()) -> None:
-    """We were away: judge every monitor that it touches, and tell once whom it may have hidden."""
-    back = until < since
-    since = min(since, until)
+    """We were away: judge every monitor that it touches, and tell once whom it may have hidden.
+
+    An end before the begin is a clock that went back; it is a gap of no length, at the end."""
+    if until < since:
+        _turn_clock_back(tx, since, until, damaged)
+        since = until
+    else:
+        _judge_monitors(tx, since, until, damaged)
+    earlier = next((Absence(*row) for row in rows(tx.db, LAST_ABSENCE)), None)
+    spared = join_absences(earlier, Absence(since, until))
+    insert(tx.db, "absence", {"since": since, "until": until, "spared_since": spared.since})
+    remember(tx, "alive_at", until)
+
+
+def _judge_monitors(tx: Tx, since: int, until: int, damaged: Container[int]) -> None:
     touched = rows(  # subqueries: one on the index of deadlines, one on that of open runs
         tx.db,
         "SELECT num FROM monitor WHERE num IN (SELECT num FROM monitor WHERE due_at <= ? "
-        "OR expected_at <= ? UNION ALL SELECT monitor FROM run WHERE state = 'running')"
-        + (
-            " OR max(coalesce(counted_at, 0), coalesce(life_at, 0), coalesce(expected_at, 0)) > ?"
-            if back
-            else ""
-        )
-        + " ORDER BY num",
+        "OR expected_at <= ? UNION ALL SELECT monitor FROM run WHERE state = 'running') "
+        "ORDER BY num",
         until,
         until + EARLY_SECONDS * 1000,
-        *[until] * back,
     )
 
-    def judge(life: Life) -> dict[str, str] | None:
-        m, is_named = life.monitor, judge_gap(life, since, until)
-        if back:
-            turn_back(life, until)
+    def judge(state: MonitorState) -> dict[str, str] | None:
+        m = state.monitor
+        is_named = judge_gap(state, since, until)
         return {"id": m.id, "key": m.key, "name": m.name} if is_named else None
 
-    if back:  # an alert waits no longer for its next try than it would have
-        execute(
-            tx.db,
-            "UPDATE alert SET due_at = min(due_at, ? + due_at - coalesce(tried_at, "
-            "due_at)), tried_at = min(tried_at, ?) WHERE state = 'pending' AND due_at < ?",
-            (until, until, BLOCKED_AT),
-        )
-    if since < until:
-        insert(tx.db, "absence", {"since": since, "until": until})
     judged = [change_alone(tx, num, judge) for (num,) in touched if num not in damaged]
     named = [monitor for monitor in judged if monitor is not None]
     if named:
-        add_event(
-            tx,
-            Event("outage", until),
-            None,
-            gap={"since": iso(since), "until": iso(until)},
-            monitors=named,
-        )
-    remember(tx, "alive_at", until)
+        gap = {"since": iso(since), "until": iso(until)}
+        add_event(tx, Event("outage", until), None, gap=gap, monitors=named)
+
+
+def _turn_clock_back(tx: Tx, before: int, now: int, damaged: Container[int]) -> None:
+    """Nothing lies later than it would be counted from now; no monitor is left out."""
+    for sql in (
+        "UPDATE run SET next_at = NULL WHERE started_at > :now AND state != 'running'",
+        "UPDATE run SET started_at = min(started_at, :now), ended_at = min(ended_at, :now) "
+        "WHERE state != 'running' AND (started_at > :now OR ended_at > :now)",
+        "UPDATE flip SET at = :now WHERE at > :now",
+        "UPDATE absence SET since = min(since, :now), until = :now, "
+        "spared_since = min(spared_since, :now) WHERE until > :now",
+        # an alert waits no longer for its next try than it would have
+        "UPDATE alert SET due_at = min(due_at, :now + due_at - coalesce(tried_at, due_at)), "
+        "tried_at = min(tried_at, :now) WHERE state = 'pending' AND due_at < :blocked",
+    ):
+        execute(tx.db, sql, {"now": now, "blocked": BLOCKED_AT})
+    for (num,) in rows(tx.db, "SELECT num FROM monitor ORDER BY num"):
+        if num not in damaged:
+            change_alone(tx, num, lambda state: turn_back(state, before, now))
 
 
 def remember(tx: Tx, name: str, value: Any) -> None:
@@ -2511,6 +2760,33 @@ def stamp_alive(tx: Tx) -> None:
     remember(tx, "alive_at", tx.now)
 
 
+DAY_MS = 86_400_000
+PRUNE_STEP = 100  # so many pings beyond its bound are worth a look at all that a monitor has
+OLD = {"run": "started_at < :before", "absence": "until < :before"}
+# The last three runs that a start opened say whether the next one is awaited. The flip stays that
+# tells the status at that instant.
+PRUNABLE = {
+    "run": (
+        "state != 'running' AND num NOT IN (SELECT num FROM run last WHERE "
+        "last.monitor = run.monitor AND last.opened = 1 "
+        "ORDER BY started_at DESC, num DESC LIMIT 3)"
+    ),
+    "event": "num NOT IN (SELECT event FROM alert WHERE event = event.num AND state = 'pending')",
+    "flip": (
+        "EXISTS (SELECT 1 FROM flip later WHERE later.monitor = flip.monitor "
+        "AND later.at > flip.at AND later.at < :before)"
+    ),
+}
+# Of an open run that a newer one of its host has left behind so long ago nobody waits for the end.
+FORGET_LEFT_BEHIND = """UPDATE run SET state = 'unknown'
+    WHERE num > :after AND num <= :last AND started_at < :before AND state = 'running'
+    AND EXISTS (SELECT 1 FROM run newer WHERE newer.monitor = run.monitor
+        AND newer.host IS run.host AND newer.started_at < :before
+        AND (newer.started_at, newer.num) > (run.started_at, run.num))
+    AND (awaited = 0 OR :now > coalesce(deadline_at, next_at + 1000 * (
+        SELECT grace_seconds FROM monitor WHERE monitor.num = run.monitor), 0))"""
+
+
 def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
     """Delete up to 500 of the oldest pings of a monitor that has more than it may, and runs,
     events and flips, of which it may have as many; how many pings."""
@@ -2524,16 +2800,16 @@ def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
         "ORDER BY at, num LIMIT ?)",
         (monitor, beyond),
     )
-    for table, age, newest, ended in (  # the oldest first, for a kill to leave no hole
-        ("run", "started_at, num", "started_at DESC, num DESC", "state != 'running'"),
-        ("event", "num", "num DESC", "1"),
+    for table, age, newest_first, prunable in (  # the oldest first, for a kill to leave no hole
+        ("run", "started_at, num", "started_at DESC, num DESC", PRUNABLE["run"]),
+        ("event", "num", "num DESC", PRUNABLE["event"]),
         ("flip", "num", "num DESC", "1"),
     ):
         execute(
             tx.db,
             f"DELETE FROM {table} WHERE num IN (SELECT num FROM {table} WHERE monitor "
-            f"= ?1 AND {ended} AND ({age}) < (SELECT {age} FROM {table} WHERE monitor = ?1 "
-            f"ORDER BY {newest} LIMIT 1 OFFSET ?3) ORDER BY {age} LIMIT ?2)",
+            f"= ?1 AND {prunable} AND ({age}) < (SELECT {age} FROM {table} WHERE monitor = ?1 "
+            f"ORDER BY {newest_first} LIMIT 1 OFFSET ?3) ORDER BY {age} LIMIT ?2)",
             (monitor, PRUNE_LIMIT, keep - 1),
         )
     return int(beyond)
@@ -2586,28 +2862,34 @@ PRUNED = ("ping", "run", "flip", "event", "absence")
 
 def prune(tx: Tx, table: str, before: int, after: int = 0) -> int | None:
     """Delete what is old among the next 500 rows; the last of them, None where none was old.
-    Open runs stay, and of each monitor the flip that tells its status at that instant."""
-    old = {"run": "started_at < ?", "absence": "until < ?"}.get(table, "at < ?")
-    chunk = rows(
+
+    After an absence of more than a day nothing is old for a day: the clock may have leapt."""
+    if rows(
         tx.db,
-        f"SELECT num, {old} FROM {table} WHERE num > ? ORDER BY num LIMIT ?",
-        before,
-        after,
-        PRUNE_LIMIT,
-    )
+        "SELECT 1 FROM absence WHERE until - since > ?1 AND until > ?2 - ?1 LIMIT 1",
+        DAY_MS,
+        tx.now,
+    ):
+        return None
+    old = OLD.get(table, "at < :before")
+    chunk = execute(
+        tx.db,
+        f"SELECT num, {old} FROM {table} WHERE num > :after ORDER BY num LIMIT :limit",
+        {"before": before, "after": after, "limit": PRUNE_LIMIT},
+    ).fetchall()
     if not any(is_old for _, is_old in chunk):
         return None
-    kept = {
-        "run": "AND state != 'running'",
-        "flip": "AND EXISTS (SELECT 1 FROM flip later WHERE "
-        f"later.monitor = flip.monitor AND later.at > flip.at AND later.{old})",
-    }.get(table, "")
+    last = int(chunk[-1][0])
+    rows_of_chunk = {"before": before, "after": after, "last": last, "now": tx.now}
+    if table == "run":
+        execute(tx.db, FORGET_LEFT_BEHIND, rows_of_chunk)
     execute(
         tx.db,
-        f"DELETE FROM {table} WHERE num BETWEEN ? AND ? AND {old} {kept}",
-        (after + 1, chunk[-1][0], before, *[before] * (table == "flip")),
+        f"DELETE FROM {table} WHERE num > :after AND num <= :last AND {old} "
+        f"AND {PRUNABLE.get(table, '1')}",
+        rows_of_chunk,
     )
-    return int(chunk[-1][0])
+    return last
 
 
 # == Pings ====================================================================
@@ -2768,25 +3050,25 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
         at=tx.now,
         address=clean(knock.address, 60),
         user_agent=clean(knock.user_agent, 200),
-        sent_at=(ping.sent_at if 0 <= tx.now - (ping.sent_at or 0) <= SPOOLED_MS else None),
     )
-    life, before = load_life(tx, num, ping)
-    wait = is_too_soon(life, ping)
+    state, before = load_state(tx, num, ping)
+    wait = is_too_soon(state, ping)
     if wait is not None:
         raise Refused(
             f"Rate limit exceeded: wait {wait} seconds", "RATE_LIMIT_EXCEEDED", 429, wait
         )
-    problem = None if created or not who.dialect.declares else _declare(tx, life, knock.query)
-    run = receive(life, ping)
-    m = life.monitor
+    problem = None if created or not who.dialect.declares else _declare(tx, state, knock.query)
+    run = receive(state, ping)
+    m = state.monitor
     m.last_ping_at, m.ping_count = tx.now, m.ping_count + 1
-    save_life(tx, life, before, (run.num, ping.log) if run and ping.log else None)
+    save_state(tx, state, before, (run.num, ping.log) if run and ping.log else None)
     lasted = run.duration_ms if run and ping.kind in OUTCOMES else ping.duration_ms
     execute(
         tx.db,
         INSERT_PING,
-        (*ping._replace(duration_ms=lasted)[:-3], num, run and run.num, who.dialect.name),
+        (*ping._replace(duration_ms=lasted)[:-2], num, run and run.num, who.dialect.name),
     )
+    _keep_bounds(tx, m, has_log=run is not None and ping.log is not None)
     due_by = deadline(m) if m.status == "up" else None
     return (
         who.dialect,
@@ -2809,6 +3091,14 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
         ),
         problem,
     )
+
+
+def _keep_bounds(tx: Tx, m: Monitor, has_log: bool) -> None:
+    """What a monitor has too much of goes as its pings come, not an hour later."""
+    if has_log and tx.settings.keep_logs:
+        prune_logs(tx, m.num, tx.settings.keep_logs)
+    if tx.settings.keep_pings and m.ping_count >= tx.settings.keep_pings + PRUNE_STEP:
+        prune_pings(tx, m.num, tx.settings.keep_pings)
 
 
 def _next_num(tx: Tx) -> int:
@@ -2836,9 +3126,9 @@ def _register(tx: Tx, knock: Knock, who: Who) -> int:
     )
 
 
-def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
+def _declare(tx: Tx, state: MonitorState, said: Mapping[str, Any]) -> Refused | None:
     """Apply what a ping or a sync declares where it differs from what was declared before."""
-    m, declared, problem = life.monitor, read_declared(said), None
+    m, declared, problem = state.monitor, read_declared(said), None
     before = json.loads(m.declared or "{}")
     try:
         # What was declared before goes on unread: an older version took ranges that wrap.
@@ -2852,13 +3142,13 @@ def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
     changed = {
         name: value
         for name, value in declared.items()
-        if (
-            value != before[name]
-            if name in before
-            else unscheduled and name in ("cron", "interval_seconds")
+        if value != before.get(name)
+        and (
+            (name in before and getattr(m, name) == before[name])
+            or (unscheduled and name in ("cron", "interval_seconds"))
         )
     }
-    edit(life, tx.now, {**changed, "interval_seconds": None} if "cron" in changed else changed)
+    edit(state, tx.now, {**changed, "interval_seconds": None} if "cron" in changed else changed)
     m.declared = json.dumps({**before, **declared}) if declared else m.declared
     return problem
 
@@ -2891,7 +3181,7 @@ def _sync(tx: Tx, key: str | None, item: Any) -> str:
     schedule, num = item.get("schedule"), find_monitor(tx, key)
     columns = {} if _is_declared(tx, num, schedule) else read_schedule(schedule)
     if num is not None:
-        change_monitor(tx, num, lambda life: _declare(tx, life, item))
+        change_monitor(tx, num, lambda state: _declare(tx, state, item))
         return "updated"
     fields = {"grace_seconds": 60, **columns, **read_declared(item)}
     create_monitor(
@@ -3797,7 +4087,7 @@ def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> R
             body = {name: value for name, value in ask.body.items() if name != "unique"}
             return edit_monitor(tx, ask._replace(id=named[0][0], body=body)), 200
     num = create_monitor(tx, columns, handles, read_ids(ask.body))
-    return monitors_json(tx, [load_life(tx, num)[0].monitor])[0], 201
+    return monitors_json(tx, [load_state(tx, num)[0].monitor])[0], 201
 
 
 def edit_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -3813,7 +4103,7 @@ def edit_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
         refuse_taken(tx, "monitor", "key", columns["key"])
     if cron := columns.get("cron", m.cron):
         next_run(cron, columns.get("timezone", m.timezone), tx.now)
-    changed = change_monitor(tx, m.num, lambda life: edit(life, tx.now, columns))
+    changed = change_monitor(tx, m.num, lambda state: edit(state, tx.now, columns))
     return monitors_json(tx, [changed])[0]
 
 
@@ -3827,13 +4117,15 @@ def pause_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
 def resume_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Resume a monitor: in Cronping it is new then."""
     num = get_monitor(tx, ask.id).num
-    return monitors_json(tx, [change_monitor(tx, num, lambda life: resume(life, tx.now, True))])[0]
+    return monitors_json(tx, [change_monitor(tx, num, lambda state: resume(state, tx.now, True))])[
+        0
+    ]
 
 
 def mark_ok(tx: Tx, ask: Ask) -> dict[str, Any]:
     """All is well, says a person: up without an event, as by Cronitor's /ok."""
     ok, num = Ping("ok", tx.now), get_monitor(tx, ask.id).num
-    return monitors_json(tx, [change_monitor(tx, num, lambda life: receive(life, ok))])[0]
+    return monitors_json(tx, [change_monitor(tx, num, lambda state: receive(state, ok))])[0]
 
 
 def list_handles(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -4292,7 +4584,7 @@ def show_history(tx: Tx, ask: Ask) -> dict[str, Any]:
         (at, "absence", {"since": iso(since), "until": iso(at)})
         for since, at in rows(
             tx.db,
-            "SELECT since, until FROM absence WHERE until < ? AND until > ? "
+            "SELECT since, until FROM absence WHERE since < until AND until < ? AND until > ? "
             + order.format("until"),
             until,
             m.created_at,
@@ -4528,7 +4820,8 @@ def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
         "absences": [
             {"since": iso(since), "until": iso(until)}
             for since, until in rows(
-                tx.db, "SELECT since, until FROM absence ORDER BY num DESC LIMIT 10"
+                tx.db,
+                "SELECT since, until FROM absence WHERE since < until ORDER BY num DESC LIMIT 10",
             )
         ],
         "failing": [
@@ -6801,12 +7094,12 @@ def _watch_job(tx: Tx, job: CronLine, num: int | None, host: str) -> JobReport:
         sentence = f"line {job.number + 1}: it runs cronwatch-exec already"
         return JobReport(job, None, sentence, False)
     if num is None:
-        monitor = load_life(tx, _create_job(tx, job, host))[0].monitor
+        monitor = load_state(tx, _create_job(tx, job, host))[0].monitor
         return JobReport(job, monitors_json(tx, [monitor])[0], f"{monitor.key}: {words}", False)
-    monitor = load_life(tx, num)[0].monitor
+    monitor = load_state(tx, num)[0].monitor
     before = _schedule_words(monitor)
     if not _follows_already(monitor, job):
-        monitor = change_monitor(tx, num, lambda life: _follow_crontab(life, tx.now, job, host))
+        monitor = change_monitor(tx, num, lambda state: _follow_crontab(state, tx.now, job, host))
     after = _schedule_words(monitor)
     if after != words:
         sentence = f"{monitor.key}: stays {after}, as it was edited; here it is {words}"
@@ -6841,9 +7134,10 @@ def _create_job(tx: Tx, job: CronLine, host: str) -> int:
     )
 
 
-def _follow_crontab(life: Life, now: int, job: CronLine, host: str) -> None:
+def _follow_crontab(state: MonitorState, now: int, job: CronLine, host: str) -> None:
     """Apply a schedule that was edited in the crontab and not here."""
-    m, declared = life.monitor, json.loads(life.monitor.declared or "{}")
+    m = state.monitor
+    declared = json.loads(m.declared or "{}")
     schedule = {"cron": job.cron, "timezone": job.timezone}
     if m.cron and m.notes == clean(job.command, 10_000):  # made before schedules were declared
         declared = {"cron": m.cron, "timezone": m.timezone, **declared}
@@ -6852,7 +7146,7 @@ def _follow_crontab(life: Life, now: int, job: CronLine, host: str) -> None:
         for name, value in schedule.items()
         if name in declared and value != declared[name] == getattr(m, name)
     }
-    edit(life, now, changes)
+    edit(state, now, changes)
     crontab = declared.get("crontab") or _identity(job, host)
     m.declared = json.dumps({**declared, **schedule, "crontab": crontab})
 

@@ -253,3 +253,19 @@ CREATE INDEX alert_dead ON alert (tried_at) WHERE state = 'dead';
 DROP INDEX monitor_due;
 DROP INDEX monitor_expected;
 CREATE INDEX monitor_due ON monitor (due_at, expected_at);
+
+-- part 5
+
+-- An occurrence that could not be verified since the last sign of life: there is no second one.
+ALTER TABLE monitor ADD COLUMN unverified INTEGER NOT NULL DEFAULT 0 CHECK (unverified IN (0, 1));
+-- What a run of before counted for is gone with the schedule of then.
+ALTER TABLE monitor ADD COLUMN schedule_edited_at INTEGER;
+-- Whether the end of a failed run was a sign of life: a repetition of it is one then.
+ALTER TABLE run ADD COLUMN sign_of_life INTEGER NOT NULL DEFAULT 0 CHECK (sign_of_life IN (0, 1));
+-- No deadline lies between this and a minute after `until`: since, or that of the absence before
+-- where less than a minute lay between.
+ALTER TABLE absence ADD COLUMN spared_since INTEGER;
+
+-- The newest run of a series is the one that was told of last.
+DROP INDEX run_series;
+CREATE INDEX run_series ON run (monitor, series) WHERE series IS NOT NULL;

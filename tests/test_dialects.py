@@ -90,6 +90,7 @@ def test_dropped_pings_are_counted_and_shown(make_site: Callable[..., Site]) -> 
 
 WRAPS: dict[str, Any] = {
     "cron": "0 22-6 * * *",
+    "grace_seconds": 60,
     "declared": '{"cron": "0 22-6 * * *", "grace_seconds": 60}',
 }
 
@@ -125,3 +126,40 @@ def test_an_exit_code_behind_the_key_form_is_healthchecks_and_keeps_its_log(
 
     assert site.rows("SELECT content FROM run_log") == [{"content": "the output"}]
     assert site.pings[0]["dialect"] == "healthchecks"
+
+
+def ping_key(site: Site, rest: str, api_key: str) -> None:
+    assert site.get(f"/ping/{rest}", Authorization=f"Bearer {api_key}").status_int == 200
+
+
+def test_a_declared_schedule_that_changes_reverts_no_edit(site: Site, api_key: str) -> None:
+    ping_key(site, "job?schedule=@hourly", api_key)
+    site.rows("UPDATE monitor SET cron = '@weekly'")
+
+    ping_key(site, "job?schedule=@daily", api_key)
+
+    assert site.monitors[0]["cron"] == "@weekly"
+
+
+def test_an_edit_to_what_was_declared_last_lets_declarations_in_again(
+    site: Site, api_key: str
+) -> None:
+    ping_key(site, "job?schedule=@hourly", api_key)
+    site.rows("UPDATE monitor SET cron = '@weekly'")
+    ping_key(site, "job?schedule=@daily", api_key)
+    site.rows("UPDATE monitor SET cron = '@daily'")
+
+    ping_key(site, "job?schedule=@monthly", api_key)
+
+    assert site.monitors[0]["cron"] == "@monthly"
+
+
+def test_a_monitor_without_a_schedule_takes_a_declared_one(site: Site, api_key: str) -> None:
+    ping_key(site, "job?schedule=@hourly", api_key)
+    site.rows("UPDATE monitor SET cron = NULL")
+
+    ping_key(site, "job?schedule=@hourly", api_key)
+    before = site.monitors[0]["cron"]
+    ping_key(site, "job?schedule=@daily", api_key)
+
+    assert (before, site.monitors[0]["cron"]) == (None, "@daily")

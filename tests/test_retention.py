@@ -207,6 +207,31 @@ def test_the_newest_logs_of_a_monitor_are_kept(make_site: Callable[..., Site]) -
     assert logs(site, job) == [5, 6, 7]
 
 
+def test_logs_are_bounded_as_they_come(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=3)
+    job = site.monitor()
+
+    for _ in range(5):
+        site.clock.move(60)
+        site.post(f"/ping/{job.token}", "a log")
+
+    assert [row["run"] for row in site.rows("SELECT run FROM run_log")] == [3, 4, 5]
+
+
+def test_pings_are_bounded_as_they_come_a_hundred_at_a_time(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(keep_pings=5)
+    job = site.monitor()
+    counts = []
+
+    for _ in range(106):
+        site.get(f"/{job.token}/log")
+        counts.append(site.monitors[0]["ping_count"])
+
+    assert counts[-3:] == [104, 5, 6]
+
+
 def test_a_run_stays_where_its_log_goes(make_site: Callable[..., Site]) -> None:
     site = make_site(keep_logs=3)
     job = site.monitor()
