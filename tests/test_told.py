@@ -53,10 +53,11 @@ FIELDS = [
     "missedCount",
     "count",
     "rules",
+    "lastSuccess",
     "gap",
     "monitors",
 ]
-MONITOR_FIELDS = ["id", "key", "name", "tags", "status", "url"]
+MONITOR_FIELDS = ["id", "key", "name", "tags", "status", "timezone", "notes", "url"]
 RUN_FIELDS = [
     "id",
     "series",
