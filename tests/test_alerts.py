@@ -13,10 +13,13 @@ import os
 import re
 import socket
 import sqlite3
+import ssl
+import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from email.message import EmailMessage
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -1332,8 +1335,9 @@ def test_an_odd_name_reaches_a_command_as_text(site: Site, tmp_path: Path, name:
 class Mailbox:
     """A mail server that keeps what it receives."""
 
-    def __init__(self, **more: Any) -> None:
+    def __init__(self, refused_methods: Collection[str] = ()) -> None:
         self.received: list[EmailMessage] = []
+        self.lets_in = True
         self.recipients: list[list[str]] = []
         self.signed_in: list[tuple[bytes, bytes]] = []
         self.refuses = False
@@ -1341,7 +1345,12 @@ class Mailbox:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
         self.controller = Controller(
-            self, "127.0.0.1", self.port, auth_require_tls=False, authenticator=self.authenticate
+            self,
+            "127.0.0.1",
+            self.port,
+            auth_require_tls=False,
+            auth_exclude_mechanism=list(refused_methods),
+            authenticator=self.authenticate,
         )
         self.controller.start()
 
@@ -1349,7 +1358,7 @@ class Mailbox:
         self, server: Any, session: Any, envelope: Any, mechanism: str, login: LoginPassword
     ) -> AuthResult:
         self.signed_in.append((login.login, login.password))
-        return AuthResult(success=True)
+        return AuthResult(success=self.lets_in, handled=False)
 
     async def handle_DATA(self, server: SmtpServer, session: Any, envelope: Any) -> str:
         if self.refuses:
@@ -1528,6 +1537,104 @@ def test_mail_signs_in_where_a_user_is_set(
     mailed(site, mailbox)
 
     assert mailbox.signed_in == [(b"me", b"hunter2")]
+
+
+@pytest.mark.parametrize(
+    "methods, user", [(["PLAIN", "LOGIN"], "me"), (["LOGIN"], "me"), (["LOGIN"], "Jürgen")]
+)
+def test_mail_signs_in_with_names_and_passwords_in_utf_8(
+    make_site: Callable[..., Site], methods: list[str], user: str
+) -> None:
+    box = Mailbox({"PLAIN", "LOGIN"} - set(methods))
+    site = make_site(
+        smtp_host="127.0.0.1",
+        smtp_port=box.port,
+        smtp_security="none",
+        smtp_user=user,
+        smtp_password="Größe€",
+    )
+    add(site, "email", "me@home.example", "Mail")
+
+    mailed(site, box)
+
+    box.controller.stop()
+    assert box.signed_in == [(user.encode(), "Größe€".encode())]
+
+
+def test_a_password_that_a_mail_server_refuses_is_a_failed_try(
+    make_site: Callable[..., Site], mailbox: Mailbox
+) -> None:
+    mailbox.lets_in = False
+    site = make_site(
+        smtp_host="127.0.0.1",
+        smtp_port=mailbox.port,
+        smtp_security="none",
+        smtp_user="me",
+        smtp_password="Größe€",
+    )
+    add(site, "email", "me@home.example", "Mail")
+    make_failed(site)
+
+    site.server.deliver()
+
+    assert result_of(site).startswith("SMTP 535: ")
+
+
+def test_no_password_is_shown_to_a_server_whose_certificate_nobody_vouches_for(
+    make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    subprocess.run(
+        f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=somebody.else "
+        f"-keyout {key} -out {certificate}".split(),
+        check=True,
+        capture_output=True,
+    )
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    with quiet_smtp_over(tls) as (port, shown):
+        site = make_site(
+            smtp_host="127.0.0.1",
+            smtp_port=port,
+            smtp_security="tls",
+            smtp_user="me",
+            smtp_password="hunter2",
+        )
+        add(site, "email", "me@home.example", "Mail")
+        make_failed(site)
+
+        site.server.deliver()
+
+    assert shown == []
+    assert result_of(site) == "its certificate cannot be trusted: self-signed certificate"
+
+
+@contextmanager
+def quiet_smtp_over(tls: ssl.SSLContext) -> Iterator[tuple[int, list[bytes]]]:
+    """A mail server that greets one client, and keeps what that says: a port, and the lines."""
+    lines: list[bytes] = []
+
+    def serve() -> None:
+        with suppress(OSError), door.accept()[0] as plain, tls.wrap_socket(plain, True) as peer:
+            peer.sendall(b"220 mail\r\n")
+            for line in peer.makefile("rb"):
+                lines.append(line)
+                peer.sendall(b"250 AUTH PLAIN\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield door.getsockname()[1], lines
+        thread.join(10)
+
+
+def test_what_a_mail_server_answers_is_shown(mail_site: Site, mailbox: Mailbox) -> None:
+    mailbox.refuses = True
+    make_failed(mail_site)
+
+    mail_site.server.deliver()
+
+    assert result_of(mail_site) == "SMTP 451: come back later"
 
 
 def test_mail_is_not_sent_in_the_clear_where_starttls_is_set(
@@ -2349,16 +2456,15 @@ def test_an_event_with_an_alert_that_waits_is_kept(
     site.clock.move(3600)
     fail(site, job.token)
     site.server.deliver()
+    site.rows("UPDATE integration SET enabled = 0")
     for _ in range(4):
         site.clock.move(86_400)
-        for verb in ("start", "log", "log"):
-            site.get(f"/ping/{job.token}/{verb}")
+        site.get(f"/{job.token}")
+        fail(site, job.token)
 
     site.server.housekeeping()
 
-    assert site.rows("SELECT e.kind, a.state FROM event e JOIN alert a ON a.event = e.num") == [
-        {"kind": "failed", "state": "pending"}
-    ]
+    assert alert(site)["state"] == "pending"
 
 
 # when an alert cannot be delivered
