@@ -3061,17 +3061,6 @@ class Severity(NamedTuple):
 DOWN = Severity("✖", 0xD13B3B, "high")
 WARNING = Severity("▲", 0xD9902F, "default")
 WELL = Severity("✔", 0x2E9E5B, "default")
-SEVERITIES = {
-    "missed": DOWN,
-    "failed": DOWN,
-    "stuck": DOWN,
-    "reminder": DOWN,
-    "silent_failure": WARNING,
-    "outage": WARNING,
-    "delivery_failed": WARNING,
-    "recovered": WELL,
-    "test": WELL,
-}
 TEXT_LINES, NOTES_MAX, MESSAGE_MAX, NAMES_MAX = 10, 500, 200, 20
 
 
@@ -3133,7 +3122,7 @@ def _failed_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
     if run.get("exitCode") is not None:
         words += f" with exit code {run['exitCode']}"
     if run.get("message"):
-        words += f": {run['message'][:MESSAGE_MAX]}"
+        words += f": {run['message'][:MESSAGE_MAX].rstrip()}"
     return words
 
 
@@ -3149,15 +3138,13 @@ def _silent_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
     matches = []
     for rule in event["rules"] or ():
         value = values.get(rule["field"])
-        is_what = "breaks its rule" if value is None else f"is {value:.15g}"
+        fact = "breaks its rule" if value is None else f"is {value:.15g}"
         limit = f"(rule: {rule['operator']} {rule['value']:.15g})"
-        matches.append(f"{rule['field']} {is_what} {limit}")
+        matches.append(f"{rule['field']} {fact} {limit}")
     words = f"{name} succeeded, but {' and '.join(matches)}"
-    return (
-        f"{words}, {_plural(event['count'], 'more time', 'more times')}"
-        if event["count"]
-        else words
-    )
+    if event["count"]:
+        words += f", {_plural(event['count'], 'more time', 'more times')}"
+    return words
 
 
 def _recovered_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
@@ -3186,59 +3173,6 @@ def _undelivered_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
 
 def _test_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
     return f"This is a test of {event['about']} by cronwatch"
-
-
-SUMMARIES: dict[str, Callable[[str, Mapping[str, Any], str], str]] = {
-    "missed": _missed_summary,
-    "failed": _failed_summary,
-    "stuck": _stuck_summary,
-    "silent_failure": _silent_summary,
-    "recovered": _recovered_summary,
-    "reminder": _reminder_summary,
-    "outage": _outage_summary,
-    "delivery_failed": _undelivered_summary,
-    "test": _test_summary,
-}
-EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
-EVENT_FIELDS = (
-    "monitor",
-    "run",
-    "reason",
-    "downSince",
-    "downtimeSeconds",
-    "failedCount",
-    "missedCount",
-    "count",
-    "rules",
-    "lastSuccess",
-    "gap",
-    "monitors",
-)
-
-
-def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
-    """An event as webhooks, commands and the API show it, from a row of `EVENTS_SQL`."""
-    _, id_, kind, at, told_at, body = row
-    stored = json.loads(body)
-    event = {"id": id_, "kind": kind, "at": iso(at), "toldAt": iso(told_at), "summary": ""}
-    event |= {name: stored.get(name) for name in EVENT_FIELDS}
-    monitor = event["monitor"] or {}
-    if monitor:  # what was kept before it had a zone and notes
-        monitor.setdefault("timezone", "UTC")
-        monitor.setdefault("notes", "")
-        monitor["url"] = f"{base_url}/#/monitors/{monitor['id']}"
-    zone = monitor.get("timezone") or stored.get("timezone") or "UTC"
-    words = SUMMARIES[kind](monitor.get("name", ""), {**event, "about": stored["about"]}, zone)
-    return {**event, "summary": words}
-
-
-class Message(NamedTuple):
-    """An event in words, for each channel to set as it does. No part says what another said."""
-
-    headline: str  # a sign, and what it is
-    lines: list[str]  # since when, the last good run, the monitor's notes
-    log: str  # its end
-    link: str
 
 
 def _down_lines(event: Mapping[str, Any], zone: str) -> list[str]:
@@ -3289,23 +3223,86 @@ def _notes(event: Mapping[str, Any]) -> list[str]:
     return notes.strip().splitlines()
 
 
-LINES: dict[str, Callable[[Mapping[str, Any], str], list[str]]] = {
-    "missed": _down_lines,
-    "failed": _down_lines,
-    "stuck": _down_lines,
-    "reminder": _down_lines,
-    "silent_failure": _silent_lines,
-    "recovered": _recovered_lines,
-    "outage": _outage_lines,
-    "delivery_failed": lambda event, zone: ["What waits for it is tried again for a day"],
-    "test": lambda event, zone: ["Alerts arrive here"],
+def _undelivered_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    return ["What waits for it is tried again for a day"]
+
+
+def _test_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    return ["Alerts arrive here"]
+
+
+class EventKind(NamedTuple):
+    """How a kind of event looks, its sentence, and the lines below that."""
+
+    severity: Severity
+    summary: Callable[[str, Mapping[str, Any], str], str]  # of a name, an event, a time zone
+    lines: Callable[[Mapping[str, Any], str], list[str]]
+
+
+EVENT_KINDS = {
+    "missed": EventKind(DOWN, _missed_summary, _down_lines),
+    "failed": EventKind(DOWN, _failed_summary, _down_lines),
+    "stuck": EventKind(DOWN, _stuck_summary, _down_lines),
+    "reminder": EventKind(DOWN, _reminder_summary, _down_lines),
+    "silent_failure": EventKind(WARNING, _silent_summary, _silent_lines),
+    "outage": EventKind(WARNING, _outage_summary, _outage_lines),
+    "delivery_failed": EventKind(WARNING, _undelivered_summary, _undelivered_lines),
+    "recovered": EventKind(WELL, _recovered_summary, _recovered_lines),
+    "test": EventKind(WELL, _test_summary, _test_lines),
 }
+EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
+EVENT_FIELDS = (
+    "monitor",
+    "run",
+    "reason",
+    "downSince",
+    "downtimeSeconds",
+    "failedCount",
+    "missedCount",
+    "count",
+    "rules",
+    "lastSuccess",
+    "gap",
+    "monitors",
+)
+
+
+def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
+    """An event as webhooks, commands and the API show it, from a row of `EVENTS_SQL`."""
+    _, id_, kind, at, told_at, body = row
+    stored = json.loads(body)
+    event = {"id": id_, "kind": kind, "at": iso(at), "toldAt": iso(told_at), "summary": ""}
+    event |= {name: stored.get(name) for name in EVENT_FIELDS}
+    monitor = event["monitor"] or {}
+    if monitor:  # what was kept before it had a zone and notes
+        monitor.setdefault("timezone", "UTC")
+        monitor.setdefault("notes", "")
+        monitor["url"] = f"{base_url}/#/monitors/{monitor['id']}"
+    zone = monitor.get("timezone") or stored.get("timezone") or "UTC"
+    words = EVENT_KINDS[kind].summary(
+        monitor.get("name", ""), {**event, "about": stored["about"]}, zone
+    )
+    return {**event, "summary": words}
+
+
+class Message(NamedTuple):
+    """An event in words, for each channel to set as it does. No part says what another said."""
+
+    headline: str  # a sign, and what it is
+    lines: list[str]  # since when, the last good run, the monitor's notes
+    log: str  # its end
+    link: str
+
+
+def severity(event: Mapping[str, Any]) -> Severity:
+    """How an event looks."""
+    return EVENT_KINDS[event["kind"]].severity
 
 
 def _log_end(event: Mapping[str, Any]) -> str:
     run = event["run"] or {}
     log_tail = (run.get("logTail") or "").strip()
-    if SEVERITIES[event["kind"]] is WELL or log_tail == run.get("message"):
+    if severity(event) is WELL or log_tail == run.get("message"):
         return ""
     return "\n".join(log_tail.splitlines()[-TEXT_LINES:])
 
@@ -3314,8 +3311,8 @@ def word_event(event: Mapping[str, Any]) -> Message:
     """An event's JSON in words."""
     monitor = event["monitor"]
     return Message(
-        f"{SEVERITIES[event['kind']].sign} {event['summary']}",
-        LINES[event["kind"]](event, monitor["timezone"] if monitor else "UTC"),
+        f"{severity(event).sign} {event['summary']}",
+        EVENT_KINDS[event["kind"]].lines(event, monitor["timezone"] if monitor else "UTC"),
         _log_end(event),
         monitor["url"] if monitor else "",
     )
@@ -3365,7 +3362,7 @@ def _post_slack(event: Mapping[str, Any]) -> Post:
             "unfurl_links": False,
             "attachments": [
                 {
-                    "color": f"#{SEVERITIES[event['kind']].colour:06x}",
+                    "color": f"#{severity(event).colour:06x}",
                     "text": html.escape(_marked_text(message, 3000), quote=False),
                     "mrkdwn_in": ["text"],
                 }
@@ -3381,7 +3378,7 @@ def _post_discord(event: Mapping[str, Any]) -> Post:
             "content": message.headline[:2000],
             "embeds": [
                 {
-                    "color": SEVERITIES[event["kind"]].colour,
+                    "color": severity(event).colour,
                     "description": _marked_text(message, 4000),
                 }
             ],
@@ -3396,7 +3393,7 @@ def _post_ntfy(event: Mapping[str, Any]) -> Post:
     headers: dict[str, str | bytes] = {
         "Content-Type": "text/plain",
         "Title": message.headline[:250].encode(),  # ntfy reads headers as UTF-8
-        "Priority": SEVERITIES[event["kind"]].priority,
+        "Priority": severity(event).priority,
         "Tags": ",".join(tags).encode(),
     }
     if message.link:
@@ -3640,7 +3637,7 @@ def word_mail(
     message["Date"] = formatdate(now / 1000)
     message["Message-ID"] = f"<{event['id']}@cronwatch>"
     lines = [event_text(event, 20_000)]
-    if monitor and SEVERITIES[event["kind"]] is not WELL:
+    if monitor and severity(event) is not WELL:
         lines += [
             "",
             f"Pause for an hour: {monitor['url']}/pause/1",
@@ -3839,6 +3836,10 @@ ASIDE_TRIES, TOLD_TRIES, SILENCE_MAX_MS = 3, 4, 600_000
 TESTS_MAX, TEST_SECONDS = 2, 40
 TEST_DUE_AT = -1  # a test is due before all else, also while its integration rests or is off
 IS_AWAKE = "i.enabled AND coalesce(i.rests_until, 0) <= :now"
+# The index has them by age: to sort all that is due for each alert of thousands takes too long.
+OLDEST_DUE = f"""SELECT a.num FROM integration i CROSS JOIN alert a INDEXED BY alert_oldest
+    ON a.integration = i.num WHERE i.num = :integration AND {IS_AWAKE} AND a.state = 'pending'
+    AND a.due_at < {BLOCKED_AT} AND a.due_at <= :now ORDER BY a.num LIMIT 1"""
 
 
 def waiting_integrations(tx: Tx) -> list[int]:
@@ -3862,13 +3863,7 @@ def claim_alert(tx: Tx, integration: int) -> Claim | None:
         integration,
     )
     if not found:
-        found = execute(
-            tx.db,
-            f"SELECT a.num FROM alert a JOIN integration i ON i.num = a.integration "
-            f"WHERE a.integration = :integration AND {IS_AWAKE} AND a.state = 'pending' "
-            f"AND a.due_at < {BLOCKED_AT} AND a.due_at <= :now ORDER BY a.num LIMIT 1",
-            {"integration": integration, "now": tx.now},
-        ).fetchall()
+        found = execute(tx.db, OLDEST_DUE, {"integration": integration, "now": tx.now}).fetchall()
     return _claim(tx, found[0][0]) if found else None
 
 
@@ -4096,7 +4091,8 @@ class Outbox:
             attempt = Attempt("silent", _problem(error))
         except Exception as error:  # noqa: BLE001 - one send that goes wrong ends no other
             attempt = Attempt("failed", _problem(error))
-        self.count("sent" if attempt.verdict == "sent" else "failed")
+        if attempt.verdict != "busy":
+            self.count("sent" if attempt.verdict == "sent" else "failed")
         return attempt
 
 
@@ -4660,11 +4656,14 @@ def add_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     return integrations_json(tx, True, create_integration(tx, channel, name, config, default))[0]
 
 
-def _refuse_command(channel: Any) -> None:
-    """Only who is on the server may say what runs there."""
-    if channel == "command":
+LOCAL_CHANNELS = {"command": "a command", "apprise": "an integration of Apprise"}
+
+
+def _refuse_local(channel: Any) -> None:
+    """Only who is on the server may say what runs there, as Apprise does for some of its URLs."""
+    if channel in LOCAL_CHANNELS:
         raise Refused(
-            "a command can only be made, changed and removed with `cronwatch "
+            f"{LOCAL_CHANNELS[channel]} can only be made, changed and removed with `cronwatch "
             "integration` on the server",
             "FORBIDDEN",
             403,
@@ -4673,7 +4672,8 @@ def _refuse_command(channel: Any) -> None:
 
 def add_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """As `add_integration`, but never a command."""
-    _refuse_command(ask.body.get("channel") if isinstance(ask.body, dict) else None)
+    channel = ask.body.get("channel") if isinstance(ask.body, dict) else None
+    _refuse_local(channel if isinstance(channel, str) else None)
     return add_integration(tx, ask)
 
 
@@ -4681,7 +4681,7 @@ def edit_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Change what the body names; a command can only be switched off and on."""
     row = find_integration(tx, ask.id)
     if not isinstance(ask.body, dict) or set(ask.body) - {"enabled"}:
-        _refuse_command(row["channel"])
+        _refuse_local(row["channel"])
     return change_integration(tx, row, ask.body)
 
 
@@ -4721,7 +4721,7 @@ def remove_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
 
 def remove_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """As `remove_integration`, but never a command."""
-    _refuse_command(find_integration(tx, ask.id)["channel"])
+    _refuse_local(find_integration(tx, ask.id)["channel"])
     return remove_integration(tx, ask)
 
 
@@ -4922,7 +4922,7 @@ def with_deliveries(tx: Tx, found: Sequence[Any], secret: bool) -> list[Shown]:
 def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
     """The log of events, newest first, of one monitor or of all."""
     name = ask.id or ask.query.get("monitor", [""])[0]
-    kinds = [_one_of("kind", kind, *SUMMARIES) for kind in ask.query.get("kind", ())]
+    kinds = [_one_of("kind", kind, *EVENT_KINDS) for kind in ask.query.get("kind", ())]
     parts: list[tuple[str, list[Any]]] = []
     if name:
         parts.append(("e.monitor = ?", [get_monitor(tx, name).num]))
@@ -5207,9 +5207,10 @@ def _all_tags(tx: Tx) -> list[str]:
 
 OUTBOX_SQL = """SELECT (SELECT count(*) FROM alert WHERE state = 'pending'),
     (SELECT count(*) FROM alert a JOIN integration i ON i.num = a.integration
-     WHERE a.state = 'pending' AND i.enabled AND max(a.due_at, coalesce(i.rests_until, 0)) < ?),
+     WHERE a.state = 'pending' AND i.enabled AND coalesce(i.rests_until, 0) < ?1
+     AND a.due_at < ?1),
     (SELECT count(*) FROM alert a JOIN event e ON e.num = a.event
-     WHERE a.state = 'dead' AND a.tried_at > ? AND e.kind != 'test')"""
+     WHERE a.state = 'dead' AND a.tried_at > ?2 AND e.kind != 'test')"""
 SIZE_SQL = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 
 
@@ -6249,7 +6250,7 @@ def reads(query: Callable[[Tx, Ask], Any]) -> Action:
 
 def acts(action: Callable[[Tx, Ask], Any]) -> Action:
     """The action of a route that changes something, in one transaction."""
-    return lambda server, ask: server.act(action, ask._replace(body=with_apprise(ask.body)))
+    return lambda server, ask: server.act(action, ask)
 
 
 def slow(action: Callable[[Callable[..., Any], Ask], Any]) -> Action:

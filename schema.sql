@@ -287,5 +287,5 @@ BEGIN
 END;
 
 -- The oldest alert that waits behind no other one.
-CREATE INDEX alert_oldest ON alert (integration, num)
+CREATE INDEX alert_oldest ON alert (integration, num, due_at)
     WHERE state = 'pending' AND due_at < 9007199254740992;

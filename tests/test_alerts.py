@@ -1883,6 +1883,14 @@ def test_nobody_looks_through_what_waits_behind_a_dead_webhook(
     assert len(site.rows("SELECT num FROM alert WHERE due_at <= ? + 86400000", now)) == 1
 
 
+def test_the_oldest_due_alert_is_found_by_an_index(site: Site) -> None:
+    sql = f"EXPLAIN QUERY PLAN {cronwatch.OLDEST_DUE}".replace(":now", "0")
+
+    plan = [row["detail"] for row in site.rows(sql.replace(":integration", "1"))]
+
+    assert not [step for step in plan if "SCAN" in step or "TEMP B-TREE" in step]
+
+
 def test_alerts_of_an_older_file_wait_in_order_too(site: Site, listener: Listener) -> None:
     """Part 2 of the schema: before it, one behind another was due like any other."""
     parts = cronwatch.schema_parts()

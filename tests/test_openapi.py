@@ -241,7 +241,7 @@ def test_every_field_of_a_monitor_is_described() -> None:
 
 
 WORDS = {  # the words of a schema, and those of the code
-    "Kind": lambda: set(cronwatch.SUMMARIES),
+    "Kind": lambda: set(cronwatch.EVENT_KINDS),
 }
 
 
