@@ -285,7 +285,6 @@ CRONS = ["0 3 * * *", "*/5 8-18 * * MON-FRI", "30 0 3 * * *", "@daily", "0 0 L *
 schemathesis.openapi.format("timezone", st.sampled_from(ZONES))
 schemathesis.openapi.format("cron", st.sampled_from(CRONS))
 schemathesis.openapi.format("mail-address", st.sampled_from(["me@example.org", "a.b+c@localhost"]))
-schemathesis.openapi.format("apprise-url", st.just("json://127.0.0.1:9/"))
 schemathesis.openapi.format(
     "http-url",
     st.sampled_from(
