@@ -3516,23 +3516,26 @@ def judge_reply(reply: HttpReply, now: int) -> Attempt:
     return Attempt("refused" if reply.status in REFUSALS else "failed", result, reply.text)
 
 
+def webhook_signature(secret: str, id_: str, stamp: str, content: bytes) -> str:
+    """What proves that a webhook is ours (Standard Webhooks, symmetric signatures)."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.digest(key, f"{id_}.{stamp}.".encode() + content, "sha256")
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
 def send_webhook(
     settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
 ) -> Attempt:
     """POST an event, signed as Standard Webhooks has it; its id is the same for each retry."""
     post = BODIES[channel](event)
     stamp = str(now // 1000)
-    signed = hmac.new(
-        base64.b64decode(config["secret"].removeprefix("whsec_")),
-        f"{event['id']}.{stamp}.".encode() + post.content,
-        "sha256",
-    ).digest()
+    signature = webhook_signature(config["secret"], event["id"], stamp, post.content)
     own = config.get("headers", {})
     headers = {
         "User-Agent": f"cronwatch/{__version__}",
         "webhook-id": event["id"],
         "webhook-timestamp": stamp,
-        "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
+        "webhook-signature": signature,
         **post.headers,
     }
     overridden = {name.lower() for name in own}
@@ -3734,6 +3737,7 @@ FRAMING = {
     "transfer-encoding",
     "upgrade",
 }  # headers that are for the sender to set
+HEADERS_MAX = 20
 Sender = Callable[[Settings, str, Mapping[str, Any], Mapping[str, Any], int], Attempt]
 SENDERS: dict[str, Sender] = {
     "command": send_command,
@@ -3783,6 +3787,53 @@ def is_web_address(url: str) -> bool:
         return False
 
 
+def is_apprise_url(url: str) -> bool:
+    """Whether Apprise knows the service of a URL; raises `Invalid` without the extra."""
+    return bool(load_apprise().Apprise.instantiate(url))
+
+
+class TargetRule(NamedTuple):
+    """What must be so of a target, and the sentence for one that is not."""
+
+    is_met: Callable[[str], Any]
+    sentence: str
+
+
+TARGET_RULES = {
+    "email": TargetRule(MAIL_ADDRESS.fullmatch, "address must be one mail address"),
+    "apprise": TargetRule(is_apprise_url, "url must be one that Apprise knows"),
+    **dict.fromkeys(
+        BODIES,
+        TargetRule(
+            is_web_address, "url must be an http or https address; credentials go into headers"
+        ),
+    ),
+}
+
+
+def _is_header(name: str, value: Any) -> bool:
+    return bool(
+        re.fullmatch(r"[A-Za-z0-9-]{1,100}", name)
+        and not name.lower().startswith("webhook-")
+        and name.lower() not in FRAMING
+        and isinstance(value, str)
+        and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
+    )
+
+
+def check_headers(headers: Any) -> dict[str, str]:
+    """The headers that go along with webhooks; `Invalid` where they cannot."""
+    if headers is None:
+        return {}
+    if (
+        not isinstance(headers, dict)
+        or len(headers) > HEADERS_MAX
+        or not all(_is_header(name, value) for name, value in headers.items())
+    ):
+        raise Invalid(f"headers must be an object of at most {HEADERS_MAX} plain header lines")
+    return headers
+
+
 def check_integration(
     channel: str, given: Mapping[str, Any], headers: Any, secret: str | None = None
 ) -> dict[str, Any]:
@@ -3794,30 +3845,13 @@ def check_integration(
     target = given.get(need)
     if not isinstance(target, str) or not 1 <= len(target) <= 2000 or "\0" in target:
         raise Invalid(f"{need} must be 1 to 2000 characters")
-    if need == "address" and not MAIL_ADDRESS.fullmatch(target):
-        raise Invalid("address must be one mail address")
-    if channel == "apprise" and not load_apprise().Apprise.instantiate(target):
-        raise Invalid("url must be one that Apprise knows")
-    if need != "url" or channel == "apprise":
+    rule = TARGET_RULES.get(channel)
+    if rule is not None and not rule.is_met(target):
+        raise Invalid(rule.sentence)
+    if channel not in BODIES:
         return {need: target}
-    if not is_web_address(target):
-        raise Invalid("url must be an http or https address; credentials go into headers")
-    headers = {} if headers is None else headers
-    if (
-        not isinstance(headers, dict)
-        or len(headers) > 20
-        or not all(
-            re.fullmatch(r"[A-Za-z0-9-]{1,100}", name)
-            and not name.lower().startswith("webhook-")
-            and name.lower() not in FRAMING
-            and isinstance(value, str)
-            and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
-            for name, value in headers.items()
-        )
-    ):
-        raise Invalid("headers must be an object of at most 20 plain header lines")
     secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
-    return {"url": target, "headers": headers, "secret": secret}
+    return {"url": target, "headers": check_headers(headers), "secret": secret}
 
 
 # -- the outbox: what is due goes out, and what came of it is kept
