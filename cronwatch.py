@@ -77,7 +77,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from time import monotonic, sleep, time_ns
@@ -578,6 +578,7 @@ class Event:
     count: int | None = None
     rules: list[Rule] | None = None
     status: str | None = field(default=None, compare=False)  # the monitor's, as it was then
+    due_at: int | None = field(default=None, compare=False)  # the occurrence that was missed
 
 
 class Digest(NamedTuple):
@@ -645,15 +646,21 @@ def _check_rule(given: object) -> Rule:
     return {"field": name, "operator": sign, "value": value}
 
 
-def matching_rules(m: Monitor, run: Run) -> list[Rule]:
-    """The monitor's rules that a run's metrics, duration and exit code match."""
-    if m.rules is None:
-        return []
-    values = json.loads(run.metrics or "{}")
+def rule_values(run: Run) -> dict[str, float]:
+    """What the rules see of a run: its metrics, and its duration and exit code where known."""
+    values: dict[str, float] = json.loads(run.metrics or "{}")
     if run.duration_ms is not None:
         values["duration_seconds"] = run.duration_ms / 1000
     if run.exit_code is not None:
         values["exit_code"] = run.exit_code
+    return values
+
+
+def matching_rules(m: Monitor, run: Run) -> list[Rule]:
+    """The monitor's rules that a run's metrics, duration and exit code match."""
+    if m.rules is None:
+        return []
+    values = rule_values(run)
     return [
         rule
         for rule in json.loads(m.rules)
@@ -892,7 +899,7 @@ def _miss(state: MonitorState, at: int) -> None:
     """Dated at the schedule's deadline, also where a run held it back."""
     missed_at = met_until(state, state.monitor.expected_at or at)
     flip(state, "down", missed_at, "missed")
-    emit(state, "missed", missed_at)
+    emit(state, "missed", missed_at, due_at=state.monitor.expected_at)
 
 
 def _digest_at(state: MonitorState, now: int) -> int | None:
@@ -2418,24 +2425,32 @@ def change_monitor(tx: Tx, num: int, change: Callable[[MonitorState], Any]) -> M
     return state.monitor
 
 
-HEARERS = """SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
+# A command may not have the settings of the server, which keeps whether it can send mail.
+HAS_MAIL = "(? != '' OR EXISTS (SELECT 1 FROM meta WHERE name = 'smtp_host' AND value != ''))"
+HEARERS = f"""SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
     LEFT JOIN monitor_integration l ON l.monitor = m.num AND l.integration = i.num
     WHERE i.enabled AND CASE i.channel
-        WHEN 'email' THEN m.email_alerts AND (l.monitor IS NOT NULL OR i.is_default)
+        WHEN 'email' THEN {HAS_MAIL} AND m.email_alerts
+            AND (l.monitor IS NOT NULL OR i.is_default)
         ELSE l.monitor IS NOT NULL OR m.default_integrations AND i.is_default END AND m.num IN """
 
 
-def hearers(db: SqliteDatabase, m: Monitor | None) -> list[int]:
-    """The integrations that hear of a monitor, or of the server itself: all default ones."""
+def hearers(tx: Tx, m: Monitor | None) -> list[int]:
+    """The integrations that hear of a monitor, or of the server itself: all default ones. Mail
+    hears of nothing where no SMTP server is set."""
+    host = tx.settings.smtp_host
     if m is None:
-        return [i for (i,) in rows(db, "SELECT num FROM integration WHERE enabled AND is_default")]
-    return [integration for _, integration in rows(db, HEARERS + "(?)", m.num)]
+        sql = "SELECT num FROM integration WHERE enabled AND is_default AND "
+        return [num for (num,) in rows(tx.db, f"{sql}(channel != 'email' OR {HAS_MAIL})", host)]
+    return [integration for _, integration in rows(tx.db, HEARERS + "(?)", host, m.num)]
 
 
 def add_event(
     tx: Tx, event: Event, m: Monitor | None, to: Sequence[int] | None = None, **more: Any
 ) -> None:
-    """Keep an event as it is now, and an alert for each integration that hears of it."""
+    """Keep an event as it is now, and an alert for each integration that hears of it. Of what is
+    kept with it, `about` and `timezone` are for its words only."""
+    run = None if event.run is None else find_run_row(tx.db, event.run)
     body = {
         "monitor": m
         and {
@@ -2444,8 +2459,10 @@ def add_event(
             "name": m.name,
             "tags": m.tags.split(),
             "status": event.status or m.status,
+            "timezone": m.timezone,
+            "notes": m.notes,
         },
-        "run": None if event.run is None else run_json(tx.db, event.run),
+        "run": run and run_json(tx.db, run),
         "reason": event.reason,
         "downSince": iso(event.down_since),
         "downtimeSeconds": event.downtime_ms and event.downtime_ms // 1000,
@@ -2453,9 +2470,11 @@ def add_event(
         "missedCount": event.missed_count,
         "count": event.count,
         "rules": event.rules,
+        "lastSuccess": m and last_success_json(tx.db, m.num, event.run),
         "gap": _restart_during(tx, event) if event.kind == "stuck" else None,
         "monitors": None,
-        "about": None,
+        "about": _about(event, m, run),
+        "timezone": tx.settings.timezone,
         **more,
     }
     num = insert(
@@ -2472,7 +2491,7 @@ def add_event(
     )
     about = f"monitor {m.id}" if m else "the server"
     tx.db.after_commit(lambda: log.info("event %s of %s", event.kind, about))
-    for integration in hearers(tx.db, m) if to is None else to:
+    for integration in hearers(tx, m) if to is None else to:
         insert(
             tx.db,
             "alert",
@@ -2494,13 +2513,39 @@ def _restart_during(tx: Tx, event: Event) -> dict[str, Any] | None:
     return {"since": iso(found[0][0]), "until": iso(found[0][1])} if found else None
 
 
-def run_json(db: SqliteDatabase, num: int) -> dict[str, Any] | None:
-    """A run as events show it, with the end of its log."""
+def _about(event: Event, m: Monitor | None, run: Run | None) -> dict[str, Any] | None:
+    if m is not None and event.kind == "missed":
+        return {
+            "dueAt": iso(event.due_at),
+            "graceSeconds": m.grace_seconds,
+            "expects": m.expects,
+        }
+    if run is not None and event.kind == "silent_failure":
+        return {"values": rule_values(run)}
+    return None
+
+
+def find_run_row(db: SqliteDatabase, num: int) -> Run | None:
+    """A run by its number."""
     found = rows(db, f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE num = ?", num)
-    if not found:
-        return None
-    run = Run(*found[0])
-    logged = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", num)
+    return Run(*found[0]) if found else None
+
+
+def last_success_json(db: SqliteDatabase, monitor: int, but: int | None) -> dict[str, Any] | None:
+    """The last good run of a monitor but that one, as events show it."""
+    found = rows(
+        db,
+        "SELECT ended_at, duration_ms FROM run WHERE monitor = ? AND state = 'success' "
+        "AND num IS NOT ? ORDER BY started_at DESC, num DESC LIMIT 1",
+        monitor,
+        but,
+    )
+    return {"at": iso(found[0][0]), "durationMs": found[0][1]} if found else None
+
+
+def run_json(db: SqliteDatabase, run: Run) -> dict[str, Any]:
+    """A run as events show it, with the end of its log."""
+    logged = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", run.num)
     return {
         "id": str(run.num),
         "series": run.series,
@@ -2732,6 +2777,7 @@ def _turn_clock_back(tx: Tx, before: int, now: int, damaged: Container[int]) -> 
         "UPDATE run SET started_at = min(started_at, :now), ended_at = min(ended_at, :now) "
         "WHERE state != 'running' AND (started_at > :now OR ended_at > :now)",
         "UPDATE flip SET at = :now WHERE at > :now",
+        "UPDATE integration SET rests_until = NULL WHERE rests_until > :now",
         "UPDATE absence SET since = min(since, :now), until = :now, "
         "spared_since = min(spared_since, :now) WHERE until > :now",
         # an alert waits no longer for its next try than it would have
@@ -3213,36 +3259,19 @@ def retry_ms(tries: int) -> int | None:
     return RETRY_SECONDS[tries - 1] * 1000 if tries <= len(RETRY_SECONDS) else None
 
 
-EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
-SUMMARIES: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
-    "missed": lambda name, e: f"{name} did not run: nothing was heard of it by {_when(e['at'])}",
-    "failed": lambda name, e: (
-        f"{name} failed" + (f" {e['count']} more times" * bool(e["count"])) + _run_words(e)
-    ),
-    "stuck": lambda name, e: f"{name} is stuck: it started and did not end by {_when(e['at'])}",
-    "silent_failure": lambda name, e: (
-        f"{name} succeeded, but "
-        + " and ".join(f"{r['field']} {r['operator']} {r['value']}" for r in e["rules"] or ())
-        + (f" ({e['count']} more times)" * bool(e["count"]))
-    ),
-    "recovered": lambda name, e: (
-        f"{name} is up again after {_span(e['downtimeSeconds'])}"
-        + (_counted(failed=e["failedCount"], missed=e["missedCount"]))
-    ),
-    "reminder": lambda name, e: (
-        f"{name} is still down ({e['reason']}) since {_when(e['downSince'])}"
-    ),
-    "outage": lambda name, e: (
-        f"cronwatch was away from {_when(e['gap']['since'])} to {_when(e['gap']['until'])}: "
-        f"{len(e['monitors'])} monitor{'s' * (len(e['monitors']) > 1)} may have run unseen"
-    ),
-    "delivery_failed": lambda name, e: f"{e['about'][0]} cannot be reached: {e['about'][1]}",
-    "test": lambda name, e: f"This is a test of {e['about']} by cronwatch",
-}
+# -- words: for a phone, read at night
+class Severity(NamedTuple):
+    """How a kind of event looks: its sign, its colour as 0xRRGGBB, ntfy's priority."""
+
+    sign: str
+    colour: int
+    priority: str
 
 
-def _when(text: str) -> str:
-    return text[:16].replace("T", " ") + " UTC"
+DOWN = Severity("✖", 0xD13B3B, "high")
+WARNING = Severity("▲", 0xD9902F, "default")
+WELL = Severity("✔", 0x2E9E5B, "default")
+TEXT_LINES, NOTES_MAX, MESSAGE_MAX, NAMES_MAX = 10, 500, 200, 20
 
 
 def _span(seconds: int) -> str:
@@ -3252,115 +3281,476 @@ def _span(seconds: int) -> str:
     return f"{seconds} s"
 
 
-def _counted(**counts: int | None) -> str:
-    said = [f"{count} {word}" for word, count in counts.items() if count]
-    return f" ({', '.join(said)})" * bool(said)
+def _lasted(milliseconds_: int) -> str:
+    return f"{milliseconds_} ms" if milliseconds_ < 1000 else _span(milliseconds_ // 1000)
 
 
-def _run_words(event: Mapping[str, Any]) -> str:
+def _plural(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _zone_name(when: datetime) -> str:
+    name = when.tzname() or ""
+    return f"UTC{name}" if name[:1] in ("+", "-") else name  # many zones have no other name
+
+
+def _clock_time(text: str, zone: str, told_at: str) -> str:
+    """An instant as a wall clock shows it, with the day where that is not the day of the alert."""
+    when, told = (
+        datetime.fromisoformat(one).astimezone(ZoneInfo(zone)) for one in (text, told_at)
+    )
+    if when.date() == told.date():
+        return f"{when:%H:%M}"
+    year = f" {when.year}" if when.year != told.year else ""
+    return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
+
+
+def _zone_time(text: str, zone: str, told_at: str) -> str:
+    """The same with the name of the zone: 03:05 CET."""
+    when = datetime.fromisoformat(text).astimezone(ZoneInfo(zone))
+    return f"{_clock_time(text, zone, told_at)} {_zone_name(when)}"
+
+
+def _zone_times(since: str, until: str, zone: str, told_at: str) -> str:
+    return f"{_clock_time(since, zone, told_at)} to {_zone_time(until, zone, told_at)}"
+
+
+def _missed_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    about = event["about"] or {}
+    verb = "complete" if about.get("expects") == "complete" else "report"
+    if not about.get("dueAt"):  # as at the end of a pause
+        return f"{name} did not {verb} by {_zone_time(event['at'], zone, event['toldAt'])}"
+    due = f"{name} did not {verb}: due {_clock_time(about['dueAt'], zone, event['toldAt'])}"
+    return f"{due}, grace {_span(about['graceSeconds'])}" if about["graceSeconds"] else due
+
+
+def _failed_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
     run = event["run"] or {}
-    code = "" if run.get("exitCode") is None else f" with exit code {run['exitCode']}"
-    return code + (f": {run['message']}" if run.get("message") else "")
+    words = f"{name} failed"
+    if event["count"]:
+        words += f" {_plural(event['count'], 'more time', 'more times')}"
+    if run.get("exitCode") is not None:
+        words += f" with exit code {run['exitCode']}"
+    if run.get("message"):
+        words += f": {run['message'][:MESSAGE_MAX].rstrip()}"
+    return words
+
+
+def _stuck_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    if not event["run"]:
+        return f"{name} is stuck: its run has not ended"
+    began = _clock_time(event["run"]["startedAt"], zone, event["toldAt"])
+    return f"{name} is stuck: it started at {began} and has not ended"
+
+
+def _silent_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    values = (event["about"] or {}).get("values", {})
+    matches = []
+    for rule in event["rules"] or ():
+        value = values.get(rule["field"])
+        fact = "breaks its rule" if value is None else f"is {value:.15g}"
+        limit = f"(rule: {rule['operator']} {rule['value']:.15g})"
+        matches.append(f"{rule['field']} {fact} {limit}")
+    words = f"{name} succeeded, but {' and '.join(matches)}"
+    if event["count"]:
+        words += f", {_plural(event['count'], 'more time', 'more times')}"
+    return words
+
+
+def _recovered_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    return f"{name} is up again after {_span(event['downtimeSeconds'])}"
+
+
+WHY_DOWN = {"missed": "it did not report", "failed": "it failed", "stuck": "it is stuck"}
+
+
+def _reminder_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    since, until = (datetime.fromisoformat(event[one]) for one in ("downSince", "at"))
+    lasted = _span(round((until - since).total_seconds()))
+    return f"{name} is still down after {lasted}: {WHY_DOWN[event['reason']]}"
+
+
+def _outage_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    gap, monitors = event["gap"], _plural(len(event["monitors"]), "monitor", "monitors")
+    times = _zone_times(gap["since"], gap["until"], zone, event["toldAt"])
+    return f"cronwatch was away from {times}: {monitors} may have run unseen"
+
+
+def _undelivered_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    integration, problem = event["about"]
+    return f"{integration} takes no alerts: {problem}"
+
+
+def _test_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    return f"This is a test of {event['about']} by cronwatch"
+
+
+def _down_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    lines, last, gap = [], event["lastSuccess"], event["gap"]
+    if event["downSince"]:
+        lines.append(f"Down since {_zone_time(event['downSince'], zone, event['toldAt'])}")
+    if gap:
+        times = _zone_times(gap["since"], gap["until"], zone, event["toldAt"])
+        lines.append(f"cronwatch was away from {times}: its end may have come then")
+    if last:
+        line = f"Last good run: {_zone_time(last['at'], zone, event['toldAt'])}"
+        took = last["durationMs"]
+        lines.append(line if took is None else f"{line}, took {_lasted(took)}")
+    return [*lines, *_notes(event)]
+
+
+def _silent_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    run = event["run"]
+    if not run:
+        return _notes(event)
+    line = f"Run of {_zone_time(run['startedAt'], zone, event['toldAt'])}"
+    took = run["durationMs"]
+    return [line if took is None else f"{line}, took {_lasted(took)}", *_notes(event)]
+
+
+def _recovered_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    times = _zone_times(event["downSince"], event["at"], zone, event["toldAt"])
+    failed, missed = event["failedCount"] or 0, event["missedCount"] or 0
+    counts = [
+        _plural(count, one, many)
+        for count, one, many in (
+            (failed, "failure", "failures"),
+            (missed, "missed run", "missed runs"),
+        )
+        if count and failed + missed > 1  # else it is the one that was told already
+    ]
+    return [f"Down from {times}" + (f": {', '.join(counts)}" if counts else "")]
+
+
+def _outage_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    names = [monitor["name"] for monitor in event["monitors"]]
+    more = len(names) - NAMES_MAX
+    return names[:NAMES_MAX] + ([f"and {more} more"] if more > 0 else [])
+
+
+def _notes(event: Mapping[str, Any]) -> list[str]:
+    notes: str = event["monitor"]["notes"][:NOTES_MAX]
+    return notes.strip().splitlines()
+
+
+def _undelivered_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    return ["What waits for it is tried again for a day"]
+
+
+def _test_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    return ["Alerts arrive here"]
+
+
+class EventKind(NamedTuple):
+    """How a kind of event looks, its sentence, and the lines below that."""
+
+    severity: Severity
+    summary: Callable[[str, Mapping[str, Any], str], str]  # of a name, an event, a time zone
+    lines: Callable[[Mapping[str, Any], str], list[str]]
+
+
+EVENT_KINDS = {
+    "missed": EventKind(DOWN, _missed_summary, _down_lines),
+    "failed": EventKind(DOWN, _failed_summary, _down_lines),
+    "stuck": EventKind(DOWN, _stuck_summary, _down_lines),
+    "reminder": EventKind(DOWN, _reminder_summary, _down_lines),
+    "silent_failure": EventKind(WARNING, _silent_summary, _silent_lines),
+    "outage": EventKind(WARNING, _outage_summary, _outage_lines),
+    "delivery_failed": EventKind(WARNING, _undelivered_summary, _undelivered_lines),
+    "recovered": EventKind(WELL, _recovered_summary, _recovered_lines),
+    "test": EventKind(WELL, _test_summary, _test_lines),
+}
+EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
+EVENT_FIELDS = (
+    "monitor",
+    "run",
+    "reason",
+    "downSince",
+    "downtimeSeconds",
+    "failedCount",
+    "missedCount",
+    "count",
+    "rules",
+    "lastSuccess",
+    "gap",
+    "monitors",
+)
 
 
 def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
     """An event as webhooks, commands and the API show it, from a row of `EVENTS_SQL`."""
     _, id_, kind, at, told_at, body = row
-    event = {
-        "id": id_,
-        "kind": kind,
-        "at": iso(at),
-        "toldAt": iso(told_at),
-        "summary": "",
-        **json.loads(body),
-    }
-    monitor = event["monitor"]
-    if monitor:
+    stored = json.loads(body)
+    event = {"id": id_, "kind": kind, "at": iso(at), "toldAt": iso(told_at), "summary": ""}
+    event |= {name: stored.get(name) for name in EVENT_FIELDS}
+    monitor = event["monitor"] or {}
+    if monitor:  # what was kept before it had a zone and notes
+        monitor.setdefault("timezone", "UTC")
+        monitor.setdefault("notes", "")
         monitor["url"] = f"{base_url}/#/monitors/{monitor['id']}"
-    event["summary"] = SUMMARIES[kind](monitor["name"] if monitor else "", event)
-    del event["about"]
-    return event
+    zone = monitor.get("timezone") or stored.get("timezone") or "UTC"
+    words = EVENT_KINDS[kind].summary(
+        monitor.get("name", ""), {**event, "about": stored["about"]}, zone
+    )
+    return {**event, "summary": words}
 
 
-def event_text(event: Mapping[str, Any], most: int) -> str:
-    """What a person reads on a phone: what, since when, the end of the log, a link."""
-    monitor, run = event["monitor"], event["run"] or {}
-    since = event["downSince"] if event["kind"] not in ("recovered", "reminder") else None
-    told = str(event["summary"]) + (f"\nDown since {_when(since)}" if since else "")
-    link = f"\n{monitor['url']}" if monitor else ""
-    log_tail = "\n".join((run.get("logTail") or "").strip().splitlines()[-TEXT_LINES:])
-    room = most - len(told) - len(link) - 1
-    return (
-        told[:most]
-        + (f"\n{log_tail[-room:]}" if log_tail and room > 0 else "")
-        + (link if len(told) + len(link) <= most else "")
+class Message(NamedTuple):
+    """An event in words, for each channel to set as it does. No part says what another said."""
+
+    headline: str  # a sign, and what it is
+    lines: list[str]  # since when, the last good run, the monitor's notes
+    log: str  # its end
+    link: str
+
+
+def severity(event: Mapping[str, Any]) -> Severity:
+    """How an event looks."""
+    return EVENT_KINDS[event["kind"]].severity
+
+
+def _log_end(event: Mapping[str, Any]) -> str:
+    run = event["run"] or {}
+    log_tail = (run.get("logTail") or "").strip()
+    if severity(event) is WELL or log_tail == run.get("message"):
+        return ""
+    return "\n".join(log_tail.splitlines()[-TEXT_LINES:])
+
+
+def word_event(event: Mapping[str, Any]) -> Message:
+    """An event's JSON in words."""
+    monitor = event["monitor"]
+    return Message(
+        f"{severity(event).sign} {event['summary']}",
+        EVENT_KINDS[event["kind"]].lines(event, monitor["timezone"] if monitor else "UTC"),
+        _log_end(event),
+        monitor["url"] if monitor else "",
     )
 
 
-SEND_SECONDS, COMMAND_SECONDS, VARIABLE_MAX, TEXT_LINES = 10, 30, 4096, 10
-BODIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "webhook": lambda event: event,
-    "slack": lambda event: {"text": html.escape(event_text(event, 3000), quote=False)},
-    "discord": lambda event: {
-        "content": event_text(event, 2000),
-        "allowed_mentions": {"parse": []},
-    },
-    "ntfy": lambda event: event_text(event, 1000),
+def _fitted(words: str, log_end: str, link: str, most: int, fence: str = "") -> str:
+    """Words, log and link in so many characters: of a long log the end is told."""
+    end = f"\n{link}" if link else ""
+    room = most - len(words) - len(end) - 2 * len(fence) - 4
+    block = f"\n{fence}\n{log_end[-room:]}\n{fence}" if log_end and room > 0 else ""
+    return words[:most] + block + (end if len(words) + len(end) <= most else "")
+
+
+def event_text(event: Mapping[str, Any], most: int) -> str:
+    """The whole message as plain text."""
+    message = word_event(event)
+    words = "\n".join([message.headline, *message.lines])
+    return _fitted(words, message.log, message.link, most)
+
+
+# -- what the senders make of it
+class Post(NamedTuple):
+    """The body of a request, and the headers that belong to it."""
+
+    content: bytes
+    headers: dict[str, str | bytes]
+
+
+def _post_json(content: Any) -> Post:
+    return Post(json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+
+FENCE = "```"  # a code block, for Slack as for Discord
+
+
+def _marked_text(message: Message, most: int) -> str:
+    log_end = message.log.replace(FENCE, "'''")  # or it would end the block
+    return _fitted("\n".join(message.lines), log_end, message.link, most, FENCE)
+
+
+def _post_slack(event: Mapping[str, Any]) -> Post:
+    message = word_event(event)
+    return _post_json(
+        {
+            # <!channel> would call everybody
+            "text": html.escape(message.headline[:3000], quote=False),
+            "unfurl_links": False,
+            "attachments": [
+                {
+                    "color": f"#{severity(event).colour:06x}",
+                    "text": html.escape(_marked_text(message, 3000), quote=False),
+                    "mrkdwn_in": ["text"],
+                }
+            ],
+        }
+    )
+
+
+def _post_discord(event: Mapping[str, Any]) -> Post:
+    message = word_event(event)
+    return _post_json(
+        {
+            "content": message.headline[:2000],
+            "embeds": [
+                {
+                    "color": severity(event).colour,
+                    "description": _marked_text(message, 4000),
+                }
+            ],
+            "allowed_mentions": {"parse": []},
+        }
+    )
+
+
+def _post_ntfy(event: Mapping[str, Any]) -> Post:
+    message, monitor = word_event(event), event["monitor"] or {"tags": []}
+    tags = [event["kind"], *(tag.replace(",", "") for tag in monitor["tags"])]
+    headers: dict[str, str | bytes] = {
+        "Content-Type": "text/plain",
+        "Title": message.headline[:250].encode(),  # ntfy reads headers as UTF-8
+        "Priority": severity(event).priority,
+        "Tags": ",".join(tags).encode(),
+    }
+    if message.link:
+        headers["Click"] = message.link.encode()
+    return Post(_fitted("\n".join(message.lines), message.log, "", 1000).encode(), headers)
+
+
+BODIES: dict[str, Callable[[Mapping[str, Any]], Post]] = {
+    "webhook": _post_json,
+    "slack": _post_slack,
+    "discord": _post_discord,
+    "ntfy": _post_ntfy,
 }
+
+
+# -- the senders: what came of a try
+SEND_SECONDS, COMMAND_SECONDS, ANSWER_MAX, VARIABLE_MAX = 10, 30, 300, 4096
+REST_SECONDS, REST_MAX_SECONDS = 30, 3600
+REFUSALS = {400, 403, 404, 410, 413, 422}  # what it answers to an event that it will not take
+
+
+class Attempt(NamedTuple):
+    """What came of a try, and what that means for the next one.
+
+    The verdict is sent; failed; refused (it will not take this event); silent (nobody answered);
+    or busy (it asks to be left alone for `wait_ms`)."""
+
+    verdict: str
+    result: str
+    answer: str | None = None  # what the receiver said
+    wait_ms: int = 0
+
+
+def outcome_text(result: str | None, answer: str | None) -> str | None:
+    """What came of a try, for who may read what a receiver says."""
+    return f"{result}: {answer}" if result and answer else result
+
+
+class HttpReply(NamedTuple):
+    """What a web server answers: its status, the beginning of its body, its Retry-After."""
+
+    status: int
+    text: str | None
+    retry_after: str | None
+
+
+class FinalResponse(http.client.HTTPResponse):
+    """A status below 200 is not the last one (RFC 9110, 15.2); http.client knows that of 100."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 < status < 200 or status == 101:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
 
 
 @contextlib.contextmanager
 def cut_off(peer: Any) -> Iterator[None]:
     """Shut a connection that goes on for too long: a byte now and then breaks no timeout."""
+    over = threading.Event()
 
     def shut() -> None:
-        with contextlib.suppress(OSError, AttributeError):  # it is closed already
-            peer.sock.shutdown(socket.SHUT_RDWR)
+        wait: float = 3 * SEND_SECONDS
+        while not over.wait(wait):  # again: it may only be connecting
+            wait = 1
+            with contextlib.suppress(OSError, AttributeError):  # it is closed already
+                peer.sock.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(3 * SEND_SECONDS, shut)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=shut, daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        over.set()
 
 
-def request_once(method: str, address: str, body: bytes, headers: Mapping[str, str]) -> int:
-    """The status that a URL answers, within 30 s. No redirect, which could send an event anywhere,
-    and no proxy from the environment, which would see it."""
+def _read_text(response: http.client.HTTPResponse) -> str | None:
+    content = b""
+    with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+        while len(content) < 4 * ANSWER_MAX and (part := response.read1(4 * ANSWER_MAX)):
+            content += part
+    return clean(content.decode("utf-8", "replace"), ANSWER_MAX)
+
+
+def request_once(
+    method: str, address: str, body: bytes, headers: Mapping[str, str | bytes]
+) -> HttpReply:
+    """What a URL answers, within 30 s; of a success only the status. No redirect, which could send
+    an event anywhere, and no proxy from the environment, which would see it."""
     url = urllib.parse.urlsplit(address)
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     peer = kind(url.netloc, timeout=SEND_SECONDS)
+    peer.response_class = FinalResponse
+    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     with contextlib.closing(peer), cut_off(peer):
-        peer.request(method, (url.path or "/") + f"?{url.query}" * bool(url.query), body, headers)
-        return peer.getresponse().status
+        peer.request(method, path, body, headers)
+        response = peer.getresponse()
+        is_success = 200 <= response.status < 300
+        text = None if is_success else _read_text(response)
+        return HttpReply(response.status, text, response.getheader("Retry-After"))
+
+
+def rest_ms(retry_after: str | None, now: int) -> int:
+    """How long a receiver wants to be left alone: seconds or a date (RFC 9110, 10.2.3), 30 s where
+    it names none; a second at least, an hour at most."""
+    seconds = whole(retry_after)
+    if seconds is None and retry_after:
+        with contextlib.suppress(ValueError, OverflowError):
+            seconds = round(parsedate_to_datetime(retry_after).timestamp()) - now // 1000
+    return min(max(REST_SECONDS if seconds is None else seconds, 1), REST_MAX_SECONDS) * 1000
+
+
+def judge_reply(reply: HttpReply, now: int) -> Attempt:
+    """What a web server's answer to an event means."""
+    result = f"HTTP {reply.status}"
+    if 200 <= reply.status < 300:
+        return Attempt("sent", result)
+    if reply.status == 429 or (reply.status == 503 and reply.retry_after):
+        return Attempt("busy", result, reply.text, rest_ms(reply.retry_after, now))
+    return Attempt("refused" if reply.status in REFUSALS else "failed", result, reply.text)
+
+
+def webhook_signature(secret: str, id_: str, stamp: str, content: bytes) -> str:
+    """What proves that a webhook is ours (Standard Webhooks, symmetric signatures)."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.digest(key, f"{id_}.{stamp}.".encode() + content, "sha256")
+    return f"v1,{base64.b64encode(digest).decode()}"
 
 
 def send_webhook(
     settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
-) -> str:
+) -> Attempt:
     """POST an event, signed as Standard Webhooks has it; its id is the same for each retry."""
-    worded = BODIES[channel](event)
-    body = (worded if isinstance(worded, str) else json.dumps(worded)).encode()
+    post = BODIES[channel](event)
     stamp = str(now // 1000)
-    signed = hmac.new(
-        base64.b64decode(config["secret"].removeprefix("whsec_")),
-        f"{event['id']}.{stamp}.".encode() + body,
-        "sha256",
-    ).digest()
+    signature = webhook_signature(config["secret"], event["id"], stamp, post.content)
+    own = config.get("headers", {})
     headers = {
-        "Content-Type": "application/json" if isinstance(worded, dict) else "text/plain",
         "User-Agent": f"cronwatch/{__version__}",
         "webhook-id": event["id"],
         "webhook-timestamp": stamp,
-        "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
-        **config.get("headers", {}),
+        "webhook-signature": signature,
+        **post.headers,
     }
-    status = request_once("POST", config["url"], body, headers)
-    if not 200 <= status < 300:
-        raise OSError(f"HTTP {status}")
-    return f"HTTP {status}"
+    overridden = {name.lower() for name in own}
+    headers = {name: value for name, value in headers.items() if name.lower() not in overridden}
+    return judge_reply(request_once("POST", config["url"], post.content, {**headers, **own}), now)
 
 
 def _kill_session(leader: int) -> None:
@@ -3372,93 +3762,158 @@ def _kill_session(leader: int) -> None:
                 os.kill(int(stat.parent.name), signal.SIGKILL)
 
 
-def send_command(
-    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
-) -> str:
-    """Run a shell command with the event on standard input and in the environment.
-    Nothing from a ping is in the command line. Its session is killed whole after 30 s."""
-    variables = {
-        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ
-    }
+def _variable(value: str | float, lines: bool) -> str:
+    text = str(value).replace("\0", "")
+    if not lines:
+        text = " ".join(text.splitlines())
+    return text.encode()[:VARIABLE_MAX].decode("utf-8", "ignore")
+
+
+def event_variables(event: Mapping[str, Any]) -> dict[str, str]:
+    """An event as variables of an environment, of 4 KB and one line each but the log."""
     nested = {
         f"{outer}_{name}": value
-        for outer in ("monitor", "run")
+        for outer in ("monitor", "run", "lastSuccess")
         for name, value in (event[outer] or {}).items()
     }
-    for name, value in {**event, **nested}.items():
-        if isinstance(value, (str, int, float)):
-            text = str(value).replace("\0", "").encode()[:VARIABLE_MAX].decode("utf-8", "ignore")
-            variables["CRONWATCH_EVENT_" + re.sub("(?<=[a-z])(?=[A-Z])", "_", name).upper()] = text
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
-        given.write(json.dumps(event).encode())
-        given.seek(0)
+    return {
+        "CRONWATCH_EVENT_" + re.sub("(?<=[a-z])(?=[A-Z])", "_", name).upper(): _variable(
+            value, lines=name == "run_logTail"
+        )
+        for name, value in {**event, **nested}.items()
+        if isinstance(value, (str, int, float))
+    }
+
+
+def send_command(
+    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
+) -> Attempt:
+    """Run a shell command with the event on standard input and in the environment.
+    Nothing from a ping is in the command line. Its session is killed whole after 30 s."""
+    inherited = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ
+    }
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as output:
+        stdin.write(json.dumps(event).encode())
+        stdin.seek(0)
         shell = subprocess.Popen(
             ["/bin/sh", "-c", config["command"]],
-            env=variables,
-            stdin=given,
-            stdout=said,
-            stderr=said,
+            env={**inherited, **event_variables(event)},
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
         try:
-            code: int | str = shell.wait(COMMAND_SECONDS)
+            code = shell.wait(COMMAND_SECONDS)
+            verdict, result = "failed" if code else "sent", f"exit code {code}"
         except subprocess.TimeoutExpired:
             _kill_session(shell.pid)
-            code = f"none: killed after {COMMAND_SECONDS} s, was {shell.wait()}"
-        said.seek(max(0, said.seek(0, 2) - TAIL_MAX))
-        result = f"exit code {code} {said.read(TAIL_MAX).decode('utf-8', 'replace')}".strip()
-    if code != 0:
-        raise OSError(result)
-    return result
+            shell.wait()
+            verdict, result = "silent", f"killed after {COMMAND_SECONDS} s"
+        output.seek(max(0, output.seek(0, os.SEEK_END) - TAIL_MAX))
+        text = output.read(TAIL_MAX).decode("utf-8", "replace")
+    return Attempt(verdict, result, clean(text, TAIL_MAX, lines=True))
 
 
-def send_email(
-    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
-) -> str:
-    """Send a mail by SMTP; its links only open the dashboard, for previews call every link."""
-    if not settings.smtp_host:
-        raise OSError("no mail can be sent: the setting smtp_host is empty")
+def sign_in_to_smtp(server: smtplib.SMTP, user: str, password: str) -> None:
+    """Sign in to a mail server. smtplib takes ASCII only, so what is not is sent here, as UTF-8
+    (RFC 4616); raises `SMTPAuthenticationError` where it is refused."""
+    if f"{user}{password}".isascii():
+        server.login(user, password)
+        return
+
+    def coded(text: str) -> str:
+        return base64.b64encode(text.encode()).decode()
+
+    server.ehlo_or_helo_if_needed()
+    if "PLAIN" in server.esmtp_features.get("auth", "").upper().split():
+        plain = "\0".join(["", user, password])
+        code, text = server.docmd("AUTH", f"PLAIN {coded(plain)}")
+    else:
+        code, text = server.docmd("AUTH", f"LOGIN {coded(user)}")
+        if code == 334:
+            code, text = server.docmd(coded(password))
+    if code != 235:
+        raise smtplib.SMTPAuthenticationError(code, text)
+
+
+def word_mail(
+    settings: Settings, address: str, event: Mapping[str, Any], now: int
+) -> EmailMessage:
+    """An event as a mail; its links only open the dashboard, for previews call every link."""
     message, monitor = EmailMessage(), event["monitor"]
     # An encoded word would be decoded here, and its line breaks would be headers of their own.
     message["Subject"] = (clean(event["summary"], 200) or "").replace("=?", "= ?")
     message["From"] = settings.smtp_from or f"cronwatch@{socket.getfqdn()}"
-    message["To"] = config["address"]
+    message["To"] = address
     message["Date"] = formatdate(now / 1000)
     message["Message-ID"] = f"<{event['id']}@cronwatch>"
     lines = [event_text(event, 20_000)]
-    if monitor:
+    if monitor and severity(event) is not WELL:
         lines += [
             "",
             f"Pause for an hour: {monitor['url']}/pause/1",
             f"Pause for a day: {monitor['url']}/pause/24",
         ]
     message.set_content("\n".join(lines))
-    connect = smtplib.SMTP_SSL if settings.smtp_security == "tls" else smtplib.SMTP
-    server = connect(timeout=SEND_SECONDS)
+    return message
+
+
+def _mail(settings: Settings, message: EmailMessage) -> None:
+    context = ssl.create_default_context()
+    if settings.smtp_security == "tls":
+        server: smtplib.SMTP = smtplib.SMTP_SSL(timeout=SEND_SECONDS, context=context)
+    else:
+        server = smtplib.SMTP(timeout=SEND_SECONDS)
     with contextlib.closing(server), cut_off(server):
         # What its certificate must name; Python sets it only where it connects at once.
         server._host = settings.smtp_host  # type: ignore[attr-defined]
         server.connect(settings.smtp_host, settings.smtp_port)
         if settings.smtp_security == "starttls":
-            server.starttls(context=ssl.create_default_context())
+            server.starttls(context=context)
         if settings.smtp_user:
-            server.login(settings.smtp_user, settings.smtp_password)
+            sign_in_to_smtp(server, settings.smtp_user, settings.smtp_password)
         server.send_message(message)
         with contextlib.suppress(OSError):  # it is accepted, whatever comes now
             server.quit()
-    return f"accepted by {settings.smtp_host}"
+
+
+NO_MAIL = "no mail can be sent: the setting smtp_host is empty"
+
+
+def send_email(
+    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
+) -> Attempt:
+    """Send a mail by SMTP."""
+    if not settings.smtp_host:
+        return Attempt("failed", NO_MAIL)
+    code: int
+    text: bytes | str
+    try:
+        _mail(settings, word_mail(settings, config["address"], event, now))
+    except smtplib.SMTPRecipientsRefused as error:
+        code, text = next(iter(error.recipients.values()))
+    except smtplib.SMTPResponseException as error:
+        code, text = error.smtp_code, error.smtp_error
+    else:
+        return Attempt("sent", f"accepted by {settings.smtp_host}")
+    said = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return Attempt("failed", f"SMTP {code}", clean(said, ANSWER_MAX))
 
 
 def send_apprise(
     settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
-) -> str:
+) -> Attempt:
     """Send by Apprise, which knows some hundred services; what it logs may have secrets in it."""
-    robot = load_apprise().Apprise()
-    if not robot.add(config["url"]) or not robot.notify(event_text(event, 1000), event["summary"]):
-        raise OSError("Apprise could not send it")
-    return "sent by Apprise"
+    robot, message = load_apprise().Apprise(), word_event(event)
+    text = _fitted("\n".join(message.lines), message.log, message.link, 1000)
+    if not robot.add(config["url"]) or not robot.notify(text, message.headline):
+        return Attempt("failed", "Apprise could not send it")
+    return Attempt("sent", "sent by Apprise")
 
 
+# -- integrations: what each needs
 def load_apprise() -> Any:
     """The module of the extra, with its log silenced; raises `Invalid` without the extra."""
     try:
@@ -3492,7 +3947,9 @@ FRAMING = {
     "transfer-encoding",
     "upgrade",
 }  # headers that are for the sender to set
-SENDERS = {
+HEADERS_MAX = 20
+Sender = Callable[[Settings, str, Mapping[str, Any], Mapping[str, Any], int], Attempt]
+SENDERS: dict[str, Sender] = {
     "command": send_command,
     "email": send_email,
     "apprise": send_apprise,
@@ -3509,19 +3966,82 @@ def is_signing_secret(secret: Any) -> bool:
     return False
 
 
+LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+
+
+def is_host(name: str) -> bool:
+    """Whether it can be the name of a host, with _ as containers have it, or an address."""
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name)
+        return True
+    labels = name.removesuffix(".").split(".")
+    return (
+        len(name) <= 253
+        and all(re.fullmatch(LABEL, label) for label in labels)
+        and not labels[-1].isdigit()  # it would be an address, and is none
+    )
+
+
 def is_web_address(url: str) -> bool:
     """Whether we can send to it: http or https, plain characters, without a name and password."""
     try:
         parts = urllib.parse.urlsplit(url)
         return bool(
             parts.scheme in ("http", "https")
-            and parts.hostname
+            and re.fullmatch(r"([^:@%[\]]+|\[[^[\]]+\])(:\d*)?", parts.netloc)
+            and is_host(parts.hostname or "")
             and parts.port != 0
             and not re.search(r"[^!-~]", url)
-            and not set("@%") & set(parts.netloc)
         )
     except ValueError:  # of a port or an address that is none
         return False
+
+
+def is_apprise_url(url: str) -> bool:
+    """Whether Apprise knows the service of a URL; raises `Invalid` without the extra."""
+    return bool(load_apprise().Apprise.instantiate(url))
+
+
+class TargetRule(NamedTuple):
+    """What must be so of a target, and the sentence for one that is not."""
+
+    is_met: Callable[[str], Any]
+    sentence: str
+
+
+TARGET_RULES = {
+    "email": TargetRule(MAIL_ADDRESS.fullmatch, "address must be one mail address"),
+    "apprise": TargetRule(is_apprise_url, "url must be one that Apprise knows"),
+    **dict.fromkeys(
+        BODIES,
+        TargetRule(
+            is_web_address, "url must be an http or https address; credentials go into headers"
+        ),
+    ),
+}
+
+
+def _is_header(name: str, value: Any) -> bool:
+    return bool(
+        re.fullmatch(r"[A-Za-z0-9-]{1,100}", name)
+        and not name.lower().startswith("webhook-")
+        and name.lower() not in FRAMING
+        and isinstance(value, str)
+        and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
+    )
+
+
+def check_headers(headers: Any) -> dict[str, str]:
+    """The headers that go along with webhooks; `Invalid` where they cannot."""
+    if headers is None:
+        return {}
+    if (
+        not isinstance(headers, dict)
+        or len(headers) > HEADERS_MAX
+        or not all(_is_header(name, value) for name, value in headers.items())
+    ):
+        raise Invalid(f"headers must be an object of at most {HEADERS_MAX} plain header lines")
+    return headers
 
 
 def check_integration(
@@ -3535,108 +4055,178 @@ def check_integration(
     target = given.get(need)
     if not isinstance(target, str) or not 1 <= len(target) <= 2000 or "\0" in target:
         raise Invalid(f"{need} must be 1 to 2000 characters")
-    if need == "address" and not MAIL_ADDRESS.fullmatch(target):
-        raise Invalid("address must be one mail address")
-    if channel == "apprise" and not load_apprise().Apprise.instantiate(target):
-        raise Invalid("url must be one that Apprise knows")
-    if need != "url" or channel == "apprise":
+    rule = TARGET_RULES.get(channel)
+    if rule is not None and not rule.is_met(target):
+        raise Invalid(rule.sentence)
+    if channel not in BODIES:
         return {need: target}
-    if not is_web_address(target):
-        raise Invalid("url must be an http or https address; credentials go into headers")
-    headers = {} if headers is None else headers
-    if (
-        not isinstance(headers, dict)
-        or len(headers) > 20
-        or not all(
-            re.fullmatch(r"[A-Za-z0-9-]{1,100}", name)
-            and not name.lower().startswith("webhook-")
-            and name.lower() not in FRAMING
-            and isinstance(value, str)
-            and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
-            for name, value in headers.items()
-        )
-    ):
-        raise Invalid("headers must be an object of at most 20 plain header lines")
     secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
-    return {"url": target, "headers": headers, "secret": secret}
+    return {"url": target, "headers": check_headers(headers), "secret": secret}
 
 
-Claim = tuple[int, str, dict[str, Any], Sequence[Any]]  # alert, channel, what it needs, event
+# -- the outbox: what is due goes out, and what came of it is kept
+class Claim(NamedTuple):
+    """An alert that nobody else sends meanwhile: its number, the channel, what that needs, a row
+    of `EVENTS_SQL`."""
+
+    alert: int
+    channel: str
+    config: dict[str, Any]
+    event: Sequence[Any]
+
+
+CLAIM_MS = 60_000  # longer than a try can last
+ASIDE_TRIES, TOLD_TRIES, SILENCE_MAX_MS = 3, 4, 600_000
+TESTS_MAX, TEST_SECONDS = 2, 40
+TEST_DUE_AT = -1  # a test is due before all else, also while its integration rests or is off
+IS_AWAKE = "i.enabled AND coalesce(i.rests_until, 0) <= :now"
+# The index has them by age: to sort all that is due for each alert of thousands takes too long.
+OLDEST_DUE = f"""SELECT a.num FROM integration i CROSS JOIN alert a INDEXED BY alert_oldest
+    ON a.integration = i.num WHERE i.num = :integration AND {IS_AWAKE} AND a.state = 'pending'
+    AND a.due_at < {BLOCKED_AT} AND a.due_at <= :now ORDER BY a.num LIMIT 1"""
 
 
 def waiting_integrations(tx: Tx) -> list[int]:
     """The integrations with something to send."""
-    return [
-        num
-        for (num,) in rows(
-            tx.db,
-            "SELECT DISTINCT a.integration FROM alert a JOIN integration i ON i.num = "
-            "a.integration WHERE a.state = 'pending' AND a.due_at <= ? AND i.enabled",
-            tx.now,
-        )
-    ]
+    is_due = "EXISTS (SELECT 1 FROM alert WHERE state = 'pending' AND integration = i.num AND {})"
+    found = execute(
+        tx.db,
+        f"SELECT num FROM integration i WHERE {is_due.format('due_at < 0')} "
+        f"OR {IS_AWAKE} AND {is_due.format('due_at <= :now')}",
+        {"now": tx.now},
+    )
+    return [num for (num,) in found.fetchall()]
 
 
 def claim_alert(tx: Tx, integration: int) -> Claim | None:
-    """Take the next due alert of an integration; what waits behind another one is not due.
-    Its next try is on disk then, should we die over this one."""
+    """Take a test, else the oldest due alert of an integration that does not rest; what waits
+    behind another one of its monitor is not due."""
     found = rows(
         tx.db,
-        "SELECT a.num FROM alert a JOIN integration i ON i.num = a.integration WHERE "
-        "a.integration = ? AND a.state = 'pending' AND a.due_at <= ? AND i.enabled "
-        "ORDER BY a.due_at, a.num LIMIT 1",
+        "SELECT num FROM alert WHERE state = 'pending' AND integration = ? AND due_at < 0 LIMIT 1",
         integration,
-        tx.now,
     )
+    if not found:
+        found = execute(tx.db, OLDEST_DUE, {"integration": integration, "now": tx.now}).fetchall()
     return _claim(tx, found[0][0]) if found else None
 
 
 def _claim(tx: Tx, num: int) -> Claim:
-    tries, event, channel, config = rows(
+    """Write down that it is being tried: should we die over this one, it is due again once the try
+    must be over. A test is sent once, whatever becomes of it."""
+    tries, channel, config, *event = rows(
         tx.db,
-        "SELECT a.tries, a.event, i.channel, i.config FROM alert a JOIN integration i "
-        "ON i.num = a.integration WHERE a.num = ?",
+        "SELECT a.tries, i.channel, i.config, e.num, e.id, e.kind, e.at, e.told_at, e.body FROM "
+        "alert a JOIN integration i ON i.num = a.integration JOIN event e ON e.num = a.event "
+        "WHERE a.num = ?",
         num,
     )[0]
-    update(
-        tx.db,
-        "alert",
-        num,
-        {
-            "tries": tries + 1,
-            "tried_at": tx.now,
-            "due_at": tx.now + (retry_ms(tries + 1) or 3_600_000),
-        },
-    )
-    return num, channel, json.loads(config), rows(tx.db, EVENTS_SQL + "WHERE e.num = ?", event)[0]
+    columns = {"tries": tries + 1, "tried_at": tx.now, "due_at": tx.now + CLAIM_MS}
+    if event[2] == "test":
+        columns["state"] = "dead"
+    update(tx.db, "alert", num, columns)
+    return Claim(num, channel, json.loads(config), event)
 
 
-def settle_alert(tx: Tx, num: int, problem: str | None, result: str) -> None:
-    """Keep what came of a try; after the fourth failed one the other integrations are told."""
+def after_try(attempt: Attempt, tries: int, now: int) -> dict[str, Any]:
+    """What becomes of an alert after so many tries, as columns: sent, dead, or due again.
+
+    One that is refused for the third time steps aside: the next one of its monitor goes."""
+    if attempt.verdict == "sent":
+        return {"state": "sent"}
+    if attempt.verdict == "busy":  # that was no try
+        return {"tries": tries - 1, "due_at": now}
+    wait = retry_ms(tries)
+    if wait is None:
+        return {"state": "dead"}
+    steps_aside = attempt.verdict == "refused" and tries >= ASIDE_TRIES
+    return {"due_at": now + wait, **({"is_aside": 1} if steps_aside else {})}
+
+
+def settle_alert(tx: Tx, num: int, attempt: Attempt) -> bool:
+    """Keep what came of a try, for the alert and for its integration. True when that was the last
+    try of the alert, in vain."""
     found = rows(
         tx.db,
-        "SELECT a.tries, i.num, i.name, i.failing, a.monitor, e.kind FROM alert a JOIN "
-        "integration i ON i.num = a.integration JOIN event e ON e.num = a.event WHERE a.num = ?",
+        "SELECT a.tries, a.integration, a.monitor, e.kind FROM alert a "
+        "JOIN event e ON e.num = a.event WHERE a.num = ?",
         num,
     )
     if not found:  # it was removed meanwhile
-        return
-    tries, integration, name, failing, monitor, kind = found[0]
-    dead = retry_ms(tries) is None or kind == "test"
-    state = "sent" if problem is None else "dead" if dead else "pending"
-    update(tx.db, "alert", num, {"state": state, "result": problem or result})
-    if problem is None:
-        update(tx.db, "integration", integration, {"failing": 0} if failing else {})
-    elif tries >= 4 and not failing and monitor is not None:
-        update(tx.db, "integration", integration, {"failing": 1})
-        others = [hearer for hearer in hearers(tx.db, None) if hearer != integration]
-        add_event(tx, Event("delivery_failed", tx.now), None, others, about=(name, problem))
+        return False
+    tries, integration, monitor, kind = found[0]
+    is_test = kind == "test"
+    if is_test:
+        columns: dict[str, Any] = {"state": "sent" if attempt.verdict == "sent" else "dead"}
+    else:
+        columns = after_try(attempt, tries, tx.now)
+    update(tx.db, "alert", num, {**columns, "result": attempt.result, "answer": attempt.answer})
+    if attempt.verdict == "sent":
+        update(
+            tx.db,
+            "integration",
+            integration,
+            {"failing": 0, "failed_tries": 0, "rests_until": None},
+        )
+    elif attempt.verdict == "busy":
+        update(tx.db, "integration", integration, {"rests_until": tx.now + attempt.wait_ms})
+    elif not is_test:
+        _count_failure(tx, integration, attempt, monitor is not None)
+    return not is_test and columns.get("state") == "dead"
 
 
-def add_test(tx: Tx, integration: int, name: str, m: Monitor | None = None) -> Claim:
-    """A test event for one integration, claimed at once by who asked for it."""
+def _count_failure(tx: Tx, integration: int, attempt: Attempt, may_tell: bool) -> None:
+    """One more failed try in a row of an integration, whichever alert it was for. Where nobody
+    answered it rests; after the fourth the others are told, but not of a failing server event."""
+    name, failing, failed = rows(
+        tx.db, "SELECT name, failing, failed_tries FROM integration WHERE num = ?", integration
+    )[0]
+    columns = {"failed_tries": failed + 1}
+    if attempt.verdict == "silent":
+        columns["rests_until"] = tx.now + min(
+            retry_ms(failed + 1) or SILENCE_MAX_MS, SILENCE_MAX_MS
+        )
+    is_told = may_tell and failed + 1 >= TOLD_TRIES and not failing
+    if is_told:
+        columns["failing"] = 1
+    update(tx.db, "integration", integration, columns)
+    if is_told:
+        others = [hearer for hearer in hearers(tx, None) if hearer != integration]
+        about = (name, attempt.result)
+        add_event(tx, Event("delivery_failed", tx.now), None, others, about=about)
+
+
+def give_up_old(tx: Tx, integration: int) -> int:
+    """Give up alerts, 500 at the most, that have waited for as long as tries last, for an
+    integration that took nothing meanwhile; how many."""
+    return execute(
+        tx.db,
+        "UPDATE alert SET state = 'dead', tried_at = coalesce(tried_at, :now), result = "
+        "coalesce(result, 'given up: those before it could not be sent') WHERE num IN "
+        "(SELECT a.num FROM alert a JOIN integration i ON i.num = a.integration "
+        "JOIN event e ON e.num = a.event WHERE a.integration = :integration AND "
+        "a.state = 'pending' AND i.failed_tries > :tries AND e.told_at < :before LIMIT :most)",
+        {
+            "now": tx.now,
+            "integration": integration,
+            "tries": len(RETRY_SECONDS),
+            "before": tx.now - sum(RETRY_SECONDS) * 1000,
+            "most": PRUNE_LIMIT,
+        },
+    ).rowcount
+
+
+def add_test(tx: Tx, integration: int, name: str, m: Monitor | None = None) -> int:
+    """A test event for one integration, for the server to send next; the number of its alert."""
     add_event(tx, Event("test", tx.now), m, [integration], about=name)
-    return _claim(tx, rows(tx.db, "SELECT max(num) FROM alert")[0][0])
+    num: int = rows(tx.db, "SELECT max(num) FROM alert")[0][0]
+    update(tx.db, "alert", num, {"due_at": TEST_DUE_AT})
+    return num
+
+
+def claim_test(tx: Tx, integration: int, name: str, m: Monitor | None = None) -> Claim:
+    """A test event, claimed at once by who asked for it."""
+    return _claim(tx, add_test(tx, integration, name, m))
 
 
 def find_integration(tx: Tx, name: str) -> dict[str, Any]:
@@ -3648,6 +4238,28 @@ def find_integration(tx: Tx, name: str) -> dict[str, Any]:
     return found[0]
 
 
+def is_served(path: str) -> bool:
+    """Whether a server runs on a database: it holds the lock that `hold` takes."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # the file system knows no such locks
+            return False
+    return False
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate cannot be trusted: {error.verify_message}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return clean(f"{type(error).__name__}: {error}", TAIL_MAX) or ""
+
+
 class Outbox:
     """Sends what is due, each integration in a thread of its own: a dead one delays no other."""
 
@@ -3657,10 +4269,13 @@ class Outbox:
         read: Callable[..., Any],
         settings: Settings,
         clock: Callable[[], int],
+        senders: Mapping[str, Sender] = SENDERS,
     ) -> None:
         self.act, self.read, self.settings, self.clock = act, read, settings, clock
+        self.senders = senders
         self.count: Callable[[str], None] = lambda result: None  # each try: sent or failed
         self._threads: dict[int, threading.Thread] = {}
+        self._tests = threading.BoundedSemaphore(TESTS_MAX)
         self._stops = False
 
     def turn(self) -> list[threading.Thread]:
@@ -3676,34 +4291,65 @@ class Outbox:
     def _send_all(self, integration: int) -> None:
         with contextlib.suppress(Refused):  # nothing can be written: what is claimed is due again
             while not self._stops and (claim := self.act(claim_alert, integration)) is not None:
-                self.act(settle_alert, claim[0], *self.send(claim))
+                if self.act(settle_alert, claim.alert, self.send(claim)):
+                    while self.act(give_up_old, integration) == PRUNE_LIMIT:
+                        pass
 
     def stop(self) -> None:
         """Let what is being sent end, which has a limit; the rest goes out at the next start."""
-        self._stops, end = True, monotonic() + COMMAND_SECONDS + 5
+        self._stops = True
+        end = monotonic() + COMMAND_SECONDS + 5
         for thread in self._threads.values():
             thread.join(max(0, end - monotonic()))
 
-    def test(
-        self, integration: int, name: str, m: Monitor | None = None
-    ) -> tuple[str | None, str]:
-        """Send a test now; what went wrong, if anything, and what came of it."""
-        claim = self.act(add_test, integration, name, m)
-        outcome = self.send(claim)
-        self.act(settle_alert, claim[0], *outcome)
-        return outcome
-
-    def send(self, claim: Claim) -> tuple[str | None, str]:
-        """Send one claimed alert; what went wrong, if anything, and what came of it."""
-        _, channel, config, row = claim
+    def test(self, integration: int, name: str, m: Monitor | None = None) -> Attempt:
+        """Send a test now; what came of it. Refuses a third one at the same time with 429."""
+        if not self._tests.acquire(blocking=False):
+            raise Refused("two tests are being sent already: wait for them", "BUSY", 429, 10)
         try:
-            event = event_json(row, self.settings.base_url)
-            result = SENDERS[channel](self.settings, channel, config, event, self.clock())
-        except Exception as error:  # noqa: BLE001 - all that a network or a command does wrong
-            self.count("failed")
-            return clean(f"{type(error).__name__}: {error}", 2 * TAIL_MAX, lines=True), ""
-        self.count("sent")
-        return None, clean(result, 2 * TAIL_MAX, lines=True) or ""
+            claim = self.act(claim_test, integration, name, m)
+            attempt = self.send(claim)
+            self.act(settle_alert, claim.alert, attempt)
+        finally:
+            self._tests.release()
+        return attempt
+
+    def test_by_server(self, integration: int, name: str) -> Attempt:
+        """Let the server that runs send a test, and wait for what came of it, 40 s at most."""
+        num, end = self.act(add_test, integration, name), monotonic() + TEST_SECONDS
+        while monotonic() < end:
+            attempt: Attempt | None = self.read(_test_result, num)
+            if attempt is not None:
+                return attempt
+            sleep(0.1)
+        self.act(_withdraw_test, num)
+        return Attempt("failed", f"nothing came of it in {TEST_SECONDS} s")
+
+    def send(self, claim: Claim) -> Attempt:
+        """Send one claimed alert; what came of it."""
+        try:
+            event = event_json(claim.event, self.settings.base_url)
+            sender = self.senders[claim.channel]
+            attempt = sender(self.settings, claim.channel, claim.config, event, self.clock())
+        except (OSError, http.client.HTTPException) as error:
+            attempt = Attempt("silent", _problem(error))
+        except Exception as error:  # noqa: BLE001 - one send that goes wrong ends no other
+            attempt = Attempt("failed", _problem(error))
+        if attempt.verdict != "busy":
+            self.count("sent" if attempt.verdict == "sent" else "failed")
+        return attempt
+
+
+def _test_result(tx: Tx, num: int) -> Attempt | None:
+    found = rows(tx.db, "SELECT state, result, answer FROM alert WHERE num = ?", num)
+    if not found:
+        return Attempt("failed", "it was removed meanwhile")
+    state, result, answer = found[0]
+    return result and Attempt("sent" if state == "sent" else "failed", result, answer)
+
+
+def _withdraw_test(tx: Tx, num: int) -> None:
+    execute(tx.db, "UPDATE alert SET state = 'dead' WHERE num = ? AND state = 'pending'", (num,))
 
 
 # == Management ===============================================================
@@ -3893,7 +4539,7 @@ def marks(nums: Sequence[Any]) -> str:
 
 def _of_monitors(tx: Tx, nums: Sequence[int]) -> tuple[set[int], dict[int, Any], dict[int, Any]]:
     """Which of these monitors anybody hears of; their last run; their newest one that is open."""
-    heard = {num for num, _ in rows(tx.db, HEARERS + marks(nums), *nums)}
+    heard = {num for num, _ in rows(tx.db, HEARERS + marks(nums), tx.settings.smtp_host, *nums)}
     last = {row[0]: run_shown(row) for row in rows(tx.db, f"{NEWEST_RUNS}{marks(nums)})", *nums)}
     running = {
         row[0]: row[1:]
@@ -4184,7 +4830,8 @@ def remove_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     return {"id": m.id, "deleted": True}
 
 
-INTEGRATIONS_SQL = """SELECT i.*, a.state, a.result, a.tried_at, e.kind,
+INTEGRATIONS_SQL = f"""SELECT i.*, a.state, a.result, a.answer, a.tried_at, e.kind,
+    i.channel != 'email' OR {HAS_MAIL} is_usable,
     (SELECT count(*) FROM alert p WHERE p.integration = i.num AND p.state = 'pending') pending,
     (SELECT count(*) FROM alert d JOIN event de ON de.num = d.event WHERE d.integration = i.num
      AND d.state = 'dead' AND d.tried_at > ? AND de.kind != 'test') dead
@@ -4199,7 +4846,7 @@ def integrations_json(tx: Tx, secret: bool, id_: str | None = None) -> list[Show
     cursor = execute(
         tx.db,
         INTEGRATIONS_SQL + "WHERE ? IN (i.id, '') ORDER BY i.num",
-        (tx.now - DEAD_MS, id_ or ""),
+        (tx.settings.smtp_host, tx.now - DEAD_MS, id_ or ""),
     )
     names = [column[0] for column in cursor.description]
     return [
@@ -4220,12 +4867,21 @@ def integrations_json(tx: Tx, secret: bool, id_: str | None = None) -> list[Show
                 "at": iso(row["tried_at"]),
                 "state": row["state"],
                 "kind": row["kind"],
-                "result": row["result"],
+                "result": outcome_text(row["result"], row["answer"] if secret else None),
             },
-            **(json.loads(row["config"]) if secret else {}),
+            "problem": None if row["is_usable"] else NO_MAIL,
+            **(integration_config(row["channel"], json.loads(row["config"])) if secret else {}),
         }
         for row in (dict(zip(names, values, strict=True)) for values in cursor.fetchall())
     ]
+
+
+def integration_config(channel: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What an integration needs, for who may change it. Only who reads `webhook` checks what signs
+    it: the services for which we word the body do not."""
+    return {
+        name: value for name, value in config.items() if name != "secret" or channel == "webhook"
+    }
 
 
 def list_integrations(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -4247,11 +4903,14 @@ def add_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     return integrations_json(tx, True, create_integration(tx, channel, name, config, default))[0]
 
 
-def _refuse_command(channel: Any) -> None:
-    """Only who is on the server may say what runs there."""
-    if channel == "command":
+LOCAL_CHANNELS = {"command": "a command", "apprise": "an integration of Apprise"}
+
+
+def _refuse_local(channel: Any) -> None:
+    """Only who is on the server may say what runs there, as Apprise does for some of its URLs."""
+    if channel in LOCAL_CHANNELS:
         raise Refused(
-            "a command can only be made, changed and removed with `cronwatch "
+            f"{LOCAL_CHANNELS[channel]} can only be made, changed and removed with `cronwatch "
             "integration` on the server",
             "FORBIDDEN",
             403,
@@ -4260,7 +4919,8 @@ def _refuse_command(channel: Any) -> None:
 
 def add_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """As `add_integration`, but never a command."""
-    _refuse_command(ask.body.get("channel") if isinstance(ask.body, dict) else None)
+    channel = ask.body.get("channel") if isinstance(ask.body, dict) else None
+    _refuse_local(channel if isinstance(channel, str) else None)
     return add_integration(tx, ask)
 
 
@@ -4268,7 +4928,7 @@ def edit_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Change what the body names; a command can only be switched off and on."""
     row = find_integration(tx, ask.id)
     if not isinstance(ask.body, dict) or set(ask.body) - {"enabled"}:
-        _refuse_command(row["channel"])
+        _refuse_local(row["channel"])
     return change_integration(tx, row, ask.body)
 
 
@@ -4294,7 +4954,8 @@ def change_integration(
                 row["channel"], config, config.get("headers"), secret or config.get("secret")
             )
         )
-    update(tx.db, "integration", row["num"], {**columns, "updated_at": tx.now})
+    columns |= {"updated_at": tx.now, "rests_until": None}  # it may be another receiver now
+    update(tx.db, "integration", row["num"], columns)
     return integrations_json(tx, True, row["id"])[0]
 
 
@@ -4307,7 +4968,7 @@ def remove_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
 
 def remove_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """As `remove_integration`, but never a command."""
-    _refuse_command(find_integration(tx, ask.id)["channel"])
+    _refuse_local(find_integration(tx, ask.id)["channel"])
     return remove_integration(tx, ask)
 
 
@@ -4317,15 +4978,18 @@ def test_integration(outbox: Outbox, ask: Ask) -> dict[str, Any]:
     return tested(outbox.test(row["num"], row["name"]))
 
 
-def tested(outcome: tuple[str | None, str]) -> dict[str, Any]:
+def tested(attempt: Attempt) -> dict[str, Any]:
     """What came of a test."""
-    return {"ok": outcome[0] is None, "result": outcome[0] or outcome[1]}
+    return {
+        "ok": attempt.verdict == "sent",
+        "result": outcome_text(attempt.result, attempt.answer),
+    }
 
 
 def test_monitor(outbox: Outbox, ask: Ask) -> dict[str, Any]:
     """Send a test to everybody who hears of a monitor, one after another."""
     m, results = outbox.read(get_monitor, ask.id), []
-    for num in outbox.read(lambda tx: hearers(tx.db, m)):
+    for num in outbox.read(hearers, m):
         ((id_, name),) = outbox.read(
             lambda tx, num=num: rows(tx.db, "SELECT id, name FROM integration WHERE num = ?", num)
         )
@@ -4478,12 +5142,13 @@ def flip_shown(row: Sequence[Any]) -> Shown:
     return {"at": iso(row[0]), "status": row[1], "reason": row[2]}
 
 
-def with_deliveries(tx: Tx, found: Sequence[Any]) -> list[Shown]:
-    """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom."""
+def with_deliveries(tx: Tx, found: Sequence[Any], secret: bool) -> list[Shown]:
+    """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom; what a receiver
+    said is secret."""
     sent: dict[int, list[Shown]] = {row[0]: [] for row in found}
-    for event, id_, name, state, tries, tried_at, result in rows(
+    for event, id_, name, state, tries, tried_at, result, answer in rows(
         tx.db,
-        "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result FROM "
+        "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result, a.answer FROM "
         "alert a JOIN integration i ON i.num = a.integration WHERE a.event IN "
         f"{marks(found)} ORDER BY a.event, a.num",
         *sent,
@@ -4495,7 +5160,7 @@ def with_deliveries(tx: Tx, found: Sequence[Any]) -> list[Shown]:
                 "state": state,
                 "tries": tries,
                 "triedAt": iso(tried_at),
-                "result": result,
+                "result": outcome_text(result, answer if secret else None),
             }
         )
     return [{**event_json(row, tx.settings.base_url), "deliveries": sent[row[0]]} for row in found]
@@ -4504,7 +5169,7 @@ def with_deliveries(tx: Tx, found: Sequence[Any]) -> list[Shown]:
 def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
     """The log of events, newest first, of one monitor or of all."""
     name = ask.id or ask.query.get("monitor", [""])[0]
-    kinds = [_one_of("kind", kind, *SUMMARIES) for kind in ask.query.get("kind", ())]
+    kinds = [_one_of("kind", kind, *EVENT_KINDS) for kind in ask.query.get("kind", ())]
     parts: list[tuple[str, list[Any]]] = []
     if name:
         parts.append(("e.monitor = ?", [get_monitor(tx, name).num]))
@@ -4523,7 +5188,7 @@ def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
         "e.num DESC",
         lambda row: row,
     )
-    return {**page, "events": with_deliveries(tx, page["events"])}
+    return {**page, "events": with_deliveries(tx, page["events"], ask.secret)}
 
 
 def parse_iso(text: str) -> int:
@@ -4578,7 +5243,7 @@ def show_history(tx: Tx, ask: Ask) -> dict[str, Any]:
     )
     found += [
         (row[3], "event", event)
-        for row, event in zip(events, with_deliveries(tx, events), strict=True)
+        for row, event in zip(events, with_deliveries(tx, events, ask.secret), strict=True)
     ]
     found += [
         (at, "absence", {"since": iso(since), "until": iso(at)})
@@ -4779,9 +5444,10 @@ def _all_tags(tx: Tx) -> list[str]:
 
 OUTBOX_SQL = """SELECT (SELECT count(*) FROM alert WHERE state = 'pending'),
     (SELECT count(*) FROM alert a JOIN integration i ON i.num = a.integration
-     WHERE a.state = 'pending' AND i.enabled AND a.due_at < ?),
+     WHERE a.state = 'pending' AND i.enabled AND coalesce(i.rests_until, 0) < ?1
+     AND a.due_at < ?1),
     (SELECT count(*) FROM alert a JOIN event e ON e.num = a.event
-     WHERE a.state = 'dead' AND a.tried_at > ? AND e.kind != 'test')"""
+     WHERE a.state = 'dead' AND a.tried_at > ?2 AND e.kind != 'test')"""
 SIZE_SQL = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 
 
@@ -5861,7 +6527,7 @@ def acts(action: Callable[[Tx, Ask], Any]) -> Action:
     """The action of a route that changes something, in one transaction."""
 
     def call(server: Service, ask: Ask) -> Any:
-        answer = server.act(action, ask._replace(body=with_apprise(ask.body)))
+        answer = server.act(action, ask)
         server.summaries.forget()
         return answer
 
@@ -6484,7 +7150,7 @@ def beat(server: Server) -> None:
     try:
         status = request_once(
             "GET", server.settings.heartbeat_url, b"", {"User-Agent": f"cronwatch/{__version__}"}
-        )
+        ).status
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Refused(f"who watches us cannot be reached: {error}") from None
     if not 200 <= status < 300:
@@ -6641,6 +7307,7 @@ class Server:
                 log.warning("links begin with %s: --base-url says how others reach this", url)
             self.settings = self.outbox.settings = dataclasses.replace(self.settings, base_url=url)
         self.act(remember, "base_url", self.settings.base_url)  # for the command line's links
+        self.act(remember, "smtp_host", self.settings.smtp_host)  # for what it makes known
         print(f"cronwatch serves {url}", flush=True)
         notify("READY=1")
         welcome(self)
@@ -7465,7 +8132,10 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
 
 
 def _test_integration(server: Server, options: argparse.Namespace) -> None:
-    outcome = test_integration(server.outbox, Ask(options.name))
+    row = server.read(find_integration, options.name)
+    by_server = is_served(server.settings.database)
+    send = server.outbox.test_by_server if by_server else server.outbox.test
+    outcome = tested(send(row["num"], row["name"]))
     if not outcome["ok"]:
         raise Refused(f"{options.name} does not work: {outcome['result']}")
     print(f"{options.name} works: {outcome['result']}")

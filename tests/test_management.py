@@ -1343,6 +1343,7 @@ def test_a_new_integration_is_shown_with_what_it_needs(api: Manager) -> None:
         "lastDelivery": None,
         "pending": 0,
         "dead": 0,
+        "problem": None,
         "url": NOBODY,
         "headers": {"X-Team": "ops"},
         "secret": made["secret"],
