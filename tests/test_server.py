@@ -901,7 +901,7 @@ def test_after_a_clock_that_went_backwards_reminders_go_on(site: Site) -> None:
 
 def test_a_clock_that_went_backwards_leaves_out_no_monitor(site: Site) -> None:
     site.clock.now = NOW + 30 * DAY
-    job = down(site, interval_seconds=None, reminder_interval_seconds=3600)
+    job = down(site, interval_seconds=None, expects="complete", reminder_interval_seconds=3600)
     site.clock.now = NOW
 
     site.server.away(NOW + 30 * DAY, NOW)
