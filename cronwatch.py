@@ -20,7 +20,6 @@ process, one SQLite file, this module. Read it from the top: a section uses only
     Metrics         what Prometheus asks for
     HTTP plumbing   refusals, authentication, limits, headers
     HTTP routes     pings, the management API, the page; the server as a whole
-    Demo            example monitors for who wants to look first
     Configuration   a crontab to begin with, or a file that is kept under version control
     Command line    serve, monitor, integration, key, user, import, export, apply, backup
 """
@@ -48,7 +47,6 @@ import math
 import operator
 import os
 import queue
-import random
 import re
 import resource
 import secrets
@@ -6160,162 +6158,6 @@ class Server:
         self.store.close()
 
 
-# == Demo =====================================================================
-# Example monitors with a past, and a present that goes on, for who wants to look first.
-MINUTE, HOUR, DEMO_RUNS = 60_000, 3_600_000, 40
-
-
-class Example(NamedTuple):
-    """A job of the demo: how often it runs, how long it takes, and when it stops to do so well."""
-
-    name: str
-    every_ms: int
-    lasts_ms: int
-    fields: Mapping[str, Any]
-    tags: str = ""
-    ends_ms: int = 0  # so long ago it ran last
-    fails_ms: int = 0  # its last runs failed, from so long ago on
-
-
-EXAMPLES = (
-    Example("Database dump", HOUR, 4 * MINUTE, {"interval_seconds": 3600}, "prod db"),
-    Example(
-        "Nightly backup",
-        24 * HOUR,
-        42 * MINUTE,
-        {"interval_seconds": 86_400, "grace_seconds": 7200, "expects": "complete"},
-        "prod",
-    ),
-    Example(
-        "Mail fetch",
-        5 * MINUTE,
-        8_000,
-        {"interval_seconds": 300, "grace_seconds": 3600},
-        "home",
-        ends_ms=7 * MINUTE,
-    ),
-    Example(
-        "Certificate renewal",
-        12 * HOUR,
-        20_000,
-        {"interval_seconds": 43_200},
-        "prod web",
-        fails_ms=13 * HOUR,
-    ),
-    Example("Disk cleanup", HOUR, 90_000, {"interval_seconds": 3600}, "home", ends_ms=5 * HOUR),
-    Example("Weekly report", 24 * HOUR, 3 * MINUTE, {"cron": "0 6 * * 1"}, "office"),
-    Example("Photo sync", 30 * MINUTE, 11 * MINUTE, {"interval_seconds": 1800}, "home"),
-)
-DEMO_LOG = """renewing example.org
-connecting to the directory server
-error: the challenge could not be verified (timed out after 10 s)
-nothing was changed"""
-
-
-class DemoClock:
-    """Shows the time that it is set to, and the true one from when it is let go."""
-
-    at: int | None = None
-
-    def __call__(self) -> int:
-        """Milliseconds since 1970 UTC."""
-        return system_clock() if self.at is None else self.at
-
-
-def example_pings(
-    example: Example, chance: random.Random, now: int
-) -> Iterator[tuple[int, str, str]]:
-    """The pings of a job until now: when, the word, and what it says."""
-    at = now - example.ends_ms - DEMO_RUNS * example.every_ms + chance.randrange(example.every_ms)
-    while at + 1.3 * example.lasts_ms < now - example.ends_ms:
-        end = at + round(example.lasts_ms * chance.uniform(0.8, 1.3))
-        failed = at > now - example.fails_ms or (
-            chance.random() < 0.03 and at < now - 3 * example.every_ms
-        )
-        yield at, "start", ""
-        yield end, "1" if failed else "complete", DEMO_LOG if failed else f"done in {end - at} ms"
-        at += example.every_ms
-
-
-def demo_ping(server: Server, token: str, word: str, said: str = "", **query: str) -> None:
-    """A ping as if it came by HTTP."""
-    server.act(
-        record_ping,
-        Knock(
-            Route("root", [token, *word.split("/")]),
-            query,
-            (),
-            said.encode(),
-            None,
-            "127.0.0.1",
-            "demo",
-            True,
-            [],
-        ),
-    )
-
-
-def fill_demo(server: Server, clock: DemoClock) -> dict[str, str]:
-    """Let the examples live through the last days; their tokens by name."""
-    now, chance, story, tokens = system_clock(), random.Random(1), [], {}  # noqa: S311
-    clock.at = now - 24 * HOUR * DEMO_RUNS
-    server.act(create_integration, "command", "Siren", {"command": "true"})
-    server.act(add_user, "demo", hash_password("cronwatch"))
-    for example in (*EXAMPLES, Example("Tape rotation", 0, 0, {"cron": "0 5 1 * *"})):
-        num = server.act(
-            create_monitor,
-            {"name": example.name, "tags": example.tags, "timezone": "UTC", **example.fields},
-        )
-        tokens[example.name] = server.read(
-            lambda tx, num=num: rows(
-                tx.db, "SELECT text FROM handle WHERE monitor = ? AND kind = 'token'", num
-            )
-        )[0][0]
-    for example in EXAMPLES:
-        story += [
-            (at, tokens[example.name], word, said)
-            for at, word, said in example_pings(example, chance, now)
-        ]
-    for at, token, word, said in sorted(story):
-        clock.at = at
-        server.scan()
-        demo_ping(server, token, word, said)
-    clock.at = None
-    server.act(pause_asked, Ask("weekly-report", body={"hours": 72}))
-    server.scan()
-    return tokens
-
-
-def live_demo(server: Server, tokens: Mapping[str, str]) -> Callable[[], None]:
-    """A turn of the present: one job goes on running, and starts again when it is through."""
-    steps = itertools.cycle(range(101))
-
-    def turn() -> None:
-        percent, token = next(steps), tokens["Photo sync"]
-        if percent == 0:
-            demo_ping(server, token, "start")
-        demo_ping(server, token, f"progress/{percent}", msg=f"album {percent} of 100")
-        if percent == 100:
-            demo_ping(server, token, "complete")
-
-    return turn
-
-
-def run_demo(settings: Settings) -> None:
-    """Serve the examples from a file that is gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="cronwatch-demo-") as folder:
-        clock = DemoClock()
-        with contextlib.closing(
-            Server(dataclasses.replace(settings, database=f"{folder}/demo.db"), clock)
-        ) as server:
-            tokens, stop = fill_demo(server, clock), threading.Event()
-            print("Sign in as demo, with the password cronwatch.", flush=True)
-            loop = repeat(stop, 1, live_demo(server, tokens), "demo")
-            server.run()
-            stop.set()
-            loop.join()
-
-
 # == Configuration ============================================================
 # Monitors as text: a crontab to begin with, or a file that is kept under version control.
 class CronLine(NamedTuple):
@@ -6893,7 +6735,6 @@ SETTING_FLAGS = [
 ]
 COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("serve", "run the server", lambda server, options: server.run(), SETTING_FLAGS),
-    ("demo", "serve examples for who wants to look first", run_demo, SETTING_FLAGS[1:]),
     (
         "monitor add",
         "expect a job from now on",
@@ -7130,7 +6971,7 @@ def make_parser() -> argparse.ArgumentParser:
                 help=("begin with what you have" if group == "import" else f"manage the {group}s"),
             )
             groups[group] = parent.add_subparsers(metavar="COMMAND", required=True)
-        serves = SETTING_FLAGS[0] in arguments or call is run_demo
+        serves = SETTING_FLAGS[0] in arguments
         named = "".join(
             f" {more.get('metavar', names[0])}" for names, more in arguments if names[0][0] != "-"
         )
@@ -7155,10 +6996,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
     try:
         settings = Settings.load(vars(options), os.environ)
-        start_log(settings, options.call is not run_demo and hasattr(options, "log_level"))
-        if options.call is run_demo:
-            run_demo(settings)
-            return 0
+        start_log(settings, hasattr(options, "log_level"))
         if (
             options.word not in MAKERS
             and not os.path.exists(settings.database)

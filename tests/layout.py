@@ -35,7 +35,6 @@ SECTIONS = [
     "Metrics",
     "HTTP plumbing",
     "HTTP routes",
-    "Demo",
     "Configuration",
     "Command line",
 ]
