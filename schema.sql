@@ -253,3 +253,15 @@ CREATE INDEX alert_dead ON alert (tried_at) WHERE state = 'dead';
 DROP INDEX monitor_due;
 DROP INDEX monitor_expected;
 CREATE INDEX monitor_due ON monitor (due_at, expected_at);
+
+-- part 5
+
+-- Which rules a run matched, for a silent failure: a JSON list. What was told before is taken over.
+ALTER TABLE run ADD COLUMN matched TEXT;
+UPDATE run SET matched = json_extract(event.body, '$.rules') FROM event
+    WHERE event.kind = 'silent_failure' AND event.monitor = run.monitor
+    AND json_extract(event.body, '$.run.id') = CAST(run.num AS TEXT);
+
+-- What the first screen counts. No ping changes them but one that changes a status.
+CREATE INDEX monitor_status ON monitor (status);
+CREATE INDEX monitor_tags ON monitor (tags) WHERE tags != '';

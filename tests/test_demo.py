@@ -43,14 +43,14 @@ def test_one_is_late_one_missed_and_one_failed(demo: Demo) -> None:
     found = shown(demo)
 
     assert [
-        found["Mail fetch"]["late"],
+        found["Mail fetch"]["state"],
         found["Disk cleanup"]["downReason"],
         found["Certificate renewal"]["downReason"],
-    ] == [True, "missed", "failed"]
+    ] == ["late", "missed", "failed"]
 
 
 def test_two_jobs_are_running(demo: Demo) -> None:
-    running = [name for name, monitor in shown(demo).items() if monitor["running"]]
+    running = [name for name, monitor in shown(demo).items() if monitor["run"]]
 
     assert sorted(running) == ["Nightly backup", "Photo sync"]
 
