@@ -4558,7 +4558,8 @@ def missed_occurrences(
 ) -> list[int]:
     """When a monitor should have run while it was down and did not, oldest first. `starts` are the
     starts of its runs, in order. What fell into an absence of ours is not known to be missed."""
-    grace, missed = m.grace_seconds * 1000, list[int]()
+    grace = m.grace_seconds * 1000
+    missed: list[int] = []
     ends = [at for at, _, _ in flips[1:]] + [now]
     for (at, status, reason), end in zip(flips, ends, strict=False):
         if status != "down":
@@ -4632,9 +4633,9 @@ def _past(
     if missed:
         strip = sorted([*strip, *((at, None, "missed", None, None) for at in missed)])[-STRIP_MAX:]
     begin = max(since, m.created_at)
-    watched = uptime([(at, status) for at, status, _ in flips], absences, begin, now)
-    ended = [run for run in runs if run[2] != "running"]
-    return Past(strip, flips, watched["uptime"], _matched_json(ended[-1]) if ended else [])
+    share = uptime([(at, status) for at, status, _ in flips], absences, begin, now)["uptime"]
+    ends = [run for run in runs if run[2] != "running"]
+    return Past(strip, flips, share, _matched_json(ends[-1]) if ends else [])
 
 
 def _matched_json(run: Sequence[Any]) -> list[Shown]:
@@ -4654,19 +4655,19 @@ def page_of_monitors(tx: Tx, ask: Ask, most: int) -> tuple[list[tuple[Monitor, s
     query = {name: texts for name, texts in ask.query.items() if name != "status"}
     wanted, values = read_filter(ask._replace(query=query))
     states = [_one_of("status", state, *STATES) for state in ask.query.get("status", ())]
-    chosen = f"FROM (SELECT *, {STATE_SQL} AS state FROM monitor WHERE {wanted}) WHERE " + (
+    source = f"FROM (SELECT *, {STATE_SQL} AS state FROM monitor WHERE {wanted}) WHERE " + (
         f"state IN {marks(states)}" if states else "1"
     )
     values = [tx.now, *values, *states]
     page = rows(
         tx.db,
-        f"SELECT state, {', '.join(MONITOR_FIELDS)} {chosen} "
+        f"SELECT state, {', '.join(MONITOR_FIELDS)} {source} "
         f"ORDER BY instr('{' '.join(STATES)}', state), name, num LIMIT ? OFFSET ?",
         *values,
         limit,
         offset,
     )
-    total = rows(tx.db, f"SELECT count(*) {chosen}", *values)[0][0]
+    total = rows(tx.db, f"SELECT count(*) {source}", *values)[0][0]
     return [(Monitor(*row), state) for state, *row in page], total
 
 
@@ -4705,7 +4706,7 @@ def _summed_up(
         for _, lasted, outcome, _, _ in past.strip
         if lasted is not None and outcome in ("success", "matched")
     )
-    ended = [slot[1] for slot in past.strip if slot[1] is not None]
+    durations = [slot[1] for slot in past.strip if slot[1] is not None]
     return {
         "id": m.id,
         "key": m.key,
@@ -4731,7 +4732,7 @@ def _summed_up(
             "message": running[2],
         },
         "matched": past.matched,
-        "lastDurationMs": ended[-1] if ended else None,
+        "lastDurationMs": durations[-1] if durations else None,
         "usualDurationMs": good[len(good) // 2] if good else None,
         "uptime": past.uptime,
         "strip": past.strip,
@@ -4767,13 +4768,14 @@ def count_tags(tx: Tx) -> dict[str, int]:
 
 def _next_expected(tx: Tx) -> Shown | None:
     """The monitor that is expected next: its id, its name, and when."""
-    found = rows(
+    for id_, name, at in rows(
         tx.db,
         "SELECT id, name, expected_at FROM monitor WHERE num = (SELECT num FROM "
         f"{OF_SCHEDULE} expected_at >= ? ORDER BY expected_at LIMIT 1)",
         tx.now,
-    )
-    return {"id": found[0][0], "name": found[0][1], "at": iso(found[0][2])} if found else None
+    ):
+        return {"id": id_, "name": name, "at": iso(at)}
+    return None
 
 
 NIGHT_BACK_MS, NIGHT_AHEAD_MS, NIGHT_MERGE_MS = DAY_MS, 3 * HOUR_MS, 90_000

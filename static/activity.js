@@ -11,7 +11,7 @@ const PAGE = 50;
 function row(one) {
   const { kind, monitor, deliveries } = one, [state, word] = KINDS[kind] || ["unknown", kind];
   const name = monitor && h("a.name", { href: `#/monitors/${monitor.id}` }, monitor.name);
-  return h("li.entry", h("span.at", time(ms(one.at), "hour")), badge(state, word), h("span.facts-line", name, name && " ", h("span", eventWords(one))), deliveryWords(deliveries));
+  return h("li.entry", h("span.at", time(ms(one.at), "hour")), badge(state, word), h("span.facts-line", name, name && (kind === "missed" ? ": " : " "), h("span", eventWords(one))), deliveryWords(deliveries));
 }
 
 export async function activityPage() {

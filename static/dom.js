@@ -225,7 +225,7 @@ Object.assign(SHAPES, { success: SHAPES.up, failed: SHAPES.down, stuck: SHAPES.d
 export const shape = status => svg("svg", { class: `shape is-${status}`, viewBox: "0 0 16 16", "aria-hidden": "true" },
   svg("path", { d: SHAPES[status] || SHAPES.unknown, "fill-rule": "evenodd" }));
 
-const TITLES = { success: "Went well", matched: "Matched a rule" };
+const TITLES = { success: "Went well", matched: "Rule" };
 export const titled = status => TITLES[status] || status[0].toUpperCase() + status.slice(1);
 
 export const badge = (status, words) => h("span", { class: `badge is-${status}` }, shape(status), words || titled(status));

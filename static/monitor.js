@@ -102,7 +102,7 @@ function metricsCard(m, runs) {
   if (!names.size) return "";
   return card("Metrics", h("ul.metrics", [...names].slice(0, 12).map(([name, values]) => {
     const rules = m.rules.filter(rule => rule.field === name);
-    return h("li", h("span", name, rules.map(rule => h("span.soft", ` ${SIGNS[rule.operator]} ${rule.value} matches`))), sparkline(values), h("b", figure(values.at(-1))));
+    return h("li", h("span", name, rules.map(rule => h("span.soft", ` rule: ${SIGNS[rule.operator]} ${rule.value}`))), sparkline(values), h("b", figure(values.at(-1))));
   })));
 }
 
@@ -110,6 +110,8 @@ function metricsCard(m, runs) {
 
 const PINGS = { start: "Started", success: "Went well", fail: "Failed", ok: "Marked as OK", log: "Log", progress: "Progress" };
 const EVENTS = { missed: ["down", "Missed"], failed: ["down", "Down"], stuck: ["down", "Stuck"], silent_failure: ["late", "Rule"], recovered: ["up", "Recovered"], reminder: ["down", "Reminder"], test: ["new", "Test"] };
+
+const OF_RUNS = ["failed", "silent_failure"];
 
 // Rows, newest first: the pings of a run together, a change of status with the event that tells of it.
 export function activityRows(entries, runs) {
@@ -122,6 +124,11 @@ export function activityRows(entries, runs) {
       continue;
     }
     if (one.type === "flip" && told.has(one.at)) continue;
+    const cause = one.type === "event" && OF_RUNS.includes(one.event.kind) && seen.get(one.event.run?.id);
+    if (cause && cause.at === one.at) {  // it says no more than the run, but who was told
+      cause.deliveries = one.event.deliveries;
+      continue;
+    }
     const row = run ? { type: "run", at: one.at, id: run, run: known.get(run), pings: [one.ping] } : { ...one };
     if (run) seen.set(run, row);
     rows.push(row);
@@ -146,12 +153,12 @@ export function eventWords({ kind, at: when, summary, monitor }) {
 
 function activityRow(m, row) {
   const line = (word, ...rest) => h("li.entry", h("span.at", time(row.at, "hour", m.timezone)), word, rest);
-  if (row.type === "flip") return line(badge(row.flip.status), h("span.facts-line", row.flip.reason || ""));
-  if (row.type === "absence") return line(badge("unknown", "Away"), h("span.facts-line", `cronwatch was away for ${duration(ms(row.absence.until) - ms(row.absence.since))}: what happened then is not known`));
-  if (row.type === "event") return line(badge(...EVENTS[row.event.kind] || ["unknown", row.event.kind]), h("span.facts-line", eventWords(row.event)), deliveryWords(row.event.deliveries));
+  if (row.type === "flip") return line(badge(row.flip.status), h("span.facts-line.begin", row.flip.reason || ""));
+  if (row.type === "absence") return line(badge("unknown", "Away"), h("span.facts-line.begin", `cronwatch was away for ${duration(ms(row.absence.until) - ms(row.absence.since))}: what happened then is not known`));
+  if (row.type === "event") return line(badge(...EVENTS[row.event.kind] || ["unknown", row.event.kind]), h("span.facts-line.begin", eventWords(row.event)), deliveryWords(row.event.deliveries));
   if (row.type === "ping") {
     const { ping } = row;
-    return line(h("span.badge.plain-badge", PINGS[ping.type] || titled(ping.type)), h("span.facts-line", [ping.message, ping.host && `from ${ping.host}`].filter(Boolean).join(" · "), h("span.soft", ` ${[ping.ipAddress, ping.dialect].filter(Boolean).join(" · ")}`)));
+    return line(h("span.badge.plain-badge", PINGS[ping.type] || titled(ping.type)), h("span.facts-line.begin", [ping.message, ping.host && `from ${ping.host}`].filter(Boolean).join(" · "), h("span.soft", ` ${[ping.ipAddress, ping.dialect].filter(Boolean).join(" · ")}`)));
   }
   const [newest] = row.pings, run = row.run || { state: { success: "success", fail: "failed" }[newest.type] || "running", exitCode: newest.exitCode, durationMs: newest.durationMs, message: newest.message, host: newest.host };
   const steps = row.pings.filter(ping => ping.type === "progress").length;
@@ -159,7 +166,7 @@ function activityRow(m, row) {
     run.matched?.length ? run.matched.map(rule => ruleWords({ ...rule, actual: (run.metrics || {})[rule.field] })).join(", ") : "", run.message, run.host && `from ${run.host}`].filter(Boolean).join(" · ");
   const running = run.state === "running" && run.startedAt ? ["for ", time(run.startedAt, "elapsed", m.timezone), facts && " · "] : "";
   return line(h("a.badge-link", { href: `${pageOf(m.id)}/runs/${row.id}`, "aria-label": `Run ${row.id}, ${titled(outcome(run))}` }, badge(outcome(run))),
-    h("span.facts-line", running, facts, steps > 0 && h("span.soft", ` · ${counted(steps, "step")}`)), run.hasLog && h("span.tag", "log"));
+    h("span.facts-line.begin", running, facts, steps > 0 && h("span.soft", ` · ${counted(steps, "step")}`)), run.hasLog && h("span.tag", "log"), row.deliveries && deliveryWords(row.deliveries));
 }
 
 export function byDay(rows, render, zone, heading = "h3") {
@@ -309,7 +316,7 @@ export async function monitorPage(app, id, opened) {
 
   function paintLead() {
     const state = stateOf(m), failed = failedRun();
-    put(parts.lead, h("section.card.lead", { class: `is-${state}` }, h("p.sentence", headline(m, runs)),
+    put(parts.lead, h("section.card.lead", { class: `is-${state === "up" && runs.find(run => run.state !== "running")?.matched?.length ? "matched" : state}` }, h("p.sentence", headline(m, runs)),
       tail && [h("div.head", h("h2", "Last log lines"), h("a", { href: `${pageOf(m.id)}/runs/${failed.id}` }, "Whole log")),
         h("pre.log", { tabindex: "0", "aria-label": "Last log lines" }, tail)],
       m.notes && h("p.notes", m.notes),
@@ -479,7 +486,8 @@ export async function monitorPage(app, id, opened) {
     async onPoll() {
       try {
         const fresh = await getMonitor(id);
-        if (changed("m", fresh)) await load();
+        const waits = entries.some(one => one.type === "event" && one.event.deliveries.some(({ state }) => state === "pending"));
+        if (changed("m", fresh) || waits) await load();
       } catch (error) {
         if (error.status === 404) app.go("#/");
         else if (!error.sentence) throw error;

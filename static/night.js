@@ -51,12 +51,13 @@ function bringUpToDate(night, monitors) {
 }
 
 export function nightPart(app) {
-  let night = null, asked = 0, filter = {}, whole = false, items = [], rows = [], shape = null, at = null, drawn = 0, mark = null, cursor = null;
+  let night = null, loadedAt = 0, filter = {}, whole = false;
+  let rows = [], items = [], shape = null, mark = null, cursor = null, at = null;  // what is drawn, and where the keyboard is
   const words = h("p.hidden", { role: "status" });
   const place = h("div.timeline", { tabindex: "0", role: "group", "aria-label": "Timeline of the last 24 hours. Arrow keys go from run to run, Enter opens one." });
   const more = h("button.plain.small", { hidden: true, onclick: () => { whole = !whole; draw(); } });
   const table = h("details.as-table", { ontoggle: () => table.open && fillTable() }, h("summary", "As a table"), h("div.scroll", { tabindex: "0", role: "region", "aria-label": "The last 24 hours as a table" }));
-  const legend = h("div.legend", { "aria-hidden": "true" }, [["success", "well"], ["failed", "failed"], ["matched", "rule"], ["missed", "missed"], ["running", "running"], ["expected", "expected"]]
+  const legend = h("div.legend", { "aria-hidden": "true" }, [["success", "well"], ["failed", "failed"], ["matched", "rule"], ["missed", "missed"], ["running", "running"], ["expected", "expected"], ["away", "away"]]
     .map(([state, name]) => h("span", h("i", { class: `is-${state}` }), name)));
   const node = h("details.card.night", { hidden: true, open: remembered("night") !== "folded", ontoggle: () => {
     remember("night", node.open ? "open" : "folded");
@@ -64,7 +65,7 @@ export function nightPart(app) {
   } }, h("summary", h("h2", "The night"), legend), place, h("div.under", more, table), words);
 
   async function load() {
-    asked = Date.now();
+    loadedAt = Date.now();
     try {
       night = await get(`/api/v1/night${query({ ...filter, limit: 200 })}`);
     } catch (error) {
@@ -93,7 +94,7 @@ export function nightPart(app) {
       if (!isNight && begin !== null) { dark.push(rect(begin, top, place - begin, tall)); begin = null; }
       if (!Number.isInteger(hour) || hour % shape.hours || place > shape.width - 4 || seconds(when) - shape.from > SPAN) continue;
       nodes.push(svg("line", { class: "grid", x1: place, x2: place, y1: top, y2: top + tall }));
-      if (place > shape.left + 14 && place < shape.width - 14) nodes.push(svg("text", { class: hour === 0 ? "hour day" : "hour", x: place, y: 12, "text-anchor": "middle" }, hour === 0 && shape.hours === 3 ? dayOf(when) : clockOf(when)));
+      if (place > shape.left + 14 && place < shape.width - 18) nodes.push(svg("text", { class: hour === 0 ? "hour day" : "hour", x: place, y: 12, "text-anchor": "middle" }, hour === 0 && shape.hours === 3 ? dayOf(when) : clockOf(when)));
     }
     if (begin !== null) dark.push(rect(begin, top, shape.width - 4 - begin, tall));
     return [svg("path", { class: "dark", d: dark.join("") || "M0 0" }), nodes];
@@ -101,12 +102,12 @@ export function nightPart(app) {
 
   function draw() {
     if (!night || !node.open && !node.hidden) return;
-    const [named, rest] = fold(night.monitors, whole ? 1e9 : shapeOf(place.clientWidth || 900).rows);
+    const [first, rest] = fold(night.monitors, whole ? 1e9 : shapeOf(place.clientWidth || 900).rows);
     node.hidden = !night.monitors.length;
     if (node.hidden) return;
     const width = place.clientWidth || 900;
     shape = { ...shapeOf(width), width, from: Math.max(0, seconds(now()) - DAY) };
-    rows = rest.length ? [...named, { name: `${rest.length} more`, rest, state: "", runs: {}, missed: [], expected: [] }] : named;
+    rows = rest.length ? [...first, { name: `${rest.length} more`, rest, state: "", runs: {}, missed: [], expected: [] }] : first;
     items = rows.map(one => one.rest ? one.rest.flatMap(itemsOf).filter(item => item.state === "success") : itemsOf(one));
     const top = 20, tall = rows.length * shape.row, paths = {};
     items.forEach((list, n) => {
@@ -137,7 +138,6 @@ export function nightPart(app) {
     moveMark();
     more.hidden = !rest.length && !whole;
     setText(more, whole ? "Show fewer" : `Show all ${night.monitors.length}`);
-    drawn = width;
     if (table.open) fillTable();
   }
 
@@ -180,7 +180,7 @@ export function nightPart(app) {
     app.go(`#/monitors/${one.id}${item?.run ? `/runs/${item.run}` : ""}`);
   };
 
-  let tapped = null;
+  let named = null;  // by a tap
   place.addEventListener("pointermove", event => {
     const [one, item, top] = itemAt(event);
     place.classList.toggle("on", Boolean(one && (item || event.clientX)));
@@ -190,8 +190,8 @@ export function nightPart(app) {
   place.addEventListener("click", event => {
     const [one, item, top] = itemAt(event);
     if (!one) return showTip("");
-    if (event.pointerType === "touch" && item && tapped !== item) {  // the first tap names it
-      tapped = item;
+    if (event.pointerType === "touch" && item && named !== item) {  // the first tap names it
+      named = item;
       return show(one, item, event.clientX, top);
     }
     if (item || event.target.dataset.n !== undefined || one.rest) open(one, item);
@@ -234,13 +234,13 @@ export function nightPart(app) {
         h("td", one.expected.length ? stamp(ms(night.since) + one.expected.find(second => second > seconds(now())) * 1000 || now()) : "–"))))));
   }
 
-  const watch = new ResizeObserver(() => { if (drawn && node.open && drawn !== place.clientWidth) draw(); });
+  const watch = new ResizeObserver(() => { if (shape && node.open && shape.width !== place.clientWidth) draw(); });
   watch.observe(place);
 
   return { node,
     // The summary is newer: take over what it knows; ask for the whole night once a minute.
     async onSummary(summary, wanted) {
-      if (JSON.stringify(wanted) !== JSON.stringify(filter) || !night || Date.now() - asked > FRESH_MS || summary.total !== night.total) {
+      if (JSON.stringify(wanted) !== JSON.stringify(filter) || !night || Date.now() - loadedAt > FRESH_MS || summary.total !== night.total) {
         filter = wanted;
         return load();
       }
@@ -250,7 +250,7 @@ export function nightPart(app) {
     },
     onTick() {
       if (!night || !node.open || !mark) return;
-      if (Date.now() - asked > FRESH_MS) load();
+      if (Date.now() - loadedAt > FRESH_MS) load();
       else moveMark();
     },
     close() { watch.disconnect(); showTip(""); } };

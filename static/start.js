@@ -31,7 +31,7 @@ export function startPart(app, leave) {
   const node = h("div.narrow.start", h("h1", "Know when a job stops running"),
     h("p.lead", "Each job tells cronwatch that it ran, with one small HTTP request. Where a job fails, is late or goes silent, you are told."),
     h("ol", steps.map(step => step.node)), go);
-  let watched = null, arrived = null;
+  let monitor = null, news = null;  // the first one, and where its first ping is told
 
   function move(n) {
     steps.forEach(({ node: step }, k) => {
@@ -74,11 +74,11 @@ export function startPart(app, leave) {
 
   // -- 2
 
-  async function created(monitor, made = null) {
-    watched = await get(monitorPath(monitor.id));
-    put(steps[0].body, h("p", badge("up", made ? `${counted(made.length, "job")} watched` : watched.name)));
-    arrived = h("p", { role: "status" }, h("span.pulse"), "Waiting for the first ping…");
-    put(steps[1].body, made ? [h("p", "Your crontab, with ", h("code", "cronwatch-exec"), " around each job:"), copyable(made.map(([job, one]) => wrappedLine(job, one)).join("\n")), pingLines(watched)] : pingLines(watched), h("h3", "Waiting for the first ping"), arrived);
+  async function created(first, made = null) {
+    monitor = await get(monitorPath(first.id));
+    put(steps[0].body, h("p", badge("up", made ? `${counted(made.length, "job")} watched` : monitor.name)));
+    news = h("p", { role: "status" }, h("span.pulse"), "Waiting for the first ping…");
+    put(steps[1].body, made ? [h("p", "Your crontab, with ", h("code", "cronwatch-exec"), " around each job:"), copyable(made.map(([job, one]) => wrappedLine(job, one)).join("\n")), pingLines(monitor)] : pingLines(monitor), h("h3", "Waiting for the first ping"), news);
     move(1);
     await third();
     put(go, button("Go to the monitors", leave, { class: "primary" }));
@@ -94,10 +94,10 @@ export function startPart(app, leave) {
   }
 
   first().catch(complain);
-  return { node, isBegun: () => watched !== null,
+  return { node, isBegun: () => monitor !== null,
     async onPoll() {
-      if (!watched || watched.lastPingAt) return;
-      watched = await get(monitorPath(watched.id));
-      if (watched.lastPingAt) put(arrived, badge("up", "The first ping has arrived"), " ", clock(watched.lastPingAt));
+      if (!monitor || monitor.lastPingAt) return;
+      monitor = await get(monitorPath(monitor.id));
+      if (monitor.lastPingAt) put(news, badge("up", "The first ping has arrived"), " ", clock(monitor.lastPingAt));
     } };
 }

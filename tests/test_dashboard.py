@@ -940,6 +940,20 @@ def test_a_start_and_its_end_are_one_row_of_the_activity(page: Tab, shared: Live
     assert page.problems == set()
 
 
+def test_a_failed_run_and_who_was_told_of_it_are_one_row(tab: Tab, live: Live) -> None:
+    live.quick("integration", "add", "command", "phone", "true")
+    monitor = live.add("job")
+    ping(live, monitor, "/3")
+    show(tab, monitor)
+
+    tab.see("1 told")
+
+    rows = tab.page.locator(".activity .entry").all_inner_texts()
+    assert len(rows) == 1
+    assert re.search(r"Failed\s+Exit code 3", rows[0], re.I)
+    assert tab.problems == set()
+
+
 def test_the_activity_has_ten_rows_until_one_asks_for_more(page: Tab, shared: Live) -> None:
     monitor = shared.add("often")
     for number in range(75):
@@ -1417,6 +1431,27 @@ def test_a_key_is_shown_once_and_revoked(tab: Tab, live: Live) -> None:
 
     assert live.ask("GET", "/heartbeats", key=secret).status == 401
     assert tab.problems == set()
+
+
+def test_ones_own_password_is_changed_in_the_settings(page: Tab, shared: Live) -> None:
+    sent: list[Any] = []
+
+    def answer(route: Any) -> None:
+        if route.request.method == "PATCH":
+            sent.append(route.request.post_data_json)
+            route.fulfill(json={})
+        else:
+            route.continue_()
+
+    page.page.route("**/api/v1/session", answer)
+    page.open("#/settings")
+    page.page.get_by_text("Change the password").click()
+
+    page.field("New password").fill("a new secret")
+    page.button("Change it").click()
+    page.see("The password is changed; your other sessions have ended")
+
+    assert sent == [{"password": "a new secret"}]
 
 
 def test_signing_in_and_out_with_a_password(browser: Any, live: Live) -> None:
