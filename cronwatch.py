@@ -20,7 +20,6 @@ process, one SQLite file, this module. Read it from the top: a section uses only
     Metrics         what Prometheus asks for
     HTTP            the plugins, the management API, pings, the page
     Server          Waitress with a lane for pings, the loops, the parts wired
-    Demo            example monitors for who wants to look first
     Configuration   a crontab to begin with, or a file that is kept under version control
     Command line    serve, monitor, integration, key, user, import, export, apply, backup
 """
@@ -51,7 +50,6 @@ import mimetypes
 import operator
 import os
 import pwd
-import random
 import re
 import resource
 import secrets
@@ -519,6 +517,7 @@ class Run:
     message: str | None = None
     metrics: str | None = None
     sign_of_life: int = 0
+    matched: str | None = None
 
 
 class Absence(NamedTuple):
@@ -1234,6 +1233,7 @@ def _succeed(state: MonitorState, ping: Ping, run: Run | None) -> Run:
     if m.status == "down":
         _recover(state, ping.at, run)
     if matched := matching_rules(m, run):
+        run.matched = json.dumps(matched)
         emit_or_collect(state, "silent_failure", ping.at, run.num, matched)
     else:
         _set_digest(state, "silent_failure", None)
@@ -4449,6 +4449,26 @@ def schedule_type(m: Monitor) -> str:
     return "cron" if m.cron else "interval" if m.interval_seconds else "none"
 
 
+WHOLE_UNITS = {60: "every minute", 3600: "every hour", 86_400: "every day", 604_800: "every week"}
+
+
+def interval_words(seconds: int) -> str:
+    """An interval in words."""
+    return WHOLE_UNITS.get(seconds, f"every {_span(seconds)}")
+
+
+def schedule_words(m: Monitor) -> str:
+    """When a monitor is expected, in words."""
+    if m.cron:
+        return _cron_words(m.cron)
+    return interval_words(m.interval_seconds) if m.interval_seconds else "no schedule"
+
+
+@lru_cache(10_000)
+def _cron_words(cron: str) -> str:
+    return describe_cron(cron)
+
+
 def read_object(given: Any, *known: str) -> dict[str, Any]:
     """A JSON object with no field but these; raises `Invalid` with the name of another one."""
     if not isinstance(given, dict):
@@ -4501,7 +4521,7 @@ def read_ids(given: Mapping[str, Any]) -> list[str] | None:
 
 Shown = dict[str, Any]
 RUNS_SQL = """SELECT monitor, num, series, state, started_at, ended_at, duration_ms, exit_code,
-    message, host, metrics, EXISTS (SELECT 1 FROM run_log WHERE run = num) FROM run """
+    message, host, metrics, matched, EXISTS (SELECT 1 FROM run_log WHERE run = num) FROM run """
 NEWEST_RUNS = (
     RUNS_SQL
     + """WHERE num IN (SELECT (SELECT num FROM run WHERE monitor = m.num
@@ -4516,7 +4536,21 @@ OPEN_RUNS_OF = """SELECT r.monitor, r.num, max(r.started_at), r.message,
 
 def run_shown(row: Sequence[Any]) -> Shown:
     """A row of `RUNS_SQL` in the API's form."""
-    _, num, series, state, started, ended, lasted, code, message, host, metrics, has_log = row
+    (
+        _,
+        num,
+        series,
+        state,
+        started,
+        ended,
+        lasted,
+        code,
+        message,
+        host,
+        metrics,
+        matched,
+        has_log,
+    ) = row
     return {
         "id": str(num),
         "series": series,
@@ -4528,6 +4562,7 @@ def run_shown(row: Sequence[Any]) -> Shown:
         "message": message,
         "host": host,
         "metrics": json.loads(metrics or "null"),
+        "matched": json.loads(matched or "[]"),
         "hasLog": bool(has_log),
     }
 
@@ -4537,15 +4572,25 @@ def marks(nums: Sequence[Any]) -> str:
     return f"({', '.join('?' * len(nums))})"
 
 
-def _of_monitors(tx: Tx, nums: Sequence[int]) -> tuple[set[int], dict[int, Any], dict[int, Any]]:
-    """Which of these monitors anybody hears of; their last run; their newest one that is open."""
-    heard = {num for num, _ in rows(tx.db, HEARERS + marks(nums), tx.settings.smtp_host, *nums)}
-    last = {row[0]: run_shown(row) for row in rows(tx.db, f"{NEWEST_RUNS}{marks(nums)})", *nums)}
-    running = {
-        row[0]: row[1:]
-        for row in rows(tx.db, f"{OPEN_RUNS_OF}{marks(nums)} GROUP BY r.monitor", *nums)
+RECIPIENTS_SQL = HEARERS.replace("SELECT m.num, i.num", "SELECT m.num, i.name")
+
+
+def recipients_of(tx: Tx, nums: Sequence[int]) -> dict[int, list[str]]:
+    """The names of the integrations that are told of these monitors."""
+    names: dict[int, list[str]] = {num: [] for num in nums}
+    for num, name in rows(
+        tx.db, f"{RECIPIENTS_SQL}{marks(nums)} ORDER BY i.name", tx.settings.smtp_host, *nums
+    ):
+        names[num].append(name)
+    return names
+
+
+def open_runs_of(tx: Tx, nums: Sequence[int]) -> dict[int, Any]:
+    """The newest open run of these monitors, as columns of `OPEN_RUNS_OF`."""
+    return {
+        num: run
+        for num, *run in rows(tx.db, f"{OPEN_RUNS_OF}{marks(nums)} GROUP BY r.monitor", *nums)
     }
-    return heard, last, running
 
 
 def _progress_of(run: Sequence[Any] | None) -> Shown | None:
@@ -4562,7 +4607,8 @@ def is_late(m: Monitor, now: int) -> bool:
 def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> list[Shown]:
     """Monitors in the form of Cronping's page, with our fields; `secret` shows their handles."""
     nums = [m.num for m in monitors]
-    heard, last, running = _of_monitors(tx, nums)
+    recipients, running = recipients_of(tx, nums), open_runs_of(tx, nums)
+    last = {row[0]: run_shown(row) for row in rows(tx.db, f"{NEWEST_RUNS}{marks(nums)})", *nums)}
     handles: dict[int, list[tuple[str, str]]] = {num: [] for num in nums}
     for num, kind, text in rows(
         tx.db, "SELECT monitor, kind, text FROM handle WHERE monitor IN " + marks(nums), *nums
@@ -4586,7 +4632,9 @@ def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> l
             "running": m.num in running,
             "progress": _progress_of(running.get(m.num)),
             "lastRun": last.get(m.num),
-            "heard": m.num in heard,
+            "schedule": schedule_words(m),
+            "recipients": recipients[m.num],
+            "heard": bool(recipients[m.num]),
             "createdAt": iso(m.created_at),
             "updatedAt": iso(m.updated_at),
             **(_handles_json(tx, handles[m.num]) if secret else {}),
@@ -5124,19 +5172,6 @@ def show_log(tx: Tx, ask: Ask) -> dict[str, Any]:
     return {"hasLog": bool(found), "content": found[0][0] if found else None}
 
 
-def list_flips(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """A monitor's changes of status, newest first."""
-    return paged(
-        tx,
-        "flips",
-        ask,
-        "SELECT at, status, reason FROM flip WHERE monitor = ?",
-        [get_monitor(tx, ask.id).num],
-        "at DESC, num DESC",
-        flip_shown,
-    )
-
-
 def flip_shown(row: Sequence[Any]) -> Shown:
     """A change of status: its time, the status, the reason."""
     return {"at": iso(row[0]), "status": row[1], "reason": row[2]}
@@ -5340,69 +5375,234 @@ def _uptime_in(tx: Tx, m: Monitor, since: int, until: int) -> Shown:
     return uptime([*(before or [(since, "new")]), *flips], absences, since, until)
 
 
-STRIP_SQL = """SELECT m.num, r.started_at, r.duration_ms, r.state, r.exit_code FROM monitor m
+# What a monitor does, in one word: each monitor is counted once. The words stand in the order in
+# which a list has them.
+STATES = ("down", "late", "running", "up", "new", "paused")
+SHOWN_STATUS_SQL = """CASE WHEN status = 'up' AND expected_at < ? THEN 'late'
+    WHEN status = 'up' AND num IN (SELECT monitor FROM run WHERE state = 'running') THEN 'running'
+    ELSE status END"""
+# Who is expected has an instant at which it is due: the index has both, and is quickly read.
+OF_SCHEDULE = "monitor INDEXED BY monitor_due WHERE due_at IS NOT NULL AND"
+DAY_MS, HOUR_MS, STRIP_MAX, UPTIME_DAYS = 86_400_000, 3_600_000, 30, 30
+STRIP_SQL = """SELECT m.num, r.started_at, r.duration_ms, r.state, r.exit_code, r.num, r.matched,
+    CASE WHEN r.matched IS NOT NULL THEN r.metrics END FROM monitor m
     JOIN run r ON r.num IN (SELECT num FROM run WHERE monitor = m.num
     ORDER BY started_at DESC, num DESC LIMIT 30) WHERE m.num IN """
+FLIPS_SQL = """SELECT monitor, at, status, reason, num FROM flip WHERE monitor IN {0} AND at > ?
+    UNION ALL SELECT monitor, at, status, reason, num FROM flip WHERE num IN (SELECT (
+    SELECT num FROM flip WHERE monitor = m.num AND at <= ? ORDER BY at DESC, num DESC LIMIT 1)
+    FROM monitor m WHERE m.num IN {0}) ORDER BY at, num"""
+
+
+# An occurrence in a strip: when the job ran or should have, how long it took in ms, the state of
+# the run (`matched` where a rule matched it, `missed` where there was none), exit code, number.
+Slot = tuple[int, int | None, str, int | None, int | None]
+
+
+class Past(NamedTuple):
+    """What lists show of a monitor's last weeks: the strip, oldest first, the changes of status,
+    the share of time that it was up, and what the rules found in its newest run."""
+
+    strip: list[Slot]
+    flips: list[tuple[int, str, str | None]]
+    uptime: float | None
+    matched: list[Shown]
+
+
+@lru_cache(20_000)
+def next_cron_run(cron: str, timezone: str, after: int) -> int:
+    """`next_run`, for what asks for the same occurrences again and again."""
+    return next_run(cron, timezone, after)
+
+
+def last_occurrences(m: Monitor, first: int, until: int, most: int) -> list[int]:
+    """The newest occurrences from one instant to another, both included, oldest first. Those of an
+    interval count from `first`."""
+    if m.interval_seconds:
+        step = m.interval_seconds * 1000
+        count = (until - first) // step + 1
+        return [first + n * step for n in range(max(0, count - most), count)]
+    if m.cron is None:
+        return []
+    reach = 120_000  # steps of a fixed grid: the next look asks for what is remembered
+    while True:
+        begin = max(first, until // reach * reach - reach)
+        times = [next_cron_run(m.cron, m.timezone, begin - 1)]
+        while times[-1] <= until:
+            times.append(next_cron_run(m.cron, m.timezone, times[-1]))
+        if len(times) > most or begin == first:
+            return times[:-1][-most:]
+        reach *= 4
+
+
+def missed_occurrences(
+    m: Monitor,
+    flips: Sequence[tuple[int, str, str | None]],
+    starts: Sequence[int],
+    absences: Sequence[tuple[int, int]],
+    now: int,
+    most: int = STRIP_MAX,
+) -> list[int]:
+    """When a monitor should have run while it was down and did not, oldest first. `starts` are the
+    starts of its runs, in order. What fell into an absence of ours is not known to be missed."""
+    grace = m.grace_seconds * 1000
+    missed: list[int] = []
+    ends = [at for at, _, _ in flips[1:]] + [now]
+    for (at, status, reason), end in zip(flips, ends, strict=False):
+        if status != "down":
+            continue
+        # The first one lies its grace before, or a minute more where we had just been away.
+        first = at - grace if reason == "missed" else at + 1
+        begin = first - 61_000 if m.cron and reason == "missed" else first
+        times = last_occurrences(m, begin, end - grace - 1, most)
+        missed += [
+            occurrence
+            for occurrence in times
+            if not _ran_for(m, occurrence, starts)
+            and not any(since <= occurrence and occurrence + grace <= to for since, to in absences)
+        ]
+    return missed[-most:]
+
+
+def _ran_for(m: Monitor, occurrence: int, starts: Sequence[int]) -> bool:
+    """Whether a run began in the window of an occurrence."""
+    early = min(m.grace_seconds, EARLY_SECONDS) * 1000
+    if m.interval_seconds:
+        early = min(early, m.interval_seconds * 250)
+    after = bisect_left(starts, occurrence - early)
+    return after < len(starts) and starts[after] <= occurrence + m.grace_seconds * 1000
+
+
+def load_flips(
+    tx: Tx, nums: Sequence[int], since: int
+) -> dict[int, list[tuple[int, str, str | None]]]:
+    """The changes of status of monitors since an instant, and the one before: time, status and
+    reason, oldest first."""
+    flips: dict[int, list[Any]] = {num: [] for num in nums}
+    for num, at, status, reason, _ in rows(
+        tx.db, FLIPS_SQL.format(marks(nums)), *nums, since, since, *nums
+    ):
+        flips[num].append((at, status, reason))
+    return flips
+
+
+def load_absences(tx: Tx, since: int) -> list[tuple[int, int]]:
+    """When we were away since an instant."""
+    return rows(tx.db, "SELECT since, until FROM absence WHERE until > ?", since)
+
+
+def load_pasts(tx: Tx, monitors: Sequence[Monitor]) -> dict[int, Past]:
+    """The last weeks of monitors, in as many queries for one as for a hundred."""
+    nums, since = [m.num for m in monitors], tx.now - UPTIME_DAYS * DAY_MS
+    runs: dict[int, list[Any]] = {num: [] for num in nums}
+    for num, *run in rows(tx.db, STRIP_SQL + marks(nums), *nums):
+        runs[num].append(run)
+    flips, absences = load_flips(tx, nums, since), load_absences(tx, since)
+    return {m.num: _past(m, runs[m.num], flips[m.num], absences, since, tx.now) for m in monitors}
+
+
+def _past(
+    m: Monitor,
+    runs: list[Any],
+    flips: list[tuple[int, str, str | None]],
+    absences: Sequence[tuple[int, int]],
+    since: int,
+    now: int,
+) -> Past:
+    runs.sort(key=operator.itemgetter(0, 4))
+    strip: list[Slot] = [
+        (at, lasted, "matched" if matched and state == "success" else state, code, num)
+        for at, lasted, state, code, num, matched, _ in runs
+    ]
+    missed = missed_occurrences(m, flips, [run[0] for run in runs], absences, now)
+    if len(strip) == STRIP_MAX:  # what lies before its first run is out of sight
+        missed = [at for at in missed if at > strip[0][0]]
+    if missed:
+        strip = sorted([*strip, *((at, None, "missed", None, None) for at in missed)])[-STRIP_MAX:]
+    begin = max(since, m.created_at)
+    share = uptime([(at, status) for at, status, _ in flips], absences, begin, now)["uptime"]
+    ends = [run for run in runs if run[2] != "running"]
+    return Past(strip, flips, share, _matched_json(ends[-1]) if ends else [])
+
+
+def _matched_json(run: Sequence[Any]) -> list[Shown]:
+    """The rules that matched a run, each with the value that it met."""
+    _, lasted, _, code, _, matched, metrics = run
+    if matched is None:
+        return []
+    own = {"duration_seconds": lasted and lasted / 1000, "exit_code": code}
+    values = {**json.loads(metrics or "{}"), **own}
+    return [{**rule, "actual": values.get(rule["field"])} for rule in json.loads(matched)]
+
+
+def page_of_monitors(tx: Tx, ask: Ask, most: int) -> tuple[list[tuple[Monitor, str]], int]:
+    """A page of the monitors that a query asks for, those in trouble first, each with its state;
+    and how many there are in all."""
+    limit, offset = read_page(ask, most, "100")
+    query = {name: texts for name, texts in ask.query.items() if name != "status"}
+    wanted, values = read_filter(ask._replace(query=query))
+    states = [_one_of("status", state, *STATES) for state in ask.query.get("status", ())]
+    source = f"FROM (SELECT *, {SHOWN_STATUS_SQL} AS state FROM monitor WHERE {wanted}) WHERE " + (
+        f"state IN {marks(states)}" if states else "1"
+    )
+    values = [tx.now, *values, *states]
+    page = rows(
+        tx.db,
+        f"SELECT state, {', '.join(MONITOR_FIELDS)} {source} "
+        f"ORDER BY instr('{' '.join(STATES)}', state), name, num LIMIT ? OFFSET ?",
+        *values,
+        limit,
+        offset,
+    )
+    total = rows(tx.db, f"SELECT count(*) {source}", *values)[0][0]
+    return [(Monitor(*row), state) for state, *row in page], total
 
 
 def show_summary(tx: Tx, ask: Ask) -> dict[str, Any]:
     """What the first screen needs: a page of monitors, those in trouble first, with their last
-    runs, and how many there are of each kind; in as many queries for one as for a thousand."""
-    (limit, offset), (wanted, values) = read_page(ask, 1000, "1000"), read_filter(ask)
-    found = [
-        Monitor(*row)
-        for row in rows(
-            tx.db,
-            f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} ORDER BY "
-            "CASE WHEN status = 'down' THEN 0 WHEN status = 'up' AND expected_at < ? THEN 1 "
-            "WHEN status = 'up' THEN 2 WHEN status = 'new' THEN 3 ELSE 4 END, name, num "
-            "LIMIT ? OFFSET ?",
-            *values,
-            tx.now,
-            limit,
-            offset,
-        )
-    ]
-    nums = [m.num for m in found]
-    heard, _, running = _of_monitors(tx, nums)
-    strips: dict[int, list[list[Any]]] = {num: [] for num in nums}
-    for num, *run in rows(tx.db, STRIP_SQL + marks(nums), *nums):
-        strips[num].append(run)
-    total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
+    occurrences, and how many there are in which state; in as many queries for one as for many."""
+    limit, offset = read_page(ask, 1000, "100")
+    monitors, total = page_of_monitors(tx, ask, 1000)
+    nums = [m.num for m, _ in monitors]
+    recipients = recipients_of(tx, nums)
+    running = open_runs_of(tx, nums)
+    pasts = load_pasts(tx, [m for m, _ in monitors])
     return {
         "version": __version__,
         "timezone": tx.settings.timezone,
         "baseUrl": tx.settings.base_url,
-        "counts": count_monitors(tx),
-        "tags": _all_tags(tx),
+        "counts": count_states(tx),
+        "tags": count_tags(tx),
+        "next": _next_expected(tx),
         "health": _short_health(tx),
         "total": total,
         "limit": limit,
         "offset": offset,
         "monitors": [
-            _summed_up(m, m.num in heard, running.get(m.num), strips[m.num], tx.now) for m in found
+            _summed_up(m, state, recipients[m.num], running.get(m.num), pasts[m.num])
+            for m, state in monitors
         ],
     }
 
 
 def _summed_up(
-    m: Monitor, heard: bool, running: Sequence[Any] | None, strip: list[list[Any]], now: int
+    m: Monitor, state: str, recipients: list[str], running: Sequence[Any] | None, past: Past
 ) -> Shown:
-    strip.sort(key=lambda run: run[0])
-    good = sorted(run[1] for run in strip if run[2] == "success" and run[1] is not None)
-    ended = [run[1] for run in strip if run[1] is not None]
+    good = sorted(
+        lasted
+        for _, lasted, outcome, _, _ in past.strip
+        if lasted is not None and outcome in ("success", "matched")
+    )
+    durations = [slot[1] for slot in past.strip if slot[1] is not None]
     return {
         "id": m.id,
         "key": m.key,
         "name": m.name,
         "tags": m.tags.split(),
         "status": m.status,
-        "late": is_late(m, now),
-        "running": running is not None,
-        "heard": heard,
-        "scheduleType": schedule_type(m),
-        "intervalSeconds": m.interval_seconds or 0,
-        "cronExpression": m.cron,
+        "state": state,
+        "recipients": recipients,
+        "schedule": schedule_words(m),
         "timezone": m.timezone,
         "graceSeconds": m.grace_seconds,
         "lastPingAt": iso(m.last_ping_at),
@@ -5418,9 +5618,155 @@ def _summed_up(
             "percent": running[3],
             "message": running[2],
         },
-        "lastDurationMs": ended[-1] if ended else None,
+        "matched": past.matched,
+        "lastDurationMs": durations[-1] if durations else None,
         "usualDurationMs": good[len(good) // 2] if good else None,
-        "runs": strip,
+        "uptime": past.uptime,
+        "strip": past.strip,
+    }
+
+
+def count_states(tx: Tx) -> dict[str, int]:
+    """How many monitors are in which of `STATES`; they add up to all of them."""
+    counts = dict.fromkeys(STATES, 0)
+    counts.update(rows(tx.db, "SELECT status, count(*) FROM monitor GROUP BY status"))
+    late = f"SELECT num FROM {OF_SCHEDULE} expected_at < ? AND status = 'up'"
+    counts["late"], counts["running"] = rows(
+        tx.db,
+        f"SELECT (SELECT count(*) FROM ({late})), (SELECT count(*) FROM monitor WHERE "
+        "num IN (SELECT monitor FROM run WHERE state = 'running') AND status = 'up' AND "
+        "(expected_at >= ? OR expected_at IS NULL))",
+        tx.now,
+        tx.now,
+    )[0]
+    counts["up"] -= counts["late"] + counts["running"]
+    return counts
+
+
+def count_tags(tx: Tx) -> dict[str, int]:
+    """How many monitors have which tag."""
+    tags = Counter[str]()
+    for words, count in rows(
+        tx.db, "SELECT tags, count(*) FROM monitor WHERE tags != '' GROUP BY tags"
+    ):
+        tags.update(dict.fromkeys(words.split(), count))
+    return dict(sorted(tags.items()))
+
+
+def _next_expected(tx: Tx) -> Shown | None:
+    """The monitor that is expected next: its id, its name, and when."""
+    for id_, name, at in rows(
+        tx.db,
+        "SELECT id, name, expected_at FROM monitor WHERE num = (SELECT num FROM "
+        f"{OF_SCHEDULE} expected_at >= ? ORDER BY expected_at LIMIT 1)",
+        tx.now,
+    ):
+        return {"id": id_, "name": name, "at": iso(at)}
+    return None
+
+
+NIGHT_BACK_MS, NIGHT_AHEAD_MS, NIGHT_MERGE_MS = DAY_MS, 3 * HOUR_MS, 90_000
+NIGHT_RUNS_MAX, NIGHT_MONITORS_MAX = 50_000, 200
+NIGHT_SQL = """SELECT monitor, num, started_at, coalesce(ended_at, started_at + duration_ms),
+    CASE WHEN matched IS NOT NULL AND state = 'success' THEN 'matched' ELSE state END
+    FROM run WHERE monitor IN {0} AND started_at > ? ORDER BY monitor, started_at, num LIMIT ?"""
+
+
+def show_night(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """The last 24 hours of monitors as a timeline, in the order of the summary, and what is
+    expected in the next three. Instants are seconds after `since`."""
+    since, until = tx.now - NIGHT_BACK_MS, tx.now + NIGHT_AHEAD_MS
+    monitors, total = page_of_monitors(tx, ask, NIGHT_MONITORS_MAX)
+    nums = [m.num for m, _ in monitors]
+    runs: dict[int, list[Any]] = {num: [] for num in nums}
+    for num, *run in rows(
+        tx.db, NIGHT_SQL.format(marks(nums)), *nums, since - DAY_MS // 2, NIGHT_RUNS_MAX
+    ):
+        runs[num].append(run)
+    flips, absences = load_flips(tx, nums, since), load_absences(tx, since)
+    timelines = []
+    for m, state in monitors:
+        starts = [run[1] for run in runs[m.num]]
+        missed = missed_occurrences(m, flips[m.num], starts, absences, tx.now, 300)
+        bars = _bars(runs[m.num], since, tx.now)
+        missed = [(at - since) // 1000 for at in missed if at >= since]
+        expected = [(at - since) // 1000 for at in _expected(m, tx.now, until)]
+        if bars or missed or expected:
+            timelines.append(
+                {
+                    "id": m.id,
+                    "name": m.name,
+                    "timezone": m.timezone,
+                    "state": state,
+                    "runs": bars,
+                    "missed": missed,
+                    "expected": expected,
+                }
+            )
+    return {
+        "since": iso(since),
+        "now": iso(tx.now),
+        "until": iso(until),
+        "total": total,
+        "absences": [
+            [max(0, gone - since) // 1000, (back - since) // 1000] for gone, back in absences
+        ],
+        "monitors": timelines,
+    }
+
+
+def _bars(runs: Sequence[Sequence[Any]], since: int, now: int) -> dict[str, list[list[int]]]:
+    """The runs by their state: begin and length in seconds, the newest run's number, and how many
+    runs it stands for. Good ones that nearly touch are one: a job that runs each minute is a
+    band, not a thousand bars."""
+    bars: dict[str, list[list[int]]] = {}
+    for num, begin, end, state in runs:
+        until = now if state == "running" else end or begin
+        if until < since:
+            continue
+        at, length = (begin - since) // 1000, (until - begin) // 1000
+        of_state = bars.setdefault(state, [])
+        last = of_state[-1] if of_state and state == "success" else None
+        if last and at - last[0] - last[1] < NIGHT_MERGE_MS // 1000:
+            last[1:] = [at + length - last[0], num, last[3] + 1]
+        else:
+            of_state.append([at, length, num, 1])
+    return bars
+
+
+def _expected(m: Monitor, now: int, until: int, most: int = 60) -> list[int]:
+    """The occurrences that are still to come, where there are not too many to be told apart."""
+    if m.expected_at is None or m.status == "paused":
+        return []
+    times = [m.expected_at]
+    while len(times) < most and (following := _following(m, times[-1])) is not None:
+        if following > until:
+            break
+        times.append(following)
+    return [at for at in times if now - m.grace_seconds * 1000 <= at <= until]
+
+
+def _following(m: Monitor, after: int) -> int | None:
+    return next_cron_run(m.cron, m.timezone, after) if m.cron else next_occurrence(m, after)
+
+
+def status_page(tx: Tx, tag: str) -> dict[str, Any]:
+    """What strangers may see of the monitors with a tag: names, states, strips and uptime."""
+    monitors, _ = page_of_monitors(tx, Ask(query={"tag": [tag], "limit": ["200"]}), 200)
+    pasts = load_pasts(tx, [m for m, _ in monitors])
+    return {
+        "tag": tag,
+        "at": iso(tx.now),
+        "monitors": [
+            {
+                "name": m.name,
+                "state": state,
+                "since": iso(pasts[m.num].flips[-1][0]) if pasts[m.num].flips else None,
+                "uptime": pasts[m.num].uptime,
+                "strip": [slot[:3] for slot in pasts[m.num].strip],
+            }
+            for m, state in monitors
+        ],
     }
 
 
@@ -5435,11 +5781,6 @@ def count_monitors(tx: Tx) -> dict[str, int]:
         tx.now,
     )[0]
     return {**counts, "late": late, "running": running}
-
-
-def _all_tags(tx: Tx) -> list[str]:
-    found = rows(tx.db, "SELECT DISTINCT tags FROM monitor WHERE tags != ''")
-    return sorted({tag for (tags,) in found for tag in tags.split()})
 
 
 OUTBOX_SQL = """SELECT (SELECT count(*) FROM alert WHERE state = 'pending'),
@@ -5503,8 +5844,10 @@ def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
 
 
 def preview(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """When a schedule would expect a job next, and when its silence would be told."""
+    """When a schedule would expect a job next, and when its silence would be told. An interval of
+    `monitor` that stays as it is counts on from its last ping."""
     given = {name: texts[0] for name, texts in ask.query.items() if texts[0]}
+    m = get_monitor(tx, given.pop("monitor")) if "monitor" in given else None
     figures = {
         name: read_count(name, given[name], 0, 2**31)
         for name in ("intervalSeconds", "graceSeconds")
@@ -5515,13 +5858,15 @@ def preview(tx: Tx, ask: Ask) -> dict[str, Any]:
     cron, seconds = columns.get("cron"), columns.get("interval_seconds")
     zone, grace = check_timezone(columns["timezone"]), columns.get("grace_seconds", 300)
     times = [tx.now]
+    if m and m.expected_at and seconds == m.interval_seconds and not cron:
+        times = [m.expected_at - (seconds or 0) * 1000]
     for _ in range(5):
         times.append(
             next_run(cron, columns["timezone"], times[-1])
             if cron
             else times[-1] + (seconds or 0) * 1000
         )
-    words = describe_cron(cron) if cron else f"every {_span(seconds or 0)}"
+    words = describe_cron(cron) if cron else interval_words(seconds or 0)
     said = [_local(at, zone) for at in times[1:]]
     alert = _local(times[1] + grace * 1000, zone)
     return {
@@ -6661,7 +7006,6 @@ API_ROUTES = (
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/pings", reads(list_pings)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs", reads(list_runs)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs/<run>", reads(show_run)),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/flips", reads(list_flips)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/events", reads(list_events)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/log", reads(show_history)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/uptime", reads(show_uptime)),
@@ -6684,6 +7028,7 @@ API_ROUTES = (
     ApiRoute("read-write", "POST", f"{API}/integrations/<id>/test", sends(test_integration)),
     ApiRoute("read-only", "GET", f"{API}/events", reads(list_events)),
     ApiRoute("read-only", "GET", f"{API}/summary", summary),
+    ApiRoute("read-only", "GET", f"{API}/night", reads(show_night)),
     ApiRoute("read-only", "GET", f"{API}/health", health),
     ApiRoute("read-only", "GET", f"{API}/preview", reads(preview)),
     ApiRoute("read-only", "GET", "/metrics", metrics),
@@ -7331,162 +7676,6 @@ class Server:
     def close(self) -> None:
         """Let go of the database."""
         self.store.close()
-
-
-# == Demo =====================================================================
-# Example monitors with a past, and a present that goes on, for who wants to look first.
-MINUTE, HOUR, DEMO_RUNS = 60_000, 3_600_000, 40
-
-
-class Example(NamedTuple):
-    """A job of the demo: how often it runs, how long it takes, and when it stops to do so well."""
-
-    name: str
-    every_ms: int
-    lasts_ms: int
-    fields: Mapping[str, Any]
-    tags: str = ""
-    ends_ms: int = 0  # so long ago it ran last
-    fails_ms: int = 0  # its last runs failed, from so long ago on
-
-
-EXAMPLES = (
-    Example("Database dump", HOUR, 4 * MINUTE, {"interval_seconds": 3600}, "prod db"),
-    Example(
-        "Nightly backup",
-        24 * HOUR,
-        42 * MINUTE,
-        {"interval_seconds": 86_400, "grace_seconds": 7200, "expects": "complete"},
-        "prod",
-    ),
-    Example(
-        "Mail fetch",
-        5 * MINUTE,
-        8_000,
-        {"interval_seconds": 300, "grace_seconds": 3600},
-        "home",
-        ends_ms=7 * MINUTE,
-    ),
-    Example(
-        "Certificate renewal",
-        12 * HOUR,
-        20_000,
-        {"interval_seconds": 43_200},
-        "prod web",
-        fails_ms=13 * HOUR,
-    ),
-    Example("Disk cleanup", HOUR, 90_000, {"interval_seconds": 3600}, "home", ends_ms=5 * HOUR),
-    Example("Weekly report", 24 * HOUR, 3 * MINUTE, {"cron": "0 6 * * 1"}, "office"),
-    Example("Photo sync", 30 * MINUTE, 11 * MINUTE, {"interval_seconds": 1800}, "home"),
-)
-DEMO_LOG = """renewing example.org
-connecting to the directory server
-error: the challenge could not be verified (timed out after 10 s)
-nothing was changed"""
-
-
-class DemoClock:
-    """Shows the time that it is set to, and the true one from when it is let go."""
-
-    at: int | None = None
-
-    def __call__(self) -> int:
-        """Milliseconds since 1970 UTC."""
-        return system_clock() if self.at is None else self.at
-
-
-def example_pings(
-    example: Example, chance: random.Random, now: int
-) -> Iterator[tuple[int, str, str]]:
-    """The pings of a job until now: when, the word, and what it says."""
-    at = now - example.ends_ms - DEMO_RUNS * example.every_ms + chance.randrange(example.every_ms)
-    while at + 1.3 * example.lasts_ms < now - example.ends_ms:
-        end = at + round(example.lasts_ms * chance.uniform(0.8, 1.3))
-        failed = at > now - example.fails_ms or (
-            chance.random() < 0.03 and at < now - 3 * example.every_ms
-        )
-        yield at, "start", ""
-        yield end, "1" if failed else "complete", DEMO_LOG if failed else f"done in {end - at} ms"
-        at += example.every_ms
-
-
-def demo_ping(server: Server, token: str, word: str, said: str = "", **query: str) -> None:
-    """A ping as if it came by HTTP."""
-    server.act(
-        record_ping,
-        Knock(
-            Route("root", [token, *word.split("/")]),
-            query,
-            (),
-            said.encode(),
-            None,
-            "127.0.0.1",
-            "demo",
-            True,
-            [],
-        ),
-    )
-
-
-def fill_demo(server: Server, clock: DemoClock) -> dict[str, str]:
-    """Let the examples live through the last days; their tokens by name."""
-    now, chance, story, tokens = system_clock(), random.Random(1), [], {}  # noqa: S311
-    clock.at = now - 24 * HOUR * DEMO_RUNS
-    server.act(create_integration, "command", "Siren", {"command": "true"})
-    server.act(add_user, "demo", hash_password("cronwatch"))
-    for example in (*EXAMPLES, Example("Tape rotation", 0, 0, {"cron": "0 5 1 * *"})):
-        num = server.act(
-            create_monitor,
-            {"name": example.name, "tags": example.tags, "timezone": "UTC", **example.fields},
-        )
-        tokens[example.name] = server.read(
-            lambda tx, num=num: rows(
-                tx.db, "SELECT text FROM handle WHERE monitor = ? AND kind = 'token'", num
-            )
-        )[0][0]
-    for example in EXAMPLES:
-        story += [
-            (at, tokens[example.name], word, said)
-            for at, word, said in example_pings(example, chance, now)
-        ]
-    for at, token, word, said in sorted(story):
-        clock.at = at
-        server.scan()
-        demo_ping(server, token, word, said)
-    clock.at = None
-    server.act(pause_asked, Ask("weekly-report", body={"hours": 72}))
-    server.scan()
-    return tokens
-
-
-def live_demo(server: Server, tokens: Mapping[str, str]) -> Callable[[], None]:
-    """A turn of the present: one job goes on running, and starts again when it is through."""
-    steps = itertools.cycle(range(101))
-
-    def turn() -> None:
-        percent, token = next(steps), tokens["Photo sync"]
-        if percent == 0:
-            demo_ping(server, token, "start")
-        demo_ping(server, token, f"progress/{percent}", msg=f"album {percent} of 100")
-        if percent == 100:
-            demo_ping(server, token, "complete")
-
-    return turn
-
-
-def run_demo(settings: Settings) -> None:
-    """Serve the examples from a file that is gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="cronwatch-demo-") as folder:
-        clock = DemoClock()
-        with contextlib.closing(
-            Server(dataclasses.replace(settings, database=f"{folder}/demo.db"), clock)
-        ) as server:
-            tokens, stop = fill_demo(server, clock), threading.Event()
-            print("Sign in as demo, with the password cronwatch.", flush=True)
-            loop = repeat(stop, 1, live_demo(server, tokens), "demo")
-            server.run()
-            stop.set()
-            loop.join()
 
 
 # == Configuration ============================================================
@@ -8297,7 +8486,6 @@ SETTING_FLAGS = [
 ]
 COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("serve", "run the server", lambda server, options: server.run(), SETTING_FLAGS),
-    ("demo", "serve examples for who wants to look first", run_demo, SETTING_FLAGS[1:]),
     (
         "monitor add",
         "expect a job from now on",
@@ -8535,7 +8723,7 @@ def make_parser() -> argparse.ArgumentParser:
                 help=("begin with what you have" if group == "import" else f"manage the {group}s"),
             )
             groups[group] = parent.add_subparsers(metavar="COMMAND", required=True)
-        serves = SETTING_FLAGS[0] in arguments or call is run_demo
+        serves = SETTING_FLAGS[0] in arguments
         named = "".join(
             f" {more.get('metavar', names[0])}" for names, more in arguments if names[0][0] != "-"
         )
@@ -8583,11 +8771,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(argv)
     try:
         settings = Settings.load(vars(options), _environment())
-        serves = options.call is not run_demo and hasattr(options, "log_level")
+        serves = hasattr(options, "log_level")
         start_log(settings, serves)
-        if options.call is run_demo:
-            run_demo(settings)
-            return 0
         is_new = not os.path.exists(settings.database)
         if (
             is_new

@@ -303,3 +303,13 @@ END;
 -- The oldest alert that waits behind no other one.
 CREATE INDEX alert_oldest ON alert (integration, num, due_at)
     WHERE state = 'pending' AND due_at < 9007199254740992;
+
+-- Which rules a run matched, for a silent failure: a JSON list. What was told before is taken over.
+ALTER TABLE run ADD COLUMN matched TEXT;
+UPDATE run SET matched = json_extract(event.body, '$.rules') FROM event
+    WHERE event.kind = 'silent_failure' AND event.monitor = run.monitor
+    AND json_extract(event.body, '$.run.id') = CAST(run.num AS TEXT);
+
+-- What the first screen counts. No ping changes them but one that changes a status.
+CREATE INDEX monitor_status ON monitor (status);
+CREATE INDEX monitor_tags ON monitor (tags) WHERE tags != '';
