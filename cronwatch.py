@@ -125,6 +125,10 @@ class Invalid(Refused):
     """A caller's mistake; the sentence names the field and the rule."""
 
 
+class Unknown(Refused):
+    """A secret, or a handle, that is nobody's: these are counted by address."""
+
+
 def _setting(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
@@ -2619,6 +2623,7 @@ class Knock(NamedTuple):
     allowed: bool  # whether its method may ping
     seen: list[Dialect]  # takes the dialect that was found, to word what goes wrong after that
     received: float = 0.0  # seconds of a monotonic clock
+    wait: int | None = None  # seconds, where its address has asked for too much that is unknown
 
 
 class Who(NamedTuple):
@@ -2666,6 +2671,13 @@ def _may_ping(key: tuple[int, str] | None) -> bool:
     return key is not None and key[1] != "read-only"
 
 
+def refuse_stranger(wait: int | None) -> None:
+    """Refuse, with 429, an address that has to wait so many seconds, whatever it shows."""
+    if wait is not None:
+        sentence = "Too many wrong API keys or unknown handles"
+        raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
+
+
 def find_who(tx: Tx, knock: Knock) -> Who:
     """Who is meant: a handle, else an API key in the path, else one in a header; or refuses."""
     route, names = knock.route, knock.route.names
@@ -2676,6 +2688,7 @@ def find_who(tx: Tx, knock: Knock) -> Who:
         if dialect.needs_key:
             _check_key(tx, knock.secret, dialect)
         return Who(dialect, names[1:], handle[0], names[0])
+    refuse_stranger(knock.wait)
     if len(names) > 1 and route.family in ("ping", "cronitor"):
         for key, name in ((0, 1), (1, 0)):
             if _may_ping(find_key(tx, names[key])):
@@ -2708,14 +2721,14 @@ def _find_by_header(tx: Tx, knock: Knock) -> Who:
     if dialect is DIALECTS["cronradar"]:
         _check_key(tx, knock.secret, dialect)
     if dialect is DIALECTS["cronbeats"] and not CODE.fullmatch(names[0]):
-        raise Invalid("Invalid job key format")
+        raise Unknown("Invalid job key format")
     return Who(dialect, names[1:], None, names[0])
 
 
 def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> None:
     key = find_key(tx, secret)
     if key is None:
-        raise Refused(dialect.wants_key, "AUTHENTICATION_REQUIRED", 401)
+        raise Unknown(dialect.wants_key, "AUTHENTICATION_REQUIRED", 401)
     if not _may_ping(key):
         raise Refused("API key does not have access to this resource", "ACCESS_DENIED", 403)
 
@@ -2816,7 +2829,8 @@ def _register(tx: Tx, knock: Knock, who: Who) -> int:
     fields = who.dialect.creates(knock.query) if who.keyed else None
     key = clean(who.name, 200)
     if fields is None or key is None:
-        raise Refused(who.dialect.unknown.format(key or ""), "MONITOR_NOT_FOUND", 404)
+        refusal = Refused if who.keyed else Unknown
+        raise refusal(who.dialect.unknown.format(key or ""), "MONITOR_NOT_FOUND", 404)
     declared = json.dumps(fields) if who.dialect.declares else None
     return create_monitor(
         tx,
@@ -4587,23 +4601,37 @@ ALLOWED = {
     "read-write": {"read-only", "read-write"},
     "user": {"read-only", "read-write", "user"},
 }  # what a credential may do on routes
-LINK_MS, FREE_TRIES, SLOWEST_TRY, FAILED_MAX = 3_600_000, 5, 300, 5000
+LINK_MS = 3_600_000
+UNKNOWN_MAX = 30  # keys and handles, a minute and address
+SIGN_INS_MAX = 5  # that failed, of a name and address
+SIGN_IN_SECONDS = 300  # and in what time
+SCRYPTS_MAX = 4  # that run or wait
 KEY_PREFIX_SQL = "SELECT id, name, prefix, permission, created_at FROM api_key "
 USERS_SQL = "SELECT id, name, password IS NOT NULL, created_at, seen_at FROM user "
 scrypts = ThreadPoolExecutor(1, "scrypt")  # each takes 16 MB, which its thread then keeps
+scrypt_places = threading.BoundedSemaphore(SCRYPTS_MAX)  # or all that answer would wait
 
 
 def hash_password(password: str, salt: str | None = None) -> str:
-    """scrypt of a password (RFC 7914, with 16 MB), its salt before it; both in hex."""
+    """scrypt of a password (RFC 7914, with 16 MB), its salt before it; both in hex.
+
+    Raises `Refused` 429 where others wait for theirs already.
+    """
     salt = salt or secrets.token_hex(16)
-    key = scrypts.submit(
-        hashlib.scrypt,
-        password.encode("utf-8", "surrogatepass"),
-        salt=bytes.fromhex(salt),
-        n=2**14,
-        r=8,
-        p=1,
-    ).result()
+    if not scrypt_places.acquire(blocking=False):
+        sentence = "Too many sign-ins at once: try again in a moment"
+        raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, 1)
+    try:
+        key = scrypts.submit(
+            hashlib.scrypt,
+            password.encode("utf-8", "surrogatepass"),
+            salt=bytes.fromhex(salt),
+            n=2**14,
+            r=8,
+            p=1,
+        ).result()
+    finally:
+        scrypt_places.release()
     return f"{salt}:{key.hex()}"
 
 
@@ -4720,7 +4748,7 @@ def use_link(tx: Tx, secret: str) -> dict[str, Any]:
         hash_secret(secret),
     )
     if not found or found[0][1] <= tx.now:
-        raise Refused("This link has been used or has expired", "UNAUTHORIZED", 401)
+        raise Unknown("This link has been used or has expired", "UNAUTHORIZED", 401)
     return open_session(tx, found[0][0])
 
 
@@ -4742,54 +4770,74 @@ def prune_sessions(tx: Tx) -> None:
     execute(tx.db, "DELETE FROM session WHERE expires_at <= ?", (tx.now,))
 
 
-class Slowdown:
-    """Makes who fails to sign in wait, longer each time."""
+class Limiter:
+    """Counts by name, each name for some time from its first; pure but for its clock.
 
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock = clock
-        self._failed: dict[Any, tuple[int, int]] = {}  # how often, and until when to wait
+    That is a monotonic one, in seconds: no change of the clock ends a wait, or begins one.
+    Memory is bounded: the name that began first is forgotten for a new one.
+    """
+
+    SIZE_MAX = 10_000
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.monotonic = monotonic
+        self._counts: dict[Any, tuple[int, float]] = {}  # how many, and when that is over
         self._lock = threading.Lock()
 
-    def check(self, who: Any) -> None:
-        """Refuse, with 429, who has to wait."""
-        wait = self._failed.get(who, (0, 0))[1] - self._clock()
-        if wait > 0:
-            raise Refused(
-                "Too many failed sign-ins: wait a little",
-                "RATE_LIMIT_EXCEEDED",
-                429,
-                -(-wait // 1000),
-            )
-
-    def fail(self, who: Any) -> None:
-        """Count a failure: from the fifth on there is a wait, doubled by each up to 5 minutes."""
+    def count(self, name: Any, seconds: float = 60) -> int:
+        """Count one more; how many it were since the first, which is at most so long ago."""
+        now = self.monotonic()
         with self._lock:
-            count = self._failed.get(who, (0, 0))[0] + 1
-            wait = min(2 ** (count - FREE_TRIES), SLOWEST_TRY) if count >= FREE_TRIES else 0
-            if len(self._failed) >= FAILED_MAX:
-                self._failed.clear()
-            self._failed[who] = count, self._clock() + wait * 1000
+            count, end = self._counts.get(name, (0, 0.0))
+            if end <= now:
+                self._counts.pop(name, None)
+                count = 0
+                end = now + seconds
+            if name not in self._counts and len(self._counts) >= self.SIZE_MAX:
+                del self._counts[next(iter(self._counts))]
+            self._counts[name] = count + 1, end
+        return count + 1
 
-    def forget(self, who: Any) -> None:
+    def wait(self, name: Any, most: int) -> int | None:
+        """Seconds until one more may come; None where it may now. A most of 0 is no limit."""
+        count, end = self._counts.get(name, (0, 0.0))
+        rest = end - self.monotonic()
+        return math.ceil(rest) if rest > 0 and 0 < most <= count else None
+
+    def forget(self, name: Any) -> None:
         """It went well."""
         with self._lock:
-            self._failed.pop(who, None)
+            self._counts.pop(name, None)
+
+
+@lru_cache(1024)
+def network(address: str | None) -> str:
+    """What an address counts as: of IPv6 the /64, of which one person has all addresses."""
+    try:
+        ip = ipaddress.ip_address(address or "")
+    except ValueError:
+        return address or ""
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ipaddress.IPv6Address(int(ip) >> 64 << 64)
+    return str(ip)
 
 
 def find_by_password(
-    read: Callable[..., Any], slowdown: Slowdown, name: str, password: str, address: str | None
+    read: Callable[..., Any], limiter: Limiter, name: str, password: str, address: str | None
 ) -> int:
-    """The user with this name and password; slower after each failure, by name and address."""
-    tries = ("name", name), ("address", address)
-    for who in tries:
-        slowdown.check(who)
+    """The user with this name and password. Who fails has to wait, of the same name *and* address:
+    nobody can lock out somebody else."""
+    who = ("sign-in", name, network(address))
+    wait = limiter.wait(who, SIGN_INS_MAX)
+    if wait is not None:
+        sentence = "Too many failed sign-ins: wait a little"
+        raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
     found = read(lambda tx: rows(tx.db, "SELECT num, password FROM user WHERE name = ?", name))
     num, stored = found[0] if found else (0, None)
     if not is_password(password, stored):
-        for who in tries:
-            slowdown.fail(who)
+        limiter.count(who, SIGN_IN_SECONDS)
         raise Refused("Wrong name or password", "UNAUTHORIZED", 401)
-    slowdown.forget(tries[0])
+    limiter.forget(who)
     return int(num)
 
 
@@ -5136,7 +5184,6 @@ def measured(tx: Tx) -> tuple[Any, ...]:
 API = "/api/v1"
 COOKIE = "cronwatch_session"
 BODY_MAX = 1_048_576  # bytes of a body that are looked at
-WRONG_KEYS_MAX = 30  # a minute and address
 PING_METHODS = ("GET", "HEAD", "POST")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -5156,8 +5203,7 @@ class Service(Protocol):
     settings: Settings
     store: Store
     outbox: Outbox
-    limits: Limits
-    slowdown: Slowdown
+    limiter: Limiter
     summaries: Summaries
     metrics: Metrics
     lookout: Lookout | None
@@ -5249,32 +5295,14 @@ def add_headers() -> None:
         headers["Cache-Control"] = "no-store"
 
 
-class Limits:
-    """Counts per name and minute."""
-
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock, self._minute = clock, 0
-        self._counts: Counter[Any] = Counter()
-        self._lock = threading.Lock()
-
-    def wait(self, name: Any, most: int) -> int | None:
-        """Count one more; seconds to wait where that is too many, 0 for no limit."""
-        minute, rest = divmod(self._clock(), 60_000)
-        with self._lock:
-            if minute != self._minute:
-                self._counts, self._minute = Counter(), minute
-            self._counts[name] += 1
-            return 60 - rest // 1000 if 0 < most < self._counts[name] else None
-
-
 class Refusals:
     """A plugin: what a route refuses, and what breaks, is worded in the route's dialect."""
 
     name = "refusals"
     api = 2
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, limiter: Limiter) -> None:
+        self.limiter = limiter
 
     def apply(self, call: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
         """Wrap a route; the last one, of pings, says in the request which dialect it has met."""
@@ -5286,14 +5314,16 @@ class Refusals:
             try:
                 response = call(**names)
             except Refused as error:
-                response = self._word(environ.get("cronwatch.dialect", dialect), error)
+                if isinstance(error, Unknown):
+                    self._count()
+                response = refuse(environ.get("cronwatch.dialect", dialect), error)
             except UnicodeEncodeError:
                 invalid = Invalid("a text has half of a surrogate pair in it")
-                response = self._word(environ.get("cronwatch.dialect", dialect), invalid)
+                response = refuse(environ.get("cronwatch.dialect", dialect), invalid)
             except Exception:
                 log.exception("%s could not be answered", route.rule)
                 broken = Refused("Internal Server Error", "ERROR", 500)
-                response = self._word(environ.get("cronwatch.dialect", dialect), broken)
+                response = refuse(environ.get("cronwatch.dialect", dialect), broken)
             if log.isEnabledFor(logging.DEBUG):
                 took_ms = 1000 * (monotonic() - began)
                 method = environ["REQUEST_METHOD"]
@@ -5303,14 +5333,17 @@ class Refusals:
 
         return answer
 
-    def _word(self, dialect: Dialect, refused: Refused) -> bottle.HTTPResponse:
-        """Too many wrong keys from an address are another refusal."""
-        if refused.status == 401:
-            address = bottle.request.environ.get("REMOTE_ADDR")
-            wait = self.limits.wait(("wrong key", address), WRONG_KEYS_MAX)
-            if wait is not None:
-                refused = Refused("Too many wrong API keys", "RATE_LIMIT_EXCEEDED", 429, wait)
-        return refuse(dialect, refused)
+    def _count(self) -> None:
+        """Count what is nobody's by address; say so once a minute, without what was shown."""
+        address = network(bottle.request.environ.get("REMOTE_ADDR"))
+        self.limiter.count(("unknown", address))
+        if self.limiter.count("unknown") == 1:
+            log.info("a wrong API key or an unknown handle from %s", address)
+
+
+def stranger_wait(limiter: Limiter, environ: Environ) -> int | None:
+    """Seconds for which an address has to wait that has shown too much that is nobody's."""
+    return limiter.wait(("unknown", network(environ.get("REMOTE_ADDR"))), UNKNOWN_MAX)
 
 
 # -- credentials
@@ -5344,11 +5377,16 @@ def make_cookie(token: str, seconds: int, settings: Settings) -> dict[str, str]:
     return {"Set-Cookie": cookie}
 
 
+def is_json(environ: Environ) -> bool:
+    """Whether a body says that it is JSON, which no form of a foreign page can."""
+    kind = environ.get("CONTENT_TYPE", "").partition(";")[0]
+    return bool(kind.strip().lower() == "application/json")
+
+
 def check_origin(environ: Environ) -> None:
     """Refuse a write that a foreign page could have made a browser send along with our cookie."""
-    is_json = environ.get("CONTENT_TYPE", "").partition(";")[0].strip() == "application/json"
     is_empty = environ.get("CONTENT_LENGTH") in ("", "0", None)
-    if "HTTP_X_CRONWATCH" not in environ or not (is_json or is_empty):
+    if "HTTP_X_CRONWATCH" not in environ or not (is_json(environ) or is_empty):
         raise Refused(
             "With a cookie a change needs the header X-Cronwatch, and a body needs "
             "Content-Type: application/json",
@@ -5380,16 +5418,18 @@ class Permissions:
     def check(self, permission: str) -> Caller:
         """Who asks; refuses what they may not do."""
         environ = bottle.request.environ
+        limiter = self.server.limiter
+        secret = header_secret(environ)
+        wait = stranger_wait(limiter, environ) if secret else None
         caller: Caller | None = self.server.read(
-            find_caller, header_secret(environ), cookie_secret(environ)
+            find_caller, secret if wait is None else None, cookie_secret(environ)
         )
         if caller is None:
-            raise Refused("Missing or invalid API key", status=401)
-        most = self.server.settings.api_rate_limit
-        wait = self.server.limits.wait(caller.key, most) if caller.key else None
-        if wait is not None:
-            sentence = f"Rate limit exceeded. Max {most} requests per minute."
-            raise Refused(sentence, status=429, wait=wait)
+            refuse_stranger(wait)
+            refusal = Unknown if secret else Refused
+            raise refusal("Missing or invalid API key", status=401)
+        if caller.key:
+            self.limit(caller.key)
         if permission not in ALLOWED[caller.may]:
             needed = f"an API key with the permission {permission}"
             if permission == "user":
@@ -5398,6 +5438,16 @@ class Permissions:
         if caller.by_cookie and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             check_origin(environ)
         return caller
+
+    def limit(self, key: int) -> None:
+        """Count a request of an API key; refuses, with 429, one too many in a minute."""
+        limiter = self.server.limiter
+        most = self.server.settings.api_rate_limit
+        wait = limiter.wait(("key", key), most)
+        if wait is not None:
+            sentence = f"Rate limit exceeded. Max {most} requests per minute."
+            raise Refused(sentence, status=429, wait=wait)
+        limiter.count(("key", key))
 
 
 # -- the management API
@@ -5461,15 +5511,19 @@ def sends(test: Callable[[Outbox, Ask], Any]) -> Action:
 
 def sign_in(server: Service, ask: Ask) -> bottle.HTTPResponse:
     """Open a session by name and password, or by a link."""
+    environ = bottle.request.environ
+    if not is_json(environ):  # a foreign page could sign somebody in as somebody else
+        raise Refused("Content-Type must be application/json", status=415)
     given = read_object(ask.body, "name", "password", "link")
     if "link" in given:
+        refuse_stranger(stranger_wait(server.limiter, environ))
         session = server.act(use_link, _text("link", given["link"], 1, 200))
     else:
         name = given.get("name")
         password = given.get("password")
         if not isinstance(name, str) or not isinstance(password, str) or len(password) > 200:
             raise Invalid("name and password are required, or a link")
-        user = find_by_password(server.read, server.slowdown, name, password, ask.address)
+        user = find_by_password(server.read, server.limiter, name, password, ask.address)
         session = server.act(open_session, user)
     seconds = server.settings.session_days * 86_400
     return respond(session, 201, headers=make_cookie(session["token"], seconds, server.settings))
@@ -5666,6 +5720,7 @@ def ping(server: Service, path: str) -> bottle.HTTPResponse:
     knock = read_knock(environ)
     if knock is None:
         return refuse_path(server.app, environ)
+    knock = knock._replace(wait=stranger_wait(server.limiter, environ))
     try:
         dialect, receipt, problem = server.act(record_ping, knock)
     finally:  # what goes wrong is worded by the dialect that was met
@@ -5699,7 +5754,9 @@ def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
 
 def sync(server: Service) -> bottle.HTTPResponse:
     """CronRadar's POST /api/sync."""
-    secret = header_secret(bottle.request.environ)
+    environ = bottle.request.environ
+    refuse_stranger(stranger_wait(server.limiter, environ))
+    secret = header_secret(environ)
     return respond(server.act(sync_monitors, secret, read_api_request().body))
 
 
@@ -5772,7 +5829,7 @@ def make_app(server: Service) -> bottle.Bottle:
     app.uninstall(bottle.JSONPlugin)
     app.add_hook("before_request", lambda: prepare_request(server.settings))
     app.add_hook("after_request", add_headers)
-    app.install(Refusals(server.limits))
+    app.install(Refusals(server.limiter))
     app.install(Permissions(server))
     for row in API_ROUTES:
         call = partial(manage, server, row)
@@ -6116,13 +6173,19 @@ def welcome(server: Server) -> None:
 class Server:
     """The parts, wired. Nothing starts by itself but what a request or a turn needs."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], int] = system_clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], int] = system_clock,
+        monotonic: Callable[[], float] = monotonic,
+    ) -> None:
         zone = check_settings(settings)
-        self.clock, self.limits = clock, Limits(clock)
+        self.clock = clock
+        self.limiter = Limiter(monotonic)
         self.store = Store(settings.database)
         self.damaged: set[int] = set()  # monitors that cannot be watched any more
         self.lookout: Lookout | None = None
-        self.started_at, self.slowdown = clock(), Slowdown(clock)
+        self.started_at = clock()
         self.summaries = Summaries(self.read, clock)
         self.follows_address = not settings.base_url
         prefix = f"/{settings.url_prefix.strip('/')}".rstrip("/")
