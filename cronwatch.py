@@ -3936,7 +3936,7 @@ def integrations_json(tx: Tx, secret: bool, id_: str | None = None) -> list[Show
                 "at": iso(row["tried_at"]),
                 "state": row["state"],
                 "kind": row["kind"],
-                "result": row["result"],
+                "result": row["result"] if secret else None,
             },
             **(json.loads(row["config"]) if secret else {}),
         }
@@ -4194,8 +4194,20 @@ def flip_shown(row: Sequence[Any]) -> Shown:
     return {"at": iso(row[0]), "status": row[1], "reason": row[2]}
 
 
-def with_deliveries(tx: Tx, found: Sequence[Any]) -> list[Shown]:
-    """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom."""
+def _without_secrets(row: Sequence[Any]) -> Sequence[Any]:
+    """A row of `EVENTS_SQL` without the end of a log, and without a receiver's answer."""
+    *columns, text = row
+    body = json.loads(text)
+    if body.get("run"):
+        body["run"]["logTail"] = None
+    if columns[2] == "delivery_failed":
+        body["about"] = [body["about"][0], "who may write is shown why"]
+    return [*columns, json.dumps(body)]
+
+
+def with_deliveries(tx: Tx, found: Sequence[Any], secret: bool) -> list[Shown]:
+    """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom; logs and what
+    receivers answered are secret."""
     sent: dict[int, list[Shown]] = {row[0]: [] for row in found}
     for event, id_, name, state, tries, tried_at, result in rows(
         tx.db,
@@ -4211,10 +4223,16 @@ def with_deliveries(tx: Tx, found: Sequence[Any]) -> list[Shown]:
                 "state": state,
                 "tries": tries,
                 "triedAt": iso(tried_at),
-                "result": result,
+                "result": result if secret else None,
             }
         )
-    return [{**event_json(row, tx.settings.base_url), "deliveries": sent[row[0]]} for row in found]
+    return [
+        {
+            **event_json(row if secret else _without_secrets(row), tx.settings.base_url),
+            "deliveries": sent[row[0]],
+        }
+        for row in found
+    ]
 
 
 def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -4239,7 +4257,7 @@ def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
         "e.num DESC",
         lambda row: row,
     )
-    return {**page, "events": with_deliveries(tx, page["events"])}
+    return {**page, "events": with_deliveries(tx, page["events"], ask.secret)}
 
 
 def parse_iso(text: str) -> int:
@@ -4294,7 +4312,7 @@ def show_history(tx: Tx, ask: Ask) -> dict[str, Any]:
     )
     found += [
         (row[3], "event", event)
-        for row, event in zip(events, with_deliveries(tx, events), strict=True)
+        for row, event in zip(events, with_deliveries(tx, events, ask.secret), strict=True)
     ]
     found += [
         (at, "absence", {"since": iso(since), "until": iso(at)})
@@ -4545,7 +4563,7 @@ def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
                 "name": one["name"],
                 "result": (one["lastDelivery"] or {}).get("result"),
             }
-            for one in integrations_json(tx, False)
+            for one in integrations_json(tx, ask.secret)
             if one["failing"]
         ],
     }

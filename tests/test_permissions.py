@@ -157,8 +157,8 @@ def grounds(folder: Path) -> Iterator[Grounds]:
         },
     )
     act(cronwatch.create_integration, "email", "Me", {"address": "me-secret@example.org"})
-    act(cronwatch.create_integration, "command", "Run", {"command": "exit 3 # command-secret"})
-    site.post(f"/ping/{job.token}/3", "the output")
+    act(cronwatch.create_integration, "command", "Run", {"command": "echo answer-secret; exit 3 # command-secret"})
+    site.post(f"/ping/{job.token}/3", "log-secret")
     for _ in range(5):  # the webhook is failing then, and the others are told
         site.server.deliver()
         site.clock.move(3600)
@@ -173,6 +173,9 @@ def grounds(folder: Path) -> Iterator[Grounds]:
         "signing secret": "whsec_c2VjcmV0LW9mLWhvb2s=",
         "header": "header-value-secret",
         "address": "me-secret",
+        "answer": "answer-secret",
+        "failure": "Connection refused",
+        "log": "log-secret",
         "command": "command-secret",
         "password": PASSWORD,
         "hash": stored.partition(":")[2],
@@ -466,8 +469,15 @@ def test_no_secret_is_shown_to_a_read_only_key(
     [
         ("heartbeats", {"token", "code", "adopted"}),
         ("heartbeats/<id>", {"token", "code", "adopted"}),
-        ("integrations/<id>", {"url", "signing secret", "header"}),
-        ("integrations", {"url", "signing secret", "header", "address", "command"}),
+        ("integrations/<id>", {"url", "signing secret", "header", "failure"}),
+        (
+            "integrations",
+            {"url", "signing secret", "header", "address", "command", "failure", "answer"},
+        ),
+        ("events", {"failure", "answer", "log"}),
+        ("heartbeats/<id>/events", {"failure", "answer", "log"}),
+        ("heartbeats/<id>/log", {"failure", "answer", "log"}),
+        ("health", {"failure", "answer"}),
     ],
 )
 def test_the_same_is_shown_to_who_may_write(
