@@ -2117,6 +2117,7 @@ MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
 BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
 SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 25, 500, 1000  # pings wait for a transaction with so many
+REGISTERED_MAX = 1000  # monitors, by a key that may only ping
 SPOOLED_MS = 7 * 86_400_000  # how old a ping may be that a client kept while we were away
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -2633,7 +2634,7 @@ class Who(NamedTuple):
     words: Sequence[str]
     monitor: int | None
     name: str
-    keyed: bool = False  # an API key was shown
+    key: tuple[int, str] | None = None  # the API key that was shown, and its permission
 
 
 def _look_up(tx: Tx, sql: str, text: str) -> tuple[int, str] | None:
@@ -2690,12 +2691,13 @@ def find_who(tx: Tx, knock: Knock) -> Who:
         return Who(dialect, names[1:], handle[0], names[0])
     refuse_stranger(knock.wait)
     if len(names) > 1 and route.family in ("ping", "cronitor"):
-        for key, name in ((0, 1), (1, 0)):
-            if _may_ping(find_key(tx, names[key])):
-                words = "cronradar" if key else "healthchecks"
+        for first, name in ((0, 1), (1, 0)):
+            key = find_key(tx, names[first])
+            if _may_ping(key):
+                words = "cronradar" if first else "healthchecks"
                 has_exit_code = "".join(names[2:]).isdigit()  # which Cronitor does not say so
                 if route.family == "cronitor" or (
-                    not key and not has_exit_code and CRONITOR_WORDS.intersection(knock.query)
+                    not first and not has_exit_code and CRONITOR_WORDS.intersection(knock.query)
                 ):
                     words = "cronitor"
                 return Who(
@@ -2703,7 +2705,7 @@ def find_who(tx: Tx, knock: Knock) -> Who:
                     names[2:],
                     find_monitor(tx, names[name]),
                     names[name],
-                    keyed=True,
+                    key,
                 )
     return _find_by_header(tx, knock)
 
@@ -2713,11 +2715,12 @@ def _find_by_header(tx: Tx, knock: Knock) -> Who:
     if dialect.needs_key:
         _check_key(tx, knock.secret, dialect)
         return Who(dialect, names[1:], find_monitor(tx, names[0]), names[0])
-    if knock.route.family == "ping" and _may_ping(find_key(tx, knock.secret)):
+    key = find_key(tx, knock.secret)
+    if knock.route.family == "ping" and _may_ping(key):
         monitor = find_monitor(tx, names[0])
         if monitor is not None or knock.query.get("schedule"):
             dialect = DIALECTS["cronradar"]
-        return Who(dialect, names[1:], monitor, names[0], keyed=True)
+        return Who(dialect, names[1:], monitor, names[0], key)
     if dialect is DIALECTS["cronradar"]:
         _check_key(tx, knock.secret, dialect)
     if dialect is DIALECTS["cronbeats"] and not CODE.fullmatch(names[0]):
@@ -2725,12 +2728,13 @@ def _find_by_header(tx: Tx, knock: Knock) -> Who:
     return Who(dialect, names[1:], None, names[0])
 
 
-def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> None:
+def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> tuple[int, str]:
     key = find_key(tx, secret)
     if key is None:
         raise Unknown(dialect.wants_key, "AUTHENTICATION_REQUIRED", 401)
     if not _may_ping(key):
         raise Refused("API key does not have access to this resource", "ACCESS_DENIED", 403)
+    return key
 
 
 Answer = tuple[Dialect, Receipt, "Refused | None"]  # the last: of something that is recorded
@@ -2753,12 +2757,12 @@ def record_ping(tx: Tx, knock: Knock) -> Answer:
 def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     created = who.monitor is None
     num = _register(tx, knock, who) if who.monitor is None else who.monitor
-    bare = knock.route.bare or ("success" if who.keyed else who.dialect.bare)
+    bare = knock.route.bare or ("success" if who.key else who.dialect.bare)
     said = read_word(who.dialect, bare, who.words, knock.query)
     if (
         tx.settings.authenticate_pings
         and who.dialect.auth
-        and not who.keyed
+        and not who.key
         and not _may_ping(find_key(tx, knock.query.get(who.dialect.auth)))
     ):
         execute(
@@ -2826,26 +2830,32 @@ def _next_num(tx: Tx) -> int:
 
 def _register(tx: Tx, knock: Knock, who: Who) -> int:
     """Create the monitor that a ping with an API key names, where its dialect does so."""
-    fields = who.dialect.creates(knock.query) if who.keyed else None
+    fields = who.dialect.creates(knock.query) if who.key else None
     key = clean(who.name, 200)
-    if fields is None or key is None:
-        refusal = Refused if who.keyed else Unknown
+    if who.key is None or fields is None or key is None:
+        refusal = Refused if who.key else Unknown
         raise refusal(who.dialect.unknown.format(key or ""), "MONITOR_NOT_FOUND", 404)
     declared = json.dumps(fields) if who.dialect.declares else None
-    return create_monitor(
-        tx,
-        {
-            "key": key,
-            "timezone": tx.settings.timezone or "UTC",
-            "name": title(key),
-            **fields,
-            "declared": declared,
-        },
-    )
+    return register_monitor(tx, who.key, key, {**fields, "declared": declared})
+
+
+def register_monitor(tx: Tx, api_key: tuple[int, str], key: str, fields: Mapping[str, Any]) -> int:
+    """A new monitor that a program has named; its num.
+
+    A key that may only ping has 1,000 such monitors at the most: refused with 403 beyond.
+    """
+    num, permission = api_key
+    counted = rows(tx.db, "SELECT count(*) FROM monitor WHERE registered_by = ?", num)
+    if permission == "ping" and counted[0][0] >= REGISTERED_MAX:
+        sentence = f"This API key has registered {REGISTERED_MAX} monitors: it may make no more"
+        raise Refused(sentence, "ACCESS_DENIED", 403)
+    own = {"key": key, "timezone": tx.settings.timezone or "UTC", "name": title(key)}
+    return create_monitor(tx, {**own, **fields, "registered_by": num})
 
 
 def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
-    """Apply what a ping or a sync declares where it differs from what was declared before."""
+    """Apply what a ping or a sync declares where it differs from what was declared before, and
+    nobody has set something else since."""
     m, declared, problem = life.monitor, read_declared(said), None
     before = json.loads(m.declared or "{}")
     try:
@@ -2860,10 +2870,10 @@ def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
     changed = {
         name: value
         for name, value in declared.items()
-        if (
-            value != before[name]
-            if name in before
-            else unscheduled and name in ("cron", "interval_seconds")
+        if value != before.get(name)
+        and (
+            (name in before and getattr(m, name) == before[name])
+            or (unscheduled and name in ("cron", "interval_seconds"))
         )
     }
     edit(life, tx.now, {**changed, "interval_seconds": None} if "cron" in changed else changed)
@@ -2879,7 +2889,7 @@ def title(key: str) -> str:
 
 def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
     """CronRadar's POST /api/sync: create and update, never delete; errors by item."""
-    _check_key(tx, secret, DIALECTS["cronradar"])
+    api_key = _check_key(tx, secret, DIALECTS["cronradar"])
     items = given.get("monitors") if isinstance(given, dict) else None
     if not isinstance(items, list) or len(items) > 100:
         raise Invalid("monitors must be a list of at most 100")
@@ -2887,13 +2897,13 @@ def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
     for item in items:
         key = clean(item.get("key"), 200) if isinstance(item, dict) else None
         try:
-            counts[_sync(tx, key, item)] += 1
+            counts[_sync(tx, api_key, key, item)] += 1
         except Refused as refused:
             errors.append({"key": key, "error": refused.code, "message": refused.sentence})
     return {"status": "success", "synced": sum(counts.values()), **counts, "errors": errors}
 
 
-def _sync(tx: Tx, key: str | None, item: Any) -> str:
+def _sync(tx: Tx, api_key: tuple[int, str], key: str | None, item: Any) -> str:
     if key is None:
         raise Invalid("key must be 1 to 200 characters")
     schedule, num = item.get("schedule"), find_monitor(tx, key)
@@ -2902,16 +2912,7 @@ def _sync(tx: Tx, key: str | None, item: Any) -> str:
         change_monitor(tx, num, lambda life: _declare(tx, life, item))
         return "updated"
     fields = {"grace_seconds": 60, **columns, **read_declared(item)}
-    create_monitor(
-        tx,
-        {
-            "key": key,
-            "timezone": tx.settings.timezone or "UTC",
-            "name": title(key),
-            **fields,
-            "declared": json.dumps(fields),
-        },
-    )
+    register_monitor(tx, api_key, key, {**fields, "declared": json.dumps(fields)})
     return "created"
 
 

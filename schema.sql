@@ -253,3 +253,9 @@ CREATE INDEX alert_dead ON alert (tried_at) WHERE state = 'dead';
 DROP INDEX monitor_due;
 DROP INDEX monitor_expected;
 CREATE INDEX monitor_due ON monitor (due_at, expected_at);
+
+-- part 5
+
+-- The API key with which a program made it: one that may only ping makes a limited number.
+ALTER TABLE monitor ADD COLUMN registered_by INTEGER REFERENCES api_key (num) ON DELETE SET NULL;
+CREATE INDEX monitor_registered ON monitor (registered_by) WHERE registered_by IS NOT NULL;

@@ -452,6 +452,7 @@ def test_a_declared_schedule_that_changes_is_applied(site: Site, api_key: str) -
 WRAPS: dict[str, Any] = {
     "cron": "0 22-6 * * *",
     "declared": '{"cron": "0 22-6 * * *", "grace_seconds": 60}',
+    "grace_seconds": 60,
 }
 
 
@@ -546,6 +547,39 @@ def test_a_sync_and_a_ping_declare_one_and_the_same(site: Site, api_key: str) ->
     ping(site, "backup?schedule=0%202%20*%20*%20*", api_key)
 
     assert found(site, "cron") == [("@hourly",)]
+
+
+OTHER = {"key": "backup", "name": "Other", "schedule": "0 4 * * *", "gracePeriod": 120}
+
+
+def test_another_sync_changes_no_field_that_a_person_set(site: Site, api_key: str) -> None:
+    sync(site, api_key, BACKUP)
+    site.rows("UPDATE monitor SET cron = '@hourly', grace_seconds = 900, name = 'Mine'")
+
+    reply = sync(site, api_key, OTHER)
+
+    assert (reply.json["updated"], found(site, "cron", "grace_seconds", "name")) == (
+        1,
+        [("@hourly", 900, "Mine")],
+    )
+
+
+def test_another_ping_changes_no_field_that_a_person_set(site: Site, api_key: str) -> None:
+    ping(site, "backup?schedule=0%202%20*%20*%20*&gracePeriod=60", api_key)
+    site.rows("UPDATE monitor SET cron = '@hourly', grace_seconds = 900")
+
+    ping(site, "backup?schedule=0%204%20*%20*%20*&gracePeriod=120", api_key)
+
+    assert found(site, "cron", "grace_seconds") == [("@hourly", 900)]
+
+
+def test_a_sync_changes_no_monitor_that_a_person_made(site: Site, api_key: str) -> None:
+    site.monitor(key="backup", name="Mine", cron="@hourly")
+
+    sync(site, api_key, BACKUP)
+    sync(site, api_key, OTHER)
+
+    assert found(site, "cron", "grace_seconds", "name") == [("@hourly", 300, "Mine")]
 
 
 @pytest.mark.parametrize("mode", [{}, {"mode": "reconcile"}, {"mode": "nonsense"}])

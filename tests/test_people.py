@@ -738,6 +738,70 @@ def test_who_is_unknown_is_logged_once_a_minute(
     ] * 2
 
 
+# what a ping key registers
+
+
+REGISTER = """WITH RECURSIVE count (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < 1000)
+    INSERT INTO monitor (id, key, name, created_at, updated_at, registered_by)
+    SELECT 'id' || n, 'key' || n, 'Name', 0, 0, (SELECT num FROM api_key) FROM count"""
+SENTENCE = "This API key has registered 1000 monitors: it may make no more"
+
+
+@pytest.mark.parametrize(
+    "path, shape",
+    [
+        ("/ping/new/{key}?schedule=@daily", {"error": "ACCESS_DENIED", "message": SENTENCE}),
+        ("/ping/{key}/new?create=1", SENTENCE),
+        ("/p/{key}/new?state=run", SENTENCE),
+    ],
+)
+def test_a_ping_key_registers_a_thousand_monitors(site: Site, path: str, shape: Any) -> None:
+    key = site.api_key("ping")
+    site.rows(REGISTER)
+
+    answer = site.get(path.format(key=key))
+
+    assert answer.status_int == 403
+    assert (answer.json if isinstance(shape, dict) else answer.text) == shape
+    assert len(site.monitors) == 1000
+
+
+def test_a_sync_of_a_ping_key_registers_no_more_either(site: Site) -> None:
+    key = site.api_key("ping")
+    site.rows(REGISTER)
+    site.rows("DELETE FROM monitor WHERE key = 'key1'")
+    items = [{"key": name, "schedule": "@daily"} for name in ("a", "b")]
+
+    answer = site.post("/api/sync", json.dumps({"monitors": items}), X_Api_Key=key)
+
+    assert answer.json["created"] == 1
+    assert answer.json["errors"] == [{"key": "b", "error": "ACCESS_DENIED", "message": SENTENCE}]
+
+
+def test_a_key_that_may_write_registers_as_many_as_it_likes(site: Site, api_key: str) -> None:
+    site.rows(REGISTER)
+
+    answer = site.get(f"/ping/new/{api_key}?schedule=@daily")
+
+    assert (answer.status_int, len(site.monitors)) == (200, 1001)
+
+
+def test_a_ping_key_goes_on_pinging_what_it_has_registered(site: Site) -> None:
+    key = site.api_key("ping")
+    site.rows(REGISTER)
+
+    assert site.get(f"/ping/key7/{key}").status_int == 200
+
+
+def test_a_key_that_ends_leaves_what_it_has_registered(site: Site) -> None:
+    site.api_key("ping")
+    site.rows(REGISTER)
+
+    site.server.act(cronwatch.remove_key, cronwatch.Ask("key 0"))
+
+    assert len(site.monitors) == 1000
+
+
 # users
 
 

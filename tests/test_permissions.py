@@ -157,7 +157,12 @@ def grounds(folder: Path) -> Iterator[Grounds]:
         },
     )
     act(cronwatch.create_integration, "email", "Me", {"address": "me-secret@example.org"})
-    act(cronwatch.create_integration, "command", "Run", {"command": "echo answer-secret; exit 3 # command-secret"})
+    act(
+        cronwatch.create_integration,
+        "command",
+        "Run",
+        {"command": "echo answer-secret; exit 3 # command-secret"},
+    )
     site.post(f"/ping/{job.token}/3", "log-secret")
     for _ in range(5):  # the webhook is failing then, and the others are told
         site.server.deliver()
