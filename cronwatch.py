@@ -492,6 +492,7 @@ class Monitor:
     dropped_pings: int
     due_at: int | None
     ping_count: int
+    registered_by: int | None = None  # the API key of a program that has named it
 
 
 @dataclass(slots=True)
@@ -2098,16 +2099,21 @@ class Store:
 MONITOR_SQL = f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE num = ?"
 RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = :monitor AND "
 # The runs that a ping may belong to, each kind on an index of its own.
-OPEN_RUNS = RUN_SQL + "state = 'running'"
+# Each kind has a limit: however many runs never end, a ping costs the same.
+OPEN_RUNS = " UNION ALL ".join(
+    f"SELECT * FROM ({RUN_SQL} state = 'running' AND awaited = {awaited} "
+    f"ORDER BY num {way} LIMIT 100)"
+    for awaited, way in ((1, "ASC"), (1, "DESC"), (0, "DESC"))
+)
 LAST_STARTS = f" UNION ALL SELECT * FROM ({RUN_SQL} opened = 1 ORDER BY started_at DESC LIMIT 3)"
 OF_SERIES = (
     f" UNION ALL SELECT * FROM ({RUN_SQL} series = :series "
     "ORDER BY started_at DESC, num DESC LIMIT 1)"
 )
 LAST_ENDED = (
-    f" UNION ALL SELECT * FROM ({RUN_SQL} host IS :host AND state != 'running' AND "
-    "(series IS NULL OR state IN ('success', 'failed')) "
-    "ORDER BY started_at DESC, num DESC LIMIT 1)"
+    f" UNION ALL SELECT * FROM (SELECT * FROM ({RUN_SQL} 1 ORDER BY started_at DESC, num DESC "
+    "LIMIT 200) WHERE host IS :host AND state != 'running' AND "
+    "(series IS NULL OR state IN ('success', 'failed')) LIMIT 1)"
 )
 INSERT_RUN, INSERT_PING = (
     f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
@@ -2168,7 +2174,9 @@ def save_life(tx: Tx, life: Life, before: Before, run_log: tuple[int, str] | Non
         else:
             execute(tx.db, INSERT_RUN, values)
     if run_log is not None:
-        execute(tx.db, "INSERT OR REPLACE INTO run_log VALUES (?, ?)", run_log)
+        execute(tx.db, "INSERT OR REPLACE INTO run_log VALUES (?, ?, ?)", (*run_log, m.num))
+        if tx.settings.keep_logs:
+            prune_logs(tx, m.num, tx.settings.keep_logs, 2)
     update(tx.db, "monitor", m.num, _changed(MONITOR_FIELDS, monitor, MONITOR_VALUES(m)))
     for flip_ in life.flips:
         insert(tx.db, "flip", {"monitor": m.num, **flip_._asdict()})
@@ -2538,13 +2546,13 @@ def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
     return int(beyond)
 
 
-def prune_logs(tx: Tx, monitor: int, keep: int) -> int:
-    """Delete up to 50 logs, of 100 KB at most, but the newest ones of a monitor; how many."""
+def prune_logs(tx: Tx, monitor: int, keep: int, most: int = 50) -> int:
+    """Delete so many logs, of 100 KB at most, but the newest ones of a monitor; how many."""
     return execute(
         tx.db,
-        "DELETE FROM run_log WHERE run IN (SELECT num FROM run JOIN run_log ON "
-        "run = num WHERE monitor = ? ORDER BY started_at DESC, num DESC LIMIT ? OFFSET ?)",
-        (monitor, PRUNE_LIMIT // 10, keep),
+        "DELETE FROM run_log WHERE run IN (SELECT run FROM run_log WHERE monitor = ? "
+        "ORDER BY run DESC LIMIT ? OFFSET ?)",
+        (monitor, most, keep),
     ).rowcount
 
 
@@ -2561,8 +2569,7 @@ def monitors_beyond(tx: Tx, keep_pings: int, keep_logs: int) -> tuple[list[int],
             num
             for (num,) in rows(
                 tx.db,
-                "SELECT monitor FROM run JOIN run_log ON run = num "
-                "WHERE ? GROUP BY monitor HAVING count(*) > ?",
+                "SELECT monitor FROM run_log WHERE ? GROUP BY monitor HAVING count(*) > ?",
                 keep_logs,
                 keep_logs,
             )

@@ -741,7 +741,8 @@ def test_who_is_unknown_is_logged_once_a_minute(
 # what a ping key registers
 
 
-REGISTER = """WITH RECURSIVE count (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < 1000)
+REGISTER = """
+    WITH RECURSIVE count (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < 1000)
     INSERT INTO monitor (id, key, name, created_at, updated_at, registered_by)
     SELECT 'id' || n, 'key' || n, 'Name', 0, 0, (SELECT num FROM api_key) FROM count"""
 SENTENCE = "This API key has registered 1000 monitors: it may make no more"
