@@ -4046,15 +4046,41 @@ def tested(outcome: tuple[str | None, str]) -> dict[str, Any]:
     return {"ok": outcome[0] is None, "result": outcome[0] or outcome[1]}
 
 
-def test_monitor(outbox: Outbox, ask: Ask) -> dict[str, Any]:
-    """Send a test to everybody who hears of a monitor, one after another."""
-    m, results = outbox.read(get_monitor, ask.id), []
-    for num in outbox.read(lambda tx: hearers(tx.db, m)):
-        ((id_, name),) = outbox.read(
-            lambda tx, num=num: rows(tx.db, "SELECT id, name FROM integration WHERE num = ?", num)
-        )
-        results.append({"integrationId": id_, "name": name, **tested(outbox.test(num, m.name, m))})
-    return {"results": results}
+TEST_SECONDS = 30  # for which somebody waits
+
+
+def send_tests(outbox: Outbox, ask: Ask, seconds: float = TEST_SECONDS) -> dict[str, Any]:
+    """Send a test to everybody who hears of a monitor, one after another, and tell what came of
+    it in so many seconds; the rest goes on, and is told with the events."""
+    m = outbox.read(get_monitor, ask.id)
+    recipients = outbox.read(
+        lambda tx: [
+            rows(tx.db, "SELECT num, id, name FROM integration WHERE num = ?", num)[0]
+            for num in hearers(tx.db, m)
+        ]
+    )
+    outcomes: dict[int, dict[str, Any]] = {}
+    problems: list[Refused] = []
+
+    def send_all() -> None:
+        try:
+            for num, _, _ in recipients:
+                outcomes[num] = tested(outbox.test(num, m.name, m))
+        except Refused as refused:
+            problems.append(refused)
+
+    thread = threading.Thread(target=send_all, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if problems:
+        raise problems[0]
+    late = {"ok": False, "result": f"nothing came of it within {TEST_SECONDS} seconds yet"}
+    return {
+        "results": [
+            {"integrationId": id_, "name": name, **outcomes.get(num, late)}
+            for num, id_, name in recipients
+        ]
+    }
 
 
 # == Reports ==================================================================
@@ -5652,7 +5678,7 @@ API_ROUTES = (
     ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/pause", acts(pause_asked)),
     ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/resume", acts(resume_asked)),
     ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/ok", acts(mark_ok)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/test", sends(test_monitor)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/test", sends(send_tests)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/pings", reads(list_pings)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs", reads(list_runs)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs/<run>", reads(show_run)),
