@@ -4210,19 +4210,6 @@ def show_log(tx: Tx, ask: Ask) -> dict[str, Any]:
     return {"hasLog": bool(found), "content": found[0][0] if found else None}
 
 
-def list_flips(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """A monitor's changes of status, newest first."""
-    return paged(
-        tx,
-        "flips",
-        ask,
-        "SELECT at, status, reason FROM flip WHERE monitor = ?",
-        [get_monitor(tx, ask.id).num],
-        "at DESC, num DESC",
-        flip_shown,
-    )
-
-
 def flip_shown(row: Sequence[Any]) -> Shown:
     """A change of status: its time, the status, the reason."""
     return {"at": iso(row[0]), "status": row[1], "reason": row[2]}
@@ -4736,15 +4723,10 @@ def add_user(tx: Tx, name: str, stored: str | None) -> dict[str, Any]:
     return user_shown(rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
 
 
-def edit_user(tx: Tx, name: str, columns: Mapping[str, Any], session: str = "") -> dict[str, Any]:
-    """Rename a user; or change the password, which ends all other sessions and links."""
-    num, id_ = find_user(tx, name)
-    if rows(tx.db, "SELECT 1 FROM user WHERE name = ? AND num != ?", columns.get("name"), num):
-        refuse_taken(tx, "user", "name", columns["name"])
-    update(tx.db, "user", num, columns)
-    if "password" in columns:
-        execute(tx.db, "DELETE FROM session WHERE user = ? AND hash != ?", (num, session))
-    return user_shown(rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
+def change_password(tx: Tx, user: int, stored: str | None, session: str = "") -> None:
+    """Change a password to one in its stored form; all sessions and links end but this session."""
+    update(tx.db, "user", user, {"password": stored})
+    execute(tx.db, "DELETE FROM session WHERE user = ? AND hash != ?", (user, session))
 
 
 def remove_user(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -4891,24 +4873,6 @@ def find_by_password(
         raise Refused("Wrong name or password", "UNAUTHORIZED", 401)
     limiter.forget(who)
     return int(num)
-
-
-def add_user_asked(act: Callable[..., Shown], ask: Ask) -> Shown:
-    """Create a user; the password is hashed outside of the transaction, for it takes its time."""
-    given = read_object(ask.body, "name", "password")
-    name = _text("name", given.get("name"), 1, 200)
-    return act(add_user, name, check_password(given.get("password")))
-
-
-def edit_user_asked(act: Callable[..., Shown], ask: Ask) -> Shown:
-    """Change a user's name or password."""
-    given = read_object(ask.body, "name", "password")
-    columns: dict[str, str | None] = {}
-    if "name" in given:
-        columns["name"] = _text("name", given["name"], 1, 200)
-    if "password" in given:
-        columns["password"] = check_password(given["password"])
-    return act(edit_user, ask.id, columns, ask.session)
 
 
 class Caller(NamedTuple):
@@ -5551,11 +5515,6 @@ def acts(action: Callable[[Tx, Ask], Any]) -> Action:
     return call
 
 
-def slow(action: Callable[[Callable[..., Any], Ask], Any]) -> Action:
-    """The action of a route that takes its time before its transaction."""
-    return lambda server, ask: action(server.act, ask)
-
-
 def sends(test: Callable[[Outbox, Ask], Any]) -> Action:
     """The action of a route that sends something."""
     return lambda server, ask: test(server.outbox, ask)
@@ -5579,6 +5538,14 @@ def sign_in(server: Service, ask: Ask) -> bottle.HTTPResponse:
         session = server.act(open_session, user)
     seconds = server.settings.session_days * 86_400
     return respond(session, 201, headers=make_cookie(session["token"], seconds, server.settings))
+
+
+def change_own_password(server: Service, ask: Ask) -> dict[str, Any]:
+    """Give who is signed in another password; their other sessions and links end."""
+    password = read_object(ask.body, "password").get("password")
+    stored = check_password("" if password is None else password)
+    server.act(change_password, ask.user, stored, ask.session)
+    return server.read(show_session, ask)
 
 
 def sign_out(server: Service, ask: Ask) -> bottle.HTTPResponse:
@@ -5682,7 +5649,6 @@ API_ROUTES = (
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/pings", reads(list_pings)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs", reads(list_runs)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs/<run>", reads(show_run)),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/flips", reads(list_flips)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/events", reads(list_events)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/log", reads(show_history)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/uptime", reads(show_uptime)),
@@ -5710,17 +5676,11 @@ API_ROUTES = (
     ApiRoute("read-only", "GET", "/metrics", metrics),
     ApiRoute(None, "POST", f"{API}/session", sign_in, 201),
     ApiRoute("user", "GET", f"{API}/session", reads(show_session)),
+    ApiRoute("user", "PATCH", f"{API}/session", change_own_password),
     ApiRoute("user", "DELETE", f"{API}/session", sign_out),
     ApiRoute("user", "GET", f"{API}/keys", reads(list_keys)),
     ApiRoute("user", "POST", f"{API}/keys", acts(add_key), 201),
     ApiRoute("user", "DELETE", f"{API}/keys/<id>", acts(remove_key)),
-    ApiRoute("user", "GET", f"{API}/users", reads(list_users)),
-    ApiRoute("user", "POST", f"{API}/users", slow(add_user_asked), 201),
-    ApiRoute("user", "PATCH", f"{API}/users/<id>", slow(edit_user_asked)),
-    ApiRoute("user", "DELETE", f"{API}/users/<id>", acts(remove_user)),
-    ApiRoute(
-        "user", "POST", f"{API}/users/<id>/link", acts(lambda tx, ask: make_link(tx, ask.id)), 201
-    ),
 )
 
 
@@ -5892,7 +5852,9 @@ def make_app(server: Service) -> bottle.Bottle:
     app.route("/", "GET", partial(front_page, files))
     app.route("/static/<name:path>", "GET", partial(static, files))
     app.route("/cronwatch-exec", "GET", partial(static, files, "cronwatch-exec"))
-    app.route("/api/openapi.json", "GET", partial(static, files, "openapi.json"))
+    document = {"openapi.json": files.pop("openapi.json")}
+    describe = partial(static, document, "openapi.json")
+    app.route("/api/openapi.json", "GET", describe, permission="read-only")
     app.route(LAST_RULE, "ANY", partial(ping, server))
     return app
 
@@ -7061,8 +7023,8 @@ def _add_user(server: Server, options: argparse.Namespace) -> None:
 
 
 def _change_password(server: Server, options: argparse.Namespace) -> None:
-    server.read(find_user, options.name)
-    server.act(edit_user, options.name, {"password": check_password(_read_password())})
+    user, _ = server.read(find_user, options.name)
+    server.act(change_password, user, check_password(_read_password()))
     print(f"{options.name} has a new password; all sessions with the old one are over")
 
 

@@ -1,4 +1,4 @@
-// Integrations, API keys, users, and how cronwatch itself does.
+// Integrations, API keys, and how cronwatch itself does.
 
 import { get, post, patch, del } from "./api.js";
 import { h, put, ask, confirm, badge, shape, time, clock, stamp, duration, ms, say, field, formOf, choose, check, copyable, complain, card, submit, button, bytes, entry, fate } from "./dom.js";
@@ -129,50 +129,6 @@ export async function keysPage() {
   }, field("Name", name), field("May", permission), h("details.fold", h("summary", "Adopt a key that scripts have already"), field("Secret", secret, "of the old service; empty: a new one is made")), submit("Create key"));
   await load();
   return { title: "API keys", node: h("div.narrow", title("API keys"), fresh, list, card("New key", make)) };
-}
-
-// -- Users
-
-export async function usersPage(app) {
-  const list = h("div"), linked = h("div", { role: "status" });
-  const password = () => entry("password", { type: "password", autocomplete: "new-password" });
-
-  const change = one => ask(`Edit ${one.name}`, close => {
-    const name = entry("name", { value: one.name, autofocus: true }), secret = password();
-    return formOf(async () => {
-      const body = { ...(name.value !== one.name && { name: name.value }), ...(secret.value && { password: secret.value }) };
-      await patch(`/api/v1/users/${one.id}`, body);
-      if (app.user?.id === one.id) app.user.name = name.value;
-      close(true);
-      await load();
-      say("Saved");
-    }, field("Name", name), field("New password", secret, "8 characters or more; empty: it stays. Other sessions of this user end."), submit("Save"));
-  });
-
-  const link = one => doing(load, async () => {
-    const made = await post(`/api/v1/users/${one.id}/link`);
-    put(linked, h("section.card.arrived", h("h2", `A link for ${one.name}`), h("p", "It signs in once, until ", clock(made.expiresAt), "."), copyable(made.url)));
-    return "";
-  });
-
-  const remove = one => removing(load, `the user ${one.name}`, "Their sessions end at once.", `/api/v1/users/${one.id}`);
-
-  async function load() {
-    const { users } = await get("/api/v1/users");
-    put(list, table("Users", ["Name", "Password", "Last seen", "Created"], users.map(one => [[one.name, app.user?.id === one.id && h("span.tag", "you")], one.hasPassword ? "set" : "none: links only",
-      one.lastSeenAt ? time(one.lastSeenAt) : "never", clock(one.createdAt), h("span.buttons", button("Edit", () => change(one), { class: "small", "aria-label": `Edit ${one.name}` }),
-        button("Link", link(one), { class: "small", "aria-label": `Sign-in link for ${one.name}` }), button("Delete", remove(one), { class: "bad small", "aria-label": `Delete ${one.name}` }))])));
-  }
-
-  const name = entry("name"), secret = password();
-  const make = formOf(async () => {
-    await post("/api/v1/users", { name: name.value, ...(secret.value && { password: secret.value }) });
-    name.value = secret.value = "";
-    await load();
-    say("Added");
-  }, field("Name", name), field("Password", secret, "8 characters or more; empty: only links sign in"), submit("Add user"));
-  await load();
-  return { title: "Users", node: h("div.narrow", title("Users"), linked, list, card("New user", make)) };
 }
 
 // -- Health

@@ -406,19 +406,6 @@ def test_a_key_is_shown_once_and_revoked(tab: Tab, live: Live) -> None:
     assert tab.problems == set()
 
 
-def test_a_user_is_added_and_gets_a_link(tab: Tab, live: Live) -> None:
-    tab.open("#/users")
-    tab.see("New user")
-    tab.field("Name").fill("guest")
-    tab.button("Add user").click()
-
-    tab.button("Sign-in link for guest").click()
-    tab.see("A link for guest")
-
-    assert f"{live.url}/#/link/" in tab.page.locator(".arrived code").inner_text()
-    assert tab.problems == set()
-
-
 def test_signing_in_and_out_with_a_password(browser: Any, live: Live) -> None:
     add_user(live)
     live.add("job")
@@ -471,6 +458,21 @@ def test_nobody_gets_around_signing_in(browser: Any, live: Live) -> None:
 
     tab.close()
     assert tab.problems == NOBODY
+
+
+def test_who_came_by_a_link_is_offered_to_set_a_password(browser: Any, live: Live) -> None:
+    link = live.quick("user", "link", NAME).strip()
+    tab = Tab(browser, live)
+    tab.open(link[link.index("#") :])
+    tab.button("Sign in").click()
+
+    tab.field("New password").fill(PASSWORD)
+    tab.button("Set password").click()
+    tab.see("From now on this password signs you in")
+
+    answer = live.ask("POST", "/session", {"name": NAME, "password": PASSWORD})
+    tab.close()
+    assert (answer.status, tab.problems) == (201, set())
 
 
 def test_a_used_link_says_so(tab: Tab, live: Live) -> None:
@@ -1199,7 +1201,6 @@ def test_what_others_wrote_is_shown_as_text(tab: Tab, live: Live, nasty: dict[st
         f"{address}/edit",
         "#/integrations",
         "#/keys",
-        "#/users",
         "#/health",
         f"{address}/pause/1",
     ):
@@ -1278,7 +1279,6 @@ PAGES = (
     "#/monitors/well/pause/8",
     "#/integrations",
     "#/keys",
-    "#/users",
     "#/health",
     "#/nothing",
 )
@@ -1316,8 +1316,6 @@ DIALOGS = (  # and other states of a page: what leads there
     ("test alert", "#/monitors/down", ("button:text-is('Send a test alert')",)),
     ("lines", "#/monitors/well", ("summary:text-is('Lines that ping it')",)),
     ("handles", "#/monitors/well", ("summary:text-is('Handles')",)),
-    ("a user", "#/users", ("td button:text-is('Edit')",)),
-    ("a link", "#/users", ("td button:text-is('Link')",)),
     ("a key", "#/keys", ("button:text-is('Create key')",)),
     ("a menu", "#/", ("#menu",)),
 )
@@ -1377,7 +1375,7 @@ def test_nothing_scrolls_sideways_on_a_phone(browser: Any, busy: Live) -> None:
         assert wide == {}
 
 
-@pytest.mark.parametrize("page", ["#/", "#/monitors/down", "#/monitors/running/edit", "#/users"])
+@pytest.mark.parametrize("page", ["#/", "#/monitors/down", "#/monitors/running/edit"])
 def test_the_focus_is_seen_wherever_the_tabulator_leads(
     browser: Any, busy: Live, page: str
 ) -> None:

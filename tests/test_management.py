@@ -964,40 +964,6 @@ def test_a_log_is_named_by_the_id_that_its_ping_was_answered(
     assert run_log(user, api.job()["id"], said).json["content"] == "x"
 
 
-# flips
-
-
-def test_a_list_of_flips_is_empty_at_first(api: Manager) -> None:
-    assert api.job("/flips") == {"flips": [], "total": 0, "limit": 50, "offset": 0}
-
-
-def test_flips_come_newest_first_with_their_true_times(api: Manager, token: str) -> None:
-    api.site.get(f"/{token}")
-    api.site.clock.move(5000)
-    api.site.server.scan()
-
-    flips = api.job("/flips")["flips"]
-
-    assert flips == [
-        {"at": at(3900), "status": "down", "reason": "missed"},
-        {"at": at(0), "status": "up", "reason": flips[1]["reason"]},
-    ]
-
-
-def test_pages_of_flips_follow_each_other(api: Manager, token: str) -> None:
-    for word in ("", "/fail", ""):
-        api.site.get(f"/{token}{word}")
-        api.site.clock.move(1)
-
-    pages = [api.job(f"/flips?limit=2&offset={offset}") for offset in (0, 2)]
-
-    assert [[flip["status"] for flip in page["flips"]] for page in pages] == [
-        ["up", "down"],
-        ["up"],
-    ]
-    assert [page["total"] for page in pages] == [3, 3]
-
-
 # events
 
 
@@ -1840,7 +1806,6 @@ def test_the_summary_takes_as_many_queries_for_one_as_for_many(api: Manager, tok
         "/job",
         "/job/pings",
         "/job/runs",
-        "/job/flips",
         "/job/events",
         "/job/log",
         "/job/uptime?days=1",
