@@ -126,6 +126,10 @@ class Invalid(Refused):
     """A caller's mistake; the sentence names the field and the rule."""
 
 
+class Unknown(Refused):
+    """A secret, or a handle, that is nobody's: these are counted by address."""
+
+
 def _setting(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
@@ -494,6 +498,7 @@ class Monitor:
     ping_count: int
     unverified: int
     schedule_edited_at: int | None
+    registered_by: int | None  # the API key of a program that has named it
 
 
 @dataclass(slots=True)
@@ -2332,15 +2337,20 @@ STATE_SQL = (
 )
 RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = :monitor AND "
 # The runs that a ping may belong to, each kind on an index of its own.
-OPEN_RUNS = RUN_SQL + "state = 'running'"
+# Each kind has a limit: however many runs never end, a ping costs the same.
+OPEN_RUNS = " UNION ALL ".join(
+    f"SELECT * FROM ({RUN_SQL} state = 'running' AND awaited = {awaited} "
+    f"ORDER BY num {way} LIMIT 100)"
+    for awaited, way in ((1, "ASC"), (1, "DESC"), (0, "DESC"))
+)
 LAST_STARTS = (
     f" UNION ALL SELECT * FROM ({RUN_SQL} opened = 1 ORDER BY started_at DESC, num DESC LIMIT 3)"
 )
 OF_SERIES = f" UNION ALL SELECT * FROM ({RUN_SQL} series = :series ORDER BY num DESC LIMIT 1)"
 LAST_ENDED = (
-    f" UNION ALL SELECT * FROM ({RUN_SQL} host IS :host AND state != 'running' AND "
-    "(series IS NULL OR state IN ('success', 'failed')) "
-    "ORDER BY started_at DESC, num DESC LIMIT 1)"
+    f" UNION ALL SELECT * FROM (SELECT * FROM ({RUN_SQL} 1 ORDER BY started_at DESC, num DESC "
+    "LIMIT 200) WHERE host IS :host AND state != 'running' AND "
+    "(series IS NULL OR state IN ('success', 'failed')) LIMIT 1)"
 )
 INSERT_RUN, INSERT_PING = (
     f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
@@ -2350,6 +2360,7 @@ MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
 BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
 SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 25, 500, 1000  # pings wait for a transaction with so many
+REGISTERED_MAX = 1000  # monitors, by a key that may only ping
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 OUR_HANDLES: dict[str, Callable[[], str]] = {
@@ -2404,7 +2415,9 @@ def save_state(
         else:
             execute(tx.db, INSERT_RUN, values)
     if run_log is not None:
-        execute(tx.db, "INSERT OR REPLACE INTO run_log VALUES (?, ?)", run_log)
+        execute(tx.db, "INSERT OR REPLACE INTO run_log VALUES (?, ?, ?)", (*run_log, m.num))
+        if tx.settings.keep_logs:
+            prune_logs(tx, m.num, tx.settings.keep_logs, 2)
     update(tx.db, "monitor", m.num, _changed(MONITOR_FIELDS, monitor, MONITOR_VALUES(m)))
     for flip_ in state.flips:
         insert(tx.db, "flip", {"monitor": m.num, **flip_._asdict()})
@@ -2535,8 +2548,9 @@ def last_success_json(db: SqliteDatabase, monitor: int, but: int | None) -> dict
     """The last good run of a monitor but that one, as events show it."""
     found = rows(
         db,
-        "SELECT ended_at, duration_ms FROM run WHERE monitor = ? AND state = 'success' "
-        "AND num IS NOT ? ORDER BY started_at DESC, num DESC LIMIT 1",
+        "SELECT ended_at, duration_ms FROM (SELECT * FROM run WHERE monitor = ? "
+        "ORDER BY started_at DESC, num DESC LIMIT 2000) "
+        "WHERE state = 'success' AND num IS NOT ? LIMIT 1",
         monitor,
         but,
     )
@@ -2861,13 +2875,13 @@ def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
     return int(beyond)
 
 
-def prune_logs(tx: Tx, monitor: int, keep: int) -> int:
-    """Delete up to 50 logs, of 100 KB at most, but the newest ones of a monitor; how many."""
+def prune_logs(tx: Tx, monitor: int, keep: int, most: int = 50) -> int:
+    """Delete so many logs, of 100 KB at most, but the newest ones of a monitor; how many."""
     return execute(
         tx.db,
-        "DELETE FROM run_log WHERE run IN (SELECT num FROM run JOIN run_log ON "
-        "run = num WHERE monitor = ? ORDER BY started_at DESC, num DESC LIMIT ? OFFSET ?)",
-        (monitor, PRUNE_LIMIT // 10, keep),
+        "DELETE FROM run_log WHERE run IN (SELECT run FROM run_log WHERE monitor = ? "
+        "ORDER BY run DESC LIMIT ? OFFSET ?)",
+        (monitor, most, keep),
     ).rowcount
 
 
@@ -2884,8 +2898,7 @@ def monitors_beyond(tx: Tx, keep_pings: int, keep_logs: int) -> tuple[list[int],
             num
             for (num,) in rows(
                 tx.db,
-                "SELECT monitor FROM run JOIN run_log ON run = num "
-                "WHERE ? GROUP BY monitor HAVING count(*) > ?",
+                "SELECT monitor FROM run_log WHERE ? GROUP BY monitor HAVING count(*) > ?",
                 keep_logs,
                 keep_logs,
             )
@@ -2953,6 +2966,7 @@ class Knock(NamedTuple):
     allowed: bool  # whether its method may ping
     seen: list[Dialect]  # takes the dialect that was found, to word what goes wrong after that
     received: float = 0.0  # seconds of a monotonic clock
+    wait: int | None = None  # seconds, where its address has asked for too much that is unknown
 
 
 class Who(NamedTuple):
@@ -2962,7 +2976,7 @@ class Who(NamedTuple):
     words: Sequence[str]
     monitor: int | None
     name: str
-    keyed: bool = False  # an API key was shown
+    key: tuple[int, str] | None = None  # the API key that was shown, and its permission
 
 
 def _look_up(tx: Tx, sql: str, text: str) -> tuple[int, str] | None:
@@ -3000,6 +3014,13 @@ def _may_ping(key: tuple[int, str] | None) -> bool:
     return key is not None and key[1] != "read-only"
 
 
+def refuse_stranger(wait: int | None) -> None:
+    """Refuse, with 429, an address that has to wait so many seconds, whatever it shows."""
+    if wait is not None:
+        sentence = "Too many wrong API keys or unknown handles"
+        raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
+
+
 def find_who(tx: Tx, knock: Knock) -> Who:
     """Who is meant: a handle, else an API key in the path, else one in a header; or refuses."""
     route, names = knock.route, knock.route.names
@@ -3010,13 +3031,15 @@ def find_who(tx: Tx, knock: Knock) -> Who:
         if dialect.needs_key:
             _check_key(tx, knock.secret, dialect)
         return Who(dialect, names[1:], handle[0], names[0])
+    refuse_stranger(knock.wait)
     if len(names) > 1 and route.family in ("ping", "cronitor"):
-        for key, name in ((0, 1), (1, 0)):
-            if _may_ping(find_key(tx, names[key])):
-                words = "cronradar" if key else "healthchecks"
+        for first, name in ((0, 1), (1, 0)):
+            key = find_key(tx, names[first])
+            if _may_ping(key):
+                words = "cronradar" if first else "healthchecks"
                 has_exit_code = "".join(names[2:]).isdigit()  # which Cronitor does not say so
                 if route.family == "cronitor" or (
-                    not key and not has_exit_code and CRONITOR_WORDS.intersection(knock.query)
+                    not first and not has_exit_code and CRONITOR_WORDS.intersection(knock.query)
                 ):
                     words = "cronitor"
                 return Who(
@@ -3024,7 +3047,7 @@ def find_who(tx: Tx, knock: Knock) -> Who:
                     names[2:],
                     find_monitor(tx, names[name]),
                     names[name],
-                    keyed=True,
+                    key,
                 )
     return _find_by_header(tx, knock)
 
@@ -3034,24 +3057,26 @@ def _find_by_header(tx: Tx, knock: Knock) -> Who:
     if dialect.needs_key:
         _check_key(tx, knock.secret, dialect)
         return Who(dialect, names[1:], find_monitor(tx, names[0]), names[0])
-    if knock.route.family == "ping" and _may_ping(find_key(tx, knock.secret)):
+    key = find_key(tx, knock.secret)
+    if knock.route.family == "ping" and _may_ping(key):
         monitor = find_monitor(tx, names[0])
         if monitor is not None or knock.query.get("schedule"):
             dialect = DIALECTS["cronradar"]
-        return Who(dialect, names[1:], monitor, names[0], keyed=True)
+        return Who(dialect, names[1:], monitor, names[0], key)
     if dialect is DIALECTS["cronradar"]:
         _check_key(tx, knock.secret, dialect)
     if dialect is DIALECTS["cronbeats"] and not CODE.fullmatch(names[0]):
-        raise Invalid("Invalid job key format")
+        raise Unknown("Invalid job key format")
     return Who(dialect, names[1:], None, names[0])
 
 
-def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> None:
+def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> tuple[int, str]:
     key = find_key(tx, secret)
     if key is None:
-        raise Refused(dialect.wants_key, "AUTHENTICATION_REQUIRED", 401)
+        raise Unknown(dialect.wants_key, "AUTHENTICATION_REQUIRED", 401)
     if not _may_ping(key):
         raise Refused("API key does not have access to this resource", "ACCESS_DENIED", 403)
+    return key
 
 
 Answer = tuple[Dialect, Receipt, "Refused | None"]  # the last: of something that is recorded
@@ -3074,12 +3099,12 @@ def record_ping(tx: Tx, knock: Knock) -> Answer:
 def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     created = who.monitor is None
     num = _register(tx, knock, who) if who.monitor is None else who.monitor
-    bare = knock.route.bare or ("success" if who.keyed else who.dialect.bare)
+    bare = knock.route.bare or ("success" if who.key else who.dialect.bare)
     said = read_word(who.dialect, bare, who.words, knock.query)
     if (
         tx.settings.authenticate_pings
         and who.dialect.auth
-        and not who.keyed
+        and not who.key
         and not _may_ping(find_key(tx, knock.query.get(who.dialect.auth)))
     ):
         execute(
@@ -3155,25 +3180,32 @@ def _next_num(tx: Tx) -> int:
 
 def _register(tx: Tx, knock: Knock, who: Who) -> int:
     """Create the monitor that a ping with an API key names, where its dialect does so."""
-    fields = who.dialect.creates(knock.query) if who.keyed else None
+    fields = who.dialect.creates(knock.query) if who.key else None
     key = clean(who.name, 200)
-    if fields is None or key is None:
-        raise Refused(who.dialect.unknown.format(key or ""), "MONITOR_NOT_FOUND", 404)
+    if who.key is None or fields is None or key is None:
+        refusal = Refused if who.key else Unknown
+        raise refusal(who.dialect.unknown.format(key or ""), "MONITOR_NOT_FOUND", 404)
     declared = json.dumps(fields) if who.dialect.declares else None
-    return create_monitor(
-        tx,
-        {
-            "key": key,
-            "timezone": tx.settings.timezone or "UTC",
-            "name": title(key),
-            **fields,
-            "declared": declared,
-        },
-    )
+    return register_monitor(tx, who.key, key, {**fields, "declared": declared})
+
+
+def register_monitor(tx: Tx, api_key: tuple[int, str], key: str, fields: Mapping[str, Any]) -> int:
+    """A new monitor that a program has named; its num.
+
+    A key that may only ping has 1,000 such monitors at the most: refused with 403 beyond.
+    """
+    num, permission = api_key
+    counted = rows(tx.db, "SELECT count(*) FROM monitor WHERE registered_by = ?", num)
+    if permission == "ping" and counted[0][0] >= REGISTERED_MAX:
+        sentence = f"This API key has registered {REGISTERED_MAX} monitors: it may make no more"
+        raise Refused(sentence, "ACCESS_DENIED", 403)
+    own = {"key": key, "timezone": tx.settings.timezone or "UTC", "name": title(key)}
+    return create_monitor(tx, {**own, **fields, "registered_by": num})
 
 
 def _declare(tx: Tx, state: MonitorState, said: Mapping[str, Any]) -> Refused | None:
-    """Apply what a ping or a sync declares where it differs from what was declared before."""
+    """Apply what a ping or a sync declares where it differs from what was declared before, and
+    nobody has set something else since."""
     m, declared, problem = state.monitor, read_declared(said), None
     before = json.loads(m.declared or "{}")
     try:
@@ -3207,7 +3239,7 @@ def title(key: str) -> str:
 
 def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
     """CronRadar's POST /api/sync: create and update, never delete; errors by item."""
-    _check_key(tx, secret, DIALECTS["cronradar"])
+    api_key = _check_key(tx, secret, DIALECTS["cronradar"])
     items = given.get("monitors") if isinstance(given, dict) else None
     if not isinstance(items, list) or len(items) > 100:
         raise Invalid("monitors must be a list of at most 100")
@@ -3215,13 +3247,13 @@ def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
     for item in items:
         key = clean(item.get("key"), 200) if isinstance(item, dict) else None
         try:
-            counts[_sync(tx, key, item)] += 1
+            counts[_sync(tx, api_key, key, item)] += 1
         except Refused as refused:
             errors.append({"key": key, "error": refused.code, "message": refused.sentence})
     return {"status": "success", "synced": sum(counts.values()), **counts, "errors": errors}
 
 
-def _sync(tx: Tx, key: str | None, item: Any) -> str:
+def _sync(tx: Tx, api_key: tuple[int, str], key: str | None, item: Any) -> str:
     if key is None:
         raise Invalid("key must be 1 to 200 characters")
     schedule, num = item.get("schedule"), find_monitor(tx, key)
@@ -3230,16 +3262,7 @@ def _sync(tx: Tx, key: str | None, item: Any) -> str:
         change_monitor(tx, num, lambda state: _declare(tx, state, item))
         return "updated"
     fields = {"grace_seconds": 60, **columns, **read_declared(item)}
-    create_monitor(
-        tx,
-        {
-            "key": key,
-            "timezone": tx.settings.timezone or "UTC",
-            "name": title(key),
-            **fields,
-            "declared": json.dumps(fields),
-        },
-    )
+    register_monitor(tx, api_key, key, {**fields, "declared": json.dumps(fields)})
     return "created"
 
 
@@ -4077,7 +4100,8 @@ class Claim(NamedTuple):
 
 CLAIM_MS = 60_000  # longer than a try can last
 ASIDE_TRIES, TOLD_TRIES, SILENCE_MAX_MS = 3, 4, 600_000
-TESTS_MAX, TEST_SECONDS = 2, 40
+TESTS_MAX = 2  # at a time
+TEST_SECONDS = 40  # for which a command waits
 TEST_DUE_AT = -1  # a test is due before all else, also while its integration rests or is off
 IS_AWAKE = "i.enabled AND coalesce(i.rests_until, 0) <= :now"
 # The index has them by age: to sort all that is due for each alert of thousands takes too long.
@@ -4915,7 +4939,7 @@ def integrations_json(tx: Tx, secret: bool, id_: str | None = None) -> list[Show
                 "at": iso(row["tried_at"]),
                 "state": row["state"],
                 "kind": row["kind"],
-                "result": outcome_text(row["result"], row["answer"] if secret else None),
+                "result": outcome_text(row["result"], row["answer"]) if secret else None,
             },
             "problem": None if row["is_usable"] else NO_MAIL,
             **(integration_config(row["channel"], json.loads(row["config"])) if secret else {}),
@@ -5034,15 +5058,41 @@ def tested(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def test_monitor(outbox: Outbox, ask: Ask) -> dict[str, Any]:
-    """Send a test to everybody who hears of a monitor, one after another."""
-    m, results = outbox.read(get_monitor, ask.id), []
-    for num in outbox.read(hearers, m):
-        ((id_, name),) = outbox.read(
-            lambda tx, num=num: rows(tx.db, "SELECT id, name FROM integration WHERE num = ?", num)
-        )
-        results.append({"integrationId": id_, "name": name, **tested(outbox.test(num, m.name, m))})
-    return {"results": results}
+REQUEST_SECONDS = 30  # for which a route waits for a receiver
+
+
+def send_tests(outbox: Outbox, ask: Ask, seconds: float = REQUEST_SECONDS) -> dict[str, Any]:
+    """Send a test to everybody who hears of a monitor, one after another, and tell what came of
+    it in so many seconds; the rest goes on, and is told with the events."""
+    m = outbox.read(get_monitor, ask.id)
+    recipients = outbox.read(
+        lambda tx: [
+            rows(tx.db, "SELECT num, id, name FROM integration WHERE num = ?", num)[0]
+            for num in hearers(tx, m)
+        ]
+    )
+    outcomes: dict[int, dict[str, Any]] = {}
+    problems: list[Refused] = []
+
+    def send_all() -> None:
+        try:
+            for num, _, _ in recipients:
+                outcomes[num] = tested(outbox.test(num, m.name, m))
+        except Refused as refused:
+            problems.append(refused)
+
+    thread = threading.Thread(target=send_all, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if problems:
+        raise problems[0]
+    late = {"ok": False, "result": f"nothing came of it within {REQUEST_SECONDS} seconds yet"}
+    return {
+        "results": [
+            {"integrationId": id_, "name": name, **outcomes.get(num, late)}
+            for num, id_, name in recipients
+        ]
+    }
 
 
 # == Reports ==================================================================
@@ -5177,9 +5227,20 @@ def flip_shown(row: Sequence[Any]) -> Shown:
     return {"at": iso(row[0]), "status": row[1], "reason": row[2]}
 
 
+def _without_secrets(row: Sequence[Any]) -> Sequence[Any]:
+    """A row of `EVENTS_SQL` without the end of a log, and without a receiver's answer."""
+    *columns, text = row
+    body = json.loads(text)
+    if body.get("run"):
+        body["run"]["logTail"] = None
+    if columns[2] == "delivery_failed":
+        body["about"] = [body["about"][0], "who may write is shown why"]
+    return [*columns, json.dumps(body)]
+
+
 def with_deliveries(tx: Tx, found: Sequence[Any], secret: bool) -> list[Shown]:
-    """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom; what a receiver
-    said is secret."""
+    """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom; logs and what
+    receivers answered are secret."""
     sent: dict[int, list[Shown]] = {row[0]: [] for row in found}
     for event, id_, name, state, tries, tried_at, result, answer in rows(
         tx.db,
@@ -5195,10 +5256,16 @@ def with_deliveries(tx: Tx, found: Sequence[Any], secret: bool) -> list[Shown]:
                 "state": state,
                 "tries": tries,
                 "triedAt": iso(tried_at),
-                "result": outcome_text(result, answer if secret else None),
+                "result": outcome_text(result, answer) if secret else None,
             }
         )
-    return [{**event_json(row, tx.settings.base_url), "deliveries": sent[row[0]]} for row in found]
+    return [
+        {
+            **event_json(row if secret else _without_secrets(row), tx.settings.base_url),
+            "deliveries": sent[row[0]],
+        }
+        for row in found
+    ]
 
 
 def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -5837,7 +5904,7 @@ def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
                 "name": one["name"],
                 "result": (one["lastDelivery"] or {}).get("result"),
             }
-            for one in integrations_json(tx, False)
+            for one in integrations_json(tx, ask.secret)
             if one["failing"]
         ],
     }
@@ -5897,23 +5964,37 @@ ALLOWED = {
     "read-write": {"read-only", "read-write"},
     "user": {"read-only", "read-write", "user"},
 }  # what a credential may do on routes
-LINK_MS, FREE_TRIES, SLOWEST_TRY, FAILED_MAX = 3_600_000, 5, 300, 5000
+LINK_MS = 3_600_000
+UNKNOWN_MAX = 30  # keys and handles, a minute and address
+SIGN_INS_MAX = 5  # that failed, of a name and address
+SIGN_IN_SECONDS = 300  # and in what time
+SCRYPTS_MAX = 4  # that run or wait
 KEY_PREFIX_SQL = "SELECT id, name, prefix, permission, created_at FROM api_key "
 USERS_SQL = "SELECT id, name, password IS NOT NULL, created_at, seen_at FROM user "
 scrypts = ThreadPoolExecutor(1, "scrypt")  # each takes 16 MB, which its thread then keeps
+scrypt_places = threading.BoundedSemaphore(SCRYPTS_MAX)  # or all that answer would wait
 
 
 def hash_password(password: str, salt: str | None = None) -> str:
-    """scrypt of a password (RFC 7914, with 16 MB), its salt before it; both in hex."""
+    """scrypt of a password (RFC 7914, with 16 MB), its salt before it; both in hex.
+
+    Raises `Refused` 429 where others wait for theirs already.
+    """
     salt = salt or secrets.token_hex(16)
-    key = scrypts.submit(
-        hashlib.scrypt,
-        password.encode("utf-8", "surrogatepass"),
-        salt=bytes.fromhex(salt),
-        n=2**14,
-        r=8,
-        p=1,
-    ).result()
+    if not scrypt_places.acquire(blocking=False):
+        sentence = "Too many sign-ins at once: try again in a moment"
+        raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, 1)
+    try:
+        key = scrypts.submit(
+            hashlib.scrypt,
+            password.encode("utf-8", "surrogatepass"),
+            salt=bytes.fromhex(salt),
+            n=2**14,
+            r=8,
+            p=1,
+        ).result()
+    finally:
+        scrypt_places.release()
     return f"{salt}:{key.hex()}"
 
 
@@ -5966,15 +6047,10 @@ def add_user(tx: Tx, name: str, stored: str | None) -> dict[str, Any]:
     return user_shown(rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
 
 
-def edit_user(tx: Tx, name: str, columns: Mapping[str, Any], session: str = "") -> dict[str, Any]:
-    """Rename a user; or change the password, which ends all other sessions and links."""
-    num, id_ = find_user(tx, name)
-    if rows(tx.db, "SELECT 1 FROM user WHERE name = ? AND num != ?", columns.get("name"), num):
-        refuse_taken(tx, "user", "name", columns["name"])
-    update(tx.db, "user", num, columns)
-    if "password" in columns:
-        execute(tx.db, "DELETE FROM session WHERE user = ? AND hash != ?", (num, session))
-    return user_shown(rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
+def change_password(tx: Tx, user: int, stored: str | None, session: str = "") -> None:
+    """Change a password to one in its stored form; all sessions and links end but this session."""
+    update(tx.db, "user", user, {"password": stored})
+    execute(tx.db, "DELETE FROM session WHERE user = ? AND hash != ?", (user, session))
 
 
 def remove_user(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -6030,7 +6106,7 @@ def use_link(tx: Tx, secret: str) -> dict[str, Any]:
         hash_secret(secret),
     )
     if not found or found[0][1] <= tx.now:
-        raise Refused("This link has been used or has expired", "UNAUTHORIZED", 401)
+        raise Unknown("This link has been used or has expired", "UNAUTHORIZED", 401)
     return open_session(tx, found[0][0])
 
 
@@ -6052,73 +6128,75 @@ def prune_sessions(tx: Tx) -> None:
     execute(tx.db, "DELETE FROM session WHERE expires_at <= ?", (tx.now,))
 
 
-class Slowdown:
-    """Makes who fails to sign in wait, longer each time."""
+class Limiter:
+    """Counts by name, each name for some time from its first; pure but for its clock.
 
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock = clock
-        self._failed: dict[Any, tuple[int, int]] = {}  # how often, and until when to wait
+    That is a monotonic one, in seconds: no change of the clock ends a wait, or begins one.
+    Memory is bounded: the name that began first is forgotten for a new one.
+    """
+
+    SIZE_MAX = 10_000
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.monotonic = monotonic
+        self._counts: dict[Any, tuple[int, float]] = {}  # how many, and when that is over
         self._lock = threading.Lock()
 
-    def check(self, who: Any) -> None:
-        """Refuse, with 429, who has to wait."""
-        wait = self._failed.get(who, (0, 0))[1] - self._clock()
-        if wait > 0:
-            raise Refused(
-                "Too many failed sign-ins: wait a little",
-                "RATE_LIMIT_EXCEEDED",
-                429,
-                -(-wait // 1000),
-            )
-
-    def fail(self, who: Any) -> None:
-        """Count a failure: from the fifth on there is a wait, doubled by each up to 5 minutes."""
+    def count(self, name: Any, seconds: float = 60) -> int:
+        """Count one more; how many it were since the first, which is at most so long ago."""
+        now = self.monotonic()
         with self._lock:
-            count = self._failed.get(who, (0, 0))[0] + 1
-            wait = min(2 ** (count - FREE_TRIES), SLOWEST_TRY) if count >= FREE_TRIES else 0
-            if len(self._failed) >= FAILED_MAX:
-                self._failed.clear()
-            self._failed[who] = count, self._clock() + wait * 1000
+            count, end = self._counts.get(name, (0, 0.0))
+            if end <= now:
+                self._counts.pop(name, None)
+                count = 0
+                end = now + seconds
+            if name not in self._counts and len(self._counts) >= self.SIZE_MAX:
+                del self._counts[next(iter(self._counts))]
+            self._counts[name] = count + 1, end
+        return count + 1
 
-    def forget(self, who: Any) -> None:
+    def wait(self, name: Any, most: int) -> int | None:
+        """Seconds until one more may come; None where it may now. A most of 0 is no limit."""
+        count, end = self._counts.get(name, (0, 0.0))
+        rest = end - self.monotonic()
+        return math.ceil(rest) if rest > 0 and 0 < most <= count else None
+
+    def forget(self, name: Any) -> None:
         """It went well."""
         with self._lock:
-            self._failed.pop(who, None)
+            self._counts.pop(name, None)
+
+
+@lru_cache(1024)
+def network(address: str | None) -> str:
+    """What an address counts as: of IPv6 the /64, of which one person has all addresses."""
+    try:
+        ip = ipaddress.ip_address(address or "")
+    except ValueError:
+        return address or ""
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ipaddress.IPv6Address(int(ip) >> 64 << 64)
+    return str(ip)
 
 
 def find_by_password(
-    read: Callable[..., Any], slowdown: Slowdown, name: str, password: str, address: str | None
+    read: Callable[..., Any], limiter: Limiter, name: str, password: str, address: str | None
 ) -> int:
-    """The user with this name and password; slower after each failure, by name and address."""
-    tries = ("name", name), ("address", address)
-    for who in tries:
-        slowdown.check(who)
+    """The user with this name and password. Who fails has to wait, of the same name *and* address:
+    nobody can lock out somebody else."""
+    who = ("sign-in", name, network(address))
+    wait = limiter.wait(who, SIGN_INS_MAX)
+    if wait is not None:
+        sentence = "Too many failed sign-ins: wait a little"
+        raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
     found = read(lambda tx: rows(tx.db, "SELECT num, password FROM user WHERE name = ?", name))
     num, stored = found[0] if found else (0, None)
     if not is_password(password, stored):
-        for who in tries:
-            slowdown.fail(who)
+        limiter.count(who, SIGN_IN_SECONDS)
         raise Refused("Wrong name or password", "UNAUTHORIZED", 401)
-    slowdown.forget(tries[0])
+    limiter.forget(who)
     return int(num)
-
-
-def add_user_asked(act: Callable[..., Shown], ask: Ask) -> Shown:
-    """Create a user; the password is hashed outside of the transaction, for it takes its time."""
-    given = read_object(ask.body, "name", "password")
-    name = _text("name", given.get("name"), 1, 200)
-    return act(add_user, name, check_password(given.get("password")))
-
-
-def edit_user_asked(act: Callable[..., Shown], ask: Ask) -> Shown:
-    """Change a user's name or password."""
-    given = read_object(ask.body, "name", "password")
-    columns: dict[str, str | None] = {}
-    if "name" in given:
-        columns["name"] = _text("name", given["name"], 1, 200)
-    if "password" in given:
-        columns["password"] = check_password(given["password"])
-    return act(edit_user, ask.id, columns, ask.session)
 
 
 class Caller(NamedTuple):
@@ -6566,7 +6644,6 @@ def measured(tx: Tx) -> tuple[Any, ...]:
 API = "/api/v1"
 COOKIE = "cronwatch_session"
 BODY_MAX = 1_048_576  # bytes of a body that are looked at
-WRONG_KEYS_MAX = 30  # a minute and address
 PING_METHODS = ("GET", "HEAD", "POST")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -6586,8 +6663,7 @@ class Service(Protocol):
     settings: Settings
     store: Store
     outbox: Outbox
-    limits: Limits
-    slowdown: Slowdown
+    limiter: Limiter
     summaries: Summaries
     metrics: Metrics
     lookout: Lookout | None
@@ -6679,32 +6755,14 @@ def add_headers() -> None:
         headers["Cache-Control"] = "no-store"
 
 
-class Limits:
-    """Counts per name and minute."""
-
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock, self._minute = clock, 0
-        self._counts: Counter[Any] = Counter()
-        self._lock = threading.Lock()
-
-    def wait(self, name: Any, most: int) -> int | None:
-        """Count one more; seconds to wait where that is too many, 0 for no limit."""
-        minute, rest = divmod(self._clock(), 60_000)
-        with self._lock:
-            if minute != self._minute:
-                self._counts, self._minute = Counter(), minute
-            self._counts[name] += 1
-            return 60 - rest // 1000 if 0 < most < self._counts[name] else None
-
-
 class Refusals:
     """A plugin: what a route refuses, and what breaks, is worded in the route's dialect."""
 
     name = "refusals"
     api = 2
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, limiter: Limiter) -> None:
+        self.limiter = limiter
 
     def apply(self, call: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
         """Wrap a route; the last one, of pings, says in the request which dialect it has met."""
@@ -6716,14 +6774,16 @@ class Refusals:
             try:
                 response = call(**names)
             except Refused as error:
-                response = self._word(environ.get("cronwatch.dialect", dialect), error)
+                if isinstance(error, Unknown):
+                    self._count()
+                response = refuse(environ.get("cronwatch.dialect", dialect), error)
             except UnicodeEncodeError:
                 invalid = Invalid("a text has half of a surrogate pair in it")
-                response = self._word(environ.get("cronwatch.dialect", dialect), invalid)
+                response = refuse(environ.get("cronwatch.dialect", dialect), invalid)
             except Exception:
                 log.exception("%s could not be answered", route.rule)
                 broken = Refused("Internal Server Error", "ERROR", 500)
-                response = self._word(environ.get("cronwatch.dialect", dialect), broken)
+                response = refuse(environ.get("cronwatch.dialect", dialect), broken)
             if log.isEnabledFor(logging.DEBUG):
                 took_ms = 1000 * (monotonic() - began)
                 method = environ["REQUEST_METHOD"]
@@ -6733,14 +6793,17 @@ class Refusals:
 
         return answer
 
-    def _word(self, dialect: Dialect, refused: Refused) -> bottle.HTTPResponse:
-        """Too many wrong keys from an address are another refusal."""
-        if refused.status == 401:
-            address = bottle.request.environ.get("REMOTE_ADDR")
-            wait = self.limits.wait(("wrong key", address), WRONG_KEYS_MAX)
-            if wait is not None:
-                refused = Refused("Too many wrong API keys", "RATE_LIMIT_EXCEEDED", 429, wait)
-        return refuse(dialect, refused)
+    def _count(self) -> None:
+        """Count what is nobody's by address; say so once a minute, without what was shown."""
+        address = network(bottle.request.environ.get("REMOTE_ADDR"))
+        self.limiter.count(("unknown", address))
+        if self.limiter.count("unknown") == 1:
+            log.info("a wrong API key or an unknown handle from %s", address)
+
+
+def stranger_wait(limiter: Limiter, environ: Environ) -> int | None:
+    """Seconds for which an address has to wait that has shown too much that is nobody's."""
+    return limiter.wait(("unknown", network(environ.get("REMOTE_ADDR"))), UNKNOWN_MAX)
 
 
 # -- credentials
@@ -6774,11 +6837,16 @@ def make_cookie(token: str, seconds: int, settings: Settings) -> dict[str, str]:
     return {"Set-Cookie": cookie}
 
 
+def is_json(environ: Environ) -> bool:
+    """Whether a body says that it is JSON, which no form of a foreign page can."""
+    kind = environ.get("CONTENT_TYPE", "").partition(";")[0]
+    return bool(kind.strip().lower() == "application/json")
+
+
 def check_origin(environ: Environ) -> None:
     """Refuse a write that a foreign page could have made a browser send along with our cookie."""
-    is_json = environ.get("CONTENT_TYPE", "").partition(";")[0].strip() == "application/json"
     is_empty = environ.get("CONTENT_LENGTH") in ("", "0", None)
-    if "HTTP_X_CRONWATCH" not in environ or not (is_json or is_empty):
+    if "HTTP_X_CRONWATCH" not in environ or not (is_json(environ) or is_empty):
         raise Refused(
             "With a cookie a change needs the header X-Cronwatch, and a body needs "
             "Content-Type: application/json",
@@ -6810,16 +6878,18 @@ class Permissions:
     def check(self, permission: str) -> Caller:
         """Who asks; refuses what they may not do."""
         environ = bottle.request.environ
+        limiter = self.server.limiter
+        secret = header_secret(environ)
+        wait = stranger_wait(limiter, environ) if secret else None
         caller: Caller | None = self.server.read(
-            find_caller, header_secret(environ), cookie_secret(environ)
+            find_caller, secret if wait is None else None, cookie_secret(environ)
         )
         if caller is None:
-            raise Refused("Missing or invalid API key", status=401)
-        most = self.server.settings.api_rate_limit
-        wait = self.server.limits.wait(caller.key, most) if caller.key else None
-        if wait is not None:
-            sentence = f"Rate limit exceeded. Max {most} requests per minute."
-            raise Refused(sentence, status=429, wait=wait)
+            refuse_stranger(wait)
+            refusal = Unknown if secret else Refused
+            raise refusal("Missing or invalid API key", status=401)
+        if caller.key:
+            self.limit(caller.key)
         if permission not in ALLOWED[caller.may]:
             needed = f"an API key with the permission {permission}"
             if permission == "user":
@@ -6828,6 +6898,16 @@ class Permissions:
         if caller.by_cookie and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             check_origin(environ)
         return caller
+
+    def limit(self, key: int) -> None:
+        """Count a request of an API key; refuses, with 429, one too many in a minute."""
+        limiter = self.server.limiter
+        most = self.server.settings.api_rate_limit
+        wait = limiter.wait(("key", key), most)
+        if wait is not None:
+            sentence = f"Rate limit exceeded. Max {most} requests per minute."
+            raise Refused(sentence, status=429, wait=wait)
+        limiter.count(("key", key))
 
 
 # -- the management API
@@ -6879,11 +6959,6 @@ def acts(action: Callable[[Tx, Ask], Any]) -> Action:
     return call
 
 
-def slow(action: Callable[[Callable[..., Any], Ask], Any]) -> Action:
-    """The action of a route that takes its time before its transaction."""
-    return lambda server, ask: action(server.act, ask)
-
-
 def sends(test: Callable[[Outbox, Ask], Any]) -> Action:
     """The action of a route that sends something."""
     return lambda server, ask: test(server.outbox, ask)
@@ -6891,18 +6966,30 @@ def sends(test: Callable[[Outbox, Ask], Any]) -> Action:
 
 def sign_in(server: Service, ask: Ask) -> bottle.HTTPResponse:
     """Open a session by name and password, or by a link."""
+    environ = bottle.request.environ
+    if not is_json(environ):  # a foreign page could sign somebody in as somebody else
+        raise Refused("Content-Type must be application/json", status=415)
     given = read_object(ask.body, "name", "password", "link")
     if "link" in given:
+        refuse_stranger(stranger_wait(server.limiter, environ))
         session = server.act(use_link, _text("link", given["link"], 1, 200))
     else:
         name = given.get("name")
         password = given.get("password")
         if not isinstance(name, str) or not isinstance(password, str) or len(password) > 200:
             raise Invalid("name and password are required, or a link")
-        user = find_by_password(server.read, server.slowdown, name, password, ask.address)
+        user = find_by_password(server.read, server.limiter, name, password, ask.address)
         session = server.act(open_session, user)
     seconds = server.settings.session_days * 86_400
     return respond(session, 201, headers=make_cookie(session["token"], seconds, server.settings))
+
+
+def change_own_password(server: Service, ask: Ask) -> dict[str, Any]:
+    """Give who is signed in another password; their other sessions and links end."""
+    password = read_object(ask.body, "password").get("password")
+    stored = check_password("" if password is None else password)
+    server.act(change_password, ask.user, stored, ask.session)
+    return server.read(show_session, ask)
 
 
 def sign_out(server: Service, ask: Ask) -> bottle.HTTPResponse:
@@ -7002,7 +7089,7 @@ API_ROUTES = (
     ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/pause", acts(pause_asked)),
     ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/resume", acts(resume_asked)),
     ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/ok", acts(mark_ok)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/test", sends(test_monitor)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/test", sends(send_tests)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/pings", reads(list_pings)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs", reads(list_runs)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs/<run>", reads(show_run)),
@@ -7034,17 +7121,11 @@ API_ROUTES = (
     ApiRoute("read-only", "GET", "/metrics", metrics),
     ApiRoute(None, "POST", f"{API}/session", sign_in, 201),
     ApiRoute("user", "GET", f"{API}/session", reads(show_session)),
+    ApiRoute("user", "PATCH", f"{API}/session", change_own_password),
     ApiRoute("user", "DELETE", f"{API}/session", sign_out),
     ApiRoute("user", "GET", f"{API}/keys", reads(list_keys)),
     ApiRoute("user", "POST", f"{API}/keys", acts(add_key), 201),
     ApiRoute("user", "DELETE", f"{API}/keys/<id>", acts(remove_key)),
-    ApiRoute("user", "GET", f"{API}/users", reads(list_users)),
-    ApiRoute("user", "POST", f"{API}/users", slow(add_user_asked), 201),
-    ApiRoute("user", "PATCH", f"{API}/users/<id>", slow(edit_user_asked)),
-    ApiRoute("user", "DELETE", f"{API}/users/<id>", acts(remove_user)),
-    ApiRoute(
-        "user", "POST", f"{API}/users/<id>/link", acts(lambda tx, ask: make_link(tx, ask.id)), 201
-    ),
 )
 
 
@@ -7098,6 +7179,7 @@ def ping(server: Service, path: str) -> bottle.HTTPResponse:
     knock = read_knock(environ)
     if knock is None:
         return refuse_path(server.app, environ)
+    knock = knock._replace(wait=stranger_wait(server.limiter, environ))
     try:
         dialect, receipt, problem = server.act(record_ping, knock)
     finally:  # what goes wrong is worded by the dialect that was met
@@ -7129,7 +7211,9 @@ def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
 
 def sync(server: Service) -> bottle.HTTPResponse:
     """CronRadar's POST /api/sync."""
-    secret = header_secret(bottle.request.environ)
+    environ = bottle.request.environ
+    refuse_stranger(stranger_wait(server.limiter, environ))
+    secret = header_secret(environ)
     return respond(server.act(sync_monitors, secret, read_api_request().body))
 
 
@@ -7202,7 +7286,7 @@ def make_app(server: Service) -> bottle.Bottle:
     app.uninstall(bottle.JSONPlugin)
     app.add_hook("before_request", lambda: prepare_request(server.settings))
     app.add_hook("after_request", add_headers)
-    app.install(Refusals(server.limits))
+    app.install(Refusals(server.limiter))
     app.install(Permissions(server))
     for row in API_ROUTES:
         call = partial(manage, server, row)
@@ -7213,7 +7297,9 @@ def make_app(server: Service) -> bottle.Bottle:
     app.route("/", "GET", partial(front_page, files))
     app.route("/static/<name:path>", "GET", partial(static, files))
     app.route("/cronwatch-exec", "GET", partial(static, files, "cronwatch-exec"))
-    app.route("/api/openapi.json", "GET", partial(static, files, "openapi.json"))
+    document = {"openapi.json": files.pop("openapi.json")}
+    describe = partial(static, document, "openapi.json")
+    app.route("/api/openapi.json", "GET", describe, permission="read-only")
     app.route(LAST_RULE, "ANY", partial(ping, server))
     return app
 
@@ -7546,13 +7632,19 @@ def welcome(server: Server) -> None:
 class Server:
     """The parts, wired. Nothing starts by itself but what a request or a turn needs."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], int] = system_clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], int] = system_clock,
+        monotonic: Callable[[], float] = monotonic,
+    ) -> None:
         zone = check_settings(settings)
-        self.clock, self.limits = clock, Limits(clock)
+        self.clock = clock
+        self.limiter = Limiter(monotonic)
         self.store = Store(settings.database)
         self.damaged: set[int] = set()  # monitors that cannot be watched any more
         self.lookout: Lookout | None = None
-        self.started_at, self.slowdown = clock(), Slowdown(clock)
+        self.started_at = clock()
         self.summaries = Summaries(self.read, clock)
         self.follows_address = not settings.base_url
         prefix = f"/{settings.url_prefix.strip('/')}".rstrip("/")
@@ -8453,8 +8545,8 @@ def _add_user(server: Server, options: argparse.Namespace) -> None:
 
 
 def _change_password(server: Server, options: argparse.Namespace) -> None:
-    server.read(find_user, options.name)
-    server.act(edit_user, options.name, {"password": check_password(_read_password())})
+    user, _ = server.read(find_user, options.name)
+    server.act(change_password, user, check_password(_read_password()))
     print(f"{options.name} has a new password; all sessions with the old one are over")
 
 

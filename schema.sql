@@ -313,3 +313,16 @@ UPDATE run SET matched = json_extract(event.body, '$.rules') FROM event
 -- What the first screen counts. No ping changes them but one that changes a status.
 CREATE INDEX monitor_status ON monitor (status);
 CREATE INDEX monitor_tags ON monitor (tags) WHERE tags != '';
+
+-- The API key with which a program made it: one that may only ping makes a limited number.
+ALTER TABLE monitor ADD COLUMN registered_by INTEGER REFERENCES api_key (num) ON DELETE SET NULL;
+CREATE INDEX monitor_registered ON monitor (registered_by) WHERE registered_by IS NOT NULL;
+
+-- Which runs of a monitor have a log, newest first: what is too much goes as another one comes.
+ALTER TABLE run_log ADD COLUMN monitor INTEGER;         -- its run's
+UPDATE run_log SET monitor = (SELECT run.monitor FROM run WHERE run.num = run_log.run);
+CREATE INDEX run_log_monitor ON run_log (monitor, run);
+
+-- The open runs that have a deadline apart from those that never get one.
+DROP INDEX run_open;
+CREATE INDEX run_open ON run (monitor, awaited) WHERE state = 'running';

@@ -163,3 +163,29 @@ def test_a_monitor_without_a_schedule_takes_a_declared_one(site: Site, api_key: 
     ping_key(site, "job?schedule=@daily", api_key)
 
     assert (before, site.monitors[0]["cron"]) == (None, "@daily")
+
+
+def sync_key(site: Site, api_key: str, name: str, schedule: str, grace: int) -> None:
+    item = {"key": "backup", "name": name, "schedule": schedule, "gracePeriod": grace}
+    body = json.dumps({"monitors": [item]})
+    assert site.post("/api/sync", body, Authorization=f"Bearer {api_key}").json["errors"] == []
+
+
+def test_another_sync_changes_no_field_that_a_person_set(site: Site, api_key: str) -> None:
+    sync_key(site, api_key, "Backup", "0 2 * * *", 60)
+    site.rows("UPDATE monitor SET cron = '@hourly', grace_seconds = 900, name = 'Mine'")
+
+    sync_key(site, api_key, "Other", "0 4 * * *", 120)
+
+    (job,) = site.monitors
+    assert (job["cron"], job["grace_seconds"], job["name"]) == ("@hourly", 900, "Mine")
+
+
+def test_a_sync_changes_no_monitor_that_a_person_made(site: Site, api_key: str) -> None:
+    site.monitor(key="backup", name="Mine", cron="@hourly")
+
+    sync_key(site, api_key, "Backup", "0 2 * * *", 60)
+    sync_key(site, api_key, "Other", "0 4 * * *", 120)
+
+    (job,) = site.monitors
+    assert (job["cron"], job["grace_seconds"], job["name"]) == ("@hourly", 300, "Mine")

@@ -445,7 +445,8 @@ def old_file(database: Path, megabytes: int) -> Path:
     for _ in range(PINGS):
         site.get(f"/{job.token}")
     site.rows(
-        f"INSERT INTO run_log SELECT num, printf('%.*c', 1000000, 'x') FROM run LIMIT {megabytes}"
+        "INSERT INTO run_log SELECT num, printf('%.*c', 1000000, 'x'), monitor FROM run "
+        f"LIMIT {megabytes}"
     )
     site.server.close()
     return database

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -1420,6 +1421,31 @@ def test_an_integration_is_deleted_with_its_alerts(api: Manager, token: str) -> 
     assert (answer.status_int, answer.json) == (200, {"id": made["id"], "deleted": True})
     assert api.get(INTEGRATIONS).json == {"integrations": []}
     assert api.site.rows("SELECT * FROM alert") == []
+
+
+def test_nobody_waits_for_a_receiver_longer_than_they_may(site: Site) -> None:
+    job = site.monitor()
+    for name in ("slow", "behind it"):
+        site.server.act(
+            cronwatch.create_integration, "webhook", name, {"url": "http://127.0.0.1:9/"}
+        )
+    go = threading.Event()
+
+    class SlowOutbox:
+        read = staticmethod(site.server.read)
+
+        def test(self, *_: Any) -> cronwatch.Attempt:
+            go.wait()
+            return cronwatch.Attempt("sent", "sent")
+
+    outbox: Any = SlowOutbox()
+    answer = cronwatch.send_tests(outbox, cronwatch.Ask(job.id), 0)
+    go.set()
+
+    assert [(one["name"], one["ok"], one["result"]) for one in answer["results"]] == [
+        ("slow", False, "nothing came of it within 30 seconds yet"),
+        ("behind it", False, "nothing came of it within 30 seconds yet"),
+    ]
 
 
 @pytest.mark.parametrize(

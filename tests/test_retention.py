@@ -47,7 +47,9 @@ def fill(site: Site, job: Made, count: int, log: str | None = None) -> None:
     )
     site.rows("UPDATE monitor SET ping_count = ? WHERE num = ?", count, job.num)
     if log is not None:
-        site.rows("INSERT INTO run_log SELECT num, ? FROM run WHERE monitor = ?", log, job.num)
+        site.rows(
+            "INSERT INTO run_log SELECT num, ?, monitor FROM run WHERE monitor = ?", log, job.num
+        )
 
 
 def nums(site: Site, table: str, job: Made) -> list[int]:
@@ -62,9 +64,7 @@ def logs(site: Site, job: Made) -> list[int]:
     """Its runs that have a log."""
     return [
         row["run"]
-        for row in site.rows(
-            "SELECT run FROM run_log JOIN run ON num = run WHERE monitor = ? ORDER BY run", job.num
-        )
+        for row in site.rows("SELECT run FROM run_log WHERE monitor = ? ORDER BY run", job.num)
     ]
 
 
@@ -517,3 +517,96 @@ def test_the_mode_of_a_file_that_is_there_is_left_alone(site: Site) -> None:
     Site(site.database).server.close()
 
     assert site.database.stat().st_mode & 0o777 == 0o640
+
+
+# as pings come
+
+
+def test_a_log_beyond_the_limit_pushes_out_the_oldest_at_once(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(keep_logs=3)
+    job = site.monitor()
+
+    for n in range(5):
+        site.post(f"/ping/{job.token}", f"log {n}")
+
+    assert [row["content"] for row in site.rows("SELECT content FROM run_log ORDER BY run")] == [
+        "log 2",
+        "log 3",
+        "log 4",
+    ]
+
+
+def test_a_log_of_another_monitor_pushes_out_none(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=1)
+    for job in (site.monitor(), site.monitor()):
+        site.post(f"/ping/{job.token}", "log")
+
+    assert count(site, "SELECT count(*) FROM run_log") == 2
+
+
+def test_all_logs_stay_where_none_are_to_go(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=0)
+    job = site.monitor()
+
+    for n in range(3):
+        site.post(f"/ping/{job.token}", f"log {n}")
+
+    assert len(logs(site, job)) == 3
+
+
+def open_runs(site: Site, job: Made, count: int, awaited: int) -> None:
+    """So many runs that never end, each of a host of its own."""
+    site.rows(
+        "INSERT INTO run (num, monitor, state, started_at, host, opened, awaited) "
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+        "SELECT ? * 100000 + i, ?, 'running', ? - 1000000 + i, 'host' || i, 1, ? FROM n",
+        count,
+        job.num,
+        job.num,
+        NOW,
+        awaited,
+    )
+    site.rows("UPDATE sqlite_sequence SET seq = 1000000 WHERE name = 'ping'")
+
+
+def steps_of(site: Site, path: str) -> int:
+    """How many steps of SQLite's machine a ping takes, each of which reads a row at most."""
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connection = site.server.store.db.connection()
+    connection.set_progress_handler(step, 1)
+    reply = site.get(path)
+    connection.set_progress_handler(None, 1)
+    assert reply.status_int == 200
+    return steps
+
+
+@pytest.mark.parametrize("awaited", [0, 1])
+@pytest.mark.parametrize("word", ["start", "success", "fail", "log", "success?rid=x"])
+def test_a_ping_costs_the_same_however_many_runs_never_end(
+    site: Site, word: str, awaited: int
+) -> None:
+    few, many = site.monitor(), site.monitor()
+    open_runs(site, few, 2500, awaited)
+    open_runs(site, many, 5000, awaited)
+
+    steps = [steps_of(site, f"/ping/{job.token}/{word}") for job in (few, many)]
+
+    assert steps[1] < 1.1 * steps[0]
+
+
+def test_the_oldest_and_the_newest_awaited_runs_are_watched(site: Site) -> None:
+    job = site.monitor()
+    open_runs(site, job, 5000, 1)
+    life, _ = site.server.read(cronwatch.load_state, job.num)
+
+    watched = {run.num - job.num * 100_000 for run in life.runs}
+
+    assert watched == {*range(1, 101), *range(4901, 5001)}
