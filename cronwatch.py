@@ -2966,7 +2966,6 @@ class Knock(NamedTuple):
     allowed: bool  # whether its method may ping
     seen: list[Dialect]  # takes the dialect that was found, to word what goes wrong after that
     received: float = 0.0  # seconds of a monotonic clock
-    wait: int | None = None  # seconds, where its address has asked for too much that is unknown
 
 
 class Who(NamedTuple):
@@ -3014,13 +3013,6 @@ def _may_ping(key: tuple[int, str] | None) -> bool:
     return key is not None and key[1] != "read-only"
 
 
-def refuse_stranger(wait: int | None) -> None:
-    """Refuse, with 429, an address that has to wait so many seconds, whatever it shows."""
-    if wait is not None:
-        sentence = "Too many wrong API keys or unknown handles"
-        raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
-
-
 def find_who(tx: Tx, knock: Knock) -> Who:
     """Who is meant: a handle, else an API key in the path, else one in a header; or refuses."""
     route, names = knock.route, knock.route.names
@@ -3031,7 +3023,6 @@ def find_who(tx: Tx, knock: Knock) -> Who:
         if dialect.needs_key:
             _check_key(tx, knock.secret, dialect)
         return Who(dialect, names[1:], handle[0], names[0])
-    refuse_stranger(knock.wait)
     if len(names) > 1 and route.family in ("ping", "cronitor"):
         for first, name in ((0, 1), (1, 0)):
             key = find_key(tx, names[first])
@@ -6774,9 +6765,8 @@ class Refusals:
             try:
                 response = call(**names)
             except Refused as error:
-                if isinstance(error, Unknown):
-                    self._count()
-                response = refuse(environ.get("cronwatch.dialect", dialect), error)
+                refused = self._limit(error) if isinstance(error, Unknown) else error
+                response = refuse(environ.get("cronwatch.dialect", dialect), refused)
             except UnicodeEncodeError:
                 invalid = Invalid("a text has half of a surrogate pair in it")
                 response = refuse(environ.get("cronwatch.dialect", dialect), invalid)
@@ -6793,17 +6783,21 @@ class Refusals:
 
         return answer
 
-    def _count(self) -> None:
-        """Count what is nobody's by address; say so once a minute, without what was shown."""
+    def _limit(self, unknown: Unknown) -> Refused:
+        """Count what is nobody's by address; beyond the limit it is another refusal.
+
+        It is said once a minute, without what was shown. Who shows what is somebody's is never
+        limited: a stranger behind the same proxy must not cost a ping.
+        """
         address = network(bottle.request.environ.get("REMOTE_ADDR"))
+        wait = self.limiter.wait(("unknown", address), UNKNOWN_MAX)
+        if wait is not None:
+            sentence = "Too many wrong API keys or unknown handles"
+            return Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
         self.limiter.count(("unknown", address))
         if self.limiter.count("unknown") == 1:
             log.info("a wrong API key or an unknown handle from %s", address)
-
-
-def stranger_wait(limiter: Limiter, environ: Environ) -> int | None:
-    """Seconds for which an address has to wait that has shown too much that is nobody's."""
-    return limiter.wait(("unknown", network(environ.get("REMOTE_ADDR"))), UNKNOWN_MAX)
+        return unknown
 
 
 # -- credentials
@@ -6878,14 +6872,9 @@ class Permissions:
     def check(self, permission: str) -> Caller:
         """Who asks; refuses what they may not do."""
         environ = bottle.request.environ
-        limiter = self.server.limiter
         secret = header_secret(environ)
-        wait = stranger_wait(limiter, environ) if secret else None
-        caller: Caller | None = self.server.read(
-            find_caller, secret if wait is None else None, cookie_secret(environ)
-        )
+        caller: Caller | None = self.server.read(find_caller, secret, cookie_secret(environ))
         if caller is None:
-            refuse_stranger(wait)
             refusal = Unknown if secret else Refused
             raise refusal("Missing or invalid API key", status=401)
         if caller.key:
@@ -6971,7 +6960,6 @@ def sign_in(server: Service, ask: Ask) -> bottle.HTTPResponse:
         raise Refused("Content-Type must be application/json", status=415)
     given = read_object(ask.body, "name", "password", "link")
     if "link" in given:
-        refuse_stranger(stranger_wait(server.limiter, environ))
         session = server.act(use_link, _text("link", given["link"], 1, 200))
     else:
         name = given.get("name")
@@ -7179,7 +7167,6 @@ def ping(server: Service, path: str) -> bottle.HTTPResponse:
     knock = read_knock(environ)
     if knock is None:
         return refuse_path(server.app, environ)
-    knock = knock._replace(wait=stranger_wait(server.limiter, environ))
     try:
         dialect, receipt, problem = server.act(record_ping, knock)
     finally:  # what goes wrong is worded by the dialect that was met
@@ -7212,7 +7199,6 @@ def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
 def sync(server: Service) -> bottle.HTTPResponse:
     """CronRadar's POST /api/sync."""
     environ = bottle.request.environ
-    refuse_stranger(stranger_wait(server.limiter, environ))
     secret = header_secret(environ)
     return respond(server.act(sync_monitors, secret, read_api_request().body))
 
