@@ -5201,6 +5201,7 @@ API = "/api/v1"
 COOKIE = "cronwatch_session"
 BODY_MAX = 1_048_576  # bytes of a body that are looked at
 PING_METHODS = ("GET", "HEAD", "POST")
+METHODS = (*PING_METHODS, "PATCH", "DELETE", "PUT", "OPTIONS")  # that the log names
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
@@ -5343,6 +5344,7 @@ class Refusals:
             if log.isEnabledFor(logging.DEBUG):
                 took_ms = 1000 * (monotonic() - began)
                 method = environ["REQUEST_METHOD"]
+                method = method if method in METHODS else "another method"  # any text may be one
                 status = response.status_code
                 log.debug("%s %s: %d in %.1f ms", method, route.rule, status, took_ms)
             return response
@@ -5351,25 +5353,29 @@ class Refusals:
 
     def _count(self) -> None:
         """Count what is nobody's by address; say so once a minute, without what was shown."""
-        address = network(bottle.request.environ.get("REMOTE_ADDR"))
-        self.limiter.count(("unknown", address))
+        who = stranger(bottle.request.environ)
+        self.limiter.count(who)
         if self.limiter.count("unknown") == 1:
-            log.info("a wrong API key or an unknown handle from %s", address)
-
-
-def stranger_wait(limiter: Limiter, environ: Environ) -> int | None:
-    """Seconds for which an address has to wait that has shown too much that is nobody's."""
-    return limiter.wait(("unknown", network(environ.get("REMOTE_ADDR"))), UNKNOWN_MAX)
+            log.info("a wrong API key or an unknown handle from %s", who[1])
 
 
 # -- credentials
 
 
+def header_text(raw: str | None) -> str | None:
+    """The text of a header, in UTF-8 where it is that: WSGI hands it over as Latin-1."""
+    with contextlib.suppress(AttributeError, UnicodeError):
+        return raw.encode("latin-1").decode()  # type: ignore[union-attr]
+    return raw
+
+
 def header_secret(environ: Mapping[str, str]) -> str | None:
     """The API key in a header: X-API-Key, Basic (as its user), Bearer or ApiKey."""
-    kind, _, secret = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
-    if environ.get("HTTP_X_API_KEY"):
-        return environ["HTTP_X_API_KEY"]
+    key = header_text(environ.get("HTTP_X_API_KEY"))
+    if key:
+        return key
+    credentials = header_text(environ.get("HTTP_AUTHORIZATION")) or ""
+    kind, _, secret = credentials.strip().partition(" ")
     if kind.lower() == "basic":
         with contextlib.suppress(ValueError):
             return base64.b64decode(secret).decode("utf-8", "replace").partition(":")[0] or None
@@ -5408,6 +5414,21 @@ def check_origin(environ: Environ) -> None:
             "Content-Type: application/json",
             status=403,
         )
+
+
+def stranger(environ: Environ) -> tuple[str, str]:
+    """What a request is counted as that shows nothing we know: its address, with a key or none.
+
+    Apart, for behind a proxy whose word is not taken all have one address: who tries paths there
+    must not stop who has a key.
+    """
+    kind = "with a key" if header_secret(environ) else "without a key"
+    return kind, network(environ.get("REMOTE_ADDR"))
+
+
+def stranger_wait(limiter: Limiter, environ: Environ) -> int | None:
+    """Seconds for which an address has to wait that has shown too much that is nobody's."""
+    return limiter.wait(stranger(environ), UNKNOWN_MAX)
 
 
 class Permissions:
@@ -5696,13 +5717,6 @@ def manage(server: Service, route: ApiRoute, id: str = "", run: str = "") -> bot
 
 
 # -- pings
-
-
-def header_text(raw: str | None) -> str | None:
-    """The text of a header, in UTF-8 where it is that: WSGI hands it over as Latin-1."""
-    with contextlib.suppress(AttributeError, UnicodeError):
-        return raw.encode("latin-1").decode()  # type: ignore[union-attr]
-    return raw
 
 
 def read_knock(environ: Environ) -> Knock | None:
