@@ -176,6 +176,7 @@ class Settings:
     session_days: int = _setting(30, "days until who signed in has to do so again")
     authenticate_pings: bool = _setting(False, "drop Cronitor pings without a valid auth_key")
     trusted_proxy: str = _setting("", "address of a proxy whose X-Forwarded-For is true")
+    status_tag: str = _setting("", "tag whose monitors anybody may see at /status/TAG")
     smtp_host: str = _setting("", "mail server; without one no mail can be sent")
     smtp_port: int = _setting(587, "its port")
     smtp_security: str = _setting("starttls", "starttls, tls or none")
@@ -1286,12 +1287,14 @@ RESERVED = frozenset(
         "favicon.ico",
         "finish",
         "healthz",
+        "manifest.json",
         "metrics",
         "p",
         "ping",
         "robots.txt",
         "start",
         "static",
+        "status",
     )
 )
 TOKEN = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
@@ -4514,6 +4517,34 @@ def _summed_up(
     }
 
 
+STATUS_MAX = 200  # monitors
+
+
+def status_page(tx: Tx, tag: str) -> dict[str, Any]:
+    """What strangers may see of the monitors with a tag: their names and how they do."""
+    wanted, values = read_filter(Ask(query={"tag": [tag]}))
+    found = rows(
+        tx.db,
+        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} "
+        "ORDER BY name, num LIMIT ?",
+        *values,
+        STATUS_MAX,
+    )
+    monitors = [Monitor(*row) for row in found]
+    return {
+        "tag": tag,
+        "at": iso(tx.now),
+        "monitors": [
+            {
+                "name": m.name,
+                "state": "late" if is_late(m, tx.now) else m.status,
+                "since": iso(m.down_since),
+            }
+            for m in monitors
+        ],
+    }
+
+
 def count_monitors(tx: Tx) -> dict[str, int]:
     """How many monitors have which status, and how many are late or running."""
     counts = dict.fromkeys((*STATUSES, "late", "running"), 0)
@@ -5082,6 +5113,8 @@ def check_settings(settings: Settings) -> str:
             raise Invalid(f"{name} must be an http or https address")
     if not re.fullmatch(r"([0-9.]+|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*|\*)?", settings.trusted_proxy):
         raise Invalid("trusted_proxy must be an address such as 127.0.0.1")
+    if re.search(r"[\s/]", settings.status_tag):
+        raise Invalid("status_tag must be one tag, without a space or a slash")
     if not settings.scan_seconds:
         raise Invalid("scan_seconds must be more than 0")
     return zone
@@ -5204,8 +5237,8 @@ PING_METHODS = ("GET", "HEAD", "POST")
 METHODS = (*PING_METHODS, "PATCH", "DELETE", "PUT", "OPTIONS")  # that the log names
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'",
+    "img-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -5830,6 +5863,60 @@ def front_page(files: Mapping[str, StaticFile]) -> bottle.HTTPResponse:
     return static(files, "index.html")
 
 
+class StatusPages:
+    """What strangers may see of the monitors with the setting's tag.
+
+    Made at most once a second, for anybody may ask, and at most 64 KB.
+    """
+
+    LASTS_SECONDS = 1
+    SIZE_MAX = 65_536  # bytes
+
+    def __init__(self, server: Service, monotonic: Callable[[], float]) -> None:
+        self.server = server
+        self.monotonic = monotonic
+        self._lock = threading.Lock()
+        self._content = b""
+        self._ends_at = 0.0
+
+    def check(self, tag: str) -> None:
+        """Refuse every other tag like a path that is none."""
+        if not tag or tag != self.server.settings.status_tag:
+            raise Refused("There is nothing here", "ERROR", 404)
+
+    def get(self, tag: str) -> bytes:
+        """The JSON of the page."""
+        self.check(tag)
+        with self._lock:
+            now = self.monotonic()
+            if now >= self._ends_at:
+                self._content = self._make(tag)
+                self._ends_at = now + self.LASTS_SECONDS
+            return self._content
+
+    def _make(self, tag: str) -> bytes:
+        page = self.server.read(status_page, tag)
+        content = json.dumps(page).encode()
+        while len(content) > self.SIZE_MAX:
+            most = len(page["monitors"]) * self.SIZE_MAX // len(content)
+            page["monitors"] = page["monitors"][:most]
+            content = json.dumps(page).encode()
+        return content
+
+
+def status_file(
+    pages: StatusPages, files: Mapping[str, StaticFile], tag: str
+) -> bottle.HTTPResponse:
+    """The page to hang on the wall, without signing in."""
+    pages.check(tag)
+    return static(files, "status.html")
+
+
+def status_content(pages: StatusPages, tag: str) -> bottle.HTTPResponse:
+    """What that page shows."""
+    return respond(pages.get(tag).decode(), content_type="application/json")
+
+
 def troubles(server: Service) -> list[str]:
     """What keeps us from watching: nobody should rely on us meanwhile."""
     sentences = []
@@ -5865,6 +5952,10 @@ def make_app(server: Service) -> bottle.Bottle:
     files = read_static_files()
     app.route("/", "GET", partial(front_page, files))
     app.route("/static/<name:path>", "GET", partial(static, files))
+    app.route("/manifest.json", "GET", partial(static, files, "manifest.json"))
+    pages = StatusPages(server, server.limiter.monotonic)
+    app.route("/status/<tag>", "GET", partial(status_file, pages, files))
+    app.route(f"{API}/status/<tag>", "GET", partial(status_content, pages))
     app.route("/cronwatch-exec", "GET", partial(static, files, "cronwatch-exec"))
     document = {"openapi.json": files.pop("openapi.json")}
     describe = partial(static, document, "openapi.json")
