@@ -177,6 +177,7 @@ class Settings:
     session_days: int = _setting(30, "days until who signed in has to do so again")
     authenticate_pings: bool = _setting(False, "drop Cronitor pings without a valid auth_key")
     trusted_proxy: str = _setting("", "address of a proxy whose X-Forwarded-For is true")
+    status_tag: str = _setting("", "tag whose monitors anybody may see at /status/TAG")
     smtp_host: str = _setting("", "mail server; without one no mail can be sent")
     smtp_port: int = _setting(587, "its port")
     smtp_security: str = _setting("starttls", "starttls, tls or none")
@@ -1526,12 +1527,14 @@ RESERVED = frozenset(
         "favicon.ico",
         "finish",
         "healthz",
+        "manifest.json",
         "metrics",
         "p",
         "ping",
         "robots.txt",
         "start",
         "static",
+        "status",
     )
 )
 TOKEN = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
@@ -6517,6 +6520,8 @@ def check_settings(settings: Settings) -> str:
             raise Invalid(f"{name} must be an http or https address")
     if not re.fullmatch(r"([0-9.]+|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*|\*)?", settings.trusted_proxy):
         raise Invalid("trusted_proxy must be an address such as 127.0.0.1")
+    if re.search(r"[\s/]", settings.status_tag):
+        raise Invalid("status_tag must be one tag, without a space or a slash")
     if not settings.scan_seconds:
         raise Invalid("scan_seconds must be more than 0")
     return zone
@@ -6636,10 +6641,11 @@ API = "/api/v1"
 COOKIE = "cronwatch_session"
 BODY_MAX = 1_048_576  # bytes of a body that are looked at
 PING_METHODS = ("GET", "HEAD", "POST")
+METHODS = (*PING_METHODS, "PATCH", "DELETE", "PUT", "OPTIONS")  # that the log names
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'",
+    "img-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -6777,6 +6783,7 @@ class Refusals:
             if log.isEnabledFor(logging.DEBUG):
                 took_ms = 1000 * (monotonic() - began)
                 method = environ["REQUEST_METHOD"]
+                method = method if method in METHODS else "another method"  # any text may be one
                 status = response.status_code
                 log.debug("%s %s: %d in %.1f ms", method, route.rule, status, took_ms)
             return response
@@ -6803,11 +6810,22 @@ class Refusals:
 # -- credentials
 
 
+def header_text(raw: str | None) -> str | None:
+    """The text of a header, in UTF-8 where it is that: WSGI hands it over as Latin-1."""
+    if raw is None or raw.isascii():
+        return raw
+    with contextlib.suppress(UnicodeError):
+        return raw.encode("latin-1").decode()
+    return raw
+
+
 def header_secret(environ: Mapping[str, str]) -> str | None:
     """The API key in a header: X-API-Key, Basic (as its user), Bearer or ApiKey."""
-    kind, _, secret = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
-    if environ.get("HTTP_X_API_KEY"):
-        return environ["HTTP_X_API_KEY"]
+    key = header_text(environ.get("HTTP_X_API_KEY"))
+    if key:
+        return key
+    credentials = header_text(environ.get("HTTP_AUTHORIZATION")) or ""
+    kind, _, secret = credentials.strip().partition(" ")
     if kind.lower() == "basic":
         with contextlib.suppress(ValueError):
             return base64.b64decode(secret).decode("utf-8", "replace").partition(":")[0] or None
@@ -7131,15 +7149,6 @@ def manage(server: Service, route: ApiRoute, id: str = "", run: str = "") -> bot
 # -- pings
 
 
-def header_text(raw: str | None) -> str | None:
-    """The text of a header, in UTF-8 where it is that: WSGI hands it over as Latin-1."""
-    if raw is None or raw.isascii():
-        return raw
-    with contextlib.suppress(UnicodeError):
-        return raw.encode("latin-1").decode()
-    return raw
-
-
 def read_knock(environ: Environ) -> Knock | None:
     """The ping that a request is; None where its path is none's."""
     route = read_route(split_path(environ["REQUEST_URI"]))
@@ -7247,6 +7256,60 @@ def front_page(files: Mapping[str, StaticFile]) -> bottle.HTTPResponse:
     return static(files, "index.html")
 
 
+class StatusPages:
+    """What strangers may see of the monitors with the setting's tag.
+
+    Made at most once a second, for anybody may ask, and at most 64 KB.
+    """
+
+    LASTS_SECONDS = 1
+    SIZE_MAX = 65_536  # bytes
+
+    def __init__(self, server: Service, monotonic: Callable[[], float]) -> None:
+        self.server = server
+        self.monotonic = monotonic
+        self._lock = threading.Lock()
+        self._content = b""
+        self._ends_at = 0.0
+
+    def check(self, tag: str) -> None:
+        """Refuse every other tag like a path that is none."""
+        if not tag or tag != self.server.settings.status_tag:
+            raise Refused("There is nothing here", "ERROR", 404)
+
+    def get(self, tag: str) -> bytes:
+        """The JSON of the page."""
+        self.check(tag)
+        with self._lock:
+            now = self.monotonic()
+            if now >= self._ends_at:
+                self._content = self._make(tag)
+                self._ends_at = now + self.LASTS_SECONDS
+            return self._content
+
+    def _make(self, tag: str) -> bytes:
+        page = self.server.read(status_page, tag)
+        content = json.dumps(page).encode()
+        while len(content) > self.SIZE_MAX:
+            most = len(page["monitors"]) * self.SIZE_MAX // len(content)
+            page["monitors"] = page["monitors"][:most]
+            content = json.dumps(page).encode()
+        return content
+
+
+def status_file(
+    pages: StatusPages, files: Mapping[str, StaticFile], tag: str
+) -> bottle.HTTPResponse:
+    """The page to hang on the wall, without signing in."""
+    pages.check(tag)
+    return static(files, "status.html")
+
+
+def status_content(pages: StatusPages, tag: str) -> bottle.HTTPResponse:
+    """What that page shows."""
+    return respond(pages.get(tag).decode(), content_type="application/json")
+
+
 def troubles(server: Service) -> list[str]:
     """What keeps us from watching: nobody should rely on us meanwhile."""
     sentences = []
@@ -7282,6 +7345,10 @@ def make_app(server: Service) -> bottle.Bottle:
     files = read_static_files()
     app.route("/", "GET", partial(front_page, files))
     app.route("/static/<name:path>", "GET", partial(static, files))
+    app.route("/manifest.json", "GET", partial(static, files, "manifest.json"))
+    pages = StatusPages(server, server.limiter.monotonic)
+    app.route("/status/<tag>", "GET", partial(status_file, pages, files))
+    app.route(f"{API}/status/<tag>", "GET", partial(status_content, pages))
     app.route("/cronwatch-exec", "GET", partial(static, files, "cronwatch-exec"))
     document = {"openapi.json": files.pop("openapi.json")}
     describe = partial(static, document, "openapi.json")

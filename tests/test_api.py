@@ -1397,10 +1397,81 @@ def test_a_method_that_a_route_does_not_know_is_refused(
     assert (answer.status_int, list(answer.json)) == (405, ["error"])
 
 
-def test_a_refused_method_comes_with_those_that_are_allowed(api: Api) -> None:
-    answer = api.site.send("DELETE", EVENTS, headers={"X-Api-Key": api.key})
+@pytest.mark.parametrize(
+    "method, path, allowed",
+    [
+        ("DELETE", EVENTS, "GET, HEAD"),
+        ("PUT", HEARTBEATS, "GET, HEAD, POST"),
+        ("POST", f"{HEARTBEATS}/{{id}}", "GET, HEAD, PATCH, DELETE"),
+        ("GET", f"{HEARTBEATS}/{{id}}/pause", "POST"),
+        ("GET", "/api/sync", "POST"),
+        ("POST", "/healthz", "GET, HEAD"),
+        ("POST", "/static/app.js", "GET, HEAD"),
+        ("DELETE", "/", "GET, HEAD"),
+        ("DELETE", "/{token}", "GET, HEAD, POST"),
+        ("PUT", "/ping/{code}/start", "GET, HEAD, POST"),
+        ("PUT", "/api/v1/ping/{token}/start", "GET, HEAD, POST"),
+    ],
+)
+def test_a_refused_method_comes_with_those_that_are_allowed(
+    site: Site, api_key: str, method: str, path: str, allowed: str
+) -> None:
+    job = site.monitor()
 
-    assert "GET" in answer.headers.get("Allow", "")
+    answer = site.send(method, job.at(path), headers={"X-Api-Key": api_key})
+
+    assert (answer.status_int, answer.headers.get("Allow")) == (405, allowed)
+
+
+@pytest.mark.parametrize("form", [("X-Api-Key", "{}"), ("Authorization", "Bearer {}")])
+def test_a_key_in_a_header_is_utf_8(site: Site, form: tuple[str, str]) -> None:
+    site.api_key(secret="schlüssel-für-alte-skripte")
+    raw = form[1].format("schlüssel-für-alte-skripte").encode().decode("latin-1")
+
+    assert site.send("GET", EVENTS, headers={form[0]: raw}).status_int == 200
+
+
+MARK = "s3cr3t-mark"
+MARKED = [
+    ("GET", f"/{MARK}/run?msg={MARK}"),
+    ("GET", f"/ping/{MARK}?x={MARK}"),
+    ("POST", f"/ping/{MARK}/{MARK}?schedule=@daily"),
+    ("POST", f"/api/v1/ping/{MARK}/start"),
+    ("GET", f"{HEARTBEATS}/{MARK}?query={MARK}"),
+    ("POST", f"{HEARTBEATS}?{MARK}"),
+    ("POST", "/api/v1/session"),
+    ("POST", "/api/sync"),
+    ("GET", f"/static/{MARK}"),
+    ("GET", f"/{MARK}/%ff%00?{MARK}=%ff"),
+    ("GET", f"{EVENTS}/{MARK}/{MARK}"),
+    (MARK, f"/{MARK}"),
+    ("PUT", f"/{{token}}/{MARK}"),
+    ("POST", f"/{{token}}/fail?msg={MARK}&rid={MARK}&host={MARK}"),
+    ("POST", f"/{{code}}/run?msg={MARK}&series={MARK}"),
+    ("POST", f"/api/push/{{token}}?status=down&msg={MARK}"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
+@pytest.mark.parametrize("key", [MARK, None])
+@pytest.mark.parametrize("method, path", MARKED)
+def test_the_log_names_no_path_no_query_no_body_and_no_secret(
+    site: Site,
+    api_key: str,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    path: str,
+    key: str | None,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    job = site.monitor()
+    headers = {"X-Api-Key": key or api_key, "User-Agent": MARK, "Cookie": f"a={MARK}"}
+
+    site.send(method, job.at(path), json.dumps({"name": MARK, "message": MARK}), headers)
+
+    never = (MARK, job.token, job.code, api_key)
+    assert caplog.text
+    assert [text for text in never if text in caplog.text] == []
 
 
 def test_a_get_that_would_pause_changes_nothing(api: Api) -> None:

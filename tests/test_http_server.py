@@ -23,9 +23,9 @@ def listening(site: Site) -> Iterator[Callable[..., tuple[Any, Address]]]:
     """Serves the site's application, and ends the servers that it started."""
     started = []
 
-    def start(**settings: Any) -> tuple[Any, Address]:
+    def start(app: Any = None, **settings: Any) -> tuple[Any, Address]:
         server = cronwatch.make_web_server(
-            site.server.app,
+            app or site.server.app,
             cronwatch.Settings(listen="127.0.0.1:0", **settings),
             site.server.store,
             site.server.is_ping,
@@ -65,6 +65,70 @@ def test_raw_bytes_in_the_request_line_are_taken(
     )
 
     assert (answer[:15], site.pings[0]["message"]) == (b"HTTP/1.1 200 OK", "grün\ufffd")
+
+
+def test_bare_spaces_in_the_request_line_are_taken(
+    site: Site, listening: Callable[..., tuple[Any, Address]]
+) -> None:
+    job, (_, address) = site.monitor(), listening()
+
+    answer = ask(
+        address,
+        b"GET /api/push/%s?status=up&msg=backup done OK&ping= HTTP/1.1\r\nHost: x\r\n"
+        b"Connection: close\r\n\r\n" % job.token.encode(),
+    )
+
+    assert (answer[:15], site.pings[0]["message"]) == (b"HTTP/1.1 200 OK", "backup done OK")
+
+
+def test_a_forwarded_header_that_cannot_be_read_loses_no_ping(
+    make_site: Callable[..., Site], listening: Callable[..., tuple[Any, Address]]
+) -> None:
+    site = make_site(trusted_proxy="127.0.0.1")
+    _, address = listening(app=site.server.app)
+    token = site.monitor().token.encode()
+
+    answer = ask(
+        address,
+        b'GET /ping/%s HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: "unterminated\r\n'
+        b"Connection: close\r\n\r\n" % token,
+    )
+
+    assert (answer[:15], site.pings[0]["address"]) == (b"HTTP/1.1 200 OK", "127.0.0.1")
+
+
+PAGE = b"GET /static/app.js HTTP/1.1\r\nHost: x\r\n"
+
+
+def test_a_stranger_gets_one_page_a_connection(
+    listening: Callable[..., tuple[Any, Address]],
+) -> None:
+    _, address = listening()
+
+    answer = ask(address, PAGE + b"\r\n" + PAGE + b"\r\n")
+
+    assert (answer.count(b"HTTP/1.1 200 OK"), b"\r\nConnection: close\r\n" in answer) == (1, True)
+
+
+@pytest.mark.parametrize("header", [b"Cookie: a=b", b"Authorization: Bearer x", b"X-API-Key: x"])
+def test_a_connection_with_credentials_is_kept(
+    listening: Callable[..., tuple[Any, Address]], header: bytes
+) -> None:
+    _, address = listening()
+
+    answer = ask(
+        address, PAGE + header + b"\r\n\r\n" + PAGE + header + b"\r\nConnection: close\r\n\r\n"
+    )
+
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_what_strangers_can_ask_for_is_in_memory_and_small() -> None:
+    files = cronwatch.read_static_files()
+
+    large = {name for name, file in files.items() if len(file.content) > 65_536}
+
+    assert large <= {"openapi.json"}  # which needs a key
 
 
 def test_a_post_without_a_length_is_answered_at_once(
@@ -173,6 +237,7 @@ def test_only_a_trusted_proxy_says_who_pings(
         ("203.0.113.9, unknown", "203.0.113.9"),
         ('"[2001:db8::1]"', "2001:db8::1"),
         ("_hidden", None),
+        ('"unterminated', None),
         ("", None),
     ],
 )

@@ -732,6 +732,13 @@ def test_a_known_handle_is_never_limited(site: Site, path: str) -> None:
     assert site.get(job.at(path), X_Api_Key="wrong").status_int == 200
 
 
+def test_unknown_handles_stop_no_key(site: Site, api_key: str) -> None:
+    for n in range(31):
+        site.get(f"/{n:08}/run")
+
+    assert site.get(f"{API}/events", X_Api_Key=api_key).status_int == 200
+
+
 def test_a_crontify_ping_by_handle_and_key_is_never_limited(site: Site, api_key: str) -> None:
     job = site.monitor()
     for n in range(31):

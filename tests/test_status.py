@@ -1,0 +1,111 @@
+"""The page to hang on the wall: who asks for it shows no credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from conftest import NOW, Site
+
+import cronwatch
+
+PAGE = f"{cronwatch.API}/status/wall"
+
+
+@pytest.fixture
+def wall(make_site: Callable[..., Site]) -> Site:
+    return make_site(status_tag="wall")
+
+
+def names(site: Site) -> list[str]:
+    return [monitor["name"] for monitor in site.get(PAGE).json["monitors"]]
+
+
+def test_anybody_sees_how_the_monitors_with_the_tag_do(wall: Site) -> None:
+    wall.monitor(name="Backup", tags="wall prod")
+    broken = wall.monitor(name="Import", tags="wall")
+    wall.get(f"/{broken.token}/fail")
+
+    answer = wall.get(PAGE)
+
+    assert answer.status_int == 200
+    assert answer.json == {
+        "tag": "wall",
+        "at": cronwatch.iso(NOW),
+        "monitors": [
+            {"name": "Backup", "state": "new", "since": None},
+            {"name": "Import", "state": "down", "since": cronwatch.iso(NOW)},
+        ],
+    }
+
+
+def test_a_monitor_without_the_tag_is_not_shown(wall: Site) -> None:
+    wall.monitor(name="Mine", tags="wallpaper")
+
+    assert names(wall) == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"status_tag": "other"}])
+@pytest.mark.parametrize("path", [PAGE, "/status/wall", f"{cronwatch.API}/status/", "/status/"])
+def test_no_other_tag_has_a_page(
+    make_site: Callable[..., Site], settings: dict[str, str], path: str
+) -> None:
+    site = make_site(**settings)
+    site.monitor(tags="wall")
+
+    assert site.get(path).status_int == 404
+
+
+def test_it_is_made_at_most_once_a_second(wall: Site) -> None:
+    before = names(wall)
+    wall.monitor(name="Backup", tags="wall")
+    wall.clock.move(0.999)
+    meanwhile = names(wall)
+    wall.clock.move(0.001)
+
+    assert (before, meanwhile, names(wall)) == ([], [], ["Backup"])
+
+
+def test_it_is_at_most_64_kb(wall: Site) -> None:
+    for n in range(100):
+        wall.monitor(name=f"{n:03}" + "\U0001f525" * 197, tags="wall")
+
+    answer = wall.get(PAGE)
+
+    assert 60_000 < len(answer.body) <= 65_536
+    assert answer.json["monitors"][0]["name"].startswith("000")
+
+
+@pytest.mark.parametrize("tag", ["two tags", "a/b"])
+def test_a_tag_that_is_none_is_refused(make_site: Callable[..., Site], tag: str) -> None:
+    with pytest.raises(cronwatch.Invalid, match="status_tag must be one tag"):
+        make_site(status_tag=tag)
+
+
+@pytest.mark.parametrize("path", ["/status/wall", "/manifest.json"])
+def test_a_file_is_served_where_it_is(wall: Site, path: str) -> None:
+    files = cronwatch.read_static_files()
+    name = {"/status/wall": "status.html"}.get(path, path[1:])
+
+    assert wall.get(path).status_int == (200 if name in files else 404)
+
+
+def test_only_these_routes_ask_nobody_who_they_are(site: Site) -> None:
+    public = {
+        (route.method, route.rule)
+        for route in site.server.app.routes
+        if route.config.get("permission") is None
+    }
+
+    assert public == {
+        ("GET", "/"),
+        ("GET", "/static/<name:path>"),
+        ("GET", "/cronwatch-exec"),
+        ("GET", "/manifest.json"),
+        ("GET", "/healthz"),
+        ("GET", "/status/<tag>"),
+        ("GET", f"{cronwatch.API}/status/<tag>"),
+        ("POST", f"{cronwatch.API}/session"),
+        ("POST", "/api/sync"),
+        ("ANY", cronwatch.LAST_RULE),
+    }
