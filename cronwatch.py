@@ -2353,11 +2353,11 @@ def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
         execute(tx.db, "INSERT INTO monitor_integration VALUES (?, ?)", (num, found[0][0]))
 
 
-def pause_monitor(tx: Tx, num: int, hours: int | None) -> Monitor:
+def pause_monitor(tx: Tx, num: int, hours: float | None) -> Monitor:
     """Pause for so many hours, None until resumed; 0 resumes."""
     if hours == 0:
         return change_monitor(tx, num, lambda life: resume(life, tx.now))
-    until = None if hours is None else tx.now + min(hours, 876_000) * 3_600_000
+    until = None if hours is None else tx.now + round(min(hours, 876_000) * 3_600_000)
     return change_monitor(tx, num, lambda life: pause(life, tx.now, until))
 
 
@@ -3822,6 +3822,11 @@ def pause_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     hours = read_object({} if ask.body is None else ask.body, "hours").get("hours")
     hours = None if hours is None else _whole("hours", hours, 0, 876_000)
     return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, ask.id).num, hours)])[0]
+
+
+def pause_for(tx: Tx, name: str, seconds: int) -> dict[str, Any]:
+    """Pause a monitor for so many seconds; 0 resumes."""
+    return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, name).num, seconds / 3600)])[0]
 
 
 def resume_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -7048,17 +7053,33 @@ def apply_file(tx: Tx, given: Any, dry: bool) -> str:
 
 # == Command line =============================================================
 # Each command translates its arguments and calls one action. Nothing is decided here.
+DURATION = re.compile("([0-9]{1,9}) ?([smhdw]?)")
+UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def duration(text: str) -> int:
+    """Seconds, from seconds or a number with a unit; argparse says what is wrong with another."""
+    match = DURATION.fullmatch(text.strip().lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time: take seconds, or a number with a unit, as in 90, 5m, 1h, 2d"
+        )
+    number_, unit = match.groups()
+    return int(number_) * UNIT_SECONDS[unit]
+
+
+METAVARS = {int: "N", duration: "TIME", str: "TEXT"}
 MONITOR_FLAGS = (
     ("--name", "name", str, "a name for people; default: made from KEY"),
     ("--cron", "cronExpression", str, "'0 3 * * *', @daily, or 6 fields, seconds first"),
-    ("--every", "intervalSeconds", int, "seconds between two runs, instead of --cron"),
+    ("--every", "intervalSeconds", duration, "from run to run, instead of --cron: 90, 5m, 1h, 2d"),
     ("--timezone", "timezone", str, "zone of --cron; default the host's"),
-    ("--grace", "graceSeconds", int, "seconds that it may be late (default 300)"),
+    ("--grace", "graceSeconds", duration, "how late it may be (default 5m)"),
     ("--expects", "expects", str, "run (default): it runs; complete: it ends well"),
-    ("--max-run", "maxRunSeconds", int, "seconds after which a started run is stuck"),
+    ("--max-run", "maxRunSeconds", duration, "time after which a started run is stuck"),
     ("--tolerance", "failureTolerance", int, "failures in a row that are no alert (default 0)"),
-    ("--remind", "reminderIntervalSeconds", int, "seconds between reminders while it is down"),
-    ("--min-interval", "minPingIntervalSeconds", int, "refuse pings that come faster (seconds)"),
+    ("--remind", "reminderIntervalSeconds", duration, "time between reminders while down"),
+    ("--min-interval", "minPingIntervalSeconds", duration, "refuse pings that come faster"),
     ("--tags", "tags", str, "tags, separated by spaces"),
     ("--notes", "notes", str, "what the next person should know"),
 )
@@ -7138,10 +7159,23 @@ def _show_monitor(server: Server, options: argparse.Namespace) -> None:
     print(json.dumps(shown, indent=2) if options.json else "\n".join(lines))
 
 
+def _print_status(monitor: Mapping[str, Any]) -> None:
+    until = f" until {monitor['pausedUntil']}" if monitor["pausedUntil"] else ""
+    print(f"{monitor['key']} is {monitor['status']}{until}")
+
+
 def _pause_monitor(server: Server, options: argparse.Namespace) -> None:
-    shown = server.act(pause_asked, Ask(options.name, body={"hours": options.hours}))
-    until = f" until {shown['pausedUntil']}" if shown["pausedUntil"] else ""
-    print(f"{shown['key']} is {shown['status']}{until}")
+    if options.hours is not None and options.seconds is not None:
+        raise Invalid("give --for or --hours, not both")
+    if options.seconds is None:
+        ask = Ask(options.name, body={"hours": options.hours})
+        _print_status(server.act(pause_asked, ask))
+    else:
+        _print_status(server.act(pause_for, options.name, options.seconds))
+
+
+def _resume_monitor(server: Server, options: argparse.Namespace) -> None:
+    _print_status(server.act(pause_for, options.name, 0))
 
 
 def _add_integration(server: Server, options: argparse.Namespace) -> None:
@@ -7341,9 +7375,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         [
             _argument("key", help="short name of the job, such as daily-backup"),
             *(
-                _argument(
-                    flag, dest=name, type=kind, help=text, metavar="N" if kind is int else "TEXT"
-                )
+                _argument(flag, dest=name, type=kind, help=text, metavar=METAVARS[kind])
                 for flag, name, kind, text in MONITOR_FLAGS
             ),
             _argument("--armed", action="store_true", help="alert even if it never pings"),
@@ -7369,16 +7401,19 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         "monitor pause",
         "no alerts until resumed",
         _pause_monitor,
-        [KEY, _argument("--hours", type=int, help="resume by itself after so many hours")],
+        [
+            KEY,
+            _argument(
+                "--for",
+                dest="seconds",
+                type=duration,
+                metavar="TIME",
+                help="resume by itself after 30m, 2h or 1d",
+            ),
+            _argument("--hours", type=int, help="the same in hours"),
+        ],
     ),
-    (
-        "monitor resume",
-        "end a pause",
-        lambda server, options: _pause_monitor(
-            server, argparse.Namespace(**vars(options), hours=0)
-        ),
-        [KEY],
-    ),
+    ("monitor resume", "end a pause", _resume_monitor, [KEY]),
     (
         "monitor remove",
         "delete one with all that was recorded",

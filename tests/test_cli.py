@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import os
@@ -11,6 +12,7 @@ import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -221,6 +223,53 @@ def test_a_pause_may_end_by_itself_after_hours(live: Live) -> None:
     assert until[:16] in said.replace(" ", "T")
 
 
+@pytest.mark.parametrize(
+    "text, seconds",
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("5m", 300),
+        ("1h", 3600),
+        ("2d", 172_800),
+        ("1w", 604_800),
+        ("1 H", 3600),
+        ("0", 0),
+    ],
+)
+def test_a_time_is_seconds_or_a_number_with_a_unit(text: str, seconds: int) -> None:
+    assert cronwatch.duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5 minutes", "-5", "1.5h", "1h30m", "m", "1y"])
+def test_a_time_that_is_none_is_refused_with_what_is_taken(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="90, 5m, 1h, 2d"):
+        cronwatch.duration(text)
+
+
+def test_every_flag_that_asks_for_seconds_takes_units(live: Live) -> None:
+    fields = [name for _, name, _, _ in cronwatch.MONITOR_FLAGS if name.endswith("Seconds")]
+    flags = [flag for flag, name, _, _ in cronwatch.MONITOR_FLAGS if name in fields]
+
+    made = shown(
+        live, "monitor", "add", "units", *(word for flag in flags for word in (flag, "2h"))
+    )
+
+    assert len(fields) == 5
+    assert {made[name] for name in fields} == {7200}
+
+
+def test_a_pause_may_last_for_minutes(live: Live) -> None:
+    live.add("paused-for")
+    before = datetime.now(UTC)
+
+    live.quick("monitor", "pause", "paused-for", "--for", "30m")
+
+    until = datetime.fromisoformat(live.monitor("paused-for")["pausedUntil"])
+    after = datetime.now(UTC)
+    step = timedelta(milliseconds=1)
+    assert before - step <= until - timedelta(minutes=30) <= after + step
+
+
 def test_a_removed_monitor_is_gone_and_its_pings_are_refused(live: Live) -> None:
     made = live.add("removed")
     bash(live.folder, f"curl {live.url}/{made['token']}")
@@ -406,6 +455,12 @@ CASES = {
     "a day that never comes": Case("monitor add x --cron '0 0 30 2 *'", 1, ("next run",)),
     "a cron expression of three fields": Case("monitor add x --cron '* * *'", 1, ("fields",)),
     "an interval that cannot be": Case("monitor add zero --every 0", 1, ("0",)),
+    "a time with an unknown unit": Case(
+        "monitor add x --every 5y", 2, ("--every", "90, 5m, 1h, 2d")
+    ),
+    "two lengths of a pause": Case(
+        "monitor pause taken --for 1h --hours 1", 1, ("--for", "--hours")
+    ),
     "two schedules": Case("monitor add both --every 900 --cron @daily", 1, ("every", "cron")),
     "a zone that does not exist": Case(
         "monitor add x --cron @daily --timezone Mars/Olympus", 1, ("timezone", "IANA")
