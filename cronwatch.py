@@ -7596,7 +7596,7 @@ VARIABLES = "; shown are the defaults, and CRONWATCH_LISTEN is --listen"
 def make_parser() -> argparse.ArgumentParser:
     """The command line, from the tables of commands and settings."""
     parser = argparse.ArgumentParser(prog="cronwatch", description="A monitor for cron jobs.")
-    parser.add_argument("--version", action="version", version=f"cronwatch {__version__}")
+    parser.add_argument("-V", "--version", action="version", version=f"cronwatch {__version__}")
     groups = {"": parser.add_subparsers(metavar="COMMAND", required=True)}
     for words, text, call, arguments in COMMANDS:
         group, _, word = words.rpartition(" ")
@@ -7649,9 +7649,8 @@ def _say_new(settings: Settings, serves: bool) -> None:
         print(f"cronwatch: {sentence}", file=sys.stderr)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 where it went well, 1 where it was refused, 2 for a wrong flag."""
-    options = make_parser().parse_args(argv)
+def run_command(options: argparse.Namespace, clock: Callable[[], int]) -> int:
+    """Do what a command line says; 0 where it went well, 1 where it was refused."""
     try:
         settings = Settings.load(vars(options), _environment())
         serves = options.call is not run_demo and hasattr(options, "log_level")
@@ -7672,7 +7671,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         reads_schedules = (options.group, options.word) in READ_SCHEDULES
         if reads_schedules and not settings.timezone and host_timezone() is None:
             log.warning(UNKNOWN_ZONE)
-        with contextlib.closing(Server(settings)) as server:
+        with contextlib.closing(Server(settings, clock)) as server:
             if is_new:
                 _say_new(settings, serves)
             options.call(server, options)
@@ -7686,6 +7685,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     return 0
+
+
+def main(argv: Sequence[str] | None = None, clock: Callable[[], int] = system_clock) -> int:
+    """Run a command; 0 where it went well, 1 where it was refused, 2 for a wrong flag. Where a
+    signal would have ended another program quietly, what its shell would say: 128 and the signal.
+    """
+    try:
+        try:
+            return run_command(make_parser().parse_args(argv), clock)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads on, as behind `| head -1`; Python would try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import re
 import shlex
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from live_server import DIRECT, LIMIT_SECONDS, Done, Live, bash, call, run, serving
+from live_server import (
+    CRONWATCH,
+    DIRECT,
+    LIMIT_SECONDS,
+    Done,
+    Live,
+    bash,
+    call,
+    environment,
+    run,
+    serving,
+    wait_for,
+)
 
 import cronwatch
 
@@ -760,7 +773,51 @@ def test_every_setting_is_a_row_of_the_readmes_table() -> None:
         assert [row for row in rows if f"`{flag}`" in row and f"`{variable}`" in row], name
 
 
-def test_the_version_is_the_packages() -> None:
-    done = call("--version")
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version_is_the_packages(flag: str) -> None:
+    done = call(flag)
 
     assert (done.code, done.out) == (0, f"cronwatch {cronwatch.__version__}\n")
+
+
+# -- how a command ends
+
+
+def test_a_reader_who_has_gone_ends_a_command_quietly(live: Live) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    done = subprocess.run(
+        [*CRONWATCH, "monitor", "list"],
+        env=environment(CRONWATCH_DATABASE=str(live.database)),
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_an_interrupt_ends_a_command_quietly(live: Live) -> None:
+    with subprocess.Popen(
+        [*CRONWATCH, "apply", "-", "--database", str(live.database)],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        wait_for(lambda: is_reading(process.pid), "it reads its input")
+        process.send_signal(signal.SIGINT)
+
+        out, err = process.communicate(timeout=LIMIT_SECONDS)
+
+    assert (process.returncode, out, err) == (128 + signal.SIGINT, b"", b"")
+
+
+def is_reading(pid: int) -> bool:
+    """Whether a process waits for its input, which is a pipe."""
+    return "pipe" in Path(f"/proc/{pid}/wchan").read_text()
