@@ -7211,10 +7211,21 @@ def _test_integration(server: Server, options: argparse.Namespace) -> None:
     print(f"{options.name} works: {outcome['result']}")
 
 
-def _ends(action: Callable[[Tx, Ask], Any], said: str) -> Callable[..., None]:
+def _confirm(options: argparse.Namespace, question: str) -> None:
+    """Ask on a terminal before what cannot be undone; raises `Refused` for a no. A script is not
+    asked."""
+    if options.yes or not sys.stdin.isatty():
+        return
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Refused("nothing is changed")
+
+
+def _ends(action: Callable[[Tx, Ask], Any], question: str, done: str) -> Callable[..., None]:
     def call(server: Server, options: argparse.Namespace) -> None:
+        _confirm(options, question.format(options.name))
         server.act(action, Ask(options.name))
-        print(f"{options.name} is {said}")
+        print(f"{options.name} is {done}")
 
     return call
 
@@ -7346,6 +7357,7 @@ def _argument(*names: str, **more: Any) -> tuple[tuple[str, ...], dict[str, Any]
 KEY = _argument("name", metavar="key", help="its key or id")
 NAME = _argument("name", help="its name")
 JSON = _argument("--json", action="store_true", help="print JSON")
+YES = _argument("--yes", action="store_true", help="do not ask first")
 HELP = {
     "database": "the file that holds it all (CRONWATCH_DATABASE)",
     "smtp_host": (
@@ -7417,8 +7429,12 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     (
         "monitor remove",
         "delete one with all that was recorded",
-        _ends(remove_monitor, "removed, with its pings, runs and events"),
-        [KEY],
+        _ends(
+            remove_monitor,
+            "Remove {}, with its pings, runs and events?",
+            "removed, with its pings, runs and events",
+        ),
+        [KEY, YES],
     ),
     (
         "integration add",
@@ -7454,7 +7470,12 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         [JSON],
     ),
     ("integration test", "send a test now", _test_integration, [NAME]),
-    ("integration remove", "delete one", _ends(remove_integration, "removed"), [NAME]),
+    (
+        "integration remove",
+        "delete one",
+        _ends(remove_integration, "Remove {}, with the alerts that wait for it?", "removed"),
+        [NAME, YES],
+    ),
     (
         "key create",
         "print a new API key",
@@ -7488,7 +7509,12 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         ),
         [JSON],
     ),
-    ("key revoke", "end an API key", _ends(remove_key, "revoked"), [NAME]),
+    (
+        "key revoke",
+        "end an API key",
+        _ends(remove_key, "Revoke {}? What uses it is refused from then on.", "revoked"),
+        [NAME, YES],
+    ),
     (
         "import crontab",
         "show or create a monitor for each job of a crontab",
@@ -7543,7 +7569,12 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         ),
         [JSON],
     ),
-    ("user remove", "end an account", _ends(remove_user, "removed, and signed out"), [NAME]),
+    (
+        "user remove",
+        "end an account",
+        _ends(remove_user, "Remove {}, and end all sessions?", "removed, and signed out"),
+        [NAME, YES],
+    ),
     (
         "user link",
         "print a link that signs in once, within an hour",

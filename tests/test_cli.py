@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import json
 import os
 import re
@@ -681,7 +682,7 @@ NEWCOMERS_WORDS = {
     "monitor show": "--json",
     "monitor pause": "--hours",
     "monitor resume": "pause",
-    "monitor remove": "delete",
+    "monitor remove": "delete --yes",
     "integration": "add list test remove",
     "integration add": "webhook command email slack discord ntfy URL mail --header",
     "integration list": "--json",
@@ -778,6 +779,75 @@ def test_the_version_is_the_packages(flag: str) -> None:
     done = call(flag)
 
     assert (done.code, done.out) == (0, f"cronwatch {cronwatch.__version__}\n")
+
+
+# -- what cannot be undone
+
+
+class Terminal(io.StringIO):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+FOR_EVER = {
+    "monitor remove": ("monitor", "key"),
+    "integration remove": ("integration", "name"),
+    "key revoke": ("api_key", "name"),
+    "user remove": ("user", "name"),
+}
+
+
+def make_doomed(live: Live, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something of this name for each of the commands to end, and a user who stays."""
+    live.add(name)
+    live.quick("integration", "add", "command", name, "true", "--not-default")
+    live.quick("key", "create", name)
+    for user in {name, "owner"} - {row["name"] for row in live.rows("SELECT name FROM user")}:
+        monkeypatch.setattr("sys.stdin", io.StringIO("long enough\n"))
+        live.quick("user", "add", user)
+
+
+@pytest.mark.parametrize(
+    "typed, words, is_gone",
+    [
+        ("n\n", (), False),
+        ("\n", (), False),
+        ("", (), False),
+        ("y\n", (), True),
+        ("Yes\n", (), True),
+        ("", ("--yes",), True),
+    ],
+)
+def test_what_cannot_be_undone_is_asked_first_on_a_terminal(
+    live: Live,
+    monkeypatch: pytest.MonkeyPatch,
+    typed: str,
+    words: tuple[str, ...],
+    is_gone: bool,
+) -> None:
+    name = f"doomed {typed!r} {words}"
+    make_doomed(live, name, monkeypatch)
+    asks = 0 if words else 1
+
+    for command, (table, column) in FOR_EVER.items():
+        monkeypatch.setattr("sys.stdin", Terminal(typed))
+        done = call(*command.split(), name, *words, "--database", str(live.database))
+
+        rest = live.rows(f"SELECT 1 FROM {table} WHERE {column} = ?", name)
+        assert (done.code, len(rest)) == ((0, 0) if is_gone else (1, 1)), done
+        assert done.err.count("[y/N]") == asks
+        assert ("nothing is changed" in done.err) is not is_gone
+
+
+def test_a_script_is_not_asked(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    live.add("scripted")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+    done = call("monitor", "remove", "scripted", "--database", str(live.database))
+
+    assert (done.code, done.err, live.monitor("scripted")) == (0, "", {})
 
 
 # -- how a command ends
