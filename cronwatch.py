@@ -1881,6 +1881,25 @@ def hold(path: str) -> None:
             raise Refused(f"another cronwatch serves {path} already") from None
 
 
+NOT_SERVED = "no server runs on this database"
+
+
+def is_served(path: str) -> bool:
+    """Whether a server runs on a database: it holds the lock that `hold` takes.
+
+    The file stays open: to close it would drop the locks that SQLite has on it in this process.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_UN)
+    except BlockingIOError:
+        return True
+    except OSError:  # the file system knows no such locks
+        return False
+    return False
+
+
 # -- reading and writing
 
 
@@ -4590,6 +4609,225 @@ def _local(at: int, zone: ZoneInfo) -> str:
     )
 
 
+# -- in words, for who reads a terminal
+STATE_SIGNS = {
+    "down": "✖",
+    "late": "▲",
+    "running": "●",
+    "up": "✔",
+    "new": "○",
+    "paused": "‖",
+}  # in the order of the page: those in trouble first
+DAY_NAMES = {-1: "Yesterday", 0: "Today", 1: "Tomorrow"}
+DOWN_WORDS = {"missed": "no ping", "failed": "failed", "stuck": "stuck"}
+NO_SCHEDULE = "none: its silence is never told, only that it failed or is stuck"
+STATUS_MOST, STATUS_NEXT = 20, 5  # lines of each kind in the status
+
+
+def instant_words(at: int, zone: ZoneInfo, now: int) -> str:
+    """An instant as the page shows it: Today 03:00, Yesterday 03:00, Thu 26 Nov 03:00."""
+    when = datetime.fromtimestamp(at // 1000, zone)
+    today = datetime.fromtimestamp(now // 1000, zone)
+    days = (when.date() - today.date()).days
+    if days in DAY_NAMES:
+        return f"{DAY_NAMES[days]} {when:%H:%M}"
+    year = "" if when.year == today.year else f" {when.year}"
+    return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
+
+
+def near_words(at: int, zone: ZoneInfo, now: int) -> str:
+    """The same, and within an hour how far away it is: in 9 min, 40 s ago."""
+    seconds = abs(at - now) // 1000
+    if seconds >= 3600:
+        return instant_words(at, zone, now)
+    distance = f"{seconds // 60} min" if seconds >= 60 else f"{seconds} s"
+    return f"in {distance}" if at > now else f"{distance} ago"
+
+
+def state_of(m: Shown) -> str:
+    """The one of `STATE_SIGNS` that a monitor in the API's form is in."""
+    if m["status"] != "up":
+        return str(m["status"])
+    if m["late"]:
+        return "late"
+    return "running" if m["running"] else "up"
+
+
+def in_order_of_page(monitors: Iterable[Shown]) -> list[Shown]:
+    """Those in trouble first, then by name."""
+    order = list(STATE_SIGNS)
+    return sorted(monitors, key=lambda m: (order.index(state_of(m)), m["name"]))
+
+
+def _down_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+    reason = DOWN_WORDS.get(m["downReason"], m["downReason"])
+    return f"{reason} since {instant_words(parse_iso(m['downSince']), zone, now)}"
+
+
+def _late_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+    words = f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
+    deadline_at = parse_iso(m["nextExpectedAt"])
+    return f"{words}, down {near_words(deadline_at, zone, now)}" if deadline_at > now else words
+
+
+def _running_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+    words = f"started {near_words(parse_iso(m['lastRun']['startedAt']), zone, now)}"
+    progress = m["progress"]
+    if progress is None:
+        return words
+    message = f": {progress['message']}" if progress["message"] else ""
+    return f"{words}, {progress['percent']} %{message}"
+
+
+def _up_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+    if m["expectedAt"] is not None:
+        return f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
+    if m["lastPingAt"] is not None:
+        return f"last ping {near_words(parse_iso(m['lastPingAt']), zone, now)}"
+    return ""
+
+
+def _new_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+    due = f", {_up_words(m, zone, now)}" if m["expectedAt"] is not None else ""
+    return f"no ping yet{due}"
+
+
+def _paused_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+    if m["pausedUntil"] is None:
+        return "until resumed"
+    return f"until {near_words(parse_iso(m['pausedUntil']), zone, now)}"
+
+
+STATE_WORDS: dict[str, Callable[[Shown, ZoneInfo, int], str]] = {
+    "down": _down_words,
+    "late": _late_words,
+    "running": _running_words,
+    "up": _up_words,
+    "new": _new_words,
+    "paused": _paused_words,
+}
+
+
+def sign_and_state(m: Shown) -> str:
+    """As in ✖ down."""
+    return f"{STATE_SIGNS[state_of(m)]} {state_of(m)}"
+
+
+def state_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+    """How a monitor in the API's form does: failed since Today 03:05; due in 9 min."""
+    return STATE_WORDS[state_of(m)](m, zone, now)
+
+
+def expectation_words(m: Shown, zone: ZoneInfo) -> str:
+    """When a monitor in the API's form is expected: every day at 03:00; with its zone where that
+    is another than the reader's."""
+    if m["scheduleType"] == "cron":
+        of_zone = "" if m["timezone"] == zone.key else f" ({m['timezone']})"
+        return f"{describe_cron(m['cronExpression'])}{of_zone}"
+    if m["scheduleType"] == "interval":
+        return f"every {_span(m['intervalSeconds'])}"
+    return "no schedule"
+
+
+def list_rows(monitors: Iterable[Shown], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
+    """Monitors as rows of a table: the key, how it does, when it is expected."""
+    table: list[tuple[str, ...]] = []
+    for m in in_order_of_page(monitors):
+        words = state_words(m, zone, now)
+        if not m["heard"]:
+            words += ", no notifications"
+        table.append((m["key"], sign_and_state(m), words, expectation_words(m, zone)))
+    return table
+
+
+def status_rows(monitors: Sequence[Shown], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
+    """Who is down, late or running, and who is due next, as rows of a table."""
+    table: list[tuple[str, ...]] = []
+    ordered = in_order_of_page(monitors)
+    for state in ("down", "late", "running"):
+        those = [m for m in ordered if state_of(m) == state]
+        for m in those[:STATUS_MOST]:
+            table.append((sign_and_state(m), m["key"], state_words(m, zone, now)))
+        if len(those) > STATUS_MOST:
+            table.append(("", f"and {len(those) - STATUS_MOST} more", ""))
+    for at, m in _coming(monitors, now)[:STATUS_NEXT]:
+        table.append(("→ next", m["key"], near_words(at, zone, now)))
+    return table
+
+
+def status_headline(monitors: Sequence[Shown], zone: ZoneInfo, now: int) -> str:
+    """All in one line: 2 down · 1 late · next: Database dump in 9 min."""
+    counts = Counter(state_of(m) for m in monitors)
+    parts = [f"{counts[state]} {state}" for state in STATE_SIGNS if counts[state]]
+    for at, m in _coming(monitors, now)[:1]:
+        parts.append(f"next: {m['name']} {near_words(at, zone, now)}")
+    return " · ".join(parts)
+
+
+def _coming(monitors: Iterable[Shown], now: int) -> list[tuple[int, Shown]]:
+    """The monitors that are expected, by when they are."""
+    expected = [
+        (parse_iso(m["expectedAt"]), m)
+        for m in monitors
+        if m["expectedAt"] is not None and m["status"] in ("new", "up")
+    ]
+    return sorted((pair for pair in expected if pair[0] > now), key=lambda pair: pair[0])
+
+
+def run_words(run: Shown, zone: ZoneInfo, now: int) -> str:
+    """A run in the API's form: failed, Today 03:00, took 5 min, exit code 3: disk full."""
+    parts = [run["state"], near_words(parse_iso(run["startedAt"]), zone, now)]
+    if run["durationMs"] is not None:
+        parts.append(f"took {_span(run['durationMs'] // 1000)}")
+    if run["exitCode"] is not None:
+        parts.append(f"exit code {run['exitCode']}")
+    message = f": {run['message']}" if run["message"] else ""
+    return ", ".join(parts) + message
+
+
+def _seconds_words(seconds: int | None, words: str = "{}") -> str:
+    return words.format(_span(seconds)) if seconds else ""
+
+
+def _near_words_or_none(at: str | None, zone: ZoneInfo, now: int) -> str:
+    return near_words(parse_iso(at), zone, now) if at else ""
+
+
+def _schedule_details(m: Shown, zone: ZoneInfo) -> str:
+    if m["scheduleType"] == "none":
+        return NO_SCHEDULE
+    return expectation_words(m, zone) + _seconds_words(m["graceSeconds"], ", grace {}")
+
+
+def monitor_details(
+    m: Shown, recipients: Sequence[str], zone: ZoneInfo, now: int
+) -> list[tuple[str, str]]:
+    """What a monitor is, what it did last and what pings it, as labels and words; what it does not
+    have is left out."""
+    upcoming = [instant_words(parse_iso(at), zone, now) for at in m["upcoming"][:3]]
+    rules = [f"{rule['field']} {rule['operator']} {rule['value']:g}" for rule in m["rules"]]
+    handles = [f"{handle['dialect']}:{handle['handle']}" for handle in m["handles"]]
+    details = [
+        ("schedule", _schedule_details(m, zone)),
+        ("expects", "that it ends well" if m["expects"] == "complete" else ""),
+        ("next", ", ".join(upcoming)),
+        ("last ping", _near_words_or_none(m["lastPingAt"], zone, now)),
+        ("last run", run_words(m["lastRun"], zone, now) if m["lastRun"] else ""),
+        ("max run", _seconds_words(m["maxRunSeconds"])),
+        ("tolerance", f"{m['failureTolerance']} failures" if m["failureTolerance"] else ""),
+        ("remind", _seconds_words(m["reminderIntervalSeconds"], "every {}")),
+        ("at most", _seconds_words(m["minPingIntervalSeconds"], "one ping in {}")),
+        ("rules", "; ".join(rules)),
+        ("tags", m["tags"]),
+        ("notes", m["notes"]),
+        ("tells", ", ".join(recipients) or "nobody: see `cronwatch integration add --help`"),
+        ("token", m["token"]),
+        ("code", m["code"]),
+        ("handles", ", ".join(handles)),
+    ]
+    return [(label, words) for label, words in details if words]
+
+
 # == People ===================================================================
 # Who may sign in, and with which credential one may do what. No request is read here.
 ALLOWED = {
@@ -7085,6 +7323,10 @@ MONITOR_FLAGS = (
 )
 
 
+PING_LINE = "curl -fsS -m 10 --retry 3 {}"
+LIST_HEAD = ("key", "status", "details", "schedule")
+
+
 def _print_table(options: argparse.Namespace, found: list[dict[str, Any]], *columns: str) -> None:
     """A table for people, or JSON for programs."""
     table = [
@@ -7136,27 +7378,82 @@ def _add_monitor(server: Server, options: argparse.Namespace) -> None:
         json.dumps(shown, indent=2)
         if options.json
         else (
-            f"{shown['key']} is monitored. Let the job ping it:\n\n  curl -fsS -m 10 --retry 3 "
-            f"{shown['pingUrl']}\n\nIts token is {shown['token']}, its code {shown['code']}."
+            f"{shown['key']} is monitored. Let the job ping it:\n\n  "
+            f"{PING_LINE.format(shown['pingUrl'])}\n\n"
+            f"Its token is {shown['token']}, its code {shown['code']}."
         )
     )
+    if shown["scheduleType"] == "none" and not options.json:
+        print(f"Its schedule is {NO_SCHEDULE} (see --cron and --every).")
     if not shown["heard"] and not options.json:
         print("Nobody hears of it yet: see `cronwatch integration add --help`.")
 
 
-def _list_monitors(server: Server, options: argparse.Namespace) -> None:
-    shown: list[dict[str, Any]] = []
+def _print_rows(table: Sequence[Sequence[str]], head: Sequence[str] = ()) -> None:
+    """Rows in columns; on a terminal that is too narrow the first two, and the rest below."""
+    whole = [head, *table] if head else table
+    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in whole]
+    if max(map(len, lines)) > shutil.get_terminal_size((10_000, 24)).columns:
+        lines = []
+        for first, second, *rest in table:
+            lines.append(f"{first}  {second}")
+            lines += [f"    {cell}" for cell in rest if cell]
+    print("\n".join(lines))
+
+
+def _all_monitors(server: Server) -> list[Shown]:
+    monitors: list[Shown] = []
     while page := server.read(
-        list_monitors, Ask(query={"limit": ["100"], "offset": [str(len(shown))]})
+        list_monitors, Ask(query={"limit": ["100"], "offset": [str(len(monitors))]})
     )["heartbeats"]:
-        shown += page
-    _print_table(options, shown, "key", "name", "status", "lastPingAt", "expectedAt", "heard")
+        monitors += page
+    return monitors
+
+
+NO_MONITORS = "There is no monitor yet: see `cronwatch monitor add --help`."
+
+
+def _list_monitors(server: Server, options: argparse.Namespace) -> None:
+    monitors = _all_monitors(server)
+    if options.json:
+        print(json.dumps(monitors, indent=2))
+    elif monitors:
+        zone = ZoneInfo(server.settings.timezone)
+        _print_rows(list_rows(monitors, zone, server.clock()), LIST_HEAD)
+    else:
+        print(NO_MONITORS)
+
+
+def _recipients(server: Server, monitor: Shown) -> list[str]:
+    """The names of the integrations that are linked to a monitor, and on."""
+    linked = set(monitor["integrationIds"]) if monitor["heard"] else set()
+    integrations = server.read(list_integrations, Ask())["integrations"]
+    return [one["name"] for one in integrations if one["enabled"] and one["id"] in linked]
 
 
 def _show_monitor(server: Server, options: argparse.Namespace) -> None:
-    shown = server.read(show_monitor, Ask(options.name))
-    lines = (f"{name:24} {'-' if value is None else value}" for name, value in shown.items())
-    print(json.dumps(shown, indent=2) if options.json else "\n".join(lines))
+    monitor = server.read(show_monitor, Ask(options.name))
+    if options.json:
+        print(json.dumps(monitor, indent=2))
+        return
+    zone, now = ZoneInfo(server.settings.timezone), server.clock()
+    print(f"{monitor['name']} ({monitor['key']})")
+    print(f"{sign_and_state(monitor)}  {state_words(monitor, zone, now)}\n")
+    for label, words in monitor_details(monitor, _recipients(server, monitor), zone, now):
+        print(f"{label:10} {words}")
+    print(f"\n{PING_LINE.format(monitor['pingUrl'])}")
+
+
+def _show_status(server: Server, options: argparse.Namespace) -> None:
+    monitors = _all_monitors(server)
+    zone, now = ZoneInfo(server.settings.timezone), server.clock()
+    print(status_headline(monitors, zone, now) or NO_MONITORS)
+    if not is_served(server.store.path):
+        print(f"✖ {NOT_SERVED}: nobody is told of anything")
+    if table := status_rows(monitors, zone, now):
+        print()
+        _print_rows(table)
 
 
 def _print_status(monitor: Mapping[str, Any]) -> None:
@@ -7380,6 +7677,7 @@ SETTING_FLAGS = [
 COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("serve", "run the server", lambda server, options: server.run(), SETTING_FLAGS),
     ("demo", "serve examples for who wants to look first", run_demo, SETTING_FLAGS[1:]),
+    ("status", "what is down, late or running, and what is due next", _show_status, []),
     (
         "monitor add",
         "expect a job from now on",
@@ -7407,8 +7705,8 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
             JSON,
         ],
     ),
-    ("monitor list", "list all monitors", _list_monitors, [JSON]),
-    ("monitor show", "show one with its handles", _show_monitor, [KEY, JSON]),
+    ("monitor list", "list all monitors, those in trouble first", _list_monitors, [JSON]),
+    ("monitor show", "how one does, and what pings it", _show_monitor, [KEY, JSON]),
     (
         "monitor pause",
         "no alerts until resumed",

@@ -17,8 +17,10 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import pytest
+from conftest import NOW, Site
 from live_server import (
     CRONWATCH,
     DIRECT,
@@ -779,6 +781,232 @@ def test_the_version_is_the_packages(flag: str) -> None:
     done = call(flag)
 
     assert (done.code, done.out) == (0, f"cronwatch {cronwatch.__version__}\n")
+
+
+# -- in words, at a clock that stands still: Monday 2 March 2026, 13:00 in Berlin
+
+
+def look(site: Site, *words: str, columns: int = 80) -> Done:
+    """What a command prints in Berlin, on a terminal of so many columns."""
+    return call(
+        *words,
+        clock=site.clock,
+        CRONWATCH_DATABASE=str(site.database),
+        CRONWATCH_TIMEZONE="Europe/Berlin",
+        COLUMNS=str(columns),
+    )
+
+
+@pytest.fixture
+def busy(site: Site) -> Site:
+    """A site with a monitor in each state."""
+    zoned: dict[str, Any] = {"cron": "0 3 * * *", "timezone": "Europe/Berlin"}
+    nightly = site.monitor(name="Nightly backup", key="nightly", **zoned)
+    sync, mirror, dump, report, mails, rest = (
+        site.monitor(name=key.title(), key=key)
+        for key in ("sync", "mirror", "dump", "report", "mails", "rest")
+    )
+    site.monitor(name="Audit", key="audit", interval_seconds=None)
+    site.server.act(cronwatch.create_integration, "command", "siren", {"command": "true"})
+    for minutes, path in (
+        (14 * 60, f"/{mirror.token}"),
+        (9 * 60 + 55, f"/ping/{nightly.token}/fail"),
+        (62, f"/{sync.token}"),
+        (51, f"/{report.token}"),
+        (10, f"/{mails.token}"),
+        (3, f"/{dump.token}/start"),
+        (2, f"/ping/{dump.token}/log?msg=half"),
+    ):
+        site.clock.now = NOW - minutes * 60_000
+        site.server.scan()
+        assert site.get(path).status_int == 200, path
+    site.clock.now = NOW
+    site.server.scan()
+    site.server.act(cronwatch.pause_for, rest.key, 7200)
+    return site
+
+
+STATUS = """\
+2 down · 1 late · 1 running · 2 up · 1 new · 1 paused · next: Report in 9 min
+✖ no server runs on this database: nobody is told of anything
+
+✖ down     mirror   no ping since Today 00:05
+✖ down     nightly  failed since Today 03:05
+▲ late     sync     due 2 min ago, down in 3 min
+● running  dump     started 3 min ago
+→ next     report   in 9 min
+→ next     mails    in 50 min
+→ next     dump     in 57 min
+"""
+LIST = """\
+key      status     details                       schedule
+mirror   ✖ down     no ping since Today 00:05     every 1 h
+nightly  ✖ down     failed since Today 03:05      every day at 03:00
+sync     ▲ late     due 2 min ago, down in 3 min  every 1 h
+dump     ● running  started 3 min ago             every 1 h
+mails    ✔ up       due in 50 min                 every 1 h
+report   ✔ up       due in 9 min                  every 1 h
+audit    ○ new      no ping yet                   no schedule
+rest     ‖ paused   until Today 15:00             every 1 h
+"""
+NIGHTLY = """\
+Nightly backup (nightly)
+✖ down  failed since Today 03:05
+
+schedule   every day at 03:00, grace 5 min
+next       Tomorrow 03:00, Wed 4 Mar 03:00, Thu 5 Mar 03:00
+last ping  Today 03:05
+last run   failed, Today 03:05
+tells      siren
+token      TOKEN
+code       CODE
+
+curl -fsS -m 10 --retry 3 http://127.0.0.1:8080/TOKEN
+"""
+
+
+def test_the_status_says_what_is_wrong_and_what_comes_next(busy: Site) -> None:
+    done = look(busy, "status")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out == STATUS
+
+
+def test_monitors_are_listed_in_words_those_in_trouble_first(busy: Site) -> None:
+    done = look(busy, "monitor", "list")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out == LIST
+
+
+def test_a_monitor_is_shown_in_words(busy: Site) -> None:
+    (token,), (code,) = (
+        [
+            row["text"]
+            for row in busy.rows(
+                "SELECT text FROM handle h JOIN monitor m ON m.num = h.monitor "
+                "WHERE m.key = 'nightly' AND h.kind = ?",
+                kind,
+            )
+        ]
+        for kind in ("token", "code")
+    )
+
+    done = look(busy, "monitor", "show", "nightly")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out == NIGHTLY.replace("TOKEN", token).replace("CODE", code)
+
+
+def test_what_is_set_of_a_monitor_is_shown_with_it(site: Site) -> None:
+    flags = (
+        "--cron '0 3 * * *' --timezone Asia/Tokyo --grace 0 --expects complete --max-run 2h "
+        "--tolerance 2 --remind 1d --tags prod --notes 'call Ann' --rule rows lt 1 "
+        "--handle cronitor:d3x0c1"
+    )
+    look(site, "monitor", "add", "job", *shlex.split(flags))
+
+    lines = look(site, "monitor", "show", "job").out.splitlines()
+
+    assert set(lines) >= {
+        "schedule   every day at 03:00 (Asia/Tokyo)",
+        "expects    that it ends well",
+        "max run    2 h",
+        "tolerance  2 failures",
+        "remind     every 1 d",
+        "rules      rows lt 1",
+        "tags       prod",
+        "notes      call Ann",
+        "handles    cronitor:d3x0c1",
+        "tells      nobody: see `cronwatch integration add --help`",
+    }
+
+
+@pytest.mark.parametrize("words", [("status",), ("monitor", "list")])
+def test_what_is_listed_fits_the_screen_of_a_phone(busy: Site, words: tuple[str, ...]) -> None:
+    lines = look(busy, *words, columns=40).out.splitlines()
+
+    place = next(n for n, line in enumerate(lines) if "mirror" in line)
+    assert "no ping since Today 00:05" in lines[place + 1]
+    assert max(map(len, lines[place:])) <= 40
+
+
+def test_an_empty_site_says_how_to_begin(site: Site) -> None:
+    printed = [look(site, *words).out for words in (("status",), ("monitor", "list"))]
+
+    assert all("cronwatch monitor add --help" in out for out in printed)
+
+
+def test_the_status_of_many_names_the_first_ones(site: Site) -> None:
+    for number in range(23):
+        made = site.monitor(name=f"Job {number:02}", key=f"job-{number:02}")
+        site.get(f"/{made.token}/fail")
+
+    lines = look(site, "status").out.splitlines()
+
+    assert [line.split()[2] for line in lines if line.startswith("✖ down")] == [
+        f"job-{number:02}" for number in range(20)
+    ]
+    assert "and 3 more" in lines[-1]
+
+
+def test_the_status_says_nothing_of_a_server_that_runs(live: Live) -> None:
+    assert "no server runs" not in live.quick("status")
+
+
+@pytest.mark.parametrize("words", ["monitor add x", "monitor show x"])
+def test_a_monitor_without_a_schedule_says_that_its_silence_is_never_told(
+    site: Site, words: str
+) -> None:
+    if "show" in words:
+        look(site, "monitor", "add", "x")
+
+    out = look(site, *words.split()).out
+
+    assert "its silence is never told" in out
+
+
+def test_a_monitor_with_a_schedule_does_not(site: Site) -> None:
+    assert "silence" not in look(site, "monitor", "add", "x", "--every", "1h").out
+
+
+@pytest.mark.parametrize(
+    "hours, words",
+    [
+        (-400 * 24, "Sun 26 Jan 2025 13:00"),
+        (-3 * 24, "Fri 27 Feb 13:00"),
+        (-38, "Sat 28 Feb 23:00"),
+        (-24, "Yesterday 13:00"),
+        (-13, "Today 00:00"),
+        (0, "Today 13:00"),
+        (10.9, "Today 23:54"),
+        (11, "Tomorrow 00:00"),
+        (35, "Wed 4 Mar 00:00"),
+    ],
+)
+def test_an_instant_reads_as_on_the_page(hours: float, words: str) -> None:
+    at = NOW + round(hours * 3_600_000)
+
+    assert cronwatch.instant_words(at, ZoneInfo("Europe/Berlin"), NOW) == words
+
+
+@pytest.mark.parametrize(
+    "seconds, words",
+    [
+        (-3600, "Today 12:00"),
+        (-3599, "59 min ago"),
+        (-60, "1 min ago"),
+        (-59, "59 s ago"),
+        (0, "0 s ago"),
+        (1, "in 1 s"),
+        (540, "in 9 min"),
+        (3600, "Today 14:00"),
+    ],
+)
+def test_what_is_near_reads_as_a_distance(seconds: int, words: str) -> None:
+    at = NOW + seconds * 1000
+
+    assert cronwatch.near_words(at, ZoneInfo("Europe/Berlin"), NOW) == words
 
 
 # -- what cannot be undone
