@@ -3819,9 +3819,11 @@ def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> R
     return monitors_json(tx, [load_life(tx, num)[0].monitor])[0], 201
 
 
-def edit_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """Change what the body names."""
+def edit_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Change what the body names, and adopt more handles."""
     m = get_monitor(tx, ask.id)
+    for text, kind in (handles or {}).items():
+        adopt(tx, m.num, text, kind)
     if isinstance(ask.body, dict) and "unique" in ask.body:
         raise Invalid("'unique' can only be given when a monitor is created")
     columns, ids = read_monitor(ask.body, m), read_ids(ask.body)
@@ -4774,6 +4776,21 @@ def _coming(monitors: Iterable[Shown], now: int) -> list[tuple[int, Shown]]:
     return sorted((pair for pair in expected if pair[0] > now), key=lambda pair: pair[0])
 
 
+def _delivery_words(delivery: Shown) -> str:
+    """Who was told of an event, or why not."""
+    words = {"sent": "told", "pending": "not yet told", "dead": "never told"}[delivery["state"]]
+    result = delivery["result"]
+    reason = f" ({result.splitlines()[0]})" if result and delivery["state"] != "sent" else ""
+    return f"{words}: {delivery['name']}{reason}"
+
+
+def event_lines(event: Shown, zone: ZoneInfo, now: int) -> list[str]:
+    """An event in the API's form for a person: when and what; below it, to whom it was told."""
+    lines = [f"{instant_words(parse_iso(event['at']), zone, now)}  {event['summary']}"]
+    lines += [f"    {_delivery_words(delivery)}" for delivery in event["deliveries"]]
+    return lines if event["deliveries"] else [*lines, "    no notifications"]
+
+
 def run_words(run: Shown, zone: ZoneInfo, now: int) -> str:
     """A run in the API's form: failed, Today 03:00, took 5 min, exit code 3: disk full."""
     parts = [run["state"], near_words(parse_iso(run["startedAt"]), zone, now)]
@@ -4793,7 +4810,8 @@ def _near_words_or_none(at: str | None, zone: ZoneInfo, now: int) -> str:
     return near_words(parse_iso(at), zone, now) if at else ""
 
 
-def _schedule_details(m: Shown, zone: ZoneInfo) -> str:
+def schedule_details(m: Shown, zone: ZoneInfo) -> str:
+    """The same with the grace; or what it means to have none."""
     if m["scheduleType"] == "none":
         return NO_SCHEDULE
     return expectation_words(m, zone) + _seconds_words(m["graceSeconds"], ", grace {}")
@@ -4808,7 +4826,7 @@ def monitor_details(
     rules = [f"{rule['field']} {rule['operator']} {rule['value']:g}" for rule in m["rules"]]
     handles = [f"{handle['dialect']}:{handle['handle']}" for handle in m["handles"]]
     details = [
-        ("schedule", _schedule_details(m, zone)),
+        ("schedule", schedule_details(m, zone)),
         ("expects", "that it ends well" if m["expects"] == "complete" else ""),
         ("next", ", ".join(upcoming)),
         ("last ping", _near_words_or_none(m["lastPingAt"], zone, now)),
@@ -7346,19 +7364,25 @@ def _read_handle(text: str) -> tuple[str, str]:
     return text, default_dialect(text)
 
 
-def _add_monitor(server: Server, options: argparse.Namespace) -> None:
-    given = {
-        name: value
-        for _, name, _, _ in MONITOR_FLAGS
-        if (value := getattr(options, name)) is not None
-    }
-    if {"cronExpression", "intervalSeconds"} <= set(given):
+def _monitor_fields(options: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say of a monitor, in the words of the API."""
+    values = {name: getattr(options, name) for _, name, _, _ in MONITOR_FLAGS}
+    fields = {name: value for name, value in values.items() if value is not None}
+    if {"cronExpression", "intervalSeconds"} <= set(fields):
         raise Invalid("give --cron or --every, not both")
-    kind = next((kind for kind, need in SCHEDULES.items() if need in given), "none")
-    rules = [
-        {"field": name, "operator": sign, "value": number(value)}
-        for name, sign, value in options.rule or ()
-    ]
+    if options.armed is not None:
+        fields["armed"] = options.armed
+    if options.rule:
+        fields["rules"] = [
+            {"field": name, "operator": sign, "value": number(value)}
+            for name, sign, value in options.rule
+        ]
+    return fields
+
+
+def _add_monitor(server: Server, options: argparse.Namespace) -> None:
+    fields = _monitor_fields(options)
+    kind = next((kind for kind, need in SCHEDULES.items() if need in fields), "none")
     shown, _ = server.act(
         add_monitor,
         Ask(
@@ -7367,26 +7391,40 @@ def _add_monitor(server: Server, options: argparse.Namespace) -> None:
                 "timezone": server.settings.timezone,
                 "key": options.key,
                 "scheduleType": kind,
-                "armed": options.armed,
-                "rules": rules,
-                **given,
+                **fields,
             }
         ),
         dict(map(_read_handle, options.handle or ())),
     )
+    if options.json:
+        print(json.dumps(shown, indent=2))
+        return
     print(
-        json.dumps(shown, indent=2)
-        if options.json
-        else (
-            f"{shown['key']} is monitored. Let the job ping it:\n\n  "
-            f"{PING_LINE.format(shown['pingUrl'])}\n\n"
-            f"Its token is {shown['token']}, its code {shown['code']}."
-        )
+        f"{shown['key']} is monitored. Let the job ping it:\n\n  "
+        f"{PING_LINE.format(shown['pingUrl'])}\n\n"
+        f"Its token is {shown['token']}, its code {shown['code']}."
     )
-    if shown["scheduleType"] == "none" and not options.json:
+    if shown["scheduleType"] == "none":
         print(f"Its schedule is {NO_SCHEDULE} (see --cron and --every).")
-    if not shown["heard"] and not options.json:
+    if not shown["heard"]:
         print("Nobody hears of it yet: see `cronwatch integration add --help`.")
+
+
+def _edit_monitor(server: Server, options: argparse.Namespace) -> None:
+    fields = _monitor_fields(options)
+    handles = dict(map(_read_handle, options.handle or ()))
+    if options.no_schedule:
+        if {"cronExpression", "intervalSeconds"} & set(fields):
+            raise Invalid("give a schedule or --no-schedule, not both")
+        fields["scheduleType"] = "none"
+    if not fields and not handles:
+        raise Invalid("say what to change: see `cronwatch monitor edit --help`")
+    monitor = server.act(edit_monitor, Ask(options.key, body=fields), handles)
+    if options.json:
+        print(json.dumps(monitor, indent=2))
+        return
+    zone = ZoneInfo(server.settings.timezone)
+    print(f"{monitor['key']} is changed; its schedule is {schedule_details(monitor, zone)}")
 
 
 def _print_rows(table: Sequence[Sequence[str]], head: Sequence[str] = ()) -> None:
@@ -7443,6 +7481,18 @@ def _show_monitor(server: Server, options: argparse.Namespace) -> None:
     for label, words in monitor_details(monitor, _recipients(server, monitor), zone, now):
         print(f"{label:10} {words}")
     print(f"\n{PING_LINE.format(monitor['pingUrl'])}")
+
+
+def _list_events(server: Server, options: argparse.Namespace) -> None:
+    query = {"limit": [str(options.limit)]}
+    events = server.read(list_events, Ask(options.name or "", query=query))["events"]
+    if options.json:
+        print(json.dumps(events, indent=2))
+    elif events:
+        zone, now = ZoneInfo(server.settings.timezone), server.clock()
+        print("\n".join(line for event in events for line in event_lines(event, zone, now)))
+    else:
+        print("Nothing has happened yet that was worth telling.")
 
 
 def _show_status(server: Server, options: argparse.Namespace) -> None:
@@ -7655,6 +7705,17 @@ KEY = _argument("name", metavar="key", help="its key or id")
 NAME = _argument("name", help="its name")
 JSON = _argument("--json", action="store_true", help="print JSON")
 YES = _argument("--yes", action="store_true", help="do not ask first")
+FIELD_FLAGS = [
+    _argument(flag, dest=name, type=kind, help=text, metavar=METAVARS[kind])
+    for flag, name, kind, text in MONITOR_FLAGS
+]
+RULE = _argument(
+    "--rule",
+    nargs=3,
+    action="append",
+    metavar=("FIELD", "OP", "N"),
+    help="tell when a good run reports it: rows lt 1",
+)
 HELP = {
     "database": "the file that holds it all (CRONWATCH_DATABASE)",
     "smtp_host": (
@@ -7679,28 +7740,54 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("demo", "serve examples for who wants to look first", run_demo, SETTING_FLAGS[1:]),
     ("status", "what is down, late or running, and what is due next", _show_status, []),
     (
+        "events",
+        "what happened last, and who was told of it",
+        _list_events,
+        [
+            _argument("name", nargs="?", metavar="[key]", help="of one monitor: its key or id"),
+            _argument("--limit", type=int, default=20, metavar="N", help="how many (default 20)"),
+            JSON,
+        ],
+    ),
+    (
         "monitor add",
         "expect a job from now on",
         _add_monitor,
         [
             _argument("key", help="short name of the job, such as daily-backup"),
-            *(
-                _argument(flag, dest=name, type=kind, help=text, metavar=METAVARS[kind])
-                for flag, name, kind, text in MONITOR_FLAGS
-            ),
-            _argument("--armed", action="store_true", help="alert even if it never pings"),
+            *FIELD_FLAGS,
             _argument(
-                "--rule",
-                nargs=3,
-                action="append",
-                metavar=("FIELD", "OP", "N"),
-                help="tell when a good run reports it: rows lt 1",
+                "--armed", action="store_true", default=None, help="alert even if it never pings"
             ),
+            RULE,
             _argument(
                 "--handle",
                 action="append",
                 metavar="[SERVICE:]TEXT",
                 help=("keep one of an old service: " + " ".join(DIALECTS)),
+            ),
+            JSON,
+        ],
+    ),
+    (
+        "monitor edit",
+        "change what is named; 0 or '' takes it away",
+        _edit_monitor,
+        [
+            _argument("key", help="its key or id"),  # --name is the new name
+            *FIELD_FLAGS,
+            _argument("--no-schedule", action="store_true", help="expect no run at any time"),
+            _argument(
+                "--armed",
+                action=argparse.BooleanOptionalAction,
+                help="alert even if it never pings",
+            ),
+            RULE,
+            _argument(
+                "--handle",
+                action="append",
+                metavar="[SERVICE:]TEXT",
+                help="let one of an old service ping it, too",
             ),
             JSON,
         ],

@@ -474,6 +474,15 @@ CASES = {
     "a time with an unknown unit": Case(
         "monitor add x --every 5y", 2, ("--every", "90, 5m, 1h, 2d")
     ),
+    "an edit of nothing": Case("monitor edit taken", 1, ("say what to change", "--help")),
+    "an edit of nobody": Case(
+        "monitor edit nobody --name x", 1, ("nobody", "`cronwatch monitor list`")
+    ),
+    "an edit to two schedules": Case(
+        "monitor edit taken --every 1h --no-schedule", 1, ("schedule", "--no-schedule")
+    ),
+    "events of nobody": Case("events nobody", 1, ("nobody",)),
+    "no events at all": Case("events --limit 0", 1, ("limit", "1 to 200")),
     "two lengths of a pause": Case(
         "monitor pause taken --for 1h --hours 1", 1, ("--for", "--hours")
     ),
@@ -678,7 +687,10 @@ def pages() -> dict[str, str]:
 NEWCOMERS_WORDS = {
     "": "serve monitor integration key --version",
     "serve": "8080 cronwatch.db CRONWATCH_DATABASE CRONWATCH_LISTEN",
-    "monitor": "add list show pause resume remove",
+    "status": "down late running --database",
+    "events": "key --limit --json",
+    "monitor": "add edit list show pause resume remove",
+    "monitor edit": "key --cron --every --no-schedule --no-armed --rule --handle --json",
     "monitor add": "daily-backup --cron --every --grace --timezone --handle --rule --json @daily",
     "monitor list": "--json",
     "monitor show": "--json",
@@ -968,6 +980,97 @@ def test_a_monitor_without_a_schedule_says_that_its_silence_is_never_told(
 
 def test_a_monitor_with_a_schedule_does_not(site: Site) -> None:
     assert "silence" not in look(site, "monitor", "add", "x", "--every", "1h").out
+
+
+def test_the_last_events_say_when_and_to_whom_they_were_told(site: Site) -> None:
+    made = site.monitor(name="Job", key="job")
+    for name, command in (("siren", "true"), ("broken", "echo no siren; exit 3")):
+        site.server.act(cronwatch.create_integration, "command", name, {"command": command})
+    site.get(f"/{made.token}/fail")
+    site.server.deliver()
+    site.server.deliver()
+    site.clock.move(25 * 3600)
+
+    lines = look(site, "events").out.splitlines()
+
+    assert lines[0].startswith("Yesterday 13:00  ")
+    assert "Job" in lines[0]
+    assert lines[1] == "    told: siren"
+    assert re.fullmatch(r"    not yet told: broken \(.*exit code 3 no siren\)", lines[2])
+    assert len(lines) == 3
+
+
+def test_an_event_that_nobody_was_told_of_says_so(site: Site) -> None:
+    made = site.monitor(name="Job", key="job")
+    site.get(f"/{made.token}/fail")
+
+    (_, remark) = look(site, "events").out.splitlines()
+
+    assert remark == "    no notifications"
+
+
+def test_the_last_events_are_those_of_one_monitor_and_no_more_than_asked(site: Site) -> None:
+    for key in ("one", "two", "one-more"):
+        made = site.monitor(name=key, key=key)
+        site.get(f"/{made.token}/fail")
+
+    all_, one, last = (
+        json.loads(look(site, "events", *words, "--json").out)
+        for words in ((), ("one",), ("--limit", "1"))
+    )
+
+    assert [event["monitor"]["key"] for event in all_] == ["one-more", "two", "one"]
+    assert [event["monitor"]["key"] for event in one] == ["one"]
+    assert [event["monitor"]["key"] for event in last] == ["one-more"]
+
+
+def test_where_nothing_has_happened_there_is_a_sentence(site: Site) -> None:
+    assert look(site, "events").out == "Nothing has happened yet that was worth telling.\n"
+
+
+@pytest.mark.parametrize(
+    "flags, changes",
+    [
+        ("--name New", {"name": "New"}),
+        ("--cron @hourly", {"scheduleType": "cron", "cronExpression": "@hourly"}),
+        ("--every 2h", {"scheduleType": "interval", "intervalSeconds": 7200}),
+        ("--no-schedule", {"scheduleType": "none", "cronExpression": None}),
+        ("--grace 0 --remind 1d", {"graceSeconds": 0, "reminderIntervalSeconds": 86_400}),
+        ("--max-run 0 --notes ''", {"maxRunSeconds": None, "notes": ""}),
+        ("--armed", {"armed": True}),
+        ("--rule rows gt 5", {"rules": [{"field": "rows", "operator": "gt", "value": 5}]}),
+        ("--handle cronitor:d3x0c1", {"handles": [{"dialect": "cronitor", "handle": "d3x0c1"}]}),
+    ],
+)
+def test_an_edit_changes_what_is_named_and_nothing_else(
+    site: Site, flags: str, changes: dict[str, Any]
+) -> None:
+    look(site, *shlex.split("monitor add job --cron '0 3 * * *' --max-run 1h --notes x"))
+    before = json.loads(look(site, "monitor", "show", "job", "--json").out)
+
+    done = look(site, "monitor", "edit", "job", *shlex.split(flags))
+
+    after = json.loads(look(site, "monitor", "show", "job", "--json").out)
+    follows = {"updatedAt", "upcoming", "expectedAt", "nextExpectedAt", "cronExpression"}
+    expected = {**before, **changes, **{name: after[name] for name in follows - set(changes)}}
+    assert (done.code, done.err) == (0, "")
+    assert after == expected
+
+
+def test_an_edit_may_disarm_again(site: Site) -> None:
+    look(site, *shlex.split("monitor add job --every 1h --armed"))
+
+    edited = json.loads(look(site, "monitor", "edit", "job", "--no-armed", "--json").out)
+
+    assert edited["armed"] is False
+
+
+def test_an_edited_monitor_says_when_it_is_expected(site: Site) -> None:
+    look(site, "monitor", "add", "job")
+
+    out = look(site, "monitor", "edit", "job", "--every", "1h", "--grace", "10m").out
+
+    assert out == "job is changed; its schedule is every 1 h, grace 10 min\n"
 
 
 @pytest.mark.parametrize(
