@@ -3772,6 +3772,11 @@ def list_monitors(tx: Tx, ask: Ask) -> dict[str, Any]:
     }
 
 
+def monitor_keys(tx: Tx) -> list[str]:
+    """The keys of all monitors, for a shell to complete."""
+    return [key for (key,) in rows(tx.db, "SELECT key FROM monitor ORDER BY key")]
+
+
 def show_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A monitor, with the integrations that are linked to it, and when it is expected next."""
     m = get_monitor(tx, ask.id)
@@ -7453,6 +7458,9 @@ NO_MONITORS = "There is no monitor yet: see `cronwatch monitor add --help`."
 
 
 def _list_monitors(server: Server, options: argparse.Namespace) -> None:
+    if options.keys:
+        print("\n".join(server.read(monitor_keys)))
+        return
     monitors = _all_monitors(server)
     if options.json:
         print(json.dumps(monitors, indent=2))
@@ -7697,6 +7705,85 @@ def _change_password(server: Server, options: argparse.Namespace) -> None:
     print(f"{options.name} has a new password; all sessions with the old one are over")
 
 
+def _print_unit(options: argparse.Namespace) -> None:
+    """A file of systemd/, or the names of all."""
+    folder = DATA / "systemd"
+    names = sorted(path.name for path in folder.iterdir())
+    if options.name is None:
+        print("\n".join(names))
+    else:
+        _one_of("the name of a unit", options.name, *names)
+        print((folder / options.name).read_text("utf-8"), end="")
+
+
+# What the shells have in common: `offers` are those that may come next, and `keys` is set where a
+# monitor's key may. A key is any text, so it must not be read as a part of the script.
+BASH = """\
+# Completion of cronwatch for bash. In ~/.bashrc: eval "$(cronwatch completion bash)"
+_cronwatch() {{
+    local current=${{COMP_WORDS[COMP_CWORD]}} offers= keys= key
+    case "$COMP_CWORD ${{COMP_WORDS[1]}} ${{COMP_WORDS[2]}}" in
+{arms}
+    esac
+    COMPREPLY=($(compgen -W "$offers" -- "$current"))
+    if [[ $keys && $current != -* ]]; then
+        while IFS= read -r key; do
+            [[ $key == "$current"* ]] && COMPREPLY+=("$(printf %q "$key")")
+        done < <(cronwatch monitor list --keys 2>/dev/null)
+    fi
+}}
+complete -o default -F _cronwatch cronwatch
+"""
+ZSH = """\
+#compdef cronwatch
+# Completion of cronwatch for zsh. In ~/.zshrc, behind compinit: eval "$(cronwatch completion zsh)"
+_cronwatch() {{
+    local offers= keys=
+    case "$((CURRENT - 1)) ${{words[2]}} ${{words[3]}}" in
+{arms}
+    esac
+    compadd -- ${{=offers}}
+    [[ -n $keys ]] && compadd -- "${{(@f)$(cronwatch monitor list --keys 2>/dev/null)}}"
+    _files
+}}
+if [[ $funcstack[1] == _cronwatch ]]; then
+    _cronwatch "$@"
+else
+    compdef _cronwatch cronwatch
+fi
+"""
+
+
+def _completion_arms() -> str:
+    """What may come where, as the arms of a shell's `case`: the number of the word that is typed,
+    and the first two words."""
+    groups: dict[str, list[str]] = {"": []}
+    commands = []
+    for path, _, call, arguments in COMMANDS:
+        group, _, word = path.rpartition(" ")
+        if group and group not in groups:
+            groups[""].append(group)
+        groups.setdefault(group, []).append(word)
+        flags = [names[0] for names, _ in arguments if names[0].startswith("--")]
+        if call not in WITHOUT_DATABASE and "--database" not in flags:
+            flags.append("--database")
+        keys = " keys=1" if call in TAKES_KEY or KEY in arguments else ""
+        end = "" if group else " "
+        commands.append(f'*" {path}{end}"*) offers="{" ".join(flags)}"{keys} ;;')
+    firsts = [f'"1 "*) offers="{" ".join([*groups.pop(""), "--help", "--version"])}" ;;']
+    firsts += [f'"2 {group} "*) offers="{" ".join(words)}" ;;' for group, words in groups.items()]
+    return "\n".join(f"        {arm}" for arm in [*firsts, *commands])
+
+
+def _print_completion(options: argparse.Namespace) -> None:
+    script = {"bash": BASH, "zsh": ZSH}[options.shell]
+    print(script.format(arms=_completion_arms()), end="")
+
+
+WITHOUT_DATABASE = (_print_unit, _print_completion)
+TAKES_KEY = (_edit_monitor, _list_events)  # beside those with KEY
+
+
 def _argument(*names: str, **more: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     return names, more
 
@@ -7792,7 +7879,12 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
             JSON,
         ],
     ),
-    ("monitor list", "list all monitors, those in trouble first", _list_monitors, [JSON]),
+    (
+        "monitor list",
+        "list all monitors, those in trouble first",
+        _list_monitors,
+        [JSON, _argument("--keys", action="store_true", help=argparse.SUPPRESS)],
+    ),
     ("monitor show", "how one does, and what pings it", _show_monitor, [KEY, JSON]),
     (
         "monitor pause",
@@ -7939,6 +8031,18 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         _back_up,
         [_argument("file", help="name of the copy; nothing may have it yet")],
     ),
+    (
+        "unit",
+        "print a file for systemd; without a name, which there are",
+        _print_unit,
+        [_argument("name", nargs="?", metavar="[name]", help="such as cronwatch.service")],
+    ),
+    (
+        "completion",
+        "print what lets a shell complete commands, flags and keys",
+        _print_completion,
+        [_argument("shell", choices=("bash", "zsh"), metavar="shell", help="bash or zsh")],
+    ),
     ("user add", "let somebody sign in; asks for a password", _add_user, [NAME]),
     ("user passwd", "change a password; asks for it", _change_password, [NAME]),
     (
@@ -8008,12 +8112,24 @@ def start_log(settings: Settings, serves: bool) -> None:
 MAKERS = ("serve", "add", "create", "link", "crontab", "apply")  # may begin with an empty one
 VARIABLES = "; shown are the defaults, and CRONWATCH_LISTEN is --listen"
 
+HELP_LAYOUT = partial(argparse.HelpFormatter, max_help_position=30, width=80)
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line, from the tables of commands and settings."""
-    parser = argparse.ArgumentParser(prog="cronwatch", description="A monitor for cron jobs.")
-    parser.add_argument("-V", "--version", action="version", version=f"cronwatch {__version__}")
-    groups = {"": parser.add_subparsers(metavar="COMMAND", required=True)}
+    parser = argparse.ArgumentParser(
+        prog="cronwatch",
+        description="A monitor for cron jobs.",
+        usage="cronwatch [--help] [--version] COMMAND ...",
+        add_help=False,
+        formatter_class=HELP_LAYOUT,
+    )
+    version = f"cronwatch {__version__}"
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "-V", "--version", action="version", version=version, help=argparse.SUPPRESS
+    )
+    groups = {"": parser.add_subparsers(prog="cronwatch", metavar="COMMAND", required=True)}
     for words, text, call, arguments in COMMANDS:
         group, _, word = words.rpartition(" ")
         if group not in groups:
@@ -8032,12 +8148,13 @@ def make_parser() -> argparse.ArgumentParser:
             description=text + VARIABLES * serves,
             add_help=False,
             usage=f"cronwatch {words} [OPTIONS]{named}",
-            formatter_class=partial(argparse.HelpFormatter, max_help_position=30, width=80),
+            formatter_class=HELP_LAYOUT,
         )
         command.set_defaults(call=call, group=group, word=word)
         listed = command.add_argument_group()  # without headings it fits a screen
         listed.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
-        for names, more in (*arguments, *SETTING_FLAGS[: not serves]):
+        has_database = serves or call in WITHOUT_DATABASE
+        for names, more in (*arguments, *SETTING_FLAGS[: not has_database]):
             listed.add_argument(*names, **more)
     return parser
 
@@ -8068,6 +8185,9 @@ def _say_new(settings: Settings, serves: bool) -> None:
 def run_command(options: argparse.Namespace, clock: Callable[[], int]) -> int:
     """Do what a command line says; 0 where it went well, 1 where it was refused."""
     try:
+        if options.call in WITHOUT_DATABASE:
+            options.call(options)
+            return 0
         settings = Settings.load(vars(options), _environment())
         serves = options.call is not run_demo and hasattr(options, "log_level")
         start_log(settings, serves)

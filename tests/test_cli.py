@@ -9,9 +9,11 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -30,6 +32,7 @@ from live_server import (
     bash,
     call,
     environment,
+    program,
     run,
     serving,
     wait_for,
@@ -481,6 +484,8 @@ CASES = {
     "an edit to two schedules": Case(
         "monitor edit taken --every 1h --no-schedule", 1, ("schedule", "--no-schedule")
     ),
+    "a unit that is none": Case("unit cron.service", 1, ("cronwatch.service",)),
+    "a shell that is none": Case("completion fish", 2, ("fish", "bash", "zsh")),
     "events of nobody": Case("events nobody", 1, ("nobody",)),
     "no events at all": Case("events --limit 0", 1, ("limit", "1 to 200")),
     "two lengths of a pause": Case(
@@ -726,8 +731,9 @@ def test_every_command_says_what_it_does_and_where_its_database_is(pages: dict[s
     for words, page in final.items():
         said = page.split("\n\n")
         assert len(said[1].split()) >= 2, words
-        assert ("--database" in page) is (words != "demo"), words  # which has a file of its own
-        assert ("CRONWATCH_DATABASE" in page) is (words != "demo"), words
+        needs_one = words not in ("demo", "unit", "completion")
+        assert ("--database" in page) is needs_one, words
+        assert ("CRONWATCH_DATABASE" in page) is needs_one, words
 
 
 def test_every_setting_is_a_flag_of_serve(pages: dict[str, str]) -> None:
@@ -1110,6 +1116,113 @@ def test_what_is_near_reads_as_a_distance(seconds: int, words: str) -> None:
     at = NOW + seconds * 1000
 
     assert cronwatch.near_words(at, ZoneInfo("Europe/Berlin"), NOW) == words
+
+
+# -- what needs no database
+
+
+UNITS = sorted(path.name for path in (README.parent / "systemd").iterdir())
+
+
+def test_the_units_are_named(tmp_path: Path) -> None:
+    done = run(tmp_path, "unit")
+
+    assert (done.code, done.err, done.out.split()) == (0, "", UNITS)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_is_printed_as_it_is(name: str) -> None:
+    done = call("unit", name)
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (README.parent / "systemd" / name).read_text()
+
+
+def complete(folder: Path, shell: str, *words: str) -> list[str]:
+    """What a shell offers for the last of these words."""
+    script = call("completion", shell).out
+    if shell == "bash":
+        lines = 'COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _cronwatch; '
+        lines += 'printf "%s\\n" "${COMPREPLY[@]}"'
+    else:
+        stubs = 'compdef() { :; }; _files() { :; }; compadd() { shift; print -rl -- "$@"; }'
+        script = f"{stubs}\n{script}"
+        lines = 'words=("$@") CURRENT=$#; _cronwatch'
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"needs {shell}")
+    done = subprocess.run(
+        [found, "-c", f"{script}\n{lines}", shell, "cronwatch", *words],
+        cwd=folder,
+        env=environment(
+            PATH=f"{folder}/bin:{os.environ['PATH']}",
+            CRONWATCH_DATABASE=str(folder / "cronwatch.db"),
+        ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+NASTY = ["night ly", "$(touch pwned)", "`touch pwned`;touch pwned", "new'*"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a database, and the command where a shell finds it."""
+    folder = tmp_path_factory.mktemp("shells")
+    program(folder, "cronwatch", f'exec {sys.executable} -m cronwatch "$@"')
+    for key in ("nightly", *NASTY):
+        call("monitor", "add", key, "--database", str(folder / "cronwatch.db"))
+    return folder
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize(
+    "words, offers",
+    [
+        (("",), "serve status monitor integration key import unit completion --version"),
+        (("monitor", ""), "add edit list show pause resume remove"),
+        (("monitor", "add", "job", "--"), "--cron --every --grace --database"),
+        (("serve", "--"), "--listen --base-url --database"),
+        (("events", "--"), "--limit --json --database"),
+        (("monitor", "show", ""), "nightly"),
+        (("monitor", "edit", ""), "nightly"),
+        (("events", ""), "nightly"),
+    ],
+)
+def test_a_shell_offers_commands_flags_and_keys(
+    home: Path, shell: str, words: tuple[str, ...], offers: str
+) -> None:
+    assert set(complete(home, shell, *words)) >= set(offers.split())
+
+
+def test_bash_offers_what_begins_as_typed(home: Path) -> None:
+    offers = [
+        complete(home, "bash", *words) for words in (("monitor", "re"), ("events", "nightl"))
+    ]
+
+    assert offers == [["resume", "remove"], ["nightly"]]
+
+
+def test_a_key_is_never_a_part_of_the_script(home: Path) -> None:
+    offers = complete(home, "bash", "monitor", "show", "")
+
+    unquoted = [shlex.split(offer) for offer in offers if not offer.startswith("-")]
+    assert sorted(unquoted) == sorted([key] for key in ("nightly", *NASTY))
+    assert not (home / "pwned").exists()
+
+
+def test_zsh_runs_no_key_either(home: Path) -> None:
+    offers = complete(home, "zsh", "monitor", "show", "")
+
+    assert set(offers) >= set(NASTY)
+    assert not (home / "pwned").exists()
 
 
 # -- what cannot be undone
