@@ -2117,6 +2117,25 @@ def hold(path: str) -> None:
             raise Refused(f"another cronwatch serves {path} already") from None
 
 
+NOT_SERVED = "no server runs on this database"
+
+
+def is_served(path: str) -> bool:
+    """Whether a server runs on a database: it holds the lock that `hold` takes.
+
+    The file stays open: to close it would drop the locks that SQLite has on it in this process.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_UN)
+    except BlockingIOError:
+        return True
+    except OSError:  # the file system knows no such locks
+        return False
+    return False
+
+
 # -- reading and writing
 
 
@@ -2655,11 +2674,11 @@ def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
         execute(tx.db, "INSERT INTO monitor_integration VALUES (?, ?)", (num, found[0][0]))
 
 
-def pause_monitor(tx: Tx, num: int, hours: int | None) -> Monitor:
+def pause_monitor(tx: Tx, num: int, hours: float | None) -> Monitor:
     """Pause for so many hours, None until resumed; 0 resumes."""
     if hours == 0:
         return change_monitor(tx, num, lambda state: resume(state, tx.now))
-    until = None if hours is None else tx.now + min(hours, 876_000) * 3_600_000
+    until = None if hours is None else tx.now + round(min(hours, 876_000) * 3_600_000)
     return change_monitor(tx, num, lambda state: pause(state, tx.now, until))
 
 
@@ -4256,18 +4275,6 @@ def find_integration(tx: Tx, name: str) -> dict[str, Any]:
     return found[0]
 
 
-def is_served(path: str) -> bool:
-    """Whether a server runs on a database: it holds the lock that `hold` takes."""
-    with open(path, "rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # the file system knows no such locks
-            return False
-    return False
-
-
 def _problem(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
@@ -4755,6 +4762,11 @@ def list_monitors(tx: Tx, ask: Ask) -> dict[str, Any]:
     }
 
 
+def monitor_keys(tx: Tx) -> list[str]:
+    """The keys of all monitors, for a shell to complete."""
+    return [key for (key,) in rows(tx.db, "SELECT key FROM monitor ORDER BY key")]
+
+
 def show_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     """A monitor, with the integrations that are linked to it, and when it is expected next."""
     m = get_monitor(tx, ask.id)
@@ -4802,9 +4814,11 @@ def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> R
     return monitors_json(tx, [load_state(tx, num)[0].monitor])[0], 201
 
 
-def edit_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """Change what the body names."""
+def edit_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Change what the body names, and adopt more handles."""
     m = get_monitor(tx, ask.id)
+    for text, kind in (handles or {}).items():
+        adopt(tx, m.num, text, kind)
     if isinstance(ask.body, dict) and "unique" in ask.body:
         raise Invalid("'unique' can only be given when a monitor is created")
     columns, ids = read_monitor(ask.body, m), read_ids(ask.body)
@@ -4824,6 +4838,11 @@ def pause_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     hours = read_object({} if ask.body is None else ask.body, "hours").get("hours")
     hours = None if hours is None else _whole("hours", hours, 0, 876_000)
     return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, ask.id).num, hours)])[0]
+
+
+def pause_for(tx: Tx, name: str, seconds: int) -> dict[str, Any]:
+    """Pause a monitor for so many seconds; 0 resumes."""
+    return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, name).num, seconds / 3600)])[0]
 
 
 def resume_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -5948,6 +5967,241 @@ def _local(at: int, zone: ZoneInfo) -> str:
         .strftime("%a %d %b %Y %H:%M:%S")
         .removesuffix(":00")
     )
+
+
+# -- in words, for who reads a terminal
+STATE_SIGNS = {
+    "down": "✖",
+    "late": "▲",
+    "running": "●",
+    "up": "✔",
+    "new": "○",
+    "paused": "‖",
+}  # in the order of the page: those in trouble first
+DAY_NAMES = {-1: "Yesterday", 0: "Today", 1: "Tomorrow"}
+DOWN_WORDS = {"missed": "no ping", "failed": "failed", "stuck": "stuck"}
+NO_SCHEDULE = "none: its silence is never told, only that it failed or is stuck"
+STATUS_MOST, STATUS_NEXT = 20, 5  # lines of each kind in the status
+
+
+def instant_words(at: int, zone: ZoneInfo, now: int) -> str:
+    """An instant as the page shows it: Today 03:00, Yesterday 03:00, Thu 26 Nov 03:00."""
+    when = datetime.fromtimestamp(at // 1000, zone)
+    today = datetime.fromtimestamp(now // 1000, zone)
+    days = (when.date() - today.date()).days
+    if days in DAY_NAMES:
+        return f"{DAY_NAMES[days]} {when:%H:%M}"
+    year = "" if when.year == today.year else f" {when.year}"
+    return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
+
+
+def near_words(at: int, zone: ZoneInfo, now: int) -> str:
+    """The same, and within an hour how far away it is: in 9 min, 40 s ago."""
+    seconds = abs(at - now) // 1000
+    if seconds >= 3600:
+        return instant_words(at, zone, now)
+    distance = f"{seconds // 60} min" if seconds >= 60 else f"{seconds} s"
+    return f"in {distance}" if at > now else f"{distance} ago"
+
+
+def state_of(m: Shown) -> str:
+    """The one of `STATE_SIGNS` that a monitor in the API's form is in."""
+    if m["status"] != "up":
+        return str(m["status"])
+    if m["late"]:
+        return "late"
+    return "running" if m["running"] else "up"
+
+
+def in_order_of_page(monitors: Iterable[Shown]) -> list[Shown]:
+    """Those in trouble first, then by name."""
+    order = list(STATE_SIGNS)
+    return sorted(monitors, key=lambda m: (order.index(state_of(m)), m["name"]))
+
+
+def _down_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+    reason = DOWN_WORDS.get(m["downReason"], m["downReason"])
+    return f"{reason} since {instant_words(parse_iso(m['downSince']), zone, now)}"
+
+
+def _late_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+    words = f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
+    deadline_at = parse_iso(m["nextExpectedAt"])
+    return f"{words}, down {near_words(deadline_at, zone, now)}" if deadline_at > now else words
+
+
+def _running_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+    words = f"started {near_words(parse_iso(m['lastRun']['startedAt']), zone, now)}"
+    progress = m["progress"]
+    if progress is None:
+        return words
+    message = f": {progress['message']}" if progress["message"] else ""
+    return f"{words}, {progress['percent']} %{message}"
+
+
+def _up_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+    if m["expectedAt"] is not None:
+        return f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
+    if m["lastPingAt"] is not None:
+        return f"last ping {near_words(parse_iso(m['lastPingAt']), zone, now)}"
+    return ""
+
+
+def _new_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+    due = f", {_up_words(m, zone, now)}" if m["expectedAt"] is not None else ""
+    return f"no ping yet{due}"
+
+
+def _paused_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+    if m["pausedUntil"] is None:
+        return "until resumed"
+    return f"until {near_words(parse_iso(m['pausedUntil']), zone, now)}"
+
+
+STATE_WORDS: dict[str, Callable[[Shown, ZoneInfo, int], str]] = {
+    "down": _down_words,
+    "late": _late_words,
+    "running": _running_words,
+    "up": _up_words,
+    "new": _new_words,
+    "paused": _paused_words,
+}
+
+
+def sign_and_state(m: Shown) -> str:
+    """As in ✖ down."""
+    return f"{STATE_SIGNS[state_of(m)]} {state_of(m)}"
+
+
+def state_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+    """How a monitor in the API's form does: failed since Today 03:05; due in 9 min."""
+    return STATE_WORDS[state_of(m)](m, zone, now)
+
+
+def expectation_words(m: Shown, zone: ZoneInfo) -> str:
+    """When a monitor in the API's form is expected: every day at 03:00; with its zone where that
+    is another than the reader's."""
+    if m["scheduleType"] == "cron":
+        of_zone = "" if m["timezone"] == zone.key else f" ({m['timezone']})"
+        return f"{describe_cron(m['cronExpression'])}{of_zone}"
+    if m["scheduleType"] == "interval":
+        return f"every {_span(m['intervalSeconds'])}"
+    return "no schedule"
+
+
+def list_rows(monitors: Iterable[Shown], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
+    """Monitors as rows of a table: the key, how it does, when it is expected."""
+    table: list[tuple[str, ...]] = []
+    for m in in_order_of_page(monitors):
+        words = state_words(m, zone, now)
+        if not m["heard"]:
+            words += ", no notifications"
+        table.append((m["key"], sign_and_state(m), words, expectation_words(m, zone)))
+    return table
+
+
+def status_rows(monitors: Sequence[Shown], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
+    """Who is down, late or running, and who is due next, as rows of a table."""
+    table: list[tuple[str, ...]] = []
+    ordered = in_order_of_page(monitors)
+    for state in ("down", "late", "running"):
+        those = [m for m in ordered if state_of(m) == state]
+        for m in those[:STATUS_MOST]:
+            table.append((sign_and_state(m), m["key"], state_words(m, zone, now)))
+        if len(those) > STATUS_MOST:
+            table.append(("", f"and {len(those) - STATUS_MOST} more", ""))
+    for at, m in _coming(monitors, now)[:STATUS_NEXT]:
+        table.append(("→ next", m["key"], near_words(at, zone, now)))
+    return table
+
+
+def status_headline(monitors: Sequence[Shown], zone: ZoneInfo, now: int) -> str:
+    """All in one line: 2 down · 1 late · next: Database dump in 9 min."""
+    counts = Counter(state_of(m) for m in monitors)
+    parts = [f"{counts[state]} {state}" for state in STATE_SIGNS if counts[state]]
+    for at, m in _coming(monitors, now)[:1]:
+        parts.append(f"next: {m['name']} {near_words(at, zone, now)}")
+    return " · ".join(parts)
+
+
+def _coming(monitors: Iterable[Shown], now: int) -> list[tuple[int, Shown]]:
+    """The monitors that are expected, by when they are."""
+    expected = [
+        (parse_iso(m["expectedAt"]), m)
+        for m in monitors
+        if m["expectedAt"] is not None and m["status"] in ("new", "up")
+    ]
+    return sorted((pair for pair in expected if pair[0] > now), key=lambda pair: pair[0])
+
+
+def _delivery_words(delivery: Shown) -> str:
+    """Who was told of an event, or why not."""
+    words = {"sent": "told", "pending": "not yet told", "dead": "never told"}[delivery["state"]]
+    result = delivery["result"]
+    reason = f" ({result.splitlines()[0]})" if result and delivery["state"] != "sent" else ""
+    return f"{words}: {delivery['name']}{reason}"
+
+
+def event_lines(event: Shown, zone: ZoneInfo, now: int) -> list[str]:
+    """An event in the API's form for a person: when and what; below it, to whom it was told."""
+    lines = [f"{instant_words(parse_iso(event['at']), zone, now)}  {event['summary']}"]
+    lines += [f"    {_delivery_words(delivery)}" for delivery in event["deliveries"]]
+    return lines if event["deliveries"] else [*lines, "    no notifications"]
+
+
+def run_words(run: Shown, zone: ZoneInfo, now: int) -> str:
+    """A run in the API's form: failed, Today 03:00, took 5 min, exit code 3: disk full."""
+    parts = [run["state"], near_words(parse_iso(run["startedAt"]), zone, now)]
+    if run["durationMs"] is not None:
+        parts.append(f"took {_span(run['durationMs'] // 1000)}")
+    if run["exitCode"] is not None:
+        parts.append(f"exit code {run['exitCode']}")
+    message = f": {run['message']}" if run["message"] else ""
+    return ", ".join(parts) + message
+
+
+def _seconds_words(seconds: int | None, words: str = "{}") -> str:
+    return words.format(_span(seconds)) if seconds else ""
+
+
+def _near_words_or_none(at: str | None, zone: ZoneInfo, now: int) -> str:
+    return near_words(parse_iso(at), zone, now) if at else ""
+
+
+def schedule_details(m: Shown, zone: ZoneInfo) -> str:
+    """The same with the grace; or what it means to have none."""
+    if m["scheduleType"] == "none":
+        return NO_SCHEDULE
+    return expectation_words(m, zone) + _seconds_words(m["graceSeconds"], ", grace {}")
+
+
+def monitor_details(
+    m: Shown, recipients: Sequence[str], zone: ZoneInfo, now: int
+) -> list[tuple[str, str]]:
+    """What a monitor is, what it did last and what pings it, as labels and words; what it does not
+    have is left out."""
+    upcoming = [instant_words(parse_iso(at), zone, now) for at in m["upcoming"][:3]]
+    rules = [f"{rule['field']} {rule['operator']} {rule['value']:g}" for rule in m["rules"]]
+    handles = [f"{handle['dialect']}:{handle['handle']}" for handle in m["handles"]]
+    details = [
+        ("schedule", schedule_details(m, zone)),
+        ("expects", "that it ends well" if m["expects"] == "complete" else ""),
+        ("next", ", ".join(upcoming)),
+        ("last ping", _near_words_or_none(m["lastPingAt"], zone, now)),
+        ("last run", run_words(m["lastRun"], zone, now) if m["lastRun"] else ""),
+        ("max run", _seconds_words(m["maxRunSeconds"])),
+        ("tolerance", f"{m['failureTolerance']} failures" if m["failureTolerance"] else ""),
+        ("remind", _seconds_words(m["reminderIntervalSeconds"], "every {}")),
+        ("at most", _seconds_words(m["minPingIntervalSeconds"], "one ping in {}")),
+        ("rules", "; ".join(rules)),
+        ("tags", m["tags"]),
+        ("notes", m["notes"]),
+        ("tells", ", ".join(recipients) or "nobody: see `cronwatch integration add --help`"),
+        ("token", m["token"]),
+        ("code", m["code"]),
+        ("handles", ", ".join(handles)),
+    ]
+    return [(label, words) for label, words in details if words]
 
 
 # == People ===================================================================
@@ -8343,20 +8597,40 @@ def apply_file(tx: Tx, given: Any, dry: bool) -> str:
 
 # == Command line =============================================================
 # Each command translates its arguments and calls one action. Nothing is decided here.
+DURATION = re.compile("([0-9]{1,9}) ?([smhdw]?)")
+UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def duration(text: str) -> int:
+    """Seconds, from seconds or a number with a unit; argparse says what is wrong with another."""
+    match = DURATION.fullmatch(text.strip().lower())
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time: take seconds, or a number with a unit, as in 90, 5m, 1h, 2d"
+        )
+    number_, unit = match.groups()
+    return int(number_) * UNIT_SECONDS[unit]
+
+
+METAVARS = {int: "N", duration: "TIME", str: "TEXT"}
 MONITOR_FLAGS = (
     ("--name", "name", str, "a name for people; default: made from KEY"),
     ("--cron", "cronExpression", str, "'0 3 * * *', @daily, or 6 fields, seconds first"),
-    ("--every", "intervalSeconds", int, "seconds between two runs, instead of --cron"),
+    ("--every", "intervalSeconds", duration, "from run to run, instead of --cron: 90, 5m, 1h, 2d"),
     ("--timezone", "timezone", str, "zone of --cron; default the host's"),
-    ("--grace", "graceSeconds", int, "seconds that it may be late (default 300)"),
+    ("--grace", "graceSeconds", duration, "how late it may be (default 5m)"),
     ("--expects", "expects", str, "run (default): it runs; complete: it ends well"),
-    ("--max-run", "maxRunSeconds", int, "seconds after which a started run is stuck"),
+    ("--max-run", "maxRunSeconds", duration, "time after which a started run is stuck"),
     ("--tolerance", "failureTolerance", int, "failures in a row that are no alert (default 0)"),
-    ("--remind", "reminderIntervalSeconds", int, "seconds between reminders while it is down"),
-    ("--min-interval", "minPingIntervalSeconds", int, "refuse pings that come faster (seconds)"),
+    ("--remind", "reminderIntervalSeconds", duration, "time between reminders while down"),
+    ("--min-interval", "minPingIntervalSeconds", duration, "refuse pings that come faster"),
     ("--tags", "tags", str, "tags, separated by spaces"),
     ("--notes", "notes", str, "what the next person should know"),
 )
+
+
+PING_LINE = "curl -fsS -m 10 --retry 3 {}"
+LIST_HEAD = ("key", "status", "details", "schedule")
 
 
 def _print_table(options: argparse.Namespace, found: list[dict[str, Any]], *columns: str) -> None:
@@ -8378,19 +8652,25 @@ def _read_handle(text: str) -> tuple[str, str]:
     return text, default_dialect(text)
 
 
-def _add_monitor(server: Server, options: argparse.Namespace) -> None:
-    given = {
-        name: value
-        for _, name, _, _ in MONITOR_FLAGS
-        if (value := getattr(options, name)) is not None
-    }
-    if {"cronExpression", "intervalSeconds"} <= set(given):
+def _monitor_fields(options: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say of a monitor, in the words of the API."""
+    values = {name: getattr(options, name) for _, name, _, _ in MONITOR_FLAGS}
+    fields = {name: value for name, value in values.items() if value is not None}
+    if {"cronExpression", "intervalSeconds"} <= set(fields):
         raise Invalid("give --cron or --every, not both")
-    kind = next((kind for kind, need in SCHEDULES.items() if need in given), "none")
-    rules = [
-        {"field": name, "operator": sign, "value": number(value)}
-        for name, sign, value in options.rule or ()
-    ]
+    if options.armed is not None:
+        fields["armed"] = options.armed
+    if options.rule:
+        fields["rules"] = [
+            {"field": name, "operator": sign, "value": number(value)}
+            for name, sign, value in options.rule
+        ]
+    return fields
+
+
+def _add_monitor(server: Server, options: argparse.Namespace) -> None:
+    fields = _monitor_fields(options)
+    kind = next((kind for kind, need in SCHEDULES.items() if need in fields), "none")
     shown, _ = server.act(
         add_monitor,
         Ask(
@@ -8399,44 +8679,141 @@ def _add_monitor(server: Server, options: argparse.Namespace) -> None:
                 "timezone": server.settings.timezone,
                 "key": options.key,
                 "scheduleType": kind,
-                "armed": options.armed,
-                "rules": rules,
-                **given,
+                **fields,
             }
         ),
         dict(map(_read_handle, options.handle or ())),
     )
+    if options.json:
+        print(json.dumps(shown, indent=2))
+        return
     print(
-        json.dumps(shown, indent=2)
-        if options.json
-        else (
-            f"{shown['key']} is monitored. Let the job ping it:\n\n  curl -fsS -m 10 --retry 3 "
-            f"{shown['pingUrl']}\n\nIts token is {shown['token']}, its code {shown['code']}."
-        )
+        f"{shown['key']} is monitored. Let the job ping it:\n\n  "
+        f"{PING_LINE.format(shown['pingUrl'])}\n\n"
+        f"Its token is {shown['token']}, its code {shown['code']}."
     )
-    if not shown["heard"] and not options.json:
+    if shown["scheduleType"] == "none":
+        print(f"Its schedule is {NO_SCHEDULE} (see --cron and --every).")
+    if not shown["heard"]:
         print("Nobody hears of it yet: see `cronwatch integration add --help`.")
 
 
-def _list_monitors(server: Server, options: argparse.Namespace) -> None:
-    shown: list[dict[str, Any]] = []
+def _edit_monitor(server: Server, options: argparse.Namespace) -> None:
+    fields = _monitor_fields(options)
+    handles = dict(map(_read_handle, options.handle or ()))
+    if options.no_schedule:
+        if {"cronExpression", "intervalSeconds"} & set(fields):
+            raise Invalid("give a schedule or --no-schedule, not both")
+        fields["scheduleType"] = "none"
+    if not fields and not handles:
+        raise Invalid("say what to change: see `cronwatch monitor edit --help`")
+    monitor = server.act(edit_monitor, Ask(options.key, body=fields), handles)
+    if options.json:
+        print(json.dumps(monitor, indent=2))
+        return
+    zone = ZoneInfo(server.settings.timezone)
+    print(f"{monitor['key']} is changed; its schedule is {schedule_details(monitor, zone)}")
+
+
+def _print_rows(table: Sequence[Sequence[str]], head: Sequence[str] = ()) -> None:
+    """Rows in columns; on a terminal that is too narrow the first two, and the rest below."""
+    whole = [head, *table] if head else table
+    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in whole]
+    if max(map(len, lines)) > shutil.get_terminal_size((10_000, 24)).columns:
+        lines = []
+        for first, second, *rest in table:
+            lines.append(f"{first}  {second}")
+            lines += [f"    {cell}" for cell in rest if cell]
+    print("\n".join(lines))
+
+
+def _all_monitors(server: Server) -> list[Shown]:
+    monitors: list[Shown] = []
     while page := server.read(
-        list_monitors, Ask(query={"limit": ["100"], "offset": [str(len(shown))]})
+        list_monitors, Ask(query={"limit": ["100"], "offset": [str(len(monitors))]})
     )["heartbeats"]:
-        shown += page
-    _print_table(options, shown, "key", "name", "status", "lastPingAt", "expectedAt", "heard")
+        monitors += page
+    return monitors
+
+
+NO_MONITORS = "There is no monitor yet: see `cronwatch monitor add --help`."
+
+
+def _list_monitors(server: Server, options: argparse.Namespace) -> None:
+    if options.keys:
+        print("\n".join(server.read(monitor_keys)))
+        return
+    monitors = _all_monitors(server)
+    if options.json:
+        print(json.dumps(monitors, indent=2))
+    elif monitors:
+        zone = ZoneInfo(server.settings.timezone)
+        _print_rows(list_rows(monitors, zone, server.clock()), LIST_HEAD)
+    else:
+        print(NO_MONITORS)
+
+
+def _recipients(server: Server, monitor: Shown) -> list[str]:
+    """The names of the integrations that are linked to a monitor, and on."""
+    linked = set(monitor["integrationIds"]) if monitor["heard"] else set()
+    integrations = server.read(list_integrations, Ask())["integrations"]
+    return [one["name"] for one in integrations if one["enabled"] and one["id"] in linked]
 
 
 def _show_monitor(server: Server, options: argparse.Namespace) -> None:
-    shown = server.read(show_monitor, Ask(options.name))
-    lines = (f"{name:24} {'-' if value is None else value}" for name, value in shown.items())
-    print(json.dumps(shown, indent=2) if options.json else "\n".join(lines))
+    monitor = server.read(show_monitor, Ask(options.name))
+    if options.json:
+        print(json.dumps(monitor, indent=2))
+        return
+    zone, now = ZoneInfo(server.settings.timezone), server.clock()
+    print(f"{monitor['name']} ({monitor['key']})")
+    print(f"{sign_and_state(monitor)}  {state_words(monitor, zone, now)}\n")
+    for label, words in monitor_details(monitor, _recipients(server, monitor), zone, now):
+        print(f"{label:10} {words}")
+    print(f"\n{PING_LINE.format(monitor['pingUrl'])}")
+
+
+def _list_events(server: Server, options: argparse.Namespace) -> None:
+    query = {"limit": [str(options.limit)]}
+    events = server.read(list_events, Ask(options.name or "", query=query))["events"]
+    if options.json:
+        print(json.dumps(events, indent=2))
+    elif events:
+        zone, now = ZoneInfo(server.settings.timezone), server.clock()
+        print("\n".join(line for event in events for line in event_lines(event, zone, now)))
+    else:
+        print("Nothing has happened yet that was worth telling.")
+
+
+def _show_status(server: Server, options: argparse.Namespace) -> None:
+    monitors = _all_monitors(server)
+    zone, now = ZoneInfo(server.settings.timezone), server.clock()
+    print(status_headline(monitors, zone, now) or NO_MONITORS)
+    if not is_served(server.store.path):
+        print(f"✖ {NOT_SERVED}: nobody is told of anything")
+    if table := status_rows(monitors, zone, now):
+        print()
+        _print_rows(table)
+
+
+def _print_status(monitor: Mapping[str, Any]) -> None:
+    until = f" until {monitor['pausedUntil']}" if monitor["pausedUntil"] else ""
+    print(f"{monitor['key']} is {monitor['status']}{until}")
 
 
 def _pause_monitor(server: Server, options: argparse.Namespace) -> None:
-    shown = server.act(pause_asked, Ask(options.name, body={"hours": options.hours}))
-    until = f" until {shown['pausedUntil']}" if shown["pausedUntil"] else ""
-    print(f"{shown['key']} is {shown['status']}{until}")
+    if options.hours is not None and options.seconds is not None:
+        raise Invalid("give --for or --hours, not both")
+    if options.seconds is None:
+        ask = Ask(options.name, body={"hours": options.hours})
+        _print_status(server.act(pause_asked, ask))
+    else:
+        _print_status(server.act(pause_for, options.name, options.seconds))
+
+
+def _resume_monitor(server: Server, options: argparse.Namespace) -> None:
+    _print_status(server.act(pause_for, options.name, 0))
 
 
 def _add_integration(server: Server, options: argparse.Namespace) -> None:
@@ -8475,10 +8852,21 @@ def _test_integration(server: Server, options: argparse.Namespace) -> None:
     print(f"{options.name} works: {outcome['result']}")
 
 
-def _ends(action: Callable[[Tx, Ask], Any], said: str) -> Callable[..., None]:
+def _confirm(options: argparse.Namespace, question: str) -> None:
+    """Ask on a terminal before what cannot be undone; raises `Refused` for a no. A script is not
+    asked."""
+    if options.yes or not sys.stdin.isatty():
+        return
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Refused("nothing is changed")
+
+
+def _ends(action: Callable[[Tx, Ask], Any], question: str, done: str) -> Callable[..., None]:
     def call(server: Server, options: argparse.Namespace) -> None:
+        _confirm(options, question.format(options.name))
         server.act(action, Ask(options.name))
-        print(f"{options.name} is {said}")
+        print(f"{options.name} is {done}")
 
     return call
 
@@ -8603,6 +8991,85 @@ def _change_password(server: Server, options: argparse.Namespace) -> None:
     print(f"{options.name} has a new password; all sessions with the old one are over")
 
 
+def _print_unit(options: argparse.Namespace) -> None:
+    """A file of systemd/, or the names of all."""
+    folder = DATA / "systemd"
+    names = sorted(path.name for path in folder.iterdir())
+    if options.name is None:
+        print("\n".join(names))
+    else:
+        _one_of("the name of a unit", options.name, *names)
+        print((folder / options.name).read_text("utf-8"), end="")
+
+
+# What the shells have in common: `offers` are those that may come next, and `keys` is set where a
+# monitor's key may. A key is any text, so it must not be read as a part of the script.
+BASH = """\
+# Completion of cronwatch for bash. In ~/.bashrc: eval "$(cronwatch completion bash)"
+_cronwatch() {{
+    local current=${{COMP_WORDS[COMP_CWORD]}} offers= keys= key
+    case "$COMP_CWORD ${{COMP_WORDS[1]}} ${{COMP_WORDS[2]}}" in
+{arms}
+    esac
+    COMPREPLY=($(compgen -W "$offers" -- "$current"))
+    if [[ $keys && $current != -* ]]; then
+        while IFS= read -r key; do
+            [[ $key == "$current"* ]] && COMPREPLY+=("$(printf %q "$key")")
+        done < <(cronwatch monitor list --keys 2>/dev/null)
+    fi
+}}
+complete -o default -F _cronwatch cronwatch
+"""
+ZSH = """\
+#compdef cronwatch
+# Completion of cronwatch for zsh. In ~/.zshrc, behind compinit: eval "$(cronwatch completion zsh)"
+_cronwatch() {{
+    local offers= keys=
+    case "$((CURRENT - 1)) ${{words[2]}} ${{words[3]}}" in
+{arms}
+    esac
+    compadd -- ${{=offers}}
+    [[ -n $keys ]] && compadd -- "${{(@f)$(cronwatch monitor list --keys 2>/dev/null)}}"
+    _files
+}}
+if [[ $funcstack[1] == _cronwatch ]]; then
+    _cronwatch "$@"
+else
+    compdef _cronwatch cronwatch
+fi
+"""
+
+
+def _completion_arms() -> str:
+    """What may come where, as the arms of a shell's `case`: the number of the word that is typed,
+    and the first two words."""
+    groups: dict[str, list[str]] = {"": []}
+    commands = []
+    for path, _, call, arguments in COMMANDS:
+        group, _, word = path.rpartition(" ")
+        if group and group not in groups:
+            groups[""].append(group)
+        groups.setdefault(group, []).append(word)
+        flags = [names[0] for names, _ in arguments if names[0].startswith("--")]
+        if call not in WITHOUT_DATABASE and "--database" not in flags:
+            flags.append("--database")
+        keys = " keys=1" if call in TAKES_KEY or KEY in arguments else ""
+        end = "" if group else " "
+        commands.append(f'*" {path}{end}"*) offers="{" ".join(flags)}"{keys} ;;')
+    firsts = [f'"1 "*) offers="{" ".join([*groups.pop(""), "--help", "--version"])}" ;;']
+    firsts += [f'"2 {group} "*) offers="{" ".join(words)}" ;;' for group, words in groups.items()]
+    return "\n".join(f"        {arm}" for arm in [*firsts, *commands])
+
+
+def _print_completion(options: argparse.Namespace) -> None:
+    script = {"bash": BASH, "zsh": ZSH}[options.shell]
+    print(script.format(arms=_completion_arms()), end="")
+
+
+WITHOUT_DATABASE = (_print_unit, _print_completion)
+TAKES_KEY = (_edit_monitor, _list_events)  # beside those with KEY
+
+
 def _argument(*names: str, **more: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     return names, more
 
@@ -8610,6 +9077,18 @@ def _argument(*names: str, **more: Any) -> tuple[tuple[str, ...], dict[str, Any]
 KEY = _argument("name", metavar="key", help="its key or id")
 NAME = _argument("name", help="its name")
 JSON = _argument("--json", action="store_true", help="print JSON")
+YES = _argument("--yes", action="store_true", help="do not ask first")
+FIELD_FLAGS = [
+    _argument(flag, dest=name, type=kind, help=text, metavar=METAVARS[kind])
+    for flag, name, kind, text in MONITOR_FLAGS
+]
+RULE = _argument(
+    "--rule",
+    nargs=3,
+    action="append",
+    metavar=("FIELD", "OP", "N"),
+    help="tell when a good run reports it: rows lt 1",
+)
 HELP = {
     "database": "the file that holds it all (CRONWATCH_DATABASE)",
     "smtp_host": (
@@ -8631,26 +9110,28 @@ SETTING_FLAGS = [
 ]
 COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("serve", "run the server", lambda server, options: server.run(), SETTING_FLAGS),
+    ("status", "what is down, late or running, and what is due next", _show_status, []),
+    (
+        "events",
+        "what happened last, and who was told of it",
+        _list_events,
+        [
+            _argument("name", nargs="?", metavar="[key]", help="of one monitor: its key or id"),
+            _argument("--limit", type=int, default=20, metavar="N", help="how many (default 20)"),
+            JSON,
+        ],
+    ),
     (
         "monitor add",
         "expect a job from now on",
         _add_monitor,
         [
             _argument("key", help="short name of the job, such as daily-backup"),
-            *(
-                _argument(
-                    flag, dest=name, type=kind, help=text, metavar="N" if kind is int else "TEXT"
-                )
-                for flag, name, kind, text in MONITOR_FLAGS
-            ),
-            _argument("--armed", action="store_true", help="alert even if it never pings"),
+            *FIELD_FLAGS,
             _argument(
-                "--rule",
-                nargs=3,
-                action="append",
-                metavar=("FIELD", "OP", "N"),
-                help="tell when a good run reports it: rows lt 1",
+                "--armed", action="store_true", default=None, help="alert even if it never pings"
             ),
+            RULE,
             _argument(
                 "--handle",
                 action="append",
@@ -8660,27 +9141,62 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
             JSON,
         ],
     ),
-    ("monitor list", "list all monitors", _list_monitors, [JSON]),
-    ("monitor show", "show one with its handles", _show_monitor, [KEY, JSON]),
+    (
+        "monitor edit",
+        "change what is named; 0 or '' takes it away",
+        _edit_monitor,
+        [
+            _argument("key", help="its key or id"),  # --name is the new name
+            *FIELD_FLAGS,
+            _argument("--no-schedule", action="store_true", help="expect no run at any time"),
+            _argument(
+                "--armed",
+                action=argparse.BooleanOptionalAction,
+                help="alert even if it never pings",
+            ),
+            RULE,
+            _argument(
+                "--handle",
+                action="append",
+                metavar="[SERVICE:]TEXT",
+                help="let one of an old service ping it, too",
+            ),
+            JSON,
+        ],
+    ),
+    (
+        "monitor list",
+        "list all monitors, those in trouble first",
+        _list_monitors,
+        [JSON, _argument("--keys", action="store_true", help=argparse.SUPPRESS)],
+    ),
+    ("monitor show", "how one does, and what pings it", _show_monitor, [KEY, JSON]),
     (
         "monitor pause",
         "no alerts until resumed",
         _pause_monitor,
-        [KEY, _argument("--hours", type=int, help="resume by itself after so many hours")],
+        [
+            KEY,
+            _argument(
+                "--for",
+                dest="seconds",
+                type=duration,
+                metavar="TIME",
+                help="resume by itself after 30m, 2h or 1d",
+            ),
+            _argument("--hours", type=int, help="the same in hours"),
+        ],
     ),
-    (
-        "monitor resume",
-        "end a pause",
-        lambda server, options: _pause_monitor(
-            server, argparse.Namespace(**vars(options), hours=0)
-        ),
-        [KEY],
-    ),
+    ("monitor resume", "end a pause", _resume_monitor, [KEY]),
     (
         "monitor remove",
         "delete one with all that was recorded",
-        _ends(remove_monitor, "removed, with its pings, runs and events"),
-        [KEY],
+        _ends(
+            remove_monitor,
+            "Remove {}, with its pings, runs and events?",
+            "removed, with its pings, runs and events",
+        ),
+        [KEY, YES],
     ),
     (
         "integration add",
@@ -8716,7 +9232,12 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         [JSON],
     ),
     ("integration test", "send a test now", _test_integration, [NAME]),
-    ("integration remove", "delete one", _ends(remove_integration, "removed"), [NAME]),
+    (
+        "integration remove",
+        "delete one",
+        _ends(remove_integration, "Remove {}, with the alerts that wait for it?", "removed"),
+        [NAME, YES],
+    ),
     (
         "key create",
         "print a new API key",
@@ -8750,7 +9271,12 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         ),
         [JSON],
     ),
-    ("key revoke", "end an API key", _ends(remove_key, "revoked"), [NAME]),
+    (
+        "key revoke",
+        "end an API key",
+        _ends(remove_key, "Revoke {}? What uses it is refused from then on.", "revoked"),
+        [NAME, YES],
+    ),
     (
         "import crontab",
         "show or create a monitor for each job of a crontab",
@@ -8790,6 +9316,18 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         _back_up,
         [_argument("file", help="name of the copy; nothing may have it yet")],
     ),
+    (
+        "unit",
+        "print a file for systemd; without a name, which there are",
+        _print_unit,
+        [_argument("name", nargs="?", metavar="[name]", help="such as cronwatch.service")],
+    ),
+    (
+        "completion",
+        "print what lets a shell complete commands, flags and keys",
+        _print_completion,
+        [_argument("shell", choices=("bash", "zsh"), metavar="shell", help="bash or zsh")],
+    ),
     ("user add", "let somebody sign in; asks for a password", _add_user, [NAME]),
     ("user passwd", "change a password; asks for it", _change_password, [NAME]),
     (
@@ -8805,7 +9343,12 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
         ),
         [JSON],
     ),
-    ("user remove", "end an account", _ends(remove_user, "removed, and signed out"), [NAME]),
+    (
+        "user remove",
+        "end an account",
+        _ends(remove_user, "Remove {}, and end all sessions?", "removed, and signed out"),
+        [NAME, YES],
+    ),
     (
         "user link",
         "print a link that signs in once, within an hour",
@@ -8854,12 +9397,24 @@ def start_log(settings: Settings, serves: bool) -> None:
 MAKERS = ("serve", "add", "create", "link", "crontab", "apply")  # may begin with an empty one
 VARIABLES = "; shown are the defaults, and CRONWATCH_LISTEN is --listen"
 
+HELP_LAYOUT = partial(argparse.HelpFormatter, max_help_position=30, width=80)
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line, from the tables of commands and settings."""
-    parser = argparse.ArgumentParser(prog="cronwatch", description="A monitor for cron jobs.")
-    parser.add_argument("--version", action="version", version=f"cronwatch {__version__}")
-    groups = {"": parser.add_subparsers(metavar="COMMAND", required=True)}
+    parser = argparse.ArgumentParser(
+        prog="cronwatch",
+        description="A monitor for cron jobs.",
+        usage="cronwatch [--help] [--version] COMMAND ...",
+        add_help=False,
+        formatter_class=HELP_LAYOUT,
+    )
+    version = f"cronwatch {__version__}"
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "-V", "--version", action="version", version=version, help=argparse.SUPPRESS
+    )
+    groups = {"": parser.add_subparsers(prog="cronwatch", metavar="COMMAND", required=True)}
     for words, text, call, arguments in COMMANDS:
         group, _, word = words.rpartition(" ")
         if group not in groups:
@@ -8878,12 +9433,13 @@ def make_parser() -> argparse.ArgumentParser:
             description=text + VARIABLES * serves,
             add_help=False,
             usage=f"cronwatch {words} [OPTIONS]{named}",
-            formatter_class=partial(argparse.HelpFormatter, max_help_position=30, width=80),
+            formatter_class=HELP_LAYOUT,
         )
         command.set_defaults(call=call, group=group, word=word)
         listed = command.add_argument_group()  # without headings it fits a screen
         listed.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
-        for names, more in (*arguments, *SETTING_FLAGS[: not serves]):
+        has_database = serves or call in WITHOUT_DATABASE
+        for names, more in (*arguments, *SETTING_FLAGS[: not has_database]):
             listed.add_argument(*names, **more)
     return parser
 
@@ -8911,10 +9467,12 @@ def _say_new(settings: Settings, serves: bool) -> None:
         print(f"cronwatch: {sentence}", file=sys.stderr)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 where it went well, 1 where it was refused, 2 for a wrong flag."""
-    options = make_parser().parse_args(argv)
+def run_command(options: argparse.Namespace, clock: Callable[[], int]) -> int:
+    """Do what a command line says; 0 where it went well, 1 where it was refused."""
     try:
+        if options.call in WITHOUT_DATABASE:
+            options.call(options)
+            return 0
         settings = Settings.load(vars(options), _environment())
         serves = hasattr(options, "log_level")
         start_log(settings, serves)
@@ -8931,7 +9489,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         reads_schedules = (options.group, options.word) in READ_SCHEDULES
         if reads_schedules and not settings.timezone and host_timezone() is None:
             log.warning(UNKNOWN_ZONE)
-        with contextlib.closing(Server(settings)) as server:
+        with contextlib.closing(Server(settings, clock)) as server:
             if is_new:
                 _say_new(settings, serves)
             options.call(server, options)
@@ -8945,6 +9503,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     return 0
+
+
+def main(argv: Sequence[str] | None = None, clock: Callable[[], int] = system_clock) -> int:
+    """Run a command; 0 where it went well, 1 where it was refused, 2 for a wrong flag. Where a
+    signal would have ended another program quietly, what its shell would say: 128 and the signal.
+    """
+    try:
+        try:
+            return run_command(make_parser().parse_args(argv), clock)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads on, as behind `| head -1`; Python would try to write the rest at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def run(folder: Path, *words: str, **environ: str) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def call(*words: str, **environ: str) -> Done:
+def call(*words: str, clock: Callable[[], int] = cronwatch.system_clock, **environ: str) -> Done:
     """Run a command in this process, which is not the server's either: no start to wait for."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", "surrogateescape") for _ in range(2))
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
@@ -100,7 +100,7 @@ def call(*words: str, **environ: str) -> Done:
         for name, value in environ.items():
             patch.setenv(name, value)
         try:
-            code: Any = cronwatch.main(words)
+            code: Any = cronwatch.main(words, clock)
         except SystemExit as end:
             code = end.code
     return Done(code or 0, _written(out), _written(err))

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import io
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import pytest
-from live_server import DIRECT, LIMIT_SECONDS, Done, Live, bash, call, run, serving
+from conftest import NOW, Site
+from live_server import (
+    CRONWATCH,
+    DIRECT,
+    LIMIT_SECONDS,
+    Done,
+    Live,
+    bash,
+    call,
+    environment,
+    program,
+    run,
+    serving,
+    wait_for,
+)
 
 import cronwatch
 
@@ -221,6 +242,53 @@ def test_a_pause_may_end_by_itself_after_hours(live: Live) -> None:
     assert until[:16] in said.replace(" ", "T")
 
 
+@pytest.mark.parametrize(
+    "text, seconds",
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("5m", 300),
+        ("1h", 3600),
+        ("2d", 172_800),
+        ("1w", 604_800),
+        ("1 H", 3600),
+        ("0", 0),
+    ],
+)
+def test_a_time_is_seconds_or_a_number_with_a_unit(text: str, seconds: int) -> None:
+    assert cronwatch.duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5 minutes", "-5", "1.5h", "1h30m", "m", "1y"])
+def test_a_time_that_is_none_is_refused_with_what_is_taken(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="90, 5m, 1h, 2d"):
+        cronwatch.duration(text)
+
+
+def test_every_flag_that_asks_for_seconds_takes_units(live: Live) -> None:
+    fields = [name for _, name, _, _ in cronwatch.MONITOR_FLAGS if name.endswith("Seconds")]
+    flags = [flag for flag, name, _, _ in cronwatch.MONITOR_FLAGS if name in fields]
+
+    made = shown(
+        live, "monitor", "add", "units", *(word for flag in flags for word in (flag, "2h"))
+    )
+
+    assert len(fields) == 5
+    assert {made[name] for name in fields} == {7200}
+
+
+def test_a_pause_may_last_for_minutes(live: Live) -> None:
+    live.add("paused-for")
+    before = datetime.now(UTC)
+
+    live.quick("monitor", "pause", "paused-for", "--for", "30m")
+
+    until = datetime.fromisoformat(live.monitor("paused-for")["pausedUntil"])
+    after = datetime.now(UTC)
+    step = timedelta(milliseconds=1)
+    assert before - step <= until - timedelta(minutes=30) <= after + step
+
+
 def test_a_removed_monitor_is_gone_and_its_pings_are_refused(live: Live) -> None:
     made = live.add("removed")
     bash(live.folder, f"curl {live.url}/{made['token']}")
@@ -406,6 +474,23 @@ CASES = {
     "a day that never comes": Case("monitor add x --cron '0 0 30 2 *'", 1, ("next run",)),
     "a cron expression of three fields": Case("monitor add x --cron '* * *'", 1, ("fields",)),
     "an interval that cannot be": Case("monitor add zero --every 0", 1, ("0",)),
+    "a time with an unknown unit": Case(
+        "monitor add x --every 5y", 2, ("--every", "90, 5m, 1h, 2d")
+    ),
+    "an edit of nothing": Case("monitor edit taken", 1, ("say what to change", "--help")),
+    "an edit of nobody": Case(
+        "monitor edit nobody --name x", 1, ("nobody", "`cronwatch monitor list`")
+    ),
+    "an edit to two schedules": Case(
+        "monitor edit taken --every 1h --no-schedule", 1, ("schedule", "--no-schedule")
+    ),
+    "a unit that is none": Case("unit cron.service", 1, ("cronwatch.service",)),
+    "a shell that is none": Case("completion fish", 2, ("fish", "bash", "zsh")),
+    "events of nobody": Case("events nobody", 1, ("nobody",)),
+    "no events at all": Case("events --limit 0", 1, ("limit", "1 to 200")),
+    "two lengths of a pause": Case(
+        "monitor pause taken --for 1h --hours 1", 1, ("--for", "--hours")
+    ),
     "two schedules": Case("monitor add both --every 900 --cron @daily", 1, ("every", "cron")),
     "a zone that does not exist": Case(
         "monitor add x --cron @daily --timezone Mars/Olympus", 1, ("timezone", "IANA")
@@ -607,13 +692,16 @@ def pages() -> dict[str, str]:
 NEWCOMERS_WORDS = {
     "": "serve monitor integration key --version",
     "serve": "8080 cronwatch.db CRONWATCH_DATABASE CRONWATCH_LISTEN",
-    "monitor": "add list show pause resume remove",
+    "status": "down late running --database",
+    "events": "key --limit --json",
+    "monitor": "add edit list show pause resume remove",
+    "monitor edit": "key --cron --every --no-schedule --no-armed --rule --handle --json",
     "monitor add": "daily-backup --cron --every --grace --timezone --handle --rule --json @daily",
     "monitor list": "--json",
     "monitor show": "--json",
     "monitor pause": "--hours",
     "monitor resume": "pause",
-    "monitor remove": "delete",
+    "monitor remove": "delete --yes",
     "integration": "add list test remove",
     "integration add": "webhook command email slack discord ntfy URL mail --header",
     "integration list": "--json",
@@ -643,8 +731,9 @@ def test_every_command_says_what_it_does_and_where_its_database_is(pages: dict[s
     for words, page in final.items():
         said = page.split("\n\n")
         assert len(said[1].split()) >= 2, words
-        assert "--database" in page, words
-        assert "CRONWATCH_DATABASE" in page, words
+        needs_one = words not in ("unit", "completion")
+        assert ("--database" in page) is needs_one, words
+        assert ("CRONWATCH_DATABASE" in page) is needs_one, words
 
 
 def test_every_setting_is_a_flag_of_serve(pages: dict[str, str]) -> None:
@@ -705,7 +794,544 @@ def test_every_setting_is_a_row_of_the_readmes_table() -> None:
         assert [row for row in rows if f"`{flag}`" in row and f"`{variable}`" in row], name
 
 
-def test_the_version_is_the_packages() -> None:
-    done = call("--version")
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version_is_the_packages(flag: str) -> None:
+    done = call(flag)
 
     assert (done.code, done.out) == (0, f"cronwatch {cronwatch.__version__}\n")
+
+
+# -- in words, at a clock that stands still: Monday 2 March 2026, 13:00 in Berlin
+
+
+def look(site: Site, *words: str, columns: int = 80) -> Done:
+    """What a command prints in Berlin, on a terminal of so many columns."""
+    return call(
+        *words,
+        clock=site.clock,
+        CRONWATCH_DATABASE=str(site.database),
+        CRONWATCH_TIMEZONE="Europe/Berlin",
+        COLUMNS=str(columns),
+    )
+
+
+@pytest.fixture
+def busy(site: Site) -> Site:
+    """A site with a monitor in each state."""
+    zoned: dict[str, Any] = {"cron": "0 3 * * *", "timezone": "Europe/Berlin"}
+    nightly = site.monitor(name="Nightly backup", key="nightly", **zoned)
+    sync, mirror, dump, report, mails, rest = (
+        site.monitor(name=key.title(), key=key)
+        for key in ("sync", "mirror", "dump", "report", "mails", "rest")
+    )
+    site.monitor(name="Audit", key="audit", interval_seconds=None)
+    site.server.act(cronwatch.create_integration, "command", "siren", {"command": "true"})
+    for minutes, path in (
+        (14 * 60, f"/{mirror.token}"),
+        (9 * 60 + 55, f"/ping/{nightly.token}/fail"),
+        (62, f"/{sync.token}"),
+        (51, f"/{report.token}"),
+        (10, f"/{mails.token}"),
+        (3, f"/{dump.token}/start"),
+        (2, f"/ping/{dump.token}/log?msg=half"),
+    ):
+        site.clock.now = NOW - minutes * 60_000
+        site.server.scan()
+        assert site.get(path).status_int == 200, path
+    site.clock.now = NOW
+    site.server.scan()
+    site.server.act(cronwatch.pause_for, rest.key, 7200)
+    return site
+
+
+STATUS = """\
+2 down · 1 late · 1 running · 2 up · 1 new · 1 paused · next: Report in 9 min
+✖ no server runs on this database: nobody is told of anything
+
+✖ down     mirror   no ping since Today 00:05
+✖ down     nightly  failed since Today 03:05
+▲ late     sync     due 2 min ago, down in 3 min
+● running  dump     started 3 min ago
+→ next     report   in 9 min
+→ next     mails    in 50 min
+→ next     dump     in 57 min
+"""
+LIST = """\
+key      status     details                       schedule
+mirror   ✖ down     no ping since Today 00:05     every 1 h
+nightly  ✖ down     failed since Today 03:05      every day at 03:00
+sync     ▲ late     due 2 min ago, down in 3 min  every 1 h
+dump     ● running  started 3 min ago             every 1 h
+mails    ✔ up       due in 50 min                 every 1 h
+report   ✔ up       due in 9 min                  every 1 h
+audit    ○ new      no ping yet                   no schedule
+rest     ‖ paused   until Today 15:00             every 1 h
+"""
+NIGHTLY = """\
+Nightly backup (nightly)
+✖ down  failed since Today 03:05
+
+schedule   every day at 03:00, grace 5 min
+next       Tomorrow 03:00, Wed 4 Mar 03:00, Thu 5 Mar 03:00
+last ping  Today 03:05
+last run   failed, Today 03:05
+tells      siren
+token      TOKEN
+code       CODE
+
+curl -fsS -m 10 --retry 3 http://127.0.0.1:8080/TOKEN
+"""
+
+
+def test_the_status_says_what_is_wrong_and_what_comes_next(busy: Site) -> None:
+    done = look(busy, "status")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out == STATUS
+
+
+def test_monitors_are_listed_in_words_those_in_trouble_first(busy: Site) -> None:
+    done = look(busy, "monitor", "list")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out == LIST
+
+
+def test_a_monitor_is_shown_in_words(busy: Site) -> None:
+    (token,), (code,) = (
+        [
+            row["text"]
+            for row in busy.rows(
+                "SELECT text FROM handle h JOIN monitor m ON m.num = h.monitor "
+                "WHERE m.key = 'nightly' AND h.kind = ?",
+                kind,
+            )
+        ]
+        for kind in ("token", "code")
+    )
+
+    done = look(busy, "monitor", "show", "nightly")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out == NIGHTLY.replace("TOKEN", token).replace("CODE", code)
+
+
+def test_what_is_set_of_a_monitor_is_shown_with_it(site: Site) -> None:
+    flags = (
+        "--cron '0 3 * * *' --timezone Asia/Tokyo --grace 0 --expects complete --max-run 2h "
+        "--tolerance 2 --remind 1d --tags prod --notes 'call Ann' --rule rows lt 1 "
+        "--handle cronitor:d3x0c1"
+    )
+    look(site, "monitor", "add", "job", *shlex.split(flags))
+
+    lines = look(site, "monitor", "show", "job").out.splitlines()
+
+    assert set(lines) >= {
+        "schedule   every day at 03:00 (Asia/Tokyo)",
+        "expects    that it ends well",
+        "max run    2 h",
+        "tolerance  2 failures",
+        "remind     every 1 d",
+        "rules      rows lt 1",
+        "tags       prod",
+        "notes      call Ann",
+        "handles    cronitor:d3x0c1",
+        "tells      nobody: see `cronwatch integration add --help`",
+    }
+
+
+@pytest.mark.parametrize("words", [("status",), ("monitor", "list")])
+def test_what_is_listed_fits_the_screen_of_a_phone(busy: Site, words: tuple[str, ...]) -> None:
+    lines = look(busy, *words, columns=40).out.splitlines()
+
+    place = next(n for n, line in enumerate(lines) if "mirror" in line)
+    assert "no ping since Today 00:05" in lines[place + 1]
+    assert max(map(len, lines[place:])) <= 40
+
+
+def test_an_empty_site_says_how_to_begin(site: Site) -> None:
+    printed = [look(site, *words).out for words in (("status",), ("monitor", "list"))]
+
+    assert all("cronwatch monitor add --help" in out for out in printed)
+
+
+def test_the_status_of_many_names_the_first_ones(site: Site) -> None:
+    for number in range(23):
+        made = site.monitor(name=f"Job {number:02}", key=f"job-{number:02}")
+        site.get(f"/{made.token}/fail")
+
+    lines = look(site, "status").out.splitlines()
+
+    assert [line.split()[2] for line in lines if line.startswith("✖ down")] == [
+        f"job-{number:02}" for number in range(20)
+    ]
+    assert "and 3 more" in lines[-1]
+
+
+def test_the_status_says_nothing_of_a_server_that_runs(live: Live) -> None:
+    assert "no server runs" not in live.quick("status")
+
+
+@pytest.mark.parametrize("words", ["monitor add x", "monitor show x"])
+def test_a_monitor_without_a_schedule_says_that_its_silence_is_never_told(
+    site: Site, words: str
+) -> None:
+    if "show" in words:
+        look(site, "monitor", "add", "x")
+
+    out = look(site, *words.split()).out
+
+    assert "its silence is never told" in out
+
+
+def test_a_monitor_with_a_schedule_does_not(site: Site) -> None:
+    assert "silence" not in look(site, "monitor", "add", "x", "--every", "1h").out
+
+
+def test_the_last_events_say_when_and_to_whom_they_were_told(site: Site) -> None:
+    made = site.monitor(name="Job", key="job")
+    for name, command in (("siren", "true"), ("broken", "echo no siren; exit 3")):
+        site.server.act(cronwatch.create_integration, "command", name, {"command": command})
+    site.get(f"/{made.token}/fail")
+    site.server.deliver()
+    site.server.deliver()
+    site.clock.move(25 * 3600)
+
+    lines = look(site, "events").out.splitlines()
+
+    assert lines[0].startswith("Yesterday 13:00  ")
+    assert "Job" in lines[0]
+    assert lines[1] == "    told: siren"
+    assert re.fullmatch(r"    not yet told: broken \(.*exit code 3 no siren\)", lines[2])
+    assert len(lines) == 3
+
+
+def test_an_event_that_nobody_was_told_of_says_so(site: Site) -> None:
+    made = site.monitor(name="Job", key="job")
+    site.get(f"/{made.token}/fail")
+
+    (_, remark) = look(site, "events").out.splitlines()
+
+    assert remark == "    no notifications"
+
+
+def test_the_last_events_are_those_of_one_monitor_and_no_more_than_asked(site: Site) -> None:
+    for key in ("one", "two", "one-more"):
+        made = site.monitor(name=key, key=key)
+        site.get(f"/{made.token}/fail")
+
+    all_, one, last = (
+        json.loads(look(site, "events", *words, "--json").out)
+        for words in ((), ("one",), ("--limit", "1"))
+    )
+
+    assert [event["monitor"]["key"] for event in all_] == ["one-more", "two", "one"]
+    assert [event["monitor"]["key"] for event in one] == ["one"]
+    assert [event["monitor"]["key"] for event in last] == ["one-more"]
+
+
+def test_where_nothing_has_happened_there_is_a_sentence(site: Site) -> None:
+    assert look(site, "events").out == "Nothing has happened yet that was worth telling.\n"
+
+
+@pytest.mark.parametrize(
+    "flags, changes",
+    [
+        ("--name New", {"name": "New"}),
+        ("--cron @hourly", {"scheduleType": "cron", "cronExpression": "@hourly"}),
+        ("--every 2h", {"scheduleType": "interval", "intervalSeconds": 7200}),
+        ("--no-schedule", {"scheduleType": "none", "cronExpression": None}),
+        ("--grace 0 --remind 1d", {"graceSeconds": 0, "reminderIntervalSeconds": 86_400}),
+        ("--max-run 0 --notes ''", {"maxRunSeconds": None, "notes": ""}),
+        ("--armed", {"armed": True}),
+        ("--rule rows gt 5", {"rules": [{"field": "rows", "operator": "gt", "value": 5}]}),
+        ("--handle cronitor:d3x0c1", {"handles": [{"dialect": "cronitor", "handle": "d3x0c1"}]}),
+    ],
+)
+def test_an_edit_changes_what_is_named_and_nothing_else(
+    site: Site, flags: str, changes: dict[str, Any]
+) -> None:
+    look(site, *shlex.split("monitor add job --cron '0 3 * * *' --max-run 1h --notes x"))
+    before = json.loads(look(site, "monitor", "show", "job", "--json").out)
+
+    done = look(site, "monitor", "edit", "job", *shlex.split(flags))
+
+    after = json.loads(look(site, "monitor", "show", "job", "--json").out)
+    follows = {"updatedAt", "upcoming", "expectedAt", "nextExpectedAt", "cronExpression"}
+    expected = {**before, **changes, **{name: after[name] for name in follows - set(changes)}}
+    assert (done.code, done.err) == (0, "")
+    assert after == expected
+
+
+def test_an_edit_may_disarm_again(site: Site) -> None:
+    look(site, *shlex.split("monitor add job --every 1h --armed"))
+
+    edited = json.loads(look(site, "monitor", "edit", "job", "--no-armed", "--json").out)
+
+    assert edited["armed"] is False
+
+
+def test_an_edited_monitor_says_when_it_is_expected(site: Site) -> None:
+    look(site, "monitor", "add", "job")
+
+    out = look(site, "monitor", "edit", "job", "--every", "1h", "--grace", "10m").out
+
+    assert out == "job is changed; its schedule is every 1 h, grace 10 min\n"
+
+
+@pytest.mark.parametrize(
+    "hours, words",
+    [
+        (-400 * 24, "Sun 26 Jan 2025 13:00"),
+        (-3 * 24, "Fri 27 Feb 13:00"),
+        (-38, "Sat 28 Feb 23:00"),
+        (-24, "Yesterday 13:00"),
+        (-13, "Today 00:00"),
+        (0, "Today 13:00"),
+        (10.9, "Today 23:54"),
+        (11, "Tomorrow 00:00"),
+        (35, "Wed 4 Mar 00:00"),
+    ],
+)
+def test_an_instant_reads_as_on_the_page(hours: float, words: str) -> None:
+    at = NOW + round(hours * 3_600_000)
+
+    assert cronwatch.instant_words(at, ZoneInfo("Europe/Berlin"), NOW) == words
+
+
+@pytest.mark.parametrize(
+    "seconds, words",
+    [
+        (-3600, "Today 12:00"),
+        (-3599, "59 min ago"),
+        (-60, "1 min ago"),
+        (-59, "59 s ago"),
+        (0, "0 s ago"),
+        (1, "in 1 s"),
+        (540, "in 9 min"),
+        (3600, "Today 14:00"),
+    ],
+)
+def test_what_is_near_reads_as_a_distance(seconds: int, words: str) -> None:
+    at = NOW + seconds * 1000
+
+    assert cronwatch.near_words(at, ZoneInfo("Europe/Berlin"), NOW) == words
+
+
+# -- what needs no database
+
+
+UNITS = sorted(path.name for path in (README.parent / "systemd").iterdir())
+
+
+def test_the_units_are_named(tmp_path: Path) -> None:
+    done = run(tmp_path, "unit")
+
+    assert (done.code, done.err, done.out.split()) == (0, "", UNITS)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_is_printed_as_it_is(name: str) -> None:
+    done = call("unit", name)
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (README.parent / "systemd" / name).read_text()
+
+
+def complete(folder: Path, shell: str, *words: str) -> list[str]:
+    """What a shell offers for the last of these words."""
+    script = call("completion", shell).out
+    if shell == "bash":
+        lines = 'COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _cronwatch; '
+        lines += 'printf "%s\\n" "${COMPREPLY[@]}"'
+    else:
+        stubs = 'compdef() { :; }; _files() { :; }; compadd() { shift; print -rl -- "$@"; }'
+        script = f"{stubs}\n{script}"
+        lines = 'words=("$@") CURRENT=$#; _cronwatch'
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"needs {shell}")
+    done = subprocess.run(
+        [found, "-c", f"{script}\n{lines}", shell, "cronwatch", *words],
+        cwd=folder,
+        env=environment(
+            PATH=f"{folder}/bin:{os.environ['PATH']}",
+            CRONWATCH_DATABASE=str(folder / "cronwatch.db"),
+        ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+NASTY = ["night ly", "$(touch pwned)", "`touch pwned`;touch pwned", "new'*"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a database, and the command where a shell finds it."""
+    folder = tmp_path_factory.mktemp("shells")
+    program(folder, "cronwatch", f'exec {sys.executable} -m cronwatch "$@"')
+    for key in ("nightly", *NASTY):
+        call("monitor", "add", key, "--database", str(folder / "cronwatch.db"))
+    return folder
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize(
+    "words, offers",
+    [
+        (("",), "serve status monitor integration key import unit completion --version"),
+        (("monitor", ""), "add edit list show pause resume remove"),
+        (("monitor", "add", "job", "--"), "--cron --every --grace --database"),
+        (("serve", "--"), "--listen --base-url --database"),
+        (("events", "--"), "--limit --json --database"),
+        (("monitor", "show", ""), "nightly"),
+        (("monitor", "edit", ""), "nightly"),
+        (("events", ""), "nightly"),
+    ],
+)
+def test_a_shell_offers_commands_flags_and_keys(
+    home: Path, shell: str, words: tuple[str, ...], offers: str
+) -> None:
+    assert set(complete(home, shell, *words)) >= set(offers.split())
+
+
+def test_bash_offers_what_begins_as_typed(home: Path) -> None:
+    offers = [
+        complete(home, "bash", *words) for words in (("monitor", "re"), ("events", "nightl"))
+    ]
+
+    assert offers == [["resume", "remove"], ["nightly"]]
+
+
+def test_a_key_is_never_a_part_of_the_script(home: Path) -> None:
+    offers = complete(home, "bash", "monitor", "show", "")
+
+    unquoted = [shlex.split(offer) for offer in offers if not offer.startswith("-")]
+    assert sorted(unquoted) == sorted([key] for key in ("nightly", *NASTY))
+    assert not (home / "pwned").exists()
+
+
+def test_zsh_runs_no_key_either(home: Path) -> None:
+    offers = complete(home, "zsh", "monitor", "show", "")
+
+    assert set(offers) >= set(NASTY)
+    assert not (home / "pwned").exists()
+
+
+# -- what cannot be undone
+
+
+class Terminal(io.StringIO):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+FOR_EVER = {
+    "monitor remove": ("monitor", "key"),
+    "integration remove": ("integration", "name"),
+    "key revoke": ("api_key", "name"),
+    "user remove": ("user", "name"),
+}
+
+
+def make_doomed(live: Live, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something of this name for each of the commands to end, and a user who stays."""
+    live.add(name)
+    live.quick("integration", "add", "command", name, "true", "--not-default")
+    live.quick("key", "create", name)
+    for user in {name, "owner"} - {row["name"] for row in live.rows("SELECT name FROM user")}:
+        monkeypatch.setattr("sys.stdin", io.StringIO("long enough\n"))
+        live.quick("user", "add", user)
+
+
+@pytest.mark.parametrize(
+    "typed, words, is_gone",
+    [
+        ("n\n", (), False),
+        ("\n", (), False),
+        ("", (), False),
+        ("y\n", (), True),
+        ("Yes\n", (), True),
+        ("", ("--yes",), True),
+    ],
+)
+def test_what_cannot_be_undone_is_asked_first_on_a_terminal(
+    live: Live,
+    monkeypatch: pytest.MonkeyPatch,
+    typed: str,
+    words: tuple[str, ...],
+    is_gone: bool,
+) -> None:
+    name = f"doomed {typed!r} {words}"
+    make_doomed(live, name, monkeypatch)
+    asks = 0 if words else 1
+
+    for command, (table, column) in FOR_EVER.items():
+        monkeypatch.setattr("sys.stdin", Terminal(typed))
+        done = call(*command.split(), name, *words, "--database", str(live.database))
+
+        rest = live.rows(f"SELECT 1 FROM {table} WHERE {column} = ?", name)
+        assert (done.code, len(rest)) == ((0, 0) if is_gone else (1, 1)), done
+        assert done.err.count("[y/N]") == asks
+        assert ("nothing is changed" in done.err) is not is_gone
+
+
+def test_a_script_is_not_asked(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    live.add("scripted")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+    done = call("monitor", "remove", "scripted", "--database", str(live.database))
+
+    assert (done.code, done.err, live.monitor("scripted")) == (0, "", {})
+
+
+# -- how a command ends
+
+
+def test_a_reader_who_has_gone_ends_a_command_quietly(live: Live) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    done = subprocess.run(
+        [*CRONWATCH, "monitor", "list"],
+        env=environment(CRONWATCH_DATABASE=str(live.database)),
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_an_interrupt_ends_a_command_quietly(live: Live) -> None:
+    with subprocess.Popen(
+        [*CRONWATCH, "apply", "-", "--database", str(live.database)],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        wait_for(lambda: is_reading(process.pid), "it reads its input")
+        process.send_signal(signal.SIGINT)
+
+        out, err = process.communicate(timeout=LIMIT_SECONDS)
+
+    assert (process.returncode, out, err) == (128 + signal.SIGINT, b"", b"")
+
+
+def is_reading(pid: int) -> bool:
+    """Whether a process waits for its input, which is a pipe."""
+    return "pipe" in Path(f"/proc/{pid}/wchan").read_text()

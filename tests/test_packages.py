@@ -332,7 +332,8 @@ def test_a_first_alert_comes_in_a_minute(tmp_path: Path) -> None:
         "Makefile",
     ):
         shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "static", tmp_path / "static")
+    for name in ("static", "systemd"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     first, second = blocks_of_the_readme("## A first alert in a minute")
     serves = re.sub(r"\s+#.*", "", first.strip())
     *adds, tail = second.strip().splitlines()
