@@ -4491,7 +4491,7 @@ def _uptime_in(tx: Tx, m: Monitor, since: int, until: int) -> Shown:
 # What a monitor does, in one word: each monitor is counted once. The words stand in the order in
 # which a list has them.
 STATES = ("down", "late", "running", "up", "new", "paused")
-STATE_SQL = """CASE WHEN status = 'up' AND expected_at < ? THEN 'late'
+DISPLAY_STATE_SQL = """CASE WHEN status = 'up' AND expected_at < ? THEN 'late'
     WHEN status = 'up' AND num IN (SELECT monitor FROM run WHERE state = 'running') THEN 'running'
     ELSE status END"""
 # Who is expected has an instant at which it is due: the index has both, and is quickly read.
@@ -4634,6 +4634,8 @@ def _past(
         strip = sorted([*strip, *((at, None, "missed", None, None) for at in missed)])[-STRIP_MAX:]
     begin = max(since, m.created_at)
     share = uptime([(at, status) for at, status, _ in flips], absences, begin, now)["uptime"]
+    if share is not None:  # coarse, and never rounded up: the ETag lasts for some minutes
+        share = math.floor(share * 10_000) / 10_000
     ends = [run for run in runs if run[2] != "running"]
     return Past(strip, flips, share, _matched_json(ends[-1]) if ends else [])
 
@@ -4655,8 +4657,9 @@ def page_of_monitors(tx: Tx, ask: Ask, most: int) -> tuple[list[tuple[Monitor, s
     query = {name: texts for name, texts in ask.query.items() if name != "status"}
     wanted, values = read_filter(ask._replace(query=query))
     states = [_one_of("status", state, *STATES) for state in ask.query.get("status", ())]
-    source = f"FROM (SELECT *, {STATE_SQL} AS state FROM monitor WHERE {wanted}) WHERE " + (
-        f"state IN {marks(states)}" if states else "1"
+    source = (
+        f"FROM (SELECT *, {DISPLAY_STATE_SQL} AS state FROM monitor WHERE {wanted}) WHERE "
+        + (f"state IN {marks(states)}" if states else "1")
     )
     values = [tx.now, *values, *states]
     page = rows(
