@@ -67,8 +67,8 @@ clean:
 	@touch $@ .venv/run.stamp
 
 # The tools have a virtual environment of their own; pyproject.toml says why. What PyInstaller would
-# not find by itself is named: cronwatch_data (DATA in cronwatch.py) and the zones. `cronwatch.pyz`
-# has no extension module in it, so any Python from 3.11 on runs it.
+# not find by itself is named: cronwatch_data (DATA in cronwatch.py), the zones and the words for
+# schedules. `cronwatch.pyz` has no extension module in it, so any Python from 3.11 on runs it.
 TOOLS = build/venv/bin
 SOURCES = cronwatch.py schema.sql pyproject.toml README.md CHANGELOG.md LICENSE Makefile \
     $(shell find static systemd tests -type f -not -name '*.pyc')
@@ -87,5 +87,6 @@ build/dist.stamp: build/venv.stamp $(SOURCES)
 	site=$$($(TOOLS)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
 	$(TOOLS)/pyinstaller --log-level WARN --noconfirm --onefile --name cronwatch \
 	    --workpath build/pyinstaller --specpath build/pyinstaller --distpath dist \
-	    --add-data "$$site/cronwatch_data:cronwatch_data" --collect-data tzdata "$$site/cronwatch.py"
+	    --add-data "$$site/cronwatch_data:cronwatch_data" --collect-data tzdata \
+	    --collect-data cron_descriptor "$$site/cronwatch.py"
 	@touch $@

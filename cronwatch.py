@@ -18,8 +18,8 @@ process, one SQLite file, this module. Read it from the top: a section uses only
     People          users, sessions and API keys, and what each may do
     Background      the threads that scan, deliver and keep house
     Metrics         what Prometheus asks for
-    HTTP plumbing   refusals, authentication, limits, headers
-    HTTP routes     pings, the management API, the page; the server as a whole
+    HTTP            the plugins, the management API, pings, the page
+    Server          Waitress with a lane for pings, the loops, the parts wired
     Configuration   a crontab to begin with, or a file that is kept under version control
     Command line    serve, monitor, integration, key, user, import, export, apply, backup
 """
@@ -39,14 +39,17 @@ import hashlib
 import hmac
 import html
 import http.client
-import importlib
+import importlib.resources
+import io
+import ipaddress
 import itertools
 import json
 import logging
 import math
+import mimetypes
 import operator
 import os
-import queue
+import pwd
 import re
 import resource
 import secrets
@@ -63,28 +66,32 @@ import tempfile
 import threading
 import urllib.parse
 import uuid
+import zoneinfo
 from bisect import bisect_left
-from calendar import monthrange
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
-from email.utils import formatdate
-from functools import cache, lru_cache, partial
+from email.utils import formatdate, parsedate_to_datetime
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from time import monotonic, time_ns
-from typing import Any, ClassVar, NamedTuple, NoReturn, TypedDict, TypeVar
+from time import monotonic, sleep, time_ns
+from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
 from zoneinfo import ZoneInfo
 
 import bottle
 import peewee
 import prometheus_client as prometheus
 import waitress.server
-from croniter import croniter
+from cron_descriptor import Options as CronDescriptorOptions
+from cron_descriptor import get_description
+from croniter import CroniterBadDateError, CroniterError, croniter
 from peewee import SqliteDatabase, Table
 from prometheus_client.core import GaugeMetricFamily
+from waitress.buffers import OverflowableBuffer
 
 __version__ = "0.1.0"
 
@@ -105,13 +112,22 @@ class Refused(Exception):
         code: str = "INVALID_REQUEST",
         status: int = 400,
         wait: int | None = None,
+        allow: Sequence[str] = (),
     ) -> None:
         super().__init__(sentence)
-        self.sentence, self.code, self.status, self.wait = sentence, code, status, wait
+        self.sentence = sentence
+        self.code = code
+        self.status = status
+        self.wait = wait  # seconds
+        self.allow = allow  # methods, of a 405
 
 
 class Invalid(Refused):
     """A caller's mistake; the sentence names the field and the rule."""
+
+
+class Unknown(Refused):
+    """A secret, or a handle, that is nobody's: these are counted by address."""
 
 
 def _setting(default: Any, text: str) -> Any:
@@ -170,12 +186,15 @@ class Settings:
 
     @classmethod
     def load(cls, given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
-        """The settings from flags, else variables, else defaults; `Invalid` for a wrong one."""
+        """The settings from flags, else variables, else defaults; `Invalid` for a wrong one.
+
+        An empty variable counts as unset: Docker Compose makes one of an unset `${X}`.
+        """
         values = {}
         for setting in dataclasses.fields(cls):
             text = given.get(setting.name)
             if text is None:
-                text = environ.get(f"CRONWATCH_{setting.name.upper()}")
+                text = environ.get(f"CRONWATCH_{setting.name.upper()}") or None
             if text is not None:
                 values[setting.name] = _parse_setting(setting.name, type(setting.default), text)
         return cls(**values)
@@ -192,100 +211,141 @@ CRON_WORDS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-CRON_FIELDS = (  # what `*` stands for, and the rule; in croniter's order, seconds last
-    (range(60), "minute must be 0-59"),
-    (range(24), "hour must be 0-23"),
-    (range(1, 32), "day of month must be 1-31 or L"),
-    (range(1, 13), "month must be 1-12 or JAN-DEC"),
-    (range(35), "day of week must be 0-7 or SUN-SAT, or as in 5#2 and L5"),
-    (range(60), "second must be 0-59"),
+CRON_NAMES = {
+    "sun": 0, "mon": 1, "tue": 2, "wed": 3, "thu": 4, "fri": 5, "sat": 6,
+    "jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6,
+    "jul": 7, "aug": 8, "sep": 9, "oct": 10, "nov": 11, "dec": 12,
+    "l": 31,
+}  # fmt: skip
+CRON_RANGE = re.compile(r"(?<![^,])(\w+)-(\w+)(/\d+)?(#\d)?(?![^,])")
+
+
+class CronField(NamedTuple):
+    """A place in a cron expression: its least and its greatest value, and the rule in words."""
+
+    least: int
+    most: int
+    rule: str
+
+
+CRON_FIELDS = (
+    CronField(0, 59, "second must be 0-59"),
+    CronField(0, 59, "minute must be 0-59"),
+    CronField(0, 23, "hour must be 0-23"),
+    CronField(1, 31, "day of month must be 1-31 or L"),
+    CronField(1, 12, "month must be 1-12 or JAN-DEC"),
+    CronField(0, 6, "day of week must be 0-7 or SUN-SAT, or as in 5#2 and L5"),
 )
-DAY, WEEKDAY = 2, 4  # places in CRON_FIELDS
 
 
 class Cron(NamedTuple):
-    """A cron expression: the values of each field, and what Debian's cron makes of them."""
+    """A cron expression, and what Debian's cron makes of it."""
 
-    minutes: list[int]
-    hours: list[int]
-    days: list[int]  # -1: the last of the month
-    months: list[int]
-    weekdays: list[int]  # Sunday is 0; plus 7 for each week of the month before, -7: the last
-    seconds: list[int]
-    both_days: bool  # must day of month and day of week both match, or is one enough?
-    fixed: bool  # neither minute nor hour is a `*`: a clock change neither skips nor repeats it
+    fields: tuple[str, ...]  # six, seconds first; one that means all its values starts with `*`
+    calendars: tuple[croniter, ...]  # a day of any of them is one: two where `or` joins the days
+    is_fixed: bool  # neither minute nor hour is a `*`: a clock change neither skips nor repeats it
+
+    def wall_from(self, start: datetime) -> datetime:
+        """The first match from `start` on, both as a clock on the wall shows them."""
+        before = start - timedelta(seconds=1)
+        # A croniter remembers where it is, and threads share ours: each search has its copy.
+        return min(copy(calendar).get_next(datetime, before) for calendar in self.calendars)
 
 
-def _cron_fields(schedule: str) -> list[str]:
+def _split_schedule(schedule: str) -> list[str]:
+    """The six fields of a schedule, seconds first, in lower case."""
     if len(schedule) > 500:
         raise Invalid("schedule must be at most 500 characters")
     text = " ".join(schedule.lower().split())
+    if text.startswith(("tz=", "cron_tz=")):
+        raise Invalid("a zone belongs in timezone (--timezone), not in the schedule")
     if text == "@reboot":
         raise Invalid("@reboot never comes round")
+    if text.startswith("@") and text not in CRON_WORDS:
+        raise Invalid(f"schedule must be 5 or 6 fields, or one of {', '.join(CRON_WORDS)}")
     fields = CRON_WORDS.get(text, text).split()
     if len(fields) not in (5, 6):
         raise Invalid(f"schedule must have 5 fields, or 6 with seconds first, not {len(fields)}")
-    if any(field[0] in "hr" for field in fields):
-        raise Invalid("random (R) and hashed (H) times cannot be expected")
-    return [*fields, "0"] if len(fields) == 5 else fields[1:] + fields[:1]
+    return ["0", *fields] if len(fields) == 5 else fields
 
 
-def _field_values(place: int, field: str) -> list[int]:
-    every, rule = CRON_FIELDS[place]
-    if field == "*":
-        return list(every)
-    # croniter reads 5-5, which is 5 to cron, as `*`, and 15W (nearest working day) as 15.
-    field = re.sub(r"(?<![^,])0*(\w+)-0*\1(/\d+)?(?![^,#])", r"\1", field)
+def _range_end(word: str) -> int:
+    """The value of a number or a name; -1 for neither."""
+    return int(word) if word.isdecimal() else CRON_NAMES.get(word, -1)
+
+
+def _without_equal_ends(match: re.Match[str]) -> str:
+    """5-5 is 5 to cron, and `*` to croniter: here it is 5."""
+    low, high, _, nth = match.groups("")
+    return low + nth if _range_end(low) == _range_end(high) else match[0]
+
+
+def _read_field(place: int, field: str) -> str:
+    """A field as croniter reads it rightly; raises Invalid with its rule.
+
+    One that lists all its values is a `*`: cronradar-celery writes it so. A range is not (Debian).
+    """
+    rule = CRON_FIELDS[place].rule
+    if re.fullmatch(r"[hr](\([\d-]*\))?(/\d+)?", field) or "~" in field:
+        raise Invalid("random times (R, H, ~) cannot be expected")
+    if "w" in field.replace("wed", ""):  # to croniter 15W is the working day nearest to the 15th
+        raise Invalid(rule)
+    field = re.sub(r"\b0+(?=\d)", "", field)  # cron-descriptor knows no day 07
+    field = CRON_RANGE.sub(_without_equal_ends, field)
     alone = ["*"] * place + [field] + ["*"] * (5 - place)
     try:
-        fields, nth = croniter.expand(" ".join(alone))
-    except ValueError:
+        values, _ = croniter.expand(" ".join(alone), second_at_beginning=True)
+    except CroniterError:
         raise Invalid(rule) from None
-    if place == DAY and "w" in field:
-        raise Invalid(rule)
-    if nth:
-        weeks = [(int(day), n) for day in nth for n in nth[day]]
-        return [day + (7 * n - 7 if isinstance(n, int) else -7) for day, n in weeks]
-    if "*" in fields[place]:
-        return list(every)
-    steps = range(0, 35, 7) if place == WEEKDAY else [0]
-    return sorted(-1 if n == "l" else int(n) + step for n in fields[place] for step in steps)
+    is_all = values[place - 1] == ["*"]  # croniter puts seconds last
+    return "*" if is_all and not re.search("[-/#]|l[0-7]", field) else field
 
 
-def _is_day(cron: Cron, day: int, length: int, weekday: int) -> bool:
-    left = day - length - 1
-    in_month = day in cron.days or left in cron.days
-    week, last = weekday + (day - 1) // 7 * 7, weekday + left // 7 * 7
-    in_week = week in cron.weekdays or last in cron.weekdays
-    return (in_month and in_week) if cron.both_days else (in_month or in_week)
-
-
-def _day_from(cron: Cron, start: date) -> date:
-    years = range(start.year, start.year + 41)  # from 2072 to 2112 no Monday is a 29 February
-    for year, month in ((year, month) for year in years for month in cron.months):
-        if (year, month) >= (start.year, start.month):
-            before, length = monthrange(year, month)  # the weekday before the first
-            begin = max(1, (start - date(year, month, 1)).days + 1)
-            for day in range(begin, length + 1):
-                if _is_day(cron, day, length, (before + day) % 7):
-                    return date(year, month, day)
-    raise Invalid("has no next run")
+def _comes_round(calendar: croniter) -> bool:
+    try:
+        copy(calendar).get_next()
+    except CroniterBadDateError:
+        return False
+    return True
 
 
 @lru_cache(1024)
 def parse_cron(schedule: str) -> Cron:
-    """Expand a schedule in croniter's syntax; raises Invalid, with the rule, if it never runs.
-    A field that lists all its values is a `*`: that is how cronradar-celery writes one.
+    """Read a schedule; raises Invalid, with the rule, if it is none or never comes round.
+
+    Ranges that wrap (22-6) are read, since some are stored: `check_schedule` refuses new ones.
     """
-    fields = _cron_fields(schedule)
-    values = [_field_values(place, field) for place, field in enumerate(fields)]
-    minute, hour, day, _, weekday, _ = (
-        field.startswith("*") or set(every) <= set(found)
-        for field, found, (every, _) in zip(fields, values, CRON_FIELDS, strict=True)
-    )
-    cron = Cron._make([*values, day or weekday, not minute and not hour])
-    _day_from(cron, date(2000, 1, 1))
-    return cron
+    fields = [_read_field(place, text) for place, text in enumerate(_split_schedule(schedule))]
+    second, minute, hour, day, month, weekday = fields
+    expressions = [fields]
+    if not day.startswith("*") and not weekday.startswith("*"):  # either is enough (Debian cron)
+        expressions = [
+            [second, minute, hour, day, month, "*"],
+            [second, minute, hour, "*", month, weekday],
+        ]
+    calendars = [
+        croniter(" ".join(one), 0, day_or=False, second_at_beginning=True) for one in expressions
+    ]
+    possible = tuple(calendar for calendar in calendars if _comes_round(calendar))
+    if not possible:
+        raise Invalid("has no next run")
+    is_fixed = not minute.startswith("*") and not hour.startswith("*")
+    return Cron(tuple(fields), possible, is_fixed)
+
+
+def check_schedule(schedule: str) -> None:
+    """Raise Invalid where a schedule cannot be entered: also for a range that wraps.
+
+    Debian's cron takes 22-6 and FRI-SUN without a word, and never starts the job.
+    """
+    for text, (least, most, _) in zip(parse_cron(schedule).fields, CRON_FIELDS, strict=True):
+        for wrapped in CRON_RANGE.finditer(text):
+            low, high, step, nth = wrapped.groups("")
+            first, last = _range_end(low), _range_end(high)
+            if first > last:
+                values = [*range(first, most + 1), *range(least, last + 1)]
+                listed = ",".join(f"{n}{nth}" for n in values[:: int(step[1:] or 1)])
+                raise Invalid(f"cron never runs {wrapped[0]}, which wraps round: write {listed}")
 
 
 @lru_cache(1024)
@@ -297,65 +357,55 @@ def check_timezone(timezone: str) -> ZoneInfo:
         raise Invalid("timezone must be an IANA name such as Europe/Berlin") from None
 
 
-def _wall_from(cron: Cron, start: datetime) -> datetime:
-    """Return the first match from `start` on, both as a clock on the wall shows them."""
-    day = _day_from(cron, start.date())
-    now = start.time() if day == start.date() else time()
-    times = (
-        datetime.combine(day, time(hour, minute, second))
-        for hour in cron.hours[bisect_left(cron.hours, now.hour) :]
-        for minute in cron.minutes
-        if (hour, minute) >= (now.hour, now.minute)
-        for second in cron.seconds
-        if (hour, minute, second) >= (now.hour, now.minute, now.second)
-    )
-    return next(times, None) or _wall_from(cron, datetime.combine(day, time()) + timedelta(1))
-
-
 def _instants(zone: ZoneInfo, wall: datetime) -> list[int]:
+    """When a clock shows a time: first and second, which mostly are the same."""
     return [int(wall.replace(tzinfo=zone, fold=fold).timestamp()) for fold in (0, 1)]
 
 
 def _clock_changes(zone: ZoneInfo, wall: datetime) -> list[int]:
-    """Return the instant of the change that skips or repeats a time; empty for most times."""
+    """The instant of the change that skips or repeats a time; empty for most times."""
 
     def offset(at: int) -> timedelta | None:
         return datetime.fromtimestamp(at, zone).utcoffset()
 
     early, late = sorted(_instants(zone, wall))
-    kept = bisect_left(range(early, late), True, key=lambda at: offset(at) != offset(early))
-    return [early + kept] if early < late else []
+    if early == late:
+        return []
+    before = offset(early)
+    return [early + bisect_left(range(early, late), True, key=lambda at: offset(at) != before)]
 
 
 def _next_fixed(cron: Cron, zone: ZoneInfo, after: int) -> int:
+    """With a fixed minute and hour: once, right after the change where its time is skipped."""
     shown = datetime.fromtimestamp(after, zone)
     if shown.fold:  # all that is repeated has run before the change
         shown = datetime.fromtimestamp(_clock_changes(zone, shown)[0] - 1, zone)
-    wall = _wall_from(cron, shown.replace(tzinfo=None, fold=0) + timedelta(seconds=1))
+    wall = cron.wall_from(shown.replace(tzinfo=None, fold=0) + timedelta(seconds=1))
     return min(_instants(zone, wall)[:1] + _clock_changes(zone, wall))
 
 
 def _next_wildcard(cron: Cron, zone: ZoneInfo, after: int) -> int:
+    """Any other job: whenever the clock shows a match."""
     start = after + 1
     for _ in range(100):  # `*/9 2 * 3 0#2` is skipped each year in New York
         shown = datetime.fromtimestamp(start, zone).replace(tzinfo=None, fold=0)
-        wall = _wall_from(cron, shown)
-        found = next(at for at in _instants(zone, wall) if at >= start)
+        wall = cron.wall_from(shown)
+        match = next(at for at in _instants(zone, wall) if at >= start)
         changes = _clock_changes(zone, shown) + _clock_changes(zone, wall)
-        ahead = [at for at in changes if start < at <= found]
+        ahead = [at for at in changes if start < at <= match]
         if not ahead:
-            return found
+            return match
         start = ahead[0]
     raise Invalid("has no next run")
 
 
 def next_run(schedule: str, timezone: str, after: int) -> int:
     """Return the next occurrence after an instant, both in ms since 1970 UTC; raises Invalid.
-    Debian cron, DST: with a fixed minute and hour a job runs once, right after the change where
-    its time is skipped; any other runs whenever the clock shows a match.
+
+    Debian cron, DST: croniter would run a fixed job twice where the clock goes back.
     """
     cron, zone = parse_cron(schedule), check_timezone(timezone)
-    search = _next_fixed if cron.fixed else _next_wildcard
+    search = _next_fixed if cron.is_fixed else _next_wildcard
     return 1000 * search(cron, zone, after // 1000)
 
 
@@ -365,78 +415,38 @@ def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
         return None  # as for most: nothing to search for
     instants = range(floor - 1, at)
     count = bisect_left(instants, at, key=lambda after: next_run(schedule, timezone, after))
-    return next_run(schedule, timezone, instants[count - 1]) if count else None
+    return next_run(schedule, timezone, instants[count - 1])
 
 
-EACH = [list(every) for every, _ in CRON_FIELDS]
-DAY_NAMES = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
-MONTH_NAMES = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
+# Where the words of cron-descriptor are short and right: a step that divides its hour or day, one
+# list at a time, and no day that must match two fields.
+_LIST = r"[\w,-]+"
+_EVERY = r"\*(/(1|2|3|4|5|6|10|12|15|20|30))?"
+DESCRIBED = re.compile(
+    rf"({_EVERY} \* \*"  # second, minute, hour
+    rf"|\d+ {_EVERY} (\*|\d+|\d+-\d+)"
+    rf"|\d+ {_LIST} (\*(/(1|2|3|4|6|8|12))?|{_LIST}))"
+    rf" ((\*|l|[\d,-]+) (\*|{_LIST}) (\*|[^l#*/]+)"  # day, month, day of week
+    rf"|\* (\*|{_LIST}) (l\d|\w+#\d))"
 )
+DESCRIBED_LENGTH = 70
+CLOCK_24 = CronDescriptorOptions(use_24hour_time_format=True, locale_code="en_US")
 
 
-def _listed(words: Sequence[Any]) -> str:
-    """Words in a row: a, b and c."""
-    said = [str(word) for word in words]
-    return " and ".join([", ".join(said[:-1]), said[-1]]) if len(said) > 1 else said[0]
-
-
-def _describe_time(cron: Cron) -> str:
-    """At what time of a day, where that can be said briefly."""
-    minutes, hours, seconds = cron.minutes, cron.hours, cron.seconds
-    step = minutes[1] - minutes[0] if len(minutes) > 1 else 0
-    if seconds != [0]:
-        return ""
-    if len(minutes) * len(hours) <= 6:
-        return "at " + _listed([f"{hour:02}:{minute:02}" for hour in hours for minute in minutes])
-    if hours == EACH[1] and len(minutes) == 1:
-        return f"every hour at minute {minutes[0]}"
-    if hours == EACH[1] and step and minutes == list(range(0, 60, step)):
-        return f"every {step} minutes" if step > 1 else "every minute"
-    return ""
-
-
+@lru_cache(1024)
 def describe_cron(schedule: str) -> str:
-    """A schedule in words, or as it is where words would be longer."""
-    cron = parse_cron(schedule)
-    when, week = _describe_time(cron), [day for day in cron.weekdays if day < 7]
-    all_days, all_week = cron.days == EACH[DAY], set(week) >= set(range(7))
-    if (
-        not when
-        or not (all_days or all_week)
-        or (not all_week and len(cron.weekdays) != 5 * len(week))
-    ):
-        return f"when {schedule} matches"
-    named = [DAY_NAMES[day] for day in sorted(week, key=lambda day: day or 7)]
-    dated = ["the last day" if day == -1 else f"day {day}" for day in cron.days]
-    days = (
-        f"on {_listed(dated)} of the month"
-        if not all_days
-        else "from Monday to Friday"
-        if week == [1, 2, 3, 4, 5]
-        else f"on {_listed(named)}"
-        if not all_week
-        else "every day"
-        if when.startswith("at ")
-        else ""
-    )
-    months = (
-        ""
-        if cron.months == EACH[3]
-        else "in " + _listed([MONTH_NAMES[month - 1] for month in cron.months])
-    )
-    return " ".join(filter(None, (days, when, months)))
+    """A schedule in words, or as it is where they would be long or wrong; raises Invalid."""
+    fields = parse_cron(schedule).fields
+    text = " ".join(fields)
+    if not DESCRIBED.fullmatch(text):
+        return schedule
+    text = re.sub(r"l(\d)$", r"\1L", text)  # the last Friday is L5 to croniter, 5L to the others
+    description: str = get_description(text.upper(), CLOCK_24)
+    words = description[0].lower() + description[1:].replace("only ", "")
+    is_daily = fields[3:] == ("*", "*", "*") and "*" not in fields[1] + fields[2]
+    if is_daily and words.startswith("at "):
+        words = f"every day {words}"
+    return words if len(words) <= DESCRIBED_LENGTH else schedule
 
 
 # == Records ==================================================================
@@ -486,6 +496,9 @@ class Monitor:
     dropped_pings: int
     due_at: int | None
     ping_count: int
+    unverified: int
+    schedule_edited_at: int | None
+    registered_by: int | None  # the API key of a program that has named it
 
 
 @dataclass(slots=True)
@@ -508,7 +521,15 @@ class Run:
     exit_code: int | None = None
     message: str | None = None
     metrics: str | None = None
+    sign_of_life: int = 0
     matched: str | None = None
+
+
+class Absence(NamedTuple):
+    """When we were away, and no ping could arrive."""
+
+    since: int
+    until: int
 
 
 class Ping(NamedTuple):
@@ -528,12 +549,6 @@ class Ping(NamedTuple):
     exit_code: int | None = None
     metrics: str | None = None
     log: str | None = None
-    sent_at: int | None = None  # the client's time, of a ping that it could only send later
-
-    @property
-    def own_at(self) -> int:
-        """When what it reports was."""
-        return self.at if self.sent_at is None else self.sent_at
 
 
 class Rule(TypedDict):
@@ -567,6 +582,7 @@ class Event:
     count: int | None = None
     rules: list[Rule] | None = None
     status: str | None = field(default=None, compare=False)  # the monitor's, as it was then
+    due_at: int | None = field(default=None, compare=False)  # the occurrence that was missed
 
 
 class Digest(NamedTuple):
@@ -580,12 +596,13 @@ class Digest(NamedTuple):
 
 
 @dataclass(slots=True)
-class Life:
+class MonitorState:
     """A monitor with the runs that matter, and the flips and events that the rules add."""
 
     monitor: Monitor
     runs: list[Run]
     failure_alert_seconds: int = 60
+    absence: Absence | None = None  # our last one
     flips: list[Flip] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -633,15 +650,21 @@ def _check_rule(given: object) -> Rule:
     return {"field": name, "operator": sign, "value": value}
 
 
-def matching_rules(m: Monitor, run: Run) -> list[Rule]:
-    """The monitor's rules that a run's metrics, duration and exit code match."""
-    if m.rules is None:
-        return []
-    values = json.loads(run.metrics or "{}")
+def rule_values(run: Run) -> dict[str, float]:
+    """What the rules see of a run: its metrics, and its duration and exit code where known."""
+    values: dict[str, float] = json.loads(run.metrics or "{}")
     if run.duration_ms is not None:
         values["duration_seconds"] = run.duration_ms / 1000
     if run.exit_code is not None:
         values["exit_code"] = run.exit_code
+    return values
+
+
+def matching_rules(m: Monitor, run: Run) -> list[Rule]:
+    """The monitor's rules that a run's metrics, duration and exit code match."""
+    if m.rules is None:
+        return []
+    values = rule_values(run)
     return [
         rule
         for rule in json.loads(m.rules)
@@ -652,11 +675,20 @@ def matching_rules(m: Monitor, run: Run) -> list[Rule]:
 
 # == Rules ====================================================================
 # Pure: no clock, database, HTTP or log; `now` is always an argument, instants are milliseconds.
-ENDED, OUTCOMES = ("success", "failed"), {"success": "success", "fail": "failed"}
-EARLY_SECONDS, REPEAT_SECONDS, SPACING_SECONDS, MISSED_MAX = 300, 10, 3600, 1000
+OUTCOMES = {"success": "success", "fail": "failed"}  # the kinds of ping that end a run
+ENDED = ("success", "failed")
 SCHEDULE_FIELDS = ("cron", "interval_seconds", "timezone", "expects")
+EARLY_SECONDS = 300  # before an occurrence, at the most: a sign of life counts for it
+RETRY_MS = 10_000  # a client that heard no answer says it again
+SAME_FAILURE_MS = 600_000  # a script that fails in a loop fails once
+RESTART_MS = 60_000  # no longer an absence is a restart; clients try again for as long
+SOON_MS = 3_600_000  # an outage does not name who is expected within an hour of it
+SMALL_STEP_MS = 3 * 3_600_000  # of a clock that goes back
+SPACING_SECONDS = 3600  # between two failure events, at the most
+MISSED_MAX = 1000
 
 
+# -- deadlines
 def next_occurrence(m: Monitor, after: int) -> int | None:
     """The first occurrence after an instant, for an interval the instant plus it."""
     if m.interval_seconds:
@@ -664,30 +696,14 @@ def next_occurrence(m: Monitor, after: int) -> int | None:
     return next_run(m.cron, m.timezone, after) if m.cron else None
 
 
-def _with_grace(m: Monitor, occurrence: int | None) -> int | None:
-    """An edit of the grace makes nobody late before it."""
-    return occurrence and max(occurrence + m.grace_seconds * 1000, m.grace_at or 0)
-
-
-def deadline(m: Monitor) -> int | None:
-    """The last instant at which the awaited occurrence is still met."""
-    return _with_grace(m, m.expected_at)
-
-
-def run_deadline(m: Monitor, run: Run) -> int | None:
-    """The last instant at which an awaited run is not stuck yet."""
-    return run.deadline_at or _with_grace(m, run.next_at)
-
-
-def first_unbroken(m: Monitor, occurrence: int, at: int) -> int:
-    """The occurrence, or the first one after it whose deadline has not passed."""
-    if (_with_grace(m, occurrence) or 0) >= at:
+def occurrence_from(m: Monitor, occurrence: int, at: int) -> int:
+    """The occurrence, or the first one after it that is not before an instant."""
+    if occurrence >= at:
         return occurrence
-    late = at - m.grace_seconds * 1000 - occurrence
     if m.interval_seconds:
         step = m.interval_seconds * 1000
-        return occurrence - -late // step * step
-    return next_run(m.cron or "", m.timezone, occurrence + late - 1)
+        return occurrence + math.ceil((at - occurrence) / step) * step
+    return next_run(m.cron or "", m.timezone, at - 1)
 
 
 def early_ms(m: Monitor, occurrence: int) -> int:
@@ -699,153 +715,257 @@ def early_ms(m: Monitor, occurrence: int) -> int:
     return limit if before is None else min(limit, (occurrence - before) // 4)
 
 
-def next_after_life(m: Monitor, began: int) -> int | None:
-    """The occurrence after the one that a sign of life which began then counts for."""
-    if not m.cron:
-        return next_occurrence(m, began)
-    soon = began + min(m.grace_seconds, EARLY_SECONDS) * 1000
-    if m.expected_at and (m.counted_at or 0) <= began and soon < m.expected_at:
-        return m.expected_at  # nothing to compute: no occurrence lies between
-    coming = next_run(m.cron, m.timezone, began)
-    if coming > soon or coming - began > early_ms(m, coming) or _awaits_before(m, coming, began):
-        return coming
-    return next_run(m.cron, m.timezone, coming)
+def deadline(m: Monitor) -> int | None:
+    """When the awaited occurrence should have been met; an absence of ours may give more time."""
+    return None if m.expected_at is None else _with_grace(m, m.expected_at)
 
 
-def _awaits_before(m: Monitor, coming: int, at: int) -> bool:
-    """Whether an occurrence before this one still waits for a sign of life."""
-    if m.expected_at is None or m.expected_at >= coming:
-        return False
-    return m.status != "down" or first_unbroken(m, m.expected_at, at) < coming
+def _with_grace(m: Monitor, occurrence: int) -> int:
+    """An edit of the grace makes nobody late before it."""
+    return max(occurrence + m.grace_seconds * 1000, m.grace_at or 0)
 
 
-def missed_by(m: Monitor, at: int) -> int:
-    """How many occurrences, from the awaited one on, had their deadline before an instant."""
-    count, occurrence = 0, m.expected_at
-    while (
-        occurrence is not None
-        and (_with_grace(m, occurrence) or 0) < at
-        and m.missed_count + count < MISSED_MAX
-    ):
-        count, occurrence = count + 1, next_occurrence(m, occurrence)
+def _spared(state: MonitorState, at: int) -> int:
+    """No deadline falls into an absence or the minute after it: it is the end of that minute."""
+    absence = state.absence
+    if absence is not None and absence.since <= at < absence.until + RESTART_MS:
+        return absence.until + RESTART_MS
+    return at
+
+
+def met_until(state: MonitorState, occurrence: int) -> int:
+    """The last instant at which an occurrence is still met."""
+    return _spared(state, _with_grace(state.monitor, occurrence))
+
+
+def run_deadline(state: MonitorState, run: Run) -> int | None:
+    """The last instant at which an awaited run is not stuck yet."""
+    if run.deadline_at is not None:
+        return _spared(state, run.deadline_at)
+    return None if run.next_at is None else met_until(state, run.next_at)
+
+
+def first_unbroken(state: MonitorState, occurrence: int, at: int) -> int:
+    """The occurrence, or the first one after it whose deadline has not passed."""
+    if met_until(state, occurrence) >= at:
+        return occurrence
+    absence = state.absence
+    if absence is not None and absence.since < at <= absence.until + RESTART_MS:
+        at = absence.since  # all deadlines since then have been put off
+    return occurrence_from(state.monitor, occurrence, at - state.monitor.grace_seconds * 1000)
+
+
+def missed_by(state: MonitorState, at: int) -> int:
+    """How many occurrences, from the awaited one on, had their deadline before an instant.
+
+    One whose whole window lay in an absence of ours is not counted."""
+    m, count = state.monitor, 0
+    occurrence = m.expected_at
+    while occurrence is not None and m.missed_count + count < MISSED_MAX:
+        if met_until(state, occurrence) >= at:
+            break
+        if state.absence is not None and _lies_within(m, occurrence, state.absence):
+            after = state.absence.until - m.grace_seconds * 1000 + 1
+            occurrence = occurrence_from(m, occurrence, after)
+            continue
+        count += 1
+        occurrence = next_occurrence(m, occurrence)
     return count
 
 
-def _count_missed(m: Monitor, at: int) -> None:
+def _lies_within(m: Monitor, occurrence: int, absence: Absence) -> bool:
+    """Whether the whole window of an occurrence lies in an absence."""
+    closes = occurrence + m.grace_seconds * 1000
+    return closes <= absence.until and absence.since <= occurrence - early_ms(m, occurrence)
+
+
+def _count_missed(state: MonitorState, at: int) -> None:
     """What a monitor that is down has missed is counted, and not awaited any more."""
-    if m.status == "down" and m.expected_at:
-        m.missed_count += missed_by(m, at)
-        m.expected_at = first_unbroken(m, m.expected_at, at)
+    m = state.monitor
+    if m.status == "down" and m.expected_at is not None:
+        m.missed_count += missed_by(state, at)
+        m.expected_at = first_unbroken(state, m.expected_at, at)
 
 
-def _awaited(life: Life) -> list[tuple[int, Run]]:
-    """The open runs that have a deadline, with it."""
-    return [
-        (met_until, run)
-        for run in life.runs
-        if run.state == "running"
-        and run.awaited
-        and (met_until := run_deadline(life.monitor, run)) is not None
-    ]
+def next_after_life(state: MonitorState, began: int) -> int | None:
+    """The occurrence after the one that a sign of life which began then counts for."""
+    m = state.monitor
+    if not m.cron:
+        return next_occurrence(m, began)
+    soon = began + min(m.grace_seconds, EARLY_SECONDS) * 1000
+    is_counted = m.counted_at is not None and m.counted_at <= began
+    if is_counted and m.expected_at is not None and soon < m.expected_at:
+        return m.expected_at  # nothing to compute: no occurrence lies between
+    coming = next_run(m.cron, m.timezone, began)
+    is_early = coming <= soon and coming - began <= early_ms(m, coming)
+    if is_early and not _is_awaited_before(state, coming, began):
+        return next_run(m.cron, m.timezone, coming)
+    return coming
+
+
+def _is_awaited_before(state: MonitorState, coming: int, at: int) -> bool:
+    """Whether an occurrence before this one still waits for a sign of life."""
+    m = state.monitor
+    if m.expected_at is None or m.expected_at >= coming:
+        return False
+    return m.status != "down" or first_unbroken(state, m.expected_at, at) < coming
+
+
+def _count_from(state: MonitorState, at: int, is_new: bool) -> None:
+    """The first occurrence after an instant is expected; of a new monitor only if it is armed."""
+    m = state.monitor
+    is_counted = m.status != "paused" and (m.armed or not is_new)
+    m.expected_at = next_occurrence(m, at) if is_counted else None
+    m.counted_at = at
+
+
+def arm(state: MonitorState, at: int) -> None:
+    """A monitor that is made with `armed` expects the first occurrence after that."""
+    _count_from(state, at, is_new=True)
 
 
 # -- what changes by itself: when the next such change is, and what it does
-def _end_pause(life: Life, at: int) -> None:
-    m = life.monitor
+class Change(NamedTuple):
+    """A change that comes by itself: when, and what it does to the monitor."""
+
+    at: int
+    happen: Callable[[MonitorState, int], None]
+
+
+class ChangeKind(NamedTuple):
+    """A kind of change: when the next one is, if any, asked at `now`, and what it does."""
+
+    when: Callable[[MonitorState, int], int | None]
+    happen: Callable[[MonitorState, int], None]
+
+
+def _pause_ends_at(state: MonitorState, now: int) -> int | None:
+    return state.monitor.pause_until
+
+
+def _end_pause(state: MonitorState, at: int) -> None:
+    m = state.monitor
     status, reason = m.resume_status or "up", m.down_reason
     if status != "down" and m.failures > m.failure_tolerance:
         status, reason = "down", "failed"
-    _stop_pause(life, status, at, reason if status == "down" else None)
-    awaits = status != "new" or m.armed
-    m.expected_at, m.counted_at = next_occurrence(m, at) if awaits else None, at
-    m.failed_count = int(status == "down" and reason == "failed")
-    if m.failed_count:
-        tell_or_collect(life, "failed", at)
+    _stop_pause(state, status, at, reason if status == "down" else None)
+    _count_from(state, at, is_new=status == "new")
+    if status == "down" and reason == "failed":
+        m.failed_count = 1
+        emit_or_collect(state, "failed", at)
     elif status == "down":
-        tell(life, reason or "", at)
+        emit(state, reason or "", at)
 
 
-def _get_stuck(life: Life, at: int) -> None:
-    run = next(run for end, run in _awaited(life) if end == at - 1)
+def _awaited(state: MonitorState) -> list[tuple[int, Run]]:
+    """The open runs that have a deadline, with it."""
+    return [
+        (ends_at, run)
+        for run in state.runs
+        if run.state == "running"
+        and run.awaited
+        and (ends_at := run_deadline(state, run)) is not None
+    ]
+
+
+def _stuck_at(state: MonitorState, now: int) -> int | None:
+    return min((ends_at + 1 for ends_at, _ in _awaited(state)), default=None)
+
+
+def _get_stuck(state: MonitorState, at: int) -> None:
+    run = next(run for ends_at, run in _awaited(state) if ends_at == at - 1)
     run.state = "stuck"
-    if life.monitor.status != "down":
-        flip(life, "down", at - 1, "stuck")
-        tell(life, "stuck", at - 1, run=run.num)
+    if state.monitor.status != "down":
+        flip(state, "down", at - 1, "stuck")
+        emit(state, "stuck", at - 1, run=run.num)
 
 
-def _missed_at(life: Life, now: int) -> int | None:
-    m = life.monitor
-    met_until = deadline(m)
-    if met_until is None or m.status == "down":
+def _holds(state: MonitorState) -> list[int]:
+    """Until when awaited runs that began after the last sign of life hold `missed` back."""
+    m = state.monitor
+    if m.expects != "complete":
+        return []
+    return [
+        ends_at
+        for ends_at, run in _awaited(state)
+        if m.life_at is None or run.started_at > m.life_at
+    ]
+
+
+def _missed_at(state: MonitorState, now: int) -> int | None:
+    m = state.monitor
+    if m.expected_at is None or m.status == "down":
         return None
-    holds = (
-        end
-        for end, run in _awaited(life)
-        if m.expects == "complete" and (m.life_at is None or run.started_at > m.life_at)
+    return max([met_until(state, m.expected_at), *_holds(state)]) + 1
+
+
+def _miss(state: MonitorState, at: int) -> None:
+    """Dated at the schedule's deadline, also where a run held it back."""
+    missed_at = met_until(state, state.monitor.expected_at or at)
+    flip(state, "down", missed_at, "missed")
+    emit(state, "missed", missed_at, due_at=state.monitor.expected_at)
+
+
+def _digest_at(state: MonitorState, now: int) -> int | None:
+    collecting = digests(state.monitor).values()
+    return min((digest.until for digest in collecting if digest.collected), default=None)
+
+
+def _emit_digest(state: MonitorState, at: int) -> None:
+    kind, digest = next(
+        (kind, digest)
+        for kind, digest in digests(state.monitor).items()
+        if digest.collected and digest.until == at
     )
-    return max([met_until, *holds]) + 1
+    emit(state, kind, at, run=digest.run, count=digest.collected, rules=digest.rules)
+    _space(state, kind, at, digest.told + 1)
 
 
-def _miss(life: Life, at: int) -> None:
-    met_until = deadline(life.monitor) or at
-    flip(life, "down", met_until, "missed")
-    tell(life, "missed", met_until)
-
-
-def _digest_at(life: Life, now: int) -> int | None:
-    return min((d.until for d in digests(life.monitor).values() if d.collected), default=None)
-
-
-def _tell_digest(life: Life, at: int) -> None:
-    found = digests(life.monitor).items()
-    kind, digest = next((kind, d) for kind, d in found if d.collected and d.until == at)
-    tell(life, kind, at, run=digest.run, count=digest.collected, rules=digest.rules)
-    _keep_digest(life, kind, Digest(digest.told + 1, at + spacing_ms(life, digest.told + 1)))
-
-
-def _reminder_at(life: Life, now: int) -> int | None:
-    m = life.monitor
+def _reminder_at(state: MonitorState, now: int) -> int | None:
+    """Of several that are due now, the last."""
+    m = state.monitor
     if m.status != "down" or not m.reminder_interval_seconds or m.down_since is None:
         return None
     step = m.reminder_interval_seconds * 1000
-    last = max(now - step, m.reminded_at or 0, m.down_since)  # of several due now, the last
+    last = max(now - step, m.reminded_at or 0, m.down_since)
     return m.down_since + ((last - m.down_since) // step + 1) * step
 
 
-def _remind(life: Life, at: int) -> None:
-    life.monitor.reminded_at = at
-    tell(life, "reminder", at)
+def _remind(state: MonitorState, at: int) -> None:
+    state.monitor.reminded_at = at
+    emit(state, "reminder", at)
 
 
-Change = tuple[Callable[[Life, int], "int | None"], Callable[[Life, int], None]]
-PAUSE_END: Change = (lambda life, now: life.monitor.pause_until, _end_pause)
-DIGEST: Change = (_digest_at, _tell_digest)
-STUCK: Change = (
-    lambda life, now: min((end + 1 for end, _ in _awaited(life)), default=None),
-    _get_stuck,
-)
-AGENDA = (PAUSE_END, STUCK, (_missed_at, _miss), DIGEST, (_reminder_at, _remind))  # in this order
+PAUSE_END = ChangeKind(_pause_ends_at, _end_pause)
+STUCK = ChangeKind(_stuck_at, _get_stuck)
+MISSED = ChangeKind(_missed_at, _miss)
+DIGEST = ChangeKind(_digest_at, _emit_digest)
+REMINDER = ChangeKind(_reminder_at, _remind)
+CHANGE_KINDS = (PAUSE_END, STUCK, MISSED, DIGEST, REMINDER)  # at one instant in this order
 
 
-def next_change(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> tuple[int, int] | None:
-    """When something next changes by itself, and which line of the agenda that is."""
-    lines = agenda[:1] if life.monitor.status == "paused" else agenda
-    times = [
-        (at, line) for line, (when, _) in enumerate(lines) if (at := when(life, now)) is not None
+def next_change(
+    state: MonitorState, now: int, kinds: Sequence[ChangeKind] = CHANGE_KINDS
+) -> Change | None:
+    """What next changes by itself; in a pause nothing does but its end."""
+    if state.monitor.status == "paused":
+        kinds = (PAUSE_END,)
+    changes = [
+        Change(at, kind.happen) for kind in kinds if (at := kind.when(state, now)) is not None
     ]
-    return min(times) if times else None
+    return min(changes, key=lambda change: change.at, default=None)
 
 
-def settle(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> None:
+def settle(state: MonitorState, now: int, kinds: Sequence[ChangeKind] = CHANGE_KINDS) -> None:
     """Let everything happen that fell due up to an instant, in the order of the true times."""
-    while (change := next_change(life, now, agenda)) is not None and change[0] <= now:
-        agenda[change[1]][1](life, change[0])
+    while (change := next_change(state, now, kinds)) is not None and change.at <= now:
+        change.happen(state, change.at)
 
 
-def flip(life: Life, status: str, at: int, reason: str | None = None) -> None:
+def flip(state: MonitorState, status: str, at: int, reason: str | None = None) -> None:
     """Change the status; a pause remembers the one before and why the monitor was down."""
-    m = life.monitor
-    life.flips.append(Flip(at, status, reason))
+    m = state.monitor
+    state.flips.append(Flip(at, status, reason))
     m.resume_status = m.status if status == "paused" else None
     m.status = status
     if status == "down":
@@ -855,175 +975,221 @@ def flip(life: Life, status: str, at: int, reason: str | None = None) -> None:
         m.down_reason = m.down_since = m.reminded_at = None
 
 
-def tell(life: Life, kind: str, at: int, **more: Any) -> None:
+def emit(state: MonitorState, kind: str, at: int, **more: Any) -> None:
     """Add an event; all but a silent failure say why the monitor is down, and since when."""
-    m = life.monitor
+    m = state.monitor
     if kind != "silent_failure":
         more |= {"reason": m.down_reason, "down_since": m.down_since}
-    life.events.append(Event(kind, at, **{"status": m.status, **more}))
+    state.events.append(Event(kind, at, **{"status": m.status, **more}))
 
 
-def _keep_digest(life: Life, kind: str, digest: Digest | None) -> None:
-    kept = {k: d for k, d in {**digests(life.monitor), kind: digest}.items() if d}
-    life.monitor.digests = json.dumps(kept) if kept else None
-
-
-def spacing_ms(life: Life, told: int) -> int:
+def spacing_ms(state: MonitorState, told: int) -> int:
     """How long events are collected after so many were told: doubled by each, up to an hour."""
-    longest = max(SPACING_SECONDS, life.failure_alert_seconds)
-    return min(life.failure_alert_seconds << min(told - 1, 20), longest) * 1000
+    longest = max(SPACING_SECONDS, state.failure_alert_seconds)
+    doublings = min(told - 1, 20)
+    return min(state.failure_alert_seconds * (1 << doublings), longest) * 1000
 
 
-def tell_or_collect(
-    life: Life, kind: str, at: int, run: int | None = None, rules: list[Rule] | None = None
+def emit_or_collect(
+    state: MonitorState,
+    kind: str,
+    at: int,
+    run: int | None = None,
+    rules: list[Rule] | None = None,
 ) -> None:
     """Tell at once what was quiet for long enough, else collect it for the next digest."""
-    digest = digests(life.monitor).get(kind, Digest(0, at))
+    digest = digests(state.monitor).get(kind, Digest(0, at))
     if at < digest.until:
-        digest = digest._replace(collected=digest.collected + 1, run=run, rules=rules)
+        collected = digest.collected + 1
+        _set_digest(state, kind, digest._replace(collected=collected, run=run, rules=rules))
     else:
-        tell(life, kind, at, run=run, rules=rules)
-        digest = Digest(digest.told + 1, at + spacing_ms(life, digest.told + 1))
-    _keep_digest(life, kind, digest)
+        emit(state, kind, at, run=run, rules=rules)
+        _space(state, kind, at, digest.told + 1)
 
 
-# -- what a ping does
-def receive(life: Life, ping: Ping) -> Run | None:
-    """Settle, then let a ping do what its kind does; the run that it belongs to."""
-    settle(life, ping.at)
-    repeated, run = find_repeated(life, ping), find_run(life, ping)
-    if repeated is not None or ping.kind == "log":
-        return repeated or run
-    return RECEIVE[ping.kind](life, ping, None if run and run.state in ENDED else run)
+def _space(state: MonitorState, kind: str, at: int, told: int) -> None:
+    """After the event that was told at an instant, further ones are collected."""
+    _set_digest(state, kind, Digest(told, at + spacing_ms(state, told)))
 
 
-def is_too_soon(life: Life, ping: Ping) -> int | None:
-    """Seconds to wait where the owner's minimum interval is broken; ends of runs never do."""
-    m = life.monitor
-    if not m.min_ping_interval_seconds or ping.kind not in ("start", *OUTCOMES):
-        return None
-    run = find_run(life, ping)
-    ends_run = ping.kind != "start" and run is not None and run.state not in ENDED
-    if ends_run or find_repeated(life, ping):
-        return None
-    wait = (m.limited_at or 0) + m.min_ping_interval_seconds * 1000 - ping.at
-    m.limited_at = m.limited_at if wait > 0 else ping.at
-    return -(-wait // 1000) if wait > 0 else None
+def _set_digest(state: MonitorState, kind: str, digest: Digest | None) -> None:
+    collecting = {**digests(state.monitor), kind: digest}
+    collecting = {kind: digest for kind, digest in collecting.items() if digest is not None}
+    state.monitor.digests = json.dumps(collecting) if collecting else None
 
 
-def _newest(runs: Iterable[Run]) -> Run | None:
+# -- which run a ping belongs to
+def newest(runs: Iterable[Run]) -> Run | None:
+    """The one that began last; of several the one that was told of last."""
     return max(runs, key=lambda run: (run.started_at, run.num), default=None)
 
 
-def find_run(life: Life, ping: Ping) -> Run | None:
+def find_run(state: MonitorState, ping: Ping) -> Run | None:
     """The run of the ping's series; without one the newest of its host that can take it."""
     if ping.series is not None:
-        return _newest(run for run in life.runs if run.series == ping.series)
-    mine = [run for run in life.runs if run.host == ping.host]
-    running = _newest(run for run in mine if run.series is None and run.state == "running")
+        of_series = (run for run in state.runs if run.series == ping.series)
+        return max(of_series, key=lambda run: run.num, default=None)  # the last that arrived
+    of_host = [run for run in state.runs if run.host == ping.host]
+    running = newest(run for run in of_host if run.series is None and run.state == "running")
     if running is not None or ping.kind not in OUTCOMES:
         return running
-    last = _newest(run for run in mine if run.series is None or run.state in ENDED)
+    last = newest(run for run in of_host if run.series is None or run.state in ENDED)
     return last if last is not None and last.state not in ENDED else None
 
 
-def find_repeated(life: Life, ping: Ping) -> Run | None:
-    """The run of which a client sends again what is known of it."""
-    if ping.series is not None:
-        run = find_run(life, ping)
-        return run if run is not None and _repeats(run, ping) else None
-    return _newest(
-        run
-        for run in life.runs
-        if run.series is None
-        and run.state == "running"
-        and (run.host, run.address) == (ping.host, ping.address)
-        and _repeats(run, ping)
-    )
-
-
-def _repeats(run: Run, ping: Ping) -> bool:
-    known_at = run.started_at if ping.kind == "start" else run.ended_at or 0
-    soon = abs(ping.own_at - known_at) <= REPEAT_SECONDS * 1000
-    if ping.sent_at is not None and ping.kind == "start" and ping.own_at <= (run.ended_at or 0):
-        return True  # it comes after its own end
+def find_repeated(state: MonitorState, ping: Ping) -> Run | None:
+    """The run of which a client says again what is known of it."""
     if ping.kind == "start":
-        return bool(run.opened) and (soon or (run.series is not None and run.state == "running"))
-    return run.state == OUTCOMES.get(ping.kind) and (soon or ping.kind == "fail")
+        return _find_same_start(state, ping)
+    run = find_run(state, ping) if ping.series is not None else None
+    if run is None or run.ended_at is None or run.state != OUTCOMES.get(ping.kind):
+        return None
+    limit = SAME_FAILURE_MS if ping.kind == "fail" else RETRY_MS
+    return run if ping.at - run.ended_at <= limit else None
 
 
-def _open(life: Life, ping: Ping, began: int, **more: Any) -> Run:
+def _find_same_start(state: MonitorState, ping: Ping) -> Run | None:
+    if ping.series is None:
+        return newest(
+            run
+            for run in state.runs
+            if run.state == "running"
+            and run.opened
+            and (run.series, run.host, run.address) == (None, ping.host, ping.address)
+            and ping.at - run.started_at <= RETRY_MS
+        )
+    run = find_run(state, ping)
+    if run is None:
+        return None
+    if run.opened:
+        is_same = run.state == "running" or ping.at - run.started_at <= RETRY_MS
+    else:  # Cronitor's command line does not wait for its first request: the end overtakes it
+        is_same = run.ended_at is not None and ping.at - run.ended_at <= RETRY_MS
+    return run if is_same else None
+
+
+def is_too_soon(state: MonitorState, ping: Ping) -> int | None:
+    """Seconds to wait where the owner's minimum interval is broken; ends of runs never do."""
+    m = state.monitor
+    if not m.min_ping_interval_seconds or ping.kind not in ("start", *OUTCOMES):
+        return None
+    run = find_run(state, ping)
+    ends_run = ping.kind != "start" and run is not None and run.state not in ENDED
+    if ends_run or find_repeated(state, ping) is not None:
+        return None
+    wait_ms = (m.limited_at or 0) + m.min_ping_interval_seconds * 1000 - ping.at
+    if wait_ms > 0:
+        return math.ceil(wait_ms / 1000)
+    m.limited_at = ping.at
+    return None
+
+
+# -- what a ping does
+def receive(state: MonitorState, ping: Ping) -> Run | None:
+    """Settle, then let a ping do what its kind does; the run that it belongs to."""
+    settle(state, ping.at)
+    repeated = find_repeated(state, ping)
+    if repeated is not None:
+        _repeat(state, ping, repeated)
+        return repeated
+    run = find_run(state, ping)
+    if ping.kind == "log":
+        return run
+    if run is not None and run.state in ENDED:
+        run = None  # that one is over, this is another
+    return RECEIVE[ping.kind](state, ping, run)
+
+
+def _repeat(state: MonitorState, ping: Ping, run: Run) -> None:
+    """Changes nothing, but a job that goes on failing is alive."""
+    if run.sign_of_life and ping.kind == "fail" and ping.at - (run.ended_at or 0) > RETRY_MS:
+        began = run.started_at if run.opened else ping.at
+        _live(state, began, ping.at, run if run.opened else None)
+
+
+def _open(state: MonitorState, ping: Ping, began: int) -> Run:
     run = Run(
-        ping.num,
-        life.monitor.num,
-        "running",
-        began,
-        None,
-        ping.series,
-        ping.host,
-        ping.address,
+        num=ping.num,
+        monitor=state.monitor.num,
+        state="running",
+        started_at=began,
+        series=ping.series,
+        host=ping.host,
+        address=ping.address,
         message=ping.message,
-        **more,
     )
-    life.runs.append(run)
+    state.runs.append(run)
     return run
 
 
-def _begin(life: Life, ping: Ping, _: Run | None) -> Run:
-    m = life.monitor
-    before = sorted((run for run in life.runs if run.opened), key=lambda run: run.started_at)[-3:]
-    ends = m.max_run_seconds and ping.at + m.max_run_seconds * 1000
-    awaited = ping.sent_at is None and (ends or any(run.ended_at is not None for run in before))
-    run = _open(
-        life,
-        ping,
-        ping.own_at,
-        opened=1,
-        awaited=int(bool(awaited)),
-        deadline_at=ends,
-        next_at=next_after_life(m, ping.own_at),
-    )
-    if not awaited:
-        _abandon_before(life, run)
+def _start(state: MonitorState, ping: Ping, _: Run | None) -> Run:
+    m = state.monitor
+    is_awaited = m.max_run_seconds is not None or _was_ended_lately(state)
+    run = _open(state, ping, ping.at)
+    run.opened = 1
+    run.awaited = int(is_awaited)
+    run.next_at = next_after_life(state, ping.at)
+    if m.max_run_seconds is not None:
+        run.deadline_at = ping.at + m.max_run_seconds * 1000
+    if not is_awaited:
+        _abandon_before(state, run)
     if m.expects == "run":
-        _live(life, run.started_at, run.next_at, ping.at)
-        if m.down_reason == "missed" and m.status == "down" and not m.failed_count:
-            _recover(life, ping.at, run)
+        _live(state, ping.at, ping.at, run)
+        if m.status == "down" and m.down_reason == "missed" and not m.failed_count:
+            _recover(state, ping.at, run)
     return run
 
 
-def _abandon_before(life: Life, newer: Run) -> None:
+def _was_ended_lately(state: MonitorState) -> bool:
+    """Whether one of the last three runs that a start had opened was ended."""
+    opened = sorted(
+        (run for run in state.runs if run.opened), key=lambda run: (run.started_at, run.num)
+    )
+    return any(run.ended_at is not None for run in opened[-3:])
+
+
+def _abandon_before(state: MonitorState, newer: Run) -> None:
     """Open runs of the same host that began before are over, nobody knows how."""
-    for run in life.runs:
-        if (
-            run.state == "running"
-            and run.host == newer.host
-            and (run.started_at, run.num) < (newer.started_at, newer.num)
-        ):
+    for run in state.runs:
+        is_older = (run.started_at, run.num) < (newer.started_at, newer.num)
+        if run.state == "running" and run.host == newer.host and is_older:
             run.state = "unknown"
 
 
-def _live(life: Life, began: int, following: int | None, at: int) -> None:
-    """A sign of life, of a run that began at its own time, moves what is expected."""
-    m = life.monitor
-    m.life_at = max(began, m.life_at or began)
+def _live(state: MonitorState, began: int, at: int, run: Run | None = None) -> None:
+    """A sign of life at an instant, of what began at its own time, moves what is expected."""
+    m = state.monitor
+    following = _after_run(state, began, run)
+    is_latest = m.life_at is None or began >= m.life_at
+    if is_latest:
+        m.life_at = began
+    m.unverified = 0
     if m.status == "paused":
-        m.resume_status = "up" if m.resume_status == "new" else m.resume_status
+        if m.resume_status == "new":
+            m.resume_status = "up"
         return
     if m.status == "down":
-        m.missed_count += missed_by(m, at)
-    if following is not None and (m.expected_at is None or began >= (m.counted_at or 0)):
-        m.expected_at, m.counted_at = max(following, m.expected_at or 0), began
+        m.missed_count += missed_by(state, at)
+    if is_latest and following is not None and following >= (m.expected_at or 0):
+        m.expected_at, m.counted_at = following, began
     if m.expected_at is not None:
-        m.expected_at = first_unbroken(m, m.expected_at, at)
+        m.expected_at = first_unbroken(state, m.expected_at, at)
     if m.status == "new":
-        flip(life, "up", at)
+        flip(state, "up", at)
 
 
-def _recover(life: Life, at: int, run: Run) -> None:
-    m = life.monitor
-    tell(
-        life,
+def _after_run(state: MonitorState, began: int, run: Run | None) -> int | None:
+    """What its start counted for, unless the schedule was another one then."""
+    edited_at = state.monitor.schedule_edited_at or 0
+    if run is not None and run.next_at is not None and run.started_at > edited_at:
+        return run.next_at
+    return next_after_life(state, began)
+
+
+def _recover(state: MonitorState, at: int, run: Run) -> None:
+    m = state.monitor
+    emit(
+        state,
         "recovered",
         at,
         run=run.num,
@@ -1033,82 +1199,87 @@ def _recover(life: Life, at: int, run: Run) -> None:
         downtime_ms=max(0, at - (m.down_since or at)),
     )
     m.digests = None
-    flip(life, "up", at)
+    flip(state, "up", at)
 
 
-def _end(life: Life, ping: Ping, run: Run | None) -> tuple[Run, int, int | None]:
-    """Close the run, or make one that is already over: it, when it began, and what follows it."""
-    m = life.monitor
+def _own_time(state: MonitorState, ping: Ping, run: Run | None) -> int:
+    """When a run that ends began: its start, else what was reported where that is believed."""
     if run is not None and run.opened:
-        began = run.started_at
-    else:
-        reported = ping.own_at - (ping.duration_ms or 0)
-        began = reported if m.life_at is None or reported > m.life_at else ping.own_at
-    known = run and run.next_at if began >= (m.counted_at or 0) else None  # by this schedule
-    run = run or _open(life, ping, began)
+        return run.started_at
+    life_at, reported = state.monitor.life_at, ping.at - (ping.duration_ms or 0)
+    return reported if life_at is None or reported > life_at else ping.at
+
+
+def _end(state: MonitorState, ping: Ping, run: Run | None) -> tuple[Run, int]:
+    """Close the run, or make one that is already over; it, and its own time."""
+    began = _own_time(state, ping, run)
+    if run is None:
+        run = _open(state, ping, began)
     run.started_at = min(run.started_at, began)
-    run.state, run.exit_code = OUTCOMES[ping.kind], ping.exit_code
-    run.ended_at = max(ping.own_at, run.started_at)
-    run.duration_ms = run.ended_at - run.started_at if run.opened else ping.duration_ms
-    run.message, run.metrics = ping.message or run.message, ping.metrics or run.metrics
-    return run, began, known or next_after_life(m, began)
+    run.state, run.ended_at, run.exit_code = OUTCOMES[ping.kind], ping.at, ping.exit_code
+    run.duration_ms = ping.duration_ms
+    if run.opened and run.duration_ms is None:
+        run.duration_ms = run.ended_at - run.started_at
+    run.message = ping.message or run.message
+    run.metrics = ping.metrics or run.metrics
+    return run, began
 
 
-def _succeed(life: Life, ping: Ping, run: Run | None) -> Run:
-    m = life.monitor
-    run, began, following = _end(life, ping, run)
+def _succeed(state: MonitorState, ping: Ping, run: Run | None) -> Run:
+    m = state.monitor
+    run, began = _end(state, ping, run)
     m.failures = 0
     if m.max_run_seconds is None:
-        _abandon_before(life, run)
-    _live(life, began, following, ping.at)
+        _abandon_before(state, run)
+    _live(state, began, ping.at, run)
     if m.status == "paused":
         m.resume_status = "up"
         return run
     if m.status == "down":
-        _recover(life, ping.at, run)
+        _recover(state, ping.at, run)
     if matched := matching_rules(m, run):
         run.matched = json.dumps(matched)
-        tell_or_collect(life, "silent_failure", ping.at, run.num, matched)
+        emit_or_collect(state, "silent_failure", ping.at, run.num, matched)
     else:
-        _keep_digest(life, "silent_failure", None)
+        _set_digest(state, "silent_failure", None)
     return run
 
 
-def _fail(life: Life, ping: Ping, run: Run | None) -> Run:
-    m = life.monitor
-    run, began, following = _end(life, ping, run)
-    if ping.sent_at is not None and not m.failures and ping.own_at < (m.life_at or 0):
-        return run  # it went well since then
+def _fail(state: MonitorState, ping: Ping, run: Run | None) -> Run:
+    m = state.monitor
+    run, began = _end(state, ping, run)
     m.failures += 1
-    beyond = m.failures > m.failure_tolerance
-    if beyond and m.status not in ("down", "paused"):
-        flip(life, "down", ping.at, "failed")
+    is_tolerated = m.failures <= m.failure_tolerance
+    if not is_tolerated and m.status not in ("down", "paused"):
+        flip(state, "down", ping.at, "failed")
     m.failed_count += 1
-    if m.expects == "run" or not beyond:
-        _live(life, began, following, ping.at)
-    if beyond and m.status == "down":
-        tell_or_collect(life, "failed", ping.at, run.num)
+    if m.expects == "run" or is_tolerated:
+        run.sign_of_life = 1
+        _live(state, began, ping.at, run)
+    if not is_tolerated and m.status == "down":
+        emit_or_collect(state, "failed", ping.at, run.num)
     return run
 
 
-def _ok(life: Life, ping: Ping, _: Run | None) -> None:
-    m = life.monitor
+def _ok(state: MonitorState, ping: Ping, _: Run | None) -> None:
+    m = state.monitor
     m.failures, m.digests = 0, None
-    _live(life, ping.at, next_after_life(m, ping.at), ping.at)
+    _live(state, ping.at, ping.at)
     if m.status == "paused":
         m.resume_status = "up"
     elif m.status == "down":
-        flip(life, "up", ping.at)
+        flip(state, "up", ping.at)
 
 
-def _progress(life: Life, ping: Ping, run: Run | None) -> Run:
-    run = run or _open(life, ping, ping.at)
+def _progress(state: MonitorState, ping: Ping, run: Run | None) -> Run:
+    if run is None:
+        run = _open(state, ping, ping.at)
     run.message = ping.message or run.message
     return run
 
 
-RECEIVE: dict[str, Callable[[Life, Ping, Run | None], Run | None]] = {
-    "start": _begin,
+RECEIVE: dict[str, Callable[[MonitorState, Ping, Run | None], Run | None]] = {
+    "start": _start,
     "success": _succeed,
     "fail": _fail,
     "ok": _ok,
@@ -1116,94 +1287,168 @@ RECEIVE: dict[str, Callable[[Life, Ping, Run | None], Run | None]] = {
 }
 
 
-# -- what a person does, and what happens to the server
-def pause(life: Life, now: int, until: int | None) -> None:
+# -- what a person does
+def pause(state: MonitorState, now: int, until: int | None) -> None:
     """No deadline and no event until an instant, or until resumed."""
-    settle(life, now)
-    _count_missed(life.monitor, now)
-    if life.monitor.status != "paused":
-        life.monitor.digests = None
-        flip(life, "paused", now)
-    life.monitor.pause_until = until
+    settle(state, now)
+    m = state.monitor
+    if m.status != "paused":
+        flip(state, "paused", now)
+        m.digests = m.expected_at = None
+    m.pause_until = until
 
 
-def _stop_pause(life: Life, status: str, at: int, reason: str | None = None) -> None:
-    life.monitor.pause_until = None
-    for run in life.runs:
-        run.awaited = 0 if run.state == "running" else run.awaited
-    flip(life, status, at, reason)
+def _stop_pause(state: MonitorState, status: str, at: int, reason: str | None = None) -> None:
+    """A run that is open when a pause ends is not awaited any more."""
+    state.monitor.pause_until = None
+    for run in state.runs:
+        if run.state == "running":
+            run.awaited = 0
+    flip(state, status, at, reason)
 
 
-def resume(life: Life, now: int, to_new: bool = False) -> None:
+def resume(state: MonitorState, now: int, to_new: bool = False) -> None:
     """End a pause by hand, as an ok without an event or, as Cronping does, as new."""
-    settle(life, now)
-    m = life.monitor
+    settle(state, now)
+    m = state.monitor
     if m.status != "paused":
         return
-    rearms, m.failures = m.resume_status == "new" and m.armed, 0
-    _stop_pause(life, "new" if to_new else "up", now)
-    if to_new:
-        m.expected_at, m.counted_at = next_occurrence(m, now) if rearms else None, now
-    else:
-        _ok(life, Ping("ok", now), None)
+    was_new, m.failures = m.resume_status == "new", 0
+    _stop_pause(state, "new" if to_new else "up", now)
+    m.expected_at = None
+    if not to_new:
+        _ok(state, Ping("ok", now), None)
+    elif was_new:
+        _count_from(state, now, is_new=True)
 
 
-def edit(life: Life, now: int, changes: Mapping[str, Any]) -> None:
+def edit(state: MonitorState, now: int, changes: Mapping[str, Any]) -> None:
     """Change columns; a changed schedule counts anew, a changed grace makes nobody late before."""
-    settle(life, now)
-    m = life.monitor
+    settle(state, now)
+    m = state.monitor
     changed = {name for name, value in changes.items() if getattr(m, name) != value}
     moves = not changed.isdisjoint(SCHEDULE_FIELDS)
     if moves or "grace_seconds" in changed:
-        _count_missed(m, now)  # by the terms that they were missed under
-    m.grace_at = now if "grace_seconds" in changed else m.grace_at
-    for run in life.runs if moves else ():  # what it counts for is gone, its deadline stays
-        run.deadline_at, run.next_at = run_deadline(m, run), None
+        _count_missed(state, now)  # by the terms that they were missed under
+    if moves:
+        for run in state.runs:  # what it counts for is gone, its deadline stays
+            run.deadline_at = run_deadline(state, run)
     for name in changed:
         setattr(m, name, changes[name])
+    if "grace_seconds" in changed:
+        m.grace_at = now
     if moves:
-        awaits = m.status != "new" or m.armed
-        m.expected_at, m.counted_at = next_occurrence(m, now) if awaits else m.expected_at, now
+        m.schedule_edited_at = now
+        if m.status != "new" or m.armed:
+            _count_from(state, now, is_new=m.status == "new")
 
 
-def judge_gap(life: Life, since: int, until: int) -> bool:
+# -- what happens to the server
+def judge_gap(state: MonitorState, since: int, until: int) -> bool:
     """What cannot be verified since we were away is not missed; whether the outage names it."""
-    settle(life, since)
-    settle(life, until, (PAUSE_END, DIGEST))
-    m = life.monitor
-    lost = [run for run in life.runs if run.state == "running"]
+    settle(state, since)
+    settle(state, until, (PAUSE_END, DIGEST))
+    m = state.monitor
+    unverified = _skip_unverified(state, Absence(since, until))
+    lost = []
+    if until - since > RESTART_MS:
+        lost = [run for run in state.runs if run.state == "running"]
     for run in lost:
         run.state = "unknown"
-    unverified = m.status != "paused" and _skip_unverified(m, since, until)
-    m.reminded_at = m.reminded_at and max(m.reminded_at, until)
+    if m.reminded_at is not None:
+        m.reminded_at = max(m.reminded_at, until)
+    state.absence = join_absences(state.absence, Absence(since, until))
     if m.status in ("down", "paused") or not (lost or unverified):
         return False
-    return m.expected_at is None or m.expected_at > until + 3_600_000
+    return m.expected_at is None or m.expected_at > until + SOON_MS
 
 
-def _skip_unverified(m: Monitor, since: int, until: int) -> bool:
-    """Skip an occurrence whose window meets the gap, as if a sign of life had come at its end."""
+def join_absences(earlier: Absence | None, later: Absence) -> Absence:
+    """One absence of two where there was no minute between them: what that spares stays spared."""
+    if earlier is not None and later.since <= earlier.until + RESTART_MS:
+        return Absence(earlier.since, max(earlier.until, later.until))
+    return later
+
+
+def _skip_unverified(state: MonitorState, absence: Absence) -> bool:
+    """Skip an occurrence whose window meets an absence, as if a sign of life had come at its end.
+
+    Never twice in a row, unless the whole window lies in it: a job that is dead must not be
+    excused by each restart. In a short one a run that holds `missed` back goes on doing so."""
+    m = state.monitor
     if m.expected_at is None:
         return False
-    down = m.status == "down"
-    awaited = first_unbroken(m, m.expected_at, since) if down else m.expected_at
-    if awaited - early_ms(m, awaited) > until:
+    is_down = m.status == "down"
+    awaited = first_unbroken(state, m.expected_at, absence.since) if is_down else m.expected_at
+    is_met = awaited - early_ms(m, awaited) <= absence.until
+    if is_down and (is_met or m.unverified):
+        _count_missed(state, max(absence.since, (m.down_since or 0) + 1))
+        awaited = m.expected_at
+    if not is_met:
         return False
-    m.missed_count += missed_by(m, max(since, (m.down_since or 0) + 1)) if down else 0
+    if not is_down and absence.until - absence.since <= RESTART_MS and _holds(state):
+        return False
+    if m.unverified and not _lies_within(m, awaited, absence):
+        return False
     m.expected_at = None
-    m.expected_at, m.counted_at = max(awaited, next_after_life(m, until) or 0), until
+    m.expected_at = max(awaited, next_after_life(state, absence.until) or 0)
+    m.counted_at = absence.until
+    m.unverified = 1
     return True
 
 
-def turn_back(life: Life, now: int) -> None:
-    """After a clock that went backwards nothing lies later than it would be counted from now."""
-    m = life.monitor
-    for name in ("counted_at", "life_at", "grace_at", "down_since", "reminded_at", "limited_at"):
-        setattr(m, name, getattr(m, name) and min(getattr(m, name), now))
-    m.expected_at = m.expected_at and min(m.expected_at, next_occurrence(m, now) or m.expected_at)
+INSTANTS = (
+    "created_at",
+    "updated_at",
+    "life_at",
+    "grace_at",
+    "schedule_edited_at",
+    "down_since",
+    "reminded_at",
+    "limited_at",
+    "last_ping_at",
+)
+
+
+def turn_back(state: MonitorState, before: int, now: int) -> None:
+    """A clock went back from an instant: nothing lies later than it would be counted from now."""
+    m = state.monitor
+    _count_missed(state, before)
+    for name in INSTANTS:
+        at = getattr(m, name)
+        if at is not None:
+            setattr(m, name, min(at, now))
+    for run in state.runs:
+        run.started_at = min(run.started_at, now)
+        if run.ended_at is not None:
+            run.ended_at = min(run.ended_at, now)
+        if run.deadline_at is not None and m.max_run_seconds is not None:
+            run.deadline_at = min(run.deadline_at, now + m.max_run_seconds * 1000)
+    if m.cron is None or before - now >= SMALL_STEP_MS:
+        _turn_schedule_back(state, now)
+    m.counted_at = None
+    if state.absence is not None:
+        state.absence = Absence(min(state.absence.since, now), min(state.absence.until, now))
+    state.absence = join_absences(state.absence, Absence(now, now))
     for kind, digest in digests(m).items():
-        until = min(digest.until, now + spacing_ms(life, digest.told))
-        _keep_digest(life, kind, digest._replace(until=until))
+        until = min(digest.until, now + spacing_ms(state, digest.told))
+        _set_digest(state, kind, digest._replace(until=until))
+
+
+def _turn_schedule_back(state: MonitorState, now: int) -> None:
+    """What is expected, and what a run counts for: at most as after a sign of life now."""
+    m = state.monitor
+    expected_at, m.expected_at = m.expected_at, None
+    following = next_after_life(state, now)
+    if following is None:
+        return
+    if expected_at is not None:
+        m.expected_at = min(expected_at, following)
+    for run in state.runs:
+        if run.next_at is not None:
+            run.next_at = min(run.next_at, following)
+        if run.deadline_at is not None and m.max_run_seconds is None:
+            run.deadline_at = min(run.deadline_at, met_until(state, following))
 
 
 # == Dialects =================================================================
@@ -1470,13 +1715,7 @@ def read_ping(
         exit_code=figure if kind in OUTCOMES and figure is not None else whole(given),
         metrics=json.dumps(figures) if figures else None,
         log=clean(content.get("logOutput") or content.get("log"), dialect.log_max, lines=True),
-        sent_at=_whole_ms(query.get("at")),
     )
-
-
-def _whole_ms(text: str | None) -> int | None:
-    found = number(text)
-    return None if found is None else round(found * 1000)
 
 
 def _json_body(body: bytes, kind: str) -> Mapping[str, Any]:
@@ -1603,7 +1842,7 @@ def read_schedule(text: str) -> dict[str, Any]:
     """The columns of a declared cron expression; `Invalid` in CronRadar's words."""
     schedule = clean(text, 501) or ""
     try:
-        parse_cron(schedule)
+        check_schedule(schedule)
     except Invalid as error:
         raise Invalid(
             f"Invalid cron expression: '{schedule}' ({error.sentence})", "INVALID_SCHEDULE"
@@ -1708,12 +1947,20 @@ DIALECTS = {
 }
 
 # == Storage ==================================================================
-# The database: opening, migrating, one writer, many readers. It knows no rule and no request.
+# The database: opening, migrating, one write at a time, many readers. No rule, no request.
+
 INTEGRATION = Table("integration")
 MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
 RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
-PING_FIELDS = [*Ping._fields[:-3], "monitor", "run", "dialect"]  # the last three: not kept there
-BUSY_SECONDS, CACHE_MAX, ANY_TABLE = 10, 5000, "SELECT 1 FROM sqlite_schema LIMIT 1"
+PING_FIELDS = [*Ping._fields[:-2], "monitor", "run", "dialect"]  # the last two: not kept there
+
+GLANCE_SECONDS = 0.05  # how long a write waits for its turn at once
+PATIENCE_SECONDS = 2  # how long it tries again before it is refused
+OPEN_SECONDS = 10  # how long a start or a copy waits for another program
+
+DATABASE_ERRORS = (peewee.DatabaseError, sqlite3.DatabaseError)
+CONSTRAINT_ERRORS = (peewee.IntegrityError, sqlite3.IntegrityError)
+
 T = TypeVar("T")
 
 
@@ -1741,7 +1988,8 @@ def dicts(db: SqliteDatabase, query: Any) -> list[dict[str, Any]]:
 
 def insert(db: SqliteDatabase, table: str, values: Mapping[str, Any]) -> int:
     """Insert a row; its num."""
-    names, marks = ", ".join(values), ", ".join("?" * len(values))
+    names = ", ".join(values)
+    marks = ", ".join("?" * len(values))
     cursor = execute(db, f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))
     return int(cursor.lastrowid or 0)
 
@@ -1751,6 +1999,9 @@ def update(db: SqliteDatabase, table: str, num: int, values: Mapping[str, Any]) 
     if values:
         marks = ", ".join(f"{name} = ?" for name in values)
         execute(db, f"UPDATE {table} SET {marks} WHERE num = ?", (*values.values(), num))
+
+
+# -- opening a file
 
 
 def schema_parts() -> list[list[str]]:
@@ -1787,20 +2038,23 @@ def copy_file(path: str, name: str) -> None:
 
 
 def back_up(path: str, name: str) -> None:
-    """A copy of a database that is in use, checked, under a name that nothing has yet. What has
-    the name is whole: a copy that was cut off has another one, which the next try takes over."""
+    """A copy of a database that is in use, checked, under a name that nothing has yet.
+
+    What has the name is whole: a copy that was cut off has another one, which the next try takes
+    over. Raises `Refused` with the reason.
+    """
     part = Path(f"{name}.part")
     try:
         if Path(name).exists():
             raise Refused(f"{name} is there already: choose another name")
         part.unlink(missing_ok=True)
         make_private(str(part))
-        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as file:
+        with contextlib.closing(sqlite3.connect(path, timeout=OPEN_SECONDS)) as file:
             file.execute("VACUUM INTO ?", (str(part),))
         with contextlib.closing(sqlite3.connect(part)) as copy:
-            found = copy.execute("PRAGMA integrity_check").fetchone()[0]
-        if found != "ok":
-            raise Refused(f"the copy is damaged, and so is {path}: {found}")
+            verdict = copy.execute("PRAGMA integrity_check").fetchone()[0]
+        if verdict != "ok":
+            raise Refused(f"the copy is damaged, and so is {path}: {verdict}")
         with part.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(part, name)
@@ -1810,115 +2064,45 @@ def back_up(path: str, name: str) -> None:
 
 def migrate(db: SqliteDatabase, path: str) -> None:
     """Bring the schema up to date, each part in one transaction, after a copy of an older file."""
-    parts, (version,) = schema_parts(), rows(db, "PRAGMA user_version")[0]
+    parts = schema_parts()
+    version = db.user_version
     if version > len(parts):
         raise Refused(
             f"{path} was written by a newer cronwatch: install that version, or restore "
             f"the copy that it made beside the file before it changed it"
         )
-    for number_, statements in enumerate(parts, 1):
-        execute(db, "BEGIN IMMEDIATE")
-        with _undo(db):
-            (found,) = rows(db, "PRAGMA user_version")[0]
-            if found == version > 0 and found < number_:  # nobody has changed it yet, nor have we
-                copy_file(path, f"{path}.before-{number_}")
-            if found < number_:
-                for statement in statements:
-                    execute(db, statement)
-                execute(db, f"PRAGMA user_version = {number_}")
-            execute(db, "COMMIT")
+    for number, statements in enumerate(parts, 1):
+        with db.atomic("IMMEDIATE"):
+            current = db.user_version  # another program may have changed it meanwhile
+            if current >= number:
+                continue
+            if current == version > 0:  # nobody has changed it yet
+                copy_file(path, f"{path}.before-{number}")
+            for statement in statements:
+                execute(db, statement)
+            db.user_version = number
 
 
-@contextlib.contextmanager
-def _undo(db: SqliteDatabase) -> Iterator[None]:
-    """Roll back what an error left open; a full disk has done so by itself."""
+def is_foreign(path: str) -> bool:
+    """Whether a file is another program's database; it is left as it is, with all beside it."""
+    uri = f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1"
+    with (
+        contextlib.suppress(sqlite3.DatabaseError),  # its log may make it whole
+        contextlib.closing(sqlite3.connect(uri, uri=True)) as file,
+    ):
+        (version,) = file.execute("PRAGMA user_version").fetchone()
+        tables = file.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+        return version == 0 and tables is not None
+    return False
+
+
+def file_at(path: str) -> tuple[int, int] | None:
+    """Which file is at a path: its device and inode; None where there is none."""
     try:
-        yield
-    except BaseException:
-        if db.connection().in_transaction:
-            execute(db, "ROLLBACK")
-        raise
-
-
-def is_broken(error: Exception) -> bool:
-    """Whether an error says that the database cannot go on, not that a caller made a mistake."""
-    return isinstance(error, (sqlite3.DatabaseError, peewee.DatabaseError)) and not isinstance(
-        error, (sqlite3.IntegrityError, peewee.IntegrityError)
-    )
-
-
-@contextlib.contextmanager
-def undone_alone(db: SqliteDatabase) -> Iterator[list[Exception]]:
-    """What goes wrong is undone by itself, and listed; what the database cannot do is raised."""
-    problems: list[Exception] = []
-    execute(db, "SAVEPOINT alone")
-    try:
-        yield problems
-    except Exception as error:
-        if is_broken(error):
-            raise
-        execute(db, "ROLLBACK TO alone")
-        problems.append(error)
-    execute(db, "RELEASE alone")
-
-
-Outcome = tuple[Any, "Exception | None"]  # what an action returned, else what it raised
-Done = Callable[[Any, "Exception | None"], None]
-Job = tuple[Callable[[SqliteDatabase], Any], Done]
-
-
-def run_jobs(
-    db: SqliteDatabase,
-    batch: list[Job],
-    failed: dict[int, Exception],
-    begun: Callable[[SqliteDatabase], None],
-) -> list[Outcome] | None:
-    """Run all but the failed jobs of a batch in one transaction. None, and nothing is done, where
-    one fails halfway: then it has failed, and the others are to run again. Most refusals have
-    changed nothing by then, and a savepoint would cost each ping a fifth of its time."""
-    outcomes: list[Outcome] = []
-    execute(db, "BEGIN IMMEDIATE")
-    with _undo(db):
-        begun(db)
-        for place, (work, _) in enumerate(batch):
-            changes = db.connection().total_changes
-            try:
-                outcomes.append((None, failed[place]) if place in failed else (work(db), None))
-            except Exception as error:
-                if is_broken(error):
-                    raise
-                outcomes.append((None, error))
-                if db.connection().total_changes != changes:
-                    failed[place] = error
-                    execute(db, "ROLLBACK")
-                    return None
-        execute(db, "COMMIT")
-    return outcomes
-
-
-def is_damaged(error: Exception) -> bool:
-    """Whether an error says that a page of the file cannot be read: the others still can."""
-    return type(error) in (sqlite3.DatabaseError, peewee.DatabaseError)
-
-
-def unavailable(done: str, error: Exception) -> Refused:
-    """Log why nothing could be written or read; what a caller is told instead."""
-    log.error(
-        "nothing could be %s: %s%s",
-        done,
-        error,
-        " (the file is damaged: stop cronwatch "
-        "and put a backup in its place, or what `sqlite3 FILE .recover` saves of it)"
-        if is_damaged(error)
-        else "",
-    )
-    return Refused(f"the database cannot be {done} at the moment", "UNAVAILABLE", 503)
-
-
-def file_at(path: str) -> tuple[int, int]:
-    """Which file is at a path; raises OSError where there is none."""
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def hold(path: str) -> None:
@@ -1930,268 +2114,243 @@ def hold(path: str) -> None:
             raise Refused(f"another cronwatch serves {path} already") from None
 
 
-class Replaced(OSError):
-    """The file is another one now; nothing of what was asked is done."""
-
-    def __init__(self, file: tuple[int, int]) -> None:
-        super().__init__("another file was put in its place, and is the database from now on")
-        self.file = file
+# -- reading and writing
 
 
-def glance(path: str, sql: str) -> Any:
-    """The first row that a query finds in a file, which is left as it is, with all beside it."""
-    with contextlib.closing(
-        sqlite3.connect(f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1", uri=True)
-    ) as file:
-        return file.execute(sql).fetchone()
+class Unavailable(Refused):
+    """The database cannot be written or read at the moment."""
+
+    def __init__(self, done: str = "written") -> None:
+        super().__init__(f"the database cannot be {done} at the moment", "UNAVAILABLE", 503)
 
 
-def follow_file(db: SqliteDatabase, path: str, known: tuple[int, int]) -> None:
-    """Let go of our file where another one was put in its place. Ours first gets what is only in
-    its log, or SQLite would take that log for the new one's. Raises OSError where there is none,
-    or none of ours."""
-    if file_at(path) == known:
-        return
-    if not glance(path, "PRAGMA user_version")[0]:
-        raise OSError("another file is in its place that is no database of cronwatch")
-    if rows(db, "PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
-        raise OSError("another file is in its place, while ours is still being read")
-    db.close()
-    migrate(db, path)
-    raise Replaced(file_at(path))
+class Busy(Unavailable):
+    """Somebody else is writing: another thread, or another program."""
 
 
-class Cache(dict[Any, Any]):
-    """What the file said of handles and keys, for the writer, until another process writes."""
-
-    version = -1
-
-    def check(self, db: SqliteDatabase) -> None:
-        """Forget it all where the file has changed."""
-        (version,) = rows(db, "PRAGMA data_version")[0]
-        if version != self.version:
-            self.clear()
-            self.version = version
-
-    def remember(self, name: Any, load: Callable[[], T]) -> T:
-        """What `load` found, at once or before."""
-        found: T = self.get(name) or load()
-        if len(self) >= CACHE_MAX:
-            self.clear()
-        if found:  # strangers may not fill it
-            self[name] = found
-        return found
+def is_damaged(error: BaseException) -> bool:
+    """Whether an error says that a page of the file cannot be read: the others still can."""
+    return type(error) in DATABASE_ERRORS
 
 
-class Writer:
-    """Takes all jobs that wait to one commit at a time, in its own thread or one it is lent."""
+def log_unavailable(done: str, error: BaseException) -> None:
+    """Say why nothing could be written or read, and what to do about it."""
+    advice = ""
+    if is_damaged(error):
+        advice = (
+            " (the file is damaged: stop cronwatch and put a backup in its place,"
+            " or what `sqlite3 FILE .recover` saves of it)"
+        )
+    log.error("nothing could be %s: %s%s", done, error, advice)
 
-    def __init__(self, commit: Callable[[list[Job]], None], end: Callable[[], Any]) -> None:
-        self.commit, self.end = commit, end
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._closed, self._gate = False, threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._wake: Callable[[], None] = self._start
 
-    def submit(self, work: Callable[[SqliteDatabase], Any], done: Done) -> None:
-        """Let `work` run in a transaction, and call `done` in the writer's thread: with what
-        `work` returned, once that is on disk, or with what it raised, undone; with `Refused` 503
-        where nothing could be committed."""
-        with self._gate:
-            if self._closed:
-                raise Refused("the server is stopping", "UNAVAILABLE", 503)
-            self._jobs.put((work, done))
-            self._wake()
+class DamagedMonitor(Unavailable):
+    """A page of this monitor cannot be read; in that transaction nothing more can be written."""
 
-    @contextlib.contextmanager
-    def lent(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Meanwhile this thread is the writer: it takes a `turn` after each `wake`. Two that hand
-        pings to and fro spend more time on the interpreter's lock than on the pings."""
-        with self._gate:
-            self._stop()
-            self._wake = wake
-        try:
-            yield
-        finally:
-            self.turn()
-            self.end()
-            with self._gate:
-                self._wake = self._start
-                self._start()
-
-    def waiting(self) -> int:
-        """How many jobs wait."""
-        return self._jobs.qsize()
-
-    def turn(self) -> None:
-        """Commit what waits, and let it be answered."""
-        if not self._jobs.empty():
-            self._take(self._jobs.get())
-
-    def _take(self, first: Job | None) -> bool:
-        """Commit a batch; whether it was the last."""
-        batch = [first]
-        while not self._jobs.empty():
-            batch.append(self._jobs.get())
-        if jobs := [job for job in batch if job is not None]:
-            self.commit(jobs)
-        return None in batch
-
-    def _start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
-            self._thread.start()
-
-    def _run(self) -> None:
-        while not self._take(self._jobs.get()):
-            pass
-        self.end()
-
-    def _stop(self) -> None:
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join()
-            self._thread = None
-
-    def close(self) -> None:
-        """Finish what waits; nothing is taken any more."""
-        with self._gate:
-            self._closed = True
-        self._stop()
+    def __init__(self, num: int) -> None:
+        super().__init__()
+        self.num = num
 
 
 class Store:
-    """One database file: a writer with the only writing connection, and readers of their own.
+    """One database file: a connection that writes, behind a lock, and readers of their own.
 
-    A 2xx means that it is on disk, yet a disk can sync only so often: the writer takes all that
-    waits, runs it in one transaction and answers when that is committed."""
+    Nobody waits while holding the lock: SQLite gives up after 50 ms on a file that another program
+    holds, and who waits for longer lets go of the lock before the next try.
+    """
 
     def __init__(self, path: str) -> None:
-        pragmas = {"foreign_keys": 1, "synchronous": "full"}
         self.path = path
+        pragmas = {"foreign_keys": 1, "synchronous": "full"}
         self.db = SqliteDatabase(
             path,
-            {  # the first holds for a new file only
-                "auto_vacuum": "incremental",
-                **pragmas,
-                "journal_mode": "wal",
-            },
-            timeout=BUSY_SECONDS,
+            {"auto_vacuum": "incremental", **pragmas, "journal_mode": "wal"},  # the first: if new
+            timeout=OPEN_SECONDS,
+            thread_safe=False,  # one connection for all threads, behind our lock
+            check_same_thread=False,
+            autoconnect=False,
         )
-        self.reader = SqliteDatabase(path, {**pragmas, "query_only": 1}, timeout=BUSY_SECONDS)
-        self.commits = 0  # batches
-        self.measure: Callable[[int], None] = lambda size: None  # of each batch
-        self.news: list[tuple[str, str | None]] = []  # events of the batch, to be logged
-        self.refusals = self.judged = 0  # batches not written, and so many of them are told of
+        self.reader = SqliteDatabase(
+            path, {**pragmas, "query_only": 1}, timeout=OPEN_SECONDS, autoconnect=False
+        )
         self.reader.register_function(str.casefold, "casefold", 1)  # SQLite's own is for ASCII
-        self.damaged: set[int] = set()  # monitors whose pages cannot be read
-        self.cache = Cache()
-        self.writer = Writer(self._commit, self.db.close)
+        self.is_failing = False  # the last write could not be done
+        self.refusals = 0  # writes that could not be done
+        self.is_replaced = False  # another file, or none, is at our path
+        self.count_commit: Callable[[int], None] = lambda size: None  # of so many changes
+        self._lock = threading.Lock()
+        self._owner: int | None = None  # the thread that has a transaction open
+        self.lost: BaseException | None = None  # what ended its transaction before the end
+        self._changes = 0  # in it
+        self._open()
+
+    def _open(self) -> None:
         try:
-            if not os.path.exists(path):  # its log gets the same mode
-                make_private(path)
-            with contextlib.suppress(sqlite3.DatabaseError):  # its log may make it whole
-                if not glance(path, "PRAGMA user_version")[0] and glance(path, ANY_TABLE):
-                    raise Refused(f"{path} is another program's database: choose another file")
-            migrate(self.db, path)
-            self.file = file_at(path)
-        except (sqlite3.Error, peewee.DatabaseError, OSError) as error:
-            hint = (
-                "choose another file, or put a backup in its place"
-                if is_damaged(error)
-                else "another program is writing to it: try again"
-                if "locked" in str(error)
-                else "its folder must exist and be writable"
-            )
-            raise Refused(f"cannot open the database {path}: {error} ({hint})") from None
-        finally:
+            if not os.path.exists(self.path):  # its log gets the same mode
+                make_private(self.path)
+            if is_foreign(self.path):
+                raise Refused(f"{self.path} is another program's database: choose another file")
+            self.db.connect()
+            migrate(self.db, self.path)
+            self.db.pragma("busy_timeout", round(GLANCE_SECONDS * 1000))
+        except (*DATABASE_ERRORS, sqlite3.Error, OSError) as error:
             self.db.close()
-
-    def write(self, work: Callable[[SqliteDatabase], T]) -> T:
-        """Let the writer run `work`, and wait for it; returns or raises its outcome."""
-        future: Future[T] = Future()
-        self.writer.submit(
-            work,
-            lambda result, problem: (
-                future.set_result(result) if problem is None else future.set_exception(problem)
-            ),
-        )
-        return future.result()
-
-    def read(self, query: Callable[[SqliteDatabase], T]) -> T:
-        """What a query finds, on a connection that no thread leaves open; `Refused` 503 where the
-        file cannot be read, or is not ours: SQLite would take our log for that one's."""
-        try:
-            if file_at(self.path) != self.file:
-                raise OSError("another file was put in its place")
-            with self.reader.connection_context():
-                return query(self.reader)
-        except (sqlite3.Error, peewee.DatabaseError, OSError) as error:
-            raise unavailable("read", error) from None
+            hint = "its folder must exist and be writable"
+            if is_damaged(error):
+                hint = "choose another file, or put a backup in its place"
+            elif "locked" in str(error):
+                hint = "another program is writing to it: try again"
+            raise Refused(f"cannot open the database {self.path}: {error} ({hint})") from None
+        except Refused:
+            self.db.close()
+            raise
+        self.file = file_at(self.path)
 
     @property
-    def refused(self) -> bool:
-        """Whether something was not written, and nobody has said yet what that means."""
-        return self.refusals != self.judged
+    def is_writing(self) -> bool:
+        """Whether this thread has a transaction open."""
+        return self._owner == threading.get_ident()
 
-    def version(self) -> tuple[Any, ...]:
-        """What changes with each commit, of another process too: it, or the file or its log."""
-        stats = [os.stat(path) for path in (self.path, f"{self.path}-wal") if os.path.exists(path)]
-        return self.commits, self.refused, [(found.st_mtime_ns, found.st_size) for found in stats]
+    def write(self, work: Callable[[], T]) -> T:
+        """Do `work` in a transaction of its own, or as a part of the one that is open.
+
+        What it returned is on disk once the transaction has ended, what it raised is undone.
+        Raises `Unavailable` where nothing can be written; `Busy` after two seconds of tries.
+        """
+        if self.is_writing:
+            return self._write_part(work)
+        patience = GLANCE_SECONDS if self.is_failing else PATIENCE_SECONDS
+        deadline = monotonic() + patience
+        while True:
+            try:
+                with self.together():
+                    return self._write_part(work)
+            except Busy as busy:
+                if monotonic() > deadline:
+                    self._fail(busy)
+                    raise
+                sleep(GLANCE_SECONDS / 10)
+
+    def _write_part(self, work: Callable[[], T]) -> T:
+        if self.lost:
+            raise Unavailable
+        try:
+            with self.db.savepoint():
+                result = work()
+        except CONSTRAINT_ERRORS:
+            raise
+        except DATABASE_ERRORS as error:
+            is_open = self.db.connection().in_transaction  # a full disk rolls back all of it
+            if is_damaged(error) or not is_open:
+                self.lost = error
+            self._fail(error)
+            raise Unavailable from error
+        self._changes += 1
+        return result
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """One transaction for all that is written inside by this thread.
+
+        Raises `Busy` where it cannot begin within 50 ms, `Unavailable` where it is lost.
+        """
+        if not self._lock.acquire(timeout=GLANCE_SECONDS):
+            raise Busy
+        self._owner = threading.get_ident()
+        self.lost = None
+        self._changes = 0
+        has_begun = False
+        has_ended = False
+        try:
+            if self.db.is_closed() or self.is_replaced:
+                raise Unavailable
+            with self.db.atomic("IMMEDIATE"):
+                has_begun = True
+                yield
+                if self.lost:
+                    raise Unavailable
+                has_ended = True
+            self._end()
+        except DATABASE_ERRORS as error:
+            if isinstance(error, CONSTRAINT_ERRORS) and not has_ended:
+                raise
+            if not has_begun and "locked" in str(error):
+                raise Busy from error
+            self._fail(error)
+            raise Unavailable from error
+        finally:
+            self._owner = None
+            self._lock.release()
+
+    def _end(self) -> None:
+        """After a commit: was it to our file?"""
+        if file_at(self.path) != self.file:
+            self.is_replaced = True
+            self.refusals += 1
+            with contextlib.suppress(*DATABASE_ERRORS):  # or our log is taken for that one's
+                rows(self.db, "PRAGMA wal_checkpoint(TRUNCATE)")
+            self.db.close()
+            raise Unavailable
+        self.is_failing = False
+        self.count_commit(self._changes)
+
+    def _fail(self, error: BaseException) -> None:
+        """Nothing can be written: say so once, and let the next ones not wait for long.
+
+        A damaged page is another matter: all that does not meet it goes on.
+        """
+        if is_damaged(error) or not self.is_failing:
+            log_unavailable("written", error)
+        if not is_damaged(error):
+            self.is_failing = True
+            self.refusals += 1
+
+    def read(self, query: Callable[[SqliteDatabase], T]) -> T:
+        """What a query finds, on a connection that no thread leaves open.
+
+        Raises `Unavailable` where the file cannot be read, or is not ours: SQLite would take our
+        log for that one's.
+        """
+        if file_at(self.path) != self.file:
+            self.is_replaced = True
+            raise Unavailable("read")
+        try:
+            with self.reader.connection_context():
+                return query(self.reader)
+        except (*DATABASE_ERRORS, sqlite3.Error) as error:
+            log_unavailable("read", error)
+            raise Unavailable("read") from None
 
     def close(self) -> None:
-        """Finish what waits, then let go of the file."""
-        self.writer.close()
+        """Let go of the file; nothing can be written any more."""
+        with self._lock:
+            self.db.close()
         self.reader.close()
-
-    def _begin(self, db: SqliteDatabase) -> None:
-        self.news.clear()  # of a try that was undone
-        self.cache.check(db)
-
-    def _commit(self, batch: list[Job]) -> None:
-        failed: dict[int, Exception] = {}
-        try:
-            follow_file(self.db, self.path, self.file)
-            while (outcomes := run_jobs(self.db, batch, failed, self._begin)) is None:
-                self.cache.clear()
-            self.commits += 1
-            self.measure(len(batch))
-            for kind, monitor in self.news:
-                log.info("event %s of %s", kind, f"monitor {monitor}" if monitor else "the server")
-            if file_at(self.path) != self.file:
-                raise OSError("another file was put in its place")
-        except Exception as error:  # noqa: BLE001 - a full or broken disk: no 2xx, but go on
-            self.cache.clear()
-            if is_damaged(error) and len(batch) > 1:  # who does not meet the damaged page goes on
-                for job in batch:
-                    self._commit([job])
-                return
-            if isinstance(error, Replaced):
-                self.file, self.damaged, self.cache.version = error.file, set(), -1
-            self.refusals += not is_damaged(error)
-            outcomes = [(None, unavailable("written", error))] * len(batch)
-        for (_, done), outcome in zip(batch, outcomes, strict=True):
-            try:
-                done(*outcome)
-            except Exception:  # a reply that cannot be given must not end the writer
-                log.exception("a request could not be answered")
 
 
 # == Actions ==================================================================
 # One transaction each, on plain values. No request, no thread, no network.
-MONITOR_SQL = f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE num = ?"
+LAST_ABSENCE = "SELECT coalesce(spared_since, since), until FROM absence ORDER BY num DESC LIMIT 1"
+STATE_SQL = (
+    f"SELECT {', '.join(MONITOR_FIELDS)}, absence.* FROM monitor "
+    f"LEFT JOIN ({LAST_ABSENCE}) absence ON true WHERE monitor.num = ?"
+)
 RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = :monitor AND "
 # The runs that a ping may belong to, each kind on an index of its own.
-OPEN_RUNS = RUN_SQL + "state = 'running'"
-LAST_STARTS = f" UNION ALL SELECT * FROM ({RUN_SQL} opened = 1 ORDER BY started_at DESC LIMIT 3)"
-OF_SERIES = (
-    f" UNION ALL SELECT * FROM ({RUN_SQL} series = :series "
-    "ORDER BY started_at DESC, num DESC LIMIT 1)"
+# Each kind has a limit: however many runs never end, a ping costs the same.
+OPEN_RUNS = " UNION ALL ".join(
+    f"SELECT * FROM ({RUN_SQL} state = 'running' AND awaited = {awaited} "
+    f"ORDER BY num {way} LIMIT 100)"
+    for awaited, way in ((1, "ASC"), (1, "DESC"), (0, "DESC"))
 )
+LAST_STARTS = (
+    f" UNION ALL SELECT * FROM ({RUN_SQL} opened = 1 ORDER BY started_at DESC, num DESC LIMIT 3)"
+)
+OF_SERIES = f" UNION ALL SELECT * FROM ({RUN_SQL} series = :series ORDER BY num DESC LIMIT 1)"
 LAST_ENDED = (
-    f" UNION ALL SELECT * FROM ({RUN_SQL} host IS :host AND state != 'running' AND "
-    "(series IS NULL OR state IN ('success', 'failed')) "
-    "ORDER BY started_at DESC, num DESC LIMIT 1)"
+    f" UNION ALL SELECT * FROM (SELECT * FROM ({RUN_SQL} 1 ORDER BY started_at DESC, num DESC "
+    "LIMIT 200) WHERE host IS :host AND state != 'running' AND "
+    "(series IS NULL OR state IN ('success', 'failed')) LIMIT 1)"
 )
 INSERT_RUN, INSERT_PING = (
     f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
@@ -2201,7 +2360,7 @@ MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
 BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
 SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 25, 500, 1000  # pings wait for a transaction with so many
-SPOOLED_MS = 7 * 86_400_000  # how old a ping may be that a client kept while we were away
+REGISTERED_MAX = 1000  # monitors, by a key that may only ping
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 OUR_HANDLES: dict[str, Callable[[], str]] = {
@@ -2219,43 +2378,50 @@ class Tx(NamedTuple):
     now: int
 
 
-Before = tuple[Any, dict[int, Any]]  # the rows that a life came from: only changes are written
+Before = tuple[Any, dict[int, Any]]  # the rows that a state came from: only changes are written
 
 
-def load_life(tx: Tx, num: int, ping: Ping | None = None) -> tuple[Life, Before]:
+def load_state(tx: Tx, num: int, ping: Ping | None = None) -> tuple[MonitorState, Before]:
     """A monitor with its open runs, and the other ones that a ping may belong to."""
-    (monitor,), sql = rows(tx.db, MONITOR_SQL, num), OPEN_RUNS
+    (row,) = rows(tx.db, STATE_SQL, num)
+    *monitor, spared_since, until = row
+    sql = OPEN_RUNS
     series, host = (ping.series, ping.host) if ping else (None, None)
     if ping:
         sql += LAST_STARTS if ping.kind == "start" else ""
         sql += OF_SERIES if series else LAST_ENDED if ping.kind in OUTCOMES else ""
     runs = execute(tx.db, sql, {"monitor": num, "series": series, "host": host}).fetchall()
     by_num = {run[0]: run for run in runs}
-    life = Life(
+    state = MonitorState(
         Monitor(*monitor),
         [Run(*run) for run in by_num.values()],
         tx.settings.failure_alert_seconds,
+        None if until is None else Absence(spared_since, until),
     )
-    return life, (monitor, by_num)
+    return state, (monitor, by_num)
 
 
-def save_life(tx: Tx, life: Life, before: Before, run_log: tuple[int, str] | None = None) -> None:
+def save_state(
+    tx: Tx, state: MonitorState, before: Before, run_log: tuple[int, str] | None = None
+) -> None:
     """Write what changed, a run's log, and each event with an alert for all who hear of it."""
-    m, (monitor, runs) = life.monitor, before
-    change = next_change(life, tx.now)
-    m.due_at = change[0] if change else None
-    for run in life.runs:
+    m, (monitor, runs) = state.monitor, before
+    change = next_change(state, tx.now)
+    m.due_at = change.at if change else None
+    for run in state.runs:
         values = RUN_VALUES(run)
         if run.num in runs:
             update(tx.db, "run", run.num, _changed(RUN_FIELDS, runs[run.num], values))
         else:
             execute(tx.db, INSERT_RUN, values)
     if run_log is not None:
-        execute(tx.db, "INSERT OR REPLACE INTO run_log VALUES (?, ?)", run_log)
+        execute(tx.db, "INSERT OR REPLACE INTO run_log VALUES (?, ?, ?)", (*run_log, m.num))
+        if tx.settings.keep_logs:
+            prune_logs(tx, m.num, tx.settings.keep_logs, 2)
     update(tx.db, "monitor", m.num, _changed(MONITOR_FIELDS, monitor, MONITOR_VALUES(m)))
-    for flip_ in life.flips:
+    for flip_ in state.flips:
         insert(tx.db, "flip", {"monitor": m.num, **flip_._asdict()})
-    for event in life.events:
+    for event in state.events:
         add_event(tx, event, m)
 
 
@@ -2263,34 +2429,41 @@ def _changed(names: Sequence[str], before: Sequence[Any], after: Sequence[Any]) 
     return {name: new for name, old, new in zip(names, before, after, strict=True) if old != new}
 
 
-def change_monitor(tx: Tx, num: int, change: Callable[[Life], Any]) -> Monitor:
+def change_monitor(tx: Tx, num: int, change: Callable[[MonitorState], Any]) -> Monitor:
     """Let a rule change a monitor by hand; the monitor as it is then."""
-    life, before = load_life(tx, num)
-    change(life)
-    life.monitor.updated_at = tx.now
-    save_life(tx, life, before)
-    tx.store.cache.clear()  # it may have been renamed
-    return life.monitor
+    state, before = load_state(tx, num)
+    change(state)
+    state.monitor.updated_at = tx.now
+    save_state(tx, state, before)
+    return state.monitor
 
 
-HEARERS = """SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
+# A command may not have the settings of the server, which keeps whether it can send mail.
+HAS_MAIL = "(? != '' OR EXISTS (SELECT 1 FROM meta WHERE name = 'smtp_host' AND value != ''))"
+HEARERS = f"""SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
     LEFT JOIN monitor_integration l ON l.monitor = m.num AND l.integration = i.num
     WHERE i.enabled AND CASE i.channel
-        WHEN 'email' THEN m.email_alerts AND (l.monitor IS NOT NULL OR i.is_default)
+        WHEN 'email' THEN {HAS_MAIL} AND m.email_alerts
+            AND (l.monitor IS NOT NULL OR i.is_default)
         ELSE l.monitor IS NOT NULL OR m.default_integrations AND i.is_default END AND m.num IN """
 
 
-def hearers(db: SqliteDatabase, m: Monitor | None) -> list[int]:
-    """The integrations that hear of a monitor, or of the server itself: all default ones."""
+def hearers(tx: Tx, m: Monitor | None) -> list[int]:
+    """The integrations that hear of a monitor, or of the server itself: all default ones. Mail
+    hears of nothing where no SMTP server is set."""
+    host = tx.settings.smtp_host
     if m is None:
-        return [i for (i,) in rows(db, "SELECT num FROM integration WHERE enabled AND is_default")]
-    return [integration for _, integration in rows(db, HEARERS + "(?)", m.num)]
+        sql = "SELECT num FROM integration WHERE enabled AND is_default AND "
+        return [num for (num,) in rows(tx.db, f"{sql}(channel != 'email' OR {HAS_MAIL})", host)]
+    return [integration for _, integration in rows(tx.db, HEARERS + "(?)", host, m.num)]
 
 
 def add_event(
     tx: Tx, event: Event, m: Monitor | None, to: Sequence[int] | None = None, **more: Any
 ) -> None:
-    """Keep an event as it is now, and an alert for each integration that hears of it."""
+    """Keep an event as it is now, and an alert for each integration that hears of it. Of what is
+    kept with it, `about` and `timezone` are for its words only."""
+    run = None if event.run is None else find_run_row(tx.db, event.run)
     body = {
         "monitor": m
         and {
@@ -2299,8 +2472,10 @@ def add_event(
             "name": m.name,
             "tags": m.tags.split(),
             "status": event.status or m.status,
+            "timezone": m.timezone,
+            "notes": m.notes,
         },
-        "run": None if event.run is None else run_json(tx.db, event.run),
+        "run": run and run_json(tx.db, run),
         "reason": event.reason,
         "downSince": iso(event.down_since),
         "downtimeSeconds": event.downtime_ms and event.downtime_ms // 1000,
@@ -2308,9 +2483,11 @@ def add_event(
         "missedCount": event.missed_count,
         "count": event.count,
         "rules": event.rules,
-        "gap": None,
+        "lastSuccess": m and last_success_json(tx.db, m.num, event.run),
+        "gap": _restart_during(tx, event) if event.kind == "stuck" else None,
         "monitors": None,
-        "about": None,
+        "about": _about(event, m, run),
+        "timezone": tx.settings.timezone,
         **more,
     }
     num = insert(
@@ -2325,8 +2502,9 @@ def add_event(
             "body": json.dumps(body),
         },
     )
-    tx.store.news.append((event.kind, m.id if m else None))
-    for integration in hearers(tx.db, m) if to is None else to:
+    about = f"monitor {m.id}" if m else "the server"
+    tx.db.after_commit(lambda: log.info("event %s of %s", event.kind, about))
+    for integration in hearers(tx, m) if to is None else to:
         insert(
             tx.db,
             "alert",
@@ -2334,13 +2512,54 @@ def add_event(
         )
 
 
-def run_json(db: SqliteDatabase, num: int) -> dict[str, Any] | None:
-    """A run as events show it, with the end of its log."""
+def _restart_during(tx: Tx, event: Event) -> dict[str, Any] | None:
+    """The last short absence of ours that a run was open in: its end may have been lost then."""
+    found = rows(
+        tx.db,
+        "SELECT since, until FROM absence WHERE until > since AND until - since <= ? "
+        "AND until > (SELECT started_at FROM run WHERE num = ?) AND until <= ? "
+        "ORDER BY num DESC LIMIT 1",
+        RESTART_MS,
+        event.run,
+        event.at,
+    )
+    return {"since": iso(found[0][0]), "until": iso(found[0][1])} if found else None
+
+
+def _about(event: Event, m: Monitor | None, run: Run | None) -> dict[str, Any] | None:
+    if m is not None and event.kind == "missed":
+        return {
+            "dueAt": iso(event.due_at),
+            "graceSeconds": m.grace_seconds,
+            "expects": m.expects,
+        }
+    if run is not None and event.kind == "silent_failure":
+        return {"values": rule_values(run)}
+    return None
+
+
+def find_run_row(db: SqliteDatabase, num: int) -> Run | None:
+    """A run by its number."""
     found = rows(db, f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE num = ?", num)
-    if not found:
-        return None
-    run = Run(*found[0])
-    logged = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", num)
+    return Run(*found[0]) if found else None
+
+
+def last_success_json(db: SqliteDatabase, monitor: int, but: int | None) -> dict[str, Any] | None:
+    """The last good run of a monitor but that one, as events show it."""
+    found = rows(
+        db,
+        "SELECT ended_at, duration_ms FROM (SELECT * FROM run WHERE monitor = ? "
+        "ORDER BY started_at DESC, num DESC LIMIT 2000) "
+        "WHERE state = 'success' AND num IS NOT ? LIMIT 1",
+        monitor,
+        but,
+    )
+    return {"at": iso(found[0][0]), "durationMs": found[0][1]} if found else None
+
+
+def run_json(db: SqliteDatabase, run: Run) -> dict[str, Any]:
+    """A run as events show it, with the end of its log."""
+    logged = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", run.num)
     return {
         "id": str(run.num),
         "series": run.series,
@@ -2384,11 +2603,9 @@ def create_monitor(
     for kind, make in OUR_HANDLES.items():
         adopt(tx, num, make(), kind)
     link_integrations(tx, num, integrations or ())
-    life, before = load_life(tx, num)
-    m = life.monitor
-    if m.armed:
-        m.expected_at, m.counted_at = next_occurrence(m, tx.now), tx.now
-    save_life(tx, life, before)
+    state, before = load_state(tx, num)
+    arm(state, tx.now)
+    save_state(tx, state, before)
     return num
 
 
@@ -2423,7 +2640,6 @@ def adopt(tx: Tx, num: int, text: str, kind: str) -> None:
         )
     refuse_taken(tx, "handle", "text", text)
     execute(tx.db, "INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
-    tx.store.cache.clear()
 
 
 def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
@@ -2439,9 +2655,9 @@ def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
 def pause_monitor(tx: Tx, num: int, hours: int | None) -> Monitor:
     """Pause for so many hours, None until resumed; 0 resumes."""
     if hours == 0:
-        return change_monitor(tx, num, lambda life: resume(life, tx.now))
+        return change_monitor(tx, num, lambda state: resume(state, tx.now))
     until = None if hours is None else tx.now + min(hours, 876_000) * 3_600_000
-    return change_monitor(tx, num, lambda life: pause(life, tx.now, until))
+    return change_monitor(tx, num, lambda state: pause(state, tx.now, until))
 
 
 def hash_secret(secret: str) -> str:
@@ -2488,88 +2704,104 @@ def create_key(tx: Tx, name: str, permission: str, secret: str | None = None) ->
             "created_at": tx.now,
         },
     )
-    tx.store.cache.clear()
     return secret
 
 
-def scan_due(tx: Tx) -> int:
-    """Let everything that fell due happen, for 25 monitors at the most; how many there were."""
+def scan_due(tx: Tx, after: tuple[int, int], damaged: Container[int]) -> tuple[int, int] | None:
+    """Let what fell due happen, for the next 25 monitors; the place of the last, or None.
+
+    A place is a deadline and a monitor: so one scan meets each monitor once, whatever it does.
+    """
     due = rows(
         tx.db,
-        "SELECT num FROM monitor WHERE due_at <= ? ORDER BY due_at LIMIT ?",
+        "SELECT due_at, num FROM monitor WHERE due_at <= ? AND (due_at, num) > (?, ?) "
+        "ORDER BY due_at, num LIMIT ?",
         tx.now,
+        *after,
         SCAN_LIMIT,
     )
-    for (num,) in due:
-        change_alone(tx, num, lambda life: settle(life, tx.now))
-    return len(due)
+    for _, num in due:
+        if num not in damaged:
+            change_alone(tx, num, lambda state: settle(state, tx.now))
+    return due[-1] if len(due) == SCAN_LIMIT else None
 
 
-def change_alone(tx: Tx, num: int, change: Callable[[Life], T]) -> T | None:
-    """One bad monitor cannot stop the others: it is undone, logged and looked at later again."""
-    result = None
-    if num in tx.store.damaged:
-        return None
+def change_alone(tx: Tx, num: int, change: Callable[[MonitorState], T]) -> T | None:
+    """Change a monitor; one that is bad cannot stop the others: it is undone, and logged."""
+
+    def work() -> T:
+        state, before = load_state(tx, num)
+        result = change(state)
+        save_state(tx, state, before)
+        return result
+
     try:
-        with undone_alone(tx.db) as problems:
-            life, before = load_life(tx, num)
-            result = change(life)
-            save_life(tx, life, before)
-    except sqlite3.DatabaseError as error:
-        if is_damaged(error):  # nothing more can be written in this transaction
-            log.error("monitor %d cannot be watched any more: its page is damaged", num)
-            tx.store.damaged.add(num)
-        raise
-    for problem in problems:
-        log.error("monitor %d could not be looked at", num, exc_info=problem)
+        return tx.store.write(work)
+    except Exception as error:
+        if tx.store.lost and is_damaged(tx.store.lost):
+            raise DamagedMonitor(num) from error
+        if tx.store.lost:
+            raise
+        log.exception("monitor %d could not be looked at", num)
         update(tx.db, "monitor", num, {"due_at": tx.now + 60_000})
-    return result
+    return None
 
 
-def record_absence(tx: Tx, since: int, until: int) -> None:
-    """We were away: judge every monitor that it touches, and tell once whom it may have hidden."""
-    back = until < since
-    since = min(since, until)
+def record_absence(tx: Tx, since: int, until: int, damaged: Container[int] = ()) -> None:
+    """We were away: judge every monitor that it touches, and tell once whom it may have hidden.
+
+    An end before the begin is a clock that went back; it is a gap of no length, at the end."""
+    if until < since:
+        _turn_clock_back(tx, since, until, damaged)
+        since = until
+    else:
+        _judge_monitors(tx, since, until, damaged)
+    earlier = next((Absence(*row) for row in rows(tx.db, LAST_ABSENCE)), None)
+    spared = join_absences(earlier, Absence(since, until))
+    insert(tx.db, "absence", {"since": since, "until": until, "spared_since": spared.since})
+    remember(tx, "alive_at", until)
+
+
+def _judge_monitors(tx: Tx, since: int, until: int, damaged: Container[int]) -> None:
     touched = rows(  # subqueries: one on the index of deadlines, one on that of open runs
         tx.db,
         "SELECT num FROM monitor WHERE num IN (SELECT num FROM monitor WHERE due_at <= ? "
-        "OR expected_at <= ? UNION ALL SELECT monitor FROM run WHERE state = 'running')"
-        + (
-            " OR max(coalesce(counted_at, 0), coalesce(life_at, 0), coalesce(expected_at, 0)) > ?"
-            if back
-            else ""
-        )
-        + " ORDER BY num",
+        "OR expected_at <= ? UNION ALL SELECT monitor FROM run WHERE state = 'running') "
+        "ORDER BY num",
         until,
         until + EARLY_SECONDS * 1000,
-        *[until] * back,
     )
 
-    def judge(life: Life) -> dict[str, str] | None:
-        m, is_named = life.monitor, judge_gap(life, since, until)
-        if back:
-            turn_back(life, until)
+    def judge(state: MonitorState) -> dict[str, str] | None:
+        m = state.monitor
+        is_named = judge_gap(state, since, until)
         return {"id": m.id, "key": m.key, "name": m.name} if is_named else None
 
-    if back:  # an alert waits no longer for its next try than it would have
-        execute(
-            tx.db,
-            "UPDATE alert SET due_at = min(due_at, ? + due_at - coalesce(tried_at, "
-            "due_at)), tried_at = min(tried_at, ?) WHERE state = 'pending' AND due_at < ?",
-            (until, until, BLOCKED_AT),
-        )
-    if since < until:
-        insert(tx.db, "absence", {"since": since, "until": until})
-    named = [named for (num,) in touched if (named := change_alone(tx, num, judge))]
+    judged = [change_alone(tx, num, judge) for (num,) in touched if num not in damaged]
+    named = [monitor for monitor in judged if monitor is not None]
     if named:
-        add_event(
-            tx,
-            Event("outage", until),
-            None,
-            gap={"since": iso(since), "until": iso(until)},
-            monitors=named,
-        )
-    remember(tx, "alive_at", until)
+        gap = {"since": iso(since), "until": iso(until)}
+        add_event(tx, Event("outage", until), None, gap=gap, monitors=named)
+
+
+def _turn_clock_back(tx: Tx, before: int, now: int, damaged: Container[int]) -> None:
+    """Nothing lies later than it would be counted from now; no monitor is left out."""
+    for sql in (
+        "UPDATE run SET next_at = NULL WHERE started_at > :now AND state != 'running'",
+        "UPDATE run SET started_at = min(started_at, :now), ended_at = min(ended_at, :now) "
+        "WHERE state != 'running' AND (started_at > :now OR ended_at > :now)",
+        "UPDATE flip SET at = :now WHERE at > :now",
+        "UPDATE integration SET rests_until = NULL WHERE rests_until > :now",
+        "UPDATE absence SET since = min(since, :now), until = :now, "
+        "spared_since = min(spared_since, :now) WHERE until > :now",
+        # an alert waits no longer for its next try than it would have
+        "UPDATE alert SET due_at = min(due_at, :now + due_at - coalesce(tried_at, due_at)), "
+        "tried_at = min(tried_at, :now) WHERE state = 'pending' AND due_at < :blocked",
+    ):
+        execute(tx.db, sql, {"now": now, "blocked": BLOCKED_AT})
+    for (num,) in rows(tx.db, "SELECT num FROM monitor ORDER BY num"):
+        if num not in damaged:
+            change_alone(tx, num, lambda state: turn_back(state, before, now))
 
 
 def remember(tx: Tx, name: str, value: Any) -> None:
@@ -2588,6 +2820,33 @@ def stamp_alive(tx: Tx) -> None:
     remember(tx, "alive_at", tx.now)
 
 
+DAY_MS = 86_400_000
+PRUNE_STEP = 100  # so many pings beyond its bound are worth a look at all that a monitor has
+OLD = {"run": "started_at < :before", "absence": "until < :before"}
+# The last three runs that a start opened say whether the next one is awaited. The flip stays that
+# tells the status at that instant.
+PRUNABLE = {
+    "run": (
+        "state != 'running' AND num NOT IN (SELECT num FROM run last WHERE "
+        "last.monitor = run.monitor AND last.opened = 1 "
+        "ORDER BY started_at DESC, num DESC LIMIT 3)"
+    ),
+    "event": "num NOT IN (SELECT event FROM alert WHERE event = event.num AND state = 'pending')",
+    "flip": (
+        "EXISTS (SELECT 1 FROM flip later WHERE later.monitor = flip.monitor "
+        "AND later.at > flip.at AND later.at < :before)"
+    ),
+}
+# Of an open run that a newer one of its host has left behind so long ago nobody waits for the end.
+FORGET_LEFT_BEHIND = """UPDATE run SET state = 'unknown'
+    WHERE num > :after AND num <= :last AND started_at < :before AND state = 'running'
+    AND EXISTS (SELECT 1 FROM run newer WHERE newer.monitor = run.monitor
+        AND newer.host IS run.host AND newer.started_at < :before
+        AND (newer.started_at, newer.num) > (run.started_at, run.num))
+    AND (awaited = 0 OR :now > coalesce(deadline_at, next_at + 1000 * (
+        SELECT grace_seconds FROM monitor WHERE monitor.num = run.monitor), 0))"""
+
+
 def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
     """Delete up to 500 of the oldest pings of a monitor that has more than it may, and runs,
     events and flips, of which it may have as many; how many pings."""
@@ -2601,28 +2860,28 @@ def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
         "ORDER BY at, num LIMIT ?)",
         (monitor, beyond),
     )
-    for table, age, newest, ended in (  # the oldest first, for a kill to leave no hole
-        ("run", "started_at, num", "started_at DESC, num DESC", "state != 'running'"),
-        ("event", "num", "num DESC", "1"),
+    for table, age, newest_first, prunable in (  # the oldest first, for a kill to leave no hole
+        ("run", "started_at, num", "started_at DESC, num DESC", PRUNABLE["run"]),
+        ("event", "num", "num DESC", PRUNABLE["event"]),
         ("flip", "num", "num DESC", "1"),
     ):
         execute(
             tx.db,
             f"DELETE FROM {table} WHERE num IN (SELECT num FROM {table} WHERE monitor "
-            f"= ?1 AND {ended} AND ({age}) < (SELECT {age} FROM {table} WHERE monitor = ?1 "
-            f"ORDER BY {newest} LIMIT 1 OFFSET ?3) ORDER BY {age} LIMIT ?2)",
+            f"= ?1 AND {prunable} AND ({age}) < (SELECT {age} FROM {table} WHERE monitor = ?1 "
+            f"ORDER BY {newest_first} LIMIT 1 OFFSET ?3) ORDER BY {age} LIMIT ?2)",
             (monitor, PRUNE_LIMIT, keep - 1),
         )
     return int(beyond)
 
 
-def prune_logs(tx: Tx, monitor: int, keep: int) -> int:
-    """Delete up to 50 logs, of 100 KB at most, but the newest ones of a monitor; how many."""
+def prune_logs(tx: Tx, monitor: int, keep: int, most: int = 50) -> int:
+    """Delete so many logs, of 100 KB at most, but the newest ones of a monitor; how many."""
     return execute(
         tx.db,
-        "DELETE FROM run_log WHERE run IN (SELECT num FROM run JOIN run_log ON "
-        "run = num WHERE monitor = ? ORDER BY started_at DESC, num DESC LIMIT ? OFFSET ?)",
-        (monitor, PRUNE_LIMIT // 10, keep),
+        "DELETE FROM run_log WHERE run IN (SELECT run FROM run_log WHERE monitor = ? "
+        "ORDER BY run DESC LIMIT ? OFFSET ?)",
+        (monitor, most, keep),
     ).rowcount
 
 
@@ -2639,8 +2898,7 @@ def monitors_beyond(tx: Tx, keep_pings: int, keep_logs: int) -> tuple[list[int],
             num
             for (num,) in rows(
                 tx.db,
-                "SELECT monitor FROM run JOIN run_log ON run = num "
-                "WHERE ? GROUP BY monitor HAVING count(*) > ?",
+                "SELECT monitor FROM run_log WHERE ? GROUP BY monitor HAVING count(*) > ?",
                 keep_logs,
                 keep_logs,
             )
@@ -2663,28 +2921,34 @@ PRUNED = ("ping", "run", "flip", "event", "absence")
 
 def prune(tx: Tx, table: str, before: int, after: int = 0) -> int | None:
     """Delete what is old among the next 500 rows; the last of them, None where none was old.
-    Open runs stay, and of each monitor the flip that tells its status at that instant."""
-    old = {"run": "started_at < ?", "absence": "until < ?"}.get(table, "at < ?")
-    chunk = rows(
+
+    After an absence of more than a day nothing is old for a day: the clock may have leapt."""
+    if rows(
         tx.db,
-        f"SELECT num, {old} FROM {table} WHERE num > ? ORDER BY num LIMIT ?",
-        before,
-        after,
-        PRUNE_LIMIT,
-    )
+        "SELECT 1 FROM absence WHERE until - since > ?1 AND until > ?2 - ?1 LIMIT 1",
+        DAY_MS,
+        tx.now,
+    ):
+        return None
+    old = OLD.get(table, "at < :before")
+    chunk = execute(
+        tx.db,
+        f"SELECT num, {old} FROM {table} WHERE num > :after ORDER BY num LIMIT :limit",
+        {"before": before, "after": after, "limit": PRUNE_LIMIT},
+    ).fetchall()
     if not any(is_old for _, is_old in chunk):
         return None
-    kept = {
-        "run": "AND state != 'running'",
-        "flip": "AND EXISTS (SELECT 1 FROM flip later WHERE "
-        f"later.monitor = flip.monitor AND later.at > flip.at AND later.{old})",
-    }.get(table, "")
+    last = int(chunk[-1][0])
+    rows_of_chunk = {"before": before, "after": after, "last": last, "now": tx.now}
+    if table == "run":
+        execute(tx.db, FORGET_LEFT_BEHIND, rows_of_chunk)
     execute(
         tx.db,
-        f"DELETE FROM {table} WHERE num BETWEEN ? AND ? AND {old} {kept}",
-        (after + 1, chunk[-1][0], before, *[before] * (table == "flip")),
+        f"DELETE FROM {table} WHERE num > :after AND num <= :last AND {old} "
+        f"AND {PRUNABLE.get(table, '1')}",
+        rows_of_chunk,
     )
-    return int(chunk[-1][0])
+    return last
 
 
 # == Pings ====================================================================
@@ -2702,6 +2966,7 @@ class Knock(NamedTuple):
     allowed: bool  # whether its method may ping
     seen: list[Dialect]  # takes the dialect that was found, to word what goes wrong after that
     received: float = 0.0  # seconds of a monotonic clock
+    wait: int | None = None  # seconds, where its address has asked for too much that is unknown
 
 
 class Who(NamedTuple):
@@ -2711,14 +2976,11 @@ class Who(NamedTuple):
     words: Sequence[str]
     monitor: int | None
     name: str
-    keyed: bool = False  # an API key was shown
+    key: tuple[int, str] | None = None  # the API key that was shown, and its permission
 
 
 def _look_up(tx: Tx, sql: str, text: str) -> tuple[int, str] | None:
-    if tx.db is not tx.store.db:  # a reader may not fill what the writer believes
-        found = rows(tx.db, sql, text)
-    else:
-        found = tx.store.cache.remember((sql, text), lambda: rows(tx.db, sql, text))
+    found = rows(tx.db, sql, text)
     return found[0] if found else None
 
 
@@ -2752,6 +3014,13 @@ def _may_ping(key: tuple[int, str] | None) -> bool:
     return key is not None and key[1] != "read-only"
 
 
+def refuse_stranger(wait: int | None) -> None:
+    """Refuse, with 429, an address that has to wait so many seconds, whatever it shows."""
+    if wait is not None:
+        sentence = "Too many wrong API keys or unknown handles"
+        raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
+
+
 def find_who(tx: Tx, knock: Knock) -> Who:
     """Who is meant: a handle, else an API key in the path, else one in a header; or refuses."""
     route, names = knock.route, knock.route.names
@@ -2762,12 +3031,15 @@ def find_who(tx: Tx, knock: Knock) -> Who:
         if dialect.needs_key:
             _check_key(tx, knock.secret, dialect)
         return Who(dialect, names[1:], handle[0], names[0])
+    refuse_stranger(knock.wait)
     if len(names) > 1 and route.family in ("ping", "cronitor"):
-        for key, name in ((0, 1), (1, 0)):
-            if _may_ping(find_key(tx, names[key])):
-                words = "cronradar" if key else "healthchecks"
+        for first, name in ((0, 1), (1, 0)):
+            key = find_key(tx, names[first])
+            if _may_ping(key):
+                words = "cronradar" if first else "healthchecks"
+                has_exit_code = "".join(names[2:]).isdigit()  # which Cronitor does not say so
                 if route.family == "cronitor" or (
-                    not key and CRONITOR_WORDS.intersection(knock.query)
+                    not first and not has_exit_code and CRONITOR_WORDS.intersection(knock.query)
                 ):
                     words = "cronitor"
                 return Who(
@@ -2775,7 +3047,7 @@ def find_who(tx: Tx, knock: Knock) -> Who:
                     names[2:],
                     find_monitor(tx, names[name]),
                     names[name],
-                    keyed=True,
+                    key,
                 )
     return _find_by_header(tx, knock)
 
@@ -2785,24 +3057,26 @@ def _find_by_header(tx: Tx, knock: Knock) -> Who:
     if dialect.needs_key:
         _check_key(tx, knock.secret, dialect)
         return Who(dialect, names[1:], find_monitor(tx, names[0]), names[0])
-    if knock.route.family == "ping" and _may_ping(find_key(tx, knock.secret)):
+    key = find_key(tx, knock.secret)
+    if knock.route.family == "ping" and _may_ping(key):
         monitor = find_monitor(tx, names[0])
         if monitor is not None or knock.query.get("schedule"):
             dialect = DIALECTS["cronradar"]
-        return Who(dialect, names[1:], monitor, names[0], keyed=True)
+        return Who(dialect, names[1:], monitor, names[0], key)
     if dialect is DIALECTS["cronradar"]:
         _check_key(tx, knock.secret, dialect)
     if dialect is DIALECTS["cronbeats"] and not CODE.fullmatch(names[0]):
-        raise Invalid("Invalid job key format")
+        raise Unknown("Invalid job key format")
     return Who(dialect, names[1:], None, names[0])
 
 
-def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> None:
+def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> tuple[int, str]:
     key = find_key(tx, secret)
     if key is None:
-        raise Refused(dialect.wants_key, "AUTHENTICATION_REQUIRED", 401)
+        raise Unknown(dialect.wants_key, "AUTHENTICATION_REQUIRED", 401)
     if not _may_ping(key):
         raise Refused("API key does not have access to this resource", "ACCESS_DENIED", 403)
+    return key
 
 
 Answer = tuple[Dialect, Receipt, "Refused | None"]  # the last: of something that is recorded
@@ -2813,19 +3087,24 @@ def record_ping(tx: Tx, knock: Knock) -> Answer:
     who = find_who(tx, knock)
     knock.seen.append(who.dialect)
     if not knock.allowed:
-        raise Refused("Method not allowed: use GET, POST or HEAD", "METHOD_NOT_ALLOWED", 405)
+        raise Refused(
+            "Method not allowed: use GET, POST or HEAD",
+            "METHOD_NOT_ALLOWED",
+            405,
+            allow=("GET", "HEAD", "POST"),
+        )
     return _record(tx, knock, who)
 
 
 def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     created = who.monitor is None
     num = _register(tx, knock, who) if who.monitor is None else who.monitor
-    bare = knock.route.bare or ("success" if who.keyed else who.dialect.bare)
+    bare = knock.route.bare or ("success" if who.key else who.dialect.bare)
     said = read_word(who.dialect, bare, who.words, knock.query)
     if (
         tx.settings.authenticate_pings
         and who.dialect.auth
-        and not who.keyed
+        and not who.key
         and not _may_ping(find_key(tx, knock.query.get(who.dialect.auth)))
     ):
         execute(
@@ -2842,25 +3121,25 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
         at=tx.now,
         address=clean(knock.address, 60),
         user_agent=clean(knock.user_agent, 200),
-        sent_at=(ping.sent_at if 0 <= tx.now - (ping.sent_at or 0) <= SPOOLED_MS else None),
     )
-    life, before = load_life(tx, num, ping)
-    wait = is_too_soon(life, ping)
+    state, before = load_state(tx, num, ping)
+    wait = is_too_soon(state, ping)
     if wait is not None:
         raise Refused(
             f"Rate limit exceeded: wait {wait} seconds", "RATE_LIMIT_EXCEEDED", 429, wait
         )
-    problem = None if created or not who.dialect.declares else _declare(tx, life, knock.query)
-    run = receive(life, ping)
-    m = life.monitor
+    problem = None if created or not who.dialect.declares else _declare(tx, state, knock.query)
+    run = receive(state, ping)
+    m = state.monitor
     m.last_ping_at, m.ping_count = tx.now, m.ping_count + 1
-    save_life(tx, life, before, (run.num, ping.log) if run and ping.log else None)
+    save_state(tx, state, before, (run.num, ping.log) if run and ping.log else None)
     lasted = run.duration_ms if run and ping.kind in OUTCOMES else ping.duration_ms
     execute(
         tx.db,
         INSERT_PING,
-        (*ping._replace(duration_ms=lasted)[:-3], num, run and run.num, who.dialect.name),
+        (*ping._replace(duration_ms=lasted)[:-2], num, run and run.num, who.dialect.name),
     )
+    _keep_bounds(tx, m, has_log=run is not None and ping.log is not None)
     due_by = deadline(m) if m.status == "up" else None
     return (
         who.dialect,
@@ -2885,59 +3164,69 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     )
 
 
+def _keep_bounds(tx: Tx, m: Monitor, has_log: bool) -> None:
+    """What a monitor has too much of goes as its pings come, not an hour later."""
+    if has_log and tx.settings.keep_logs:
+        prune_logs(tx, m.num, tx.settings.keep_logs)
+    if tx.settings.keep_pings and m.ping_count >= tx.settings.keep_pings + PRUNE_STEP:
+        prune_pings(tx, m.num, tx.settings.keep_pings)
+
+
 def _next_num(tx: Tx) -> int:
     """The number that the next ping will have: a run has that of the ping that opened it."""
-    last: int = tx.store.cache.remember(
-        "last ping",
-        lambda: sum(
-            seq for (seq,) in rows(tx.db, "SELECT seq FROM sqlite_sequence WHERE name = 'ping'")
-        ),
-    )
-    tx.store.cache["last ping"] = last + 1
-    return last + 1
+    last = rows(tx.db, "SELECT seq FROM sqlite_sequence WHERE name = 'ping'")
+    return last[0][0] + 1 if last else 1
 
 
 def _register(tx: Tx, knock: Knock, who: Who) -> int:
     """Create the monitor that a ping with an API key names, where its dialect does so."""
-    fields = who.dialect.creates(knock.query) if who.keyed else None
+    fields = who.dialect.creates(knock.query) if who.key else None
     key = clean(who.name, 200)
-    if fields is None or key is None:
-        raise Refused(who.dialect.unknown.format(key or ""), "MONITOR_NOT_FOUND", 404)
+    if who.key is None or fields is None or key is None:
+        refusal = Refused if who.key else Unknown
+        raise refusal(who.dialect.unknown.format(key or ""), "MONITOR_NOT_FOUND", 404)
     declared = json.dumps(fields) if who.dialect.declares else None
-    return create_monitor(
-        tx,
-        {
-            "key": key,
-            "timezone": tx.settings.timezone or "UTC",
-            "name": title(key),
-            **fields,
-            "declared": declared,
-        },
-    )
+    return register_monitor(tx, who.key, key, {**fields, "declared": declared})
 
 
-def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
-    """Apply what a ping or a sync declares where it differs from what was declared before."""
-    m, declared, problem = life.monitor, read_declared(said), None
+def register_monitor(tx: Tx, api_key: tuple[int, str], key: str, fields: Mapping[str, Any]) -> int:
+    """A new monitor that a program has named; its num.
+
+    A key that may only ping has 1,000 such monitors at the most: refused with 403 beyond.
+    """
+    num, permission = api_key
+    counted = rows(tx.db, "SELECT count(*) FROM monitor WHERE registered_by = ?", num)
+    if permission == "ping" and counted[0][0] >= REGISTERED_MAX:
+        sentence = f"This API key has registered {REGISTERED_MAX} monitors: it may make no more"
+        raise Refused(sentence, "ACCESS_DENIED", 403)
+    own = {"key": key, "timezone": tx.settings.timezone or "UTC", "name": title(key)}
+    return create_monitor(tx, {**own, **fields, "registered_by": num})
+
+
+def _declare(tx: Tx, state: MonitorState, said: Mapping[str, Any]) -> Refused | None:
+    """Apply what a ping or a sync declares where it differs from what was declared before, and
+    nobody has set something else since."""
+    m, declared, problem = state.monitor, read_declared(said), None
+    before = json.loads(m.declared or "{}")
     try:
-        if said.get("schedule"):
+        # What was declared before goes on unread: an older version took ranges that wrap.
+        if said.get("schedule") and said["schedule"] != before.get("cron"):
             schedule = read_schedule(said["schedule"])
             next_run(schedule["cron"], m.timezone, tx.now)  # a zone may skip it
             declared |= schedule
     except Invalid as error:
         problem = error
-    before = json.loads(m.declared or "{}")
     unscheduled = m.cron is None and m.interval_seconds is None
     changed = {
         name: value
         for name, value in declared.items()
-        if (
-            value != before[name]
-            if name in before
-            else unscheduled and name in ("cron", "interval_seconds")
+        if value != before.get(name)
+        and (
+            (name in before and getattr(m, name) == before[name])
+            or (unscheduled and name in ("cron", "interval_seconds"))
         )
     }
-    edit(life, tx.now, {**changed, "interval_seconds": None} if "cron" in changed else changed)
+    edit(state, tx.now, {**changed, "interval_seconds": None} if "cron" in changed else changed)
     m.declared = json.dumps({**before, **declared}) if declared else m.declared
     return problem
 
@@ -2950,7 +3239,7 @@ def title(key: str) -> str:
 
 def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
     """CronRadar's POST /api/sync: create and update, never delete; errors by item."""
-    _check_key(tx, secret, DIALECTS["cronradar"])
+    api_key = _check_key(tx, secret, DIALECTS["cronradar"])
     items = given.get("monitors") if isinstance(given, dict) else None
     if not isinstance(items, list) or len(items) > 100:
         raise Invalid("monitors must be a list of at most 100")
@@ -2958,32 +3247,29 @@ def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
     for item in items:
         key = clean(item.get("key"), 200) if isinstance(item, dict) else None
         try:
-            counts[_sync(tx, key, item)] += 1
+            counts[_sync(tx, api_key, key, item)] += 1
         except Refused as refused:
             errors.append({"key": key, "error": refused.code, "message": refused.sentence})
     return {"status": "success", "synced": sum(counts.values()), **counts, "errors": errors}
 
 
-def _sync(tx: Tx, key: str | None, item: Any) -> str:
+def _sync(tx: Tx, api_key: tuple[int, str], key: str | None, item: Any) -> str:
     if key is None:
         raise Invalid("key must be 1 to 200 characters")
-    schedule = read_schedule(item.get("schedule"))
-    num = find_monitor(tx, key)
+    schedule, num = item.get("schedule"), find_monitor(tx, key)
+    columns = {} if _is_declared(tx, num, schedule) else read_schedule(schedule)
     if num is not None:
-        change_monitor(tx, num, lambda life: _declare(tx, life, item))
+        change_monitor(tx, num, lambda state: _declare(tx, state, item))
         return "updated"
-    fields = {"grace_seconds": 60, **schedule, **read_declared(item)}
-    create_monitor(
-        tx,
-        {
-            "key": key,
-            "timezone": tx.settings.timezone or "UTC",
-            "name": title(key),
-            **fields,
-            "declared": json.dumps(fields),
-        },
-    )
+    fields = {"grace_seconds": 60, **columns, **read_declared(item)}
+    register_monitor(tx, api_key, key, {**fields, "declared": json.dumps(fields)})
     return "created"
+
+
+def _is_declared(tx: Tx, num: int | None, schedule: Any) -> bool:
+    """Whether this is the schedule that was declared of a monitor last."""
+    sql = "SELECT json_extract(declared, '$.cron') FROM monitor WHERE num = ?"
+    return bool(schedule) and [(schedule,)] == rows(tx.db, sql, num)
 
 
 # == Alerts ===================================================================
@@ -2996,36 +3282,19 @@ def retry_ms(tries: int) -> int | None:
     return RETRY_SECONDS[tries - 1] * 1000 if tries <= len(RETRY_SECONDS) else None
 
 
-EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
-SUMMARIES: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
-    "missed": lambda name, e: f"{name} did not run: nothing was heard of it by {_when(e['at'])}",
-    "failed": lambda name, e: (
-        f"{name} failed" + (f" {e['count']} more times" * bool(e["count"])) + _run_words(e)
-    ),
-    "stuck": lambda name, e: f"{name} is stuck: it started and did not end by {_when(e['at'])}",
-    "silent_failure": lambda name, e: (
-        f"{name} succeeded, but "
-        + " and ".join(f"{r['field']} {r['operator']} {r['value']}" for r in e["rules"] or ())
-        + (f" ({e['count']} more times)" * bool(e["count"]))
-    ),
-    "recovered": lambda name, e: (
-        f"{name} is up again after {_span(e['downtimeSeconds'])}"
-        + (_counted(failed=e["failedCount"], missed=e["missedCount"]))
-    ),
-    "reminder": lambda name, e: (
-        f"{name} is still down ({e['reason']}) since {_when(e['downSince'])}"
-    ),
-    "outage": lambda name, e: (
-        f"cronwatch was away from {_when(e['gap']['since'])} to {_when(e['gap']['until'])}: "
-        f"{len(e['monitors'])} monitor{'s' * (len(e['monitors']) > 1)} may have run unseen"
-    ),
-    "delivery_failed": lambda name, e: f"{e['about'][0]} cannot be reached: {e['about'][1]}",
-    "test": lambda name, e: f"This is a test of {e['about']} by cronwatch",
-}
+# -- words: for a phone, read at night
+class Severity(NamedTuple):
+    """How a kind of event looks: its sign, its colour as 0xRRGGBB, ntfy's priority."""
+
+    sign: str
+    colour: int
+    priority: str
 
 
-def _when(text: str) -> str:
-    return text[:16].replace("T", " ") + " UTC"
+DOWN = Severity("✖", 0xD13B3B, "high")
+WARNING = Severity("▲", 0xD9902F, "default")
+WELL = Severity("✔", 0x2E9E5B, "default")
+TEXT_LINES, NOTES_MAX, MESSAGE_MAX, NAMES_MAX = 10, 500, 200, 20
 
 
 def _span(seconds: int) -> str:
@@ -3035,115 +3304,476 @@ def _span(seconds: int) -> str:
     return f"{seconds} s"
 
 
-def _counted(**counts: int | None) -> str:
-    said = [f"{count} {word}" for word, count in counts.items() if count]
-    return f" ({', '.join(said)})" * bool(said)
+def _lasted(milliseconds_: int) -> str:
+    return f"{milliseconds_} ms" if milliseconds_ < 1000 else _span(milliseconds_ // 1000)
 
 
-def _run_words(event: Mapping[str, Any]) -> str:
+def _plural(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _zone_name(when: datetime) -> str:
+    name = when.tzname() or ""
+    return f"UTC{name}" if name[:1] in ("+", "-") else name  # many zones have no other name
+
+
+def _clock_time(text: str, zone: str, told_at: str) -> str:
+    """An instant as a wall clock shows it, with the day where that is not the day of the alert."""
+    when, told = (
+        datetime.fromisoformat(one).astimezone(ZoneInfo(zone)) for one in (text, told_at)
+    )
+    if when.date() == told.date():
+        return f"{when:%H:%M}"
+    year = f" {when.year}" if when.year != told.year else ""
+    return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
+
+
+def _zone_time(text: str, zone: str, told_at: str) -> str:
+    """The same with the name of the zone: 03:05 CET."""
+    when = datetime.fromisoformat(text).astimezone(ZoneInfo(zone))
+    return f"{_clock_time(text, zone, told_at)} {_zone_name(when)}"
+
+
+def _zone_times(since: str, until: str, zone: str, told_at: str) -> str:
+    return f"{_clock_time(since, zone, told_at)} to {_zone_time(until, zone, told_at)}"
+
+
+def _missed_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    about = event["about"] or {}
+    verb = "complete" if about.get("expects") == "complete" else "report"
+    if not about.get("dueAt"):  # as at the end of a pause
+        return f"{name} did not {verb} by {_zone_time(event['at'], zone, event['toldAt'])}"
+    due = f"{name} did not {verb}: due {_clock_time(about['dueAt'], zone, event['toldAt'])}"
+    return f"{due}, grace {_span(about['graceSeconds'])}" if about["graceSeconds"] else due
+
+
+def _failed_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
     run = event["run"] or {}
-    code = "" if run.get("exitCode") is None else f" with exit code {run['exitCode']}"
-    return code + (f": {run['message']}" if run.get("message") else "")
+    words = f"{name} failed"
+    if event["count"]:
+        words += f" {_plural(event['count'], 'more time', 'more times')}"
+    if run.get("exitCode") is not None:
+        words += f" with exit code {run['exitCode']}"
+    if run.get("message"):
+        words += f": {run['message'][:MESSAGE_MAX].rstrip()}"
+    return words
+
+
+def _stuck_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    if not event["run"]:
+        return f"{name} is stuck: its run has not ended"
+    began = _clock_time(event["run"]["startedAt"], zone, event["toldAt"])
+    return f"{name} is stuck: it started at {began} and has not ended"
+
+
+def _silent_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    values = (event["about"] or {}).get("values", {})
+    matches = []
+    for rule in event["rules"] or ():
+        value = values.get(rule["field"])
+        fact = "breaks its rule" if value is None else f"is {value:.15g}"
+        limit = f"(rule: {rule['operator']} {rule['value']:.15g})"
+        matches.append(f"{rule['field']} {fact} {limit}")
+    words = f"{name} succeeded, but {' and '.join(matches)}"
+    if event["count"]:
+        words += f", {_plural(event['count'], 'more time', 'more times')}"
+    return words
+
+
+def _recovered_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    return f"{name} is up again after {_span(event['downtimeSeconds'])}"
+
+
+WHY_DOWN = {"missed": "it did not report", "failed": "it failed", "stuck": "it is stuck"}
+
+
+def _reminder_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    since, until = (datetime.fromisoformat(event[one]) for one in ("downSince", "at"))
+    lasted = _span(round((until - since).total_seconds()))
+    return f"{name} is still down after {lasted}: {WHY_DOWN[event['reason']]}"
+
+
+def _outage_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    gap, monitors = event["gap"], _plural(len(event["monitors"]), "monitor", "monitors")
+    times = _zone_times(gap["since"], gap["until"], zone, event["toldAt"])
+    return f"cronwatch was away from {times}: {monitors} may have run unseen"
+
+
+def _undelivered_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    integration, problem = event["about"]
+    return f"{integration} takes no alerts: {problem}"
+
+
+def _test_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    return f"This is a test of {event['about']} by cronwatch"
+
+
+def _down_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    lines, last, gap = [], event["lastSuccess"], event["gap"]
+    if event["downSince"]:
+        lines.append(f"Down since {_zone_time(event['downSince'], zone, event['toldAt'])}")
+    if gap:
+        times = _zone_times(gap["since"], gap["until"], zone, event["toldAt"])
+        lines.append(f"cronwatch was away from {times}: its end may have come then")
+    if last:
+        line = f"Last good run: {_zone_time(last['at'], zone, event['toldAt'])}"
+        took = last["durationMs"]
+        lines.append(line if took is None else f"{line}, took {_lasted(took)}")
+    return [*lines, *_notes(event)]
+
+
+def _silent_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    run = event["run"]
+    if not run:
+        return _notes(event)
+    line = f"Run of {_zone_time(run['startedAt'], zone, event['toldAt'])}"
+    took = run["durationMs"]
+    return [line if took is None else f"{line}, took {_lasted(took)}", *_notes(event)]
+
+
+def _recovered_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    times = _zone_times(event["downSince"], event["at"], zone, event["toldAt"])
+    failed, missed = event["failedCount"] or 0, event["missedCount"] or 0
+    counts = [
+        _plural(count, one, many)
+        for count, one, many in (
+            (failed, "failure", "failures"),
+            (missed, "missed run", "missed runs"),
+        )
+        if count and failed + missed > 1  # else it is the one that was told already
+    ]
+    return [f"Down from {times}" + (f": {', '.join(counts)}" if counts else "")]
+
+
+def _outage_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    names = [monitor["name"] for monitor in event["monitors"]]
+    more = len(names) - NAMES_MAX
+    return names[:NAMES_MAX] + ([f"and {more} more"] if more > 0 else [])
+
+
+def _notes(event: Mapping[str, Any]) -> list[str]:
+    notes: str = event["monitor"]["notes"][:NOTES_MAX]
+    return notes.strip().splitlines()
+
+
+def _undelivered_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    return ["What waits for it is tried again for a day"]
+
+
+def _test_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    return ["Alerts arrive here"]
+
+
+class EventKind(NamedTuple):
+    """How a kind of event looks, its sentence, and the lines below that."""
+
+    severity: Severity
+    summary: Callable[[str, Mapping[str, Any], str], str]  # of a name, an event, a time zone
+    lines: Callable[[Mapping[str, Any], str], list[str]]
+
+
+EVENT_KINDS = {
+    "missed": EventKind(DOWN, _missed_summary, _down_lines),
+    "failed": EventKind(DOWN, _failed_summary, _down_lines),
+    "stuck": EventKind(DOWN, _stuck_summary, _down_lines),
+    "reminder": EventKind(DOWN, _reminder_summary, _down_lines),
+    "silent_failure": EventKind(WARNING, _silent_summary, _silent_lines),
+    "outage": EventKind(WARNING, _outage_summary, _outage_lines),
+    "delivery_failed": EventKind(WARNING, _undelivered_summary, _undelivered_lines),
+    "recovered": EventKind(WELL, _recovered_summary, _recovered_lines),
+    "test": EventKind(WELL, _test_summary, _test_lines),
+}
+EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
+EVENT_FIELDS = (
+    "monitor",
+    "run",
+    "reason",
+    "downSince",
+    "downtimeSeconds",
+    "failedCount",
+    "missedCount",
+    "count",
+    "rules",
+    "lastSuccess",
+    "gap",
+    "monitors",
+)
 
 
 def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
     """An event as webhooks, commands and the API show it, from a row of `EVENTS_SQL`."""
     _, id_, kind, at, told_at, body = row
-    event = {
-        "id": id_,
-        "kind": kind,
-        "at": iso(at),
-        "toldAt": iso(told_at),
-        "summary": "",
-        **json.loads(body),
-    }
-    monitor = event["monitor"]
-    if monitor:
+    stored = json.loads(body)
+    event = {"id": id_, "kind": kind, "at": iso(at), "toldAt": iso(told_at), "summary": ""}
+    event |= {name: stored.get(name) for name in EVENT_FIELDS}
+    monitor = event["monitor"] or {}
+    if monitor:  # what was kept before it had a zone and notes
+        monitor.setdefault("timezone", "UTC")
+        monitor.setdefault("notes", "")
         monitor["url"] = f"{base_url}/#/monitors/{monitor['id']}"
-    event["summary"] = SUMMARIES[kind](monitor["name"] if monitor else "", event)
-    del event["about"]
-    return event
+    zone = monitor.get("timezone") or stored.get("timezone") or "UTC"
+    words = EVENT_KINDS[kind].summary(
+        monitor.get("name", ""), {**event, "about": stored["about"]}, zone
+    )
+    return {**event, "summary": words}
 
 
-def event_text(event: Mapping[str, Any], most: int) -> str:
-    """What a person reads on a phone: what, since when, the end of the log, a link."""
-    monitor, run = event["monitor"], event["run"] or {}
-    since = event["downSince"] if event["kind"] not in ("recovered", "reminder") else None
-    told = str(event["summary"]) + (f"\nDown since {_when(since)}" if since else "")
-    link = f"\n{monitor['url']}" if monitor else ""
-    log_tail = "\n".join((run.get("logTail") or "").strip().splitlines()[-TEXT_LINES:])
-    room = most - len(told) - len(link) - 1
-    return (
-        told[:most]
-        + (f"\n{log_tail[-room:]}" if log_tail and room > 0 else "")
-        + (link if len(told) + len(link) <= most else "")
+class Message(NamedTuple):
+    """An event in words, for each channel to set as it does. No part says what another said."""
+
+    headline: str  # a sign, and what it is
+    lines: list[str]  # since when, the last good run, the monitor's notes
+    log: str  # its end
+    link: str
+
+
+def severity(event: Mapping[str, Any]) -> Severity:
+    """How an event looks."""
+    return EVENT_KINDS[event["kind"]].severity
+
+
+def _log_end(event: Mapping[str, Any]) -> str:
+    run = event["run"] or {}
+    log_tail = (run.get("logTail") or "").strip()
+    if severity(event) is WELL or log_tail == run.get("message"):
+        return ""
+    return "\n".join(log_tail.splitlines()[-TEXT_LINES:])
+
+
+def word_event(event: Mapping[str, Any]) -> Message:
+    """An event's JSON in words."""
+    monitor = event["monitor"]
+    return Message(
+        f"{severity(event).sign} {event['summary']}",
+        EVENT_KINDS[event["kind"]].lines(event, monitor["timezone"] if monitor else "UTC"),
+        _log_end(event),
+        monitor["url"] if monitor else "",
     )
 
 
-SEND_SECONDS, COMMAND_SECONDS, VARIABLE_MAX, TEXT_LINES = 10, 30, 4096, 10
-BODIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "webhook": lambda event: event,
-    "slack": lambda event: {"text": html.escape(event_text(event, 3000), quote=False)},
-    "discord": lambda event: {
-        "content": event_text(event, 2000),
-        "allowed_mentions": {"parse": []},
-    },
-    "ntfy": lambda event: event_text(event, 1000),
+def _fitted(words: str, log_end: str, link: str, most: int, fence: str = "") -> str:
+    """Words, log and link in so many characters: of a long log the end is told."""
+    end = f"\n{link}" if link else ""
+    room = most - len(words) - len(end) - 2 * len(fence) - 4
+    block = f"\n{fence}\n{log_end[-room:]}\n{fence}" if log_end and room > 0 else ""
+    return words[:most] + block + (end if len(words) + len(end) <= most else "")
+
+
+def event_text(event: Mapping[str, Any], most: int) -> str:
+    """The whole message as plain text."""
+    message = word_event(event)
+    words = "\n".join([message.headline, *message.lines])
+    return _fitted(words, message.log, message.link, most)
+
+
+# -- what the senders make of it
+class Post(NamedTuple):
+    """The body of a request, and the headers that belong to it."""
+
+    content: bytes
+    headers: dict[str, str | bytes]
+
+
+def _post_json(content: Any) -> Post:
+    return Post(json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+
+FENCE = "```"  # a code block, for Slack as for Discord
+
+
+def _marked_text(message: Message, most: int) -> str:
+    log_end = message.log.replace(FENCE, "'''")  # or it would end the block
+    return _fitted("\n".join(message.lines), log_end, message.link, most, FENCE)
+
+
+def _post_slack(event: Mapping[str, Any]) -> Post:
+    message = word_event(event)
+    return _post_json(
+        {
+            # <!channel> would call everybody
+            "text": html.escape(message.headline[:3000], quote=False),
+            "unfurl_links": False,
+            "attachments": [
+                {
+                    "color": f"#{severity(event).colour:06x}",
+                    "text": html.escape(_marked_text(message, 3000), quote=False),
+                    "mrkdwn_in": ["text"],
+                }
+            ],
+        }
+    )
+
+
+def _post_discord(event: Mapping[str, Any]) -> Post:
+    message = word_event(event)
+    return _post_json(
+        {
+            "content": message.headline[:2000],
+            "embeds": [
+                {
+                    "color": severity(event).colour,
+                    "description": _marked_text(message, 4000),
+                }
+            ],
+            "allowed_mentions": {"parse": []},
+        }
+    )
+
+
+def _post_ntfy(event: Mapping[str, Any]) -> Post:
+    message, monitor = word_event(event), event["monitor"] or {"tags": []}
+    tags = [event["kind"], *(tag.replace(",", "") for tag in monitor["tags"])]
+    headers: dict[str, str | bytes] = {
+        "Content-Type": "text/plain",
+        "Title": message.headline[:250].encode(),  # ntfy reads headers as UTF-8
+        "Priority": severity(event).priority,
+        "Tags": ",".join(tags).encode(),
+    }
+    if message.link:
+        headers["Click"] = message.link.encode()
+    return Post(_fitted("\n".join(message.lines), message.log, "", 1000).encode(), headers)
+
+
+BODIES: dict[str, Callable[[Mapping[str, Any]], Post]] = {
+    "webhook": _post_json,
+    "slack": _post_slack,
+    "discord": _post_discord,
+    "ntfy": _post_ntfy,
 }
+
+
+# -- the senders: what came of a try
+SEND_SECONDS, COMMAND_SECONDS, ANSWER_MAX, VARIABLE_MAX = 10, 30, 300, 4096
+REST_SECONDS, REST_MAX_SECONDS = 30, 3600
+REFUSALS = {400, 403, 404, 410, 413, 422}  # what it answers to an event that it will not take
+
+
+class Attempt(NamedTuple):
+    """What came of a try, and what that means for the next one.
+
+    The verdict is sent; failed; refused (it will not take this event); silent (nobody answered);
+    or busy (it asks to be left alone for `wait_ms`)."""
+
+    verdict: str
+    result: str
+    answer: str | None = None  # what the receiver said
+    wait_ms: int = 0
+
+
+def outcome_text(result: str | None, answer: str | None) -> str | None:
+    """What came of a try, for who may read what a receiver says."""
+    return f"{result}: {answer}" if result and answer else result
+
+
+class HttpReply(NamedTuple):
+    """What a web server answers: its status, the beginning of its body, its Retry-After."""
+
+    status: int
+    text: str | None
+    retry_after: str | None
+
+
+class FinalResponse(http.client.HTTPResponse):
+    """A status below 200 is not the last one (RFC 9110, 15.2); http.client knows that of 100."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 < status < 200 or status == 101:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
 
 
 @contextlib.contextmanager
 def cut_off(peer: Any) -> Iterator[None]:
     """Shut a connection that goes on for too long: a byte now and then breaks no timeout."""
+    over = threading.Event()
 
     def shut() -> None:
-        with contextlib.suppress(OSError, AttributeError):  # it is closed already
-            peer.sock.shutdown(socket.SHUT_RDWR)
+        wait: float = 3 * SEND_SECONDS
+        while not over.wait(wait):  # again: it may only be connecting
+            wait = 1
+            with contextlib.suppress(OSError, AttributeError):  # it is closed already
+                peer.sock.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(3 * SEND_SECONDS, shut)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=shut, daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        over.set()
 
 
-def request_once(method: str, address: str, body: bytes, headers: Mapping[str, str]) -> int:
-    """The status that a URL answers, within 30 s. No redirect, which could send an event anywhere,
-    and no proxy from the environment, which would see it."""
+def _read_text(response: http.client.HTTPResponse) -> str | None:
+    content = b""
+    with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+        while len(content) < 4 * ANSWER_MAX and (part := response.read1(4 * ANSWER_MAX)):
+            content += part
+    return clean(content.decode("utf-8", "replace"), ANSWER_MAX)
+
+
+def request_once(
+    method: str, address: str, body: bytes, headers: Mapping[str, str | bytes]
+) -> HttpReply:
+    """What a URL answers, within 30 s; of a success only the status. No redirect, which could send
+    an event anywhere, and no proxy from the environment, which would see it."""
     url = urllib.parse.urlsplit(address)
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     peer = kind(url.netloc, timeout=SEND_SECONDS)
+    peer.response_class = FinalResponse
+    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     with contextlib.closing(peer), cut_off(peer):
-        peer.request(method, (url.path or "/") + f"?{url.query}" * bool(url.query), body, headers)
-        return peer.getresponse().status
+        peer.request(method, path, body, headers)
+        response = peer.getresponse()
+        is_success = 200 <= response.status < 300
+        text = None if is_success else _read_text(response)
+        return HttpReply(response.status, text, response.getheader("Retry-After"))
+
+
+def rest_ms(retry_after: str | None, now: int) -> int:
+    """How long a receiver wants to be left alone: seconds or a date (RFC 9110, 10.2.3), 30 s where
+    it names none; a second at least, an hour at most."""
+    seconds = whole(retry_after)
+    if seconds is None and retry_after:
+        with contextlib.suppress(ValueError, OverflowError):
+            seconds = round(parsedate_to_datetime(retry_after).timestamp()) - now // 1000
+    return min(max(REST_SECONDS if seconds is None else seconds, 1), REST_MAX_SECONDS) * 1000
+
+
+def judge_reply(reply: HttpReply, now: int) -> Attempt:
+    """What a web server's answer to an event means."""
+    result = f"HTTP {reply.status}"
+    if 200 <= reply.status < 300:
+        return Attempt("sent", result)
+    if reply.status == 429 or (reply.status == 503 and reply.retry_after):
+        return Attempt("busy", result, reply.text, rest_ms(reply.retry_after, now))
+    return Attempt("refused" if reply.status in REFUSALS else "failed", result, reply.text)
+
+
+def webhook_signature(secret: str, id_: str, stamp: str, content: bytes) -> str:
+    """What proves that a webhook is ours (Standard Webhooks, symmetric signatures)."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.digest(key, f"{id_}.{stamp}.".encode() + content, "sha256")
+    return f"v1,{base64.b64encode(digest).decode()}"
 
 
 def send_webhook(
     settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
-) -> str:
+) -> Attempt:
     """POST an event, signed as Standard Webhooks has it; its id is the same for each retry."""
-    worded = BODIES[channel](event)
-    body = (worded if isinstance(worded, str) else json.dumps(worded)).encode()
+    post = BODIES[channel](event)
     stamp = str(now // 1000)
-    signed = hmac.new(
-        base64.b64decode(config["secret"].removeprefix("whsec_")),
-        f"{event['id']}.{stamp}.".encode() + body,
-        "sha256",
-    ).digest()
+    signature = webhook_signature(config["secret"], event["id"], stamp, post.content)
+    own = config.get("headers", {})
     headers = {
-        "Content-Type": "application/json" if isinstance(worded, dict) else "text/plain",
         "User-Agent": f"cronwatch/{__version__}",
         "webhook-id": event["id"],
         "webhook-timestamp": stamp,
-        "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
-        **config.get("headers", {}),
+        "webhook-signature": signature,
+        **post.headers,
     }
-    status = request_once("POST", config["url"], body, headers)
-    if not 200 <= status < 300:
-        raise OSError(f"HTTP {status}")
-    return f"HTTP {status}"
+    overridden = {name.lower() for name in own}
+    headers = {name: value for name, value in headers.items() if name.lower() not in overridden}
+    return judge_reply(request_once("POST", config["url"], post.content, {**headers, **own}), now)
 
 
 def _kill_session(leader: int) -> None:
@@ -3155,93 +3785,158 @@ def _kill_session(leader: int) -> None:
                 os.kill(int(stat.parent.name), signal.SIGKILL)
 
 
-def send_command(
-    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
-) -> str:
-    """Run a shell command with the event on standard input and in the environment.
-    Nothing from a ping is in the command line. Its session is killed whole after 30 s."""
-    variables = {
-        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ
-    }
+def _variable(value: str | float, lines: bool) -> str:
+    text = str(value).replace("\0", "")
+    if not lines:
+        text = " ".join(text.splitlines())
+    return text.encode()[:VARIABLE_MAX].decode("utf-8", "ignore")
+
+
+def event_variables(event: Mapping[str, Any]) -> dict[str, str]:
+    """An event as variables of an environment, of 4 KB and one line each but the log."""
     nested = {
         f"{outer}_{name}": value
-        for outer in ("monitor", "run")
+        for outer in ("monitor", "run", "lastSuccess")
         for name, value in (event[outer] or {}).items()
     }
-    for name, value in {**event, **nested}.items():
-        if isinstance(value, (str, int, float)):
-            text = str(value).replace("\0", "").encode()[:VARIABLE_MAX].decode("utf-8", "ignore")
-            variables["CRONWATCH_EVENT_" + re.sub("(?<=[a-z])(?=[A-Z])", "_", name).upper()] = text
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
-        given.write(json.dumps(event).encode())
-        given.seek(0)
+    return {
+        "CRONWATCH_EVENT_" + re.sub("(?<=[a-z])(?=[A-Z])", "_", name).upper(): _variable(
+            value, lines=name == "run_logTail"
+        )
+        for name, value in {**event, **nested}.items()
+        if isinstance(value, (str, int, float))
+    }
+
+
+def send_command(
+    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
+) -> Attempt:
+    """Run a shell command with the event on standard input and in the environment.
+    Nothing from a ping is in the command line. Its session is killed whole after 30 s."""
+    inherited = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ
+    }
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as output:
+        stdin.write(json.dumps(event).encode())
+        stdin.seek(0)
         shell = subprocess.Popen(
             ["/bin/sh", "-c", config["command"]],
-            env=variables,
-            stdin=given,
-            stdout=said,
-            stderr=said,
+            env={**inherited, **event_variables(event)},
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
         try:
-            code: int | str = shell.wait(COMMAND_SECONDS)
+            code = shell.wait(COMMAND_SECONDS)
+            verdict, result = "failed" if code else "sent", f"exit code {code}"
         except subprocess.TimeoutExpired:
             _kill_session(shell.pid)
-            code = f"none: killed after {COMMAND_SECONDS} s, was {shell.wait()}"
-        said.seek(max(0, said.seek(0, 2) - TAIL_MAX))
-        result = f"exit code {code} {said.read(TAIL_MAX).decode('utf-8', 'replace')}".strip()
-    if code != 0:
-        raise OSError(result)
-    return result
+            shell.wait()
+            verdict, result = "silent", f"killed after {COMMAND_SECONDS} s"
+        output.seek(max(0, output.seek(0, os.SEEK_END) - TAIL_MAX))
+        text = output.read(TAIL_MAX).decode("utf-8", "replace")
+    return Attempt(verdict, result, clean(text, TAIL_MAX, lines=True))
 
 
-def send_email(
-    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
-) -> str:
-    """Send a mail by SMTP; its links only open the dashboard, for previews call every link."""
-    if not settings.smtp_host:
-        raise OSError("no mail can be sent: the setting smtp_host is empty")
+def sign_in_to_smtp(server: smtplib.SMTP, user: str, password: str) -> None:
+    """Sign in to a mail server. smtplib takes ASCII only, so what is not is sent here, as UTF-8
+    (RFC 4616); raises `SMTPAuthenticationError` where it is refused."""
+    if f"{user}{password}".isascii():
+        server.login(user, password)
+        return
+
+    def coded(text: str) -> str:
+        return base64.b64encode(text.encode()).decode()
+
+    server.ehlo_or_helo_if_needed()
+    if "PLAIN" in server.esmtp_features.get("auth", "").upper().split():
+        plain = "\0".join(["", user, password])
+        code, text = server.docmd("AUTH", f"PLAIN {coded(plain)}")
+    else:
+        code, text = server.docmd("AUTH", f"LOGIN {coded(user)}")
+        if code == 334:
+            code, text = server.docmd(coded(password))
+    if code != 235:
+        raise smtplib.SMTPAuthenticationError(code, text)
+
+
+def word_mail(
+    settings: Settings, address: str, event: Mapping[str, Any], now: int
+) -> EmailMessage:
+    """An event as a mail; its links only open the dashboard, for previews call every link."""
     message, monitor = EmailMessage(), event["monitor"]
     # An encoded word would be decoded here, and its line breaks would be headers of their own.
     message["Subject"] = (clean(event["summary"], 200) or "").replace("=?", "= ?")
     message["From"] = settings.smtp_from or f"cronwatch@{socket.getfqdn()}"
-    message["To"] = config["address"]
+    message["To"] = address
     message["Date"] = formatdate(now / 1000)
     message["Message-ID"] = f"<{event['id']}@cronwatch>"
     lines = [event_text(event, 20_000)]
-    if monitor:
+    if monitor and severity(event) is not WELL:
         lines += [
             "",
             f"Pause for an hour: {monitor['url']}/pause/1",
             f"Pause for a day: {monitor['url']}/pause/24",
         ]
     message.set_content("\n".join(lines))
-    connect = smtplib.SMTP_SSL if settings.smtp_security == "tls" else smtplib.SMTP
-    server = connect(timeout=SEND_SECONDS)
+    return message
+
+
+def _mail(settings: Settings, message: EmailMessage) -> None:
+    context = ssl.create_default_context()
+    if settings.smtp_security == "tls":
+        server: smtplib.SMTP = smtplib.SMTP_SSL(timeout=SEND_SECONDS, context=context)
+    else:
+        server = smtplib.SMTP(timeout=SEND_SECONDS)
     with contextlib.closing(server), cut_off(server):
         # What its certificate must name; Python sets it only where it connects at once.
         server._host = settings.smtp_host  # type: ignore[attr-defined]
         server.connect(settings.smtp_host, settings.smtp_port)
         if settings.smtp_security == "starttls":
-            server.starttls(context=ssl.create_default_context())
+            server.starttls(context=context)
         if settings.smtp_user:
-            server.login(settings.smtp_user, settings.smtp_password)
+            sign_in_to_smtp(server, settings.smtp_user, settings.smtp_password)
         server.send_message(message)
         with contextlib.suppress(OSError):  # it is accepted, whatever comes now
             server.quit()
-    return f"accepted by {settings.smtp_host}"
+
+
+NO_MAIL = "no mail can be sent: the setting smtp_host is empty"
+
+
+def send_email(
+    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
+) -> Attempt:
+    """Send a mail by SMTP."""
+    if not settings.smtp_host:
+        return Attempt("failed", NO_MAIL)
+    code: int
+    text: bytes | str
+    try:
+        _mail(settings, word_mail(settings, config["address"], event, now))
+    except smtplib.SMTPRecipientsRefused as error:
+        code, text = next(iter(error.recipients.values()))
+    except smtplib.SMTPResponseException as error:
+        code, text = error.smtp_code, error.smtp_error
+    else:
+        return Attempt("sent", f"accepted by {settings.smtp_host}")
+    said = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return Attempt("failed", f"SMTP {code}", clean(said, ANSWER_MAX))
 
 
 def send_apprise(
     settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
-) -> str:
+) -> Attempt:
     """Send by Apprise, which knows some hundred services; what it logs may have secrets in it."""
-    robot = load_apprise().Apprise()
-    if not robot.add(config["url"]) or not robot.notify(event_text(event, 1000), event["summary"]):
-        raise OSError("Apprise could not send it")
-    return "sent by Apprise"
+    robot, message = load_apprise().Apprise(), word_event(event)
+    text = _fitted("\n".join(message.lines), message.log, message.link, 1000)
+    if not robot.add(config["url"]) or not robot.notify(text, message.headline):
+        return Attempt("failed", "Apprise could not send it")
+    return Attempt("sent", "sent by Apprise")
 
 
+# -- integrations: what each needs
 def load_apprise() -> Any:
     """The module of the extra, with its log silenced; raises `Invalid` without the extra."""
     try:
@@ -3275,7 +3970,9 @@ FRAMING = {
     "transfer-encoding",
     "upgrade",
 }  # headers that are for the sender to set
-SENDERS = {
+HEADERS_MAX = 20
+Sender = Callable[[Settings, str, Mapping[str, Any], Mapping[str, Any], int], Attempt]
+SENDERS: dict[str, Sender] = {
     "command": send_command,
     "email": send_email,
     "apprise": send_apprise,
@@ -3292,19 +3989,82 @@ def is_signing_secret(secret: Any) -> bool:
     return False
 
 
+LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+
+
+def is_host(name: str) -> bool:
+    """Whether it can be the name of a host, with _ as containers have it, or an address."""
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name)
+        return True
+    labels = name.removesuffix(".").split(".")
+    return (
+        len(name) <= 253
+        and all(re.fullmatch(LABEL, label) for label in labels)
+        and not labels[-1].isdigit()  # it would be an address, and is none
+    )
+
+
 def is_web_address(url: str) -> bool:
     """Whether we can send to it: http or https, plain characters, without a name and password."""
     try:
         parts = urllib.parse.urlsplit(url)
         return bool(
             parts.scheme in ("http", "https")
-            and parts.hostname
+            and re.fullmatch(r"([^:@%[\]]+|\[[^[\]]+\])(:\d*)?", parts.netloc)
+            and is_host(parts.hostname or "")
             and parts.port != 0
             and not re.search(r"[^!-~]", url)
-            and not set("@%") & set(parts.netloc)
         )
     except ValueError:  # of a port or an address that is none
         return False
+
+
+def is_apprise_url(url: str) -> bool:
+    """Whether Apprise knows the service of a URL; raises `Invalid` without the extra."""
+    return bool(load_apprise().Apprise.instantiate(url))
+
+
+class TargetRule(NamedTuple):
+    """What must be so of a target, and the sentence for one that is not."""
+
+    is_met: Callable[[str], Any]
+    sentence: str
+
+
+TARGET_RULES = {
+    "email": TargetRule(MAIL_ADDRESS.fullmatch, "address must be one mail address"),
+    "apprise": TargetRule(is_apprise_url, "url must be one that Apprise knows"),
+    **dict.fromkeys(
+        BODIES,
+        TargetRule(
+            is_web_address, "url must be an http or https address; credentials go into headers"
+        ),
+    ),
+}
+
+
+def _is_header(name: str, value: Any) -> bool:
+    return bool(
+        re.fullmatch(r"[A-Za-z0-9-]{1,100}", name)
+        and not name.lower().startswith("webhook-")
+        and name.lower() not in FRAMING
+        and isinstance(value, str)
+        and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
+    )
+
+
+def check_headers(headers: Any) -> dict[str, str]:
+    """The headers that go along with webhooks; `Invalid` where they cannot."""
+    if headers is None:
+        return {}
+    if (
+        not isinstance(headers, dict)
+        or len(headers) > HEADERS_MAX
+        or not all(_is_header(name, value) for name, value in headers.items())
+    ):
+        raise Invalid(f"headers must be an object of at most {HEADERS_MAX} plain header lines")
+    return headers
 
 
 def check_integration(
@@ -3318,108 +4078,179 @@ def check_integration(
     target = given.get(need)
     if not isinstance(target, str) or not 1 <= len(target) <= 2000 or "\0" in target:
         raise Invalid(f"{need} must be 1 to 2000 characters")
-    if need == "address" and not MAIL_ADDRESS.fullmatch(target):
-        raise Invalid("address must be one mail address")
-    if channel == "apprise" and not load_apprise().Apprise.instantiate(target):
-        raise Invalid("url must be one that Apprise knows")
-    if need != "url" or channel == "apprise":
+    rule = TARGET_RULES.get(channel)
+    if rule is not None and not rule.is_met(target):
+        raise Invalid(rule.sentence)
+    if channel not in BODIES:
         return {need: target}
-    if not is_web_address(target):
-        raise Invalid("url must be an http or https address; credentials go into headers")
-    headers = {} if headers is None else headers
-    if (
-        not isinstance(headers, dict)
-        or len(headers) > 20
-        or not all(
-            re.fullmatch(r"[A-Za-z0-9-]{1,100}", name)
-            and not name.lower().startswith("webhook-")
-            and name.lower() not in FRAMING
-            and isinstance(value, str)
-            and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
-            for name, value in headers.items()
-        )
-    ):
-        raise Invalid("headers must be an object of at most 20 plain header lines")
     secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
-    return {"url": target, "headers": headers, "secret": secret}
+    return {"url": target, "headers": check_headers(headers), "secret": secret}
 
 
-Claim = tuple[int, str, dict[str, Any], Sequence[Any]]  # alert, channel, what it needs, event
+# -- the outbox: what is due goes out, and what came of it is kept
+class Claim(NamedTuple):
+    """An alert that nobody else sends meanwhile: its number, the channel, what that needs, a row
+    of `EVENTS_SQL`."""
+
+    alert: int
+    channel: str
+    config: dict[str, Any]
+    event: Sequence[Any]
+
+
+CLAIM_MS = 60_000  # longer than a try can last
+ASIDE_TRIES, TOLD_TRIES, SILENCE_MAX_MS = 3, 4, 600_000
+TESTS_MAX = 2  # at a time
+TEST_SECONDS = 40  # for which a command waits
+TEST_DUE_AT = -1  # a test is due before all else, also while its integration rests or is off
+IS_AWAKE = "i.enabled AND coalesce(i.rests_until, 0) <= :now"
+# The index has them by age: to sort all that is due for each alert of thousands takes too long.
+OLDEST_DUE = f"""SELECT a.num FROM integration i CROSS JOIN alert a INDEXED BY alert_oldest
+    ON a.integration = i.num WHERE i.num = :integration AND {IS_AWAKE} AND a.state = 'pending'
+    AND a.due_at < {BLOCKED_AT} AND a.due_at <= :now ORDER BY a.num LIMIT 1"""
 
 
 def waiting_integrations(tx: Tx) -> list[int]:
     """The integrations with something to send."""
-    return [
-        num
-        for (num,) in rows(
-            tx.db,
-            "SELECT DISTINCT a.integration FROM alert a JOIN integration i ON i.num = "
-            "a.integration WHERE a.state = 'pending' AND a.due_at <= ? AND i.enabled",
-            tx.now,
-        )
-    ]
+    is_due = "EXISTS (SELECT 1 FROM alert WHERE state = 'pending' AND integration = i.num AND {})"
+    found = execute(
+        tx.db,
+        f"SELECT num FROM integration i WHERE {is_due.format('due_at < 0')} "
+        f"OR {IS_AWAKE} AND {is_due.format('due_at <= :now')}",
+        {"now": tx.now},
+    )
+    return [num for (num,) in found.fetchall()]
 
 
 def claim_alert(tx: Tx, integration: int) -> Claim | None:
-    """Take the next due alert of an integration; what waits behind another one is not due.
-    Its next try is on disk then, should we die over this one."""
+    """Take a test, else the oldest due alert of an integration that does not rest; what waits
+    behind another one of its monitor is not due."""
     found = rows(
         tx.db,
-        "SELECT a.num FROM alert a JOIN integration i ON i.num = a.integration WHERE "
-        "a.integration = ? AND a.state = 'pending' AND a.due_at <= ? AND i.enabled "
-        "ORDER BY a.due_at, a.num LIMIT 1",
+        "SELECT num FROM alert WHERE state = 'pending' AND integration = ? AND due_at < 0 LIMIT 1",
         integration,
-        tx.now,
     )
+    if not found:
+        found = execute(tx.db, OLDEST_DUE, {"integration": integration, "now": tx.now}).fetchall()
     return _claim(tx, found[0][0]) if found else None
 
 
 def _claim(tx: Tx, num: int) -> Claim:
-    tries, event, channel, config = rows(
+    """Write down that it is being tried: should we die over this one, it is due again once the try
+    must be over. A test is sent once, whatever becomes of it."""
+    tries, channel, config, *event = rows(
         tx.db,
-        "SELECT a.tries, a.event, i.channel, i.config FROM alert a JOIN integration i "
-        "ON i.num = a.integration WHERE a.num = ?",
+        "SELECT a.tries, i.channel, i.config, e.num, e.id, e.kind, e.at, e.told_at, e.body FROM "
+        "alert a JOIN integration i ON i.num = a.integration JOIN event e ON e.num = a.event "
+        "WHERE a.num = ?",
         num,
     )[0]
-    update(
-        tx.db,
-        "alert",
-        num,
-        {
-            "tries": tries + 1,
-            "tried_at": tx.now,
-            "due_at": tx.now + (retry_ms(tries + 1) or 3_600_000),
-        },
-    )
-    return num, channel, json.loads(config), rows(tx.db, EVENTS_SQL + "WHERE e.num = ?", event)[0]
+    columns = {"tries": tries + 1, "tried_at": tx.now, "due_at": tx.now + CLAIM_MS}
+    if event[2] == "test":
+        columns["state"] = "dead"
+    update(tx.db, "alert", num, columns)
+    return Claim(num, channel, json.loads(config), event)
 
 
-def settle_alert(tx: Tx, num: int, problem: str | None, result: str) -> None:
-    """Keep what came of a try; after the fourth failed one the other integrations are told."""
+def after_try(attempt: Attempt, tries: int, now: int) -> dict[str, Any]:
+    """What becomes of an alert after so many tries, as columns: sent, dead, or due again.
+
+    One that is refused for the third time steps aside: the next one of its monitor goes."""
+    if attempt.verdict == "sent":
+        return {"state": "sent"}
+    if attempt.verdict == "busy":  # that was no try
+        return {"tries": tries - 1, "due_at": now}
+    wait = retry_ms(tries)
+    if wait is None:
+        return {"state": "dead"}
+    steps_aside = attempt.verdict == "refused" and tries >= ASIDE_TRIES
+    return {"due_at": now + wait, **({"is_aside": 1} if steps_aside else {})}
+
+
+def settle_alert(tx: Tx, num: int, attempt: Attempt) -> bool:
+    """Keep what came of a try, for the alert and for its integration. True when that was the last
+    try of the alert, in vain."""
     found = rows(
         tx.db,
-        "SELECT a.tries, i.num, i.name, i.failing, a.monitor, e.kind FROM alert a JOIN "
-        "integration i ON i.num = a.integration JOIN event e ON e.num = a.event WHERE a.num = ?",
+        "SELECT a.tries, a.integration, a.monitor, e.kind FROM alert a "
+        "JOIN event e ON e.num = a.event WHERE a.num = ?",
         num,
     )
     if not found:  # it was removed meanwhile
-        return
-    tries, integration, name, failing, monitor, kind = found[0]
-    dead = retry_ms(tries) is None or kind == "test"
-    state = "sent" if problem is None else "dead" if dead else "pending"
-    update(tx.db, "alert", num, {"state": state, "result": problem or result})
-    if problem is None:
-        update(tx.db, "integration", integration, {"failing": 0} if failing else {})
-    elif tries >= 4 and not failing and monitor is not None:
-        update(tx.db, "integration", integration, {"failing": 1})
-        others = [hearer for hearer in hearers(tx.db, None) if hearer != integration]
-        add_event(tx, Event("delivery_failed", tx.now), None, others, about=(name, problem))
+        return False
+    tries, integration, monitor, kind = found[0]
+    is_test = kind == "test"
+    if is_test:
+        columns: dict[str, Any] = {"state": "sent" if attempt.verdict == "sent" else "dead"}
+    else:
+        columns = after_try(attempt, tries, tx.now)
+    update(tx.db, "alert", num, {**columns, "result": attempt.result, "answer": attempt.answer})
+    if attempt.verdict == "sent":
+        update(
+            tx.db,
+            "integration",
+            integration,
+            {"failing": 0, "failed_tries": 0, "rests_until": None},
+        )
+    elif attempt.verdict == "busy":
+        update(tx.db, "integration", integration, {"rests_until": tx.now + attempt.wait_ms})
+    elif not is_test:
+        _count_failure(tx, integration, attempt, monitor is not None)
+    return not is_test and columns.get("state") == "dead"
 
 
-def add_test(tx: Tx, integration: int, name: str, m: Monitor | None = None) -> Claim:
-    """A test event for one integration, claimed at once by who asked for it."""
+def _count_failure(tx: Tx, integration: int, attempt: Attempt, may_tell: bool) -> None:
+    """One more failed try in a row of an integration, whichever alert it was for. Where nobody
+    answered it rests; after the fourth the others are told, but not of a failing server event."""
+    name, failing, failed = rows(
+        tx.db, "SELECT name, failing, failed_tries FROM integration WHERE num = ?", integration
+    )[0]
+    columns = {"failed_tries": failed + 1}
+    if attempt.verdict == "silent":
+        columns["rests_until"] = tx.now + min(
+            retry_ms(failed + 1) or SILENCE_MAX_MS, SILENCE_MAX_MS
+        )
+    is_told = may_tell and failed + 1 >= TOLD_TRIES and not failing
+    if is_told:
+        columns["failing"] = 1
+    update(tx.db, "integration", integration, columns)
+    if is_told:
+        others = [hearer for hearer in hearers(tx, None) if hearer != integration]
+        about = (name, attempt.result)
+        add_event(tx, Event("delivery_failed", tx.now), None, others, about=about)
+
+
+def give_up_old(tx: Tx, integration: int) -> int:
+    """Give up alerts, 500 at the most, that have waited for as long as tries last, for an
+    integration that took nothing meanwhile; how many."""
+    return execute(
+        tx.db,
+        "UPDATE alert SET state = 'dead', tried_at = coalesce(tried_at, :now), result = "
+        "coalesce(result, 'given up: those before it could not be sent') WHERE num IN "
+        "(SELECT a.num FROM alert a JOIN integration i ON i.num = a.integration "
+        "JOIN event e ON e.num = a.event WHERE a.integration = :integration AND "
+        "a.state = 'pending' AND i.failed_tries > :tries AND e.told_at < :before LIMIT :most)",
+        {
+            "now": tx.now,
+            "integration": integration,
+            "tries": len(RETRY_SECONDS),
+            "before": tx.now - sum(RETRY_SECONDS) * 1000,
+            "most": PRUNE_LIMIT,
+        },
+    ).rowcount
+
+
+def add_test(tx: Tx, integration: int, name: str, m: Monitor | None = None) -> int:
+    """A test event for one integration, for the server to send next; the number of its alert."""
     add_event(tx, Event("test", tx.now), m, [integration], about=name)
-    return _claim(tx, rows(tx.db, "SELECT max(num) FROM alert")[0][0])
+    num: int = rows(tx.db, "SELECT max(num) FROM alert")[0][0]
+    update(tx.db, "alert", num, {"due_at": TEST_DUE_AT})
+    return num
+
+
+def claim_test(tx: Tx, integration: int, name: str, m: Monitor | None = None) -> Claim:
+    """A test event, claimed at once by who asked for it."""
+    return _claim(tx, add_test(tx, integration, name, m))
 
 
 def find_integration(tx: Tx, name: str) -> dict[str, Any]:
@@ -3431,6 +4262,28 @@ def find_integration(tx: Tx, name: str) -> dict[str, Any]:
     return found[0]
 
 
+def is_served(path: str) -> bool:
+    """Whether a server runs on a database: it holds the lock that `hold` takes."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # the file system knows no such locks
+            return False
+    return False
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate cannot be trusted: {error.verify_message}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return clean(f"{type(error).__name__}: {error}", TAIL_MAX) or ""
+
+
 class Outbox:
     """Sends what is due, each integration in a thread of its own: a dead one delays no other."""
 
@@ -3440,10 +4293,13 @@ class Outbox:
         read: Callable[..., Any],
         settings: Settings,
         clock: Callable[[], int],
+        senders: Mapping[str, Sender] = SENDERS,
     ) -> None:
         self.act, self.read, self.settings, self.clock = act, read, settings, clock
+        self.senders = senders
         self.count: Callable[[str], None] = lambda result: None  # each try: sent or failed
         self._threads: dict[int, threading.Thread] = {}
+        self._tests = threading.BoundedSemaphore(TESTS_MAX)
         self._stops = False
 
     def turn(self) -> list[threading.Thread]:
@@ -3459,34 +4315,65 @@ class Outbox:
     def _send_all(self, integration: int) -> None:
         with contextlib.suppress(Refused):  # nothing can be written: what is claimed is due again
             while not self._stops and (claim := self.act(claim_alert, integration)) is not None:
-                self.act(settle_alert, claim[0], *self.send(claim))
+                if self.act(settle_alert, claim.alert, self.send(claim)):
+                    while self.act(give_up_old, integration) == PRUNE_LIMIT:
+                        pass
 
     def stop(self) -> None:
         """Let what is being sent end, which has a limit; the rest goes out at the next start."""
-        self._stops, end = True, monotonic() + COMMAND_SECONDS + 5
+        self._stops = True
+        end = monotonic() + COMMAND_SECONDS + 5
         for thread in self._threads.values():
             thread.join(max(0, end - monotonic()))
 
-    def test(
-        self, integration: int, name: str, m: Monitor | None = None
-    ) -> tuple[str | None, str]:
-        """Send a test now; what went wrong, if anything, and what came of it."""
-        claim = self.act(add_test, integration, name, m)
-        outcome = self.send(claim)
-        self.act(settle_alert, claim[0], *outcome)
-        return outcome
-
-    def send(self, claim: Claim) -> tuple[str | None, str]:
-        """Send one claimed alert; what went wrong, if anything, and what came of it."""
-        _, channel, config, row = claim
+    def test(self, integration: int, name: str, m: Monitor | None = None) -> Attempt:
+        """Send a test now; what came of it. Refuses a third one at the same time with 429."""
+        if not self._tests.acquire(blocking=False):
+            raise Refused("two tests are being sent already: wait for them", "BUSY", 429, 10)
         try:
-            event = event_json(row, self.settings.base_url)
-            result = SENDERS[channel](self.settings, channel, config, event, self.clock())
-        except Exception as error:  # noqa: BLE001 - all that a network or a command does wrong
-            self.count("failed")
-            return clean(f"{type(error).__name__}: {error}", 2 * TAIL_MAX, lines=True), ""
-        self.count("sent")
-        return None, clean(result, 2 * TAIL_MAX, lines=True) or ""
+            claim = self.act(claim_test, integration, name, m)
+            attempt = self.send(claim)
+            self.act(settle_alert, claim.alert, attempt)
+        finally:
+            self._tests.release()
+        return attempt
+
+    def test_by_server(self, integration: int, name: str) -> Attempt:
+        """Let the server that runs send a test, and wait for what came of it, 40 s at most."""
+        num, end = self.act(add_test, integration, name), monotonic() + TEST_SECONDS
+        while monotonic() < end:
+            attempt: Attempt | None = self.read(_test_result, num)
+            if attempt is not None:
+                return attempt
+            sleep(0.1)
+        self.act(_withdraw_test, num)
+        return Attempt("failed", f"nothing came of it in {TEST_SECONDS} s")
+
+    def send(self, claim: Claim) -> Attempt:
+        """Send one claimed alert; what came of it."""
+        try:
+            event = event_json(claim.event, self.settings.base_url)
+            sender = self.senders[claim.channel]
+            attempt = sender(self.settings, claim.channel, claim.config, event, self.clock())
+        except (OSError, http.client.HTTPException) as error:
+            attempt = Attempt("silent", _problem(error))
+        except Exception as error:  # noqa: BLE001 - one send that goes wrong ends no other
+            attempt = Attempt("failed", _problem(error))
+        if attempt.verdict != "busy":
+            self.count("sent" if attempt.verdict == "sent" else "failed")
+        return attempt
+
+
+def _test_result(tx: Tx, num: int) -> Attempt | None:
+    found = rows(tx.db, "SELECT state, result, answer FROM alert WHERE num = ?", num)
+    if not found:
+        return Attempt("failed", "it was removed meanwhile")
+    state, result, answer = found[0]
+    return result and Attempt("sent" if state == "sent" else "failed", result, answer)
+
+
+def _withdraw_test(tx: Tx, num: int) -> None:
+    execute(tx.db, "UPDATE alert SET state = 'dead' WHERE num = ? AND state = 'pending'", (num,))
 
 
 # == Management ===============================================================
@@ -3554,7 +4441,7 @@ FIELDS = (
     Field(
         "intervalSeconds", "interval_seconds", (_whole, 60, 2_592_000), lambda found: found or 0
     ),
-    Field("cronExpression", "cron", (_parsed, parse_cron)),
+    Field("cronExpression", "cron", (_parsed, check_schedule)),
     Field("timezone", "timezone", (_parsed, check_timezone)),
     Field("graceSeconds", "grace_seconds", (_whole, 0, 86_400)),
     Field("tags", "tags", (_tags,)),
@@ -3635,10 +4522,13 @@ def read_monitor(given: Any, m: Monitor | None = None) -> dict[str, Any]:
         _whole(name, given[name], 0, 2_592_000, True) if name == "intervalSeconds" else (
             given[name] is None or _text(name, given[name], 0, 500)
         )
+    # A stored schedule goes on unread: an older version took ranges that wrap.
+    is_same = m is not None and m.cron and given.get("cronExpression") == m.cron
+    unread = unused | ({"cronExpression"} if is_same else set())
     columns = {
         rules[name].column: rules[name].rule[0](name, value, *rules[name].rule[1:])
         for name, value in given.items()
-        if name in rules and name not in unused
+        if name in rules and name not in unread
     }
     return (
         columns if kind == kept else {**columns, **{rules[name].column: None for name in unused}}
@@ -3712,7 +4602,9 @@ RECIPIENTS_SQL = HEARERS.replace("SELECT m.num, i.num", "SELECT m.num, i.name")
 def recipients_of(tx: Tx, nums: Sequence[int]) -> dict[int, list[str]]:
     """The names of the integrations that are told of these monitors."""
     names: dict[int, list[str]] = {num: [] for num in nums}
-    for num, name in rows(tx.db, f"{RECIPIENTS_SQL}{marks(nums)} ORDER BY i.name", *nums):
+    for num, name in rows(
+        tx.db, f"{RECIPIENTS_SQL}{marks(nums)} ORDER BY i.name", tx.settings.smtp_host, *nums
+    ):
         names[num].append(name)
     return names
 
@@ -3913,7 +4805,7 @@ def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> R
             body = {name: value for name, value in ask.body.items() if name != "unique"}
             return edit_monitor(tx, ask._replace(id=named[0][0], body=body)), 200
     num = create_monitor(tx, columns, handles, read_ids(ask.body))
-    return monitors_json(tx, [load_life(tx, num)[0].monitor])[0], 201
+    return monitors_json(tx, [load_state(tx, num)[0].monitor])[0], 201
 
 
 def edit_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -3929,7 +4821,7 @@ def edit_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
         refuse_taken(tx, "monitor", "key", columns["key"])
     if cron := columns.get("cron", m.cron):
         next_run(cron, columns.get("timezone", m.timezone), tx.now)
-    changed = change_monitor(tx, m.num, lambda life: edit(life, tx.now, columns))
+    changed = change_monitor(tx, m.num, lambda state: edit(state, tx.now, columns))
     return monitors_json(tx, [changed])[0]
 
 
@@ -3943,13 +4835,15 @@ def pause_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
 def resume_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Resume a monitor: in Cronping it is new then."""
     num = get_monitor(tx, ask.id).num
-    return monitors_json(tx, [change_monitor(tx, num, lambda life: resume(life, tx.now, True))])[0]
+    return monitors_json(tx, [change_monitor(tx, num, lambda state: resume(state, tx.now, True))])[
+        0
+    ]
 
 
 def mark_ok(tx: Tx, ask: Ask) -> dict[str, Any]:
     """All is well, says a person: up without an event, as by Cronitor's /ok."""
     ok, num = Ping("ok", tx.now), get_monitor(tx, ask.id).num
-    return monitors_json(tx, [change_monitor(tx, num, lambda life: receive(life, ok))])[0]
+    return monitors_json(tx, [change_monitor(tx, num, lambda state: receive(state, ok))])[0]
 
 
 def list_handles(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -3989,7 +4883,6 @@ def remove_handle(tx: Tx, ask: Ask) -> dict[str, Any]:
         "DELETE FROM handle WHERE text = ?",
         (text.lower() if TOKEN.fullmatch(text) else text,),
     )
-    tx.store.cache.clear()
     return list_handles(tx, ask)
 
 
@@ -4006,11 +4899,11 @@ def remove_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Delete a monitor with all that hangs on it."""
     m = get_monitor(tx, ask.id)
     execute(tx.db, "DELETE FROM monitor WHERE num = ?", (m.num,))
-    tx.store.cache.clear()
     return {"id": m.id, "deleted": True}
 
 
-INTEGRATIONS_SQL = """SELECT i.*, a.state, a.result, a.tried_at, e.kind,
+INTEGRATIONS_SQL = f"""SELECT i.*, a.state, a.result, a.answer, a.tried_at, e.kind,
+    i.channel != 'email' OR {HAS_MAIL} is_usable,
     (SELECT count(*) FROM alert p WHERE p.integration = i.num AND p.state = 'pending') pending,
     (SELECT count(*) FROM alert d JOIN event de ON de.num = d.event WHERE d.integration = i.num
      AND d.state = 'dead' AND d.tried_at > ? AND de.kind != 'test') dead
@@ -4025,7 +4918,7 @@ def integrations_json(tx: Tx, secret: bool, id_: str | None = None) -> list[Show
     cursor = execute(
         tx.db,
         INTEGRATIONS_SQL + "WHERE ? IN (i.id, '') ORDER BY i.num",
-        (tx.now - DEAD_MS, id_ or ""),
+        (tx.settings.smtp_host, tx.now - DEAD_MS, id_ or ""),
     )
     names = [column[0] for column in cursor.description]
     return [
@@ -4046,12 +4939,21 @@ def integrations_json(tx: Tx, secret: bool, id_: str | None = None) -> list[Show
                 "at": iso(row["tried_at"]),
                 "state": row["state"],
                 "kind": row["kind"],
-                "result": row["result"],
+                "result": outcome_text(row["result"], row["answer"]) if secret else None,
             },
-            **(json.loads(row["config"]) if secret else {}),
+            "problem": None if row["is_usable"] else NO_MAIL,
+            **(integration_config(row["channel"], json.loads(row["config"])) if secret else {}),
         }
         for row in (dict(zip(names, values, strict=True)) for values in cursor.fetchall())
     ]
+
+
+def integration_config(channel: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What an integration needs, for who may change it. Only who reads `webhook` checks what signs
+    it: the services for which we word the body do not."""
+    return {
+        name: value for name, value in config.items() if name != "secret" or channel == "webhook"
+    }
 
 
 def list_integrations(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -4073,11 +4975,14 @@ def add_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     return integrations_json(tx, True, create_integration(tx, channel, name, config, default))[0]
 
 
-def _refuse_command(channel: Any) -> None:
-    """Only who is on the server may say what runs there."""
-    if channel == "command":
+LOCAL_CHANNELS = {"command": "a command", "apprise": "an integration of Apprise"}
+
+
+def _refuse_local(channel: Any) -> None:
+    """Only who is on the server may say what runs there, as Apprise does for some of its URLs."""
+    if channel in LOCAL_CHANNELS:
         raise Refused(
-            "a command can only be made, changed and removed with `cronwatch "
+            f"{LOCAL_CHANNELS[channel]} can only be made, changed and removed with `cronwatch "
             "integration` on the server",
             "FORBIDDEN",
             403,
@@ -4086,7 +4991,8 @@ def _refuse_command(channel: Any) -> None:
 
 def add_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """As `add_integration`, but never a command."""
-    _refuse_command(ask.body.get("channel") if isinstance(ask.body, dict) else None)
+    channel = ask.body.get("channel") if isinstance(ask.body, dict) else None
+    _refuse_local(channel if isinstance(channel, str) else None)
     return add_integration(tx, ask)
 
 
@@ -4094,7 +5000,7 @@ def edit_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Change what the body names; a command can only be switched off and on."""
     row = find_integration(tx, ask.id)
     if not isinstance(ask.body, dict) or set(ask.body) - {"enabled"}:
-        _refuse_command(row["channel"])
+        _refuse_local(row["channel"])
     return change_integration(tx, row, ask.body)
 
 
@@ -4120,7 +5026,8 @@ def change_integration(
                 row["channel"], config, config.get("headers"), secret or config.get("secret")
             )
         )
-    update(tx.db, "integration", row["num"], {**columns, "updated_at": tx.now})
+    columns |= {"updated_at": tx.now, "rests_until": None}  # it may be another receiver now
+    update(tx.db, "integration", row["num"], columns)
     return integrations_json(tx, True, row["id"])[0]
 
 
@@ -4133,7 +5040,7 @@ def remove_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
 
 def remove_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """As `remove_integration`, but never a command."""
-    _refuse_command(find_integration(tx, ask.id)["channel"])
+    _refuse_local(find_integration(tx, ask.id)["channel"])
     return remove_integration(tx, ask)
 
 
@@ -4143,20 +5050,49 @@ def test_integration(outbox: Outbox, ask: Ask) -> dict[str, Any]:
     return tested(outbox.test(row["num"], row["name"]))
 
 
-def tested(outcome: tuple[str | None, str]) -> dict[str, Any]:
+def tested(attempt: Attempt) -> dict[str, Any]:
     """What came of a test."""
-    return {"ok": outcome[0] is None, "result": outcome[0] or outcome[1]}
+    return {
+        "ok": attempt.verdict == "sent",
+        "result": outcome_text(attempt.result, attempt.answer),
+    }
 
 
-def test_monitor(outbox: Outbox, ask: Ask) -> dict[str, Any]:
-    """Send a test to everybody who hears of a monitor, one after another."""
-    m, results = outbox.read(get_monitor, ask.id), []
-    for num in outbox.read(lambda tx: hearers(tx.db, m)):
-        ((id_, name),) = outbox.read(
-            lambda tx, num=num: rows(tx.db, "SELECT id, name FROM integration WHERE num = ?", num)
-        )
-        results.append({"integrationId": id_, "name": name, **tested(outbox.test(num, m.name, m))})
-    return {"results": results}
+REQUEST_SECONDS = 30  # for which a route waits for a receiver
+
+
+def send_tests(outbox: Outbox, ask: Ask, seconds: float = REQUEST_SECONDS) -> dict[str, Any]:
+    """Send a test to everybody who hears of a monitor, one after another, and tell what came of
+    it in so many seconds; the rest goes on, and is told with the events."""
+    m = outbox.read(get_monitor, ask.id)
+    recipients = outbox.read(
+        lambda tx: [
+            rows(tx.db, "SELECT num, id, name FROM integration WHERE num = ?", num)[0]
+            for num in hearers(tx, m)
+        ]
+    )
+    outcomes: dict[int, dict[str, Any]] = {}
+    problems: list[Refused] = []
+
+    def send_all() -> None:
+        try:
+            for num, _, _ in recipients:
+                outcomes[num] = tested(outbox.test(num, m.name, m))
+        except Refused as refused:
+            problems.append(refused)
+
+    thread = threading.Thread(target=send_all, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if problems:
+        raise problems[0]
+    late = {"ok": False, "result": f"nothing came of it within {REQUEST_SECONDS} seconds yet"}
+    return {
+        "results": [
+            {"integrationId": id_, "name": name, **outcomes.get(num, late)}
+            for num, id_, name in recipients
+        ]
+    }
 
 
 # == Reports ==================================================================
@@ -4291,12 +5227,24 @@ def flip_shown(row: Sequence[Any]) -> Shown:
     return {"at": iso(row[0]), "status": row[1], "reason": row[2]}
 
 
-def with_deliveries(tx: Tx, found: Sequence[Any]) -> list[Shown]:
-    """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom."""
+def _without_secrets(row: Sequence[Any]) -> Sequence[Any]:
+    """A row of `EVENTS_SQL` without the end of a log, and without a receiver's answer."""
+    *columns, text = row
+    body = json.loads(text)
+    if body.get("run"):
+        body["run"]["logTail"] = None
+    if columns[2] == "delivery_failed":
+        body["about"] = [body["about"][0], "who may write is shown why"]
+    return [*columns, json.dumps(body)]
+
+
+def with_deliveries(tx: Tx, found: Sequence[Any], secret: bool) -> list[Shown]:
+    """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom; logs and what
+    receivers answered are secret."""
     sent: dict[int, list[Shown]] = {row[0]: [] for row in found}
-    for event, id_, name, state, tries, tried_at, result in rows(
+    for event, id_, name, state, tries, tried_at, result, answer in rows(
         tx.db,
-        "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result FROM "
+        "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result, a.answer FROM "
         "alert a JOIN integration i ON i.num = a.integration WHERE a.event IN "
         f"{marks(found)} ORDER BY a.event, a.num",
         *sent,
@@ -4308,16 +5256,22 @@ def with_deliveries(tx: Tx, found: Sequence[Any]) -> list[Shown]:
                 "state": state,
                 "tries": tries,
                 "triedAt": iso(tried_at),
-                "result": result,
+                "result": outcome_text(result, answer) if secret else None,
             }
         )
-    return [{**event_json(row, tx.settings.base_url), "deliveries": sent[row[0]]} for row in found]
+    return [
+        {
+            **event_json(row if secret else _without_secrets(row), tx.settings.base_url),
+            "deliveries": sent[row[0]],
+        }
+        for row in found
+    ]
 
 
 def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
     """The log of events, newest first, of one monitor or of all."""
     name = ask.id or ask.query.get("monitor", [""])[0]
-    kinds = [_one_of("kind", kind, *SUMMARIES) for kind in ask.query.get("kind", ())]
+    kinds = [_one_of("kind", kind, *EVENT_KINDS) for kind in ask.query.get("kind", ())]
     parts: list[tuple[str, list[Any]]] = []
     if name:
         parts.append(("e.monitor = ?", [get_monitor(tx, name).num]))
@@ -4336,7 +5290,7 @@ def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
         "e.num DESC",
         lambda row: row,
     )
-    return {**page, "events": with_deliveries(tx, page["events"])}
+    return {**page, "events": with_deliveries(tx, page["events"], ask.secret)}
 
 
 def parse_iso(text: str) -> int:
@@ -4391,13 +5345,13 @@ def show_history(tx: Tx, ask: Ask) -> dict[str, Any]:
     )
     found += [
         (row[3], "event", event)
-        for row, event in zip(events, with_deliveries(tx, events), strict=True)
+        for row, event in zip(events, with_deliveries(tx, events, ask.secret), strict=True)
     ]
     found += [
         (at, "absence", {"since": iso(since), "until": iso(at)})
         for since, at in rows(
             tx.db,
-            "SELECT since, until FROM absence WHERE until < ? AND until > ? "
+            "SELECT since, until FROM absence WHERE since < until AND until < ? AND until > ? "
             + order.format("until"),
             until,
             m.created_at,
@@ -4491,7 +5445,7 @@ def _uptime_in(tx: Tx, m: Monitor, since: int, until: int) -> Shown:
 # What a monitor does, in one word: each monitor is counted once. The words stand in the order in
 # which a list has them.
 STATES = ("down", "late", "running", "up", "new", "paused")
-DISPLAY_STATE_SQL = """CASE WHEN status = 'up' AND expected_at < ? THEN 'late'
+SHOWN_STATUS_SQL = """CASE WHEN status = 'up' AND expected_at < ? THEN 'late'
     WHEN status = 'up' AND num IN (SELECT monitor FROM run WHERE state = 'running') THEN 'running'
     ELSE status END"""
 # Who is expected has an instant at which it is due: the index has both, and is quickly read.
@@ -4657,9 +5611,8 @@ def page_of_monitors(tx: Tx, ask: Ask, most: int) -> tuple[list[tuple[Monitor, s
     query = {name: texts for name, texts in ask.query.items() if name != "status"}
     wanted, values = read_filter(ask._replace(query=query))
     states = [_one_of("status", state, *STATES) for state in ask.query.get("status", ())]
-    source = (
-        f"FROM (SELECT *, {DISPLAY_STATE_SQL} AS state FROM monitor WHERE {wanted}) WHERE "
-        + (f"state IN {marks(states)}" if states else "1")
+    source = f"FROM (SELECT *, {SHOWN_STATUS_SQL} AS state FROM monitor WHERE {wanted}) WHERE " + (
+        f"state IN {marks(states)}" if states else "1"
     )
     values = [tx.now, *values, *states]
     page = rows(
@@ -4886,16 +5839,6 @@ def status_page(tx: Tx, tag: str) -> dict[str, Any]:
     }
 
 
-def turns_late_at(tx: Tx) -> int | None:
-    """When the next monitor turns late, if nothing is heard; at the earliest."""
-    found = rows(
-        tx.db,
-        f"SELECT min(expected_at) + 1 FROM {OF_SCHEDULE} expected_at >= ?",
-        tx.now,
-    )
-    return found[0][0]  # type: ignore[no-any-return]
-
-
 def count_monitors(tx: Tx) -> dict[str, int]:
     """How many monitors have which status, and how many are late or running."""
     counts = dict.fromkeys((*STATUSES, "late", "running"), 0)
@@ -4911,9 +5854,10 @@ def count_monitors(tx: Tx) -> dict[str, int]:
 
 OUTBOX_SQL = """SELECT (SELECT count(*) FROM alert WHERE state = 'pending'),
     (SELECT count(*) FROM alert a JOIN integration i ON i.num = a.integration
-     WHERE a.state = 'pending' AND i.enabled AND a.due_at < ?),
+     WHERE a.state = 'pending' AND i.enabled AND coalesce(i.rests_until, 0) < ?1
+     AND a.due_at < ?1),
     (SELECT count(*) FROM alert a JOIN event e ON e.num = a.event
-     WHERE a.state = 'dead' AND a.tried_at > ? AND e.kind != 'test')"""
+     WHERE a.state = 'dead' AND a.tried_at > ?2 AND e.kind != 'test')"""
 SIZE_SQL = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 
 
@@ -4928,7 +5872,7 @@ def _short_health(tx: Tx) -> Shown:
     return {
         **outbox_counts(tx),
         "failing": [name for (name,) in failing],
-        "refused": tx.store.refused,
+        "refused": tx.store.is_failing,
         "databaseBytes": rows(tx.db, SIZE_SQL)[0][0],
     }
 
@@ -4947,12 +5891,13 @@ def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
         "outbox": outbox_counts(tx),
         "databaseBytes": rows(tx.db, SIZE_SQL)[0][0],
         "pingsPerMinute": recent,
-        "refused": tx.store.refused,
+        "refused": tx.store.is_failing,
         "monitors": rows(tx.db, "SELECT count(*) FROM monitor")[0][0],
         "absences": [
             {"since": iso(since), "until": iso(until)}
             for since, until in rows(
-                tx.db, "SELECT since, until FROM absence ORDER BY num DESC LIMIT 10"
+                tx.db,
+                "SELECT since, until FROM absence WHERE since < until ORDER BY num DESC LIMIT 10",
             )
         ],
         "failing": [
@@ -4961,7 +5906,7 @@ def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
                 "name": one["name"],
                 "result": (one["lastDelivery"] or {}).get("result"),
             }
-            for one in integrations_json(tx, False)
+            for one in integrations_json(tx, ask.secret)
             if one["failing"]
         ],
     }
@@ -5021,23 +5966,37 @@ ALLOWED = {
     "read-write": {"read-only", "read-write"},
     "user": {"read-only", "read-write", "user"},
 }  # what a credential may do on routes
-LINK_MS, FREE_TRIES, SLOWEST_TRY = 3_600_000, 5, 300
+LINK_MS = 3_600_000
+UNKNOWN_MAX = 30  # keys and handles, a minute and address
+SIGN_INS_MAX = 5  # that failed, of a name and address
+SIGN_IN_SECONDS = 300  # and in what time
+SCRYPTS_MAX = 4  # that run or wait
 KEY_PREFIX_SQL = "SELECT id, name, prefix, permission, created_at FROM api_key "
 USERS_SQL = "SELECT id, name, password IS NOT NULL, created_at, seen_at FROM user "
 scrypts = ThreadPoolExecutor(1, "scrypt")  # each takes 16 MB, which its thread then keeps
+scrypt_places = threading.BoundedSemaphore(SCRYPTS_MAX)  # or all that answer would wait
 
 
 def hash_password(password: str, salt: str | None = None) -> str:
-    """scrypt of a password (RFC 7914, with 16 MB), its salt before it; both in hex."""
+    """scrypt of a password (RFC 7914, with 16 MB), its salt before it; both in hex.
+
+    Raises `Refused` 429 where others wait for theirs already.
+    """
     salt = salt or secrets.token_hex(16)
-    key = scrypts.submit(
-        hashlib.scrypt,
-        password.encode("utf-8", "surrogatepass"),
-        salt=bytes.fromhex(salt),
-        n=2**14,
-        r=8,
-        p=1,
-    ).result()
+    if not scrypt_places.acquire(blocking=False):
+        sentence = "Too many sign-ins at once: try again in a moment"
+        raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, 1)
+    try:
+        key = scrypts.submit(
+            hashlib.scrypt,
+            password.encode("utf-8", "surrogatepass"),
+            salt=bytes.fromhex(salt),
+            n=2**14,
+            r=8,
+            p=1,
+        ).result()
+    finally:
+        scrypt_places.release()
     return f"{salt}:{key.hex()}"
 
 
@@ -5090,15 +6049,10 @@ def add_user(tx: Tx, name: str, stored: str | None) -> dict[str, Any]:
     return user_shown(rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
 
 
-def edit_user(tx: Tx, name: str, columns: Mapping[str, Any], session: str = "") -> dict[str, Any]:
-    """Rename a user; or change the password, which ends all other sessions and links."""
-    num, id_ = find_user(tx, name)
-    if rows(tx.db, "SELECT 1 FROM user WHERE name = ? AND num != ?", columns.get("name"), num):
-        refuse_taken(tx, "user", "name", columns["name"])
-    update(tx.db, "user", num, columns)
-    if "password" in columns:
-        execute(tx.db, "DELETE FROM session WHERE user = ? AND hash != ?", (num, session))
-    return user_shown(rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
+def change_password(tx: Tx, user: int, stored: str | None, session: str = "") -> None:
+    """Change a password to one in its stored form; all sessions and links end but this session."""
+    update(tx.db, "user", user, {"password": stored})
+    execute(tx.db, "DELETE FROM session WHERE user = ? AND hash != ?", (user, session))
 
 
 def remove_user(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -5154,7 +6108,7 @@ def use_link(tx: Tx, secret: str) -> dict[str, Any]:
         hash_secret(secret),
     )
     if not found or found[0][1] <= tx.now:
-        raise Refused("This link has been used or has expired", "UNAUTHORIZED", 401)
+        raise Unknown("This link has been used or has expired", "UNAUTHORIZED", 401)
     return open_session(tx, found[0][0])
 
 
@@ -5176,73 +6130,75 @@ def prune_sessions(tx: Tx) -> None:
     execute(tx.db, "DELETE FROM session WHERE expires_at <= ?", (tx.now,))
 
 
-class Slowdown:
-    """Makes who fails to sign in wait, longer each time."""
+class Limiter:
+    """Counts by name, each name for some time from its first; pure but for its clock.
 
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock = clock
-        self._failed: dict[Any, tuple[int, int]] = {}  # how often, and until when to wait
+    That is a monotonic one, in seconds: no change of the clock ends a wait, or begins one.
+    Memory is bounded: the name that began first is forgotten for a new one.
+    """
+
+    SIZE_MAX = 10_000
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.monotonic = monotonic
+        self._counts: dict[Any, tuple[int, float]] = {}  # how many, and when that is over
         self._lock = threading.Lock()
 
-    def check(self, who: Any) -> None:
-        """Refuse, with 429, who has to wait."""
-        wait = self._failed.get(who, (0, 0))[1] - self._clock()
-        if wait > 0:
-            raise Refused(
-                "Too many failed sign-ins: wait a little",
-                "RATE_LIMIT_EXCEEDED",
-                429,
-                -(-wait // 1000),
-            )
-
-    def fail(self, who: Any) -> None:
-        """Count a failure: from the fifth on there is a wait, doubled by each up to 5 minutes."""
+    def count(self, name: Any, seconds: float = 60) -> int:
+        """Count one more; how many it were since the first, which is at most so long ago."""
+        now = self.monotonic()
         with self._lock:
-            count = self._failed.get(who, (0, 0))[0] + 1
-            wait = min(2 ** (count - FREE_TRIES), SLOWEST_TRY) if count >= FREE_TRIES else 0
-            if len(self._failed) >= CACHE_MAX:
-                self._failed.clear()
-            self._failed[who] = count, self._clock() + wait * 1000
+            count, end = self._counts.get(name, (0, 0.0))
+            if end <= now:
+                self._counts.pop(name, None)
+                count = 0
+                end = now + seconds
+            if name not in self._counts and len(self._counts) >= self.SIZE_MAX:
+                del self._counts[next(iter(self._counts))]
+            self._counts[name] = count + 1, end
+        return count + 1
 
-    def forget(self, who: Any) -> None:
+    def wait(self, name: Any, most: int) -> int | None:
+        """Seconds until one more may come; None where it may now. A most of 0 is no limit."""
+        count, end = self._counts.get(name, (0, 0.0))
+        rest = end - self.monotonic()
+        return math.ceil(rest) if rest > 0 and 0 < most <= count else None
+
+    def forget(self, name: Any) -> None:
         """It went well."""
         with self._lock:
-            self._failed.pop(who, None)
+            self._counts.pop(name, None)
+
+
+@lru_cache(1024)
+def network(address: str | None) -> str:
+    """What an address counts as: of IPv6 the /64, of which one person has all addresses."""
+    try:
+        ip = ipaddress.ip_address(address or "")
+    except ValueError:
+        return address or ""
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ipaddress.IPv6Address(int(ip) >> 64 << 64)
+    return str(ip)
 
 
 def find_by_password(
-    read: Callable[..., Any], slowdown: Slowdown, name: str, password: str, address: str | None
+    read: Callable[..., Any], limiter: Limiter, name: str, password: str, address: str | None
 ) -> int:
-    """The user with this name and password; slower after each failure, by name and address."""
-    tries = ("name", name), ("address", address)
-    for who in tries:
-        slowdown.check(who)
+    """The user with this name and password. Who fails has to wait, of the same name *and* address:
+    nobody can lock out somebody else."""
+    who = ("sign-in", name, network(address))
+    wait = limiter.wait(who, SIGN_INS_MAX)
+    if wait is not None:
+        sentence = "Too many failed sign-ins: wait a little"
+        raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
     found = read(lambda tx: rows(tx.db, "SELECT num, password FROM user WHERE name = ?", name))
     num, stored = found[0] if found else (0, None)
     if not is_password(password, stored):
-        for who in tries:
-            slowdown.fail(who)
+        limiter.count(who, SIGN_IN_SECONDS)
         raise Refused("Wrong name or password", "UNAUTHORIZED", 401)
-    slowdown.forget(tries[0])
+    limiter.forget(who)
     return int(num)
-
-
-def add_user_asked(act: Callable[..., Shown], ask: Ask) -> Shown:
-    """Create a user; the password is hashed outside of the transaction, for it takes its time."""
-    given = read_object(ask.body, "name", "password")
-    name = _text("name", given.get("name"), 1, 200)
-    return act(add_user, name, check_password(given.get("password")))
-
-
-def edit_user_asked(act: Callable[..., Shown], ask: Ask) -> Shown:
-    """Change a user's name or password."""
-    given = read_object(ask.body, "name", "password")
-    columns: dict[str, str | None] = {}
-    if "name" in given:
-        columns["name"] = _text("name", given["name"], 1, 200)
-    if "password" in given:
-        columns["password"] = check_password(given["password"])
-    return act(edit_user, ask.id, columns, ask.session)
 
 
 class Caller(NamedTuple):
@@ -5252,22 +6208,23 @@ class Caller(NamedTuple):
     key: int | None = None
     user: int | None = None
     session: str = ""
+    by_cookie: bool = False
 
 
-def find_caller(tx: Tx, secret: str | None, session: str | None) -> Caller | None:
-    """Whose secret this is: an API key's or that of a session which has not expired, from a
-    header; without one, that of a session from a cookie."""
+def find_caller(tx: Tx, secret: str | None, cookie: str | None) -> Caller | None:
+    """Whose secret this is: an API key's or a session's from a header, else a session's from a
+    cookie, which counts whatever login a proxy sends along; None where it is nobody's."""
     key = find_key(tx, secret)
     if key is not None:
         return Caller(key[1], key=key[0])
-    hashed = hash_secret(secret or session or "")
-    found = rows(
-        tx.db,
-        "SELECT user FROM session WHERE hash = ? AND NOT is_link AND expires_at > ?",
-        hashed,
-        tx.now,
-    )
-    return Caller("user", user=found[0][0], session=hashed) if found else None
+    for session, by_cookie in ((secret, False), (cookie, True)):
+        if session:
+            hashed = hash_secret(session)
+            sql = "SELECT user FROM session WHERE hash = ? AND NOT is_link AND expires_at > ?"
+            found = rows(tx.db, sql, hashed, tx.now)
+            if found:
+                return Caller("user", user=found[0][0], session=hashed, by_cookie=by_cookie)
+    return None
 
 
 def list_keys(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -5306,7 +6263,6 @@ def remove_key(tx: Tx, ask: Ask) -> dict[str, Any]:
     found = rows(tx.db, "DELETE FROM api_key WHERE ? IN (name, id) RETURNING id", ask.id)
     if not found:
         raise Refused(f"there is no API key with the name '{ask.id}'", "NOT_FOUND", 404)
-    tx.store.cache.clear()
     return {"id": found[0][0], "deleted": True}
 
 
@@ -5356,26 +6312,26 @@ class Lookout:
     ) -> None:
         self.store, self.clock, self.scan, self.away = store, clock, scan, away
         self.longest_ms = round(scan_seconds * 1000) + AWAY_MS
-        self.last_at, self.file, self._judging = clock(), store.file, threading.Lock()
+        self.last_at = clock()
+        self.refusals = store.refusals  # that were judged
+        self._judging = threading.Lock()
         self.measure: Callable[[float], None] = lambda seconds: None  # of each look
 
     def was_away(self) -> bool:
         """Whether there is a gap to judge, before anything that comes after it is done."""
-        return self.store.refused or not 0 <= self.clock() - self.last_at <= self.longest_ms
+        was_refused = self.store.refusals != self.refusals
+        return was_refused or not 0 <= self.clock() - self.last_at <= self.longest_ms
 
     def judge(self) -> None:
         """Judge a gap. Where nothing can be written, it lasts until something can."""
         with self._judging:
             if not self.was_away():
                 return
-            now, refusals = self.clock(), self.store.refusals
-            self.away(
-                self.last_at
-                if self.store.file == self.file
-                else remembered(self.store, "alive_at", now),
-                now,
-            )
-            self.last_at, self.file, self.store.judged = now, self.store.file, refusals
+            refusals = self.store.refusals
+            now = self.clock()
+            self.away(self.last_at, now)
+            self.last_at = now
+            self.refusals = refusals
 
     def is_looking(self) -> bool:
         """Whether the last look was not too long ago."""
@@ -5385,7 +6341,8 @@ class Lookout:
         """One look."""
         try:
             self.judge()
-            now, began = self.clock(), monotonic()
+            now = self.clock()
+            began = monotonic()
             self.scan()
             self.last_at = now
             self.measure(monotonic() - began)
@@ -5428,23 +6385,143 @@ def system_clock() -> int:
     return time_ns() // 1_000_000
 
 
-def host_timezone() -> str:
-    """The host's zone, in which a crontab speaks; UTC where it cannot be told."""
-    with contextlib.suppress(OSError, Invalid):
-        name = (
-            os.environ.get("TZ", "").lstrip(":")
-            or "/".join(Path("/etc/localtime").resolve(strict=True).parts).partition("zoneinfo/")[
-                2
-            ]
+# Instants by which zones are told apart: two that differ since 1970 differ at some of them.
+ZONE_SAMPLES = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=10 * n) for n in range(2500)]
+RECENT_SAMPLES = [at for at in ZONE_SAMPLES if 2015 <= at.year <= 2025]
+TZDATA = importlib.resources.files("tzdata")  # the system's own may have a file mounted over one
+
+
+def _packaged_zone(name: str) -> ZoneInfo:
+    with TZDATA.joinpath("zoneinfo", name).open("rb") as file:
+        return ZoneInfo.from_file(file)
+
+
+def _offsets_agree(
+    one: ZoneInfo, other: ZoneInfo, samples: Sequence[datetime] = ZONE_SAMPLES
+) -> Iterator[bool]:
+    """Whether two clocks show the same time, for each of the samples."""
+    for at in samples:
+        yield at.astimezone(one).utcoffset() == at.astimezone(other).utcoffset()
+
+
+def _is_likely(zone: ZoneInfo, name: str) -> bool:
+    """Whether it mostly agreed of late: the files may be of an older and of a newer release."""
+    agreements = _offsets_agree(zone, _packaged_zone(name), RECENT_SAMPLES)
+    return sum(agreements) > len(RECENT_SAMPLES) / 2
+
+
+def _is_alike(zone: ZoneInfo, name: str) -> bool:
+    """Whether it agrees always, and calls its time the same: UTC is not GMT."""
+    other, last = _packaged_zone(name), ZONE_SAMPLES[-1]
+    has_same_name = last.astimezone(zone).tzname() == last.astimezone(other).tzname()
+    return has_same_name and all(_offsets_agree(zone, other))
+
+
+def _is_file_of(content: bytes, name: str) -> bool:
+    """Whether this is, byte for byte, what a zone database here has for a name."""
+    paths = [Path(folder, name) for folder in zoneinfo.TZPATH]
+    files = [TZDATA.joinpath("zoneinfo", name), *(path for path in paths if path.is_file())]
+    return any(file.read_bytes() == content for file in files)
+
+
+def _name_zone(content: bytes, hints: Sequence[str]) -> str | None:
+    """The name of a zone whose file this is; the hints are names that it may well have."""
+    zone = ZoneInfo.from_file(io.BytesIO(content))
+    names = TZDATA.joinpath("zones").read_text().split()
+    for name in hints:
+        if name in names and _is_likely(zone, name):
+            return name
+    table = TZDATA.joinpath("zoneinfo", "zone1970.tab").read_text().splitlines()
+    usual = [line.split("\t")[2] for line in table if not line.startswith("#")]
+    candidates = ("UTC", *usual, *names)
+    same = (n for n in candidates if _is_file_of(content, n) and _is_likely(zone, n))
+    alike = (name for name in candidates if _is_alike(zone, name))
+    return next(same, None) or next(alike, None)
+
+
+def _path_zone(path: str | Path) -> str:
+    """The zone of a path such as /usr/share/zoneinfo/Europe/Berlin, where it is one of those."""
+    return str(path).rpartition("zoneinfo/")[2].removeprefix("posix/")
+
+
+def host_timezone(rule: str | None = None, etc: Path = Path("/etc")) -> str | None:
+    """The name of the host's zone, in which a crontab speaks; None where it cannot be told.
+
+    `rule` stands for the variable TZ. Without it and /etc/localtime the C library takes UTC; where
+    the file is a copy or a mount, /etc/timezone or the times that it holds say which zone it is.
+    """
+    rule = (os.environ.get("TZ", "") if rule is None else rule).removeprefix(":")
+    if rule and not rule.startswith("/"):
+        with contextlib.suppress(Invalid):
+            check_timezone(rule)
+            return rule
+        return None  # a rule such as CET-1CEST,M3.5.0,M10.5.0/3
+    localtime, timezone = Path(rule or etc / "localtime"), etc / "timezone"
+    if not os.path.lexists(localtime):
+        return "UTC"
+    try:
+        target = os.readlink(localtime) if localtime.is_symlink() else localtime
+        hints = [_path_zone(target), _path_zone(localtime.resolve())]
+        hints += timezone.read_text(errors="replace").split() if timezone.is_file() else []
+        return _name_zone(localtime.read_bytes(), hints)
+    except (OSError, ValueError):  # it leads nowhere, or is no zone
+        return None
+
+
+UNKNOWN_ZONE = (
+    "neither TZ nor /etc/localtime names the host's time zone: times without a zone are taken "
+    "for UTC until CRONWATCH_TIMEZONE=Europe/Berlin (or yours) says better"
+)
+
+
+def check_database(path: str) -> None:
+    """Raise `Invalid` for what cannot be opened as a database, with the reason."""
+    if not path:
+        raise Invalid("database must be the name of a file")
+    if os.path.isdir(path):
+        raise Invalid(
+            f"the database {path} is a folder: name a file in it, or remove it if Docker made it "
+            "because the file of a mount was not there"
         )
-        check_timezone(name)
-        return name
-    return "UTC"
+    if not os.path.exists(path):
+        return
+    owner = os.stat(path).st_uid
+    me = os.geteuid()
+    effective = os.access in os.supports_effective_ids
+    if owner != me and not os.access(path, os.R_OK | os.W_OK, effective_ids=effective):
+        raise Invalid(
+            f"the database {path} belongs to {_user_name(owner)}, and {_user_name(me)} may not "
+            "write to it: run this as its owner, or as root"
+        )
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # of a container, or of a user that is gone
+        return f"user {uid}"
+
+
+def is_any_address(host: str) -> bool:
+    """Whether to listen on it means on all addresses: one that nobody can connect to."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return host in ("*", "0")
+
+
+def listen_url(listen: str, port: int | str, prefix: str) -> str:
+    """How this host reaches itself; by its own name where it listens on all addresses."""
+    host = listen.rpartition(":")[0].strip("[]")
+    if is_any_address(host):
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}{prefix}" if ":" in host else f"http://{host}:{port}{prefix}"
 
 
 def check_settings(settings: Settings) -> str:
     """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
-    check_timezone(zone := settings.timezone or host_timezone())
+    check_database(settings.database)
+    check_timezone(zone := settings.timezone or host_timezone() or "UTC")
     _one_of("smtp_security", settings.smtp_security, "starttls", "tls", "none")
     for name in ("base_url", "heartbeat_url"):
         if (url := getattr(settings, name)) and not is_web_address(url):
@@ -5563,40 +6640,698 @@ def measured(tx: Tx) -> tuple[Any, ...]:
     return count_monitors(tx), outbox_counts(tx), size, monitors
 
 
-# == HTTP plumbing ============================================================
-# What cuts across routes: the server, credentials, limits, refusals, headers. No route is here.
-BATCH_MAX, HEADS_MAX, COOKIE = 64, 1000, "cronwatch_session"
-THREADS, SLOWEST_SECONDS, WRONG_KEYS_MAX, BODY_MAX = 16, 30, 30, 1_048_576
-STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in http.HTTPStatus}
-HEADERS = [
-    (
-        "Content-Security-Policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; "
-        "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
-        "frame-ancestors 'none'",
-    ),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-]
+# == HTTP =====================================================================
+# Each route translates and calls one action; what cuts across routes is a plugin.
+
+API = "/api/v1"
+COOKIE = "cronwatch_session"
+BODY_MAX = 1_048_576  # bytes of a body that are looked at
+PING_METHODS = ("GET", "HEAD", "POST")
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+MANAGEMENT = DIALECTS["cronping"]._replace(retry_after=True)
 
 Environ = dict[str, Any]
-Answering = Callable[[], "Worded"]
-Begin = Callable[[Environ, Callable[[Answering], None]], bool]
 
 
-class Parser(waitress.parser.HTTPRequestParser):
-    """Takes raw non-ASCII bytes in the request line, as Cronitor's PHP SDK sends them."""
+class Service(Protocol):
+    """What routes use of the server, which wires the parts."""
+
+    settings: Settings
+    store: Store
+    outbox: Outbox
+    limiter: Limiter
+    summaries: Summaries
+    metrics: Metrics
+    lookout: Lookout | None
+    started_at: int
+
+    @property
+    def app(self) -> bottle.Bottle:
+        """The application itself, which knows all routes."""
+
+    def act(self, action: Callable[..., T], *args: Any) -> T:
+        """Do an action in one transaction."""
+
+    def read(self, query: Callable[..., T], *args: Any) -> T:
+        """What a query finds now."""
+
+
+def respond(
+    content: dict[str, Any] | str,
+    status: int = 200,
+    content_type: str = "text/plain",
+    headers: Mapping[str, str] = {},
+) -> bottle.HTTPResponse:
+    """An answer: JSON for an object, else text."""
+    if isinstance(content, dict):
+        content = json.dumps(content)
+        content_type = "application/json"
+    content_type = f"{content_type}; charset=utf-8"
+    return bottle.HTTPResponse(content.encode(), status, {"Content-Type": content_type, **headers})
+
+
+def refuse(dialect: Dialect, refused: Refused) -> bottle.HTTPResponse:
+    """A refusal in a dialect's shape; most clients would sleep for a Retry-After in the job."""
+    headers = dict(dialect.headers)
+    if refused.wait is not None and dialect.retry_after:
+        headers["Retry-After"] = str(refused.wait)
+    if refused.allow:
+        headers["Allow"] = ", ".join(refused.allow)
+    return respond(dialect.error(refused), refused.status, headers=headers)
+
+
+# -- what is done before and after every request
+
+
+def strip_prefix(prefix: str, path: str) -> str | None:
+    """A path below the prefix; None where it is not: some proxies take it away, some leave it."""
+    if not prefix or not f"{path}/".startswith(f"{prefix}/"):
+        return None
+    return path[len(prefix) :] or "/"
+
+
+def local_path(prefix: str, path: str) -> str:
+    """The path that routes are matched with: one slash before it, none behind, no prefix."""
+    below = strip_prefix(prefix, path)
+    return "/" + (path if below is None else below).strip("/")
+
+
+def forwarded_address(header: str) -> str | None:
+    """The last address in an `X-Forwarded-For` that can be read: the one that the proxy saw."""
+    for text in reversed(header.split(",")):
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(text.strip().strip('"[]')))
+    return None
+
+
+def prepare_request(settings: Settings) -> None:
+    """Bring what a proxy and some clients do to a request into one form, before it is routed."""
+    environ = bottle.request.environ
+    path = recoded(environ["bottle.raw_path"]) or "/"  # Bottle drops what is no UTF-8
+    uri = environ.get("REQUEST_URI") or urllib.parse.quote(path)
+    address, _, query = uri.partition("?")
+    below = strip_prefix(settings.url_prefix, address)
+    if below is not None:
+        environ["SCRIPT_NAME"] = settings.url_prefix
+        uri = f"{below}?{query}"
+    environ["cronwatch.is_bare"] = address == settings.url_prefix
+    environ["REQUEST_URI"] = uri
+    environ["PATH_INFO"] = local_path(settings.url_prefix, path)
+    if settings.trusted_proxy in ("*", environ.get("REMOTE_ADDR")):
+        forwarded = forwarded_address(environ.get("HTTP_X_FORWARDED_FOR", ""))
+        environ["REMOTE_ADDR"] = forwarded or environ.get("REMOTE_ADDR")
+
+
+def add_headers() -> None:
+    """What every answer has."""
+    headers = bottle.response.headers
+    for name, value in HEADERS.items():
+        headers[name] = value
+    if "Cache-Control" not in headers:
+        headers["Cache-Control"] = "no-store"
+
+
+class Refusals:
+    """A plugin: what a route refuses, and what breaks, is worded in the route's dialect."""
+
+    name = "refusals"
+    api = 2
+
+    def __init__(self, limiter: Limiter) -> None:
+        self.limiter = limiter
+
+    def apply(self, call: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
+        """Wrap a route; the last one, of pings, says in the request which dialect it has met."""
+        dialect = route.config.get("dialect", MANAGEMENT)
+
+        def answer(**names: str) -> bottle.HTTPResponse:
+            environ = bottle.request.environ
+            began = monotonic()
+            try:
+                response = call(**names)
+            except Refused as error:
+                if isinstance(error, Unknown):
+                    self._count()
+                response = refuse(environ.get("cronwatch.dialect", dialect), error)
+            except UnicodeEncodeError:
+                invalid = Invalid("a text has half of a surrogate pair in it")
+                response = refuse(environ.get("cronwatch.dialect", dialect), invalid)
+            except Exception:
+                log.exception("%s could not be answered", route.rule)
+                broken = Refused("Internal Server Error", "ERROR", 500)
+                response = refuse(environ.get("cronwatch.dialect", dialect), broken)
+            if log.isEnabledFor(logging.DEBUG):
+                took_ms = 1000 * (monotonic() - began)
+                method = environ["REQUEST_METHOD"]
+                status = response.status_code
+                log.debug("%s %s: %d in %.1f ms", method, route.rule, status, took_ms)
+            return response
+
+        return answer
+
+    def _count(self) -> None:
+        """Count what is nobody's by address; say so once a minute, without what was shown."""
+        address = network(bottle.request.environ.get("REMOTE_ADDR"))
+        self.limiter.count(("unknown", address))
+        if self.limiter.count("unknown") == 1:
+            log.info("a wrong API key or an unknown handle from %s", address)
+
+
+def stranger_wait(limiter: Limiter, environ: Environ) -> int | None:
+    """Seconds for which an address has to wait that has shown too much that is nobody's."""
+    return limiter.wait(("unknown", network(environ.get("REMOTE_ADDR"))), UNKNOWN_MAX)
+
+
+# -- credentials
+
+
+def header_secret(environ: Mapping[str, str]) -> str | None:
+    """The API key in a header: X-API-Key, Basic (as its user), Bearer or ApiKey."""
+    kind, _, secret = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    if environ.get("HTTP_X_API_KEY"):
+        return environ["HTTP_X_API_KEY"]
+    if kind.lower() == "basic":
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(secret).decode("utf-8", "replace").partition(":")[0] or None
+    return secret.strip() or None if kind.lower() in ("bearer", "apikey") else None
+
+
+def cookie_secret(environ: Mapping[str, str]) -> str | None:
+    """The session in our cookie, whatever others stand beside it."""
+    match = re.search(rf"(?:^|[;\s]){COOKIE}=\"?([\w-]+)", environ.get("HTTP_COOKIE", ""))
+    return match[1] if match else None
+
+
+def make_cookie(token: str, seconds: int, settings: Settings) -> dict[str, str]:
+    """The header with a session's cookie, out of a script's reach; 0 seconds end it."""
+    cookie = (
+        f"{COOKIE}={token}; Path={settings.url_prefix}/; Max-Age={seconds}; HttpOnly; "
+        "SameSite=Strict"
+    )
+    if settings.base_url.startswith("https:"):
+        cookie += "; Secure"
+    return {"Set-Cookie": cookie}
+
+
+def is_json(environ: Environ) -> bool:
+    """Whether a body says that it is JSON, which no form of a foreign page can."""
+    kind = environ.get("CONTENT_TYPE", "").partition(";")[0]
+    return bool(kind.strip().lower() == "application/json")
+
+
+def check_origin(environ: Environ) -> None:
+    """Refuse a write that a foreign page could have made a browser send along with our cookie."""
+    is_empty = environ.get("CONTENT_LENGTH") in ("", "0", None)
+    if "HTTP_X_CRONWATCH" not in environ or not (is_json(environ) or is_empty):
+        raise Refused(
+            "With a cookie a change needs the header X-Cronwatch, and a body needs "
+            "Content-Type: application/json",
+            status=403,
+        )
+
+
+class Permissions:
+    """A plugin: a route with a `permission` can be called by who has it, all others by anybody."""
+
+    name = "permissions"
+    api = 2
+
+    def __init__(self, server: Service) -> None:
+        self.server = server
+
+    def apply(self, call: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
+        """Wrap a route that names a permission."""
+        permission = route.config.get("permission")
+        if permission is None:
+            return call
+
+        def answer(**names: str) -> Any:
+            bottle.request.environ["cronwatch.caller"] = self.check(permission)
+            return call(**names)
+
+        return answer
+
+    def check(self, permission: str) -> Caller:
+        """Who asks; refuses what they may not do."""
+        environ = bottle.request.environ
+        limiter = self.server.limiter
+        secret = header_secret(environ)
+        wait = stranger_wait(limiter, environ) if secret else None
+        caller: Caller | None = self.server.read(
+            find_caller, secret if wait is None else None, cookie_secret(environ)
+        )
+        if caller is None:
+            refuse_stranger(wait)
+            refusal = Unknown if secret else Refused
+            raise refusal("Missing or invalid API key", status=401)
+        if caller.key:
+            self.limit(caller.key)
+        if permission not in ALLOWED[caller.may]:
+            needed = f"an API key with the permission {permission}"
+            if permission == "user":
+                needed = "a signed-in user"
+            raise Refused(f"This needs {needed}", status=403)
+        if caller.by_cookie and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            check_origin(environ)
+        return caller
+
+    def limit(self, key: int) -> None:
+        """Count a request of an API key; refuses, with 429, one too many in a minute."""
+        limiter = self.server.limiter
+        most = self.server.settings.api_rate_limit
+        wait = limiter.wait(("key", key), most)
+        if wait is not None:
+            sentence = f"Rate limit exceeded. Max {most} requests per minute."
+            raise Refused(sentence, status=429, wait=wait)
+        limiter.count(("key", key))
+
+
+# -- the management API
+
+
+def read_body(environ: Environ) -> bytes:
+    """The body of a request, or its first megabyte."""
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    return environ["wsgi.input"].read(min(length, BODY_MAX))  # type: ignore[no-any-return]
+
+
+def read_api_request(id_: str = "", run: str = "") -> Ask:
+    """The management request that is being answered."""
+    environ = bottle.request.environ
+    body = read_body(environ)
+    query = urllib.parse.parse_qs(bottle.request.query_string, keep_blank_values=True)
+    if any(len(texts) > 100 for texts in query.values()):
+        raise Invalid("a parameter can be repeated at most 100 times")
+    caller = environ.get("cronwatch.caller", Caller(""))
+    return Ask(
+        id_,
+        query,
+        parse_json(body) if body.strip() else None,
+        caller.may in ("read-write", "user"),
+        run,
+        caller.user,
+        caller.session,
+        environ.get("REMOTE_ADDR"),
+        environ.get("HTTP_IF_NONE_MATCH", ""),
+    )
+
+
+Action = Callable[[Service, Ask], Any]
+
+
+def reads(query: Callable[[Tx, Ask], Any]) -> Action:
+    """The action of a route that only reads."""
+    return lambda server, ask: server.read(query, ask)
+
+
+def acts(action: Callable[[Tx, Ask], Any]) -> Action:
+    """The action of a route that changes something, in one transaction."""
+
+    def call(server: Service, ask: Ask) -> Any:
+        answer = server.act(action, ask)
+        server.summaries.forget()
+        return answer
+
+    return call
+
+
+def sends(test: Callable[[Outbox, Ask], Any]) -> Action:
+    """The action of a route that sends something."""
+    return lambda server, ask: test(server.outbox, ask)
+
+
+def sign_in(server: Service, ask: Ask) -> bottle.HTTPResponse:
+    """Open a session by name and password, or by a link."""
+    environ = bottle.request.environ
+    if not is_json(environ):  # a foreign page could sign somebody in as somebody else
+        raise Refused("Content-Type must be application/json", status=415)
+    given = read_object(ask.body, "name", "password", "link")
+    if "link" in given:
+        refuse_stranger(stranger_wait(server.limiter, environ))
+        session = server.act(use_link, _text("link", given["link"], 1, 200))
+    else:
+        name = given.get("name")
+        password = given.get("password")
+        if not isinstance(name, str) or not isinstance(password, str) or len(password) > 200:
+            raise Invalid("name and password are required, or a link")
+        user = find_by_password(server.read, server.limiter, name, password, ask.address)
+        session = server.act(open_session, user)
+    seconds = server.settings.session_days * 86_400
+    return respond(session, 201, headers=make_cookie(session["token"], seconds, server.settings))
+
+
+def change_own_password(server: Service, ask: Ask) -> dict[str, Any]:
+    """Give who is signed in another password; their other sessions and links end."""
+    password = read_object(ask.body, "password").get("password")
+    stored = check_password("" if password is None else password)
+    server.act(change_password, ask.user, stored, ask.session)
+    return server.read(show_session, ask)
+
+
+def sign_out(server: Service, ask: Ask) -> bottle.HTTPResponse:
+    """End the session that asks."""
+    answer = server.act(end_session, ask)
+    return respond(answer, headers=make_cookie("", 0, server.settings))
+
+
+def health(server: Service, ask: Ask) -> dict[str, Any]:
+    """How cronwatch does, with what only the running server knows."""
+    return {
+        **server.read(show_health, ask),
+        "startedAt": iso(server.started_at),
+        "scannedAt": iso(server.lookout.last_at if server.lookout else None),
+    }
+
+
+def metrics(server: Service, ask: Ask) -> bottle.HTTPResponse:
+    """Prometheus' text format."""
+    content = prometheus.generate_latest(server.metrics.registry)
+    return bottle.HTTPResponse(content, 200, {"Content-Type": prometheus.CONTENT_TYPE_LATEST})
+
+
+class Summaries:
+    """Answers with the summary, made at most once a second, or after what a person changes.
+
+    With a thousand monitors making it takes longer than hundreds of pings.
+    """
+
+    LASTS_MS = 1000
+    SIZE_MAX = 20
+
+    def __init__(self, read: Callable[..., Any], clock: Callable[[], int]) -> None:
+        self.read = read
+        self.clock = clock
+        self._lock = threading.Lock()
+        self._made: dict[Any, tuple[int, str, str]] = {}  # when, its tag, and the JSON
+
+    def forget(self) -> None:
+        """A person has changed something."""
+        with self._lock:
+            self._made.clear()
+
+    def get(self, ask: Ask, scanning: bool) -> tuple[str, str]:
+        """The tag and the JSON of a summary; `scanning` is what only the running server knows."""
+        query = tuple((name, *texts) for name, texts in sorted(ask.query.items()))
+        key = (query, ask.secret, scanning)
+        with self._lock:
+            now = self.clock()
+            made_at, tag, content = self._made.get(key, (now + 1, "", ""))
+            if not made_at <= now < made_at + self.LASTS_MS:
+                tag, content = self._make(ask, scanning)
+                if len(self._made) >= self.SIZE_MAX:
+                    self._made.clear()
+                self._made[key] = now, tag, content
+        return tag, content
+
+    def _make(self, ask: Ask, scanning: bool) -> tuple[str, str]:
+        summary = self.read(show_summary, ask)
+        summary["health"]["scanning"] = scanning
+        content = json.dumps(summary)
+        return f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"', content
+
+
+def summary(server: Service, ask: Ask) -> bottle.HTTPResponse:
+    """The first screen, 304 where the caller has it already.
+
+    When the last scan was is a header: it makes no other answer of it.
+    """
+    lookout = server.lookout
+    tag, content = server.summaries.get(ask, lookout is None or lookout.is_looking())
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    if lookout:
+        headers["X-Scanned-At"] = str(iso(lookout.last_at))
+    if tag in ask.etag:
+        return bottle.HTTPResponse(b"", 304, headers)
+    return respond(content, 200, "application/json", headers)
+
+
+class ApiRoute(NamedTuple):
+    """A route of the management API: who may call it, where it is, and what it does."""
+
+    permission: str | None
+    method: str
+    rule: str
+    call: Action
+    status: int = 200
+    dialect: Dialect = MANAGEMENT
+
+
+API_ROUTES = (
+    ApiRoute("read-only", "GET", f"{API}/heartbeats", reads(list_monitors)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats", acts(add_monitor), 201),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>", reads(show_monitor)),
+    ApiRoute("read-write", "PATCH", f"{API}/heartbeats/<id>", acts(edit_monitor)),
+    ApiRoute("read-write", "DELETE", f"{API}/heartbeats/<id>", acts(remove_monitor)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/pause", acts(pause_asked)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/resume", acts(resume_asked)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/ok", acts(mark_ok)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/test", sends(send_tests)),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/pings", reads(list_pings)),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs", reads(list_runs)),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs/<run>", reads(show_run)),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/events", reads(list_events)),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/log", reads(show_history)),
+    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/uptime", reads(show_uptime)),
+    ApiRoute("read-write", "GET", f"{API}/heartbeats/<id>/handles", reads(list_handles)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/handles", acts(adopt_asked), 201),
+    ApiRoute("read-write", "DELETE", f"{API}/heartbeats/<id>/handles", acts(remove_handle)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/handles/rotate", acts(rotate_handle)),
+    ApiRoute(
+        "user",
+        "GET",
+        f"{API}/monitors/<id>/runs/<run>/log",
+        reads(show_log),
+        dialect=DIALECTS["crontify"],
+    ),
+    ApiRoute("read-only", "GET", f"{API}/integrations", reads(list_integrations)),
+    ApiRoute("read-write", "POST", f"{API}/integrations", acts(add_integration_asked), 201),
+    ApiRoute("read-only", "GET", f"{API}/integrations/<id>", reads(show_integration)),
+    ApiRoute("read-write", "PATCH", f"{API}/integrations/<id>", acts(edit_integration)),
+    ApiRoute("read-write", "DELETE", f"{API}/integrations/<id>", acts(remove_integration_asked)),
+    ApiRoute("read-write", "POST", f"{API}/integrations/<id>/test", sends(test_integration)),
+    ApiRoute("read-only", "GET", f"{API}/events", reads(list_events)),
+    ApiRoute("read-only", "GET", f"{API}/summary", summary),
+    ApiRoute("read-only", "GET", f"{API}/night", reads(show_night)),
+    ApiRoute("read-only", "GET", f"{API}/health", health),
+    ApiRoute("read-only", "GET", f"{API}/preview", reads(preview)),
+    ApiRoute("read-only", "GET", "/metrics", metrics),
+    ApiRoute(None, "POST", f"{API}/session", sign_in, 201),
+    ApiRoute("user", "GET", f"{API}/session", reads(show_session)),
+    ApiRoute("user", "PATCH", f"{API}/session", change_own_password),
+    ApiRoute("user", "DELETE", f"{API}/session", sign_out),
+    ApiRoute("user", "GET", f"{API}/keys", reads(list_keys)),
+    ApiRoute("user", "POST", f"{API}/keys", acts(add_key), 201),
+    ApiRoute("user", "DELETE", f"{API}/keys/<id>", acts(remove_key)),
+)
+
+
+def manage(server: Service, route: ApiRoute, id: str = "", run: str = "") -> bottle.HTTPResponse:
+    """Answer a route of the table by its action."""
+    answer = route.call(server, read_api_request(id, run))
+    if isinstance(answer, bottle.HTTPResponse):
+        return answer
+    if isinstance(answer, tuple):
+        content, status = answer
+        return respond(content, status)
+    return respond(answer, route.status)
+
+
+# -- pings
+
+
+def header_text(raw: str | None) -> str | None:
+    """The text of a header, in UTF-8 where it is that: WSGI hands it over as Latin-1."""
+    if raw is None or raw.isascii():
+        return raw
+    with contextlib.suppress(UnicodeError):
+        return raw.encode("latin-1").decode()
+    return raw
+
+
+def read_knock(environ: Environ) -> Knock | None:
+    """The ping that a request is; None where its path is none's."""
+    route = read_route(split_path(environ["REQUEST_URI"]))
+    if route is None:
+        return None
+    raw_query = recoded(environ.get("QUERY_STRING", ""))
+    query = urllib.parse.parse_qs(raw_query, keep_blank_values=True) if raw_query else {}
+    return Knock(
+        route,
+        {name: values[0] for name, values in query.items()},
+        query.get("metric", ()),
+        read_body(environ),
+        header_secret(environ),
+        environ.get("REMOTE_ADDR"),
+        header_text(environ.get("HTTP_USER_AGENT")),
+        route.family == "kuma" or environ["REQUEST_METHOD"] in PING_METHODS,
+        [],
+        monotonic(),
+    )
+
+
+def ping(server: Service, path: str) -> bottle.HTTPResponse:
+    """Every ping of every dialect, in the shape of its own; it takes what is no other route's."""
+    environ = bottle.request.environ
+    knock = read_knock(environ)
+    if knock is None:
+        return refuse_path(server.app, environ)
+    knock = knock._replace(wait=stranger_wait(server.limiter, environ))
+    try:
+        dialect, receipt, problem = server.act(record_ping, knock)
+    finally:  # what goes wrong is worded by the dialect that was met
+        met = knock.seen[-1] if knock.seen else unknown_dialect(knock.route)
+        environ["cronwatch.dialect"] = met
+    server.metrics.count_ping(dialect, receipt)
+    log.debug("%s of %s, monitor %s", receipt.kind, dialect.name, receipt.id)
+    if problem is not None:
+        raise problem
+    status = 201 if receipt.created and dialect.says_created else 200
+    content_type = "text/html" if receipt.kind == "pause" else "text/plain"
+    return respond(dialect.reply(receipt), status, content_type, dialect.headers)
+
+
+def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
+    """405 for a path that has other methods, in the words of its route; 404 for one without."""
+    allowed = {}
+    for method in ("GET", "HEAD", "POST", "PATCH", "DELETE"):
+        asked = {"PATH_INFO": environ["PATH_INFO"], "REQUEST_METHOD": method}
+        route, _ = app.router.match(asked)
+        if route.rule != LAST_RULE:
+            allowed[method] = route
+    if not allowed:
+        return refuse(MANAGEMENT, Refused("There is nothing here", "ERROR", 404))
+    dialect = next(iter(allowed.values())).config.get("dialect", MANAGEMENT)
+    sentence = f"Method not allowed: use {', '.join(allowed)}"
+    return refuse(dialect, Refused(sentence, "ERROR", 405, allow=tuple(allowed)))
+
+
+def sync(server: Service) -> bottle.HTTPResponse:
+    """CronRadar's POST /api/sync."""
+    environ = bottle.request.environ
+    refuse_stranger(stranger_wait(server.limiter, environ))
+    secret = header_secret(environ)
+    return respond(server.act(sync_monitors, secret, read_api_request().body))
+
+
+# -- the page
+
+
+class StaticFile(NamedTuple):
+    """A file of the page, as it was at the start: nobody waits for a disk."""
+
+    content: bytes
+    content_type: str
+    tag: str
+
+
+def read_static_files() -> dict[str, StaticFile]:
+    """All files that are served, by their name below static/."""
+    folder = DATA / "static"
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            content = path.read_bytes()
+            content_type = mimetypes.guess_type(path.name)[0] or "text/plain"
+            if content_type.startswith("text/"):
+                content_type += "; charset=utf-8"
+            tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+            files[path.relative_to(folder).as_posix()] = StaticFile(content, content_type, tag)
+    return files
+
+
+def static(files: Mapping[str, StaticFile], name: str) -> bottle.HTTPResponse:
+    """A file of the page, 304 where the browser has it."""
+    file = files.get(name)
+    if file is None:
+        raise Refused("There is nothing here", "ERROR", 404)
+    headers = {"ETag": file.tag, "Cache-Control": "no-cache"}  # an update shows at once
+    if file.tag in bottle.request.environ.get("HTTP_IF_NONE_MATCH", ""):
+        return bottle.HTTPResponse(b"", 304, headers)
+    return bottle.HTTPResponse(file.content, 200, {**headers, "Content-Type": file.content_type})
+
+
+def front_page(files: Mapping[str, StaticFile]) -> bottle.HTTPResponse:
+    """The page; its own links are relative to the slash behind the prefix."""
+    if bottle.request.environ["cronwatch.is_bare"]:
+        return bottle.HTTPResponse(b"", 308, {"Location": bottle.request.script_name})
+    return static(files, "index.html")
+
+
+def troubles(server: Service) -> list[str]:
+    """What keeps us from watching: nobody should rely on us meanwhile."""
+    sentences = []
+    if server.lookout is not None and not server.lookout.is_looking():
+        sentences.append("the scanner is stuck")
+    if server.store.is_failing:
+        sentences.append("nothing can be written")
+    return sentences
+
+
+def healthz(server: Service) -> bottle.HTTPResponse:
+    """200 while we watch, else 503, with what keeps us from it."""
+    sentences = troubles(server)
+    return respond({"ok": not sentences, "troubles": sentences}, 503 if sentences else 200)
+
+
+LAST_RULE = "/<path:re:.*>"
+
+
+def make_app(server: Service) -> bottle.Bottle:
+    """The WSGI application; pings are on every path that is no other route's."""
+    app = bottle.Bottle()
+    app.uninstall(bottle.JSONPlugin)
+    app.add_hook("before_request", lambda: prepare_request(server.settings))
+    app.add_hook("after_request", add_headers)
+    app.install(Refusals(server.limiter))
+    app.install(Permissions(server))
+    for row in API_ROUTES:
+        call = partial(manage, server, row)
+        app.route(row.rule, row.method, call, permission=row.permission, dialect=row.dialect)
+    app.route("/api/sync", "POST", partial(sync, server), dialect=DIALECTS["cronradar"])
+    app.route("/healthz", "GET", partial(healthz, server))
+    files = read_static_files()
+    app.route("/", "GET", partial(front_page, files))
+    app.route("/static/<name:path>", "GET", partial(static, files))
+    app.route("/cronwatch-exec", "GET", partial(static, files, "cronwatch-exec"))
+    document = {"openapi.json": files.pop("openapi.json")}
+    describe = partial(static, document, "openapi.json")
+    app.route("/api/openapi.json", "GET", describe, permission="read-only")
+    app.route(LAST_RULE, "ANY", partial(ping, server))
+    return app
+
+
+# == Server ===================================================================
+# Waitress with a lane for pings, the loops, and the parts wired. What is done stands above.
+
+THREADS = 16  # that answer all but pings
+SLOWEST_SECONDS = 30  # until a request has to be whole
+STOP_SECONDS = 5  # for the answers of what has arrived
+BATCH_MAX = 64  # pings that share a commit
+ROUNDS_MAX = 8  # of reading sockets before those that have arrived are answered
+LANE_BODY_MAX = 65_536  # bytes
+
+
+class RequestParser(waitress.parser.HTTPRequestParser):
+    """Takes the raw bytes (Cronitor's PHP SDK) and bare spaces (busybox) of some addresses."""
 
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
         self.began = time_ns() / 1e9
-        self.task: PingTask | None = None  # where it was begun already
 
     def parse_header(self, header_plus: bytes) -> None:
         """Quote such bytes, then parse as Waitress does."""
         line, end, rest = header_plus.partition(b"\r\n")
-        if not line.isascii():
-            line = re.sub(rb"[\x80-\xff]", lambda found: b"%%%02X" % ord(found[0]), line)
+        method, _, remainder = line.partition(b" ")
+        target, _, version = remainder.rpartition(b" ")
+        if re.search(rb"[\x80-\xff ]", target):
+            quoted = re.sub(rb"[\x80-\xff ]", lambda byte: b"%%%02X" % ord(byte[0]), target)
+            line = b" ".join((method, quoted, version))
         try:
             super().parse_header(line + end + rest)
         except ValueError:  # of a host or a length that is none
@@ -5608,94 +7343,116 @@ class ErrorTask(waitress.task.ErrorTask):
 
     def execute(self) -> None:
         """Answer as Waitress does."""
-        self.response_headers.extend(HEADERS)
+        self.response_headers.extend(HEADERS.items())
         super().execute()
 
 
-class PingTask(waitress.task.WSGITask):
-    """Answers what the writer has done, past WSGI; most answers in a second have the same head."""
+class Connection(waitress.channel.HTTPChannel):
+    """A connection that sends nothing while it is held: no 2xx before the commit.
 
-    heads: ClassVar[dict[Any, tuple[bytes, bool]]] = {}  # with whether the connection ends there
-    close_on_finish: bool
+    Waitress would send early in three ways: a large answer, a `100 Continue`, and a pipelined
+    page that a worker answers.
+    """
 
-    def go_on(self, answer: Answering) -> None:
-        """Answer, and send it at once where this is the thread that serves."""
-        self.answer, self.request.task = answer, self
-        self.channel.service()
-        if self.channel.connected and threading.get_ident() == self.channel.server.thread:
-            self.channel.handle_write()
-
-    def execute(self) -> None:
-        """Answer as Waitress does."""
-        worded = self.answer()
-        connection = self.request.headers.get("CONNECTION", "").lower()
-        same = (
-            worded.status,
-            *worded.headers,
-            len(worded.body),
-            self.version,
-            connection if connection in ("close", "keep-alive") else "",
-            int(self.start_time),
-        )
-        known = self.heads.get(same)
-        if known is None:
-            if len(self.heads) >= HEADS_MAX:
-                self.heads.clear()
-            self.status = STATUS_LINES[worded.status]
-            self.response_headers = [
-                *worded.headers,
-                ("Content-Length", str(len(worded.body))),
-                *HEADERS,
-            ]
-            known = self.heads[same] = self.build_response_header(), self.close_on_finish
-        head, self.close_on_finish = known
-        self.wrote_header = True
-        self.channel.write_soon(head if self.request.command == "HEAD" else head + worded.body)
-
-
-class Channel(waitress.channel.HTTPChannel):
-    """A connection that parses so, and goes on with what was begun for its request."""
-
-    parser_class, error_task_class = Parser, ErrorTask
-
-    def task_class(self, channel: Channel, request: Parser) -> waitress.task.WSGITask:
-        """What serves a request."""
-        return request.task or waitress.task.WSGITask(channel, request)
+    parser_class = RequestParser
+    error_task_class = ErrorTask
+    is_held = False
+    LOST = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
     def readable(self) -> bool:
         """Whether more may be read: not by a server that stops."""
         return not self.server.is_stopping and super().readable()
 
+    def _flush_some(self, do_close: bool = True) -> Any:
+        return not self.is_held and super()._flush_some(do_close)
 
-class Dispatcher(waitress.task.ThreadedTaskDispatcher):
-    """Lets the writer answer a ping as soon as it is on disk, and worker threads all else.
+    def replace(self) -> None:
+        """Answer 503 instead of what was to be sent, and end."""
+        with self.outbuf_lock:
+            self.outbufs = [OverflowableBuffer(self.adj.outbuf_overflow)]
+            self.outbufs[0].append(self.LOST)
+            self.total_outbufs_len = len(self.LOST)
+            self.close_when_flushed = True
 
-    A worker would only wait for the writer, and both for the interpreter's lock."""
+    def let_go(self) -> None:
+        """Send what waits."""
+        self.is_held = False
+        if self.connected:
+            self.handle_write()
 
-    def __init__(self, begin: Begin) -> None:
+
+class PingLane(waitress.task.ThreadedTaskDispatcher):
+    """Keeps pings for the thread that serves; all else is for the worker threads.
+
+    A commit costs a sync of the disk, and handing a ping to a worker and its answer back costs
+    more than the ping. Without the lane all works the same, only slower.
+    """
+
+    def __init__(
+        self, store: Any, is_ping: Callable[[str, str], bool], judge: Callable[[], None]
+    ) -> None:
         super().__init__()
-        self.begin = begin
+        self.store = store
+        self.is_ping = is_ping
+        self.judge = judge
+        self.arrived: deque[Connection] = deque()
 
-    def add_task(self, channel: Channel) -> None:
-        """Take a request that has arrived; Waitress holds the lock of its connection meanwhile,
-        which answering needs: so a ping is never answered from in here."""
+    def add_task(self, channel: Connection) -> None:
+        """Take a request that has arrived. Waitress holds its connection's lock meanwhile.
+
+        A connection that has not taken its last answer is left to a worker: it may wait, we may
+        not. While nothing can be written the workers have pings, too.
+        """
         request = channel.requests[0]
-        task = PingTask(channel, request)
-        if request.error or not self.begin(task.get_environment(), task.go_on):
+        if request.error:
+            super().add_task(channel)
+            return
+        is_ping = self.is_ping(request.command, request.path)
+        is_small = len(request.body_rcv or b"") <= LANE_BODY_MAX
+        if not is_ping and not {"AUTHORIZATION", "X_API_KEY", "COOKIE"} & set(request.headers):
+            request.headers["CONNECTION"] = "close"  # a stranger gets one page a connection
+        if is_ping and is_small and not channel.total_outbufs_len and not self.store.is_failing:
+            self.arrived.append(channel)
+        else:
+            super().add_task(channel)
+
+    def answer(self) -> None:
+        """Record what has arrived in one transaction, then send the answers.
+
+        Where it cannot begin, or was lost, the workers have those that were not begun.
+        """
+        batch = [self.arrived.popleft() for _ in range(min(BATCH_MAX, len(self.arrived)))]
+        held: list[Connection] = []
+        try:
+            self.judge()
+            with self.store.together():
+                for channel in batch:
+                    if self.store.lost:
+                        break
+                    channel.is_held = True
+                    held.append(channel)
+                    channel.service()
+        except Unavailable:
+            for channel in held:
+                channel.replace()
+        for channel in held:
+            channel.let_go()
+        for channel in batch[len(held) :]:
             super().add_task(channel)
 
 
-class HttpServer(waitress.server.TcpWSGIServer):
-    """Waitress, which by itself lets a client send a byte a second for ever."""
+class WebServer(waitress.server.TcpWSGIServer):
+    """Waitress, whose thread that reads sockets answers pings, and waits for nobody."""
 
-    channel_class = Channel
-    is_stopping, thread = False, 0
+    channel_class = Connection
+    is_stopping = False
+    thread = 0
 
     def handle_accept(self) -> None:
         """Accept all that knock, not one a round: those that close each time would queue."""
-        known = -1
-        while known < len(self._map) < self.adj.connection_limit:
-            known = len(self._map)
+        count = -1
+        while count < len(self._map) < self.adj.connection_limit:
+            count = len(self._map)
             super().handle_accept()
 
     def pull_trigger(self) -> None:
@@ -5704,38 +7461,45 @@ class HttpServer(waitress.server.TcpWSGIServer):
             super().pull_trigger()
 
     def stop(self) -> None:
-        """Let `run` end, for a signal's handler. One that raised could do so between the sending
-        of an answer and the note that it is sent: sent again, it would answer the next ping."""
+        """Let `run` end, for a signal's handler.
+
+        One that raised could do so between the sending of an answer and the note that it is sent:
+        sent again, it would answer the next ping.
+        """
         self.is_stopping = True
         self.trigger.pull_trigger()
 
-    def run(self, writer: Writer | None = None) -> None:
-        """Serve until stopped, and be the writer; then send the answers of what was heard, 5 s at
-        the most: who was recorded should not send it again."""
+    def run(self) -> None:
+        """Serve until stopped; then answer what has arrived, 5 s at the most.
+
+        Who was recorded should not send it again.
+        """
         self.thread = threading.get_ident()
         gc.freeze()  # what is here stays: looking through it again held up pings by 10 ms
-        with writer.lent(self.pull_trigger) if writer else contextlib.nullcontext():
-            while not self.is_stopping:
-                self._round(writer, 1)
-            self.accepting, end = False, monotonic() + 5
-            while monotonic() < end and any(
-                channel.requests or channel.total_outbufs_len
-                for channel in self.active_channels.values()
-            ):
-                self._round(writer, 0.05)
-            self.task_dispatcher.shutdown()
-
-    def _round(self, writer: Writer | None, seconds: float) -> None:
-        """Read and send what is ready. What is to be written waits for what else has arrived
-        by then, up to a batch: a commit costs the same for one ping and for many."""
-        known = writer.waiting() if writer else 0, len(self._map)
-        self.asyncore.loop(0 if known[0] else seconds, True, self._map, 1)
-        if (
-            writer
-            and known[0]
-            and (known[0] >= BATCH_MAX or known == (writer.waiting(), len(self._map)))
+        while not self.is_stopping:
+            self._turn(1)
+        self.accepting = False
+        end = monotonic() + STOP_SECONDS
+        while monotonic() < end and any(
+            channel.requests or channel.total_outbufs_len
+            for channel in self.active_channels.values()
         ):
-            writer.turn()
+            self._turn(0.05)
+        self.task_dispatcher.shutdown()
+
+    def _turn(self, seconds: float) -> None:
+        """Read and send what is ready; then answer pings, once no more of them arrive at once."""
+        lane = self.task_dispatcher
+        self.asyncore.loop(0 if lane.arrived else seconds, True, self._map, 1)
+        for _ in range(ROUNDS_MAX):
+            before = len(lane.arrived), len(self._map)
+            if not lane.arrived or len(lane.arrived) >= BATCH_MAX:
+                break
+            self.asyncore.loop(0, True, self._map, 1)
+            if before == (len(lane.arrived), len(self._map)):
+                break
+        if lane.arrived:
+            lane.answer()
 
     def maintenance(self, now: float) -> None:
         """Close what is idle, and a request that is not complete 30 s after its first byte."""
@@ -5746,8 +7510,10 @@ class HttpServer(waitress.server.TcpWSGIServer):
 
 
 def allow_files(most: int = 8192) -> int:
-    """Raise the limit of open files, 1,024 on most systems, and return it: without a file for the
-    next connection the server would only log that, again and again."""
+    """Raise the limit of open files, 1,024 on most systems, and return it.
+
+    Without a file for the next connection the server would only log that, again and again.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < most:
         soft = most if hard == resource.RLIM_INFINITY else min(hard, most)
@@ -5755,607 +7521,58 @@ def allow_files(most: int = 8192) -> int:
     return most if soft == resource.RLIM_INFINITY else soft
 
 
-def make_http_server(
-    app: Callable[..., Any], settings: Settings, begin: Begin = lambda environ, go_on: False
-) -> HttpServer:
-    """Bind the address; raises `Refused` where it is none, or taken. A request that `begin` takes
-    on needs no worker: it calls `go_on` later, with what words the answer."""
-    host, _, port = settings.listen.rpartition(":")
+def open_socket(listen: str) -> socket.socket:
+    """Bind an address, `*` for all of both families; raises `Refused` where that cannot be."""
+    host, _, port = listen.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:
-        raise Refused(f"listen must be HOST:PORT, not {settings.listen!r}")
-    proxy = (
-        {
-            "trusted_proxy": settings.trusted_proxy,
-            "trusted_proxy_headers": "x-forwarded-for",
-            "clear_untrusted_proxy_headers": True,
-        }
-        if settings.trusted_proxy
-        else {}
-    )
-    files = allow_files()
+        raise Refused(f"listen must be HOST:PORT, not {listen!r}")
     try:
-        server = HttpServer(
-            app,
-            dispatcher=Dispatcher(begin),
-            adj=waitress.server.Adjustments(
-                host=host.strip("[]"),
-                port=int(port),
-                ident=None,
-                connection_limit=min(5000, files // 2),
-                asyncore_use_poll=True,
-                cleanup_interval=5,
-                max_request_body_size=10_485_760,
-                **proxy,
-            ),
-        )
+        if host == "*" and socket.has_dualstack_ipv6():
+            every = ("", int(port))
+            return socket.create_server(every, family=socket.AF_INET6, dualstack_ipv6=True)
+        name = "" if host == "*" else host.strip("[]")
+        family, *_, address = socket.getaddrinfo(
+            name or None, int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family)
     except (OSError, ValueError) as error:
         taken = getattr(error, "errno", 0) == errno.EADDRINUSE
         reason = "another program listens there: choose another port" if taken else error
-        raise Refused(f"cannot listen on {settings.listen}: {reason}") from None
-    server.task_dispatcher.set_thread_count(THREADS)
+        raise Refused(f"cannot listen on {listen}: {reason}") from None
+
+
+def make_web_server(
+    app: Callable[..., Any],
+    settings: Settings,
+    store: Store | None = None,
+    is_ping: Callable[[str, str], bool] = lambda method, path: False,
+    judge: Callable[[], None] = lambda: None,
+) -> WebServer:
+    """Bind the address; raises `Refused` where it is none, or taken."""
+    files = allow_files()
+    listener = open_socket(settings.listen)
+    lane = PingLane(store, is_ping, judge)
+    server = WebServer(
+        app,
+        _sock=listener,
+        bind_socket=False,
+        sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
+        dispatcher=lane,
+        adj=waitress.server.Adjustments(
+            ident=None,
+            connection_limit=min(5000, files // 2),
+            asyncore_use_poll=True,
+            cleanup_interval=5,
+            max_request_body_size=10_485_760,
+        ),
+    )
+    lane.set_thread_count(THREADS)
     # With the default of one byte the thread that reads sockets spins in poll() for as long as a
     # worker is sending, and keeps it from running: a sixteenth of the speed at 8 connections.
     server.adj.send_bytes = 18_000
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns of each request
     logging.getLogger("waitress").setLevel(logging.WARNING)  # it names the paths of who hangs up
     return server
-
-
-class Limits:
-    """Counts per name and minute."""
-
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock, self._minute = clock, 0
-        self._counts: Counter[Any] = Counter()
-        self._lock = threading.Lock()
-
-    def wait(self, name: Any, most: int) -> int | None:
-        """Count one more; seconds to wait where that is too many, 0 for no limit."""
-        minute, rest = divmod(self._clock(), 60_000)
-        with self._lock:
-            if minute != self._minute:
-                self._counts, self._minute = Counter(), minute
-            self._counts[name] += 1
-            return 60 - rest // 1000 if 0 < most < self._counts[name] else None
-
-
-BARE = "cronwatch.bare"
-
-
-def mount(prefix: str, environ: Environ) -> None:
-    """Take the prefix from the path of a request, where it has it: some proxies leave it there."""
-    if "REQUEST_URI" not in environ:
-        environ["REQUEST_URI"] = urllib.parse.quote(
-            environ.get("PATH_INFO", "/").encode("latin-1")
-        )
-    uri = environ["REQUEST_URI"]
-    path = uri.partition("?")[0]
-    if prefix and not environ.get("SCRIPT_NAME") and f"{path}/".startswith(f"{prefix}/"):
-        environ[BARE] = path == prefix  # the page's own links are relative to its slash
-        environ["SCRIPT_NAME"], environ["REQUEST_URI"] = prefix, uri[len(prefix) :] or "/"
-        environ["PATH_INFO"] = environ.get("PATH_INFO", "/")[len(prefix) :] or "/"
-
-
-def check_origin(environ: Environ) -> None:
-    """Refuse a write that a foreign page could have made a browser send along with our cookie."""
-    is_json = environ.get("CONTENT_TYPE", "").partition(";")[0].strip() == "application/json"
-    if "HTTP_X_CRONWATCH" not in environ or not (
-        is_json or environ.get("CONTENT_LENGTH") in ("", "0", None)
-    ):
-        raise Refused(
-            "With a cookie a change needs the header X-Cronwatch, and a body needs "
-            "Content-Type: application/json",
-            status=403,
-        )
-
-
-def _page(worded: Worded) -> bottle.HTTPResponse:
-    return bottle.HTTPResponse(worded.body, worded.status, dict(worded.headers))
-
-
-def shown_secret(environ: Mapping[str, str]) -> str | None:
-    """The API key in a header: X-API-Key, Basic (as its user), Bearer or ApiKey."""
-    kind, _, secret = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
-    if environ.get("HTTP_X_API_KEY"):
-        return environ["HTTP_X_API_KEY"]
-    if kind.lower() == "basic":
-        with contextlib.suppress(ValueError):
-            return base64.b64decode(secret).decode("utf-8", "replace").partition(":")[0] or None
-    return secret.strip() or None if kind.lower() in ("bearer", "apikey") else None
-
-
-def cookie(token: str, seconds: int, settings: Settings) -> str:
-    """The cookie of a session, out of a script's reach; or, with 0 seconds, the end of one."""
-    return (
-        f"{COOKIE}={token}; Path={settings.url_prefix}/; Max-Age={seconds}; HttpOnly; "
-        "SameSite=Strict" + "; Secure" * settings.base_url.startswith("https:")
-    )
-
-
-def content_tag(name: str) -> str | None:
-    """The ETag of a file of the page; None where there is none."""
-    path = Path(os.path.normpath(DATA / "static" / name))
-    with contextlib.suppress(OSError, ValueError):
-        if DATA / "static" in path.parents:
-            return _hash_file(path, path.stat().st_mtime_ns)
-    return None
-
-
-@lru_cache(64)
-def _hash_file(path: Path, changed_at: int) -> str:
-    return f'"{hashlib.sha256(path.read_bytes()).hexdigest()[:32]}"'
-
-
-class Worded(NamedTuple):
-    """An answer in words: status, headers, body."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-
-def reply(
-    content: dict[str, Any] | str,
-    status: int = 200,
-    kind: str = "text/plain",
-    headers: Mapping[str, str] = {},
-) -> Worded:
-    """JSON for an object, else text."""
-    if isinstance(content, dict):
-        content, kind = json.dumps(content), "application/json"
-    return Worded(
-        status,
-        [
-            ("Content-Type", f"{kind}; charset=utf-8"),
-            ("Cache-Control", "no-store"),
-            *headers.items(),
-        ],
-        content.encode(),
-    )
-
-
-SUMMARY_MS, SUMMARIES_MAX = 60_000, 20
-
-
-class Summaries:
-    """Answers with the summary; 304 where what the caller has is still true, without making it
-    anew: with a thousand monitors that takes longer than hundreds of pings."""
-
-    def __init__(self, store: Store, read: Callable[..., Any], clock: Callable[[], int]) -> None:
-        self.store, self.read, self.clock = store, read, clock
-        self._known: dict[Any, tuple[Any, int, int, str, str]] = {}
-
-    def answer(self, ask: Ask, scanning: bool) -> Worded:
-        """The summary that is asked for; `scanning` is what only the running server knows."""
-        name = (tuple((name, *texts) for name, texts in sorted(ask.query.items())), ask.secret)
-        version, now = (self.store.version(), scanning), self.clock()
-        known = self._known.get(name)
-        if known is None or known[0] != version or not known[1] <= now < known[2]:
-            shown = self.read(show_summary, ask)
-            shown["health"]["scanning"] = scanning
-            content, until = json.dumps(shown), self.read(turns_late_at)
-            tag = f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
-            known = version, now, until or now + SUMMARY_MS, tag, content
-            if len(self._known) >= SUMMARIES_MAX:
-                self._known.clear()
-            self._known[name] = known
-        headers = {"ETag": known[3], "Cache-Control": "no-cache"}
-        if known[3] in ask.etag:
-            return Worded(304, list(headers.items()), b"")
-        return reply(known[4], 200, "application/json", headers)
-
-
-# == HTTP routes ==============================================================
-# Each route translates and calls one action. The server as a whole comes last.
-Action = Callable[["Server", Ask], "dict[str, Any] | Reply | Worded"]
-
-
-def reads(query: Callable[[Tx, Ask], Any]) -> Action:
-    """The action of a route that only reads."""
-    return lambda server, ask: server.read(query, ask)
-
-
-def acts(action: Callable[[Tx, Ask], Any]) -> Action:
-    """The action of a route that changes something, in one transaction."""
-    return lambda server, ask: server.act(action, ask._replace(body=with_apprise(ask.body)))
-
-
-def slow(action: Callable[[Callable[..., Any], Ask], Any]) -> Action:
-    """The action of a route that takes its time before its transaction."""
-    return lambda server, ask: action(server.act, ask)
-
-
-def sends(test: Callable[[Outbox, Ask], Any]) -> Action:
-    """The action of a route that sends something."""
-    return lambda server, ask: test(server.outbox, ask)
-
-
-def sign_in(server: Server, ask: Ask) -> Worded:
-    """Open a session by name and password, or by a link."""
-    given = read_object(ask.body, "name", "password", "link")
-    if "link" in given:
-        opened = server.act(use_link, _text("link", given["link"], 1, 200))
-    else:
-        name, password = given.get("name"), given.get("password")
-        if not isinstance(name, str) or not isinstance(password, str) or len(password) > 200:
-            raise Invalid("name and password are required, or a link")
-        user = find_by_password(server.read, server.slowdown, name, password, ask.address)
-        opened = server.act(open_session, user)
-    return reply(
-        opened,
-        201,
-        headers={
-            "Set-Cookie": cookie(
-                opened["token"], server.settings.session_days * 86_400, server.settings
-            )
-        },
-    )
-
-
-def sign_out(server: Server, ask: Ask) -> Worded:
-    """End the session that asks."""
-    return reply(
-        server.act(end_session, ask), 200, headers={"Set-Cookie": cookie("", 0, server.settings)}
-    )
-
-
-def health(server: Server, ask: Ask) -> dict[str, Any]:
-    """How cronwatch does, with what only the running server knows."""
-    return {
-        **server.read(show_health, ask),
-        "startedAt": iso(server.started_at),
-        "scannedAt": iso(server.lookout.last_at if server.lookout else None),
-    }
-
-
-def metrics(server: Server, ask: Ask) -> Worded:
-    """Prometheus' text format."""
-    content = prometheus.generate_latest(server.metrics.registry)
-    return Worded(200, [("Content-Type", prometheus.CONTENT_TYPE_LATEST)], content)
-
-
-def summary(server: Server, ask: Ask) -> Worded:
-    """The first screen. When the last scan was is a header: it makes no other answer of it."""
-    looks = server.lookout
-    found = server.summaries.answer(ask, looks is None or looks.is_looking())
-    scanned = [("X-Scanned-At", str(iso(looks.last_at)))] if looks else []
-    return found._replace(headers=found.headers + scanned)
-
-
-API = "/api/v1"
-ROUTES_API: tuple[tuple[str, str, str, int, Action], ...] = (
-    ("read-only", "GET", f"{API}/heartbeats", 200, reads(list_monitors)),
-    ("read-write", "POST", f"{API}/heartbeats", 201, acts(add_monitor)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>", 200, reads(show_monitor)),
-    ("read-write", "PATCH", f"{API}/heartbeats/<id>", 200, acts(edit_monitor)),
-    ("read-write", "DELETE", f"{API}/heartbeats/<id>", 200, acts(remove_monitor)),
-    ("read-write", "POST", f"{API}/heartbeats/<id>/pause", 200, acts(pause_asked)),
-    ("read-write", "POST", f"{API}/heartbeats/<id>/resume", 200, acts(resume_asked)),
-    ("read-write", "POST", f"{API}/heartbeats/<id>/ok", 200, acts(mark_ok)),
-    ("read-write", "POST", f"{API}/heartbeats/<id>/test", 200, sends(test_monitor)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>/pings", 200, reads(list_pings)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>/runs", 200, reads(list_runs)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>/runs/<run>", 200, reads(show_run)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>/events", 200, reads(list_events)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>/log", 200, reads(show_history)),
-    ("read-only", "GET", f"{API}/heartbeats/<id>/uptime", 200, reads(show_uptime)),
-    ("read-write", "GET", f"{API}/heartbeats/<id>/handles", 200, reads(list_handles)),
-    ("read-write", "POST", f"{API}/heartbeats/<id>/handles", 201, acts(adopt_asked)),
-    ("read-write", "DELETE", f"{API}/heartbeats/<id>/handles", 200, acts(remove_handle)),
-    ("read-write", "POST", f"{API}/heartbeats/<id>/handles/rotate", 200, acts(rotate_handle)),
-    ("user", "GET", f"{API}/monitors/<id>/runs/<run>/log", 200, reads(show_log)),
-    ("read-only", "GET", f"{API}/integrations", 200, reads(list_integrations)),
-    ("read-write", "POST", f"{API}/integrations", 201, acts(add_integration_asked)),
-    ("read-only", "GET", f"{API}/integrations/<id>", 200, reads(show_integration)),
-    ("read-write", "PATCH", f"{API}/integrations/<id>", 200, acts(edit_integration)),
-    ("read-write", "DELETE", f"{API}/integrations/<id>", 200, acts(remove_integration_asked)),
-    ("read-write", "POST", f"{API}/integrations/<id>/test", 200, sends(test_integration)),
-    ("read-only", "GET", f"{API}/events", 200, reads(list_events)),
-    ("read-only", "GET", f"{API}/summary", 200, summary),
-    ("read-only", "GET", f"{API}/night", 200, reads(show_night)),
-    ("read-only", "GET", f"{API}/health", 200, health),
-    ("read-only", "GET", f"{API}/preview", 200, reads(preview)),
-    ("read-only", "GET", "/metrics", 200, metrics),
-    ("public", "POST", f"{API}/session", 201, sign_in),
-    ("user", "GET", f"{API}/session", 200, reads(show_session)),
-    ("user", "DELETE", f"{API}/session", 200, sign_out),
-    ("user", "GET", f"{API}/keys", 200, reads(list_keys)),
-    ("user", "POST", f"{API}/keys", 201, acts(add_key)),
-    ("user", "DELETE", f"{API}/keys/<id>", 200, acts(remove_key)),
-    ("user", "GET", f"{API}/users", 200, reads(list_users)),
-    ("user", "POST", f"{API}/users", 201, slow(add_user_asked)),
-    ("user", "PATCH", f"{API}/users/<id>", 200, slow(edit_user_asked)),
-    ("user", "DELETE", f"{API}/users/<id>", 200, acts(remove_user)),
-    ("user", "POST", f"{API}/users/<id>/link", 201, acts(lambda tx, ask: make_link(tx, ask.id))),
-)
-
-
-def check_permission(server: Server, limits: Limits, permission: str) -> Caller:
-    """Who asks; refuses what they may not do."""
-    environ = bottle.request.environ
-    secret, session = shown_secret(environ), bottle.request.get_cookie(COOKIE)
-    caller = server.read(find_caller, secret, session)
-    if caller is None:
-        raise Refused("Missing or invalid API key", status=401)
-    most = server.settings.api_rate_limit
-    if caller.key and (wait := limits.wait(caller.key, most)) is not None:
-        raise Refused(
-            f"Rate limit exceeded. Max {most} requests per minute.", status=429, wait=wait
-        )
-    if permission not in ALLOWED[caller.may]:
-        who = (
-            "a signed-in user"
-            if permission == "user"
-            else (f"an API key with the permission {permission}")
-        )
-        raise Refused(f"This needs {who}", status=403)
-    if not secret and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-        check_origin(environ)
-    return caller
-
-
-def _asked(caller: Caller | None = None, id_: str = "", run: str = "") -> Ask:
-    environ = bottle.request.environ
-    body = environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX))
-    query = urllib.parse.parse_qs(bottle.request.query_string, keep_blank_values=True)
-    if any(len(texts) > 100 for texts in query.values()):
-        raise Invalid("a parameter can be repeated at most 100 times")
-    caller = caller or Caller("")
-    return Ask(
-        recoded(id_),
-        query,
-        parse_json(body) if body.strip() else None,
-        caller.may in ("read-write", "user"),
-        run,
-        caller.user,
-        caller.session,
-        _address(),
-        environ.get("HTTP_IF_NONE_MATCH", ""),
-    )
-
-
-def _answer(
-    limits: Limits,
-    address: str | None,
-    dialect: Dialect,
-    call: Callable[[], Worded],
-    seen: Sequence[Dialect] = (),
-) -> Worded:
-    """What a call answers, or its refusal; too many wrong keys from an address are another one."""
-    try:
-        return call()
-    except bottle.HTTPResponse:
-        raise
-    except Refused as error:
-        refused = error
-    except UnicodeEncodeError:
-        refused = Invalid("a text has half of a surrogate pair in it")
-    except Exception:
-        log.exception("a request could not be answered")
-        refused = Refused("Internal Server Error", "ERROR", 500)
-    log.debug("refused, in the words of %s: %d", dialect.name, refused.status)
-    wait = limits.wait(("wrong key", address), WRONG_KEYS_MAX) if refused.status == 401 else None
-    if wait is not None:
-        refused = Refused("Too many wrong API keys", "RATE_LIMIT_EXCEEDED", 429, wait)
-    return refuse(seen[-1] if seen else dialect, refused)
-
-
-def _guarded(
-    server: Server, limits: Limits, permission: str, status: int, dialect: Dialect, call: Action
-) -> Callable[..., Any]:
-    """A route behind its permission; it answers in the words of Cronping, or of Crontify."""
-
-    def answer(id_: str, run: str) -> Worded:
-        caller = None if permission == "public" else check_permission(server, limits, permission)
-        done = call(server, _asked(caller, id_, run))
-        if isinstance(done, Worded):
-            return done
-        return reply(*done) if isinstance(done, tuple) else reply(done, status)
-
-    def page(id: str = "", run: str = "") -> bottle.HTTPResponse:
-        began, request = monotonic(), bottle.request
-        worded = _answer(limits, _address(), dialect, lambda: answer(id, run))
-        log.debug(
-            "%s %s: %d in %.1f ms",
-            request.method,
-            request.route.rule,
-            worded.status,
-            1000 * (monotonic() - began),
-        )
-        return _page(worded)
-
-    return page
-
-
-def _address() -> str | None:
-    return bottle.request.environ.get("REMOTE_ADDR")  # type: ignore[no-any-return]
-
-
-def read_knock(environ: Environ) -> Knock | None:
-    """The ping that a request is; None where its path is none's."""
-    route = read_route(split_path(environ["REQUEST_URI"]))
-    if route is None:
-        return None
-    said = recoded(environ.get("QUERY_STRING", ""))
-    query = urllib.parse.parse_qs(said, keep_blank_values=True) if said else {}
-    return Knock(
-        route,
-        {name: values[0] for name, values in query.items()},
-        query.get("metric", ()),
-        environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), BODY_MAX)),
-        shown_secret(environ),
-        environ.get("REMOTE_ADDR"),
-        environ.get("HTTP_USER_AGENT"),
-        route.family == "kuma" or environ["REQUEST_METHOD"] in ("GET", "HEAD", "POST"),
-        [],
-        monotonic(),
-    )
-
-
-def begin_ping(server: Server, environ: Environ, go_on: Callable[[Answering], None]) -> bool:
-    """Let the writer record a ping and then go on to its answer; False for all else."""
-    # Behind a proxy the address is only known further in; after an absence that is judged first.
-    mount(server.settings.url_prefix, environ)
-    is_later = server.settings.trusted_proxy or (server.lookout and server.lookout.was_away())
-    knock = None if is_later else read_knock(environ)
-    if knock is None:
-        return False
-
-    def recorded(result: Answer, failed: Exception | None) -> Answer:
-        if failed is not None:
-            raise failed
-        return result
-
-    now = server.clock()
-    server.store.writer.submit(
-        lambda db: record_ping(Tx(db, server.store, server.settings, now), knock),
-        lambda *done: go_on(lambda: _answer_ping(server, knock, lambda: recorded(*done))),
-    )
-    return True
-
-
-def _answer_ping(server: Server, knock: Knock, record: Callable[[], Answer]) -> Worded:
-    """Every ping of every dialect, in the shape of its own."""
-
-    def answer() -> Worded:
-        dialect, receipt, problem = record()
-        server.metrics.count_ping(dialect, receipt)
-        if problem is not None:
-            raise problem
-        status = 201 if receipt.created and dialect.says_created else 200
-        log.debug(
-            "%s of %s, monitor %s: %d in %.1f ms",
-            receipt.kind,
-            dialect.name,
-            receipt.id,
-            status,
-            receipt.took_ms,
-        )
-        kind = "text/html" if receipt.kind == "pause" else "text/plain"
-        return reply(dialect.reply(receipt), status, kind, dialect.headers)
-
-    return _answer(server.limits, knock.address, unknown_dialect(knock.route), answer, knock.seen)
-
-
-def refuse(dialect: Dialect, refused: Refused) -> Worded:
-    """A refusal in a dialect's shape; most clients would sleep for a Retry-After in the job."""
-    says = refused.wait is not None and dialect.retry_after
-    wait = {"Retry-After": str(refused.wait)} if says else {}
-    return reply(dialect.error(refused), refused.status, headers={**dialect.headers, **wait})
-
-
-def _word_error(error: bottle.HTTPError) -> bytes:
-    """What Bottle itself refuses, and what broke."""
-    parts = split_path(bottle.request.environ["REQUEST_URI"])
-    native = "cronradar" if parts[:2] == ["api", "sync"] else "cronping"
-    worded = refuse(DIALECTS[native], Refused(str(error.body), "ERROR", error.status_code))
-    for name, value in worded.headers:
-        bottle.response.set_header(name, value)
-    return worded.body
-
-
-def _static(name: str = "index.html") -> bottle.HTTPResponse:
-    if bottle.request.environ.get(BARE):
-        return bottle.HTTPResponse(status=308, Location=bottle.request.script_name)
-    bottle.request.environ.pop("HTTP_RANGE", None)  # Bottle leaves the file of a wrong one open
-    return bottle.static_file(
-        name, str(DATA / "static"), etag=content_tag(name), headers={"Cache-Control": "no-cache"}
-    )  # an update shows at once
-
-
-def _healthz(server: Server) -> bottle.HTTPResponse:
-    bad = troubles(server)
-    return _page(reply({"ok": not bad, "troubles": bad}, 503 if bad else 200))
-
-
-def _nothing(path: str) -> NoReturn:
-    raise bottle.HTTPError(404, "There is nothing here")
-
-
-def _not_allowed(known: str, **_: str) -> NoReturn:
-    raise bottle.HTTPError(405, f"Method not allowed: use {known}", Allow=known)
-
-
-def make_pages(server: Server) -> bottle.Bottle:
-    """All that is no ping; made when it is first asked for, which no command does."""
-    pages, limits = bottle.Bottle(), server.limits
-    pages.default_error_handler = _word_error
-    cronping = DIALECTS["cronping"]._replace(retry_after=True)
-    routes = [
-        (
-            method,
-            rule,
-            _guarded(
-                server,
-                limits,
-                permission,
-                status,
-                DIALECTS["crontify"] if rule.startswith(f"{API}/monitors") else cronping,
-                action,
-            ),
-        )
-        for permission, method, rule, status, action in ROUTES_API
-    ]
-    routes += [
-        ("GET", "/api/openapi.json", partial(_static, "openapi.json")),
-        ("GET", "/cronwatch-exec", partial(_static, "cronwatch-exec")),
-        ("GET", "/healthz", partial(_healthz, server)),
-        (
-            "POST",
-            "/api/sync",
-            lambda: _page(
-                _answer(
-                    limits,
-                    _address(),
-                    DIALECTS["cronradar"],
-                    lambda: reply(
-                        server.act(
-                            sync_monitors, shown_secret(bottle.request.environ), _asked().body
-                        )
-                    ),
-                )
-            ),
-        ),
-    ]
-    for method, rule, call in routes:
-        pages.route(rule, method, call)
-    for rule in {rule for _, rule, _ in routes}:
-        known = ", ".join(method for method, other, _ in routes if other == rule)
-        pages.route(rule, "ANY", partial(_not_allowed, known))
-    pages.route("/", "GET", _static)
-    pages.route("/static/<name:path>", "GET", _static)
-    pages.route("/<path:path>", "ANY", _nothing)
-    return pages
-
-
-def make_app(server: Server) -> Callable[..., Any]:
-    """The WSGI application: pings are on every path that is no other route's."""
-    pages = cache(partial(make_pages, server))
-
-    def app(environ: Environ, start_response: Callable[..., Any]) -> Any:
-        mount(server.settings.url_prefix, environ)
-        if (knock := read_knock(environ)) is not None:
-            worded = _answer_ping(server, knock, lambda: server.act(record_ping, knock))
-            start_response(
-                STATUS_LINES[worded.status],
-                [*worded.headers, ("Content-Length", str(len(worded.body))), *HEADERS],
-            )
-            return [] if environ["REQUEST_METHOD"] == "HEAD" else [worded.body]
-        environ["PATH_INFO"] = environ.get("PATH_INFO", "").rstrip("/") or "/"
-        return pages()(
-            environ,
-            lambda status, headers, *rest: start_response(status, headers + HEADERS, *rest),
-        )
-
-    return app
-
-
-def troubles(server: Server) -> list[str]:
-    """What keeps us from watching: nobody should rely on us meanwhile."""
-    scans = server.lookout is None or server.lookout.is_looking()
-    return ["the scanner is stuck"] * (not scans) + (
-        ["nothing can be written"] * server.store.refused
-    )
 
 
 def beat(server: Server) -> None:
@@ -6366,21 +7583,36 @@ def beat(server: Server) -> None:
     try:
         status = request_once(
             "GET", server.settings.heartbeat_url, b"", {"User-Agent": f"cronwatch/{__version__}"}
-        )
+        ).status
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Refused(f"who watches us cannot be reached: {error}") from None
     if not 200 <= status < 300:
         raise Refused(f"who watches us answers HTTP {status}")
 
 
-def start_loops(server: Server, stop: threading.Event) -> list[threading.Thread]:
-    """Start the threads that scan, deliver, stamp that we live, and keep house."""
+def start_loops(
+    server: Server, stop: threading.Event, end: Callable[[], None]
+) -> list[threading.Thread]:
+    """Start the threads that scan, deliver, stamp that we live, and keep house.
+
+    `end` is called where our file is not the database any more.
+    """
     scan_seconds, beats = server.settings.scan_seconds, bool(server.settings.heartbeat_url)
-    server.lookout = Lookout(server.store, server.clock, scan_seconds, server.scan, server.away)
+
+    def look() -> None:
+        try:
+            lookout.look()
+        finally:
+            if server.store.is_replaced:
+                end()
+
+    server.lookout = lookout = Lookout(
+        server.store, server.clock, scan_seconds, server.scan, server.away
+    )
     server.lookout.measure = server.metrics.scans.observe
     server.metrics.lookout = server.lookout
     return [
-        repeat(stop, scan_seconds, server.lookout.look, "scan"),
+        repeat(stop, scan_seconds, look, "scan"),
         repeat(stop, DELIVER_SECONDS, server.outbox.turn, "deliver"),
         repeat(stop, STAMP_SECONDS, lambda: server.act(stamp_alive), "stamp"),
         repeat(stop, 3600, server.housekeeping, "housekeeping", 60),
@@ -6402,46 +7634,75 @@ def welcome(server: Server) -> None:
 class Server:
     """The parts, wired. Nothing starts by itself but what a request or a turn needs."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], int] = system_clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], int] = system_clock,
+        monotonic: Callable[[], float] = monotonic,
+    ) -> None:
         zone = check_settings(settings)
-        self.clock, self.limits = clock, Limits(clock)
+        self.clock = clock
+        self.limiter = Limiter(monotonic)
         self.store = Store(settings.database)
+        self.damaged: set[int] = set()  # monitors that cannot be watched any more
         self.lookout: Lookout | None = None
-        self.started_at, self.slowdown = clock(), Slowdown(clock)
-        self.summaries = Summaries(self.store, self.read, clock)
+        self.started_at = clock()
+        self.summaries = Summaries(self.read, clock)
         self.follows_address = not settings.base_url
         prefix = f"/{settings.url_prefix.strip('/')}".rstrip("/")
         url = settings.base_url.rstrip("/") or remembered(
-            self.store, "base_url", f"http://{settings.listen}{prefix}"
+            self.store,
+            "base_url",
+            listen_url(settings.listen, settings.listen.rpartition(":")[2], prefix),
         )
         self.settings = dataclasses.replace(
             settings, timezone=zone, base_url=url, url_prefix=prefix
         )
         self.outbox = Outbox(self.act, self.read, self.settings, clock)
         self.metrics = Metrics(self.read, clock)
-        self.store.measure = self.metrics.batches.observe
+        self.store.count_commit = self.metrics.batches.observe
         self.outbox.count = lambda result: self.metrics.alerts.labels(result).inc()
-        self.app = make_app(self)
 
-    def act(self, action: Callable[..., T], *given: Any) -> T:
-        """Do an action in the writer, and wait for it; a gap before it is judged first."""
+    @cached_property
+    def app(self) -> bottle.Bottle:
+        """The WSGI application; no command needs it."""
+        return make_app(self)
+
+    def act(self, action: Callable[..., T], *args: Any) -> T:
+        """Do an action in one transaction, at an instant read in it, once a gap is judged."""
+        if not self.store.is_writing:
+            self.judge()
+        return self._act(action, *args)
+
+    def is_ping(self, method: str, path: str) -> bool:
+        """Whether a request is for the last route; `path` is as it arrived, but unquoted."""
+        routed = {
+            "PATH_INFO": local_path(self.settings.url_prefix, path),
+            "REQUEST_METHOD": method,
+        }
+        return bool(self.app.router.match(routed)[0].rule == LAST_RULE)
+
+    def judge(self) -> None:
+        """Judge a gap, if there is one, before anything that comes after it."""
         if self.lookout:
             self.lookout.judge()
-        return self._act(action, *given)
 
-    def _act(self, action: Callable[..., T], *given: Any) -> T:
-        now = self.clock()
-        return self.store.write(lambda db: action(Tx(db, self.store, self.settings, now), *given))
+    def _act(self, action: Callable[..., T], *args: Any) -> T:
+        def work() -> T:
+            return action(Tx(self.store.db, self.store, self.settings, self.clock()), *args)
 
-    def read(self, query: Callable[..., T], *given: Any) -> T:
-        """Ask the database without the writer."""
+        return self.store.write(work)
+
+    def read(self, query: Callable[..., T], *args: Any) -> T:
+        """What a query finds now, beside whatever is being written."""
         now = self.clock()
-        return self.store.read(lambda db: query(Tx(db, self.store, self.settings, now), *given))
+        return self.store.read(lambda db: query(Tx(db, self.store, self.settings, now), *args))
 
     def scan(self) -> None:
         """Let everything that fell due happen."""
-        while self._act_past_damage(scan_due) == SCAN_LIMIT:
-            pass
+        place: tuple[int, int] | None = (0, 0)
+        while place is not None:
+            place = self._act_past_damage(scan_due, place)
 
     def deliver(self) -> None:
         """Send what is due; it is sent, or has failed, when this returns."""
@@ -6456,21 +7717,20 @@ class Server:
         """We could not hear pings between two instants."""
         self._act_past_damage(record_absence, since, until)
 
-    def _act_past_damage(self, action: Callable[..., T], *given: Any) -> T:
-        """Again without each monitor that turns out to be damaged."""
+    def _act_past_damage(self, action: Callable[..., T], *args: Any) -> T:
+        """Do an action again without each monitor of which a page turns out to be damaged."""
         while True:
-            known = len(self.store.damaged)
             try:
-                return self._act(action, *given)
-            except Refused:
-                if len(self.store.damaged) == known:
-                    raise
+                return self._act(action, *args, self.damaged)
+            except DamagedMonitor as error:
+                log.error("monitor %d cannot be watched any more", error.num)
+                self.damaged.add(error.num)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; prints one line with the URL when requests are taken."""
         if sys.platform == "linux":  # elsewhere SQLite would wait for that lock
             hold(self.settings.database)
-        http_server = make_http_server(self.app, self.settings, partial(begin_ping, self))
+        web_server = make_web_server(self.app, self.settings, self.store, self.is_ping, self.judge)
         now, alive_at = self.clock(), remembered(self.store, "alive_at", None)
         if alive_at is None:  # the first start ever knows no gap
             self.read(count_monitors)  # refused where it could not watch them
@@ -6478,28 +7738,34 @@ class Server:
         else:
             self.away(alive_at, now)
         for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda *_: http_server.stop())
-        url = (
-            f"http://{self.settings.listen.rpartition(':')[0]}:{http_server.effective_port}"
-            + self.settings.url_prefix
-        )
+            signal.signal(name, lambda *_: web_server.stop())
+        listen, prefix = self.settings.listen, self.settings.url_prefix
+        url = listen_url(listen, web_server.effective_port, prefix)
         if self.follows_address:
+            if is_any_address(listen.rpartition(":")[0]):
+                log.warning("links begin with %s: --base-url says how others reach this", url)
             self.settings = self.outbox.settings = dataclasses.replace(self.settings, base_url=url)
         self.act(remember, "base_url", self.settings.base_url)  # for the command line's links
+        self.act(remember, "smtp_host", self.settings.smtp_host)  # for what it makes known
         print(f"cronwatch serves {url}", flush=True)
         notify("READY=1")
         welcome(self)
         stop = threading.Event()
-        loops = start_loops(self, stop)
-        http_server.run(self.store.writer)
+        loops = start_loops(self, stop, web_server.stop)
+        web_server.run()
         notify("STOPPING=1")
         stop.set()
         for loop in loops:
             loop.join()
-        http_server.close()
+        web_server.close()
         self.outbox.stop()
         with contextlib.suppress(Refused):  # the next start counts from the stamp before
             self.act(stamp_alive)
+        if self.store.is_replaced:
+            raise Refused(
+                f"another file, or none, is in the place of {self.store.path}: start cronwatch "
+                f"again, and it is the database from then on"
+            )
 
     def close(self) -> None:
         """Let go of the database."""
@@ -6516,10 +7782,12 @@ class CronLine(NamedTuple):
     user: str  # in a system crontab, with the space behind it
     command: str
     given: str  # from the first bare %, which is standard input
+    cron: str  # the schedule that it has
     timezone: str
     shell: str
     path: str  # where cron looks for programs
-    key: str
+    name: str
+    handle: str  # that it pings already by the wrapper; empty where it does not
 
 
 RUNNERS = {
@@ -6544,101 +7812,299 @@ RUNNERS = {
     "test",
     "[",
     "exec",
+    "command",
+    "run-parts",
+    "sleep",
 }
-CRON_LINE = re.compile(r"\s*(@\w+|\S+(?:\s+\S+){4})\s+(.*)")
+# A time as crons read it: no L, # or ? of croniter's, which none of them knows.
+TIME = rf"(?:[\d*/,~-]|{'|'.join(CRON_NAMES.keys() - {'l'})})+"
+# A leading - keeps a job out of the log (cronie, SUSE).
+CRON_LINE = re.compile(rf"\s*(-?(?:@[\w-]+|{TIME}(?:\s+{TIME}){{4}}))\s+(.*)", re.IGNORECASE)
+STRAY_TIME = re.compile(
+    r"([*?]|\d[\d*/,?-]*|(MON|TUE|WED|THU|FRI|SAT|SUN)([,-][A-Z]{3})*)[\d*/,?-]*\s"
+)
+CRONTAB_WORDS = {  # of systemd-cron and FreeBSD
+    "@minutely": "* * * * *",
+    "@every_minute": "* * * * *",
+    "@quarterly": "0 0 1 1,4,7,10 *",
+    "@semi-annually": "0 0 1 1,7 *",
+    "@semiannually": "0 0 1 1,7 *",
+    "@bi-annually": "0 0 1 1,7 *",
+    "@biannually": "0 0 1 1,7 *",
+}
+LINE_MAX = 998  # characters of a line that Debian's cron reads (crontab(5))
 WRAPPER = "/usr/local/bin/cronwatch-exec"  # where the README puts it
-SETTING_LINE = re.compile(r"\s*[\"']?(\w+)[\"']?\s*=\s*[\"']?(.*?)[\"']?\s*")
+WRAPPED_COMMAND = re.compile(r"cronwatch-exec'?\s+(?:-\S+\s+)*(\S+)\s(.*\s)?--\s")
+SETTING_LINE = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=]+))\s*=\s*["']?(.*?)["']?\s*""")
+# What stands in a command beside the program that it is about.
+ASIDE = re.compile(
+    r"\bcd\s+\S+\s*(?:&&|;)"
+    r"|\bif\s[^;]*;\s*then\b"
+    r"|^\s*(?:test|\[\[?)\s[^&|;]*(?:&&|\|\|)"
+    r"|\s-e\s+'[^']*'"
+    r"|\b(?:sudo|runuser)(?:\s+-[ugh]\s+\S+)+"
+    r"|\S*\bflock(?:\s+-w\s+\S+|\s+-\S+)*\s+\S+"
+)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def job_name(command: str, number: int) -> str:
-    """A key for a command: its first word that is no runner, option or setting, without ending."""
-    aside = (
-        r"^\s*cd\s+\S+\s*(&&|;)|\b(?:sudo|runuser)(\s+-[ugh]\s+\S+)+"
-        r"|\S*\bflock(\s+-w\s+\S+|\s+-\S+)*\s+\S+"
-    )
-    for word in re.split(r"[\s;&|()<>\"']+", re.sub(aside, " ", command)):
-        name = re.sub(r"\.\w{1,4}$", "", word.rstrip("/").rpartition("/")[2])
-        key = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-        if (
-            key
-            and not word.startswith(("-", "$", "!"))
-            and "=" not in word
-            and re.sub(r"[\d.]+$", "", name) not in RUNNERS
-            and not re.fullmatch(r"\d+[smhd]?", name)
-        ):
-            return key[:180]
+    """A name for a command: its program without path and ending, and its subcommand."""
+    for part in re.split(r"[;&|()<>{}]+", ASIDE.sub(" ", command)):
+        words = [*re.split(r"[\s\"']+", part.strip()), ""]
+        for word, argument in itertools.pairwise(words):
+            name = re.sub(r"\.\w{1,4}$", "", word.rstrip("/").rpartition("/")[2])
+            if (
+                _slug(name)
+                and not re.match(r"-|!|\$[^/]*$", word)
+                and "=" not in word
+                and re.sub(r"[\d.]+$", "", name) not in RUNNERS
+                and not re.fullmatch(r"\d+[smhd]?", name)
+            ):
+                is_subcommand = re.fullmatch(r"[a-z][a-z0-9:_-]+", argument)
+                return clean(f"{name} {argument}" if is_subcommand else name, 180) or name[:180]
     return f"job-{number + 1}"
 
 
+def clean_crontab(text: str) -> tuple[str, list[str]]:
+    """A crontab without control characters, and a remark where there were any."""
+    lines = text.split("\n")
+    remarks = [
+        f"line {number}: its control characters are left out here"
+        for number, line in enumerate(lines, 1)
+        if CONTROLS.search(line.removesuffix("\r"))
+    ]
+    if "\r\n" in text:
+        remarks.append(
+            "the lines end as on Windows, and cron would give the carriage return to each job: "
+            "here they end as they should"
+        )
+    return "\n".join(CONTROLS.sub("", line) for line in lines), remarks
+
+
 def read_crontab(text: str, is_system: bool, timezone: str) -> tuple[list[CronLine], list[str]]:
-    """The jobs of a crontab, each with a key of its own, and a sentence for each line that cannot
-    be watched. Only CRON_TZ moves a schedule: TZ is for the commands (crontab(5))."""
+    """The jobs of a crontab, and a remark on each line that cannot be watched, or that crons read
+    in different ways. Only CRON_TZ moves a schedule: TZ is for the commands (crontab(5)).
+    """
     jobs: list[CronLine] = []
-    problems: list[str] = []
-    known = {"CRON_TZ": timezone, "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
-    for number_, line in enumerate(text.split("\n")):
-        setting = SETTING_LINE.fullmatch(line)
+    remarks: list[str] = []
+    settings = {"CRON_TZ": timezone, "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
+    for number, line in enumerate(text.split("\n")):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        if setting:
-            known[setting[1]] = setting[2]
+        if setting := SETTING_LINE.fullmatch(line):
+            name = setting[1] or setting[2] or setting[3] or ""
+            settings[name] = setting[4]
+            if name == "CRON_TZ" and setting[4] != timezone:
+                remarks.append(
+                    f"line {number + 1}: Debian's cron ignores CRON_TZ and starts what follows by "
+                    f"{timezone}; cronie (Fedora, Arch, SUSE) starts it by {setting[4]}"
+                )
             continue
         try:
-            when, user, command, given = _cron_parts(line, is_system)
-            next_run(when, known["CRON_TZ"], 0)
+            job = _read_line(number, line, is_system, settings)
         except Invalid as error:
-            problems.append(f"line {number_ + 1}: {error.sentence}")
+            remarks.append(f"line {number + 1}: {error.sentence}")
             continue
-        name, taken = job_name(command, number_), {job.key for job in jobs}
-        key = next(
-            one
-            for n in itertools.count(1)
-            if (one := f"{name}-{n}" if n > 1 else name) not in taken
-        )
-        jobs.append(
-            CronLine(
-                number_,
-                when,
-                user,
-                command,
-                given,
-                known["CRON_TZ"],
-                known["SHELL"],
-                known["PATH"],
-                key,
+        jobs.append(job)
+        if _ends_with_a_test(job.command):
+            remarks.append(
+                f"line {number + 1}: where its test is false it ends with 1, which is told as a "
+                "failure: write `if TEST; then JOB; fi`"
             )
-        )
-    return jobs, problems
+    return jobs, remarks
 
 
-def _cron_parts(line: str, is_system: bool) -> tuple[str, str, str, str]:
-    found = CRON_LINE.fullmatch(line)
-    if found is None:
+def _read_line(number: int, line: str, is_system: bool, settings: Mapping[str, str]) -> CronLine:
+    match = CRON_LINE.fullmatch(line)
+    if match is None:
         raise Invalid("this is no line of a crontab")
-    user = re.match(r"\S+\s+", found[2]) if is_system else None
-    command = found[2][user.end() :] if user else found[2]
-    if re.search(r"cronwatch-exec'?\s(.*\s)?--\s", command):
-        raise Invalid("it runs cronwatch-exec already")
+    when, rest = match.groups()
+    cron = _read_when(when, rest)
+    next_run(cron, settings["CRON_TZ"], 0)
+    user = re.match(r"\S+\s+", rest) if is_system else None
+    command = rest[user.end() :] if user else rest
     bare = re.search(r"(?<!\\)(\\\\)*%", command)  # a backslash before it takes its meaning
     end = bare.end() - 1 if bare else len(command)
-    return found[1], user[0] if user else "", command[:end].strip(), command[end:]
+    wrapper = WRAPPED_COMMAND.search(command)
+    url = wrapper[1].partition("?")[0].rstrip("/") if wrapper else ""
+    return CronLine(
+        number,
+        when,
+        user[0] if user else "",
+        command[:end].strip(),
+        command[end:],
+        cron,
+        settings["CRON_TZ"],
+        settings["SHELL"],
+        settings["PATH"],
+        job_name(command[:end], number),
+        url.rpartition("/")[2],
+    )
 
 
-def watch_jobs(tx: Tx, jobs: Sequence[CronLine]) -> list[Shown]:
-    """A monitor for each job of a crontab whose key has none yet, all in one transaction."""
-    for job in jobs:
-        if not rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", job.key):
-            create_monitor(
-                tx,
-                {
-                    "key": job.key,
-                    "name": title(job.key),
-                    "cron": job.when,
-                    "timezone": job.timezone,
-                    "notes": clean(job.command, 10_000) or "",
-                },
+def _read_when(when: str, rest: str) -> str:
+    """The schedule of a line; raises `Invalid` where cron would read it in another way."""
+    text = " ".join(when.removeprefix("-").lower().split())
+    cron = CRONTAB_WORDS.get(text, text)
+    if STRAY_TIME.match(rest):
+        if when.startswith("@"):
+            raise Invalid("this is no line of a crontab")
+        raise Invalid(
+            f"cron reads five fields, none of them seconds, and would run `{clean(rest, 60)}`"
+        )
+    if seconds := re.fullmatch(r"@(\d+)", cron):
+        raise Invalid(
+            f"{cron} is {seconds[1]} seconds after its last end (FreeBSD): "
+            f"`cronwatch monitor add KEY --every {seconds[1]}` watches it"
+        )
+    if cron.startswith("@") and cron not in (*CRON_WORDS, "@reboot"):
+        raise Invalid(f"{cron} names no time that can be expected")
+    check_schedule(cron)
+    return cron
+
+
+def _ends_with_a_test(command: str) -> bool:
+    """Whether `[ TEST ] && JOB` is all of it: its exit code tells of the test, not of the job."""
+    bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", command)
+    begins = re.match(r"(?:test|\[\[?)\s", bare)
+    return bool(begins) and "&&" in bare and not re.search(r";|\|\|", bare)
+
+
+class JobReport(NamedTuple):
+    """What became of a job of a crontab: its monitor, and a sentence about it."""
+
+    job: CronLine
+    monitor: Shown | None  # None for one with the wrapper that pings no monitor here
+    sentence: str
+    is_old: bool  # known again by its command
+
+
+def watch_jobs(
+    tx: Tx, jobs: Sequence[CronLine], host: str = "", is_dry: bool = False
+) -> list[JobReport]:
+    """A monitor for each job of a crontab, all in one transaction; `DryRun` with what would come
+    of them where nothing may.
+
+    A job is known again by its host, user and command, and by its schedule where several are
+    alike, or by the handle that it pings already. An edited time is applied, but for what a person
+    has changed since.
+    """
+    monitors = _match_jobs(tx, jobs, host)
+    reports = [_watch_job(tx, job, num, host) for job, num in zip(jobs, monitors, strict=True)]
+    if is_dry:
+        raise DryRun(reports)
+    return reports
+
+
+def _identity(job: CronLine, host: str) -> str:
+    return json.dumps([host, job.user.strip(), clean(job.command, 10_000)])
+
+
+def _match_jobs(tx: Tx, jobs: Sequence[CronLine], host: str) -> list[int | None]:
+    """The monitor that each job has already. One that was made before commands were declared has
+    its command in the notes."""
+    wanted = {_identity(job, host) for job in jobs}
+    wanted |= {clean(job.command, 10_000) or "" for job in jobs if not host} - {""}
+    same_command = rows(
+        tx.db,
+        "SELECT num, coalesce(json_extract(declared, '$.crontab'), notes) AS job, cron, timezone "
+        "FROM monitor WHERE job IN (SELECT value FROM json_each(?)) ORDER BY num",
+        json.dumps(sorted(wanted)),
+    )
+    free = {num: (identity, (cron, zone)) for num, identity, cron, zone in same_command}
+    matches: dict[int, int] = {}
+    for same_schedule in (True, False):
+        for place, job in enumerate(jobs):
+            identities = {_identity(job, host), clean(job.command, 10_000)}
+            fitting = (
+                num
+                for num, (identity, schedule) in free.items()
+                if identity in identities
+                and (not same_schedule or schedule == (job.cron, job.timezone))
             )
-    return [monitors_json(tx, [get_monitor(tx, job.key)])[0] for job in jobs]
+            num = None if place in matches else next(fitting, None)
+            if num is not None:
+                matches[place] = num
+                del free[num]
+    for place, job in enumerate(jobs):
+        if job.handle:
+            handle = find_handle(tx, job.handle)
+            if handle:
+                matches[place] = handle[0]
+    return [matches.get(place) for place in range(len(jobs))]
+
+
+def _watch_job(tx: Tx, job: CronLine, num: int | None, host: str) -> JobReport:
+    words = f"{describe_cron(job.cron)} ({job.timezone})"
+    if num is None and job.handle:
+        sentence = f"line {job.number + 1}: it runs cronwatch-exec already"
+        return JobReport(job, None, sentence, False)
+    if num is None:
+        monitor = load_state(tx, _create_job(tx, job, host))[0].monitor
+        return JobReport(job, monitors_json(tx, [monitor])[0], f"{monitor.key}: {words}", False)
+    monitor = load_state(tx, num)[0].monitor
+    before = _schedule_words(monitor)
+    if not _follows_already(monitor, job):
+        monitor = change_monitor(tx, num, lambda state: _follow_crontab(state, tx.now, job, host))
+    after = _schedule_words(monitor)
+    if after != words:
+        sentence = f"{monitor.key}: stays {after}, as it was edited; here it is {words}"
+    elif after != before:
+        sentence = f"{monitor.key}: {words}, until now {before}"
+    else:
+        sentence = f"{monitor.key}: {words}, is watched already"
+    return JobReport(job, monitors_json(tx, [monitor])[0], sentence, not job.handle)
+
+
+def _follows_already(m: Monitor, job: CronLine) -> bool:
+    declared = json.loads(m.declared or "{}")
+    return "crontab" in declared and (declared["cron"], declared["timezone"]) == (
+        job.cron,
+        job.timezone,
+    )
+
+
+def _create_job(tx: Tx, job: CronLine, host: str) -> int:
+    key = free_key(tx.db, job.name)
+    number = key.removeprefix(_slug(job.name)).lstrip("-")  # where the key was taken
+    schedule = {"cron": job.cron, "timezone": job.timezone}
+    return create_monitor(
+        tx,
+        {
+            "key": key,
+            "name": f"{job.name} {number}".strip(),
+            "notes": clean(job.command, 10_000) or "",
+            "declared": json.dumps({**schedule, "crontab": _identity(job, host)}),
+            **schedule,
+        },
+    )
+
+
+def _follow_crontab(state: MonitorState, now: int, job: CronLine, host: str) -> None:
+    """Apply a schedule that was edited in the crontab and not here."""
+    m = state.monitor
+    declared = json.loads(m.declared or "{}")
+    schedule = {"cron": job.cron, "timezone": job.timezone}
+    if m.cron and m.notes == clean(job.command, 10_000):  # made before schedules were declared
+        declared = {"cron": m.cron, "timezone": m.timezone, **declared}
+    changes = {
+        name: value
+        for name, value in schedule.items()
+        if name in declared and value != declared[name] == getattr(m, name)
+    }
+    edit(state, now, changes)
+    crontab = declared.get("crontab") or _identity(job, host)
+    m.declared = json.dumps({**declared, **schedule, "crontab": crontab})
+
+
+def _schedule_words(m: Monitor) -> str:
+    if m.cron:
+        return f"{describe_cron(m.cron)} ({m.timezone})"
+    return f"every {_span(m.interval_seconds)}" if m.interval_seconds else "without a schedule"
 
 
 def wrapped_line(job: CronLine, url: str, wrapper: str) -> str:
@@ -6949,7 +8415,10 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
 
 
 def _test_integration(server: Server, options: argparse.Namespace) -> None:
-    outcome = test_integration(server.outbox, Ask(options.name))
+    row = server.read(find_integration, options.name)
+    by_server = is_served(server.settings.database)
+    send = server.outbox.test_by_server if by_server else server.outbox.test
+    outcome = tested(send(row["num"], row["name"]))
     if not outcome["ok"]:
         raise Refused(f"{options.name} does not work: {outcome['result']}")
     print(f"{options.name} works: {outcome['result']}")
@@ -6989,36 +8458,64 @@ def _own_crontab() -> str:
     return found.stdout.decode("utf-8", "surrogateescape")
 
 
+def _drop_long_lines(
+    jobs: Sequence[CronLine], base_url: str, wrapper: str
+) -> tuple[list[CronLine], list[str]]:
+    """The jobs whose lines cron can read with the wrapper, and a remark on each other one."""
+    short, remarks = [], []
+    for job in jobs:
+        length = len(os.fsencode(wrapped_line(job, f"{base_url}/{uuid.UUID(int=0)}", wrapper)))
+        if job.handle or length <= LINE_MAX:
+            short.append(job)
+        else:
+            remarks.append(
+                f"line {job.number + 1}: with cronwatch-exec it would have {length} characters, "
+                f"and cron reads {LINE_MAX}: put its command into a script"
+            )
+    return short, remarks
+
+
 def _import_crontab(server: Server, options: argparse.Namespace) -> None:
     text = _own_crontab() if options.file is None else _read_file(options.file)
     is_system = options.system or str(options.file).startswith("/etc/cron")
-    jobs, problems = read_crontab(text, is_system, server.settings.timezone)
-    monitors = server.act(watch_jobs, jobs) if options.yes else []
-    urls = [shown["pingUrl"] for shown in monitors] or [
-        f"URL_OF_{re.sub('[^A-Z0-9]', '_', job.key.upper())}" for job in jobs
-    ]
-    lines, said, near = text.split("\n"), [], os.path.dirname(sys.executable)
-    wrapper = shutil.which("cronwatch-exec") or shutil.which("cronwatch-exec", path=near)
-    for job, url in zip(jobs, urls, strict=True):
-        said.append(f"# {job.key}: {describe_cron(job.when)} ({job.timezone})")
-        lines[job.number] = wrapped_line(job, url, os.path.abspath(wrapper or WRAPPER))
-    said += [f"# {problem}" for problem in problems]
-    said += ["# Nobody hears of them yet: see `cronwatch integration add --help`"] * (
-        not all(shown["heard"] for shown in monitors)
+    text, remarks = clean_crontab(text)
+    jobs, more = read_crontab(text, is_system, server.settings.timezone)
+    remarks += more
+    lines = text.split("\n")
+    program = shutil.which("cronwatch-exec") or shutil.which(
+        "cronwatch-exec", path=os.path.dirname(sys.executable)
     )
-    said += [
-        f"# cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {server.settings.base_url}"
-        f"/cronwatch-exec && chmod +x {WRAPPER}"
-    ] * (wrapper is None)
-    said.append(
-        "# The crontab as it reads with cronwatch-exec, for you to put in place:"
-        if options.yes
-        else "# Nothing is created yet. With --yes it is, and the lines get their URLs:"
-    )
+    wrapper, base_url = os.path.abspath(program or WRAPPER), server.settings.base_url
+    jobs, too_long = _drop_long_lines(jobs, base_url, wrapper)
+    remarks += too_long
+    try:
+        reports = server.act(watch_jobs, jobs, options.host or "", not options.yes)
+    except DryRun as dry:
+        reports = dry.args[0]
+    for job, monitor, _, _ in reports:
+        if monitor and not job.handle:
+            placeholder = f"URL_OF_{re.sub('[^A-Z0-9]', '_', monitor['key'].upper())}"
+            url = monitor["pingUrl"] if options.yes else placeholder
+            lines[job.number] = wrapped_line(job, url, wrapper)
+    comments = [report.sentence for report in reports] + remarks
+    if any(report.is_old for report in reports):
+        comments.append(
+            "A job is known again by its command: --host NAME tells those of other machines apart"
+        )
+    if options.yes and not all(report.monitor["heard"] for report in reports if report.monitor):
+        comments.append("Nobody hears of them yet: see `cronwatch integration add --help`")
+    if program is None:
+        comments.append(
+            f"cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {base_url}/cronwatch-exec "
+            f"&& chmod +x {WRAPPER}"
+        )
+    if options.yes:
+        comments.append("The crontab as it reads with cronwatch-exec, for you to put in place:")
+    else:
+        comments.append("Nothing is created yet. With --yes it is, and the lines get their URLs:")
     sys.stdout.flush()
-    sys.stdout.buffer.write(
-        "\n".join([*said, *lines]).rstrip("\n").encode("utf-8", "surrogateescape") + b"\n"
-    )
+    printed = "\n".join([*(f"# {comment}" for comment in comments), *lines])
+    sys.stdout.buffer.write(printed.rstrip("\n").encode("utf-8", "surrogateescape") + b"\n")
 
 
 def _apply(server: Server, options: argparse.Namespace) -> None:
@@ -7050,8 +8547,8 @@ def _add_user(server: Server, options: argparse.Namespace) -> None:
 
 
 def _change_password(server: Server, options: argparse.Namespace) -> None:
-    server.read(find_user, options.name)
-    server.act(edit_user, options.name, {"password": check_password(_read_password())})
+    user, _ = server.read(find_user, options.name)
+    server.act(change_password, user, check_password(_read_password()))
     print(f"{options.name} has a new password; all sessions with the old one are over")
 
 
@@ -7215,6 +8712,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
                 help="else what `crontab -l` prints; - is standard input",
             ),
             _argument("--system", action="store_true", help="it has users, as /etc/crontab"),
+            _argument("--host", metavar="NAME", help="another machine's: its jobs are others"),
             _argument("--yes", action="store_true", help="create the monitors"),
         ],
     ),
@@ -7339,22 +8837,52 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def default_database(
+    places: Sequence[str] = ("cronwatch.db", "/var/lib/cronwatch/cronwatch.db"),
+) -> str:
+    """The database that is meant where none is named: the first that is there, else a new one."""
+    return next(filter(os.path.exists, places), places[0])
+
+
+def _environment() -> dict[str, str]:
+    database = os.environ.get("CRONWATCH_DATABASE") or default_database()
+    return {**os.environ, "CRONWATCH_DATABASE": database}
+
+
+READ_SCHEDULES = (("", "serve"), ("monitor", "add"), ("import", "crontab"))
+
+
+def _say_new(settings: Settings, serves: bool) -> None:
+    sentence = f"{os.path.abspath(settings.database)} is a new database"
+    if serves:
+        log.info(sentence)
+    else:
+        print(f"cronwatch: {sentence}", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 where it went well, 1 where it was refused, 2 for a wrong flag."""
     options = make_parser().parse_args(argv)
     try:
-        settings = Settings.load(vars(options), os.environ)
-        start_log(settings, hasattr(options, "log_level"))
+        settings = Settings.load(vars(options), _environment())
+        serves = hasattr(options, "log_level")
+        start_log(settings, serves)
+        is_new = not os.path.exists(settings.database)
         if (
-            options.word not in MAKERS
-            and not os.path.exists(settings.database)
+            is_new
+            and options.word not in MAKERS
             and os.access(os.path.dirname(settings.database) or ".", os.X_OK)
         ):  # else opening it says why
             raise Refused(
                 f"there is no database {settings.database}: --database or "
                 f"CRONWATCH_DATABASE names it"
             )
+        reads_schedules = (options.group, options.word) in READ_SCHEDULES
+        if reads_schedules and not settings.timezone and host_timezone() is None:
+            log.warning(UNKNOWN_ZONE)
         with contextlib.closing(Server(settings)) as server:
+            if is_new:
+                _say_new(settings, serves)
             options.call(server, options)
     except (Refused, UnicodeEncodeError) as error:
         see = f" (see `cronwatch {options.group} list`)" if options.group else ""

@@ -20,16 +20,18 @@ ADDRESS = "192.0.2.1"
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """Stands still until it is moved; to set `now` alone is to change the clock of the wall."""
 
     def __init__(self) -> None:
         self.now = NOW
+        self.uptime = 0.0  # seconds
 
     def __call__(self) -> int:
         return self.now
 
     def move(self, seconds: float) -> None:
         self.now += round(seconds * 1000)
+        self.uptime += seconds
 
 
 class Made(NamedTuple):
@@ -62,6 +64,7 @@ class Site:
                 }
             ),
             self.clock,
+            lambda: self.clock.uptime,
         )
         self.app = webtest.TestApp(self.server.app, extra_environ={"REMOTE_ADDR": ADDRESS})
 

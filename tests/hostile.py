@@ -14,7 +14,6 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -411,7 +410,7 @@ FORMS = (
     "*",
     "{a}",
 )
-MANAGED = [(method, rule) for _, method, rule, _, _ in cronwatch.ROUTES_API] + [
+MANAGED = [(route.method, route.rule) for route in cronwatch.API_ROUTES] + [
     ("POST", f"{cronwatch.API}/integrations/<id>/test"),
     ("POST", "/api/sync"),
 ]
@@ -845,7 +844,7 @@ class Wire:
         """The answers to what arrives; none where a request is not complete."""
         answers = []
         while raw:
-            request = cronwatch.Parser(self.adj)
+            request = cronwatch.RequestParser(self.adj)
             while raw and not request.completed:
                 raw = raw[request.received(raw) :]
             if not request.completed:
@@ -867,24 +866,16 @@ class Wire:
         return answers
 
     def _serve(self, request: Any) -> Any:
-        """Do with a request what the server does, the writer's part in it included."""
-        if request.error:
-            task = cronwatch.Channel.error_task_class(self, request)
-        else:
-            task, begun = cronwatch.PingTask(self, request), SimpleQueue[Any]()
-            if cronwatch.begin_ping(self.watch, task.get_environment(), begun.put):
-                task.answer = begun.get(timeout=30)
-            else:
-                task = WSGITask(self, request)
+        """Do with a request what the server does."""
+        task = cronwatch.ErrorTask(self, request) if request.error else WSGITask(self, request)
         task.service()
         return task
 
 
 def adjustments() -> Any:
     """How cronwatch sets up Waitress."""
-    server = cronwatch.make_http_server(
-        lambda environ, start: [], cronwatch.Settings(listen="127.0.0.1:0")
-    )
+    settings = cronwatch.Settings(listen="127.0.0.1:0")
+    server = cronwatch.make_web_server(lambda environ, start: [], settings)
     server.task_dispatcher.shutdown()
     server.close()
     return server.adj

@@ -33,8 +33,8 @@ SECTIONS = [
     "People",
     "Background",
     "Metrics",
-    "HTTP plumbing",
-    "HTTP routes",
+    "HTTP",
+    "Server",
     "Configuration",
     "Command line",
 ]

@@ -47,7 +47,7 @@ def make_room(site: Site) -> None:
 @pytest.fixture
 def impatient(make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> Site:
     """A site that does not wait for the file: see `unwritable`."""
-    monkeypatch.setattr(cronwatch, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(cronwatch, "PATIENCE_SECONDS", 0.01)
     return make_site()
 
 
@@ -140,6 +140,7 @@ def test_a_run_whose_end_could_not_be_heard_is_told_as_an_outage(impatient: Site
     watch.look()
     with unwritable(impatient):
         impatient.get(f"/{job.token}")
+    impatient.clock.move(120)
 
     watch.look()
 

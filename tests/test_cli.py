@@ -396,7 +396,9 @@ CASES = {
     "a database below a file": Case(
         "monitor list --database {folder}/notes.txt/x.db", 1, ("notes.txt", "folder")
     ),
-    "a database that is a folder": Case("monitor list --database {folder}", 1, ("{folder}",)),
+    "a database that is a folder": Case(
+        "monitor list --database {folder}", 1, ("{folder} is a folder",)
+    ),
     "a folder that does not exist": Case(
         "serve --database {folder}/no/such/cronwatch.db", 1, ("{folder}/no/such", "folder")
     ),
@@ -471,6 +473,7 @@ def spoilt(live: Live) -> dict[str, str]:
         copy.execute("PRAGMA user_version = 999")
     with closing(sqlite3.connect(live.folder / "other.db")) as other:
         other.execute("CREATE TABLE bookmark (url TEXT)")
+    call("key", "create", "served", "--database", str(live.folder / "served.db"))
     live.quick("monitor", "add", "taken", "--handle", "cronbeats:tAkEn123")
     live.quick("key", "create", "taken")
     live.quick("integration", "add", "command", "taken", "true", "--not-default")
@@ -542,7 +545,7 @@ def test_the_database_of_another_program_is_left_as_it_was(tmp_path: Path) -> No
 def test_a_database_that_another_program_writes_to_may_be_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cronwatch, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(cronwatch, "OPEN_SECONDS", 0.1)
     database = str(tmp_path / "cronwatch.db")
     call("monitor", "add", "x", "--database", database)
     with closing(sqlite3.connect(database, isolation_level=None)) as db:

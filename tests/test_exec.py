@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -9,7 +10,6 @@ import socket
 import subprocess
 import threading
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from live_server import DIRECT, LIMIT_SECONDS, Live, environment, serving, wait_for
+from live_server import DIRECT, LIMIT_SECONDS, Live, environment, program, serving, wait_for
 
 import cronwatch
 
@@ -49,8 +49,10 @@ class Done(NamedTuple):
 class Asked(NamedTuple):
     """A request that came."""
 
+    path: str
     word: str  # what follows the handle
     query: dict[str, str]
+    metrics: list[str]
     body: str
 
 
@@ -68,9 +70,12 @@ class Ear:
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers["Content-Length"]))
                 path, _, query = self.path.partition("?")
+                pairs = urllib.parse.parse_qsl(query, keep_blank_values=True)
                 asked = Asked(
+                    path,
                     path.removeprefix(f"/{HANDLE}").lstrip("/"),
-                    dict(urllib.parse.parse_qsl(query, keep_blank_values=True)),
+                    dict(reversed(pairs)),  # the first counts
+                    sorted(value for name, value in pairs if name == "metric"),
                     raw.decode("utf-8", "replace"),
                 )
                 ear.asked.append(asked)
@@ -115,15 +120,6 @@ class Wrapper:
     home: Path
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    @property
-    def spool(self) -> Path:
-        return self.home / ".local" / "state" / "cronwatch-exec"
-
-    @property
-    def kept(self) -> list[str]:
-        """What waits to be sent, oldest first."""
-        return sorted(path.name for path in self.spool.iterdir()) if self.spool.exists() else []
-
     def environ(self, **more: str) -> dict[str, str]:
         return environment(
             **{
@@ -159,11 +155,6 @@ class Wrapper:
         """A call with a job for the shell, to its end."""
         return self.call(url, "--", "sh", "-c", script, given=given, **environ)
 
-    def keep(self, name: str, url: str, body: str = "") -> None:
-        """Leave a ping as an earlier call would have."""
-        self.spool.mkdir(parents=True, exist_ok=True)
-        (self.spool / name).write_text(f"{url}\n{body}")
-
     def close(self) -> None:
         for process in self.started:
             with suppress(ProcessLookupError):
@@ -175,15 +166,13 @@ class Wrapper:
 def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """Three systems: two with the tools of this one, and one with nothing but busybox and curl."""
     name: str = request.param
-    program, curl = shutil.which(name), shutil.which("curl")
-    if program is None or curl is None:
+    path, curl = shutil.which(name), shutil.which("curl")
+    if path is None or curl is None:
         pytest.skip(f"there is no {name if curl else 'curl'} here")
     if name != "busybox":
-        return Shell(
-            name, [program, "--posix"] if name == "bash" else [program], os.environ["PATH"]
-        )
+        return Shell(name, [path, "--posix"] if name == "bash" else [path], os.environ["PATH"])
     tools = tmp_path_factory.mktemp("busybox")
-    subprocess.run([program, "--install", "-s", str(tools)], check=True)
+    subprocess.run([path, "--install", "-s", str(tools)], check=True)
     (tools / "curl").symlink_to(curl)
     return Shell(name, [str(tools / "sh")], str(tools))
 
@@ -216,11 +205,15 @@ def monitor(live: Live, wrapper: Wrapper) -> tuple[str, str]:
     return key, live.add(key)["pingUrl"]
 
 
-def free_port() -> int:
-    """A port of the loopback where nobody listens."""
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])
+@pytest.fixture
+def seconds(wrapper: Wrapper) -> Callable[[], int]:
+    """Makes the seconds between two tries pass at once; answers how many have."""
+    sleep = shutil.which("sleep", path=wrapper.shell.path)
+    slept = wrapper.home / "slept"
+    slept.touch()
+    program(wrapper.home, "sleep", f'[ "$1" = 1 ] || exec {sleep} "$@"; echo >>"{slept}"')
+    wrapper.shell = wrapper.shell._replace(path=f"{wrapper.home}/bin:{wrapper.shell.path}")
+    return lambda: len(slept.read_text())
 
 
 def line_of(process: subprocess.Popen[bytes]) -> str:
@@ -244,42 +237,28 @@ def test_a_job_that_goes_well_is_a_run_with_its_host(
     assert (run["state"], run["exit_code"], run["host"]) == ("success", 0, socket.gethostname())
 
 
-def test_a_job_that_fails_is_a_failed_run_with_its_exit_code(
+def test_a_job_that_fails_is_a_failed_run_with_its_exit_code_and_both_streams(
     live: Live, wrapper: Wrapper, monitor: tuple[str, str]
 ) -> None:
     key, url = monitor
 
-    done = wrapper.job(url, "exit 3")
-
-    (run,) = live.runs(key)
-    assert (done.code, run["state"], run["exit_code"]) == (3, "failed", 3)
-
-
-def test_both_streams_are_the_log_of_the_run(
-    live: Live, wrapper: Wrapper, monitor: tuple[str, str]
-) -> None:
-    key, url = monitor
-
-    wrapper.job(url, "echo to out; echo to err >&2")
+    done = wrapper.job(url, "echo to out; echo to err >&2; exit 255")
 
     (run,) = live.runs(key)
     (log,) = live.rows("SELECT content FROM run_log WHERE run = ?", run["num"])
+    assert (done, run["state"], run["exit_code"]) == ((255, "to out\n", "to err\n"), "failed", 255)
     assert sorted(log["content"].splitlines()) == ["to err", "to out"]
 
 
-def test_a_run_has_a_start_and_an_end_of_one_series(wrapper: Wrapper, ear: Ear) -> None:
+def test_the_start_and_the_end_of_each_run_have_an_id_of_their_own(
+    wrapper: Wrapper, ear: Ear
+) -> None:
     wrapper.job(ear.url, "exit 4")
-
-    start, end = ear.asked
-    assert (start.word, end.word) == ("start", "4")
-    assert start.query["series"] == end.query["series"]
-
-
-def test_two_runs_are_two_series(wrapper: Wrapper, ear: Ear) -> None:
-    wrapper.job(ear.url, "exit 0")
     wrapper.job(ear.url, "exit 0")
 
-    assert len({asked.query["series"] for asked in ear.asked}) == 2
+    first, end, second, other_end = [asked.query["runId"] for asked in ear.asked]
+    assert ear.words == ["start", "4", "start", "0"]
+    assert (first == end, second == other_end, first == second) == (True, True, False)
 
 
 def test_the_duration_is_that_of_the_job(wrapper: Wrapper, ear: Ear) -> None:
@@ -329,16 +308,124 @@ def test_quiet_sends_no_output(wrapper: Wrapper, ear: Ear) -> None:
 def test_a_bare_handle_is_pinged_where_the_environment_says(wrapper: Wrapper, ear: Ear) -> None:
     wrapper.call(HANDLE, "--", "true", CRONWATCH_URL=f"{ear.base}/")
 
-    # The whole handle is percent-encoded: any text may be one.
-    assert [urllib.parse.unquote(word) for word in ear.words] == [f"{HANDLE}/start", f"{HANDLE}/0"]
+    assert ear.words == ["start", "0"]
+
+
+# == Which URL it is ===========================================================
+
+
+@pytest.mark.parametrize(
+    "form, path",
+    [
+        ("/{u}/", "/{u}/0"),
+        ("/{u}//?#x", "/{u}/0"),
+        ("/AbCd1234/complete", "/AbCd1234/0"),
+        ("/AbCd1234/p/2", "/AbCd1234/0"),
+        ("/ping/{u}/start", "/ping/{u}/0"),
+        ("/ping/{u}/1?create=1", "/ping/{u}/0"),
+        ("/ping/AbCd1234/end/success", "/ping/AbCd1234/0"),
+        ("/ping/AbCd1234/progress/50", "/ping/AbCd1234/0"),
+        ("/ping/log", "/ping/log/0"),
+        ("/ping/cwKey/daily-backup", "/ping/cwKey/daily-backup/0"),
+        ("/ping/cwKey/up/start", "/ping/cwKey/up/0"),
+        ("/ping/daily-backup/cwKey/complete", "/ping/daily-backup/cwKey/0"),
+        ("/p/cwKey/up?state=run", "/p/cwKey/up/0"),
+        ("/p/cwKey/up/run", "/p/cwKey/up/0"),
+        ("/api/v1/ping/daily-backup/success", "/api/v1/ping/daily-backup/0"),
+        ("/api/push/Kuma_Token?status=up&msg=OK&ping=", "/Kuma_Token/0"),
+        ("/api/push/up", "/up/0"),
+        ("/start/{u}", "/start/{u}/0"),
+        ("/behind/a/proxy/{u}/start?x=/y", "/behind/a/proxy/{u}/0"),
+    ],
+)
+def test_the_word_goes_behind_the_monitor(
+    wrapper: Wrapper, ear: Ear, form: str, path: str
+) -> None:
+    done = wrapper.job(ear.base + form.format(u=HANDLE), "exit 0")
+
+    assert done == (0, "", "")
+    assert ear.asked[-1].path == path.format(u=HANDLE)
+
+
+def test_each_form_of_a_url_tells_a_failure(live: Live, wrapper: Wrapper) -> None:
+    host, told = live.url.removeprefix("http://"), {}
+
+    for number, form in enumerate(URLS):
+        key = f"{wrapper.shell.name}-{number}"
+        shown = live.add(key)
+        live.ask("POST", f"/heartbeats/{key}/handles", {"handle": f"K_{key}", "dialect": "kuma"})
+        parts = {"token": shown["pingUrl"].rpartition("/")[2], "kuma": f"K_{key}"}
+        url = form.format(host=host, key=key, api=live.key, code=shown["code"], **parts)
+        done = wrapper.job(url, "echo ::metric rows=3; exit 9")
+        told[form] = (done.code, done.err, [run["state"] for run in live.runs(key)])
+
+    assert told == dict.fromkeys(URLS, (9, "", ["failed"]))
+
+
+URLS = (
+    "http://{host}/{token}",
+    "http://{host}/{code}",
+    "http://{host}/ping/{token}",
+    "http://{host}/ping/{code}",
+    "http://{api}:@{host}/ping/{key}",
+    "http://{host}/ping/{key}/{api}?schedule=0%203%20*%20*%20*&gracePeriod=60",
+    "http://{host}/ping/{api}/{key}?create=1",
+    "http://{host}/ping/{api}/{key}?state=complete&env=prod",
+    "http://{host}/p/{api}/{key}?state=complete&msg=fine&status_code=0",
+    "http://{api}:@{host}/api/v1/ping/{key}",
+    "http://{host}/api/push/{token}?status=up&msg=OK&ping=",
+    "http://{host}/api/push/{kuma}?status=up&msg=OK&ping=",
+    "http://{host}/finish/{token}",
+)
+
+
+def test_a_parameter_that_contradicts_is_dropped_and_others_stay(
+    wrapper: Wrapper, ear: Ear
+) -> None:
+    contrary = "state=complete&status=up&msg=OK&message=fine&ping=&duration=9&status_code=0&rid=1"
+
+    wrapper.job(f"{ear.url}?{contrary}&env=a%20b&host=nas&series=2&runId=3#end", "exit 1")
+
+    query = ear.asked[1].query
+    assert set(query) == {"env", "host", "runId", "duration"}
+    assert (query["env"], query["host"]) == ("a b", "nas")
+
+
+@pytest.mark.parametrize(
+    "url, sentence",
+    [
+        ("http://host/$TOKEN", "there is a space or a $ in 'http://host/$TOKEN'"),
+        ("http://host/x?schedule=0 3", "there is a space or a $ in 'http://host/x?schedule=0 3'"),
+        ("http://host", "'http://host' is no ping URL"),
+        ("http://host/?a=/b", "'http://host/?a=/b' is no ping URL"),
+        ("http:///x", "'http:///x' is no ping URL"),
+        ("ftp://host/x", "'ftp://host/x' is no ping URL"),
+        ("http://:80/x", "curl cannot read 'http://:80/x'"),
+        ("http://[/x", "curl cannot read 'http://[/x'"),
+        ("http:/host/x", "'http:/host/x' is neither a ping URL nor a handle"),
+        (
+            "http://host/ping/daily-backup/up",
+            "is 'up' in 'http://host/ping/daily-backup/up' a key or a word? "
+            "Use the monitor's token",
+        ),
+    ],
+)
+def test_a_url_that_cannot_be_pinged_is_refused_before_the_job(
+    wrapper: Wrapper, url: str, sentence: str
+) -> None:
+    done = wrapper.job(url, "echo ran")
+
+    assert done == (2, "", f"cronwatch-exec: {sentence} (try cronwatch-exec --help)\n")
+
+
+def test_the_address_of_the_server_is_looked_at_too(wrapper: Wrapper) -> None:
+    done = wrapper.job(HANDLE, "echo ran", CRONWATCH_URL="cron.lan:8080")
+
+    assert (done.code, done.out) == (2, "")
+    assert f"'cron.lan:8080/{HANDLE}' is no ping URL" in done.err
 
 
 # == What the job notices: nothing =============================================
-
-
-@pytest.mark.parametrize("code", [0, 1, 77, 255])
-def test_the_exit_code_is_the_jobs(wrapper: Wrapper, ear: Ear, code: int) -> None:
-    assert wrapper.job(ear.url, f"exit {code}").code == code
 
 
 def test_a_command_that_is_not_there_fails_as_in_a_shell(wrapper: Wrapper, ear: Ear) -> None:
@@ -355,12 +442,6 @@ def test_arguments_reach_the_job_as_they_are(wrapper: Wrapper, ear: Ear) -> None
     done = wrapper.call(ear.url, "--", "sh", "-c", 'printf "<%s>" "$@"', "sh", *words)
 
     assert done.out == "".join(f"<{word}>" for word in words)
-
-
-def test_the_two_streams_stay_apart(wrapper: Wrapper, ear: Ear) -> None:
-    done = wrapper.job(ear.url, "echo to out; echo to err >&2")
-
-    assert done == (0, "to out\n", "to err\n")
 
 
 def test_output_and_input_pass_while_the_job_runs(wrapper: Wrapper, ear: Ear) -> None:
@@ -427,7 +508,8 @@ def test_a_job_that_a_signal_killed_gives_128_and_its_number(
     assert ear.asked[1].word == str(code)
 
 
-def test_after_sigterm_the_end_is_told_with_its_output(wrapper: Wrapper, ear: Ear) -> None:
+def test_after_sigterm_the_end_is_told_once_with_its_output(wrapper: Wrapper, ear: Ear) -> None:
+    ear.answers = lambda asked: 503 if asked.word == "143" else 200
     process = wrapper.start(ear.url, "--", "sh", "-c", "echo working; exec sleep 20")
     assert line_of(process) == "working\n"
     wait_for(lambda: ear.asked, "the start")
@@ -435,7 +517,7 @@ def test_after_sigterm_the_end_is_told_with_its_output(wrapper: Wrapper, ear: Ea
     process.terminate()
     code = process.wait(LIMIT_SECONDS)
 
-    assert (code, ear.asked[1].word, ear.asked[1].body) == (143, "143", "working\n")
+    assert (code, ear.words, ear.asked[1].body) == (143, ["start", "143"], "working\n")
 
 
 def test_a_signal_to_all_of_its_group_loses_nothing(wrapper: Wrapper, ear: Ear) -> None:
@@ -567,33 +649,26 @@ def test_progress_is_told_while_the_job_runs(wrapper: Wrapper, ear: Ear) -> None
     assert process.poll() is None
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["<b>bold</b> & 'quotes\"", "100% of a+b?c#d", "grün — 進捗 🎉", "two  spaces \\n \t tab"],
-)
-def test_any_text_arrives_as_it_is(wrapper: Wrapper, ear: Ear, text: str) -> None:
-    wrapper.job(ear.url, "cat", f"::progress 5 {text}\n".encode())
+def test_any_text_arrives_as_it_is(wrapper: Wrapper, ear: Ear) -> None:
+    texts = [
+        "<b>bold</b> & 'quotes\"",
+        "100% of a+b?c#d",
+        "grün — 進捗 🎉",
+        "two  spaces \\n \t tab",
+    ]
+    lines = [f"::progress {number} {text}\n" for number, text in enumerate(texts)]
 
-    assert ear.asked[1].query["msg"] == text
+    wrapper.job(ear.url, "cat", "".join(lines).encode())
+
+    assert [asked.query["msg"] for asked in ear.asked[1:-1]] == texts
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "::progress",
-        "::progress soon",
-        "::progress 4x",
-        " ::progress 4",
-        "progress 4",
-        "::progress4",
-    ],
-)
-def test_a_line_that_only_looks_like_progress_is_none(
-    wrapper: Wrapper, ear: Ear, line: str
-) -> None:
-    done = wrapper.job(ear.url, "cat", f"{line}\n".encode())
+def test_a_line_that_only_looks_like_progress_is_none(wrapper: Wrapper, ear: Ear) -> None:
+    lines = "::progress\n::progress x\n::progress 4x\n ::progress 4\nprogress 4\n::progress4\n"
 
-    assert (done.out, ear.words) == (f"{line}\n", ["start", "0"])
+    done = wrapper.job(ear.url, "cat", lines.encode())
+
+    assert (done.out, ear.words) == (lines, ["start", "0"])
 
 
 def test_a_flood_of_progress_is_not_sent_line_by_line(wrapper: Wrapper, ear: Ear) -> None:
@@ -608,201 +683,151 @@ def test_progress_on_the_error_stream_is_none(wrapper: Wrapper, ear: Ear) -> Non
     assert ear.words == ["start", "0"]
 
 
+def test_progress_is_not_tried_again(wrapper: Wrapper, ear: Ear) -> None:
+    ear.answers = lambda asked: 503 if asked.word.startswith("progress") else 200
+
+    wrapper.job(ear.url, "echo ::progress 40; echo ::progress 50")
+
+    assert ear.words == ["start", "progress/40", "0"]
+
+
+# == Metrics ===================================================================
+
+
+def test_metric_lines_are_metrics_of_the_run(
+    live: Live, wrapper: Wrapper, monitor: tuple[str, str]
+) -> None:
+    key, url = monitor
+
+    done = wrapper.job(url, "echo ::metric rows=1523; echo ::metric free.gb=0.5")
+
+    (run,) = live.runs(key)
+    assert json.loads(run["metrics"]) == {"rows": 1523, "free.gb": 0.5}
+    assert done.out == "::metric rows=1523\n::metric free.gb=0.5\n"
+
+
+@pytest.mark.parametrize(
+    "lines, metrics",
+    [
+        ("::metric a=1\n::metric b=2 files\n", ["a:1", "b:2"]),
+        ("::metric a=1\n::metric a=2\n", ["a:2"]),
+        ("::metric a_b.c-d=-0.5e+3\n", ["a_b.c-d:-0.5e+3"]),
+        ("::metric a\n::metric a=b\n::metric a b=1\n::metric =1\n ::metric a=1\n", []),
+        ("".join(f"::metric a{n}=1\n" for n in range(99)), sorted(f"a{n}:1" for n in range(50))),
+    ],
+    ids=["each", "last", "forms", "none", "fifty"],
+)
+def test_the_end_carries_the_last_value_of_each_metric(
+    wrapper: Wrapper, ear: Ear, lines: str, metrics: list[str]
+) -> None:
+    wrapper.job(ear.url, "cat", lines.encode())
+
+    assert [asked.metrics for asked in ear.asked] == [[], metrics]
+
+
 # == Where cronwatch is away ===================================================
 
 
-def test_what_could_not_be_sent_comes_first_with_the_next_call(wrapper: Wrapper) -> None:
-    port, before = free_port(), time.time()
-    away = wrapper.job(f"http://127.0.0.1:{port}/{HANDLE}", "echo lost?; exit 6")
-    after = time.time()
-    ear = Ear(port)
+@pytest.mark.parametrize("answer", [500, 503, None])
+def test_an_end_that_the_server_could_not_take_is_told_again(
+    wrapper: Wrapper, ear: Ear, seconds: Callable[[], int], answer: int | None
+) -> None:
+    ear.answers = lambda asked: answer if ear.words.count("3") in (1, 2) else 200
 
-    wrapper.job(ear.url, "exit 0")
-    ear.close()
+    done = wrapper.job(ear.url, "echo out; exit 3")
 
-    start, end, *_ = ear.asked
-    assert (away, ear.words) == ((6, "lost?\n", ""), ["start", "6", "start", "0"])
-    assert (end.body, start.query["series"]) == ("lost?\n", end.query["series"])
-    assert int(before) <= float(start.query["at"]) <= float(end.query["at"]) <= after
-    assert wrapper.kept == []
+    assert (done, ear.words, seconds()) == ((3, "out\n", ""), ["start", "3", "3", "3"], 3)
+    assert ear.asked[-1].body == "out\n"
 
 
-def test_a_run_that_is_told_later_is_stored_with_its_time(wrapper: Wrapper) -> None:
-    port = free_port()
-    with serving(wrapper.home, listen=f"127.0.0.1:{port}") as live:
-        url = live.add("late")["pingUrl"]
-    before = time.time()
-    wrapper.job(url, "exit 6")
-    after = time.time()
+@pytest.mark.parametrize("answer, status", [(503, "503"), (None, "000")])
+def test_an_end_that_nobody_takes_within_a_minute_is_said(
+    wrapper: Wrapper, ear: Ear, seconds: Callable[[], int], answer: int | None, status: str
+) -> None:
+    ear.answers = lambda asked: answer if asked.word == "6" else 200
 
-    with serving(wrapper.home, listen=f"127.0.0.1:{port}") as live:
-        wait_for(lambda: time.time() > after + 1, "a second to have passed")
-        wrapper.job(url, "exit 0")
-        late, _ = live.runs("late")
+    done = wrapper.job(ear.url, "echo out; exit 6")
 
-    assert (late["state"], late["exit_code"]) == ("failed", 6)
-    assert int(before) <= late["started_at"] / 1000 <= late["ended_at"] / 1000 <= after
+    assert (done.code, done.out, ear.words.count("6"), seconds()) == (6, "out\n", 7, 60)
+    assert f"could not be told: the last answer was {status}" in done.err
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 429])
-def test_what_the_server_could_not_take_is_kept(wrapper: Wrapper, ear: Ear, status: int) -> None:
-    ear.answers = lambda asked: status
-
-    done = wrapper.job(ear.url, "echo out")
-
-    assert (done, len(wrapper.kept)) == ((0, "out\n", ""), 2)
-
-
-def test_a_connection_that_breaks_is_no_answer(wrapper: Wrapper, ear: Ear) -> None:
-    ear.answers = lambda asked: None
-
-    done = wrapper.job(ear.url, "exit 0")
-
-    assert (done, len(wrapper.kept)) == ((0, "", ""), 2)
-
-
-@pytest.mark.parametrize("status", [400, 401, 404, 405])
-def test_what_the_server_refuses_is_said_and_not_kept(
+@pytest.mark.parametrize("status", [301, 400, 401, 404, 405])
+def test_what_the_server_refuses_is_said_and_not_tried_again(
     wrapper: Wrapper, ear: Ear, status: int
 ) -> None:
     ear.answers = lambda asked: status
 
     done = wrapper.job(ear.url, "exit 3")
 
-    assert (done.code, wrapper.kept) == (3, [])
-    assert done.err == f"cronwatch-exec: the server answered {status}: is the handle right?\n"
+    assert (done.code, ear.words) == (3, ["start", "3"])
+    assert f"the server answered {status}" in done.err
+
+
+def test_a_run_that_the_owner_wants_none_of_is_not_tried_again(wrapper: Wrapper, ear: Ear) -> None:
+    ear.answers = lambda asked: 429
+
+    done = wrapper.job(ear.url, "exit 0")
+
+    assert (done, ear.words) == ((0, "", ""), ["start", "0"])
+
+
+def test_a_start_is_tried_again_while_the_job_runs(
+    wrapper: Wrapper, ear: Ear, seconds: Callable[[], int]
+) -> None:
+    ear.answers = lambda asked: 503 if len(ear.asked) < 3 else 200
+    process = wrapper.start(ear.url, "--", "sh", "-c", "read -r _; echo ::progress 9")
+
+    wait_for(lambda: len(ear.asked) == 3, "the third try")
+    assert process.communicate(b"\n", LIMIT_SECONDS) == (b"::progress 9\n", b"")
+
+    assert ear.words == ["start", "start", "start", "progress/9", "0"]
+
+
+def test_a_start_that_could_not_be_told_is_not_told_after_the_job(
+    wrapper: Wrapper, ear: Ear
+) -> None:
+    ear.answers = lambda asked: 503 if asked.word == "start" else 200
+
+    wrapper.job(ear.url, "echo ::progress 9")
+
+    assert ear.words == ["start", "0"]
+
+
+def test_a_signal_ends_the_tries(wrapper: Wrapper, ear: Ear) -> None:
+    ear.answers = lambda asked: 503 if asked.word == "5" else 200
+    process = wrapper.start(ear.url, "--", "sh", "-c", "exit 5")
+    wait_for(lambda: "5" in ear.words, "the first try")
+
+    process.terminate()
+
+    assert process.wait(LIMIT_SECONDS) == 5
 
 
 def test_a_lost_answer_does_not_make_two_runs(
-    live: Live, wrapper: Wrapper, monitor: tuple[str, str]
+    live: Live, wrapper: Wrapper, monitor: tuple[str, str], seconds: Callable[[], int]
 ) -> None:
     key, url = monitor
     ear = Ear(behind=live.url)
     ear.answers = lambda asked: None if ear.words.count(asked.word) == 1 else 200
-    mine = url.replace(live.url, ear.base)
 
-    wrapper.job(mine, "exit 0")
-    wrapper.job(mine, "exit 0")
+    wrapper.job(url.replace(live.url, ear.base), "exit 0")
     ear.close()
 
-    assert [run["state"] for run in live.runs(key)] == ["success", "success"]
-
-
-def test_an_end_waits_behind_its_start(wrapper: Wrapper, ear: Ear) -> None:
-    ear.answers = lambda asked: 503 if len(ear.asked) == 1 else 200
-
-    wrapper.job(ear.url, "exit 0")
-
-    assert (ear.words, wrapper.kept) == (["start", "start", "0"], [])
-
-
-def test_a_second_failure_leaves_the_rest_for_later(wrapper: Wrapper, ear: Ear) -> None:
-    ear.answers = lambda asked: 503
-    wrapper.keep("1000000000000-1-1", ear.url)  # so old that it is not sent at all
-    for name in ("1-1", "1-2", "2-1"):
-        wrapper.keep(f"{round(time.time()) - 60}000-{name}", f"{ear.url}/{name}?x=")
-
-    wrapper.job(ear.url, "exit 0")
-
-    assert (ear.words, len(wrapper.kept)) == (["1-1", "1-1"], 5)
-
-
-def test_progress_is_never_kept(wrapper: Wrapper, ear: Ear) -> None:
-    ear.answers = lambda asked: 503 if asked.word.startswith("progress") else 200
-
-    wrapper.job(ear.url, "echo ::progress 40; echo ::progress 50")
-
-    assert (ear.words, wrapper.kept) == (["start", "progress/40", "0"], [])
-
-
-def test_at_most_a_hundred_are_kept_and_the_oldest_go(wrapper: Wrapper) -> None:
-    url = f"http://127.0.0.1:{free_port()}/{HANDLE}"
-    old = [f"{round(time.time()) - 500 + count}000-1-1" for count in range(100)]
-    for name in old:
-        wrapper.keep(name, f"{url}/0?x=")
-
-    wrapper.job(url, "exit 0")
-
-    assert (len(wrapper.kept), wrapper.kept[:98]) == (100, old[2:])
-
-
-def test_what_is_kept_is_for_its_owner_alone(wrapper: Wrapper) -> None:
-    wrapper.job(f"http://127.0.0.1:{free_port()}/{HANDLE}", "echo secret")
-
-    modes = {path.stat().st_mode & 0o777 for path in wrapper.spool.iterdir()}
-    assert (wrapper.spool.stat().st_mode & 0o777, modes) == (0o700, {0o600})
-
-
-def test_the_spool_is_where_the_environment_says(wrapper: Wrapper) -> None:
-    url = f"http://127.0.0.1:{free_port()}/{HANDLE}"
-
-    wrapper.job(url, "exit 0", CRONWATCH_SPOOL=str(wrapper.home / "my spool"))
-    wrapper.job(url, "exit 0", XDG_STATE_HOME=str(wrapper.home / "xdg"))
-
-    assert len(list((wrapper.home / "my spool").iterdir())) == 2
-    assert len(list((wrapper.home / "xdg" / "cronwatch-exec").iterdir())) == 2
-
-
-def test_what_is_meant_for_another_server_waits_for_it(wrapper: Wrapper, ear: Ear) -> None:
-    wrapper.job(f"http://127.0.0.1:{free_port()}/{HANDLE}", "exit 0")
-
-    wrapper.job(ear.url, "exit 0")
-
-    assert (ear.words, len(wrapper.kept)) == (["start", "0"], 2)
-
-
-@pytest.mark.parametrize("days", [-1, 7, 8000])
-def test_a_time_that_the_server_would_not_believe_is_not_sent(
-    wrapper: Wrapper, ear: Ear, days: int
-) -> None:
-    wrapper.keep(f"{round(time.time()) - days * 86_400:010}000-1-1", f"{ear.url}/7?x=")
-
-    wrapper.job(ear.url, "exit 0")
-
-    assert (ear.words, wrapper.kept) == (["start", "0"], [])
-
-
-def test_what_a_killed_call_was_busy_with_is_sent(wrapper: Wrapper, ear: Ear) -> None:
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    wrapper.keep(f"{round(time.time()) - 60}000-1-2.{gone.pid}", f"{ear.url}/7?x=", "log")
-
-    wrapper.job(ear.url, "exit 0")
-
-    assert (ear.words, ear.asked[0].body, wrapper.kept) == (["7", "start", "0"], "log", [])
-
-
-def test_what_another_call_is_busy_with_is_left_to_it(wrapper: Wrapper, ear: Ear) -> None:
-    name = f"{round(time.time()) - 60}000-1-2.{os.getpid()}"
-    wrapper.keep(name, f"{ear.url}/7?x=")
-
-    wrapper.job(ear.url, "exit 0")
-
-    assert (ear.words, wrapper.kept) == (["start", "0"], [name])
-
-
-def test_two_calls_at_once_send_each_of_the_kept_once(wrapper: Wrapper, ear: Ear) -> None:
-    codes = [str(code) for code in range(20, 40)]
-    for code in codes:
-        wrapper.keep(f"{round(time.time()) - 60}000-1-{code}", f"{ear.url}/{code}?x=")
-
-    calls = [wrapper.start(ear.url, "--", "true") for _ in range(2)]
-    for call in calls:
-        call.communicate(timeout=LIMIT_SECONDS)
-
-    assert sorted(set(ear.words) - {"start", "0"}) == codes
-    assert (len(ear.words), wrapper.kept) == (24, [])
+    assert [run["state"] for run in live.runs(key)] == ["success"]
 
 
 @pytest.mark.proof
 def test_a_server_that_never_answers_is_given_up(wrapper: Wrapper, ear: Ear) -> None:
     over = threading.Event()
     ear.answers = lambda asked: None if over.wait(LIMIT_SECONDS) else 500
+    process = wrapper.start(ear.url, "--", "sh", "-c", "exit 8")
 
-    done = wrapper.job(ear.url, "exit 8")
+    wait_for(lambda: ear.words.count("8") == 2, "the second try")
+    process.terminate()
+
+    assert process.wait(LIMIT_SECONDS) == 8
     over.set()
-
-    assert (done.code, len(wrapper.kept)) == (8, 2)
 
 
 # == Where something is missing ================================================
@@ -828,20 +853,6 @@ def test_without_a_temporary_folder_all_but_the_log_works(
 
     assert done == (4, "out\n", "err\n")
     assert ear.words == ["start", "4"]
-
-
-@pytest.mark.parametrize("spool", ["/proc/spool", "/dev/null/spool"])
-def test_without_a_spool_the_job_runs(wrapper: Wrapper, spool: str) -> None:
-    done = wrapper.job(f"http://127.0.0.1:{free_port()}/{HANDLE}", "exit 4", CRONWATCH_SPOOL=spool)
-
-    assert done == (4, "", "")
-
-
-@pytest.mark.parametrize(
-    "url", ["http://[/x", "http://no-such-host.invalid/x", "https://127.0.0.1:1/x"]
-)
-def test_with_a_wrong_url_the_job_runs(wrapper: Wrapper, url: str) -> None:
-    assert wrapper.job(url, "exit 4") == (4, "", "")
 
 
 def test_a_handle_without_a_server_runs_the_job_and_says_so(wrapper: Wrapper) -> None:
@@ -871,8 +882,6 @@ def test_the_settings_of_curl_itself_change_nothing(wrapper: Wrapper, ear: Ear) 
         ([HANDLE, "true", "--"], "expected URL|HANDLE -- COMMAND"),
         (["--verbose", HANDLE, "--", "true"], "there is no option --verbose"),
         (["", "--", "true"], "'' is neither a ping URL nor a handle"),
-        (["http://host", "--", "true"], "'http://host' is neither a ping URL nor a handle"),
-        (["http:/host/x", "--", "true"], "'http:/host/x' is neither a ping URL nor a handle"),
     ],
 )
 def test_a_wrong_usage_is_refused_with_a_hint(
@@ -890,14 +899,14 @@ def test_the_help_fits_a_screen_and_names_everything(wrapper: Wrapper, word: str
     lines = done.out.splitlines()
     assert (done.code, done.err, lines[0][:22]) == (0, "", "Usage: cronwatch-exec ")
     assert len(lines) <= 24
-    for said in ("--quiet", "--help", "CRONWATCH_URL", "CRONWATCH_SPOOL", "::progress", "128 + N"):
+    for said in ("--quiet", "--help", "CRONWATCH_URL", "::progress", "::metric", "128 + N"):
         assert said in done.out
 
 
 def test_the_script_stays_small() -> None:
     lines = Path(WRAPPER).read_text().splitlines()
 
-    assert len(lines) <= 150
+    assert len(lines) <= 170
     assert max(map(len, lines)) <= 99
 
 

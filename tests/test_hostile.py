@@ -471,10 +471,8 @@ def check_posts(site: Site, listeners: Listeners, events: dict[str, dict[str, An
         if channel == "webhook":
             assert {**strict_json(text), "monitor": None} == {**event, "monitor": None}
         elif channel == "ntfy":
-            assert (text, post.the("content-type")) == (
-                cronwatch.event_text(event, 1000),
-                "text/plain",
-            )
+            worded = cronwatch.BODIES["ntfy"](event)
+            assert (post.body, post.the("content-type")) == (worded.content, "text/plain")
         else:
             said = strict_json(text)["text" if channel == "slack" else "content"]
             assert said, event
@@ -517,7 +515,7 @@ def check_mails(listeners: Listeners, events: dict[str, dict[str, Any]]) -> None
         assert str(mail["To"]) == "me@home.example"
         said = mail.get_content().replace("\r\n", "\n")
         said = said.removeprefix(">") if said.startswith(">From ") else said  # as mboxes have it
-        assert said.startswith(event["summary"] + "\n"), said
+        assert said.startswith(cronwatch.word_event(event).headline + "\n"), said
     assert sorted(ids) == sorted(events)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
 import pytest
-from conftest import Site
+from conftest import Made, Site
 
 import cronwatch
 
@@ -23,26 +23,25 @@ def listening(site: Site) -> Iterator[Callable[..., tuple[Any, Address]]]:
     """Serves the site's application, and ends the servers that it started."""
     started = []
 
-    def start(begin: Any = lambda environ, go_on: False, **settings: Any) -> tuple[Any, Address]:
-        server = cronwatch.make_http_server(
-            site.server.app, cronwatch.Settings(listen="127.0.0.1:0", **settings), begin
+    def start(**settings: Any) -> tuple[Any, Address]:
+        server = cronwatch.make_web_server(
+            site.server.app,
+            cronwatch.Settings(listen="127.0.0.1:0", **settings),
+            site.server.store,
+            site.server.is_ping,
         )
-        thread = threading.Thread(
-            target=server.asyncore.loop,
-            kwargs={"timeout": 0.05, "map": server._map, "use_poll": True},
-            daemon=True,
-        )
+        thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         started.append((server, thread))
         return server, ("127.0.0.1", server.effective_port)
 
     yield start
     for server, thread in started:
-        server.task_dispatcher.shutdown()
-        for channel in list(server._map.values()):
-            channel.close()
+        server.stop()
         thread.join(10)
         assert not thread.is_alive()
+        for channel in list(server._map.values()):
+            channel.close()
 
 
 def ask(address: Address, raw: bytes) -> bytes:
@@ -100,49 +99,6 @@ def test_many_kept_connections_are_all_answered(
         connection.close()
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        [
-            "GET /ping/{token} HTTP/1.1",
-            "GET /ping/{token}/0 HTTP/1.1\r\nConnection: Keep-Alive",
-            "HEAD /ping/{token} HTTP/1.1",
-            "GET /{code} HTTP/1.1",
-            "GET /{token} HTTP/1.1",
-            "GET /{code} HTTP/1.1\r\nConnection: Close",
-        ],
-        ["GET /{token} HTTP/1.0\r\nConnection: keep-alive", "GET /{token} HTTP/1.0"],
-        ["HEAD /{token} HTTP/1.0\r\nConnection: keep-alive", "HEAD /{token} HTTP/1.0"],
-        [
-            "GET /{token}/soon HTTP/1.1",
-            "PUT /ping/{token} HTTP/1.1",
-            "GET /ping/0{token} HTTP/1.0",
-        ],
-    ],
-)
-def test_the_writer_answers_a_ping_with_the_bytes_that_a_worker_does(
-    site: Site, listening: Callable[..., tuple[Any, Address]], lines: list[str]
-) -> None:
-    job = site.monitor()
-    raw = (
-        "".join(f"{line}\r\nHost: x\r\n\r\n" for line in lines)
-        .format(token=job.token, code=job.code)
-        .encode()
-    )
-    begun: list[bool] = []
-
-    def begin(environ: Any, go_on: Any) -> bool:
-        begun.append(cronwatch.begin_ping(site.server, environ, go_on))
-        return begun[-1]
-
-    by_worker, by_writer = (
-        re.sub(rb"Date: [^\r]*", b"", ask(address, raw))
-        for _, address in (listening(), listening(begin))
-    )
-
-    assert (by_writer, begun) == (by_worker, [True] * len(lines))
-
-
 def test_a_request_that_is_not_complete_in_30_seconds_is_cut_off(
     listening: Callable[..., tuple[Any, Address]],
 ) -> None:
@@ -174,18 +130,53 @@ def test_a_request_that_may_still_become_complete_is_waited_for(
         assert slow.recv(65_536).startswith(b"HTTP/1.1 200 OK")
 
 
+def test_one_ping_that_breaks_takes_no_other_with_it(
+    site: Site, listening: Callable[..., tuple[Any, Address]]
+) -> None:
+    bad, *good = [site.monitor(name=f"Job {n}") for n in range(20)]
+    site.rows("UPDATE monitor SET digests = '{' WHERE num = ?", bad.num)
+    _, address = listening()
+
+    def status(job: Made) -> bytes:
+        request = b"GET /%s/fail HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        return ask(address, request % job.token.encode())[9:12]
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(status, [bad, *good]))
+
+    assert answers == [b"500"] + [b"200"] * 19
+
+
 @pytest.mark.parametrize(
     "trusted, seen", [("127.0.0.1", "203.0.113.9"), ("", "127.0.0.1"), ("192.0.2.1", "127.0.0.1")]
 )
 def test_only_a_trusted_proxy_says_who_pings(
-    site: Site, listening: Callable[..., tuple[Any, Address]], trusted: str, seen: str
+    make_site: Callable[..., Site], trusted: str, seen: str
 ) -> None:
-    job, (_, address) = site.monitor(), listening(trusted_proxy=trusted)
+    site = make_site(trusted_proxy=trusted)
 
-    ask(
-        address,
-        b"GET /%s HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\n"
-        b"Connection: close\r\n\r\n" % job.token.encode(),
+    site.send(
+        "GET",
+        f"/{site.monitor().token}",
+        headers={"X-Forwarded-For": "203.0.113.9"},
+        address="127.0.0.1",
     )
 
     assert site.pings[0]["address"] == seen
+
+
+@pytest.mark.parametrize(
+    "header, address",
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("198.51.100.1, 203.0.113.9", "203.0.113.9"),
+        ("203.0.113.9, unknown", "203.0.113.9"),
+        ('"[2001:db8::1]"', "2001:db8::1"),
+        ("_hidden", None),
+        ("", None),
+    ],
+)
+def test_the_last_address_that_can_be_read_is_the_one_of_who_pings(
+    header: str, address: str | None
+) -> None:
+    assert cronwatch.forwarded_address(header) == address

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -307,6 +308,15 @@ def test_what_a_cron_heartbeat_shows_can_be_sent_back(api: Manager) -> None:
     again = api.change(**{name: shown[name] for name in fields})
 
     assert {**again, "updatedAt": None} == {**shown, "updatedAt": None}
+
+
+def test_a_stored_range_that_wraps_can_be_sent_back(api: Manager) -> None:
+    api.change(cronExpression="0 3 * * *")
+    api.site.rows("UPDATE monitor SET cron = '0 22-6 * * *'")
+
+    after = api.change(scheduleType="cron", cronExpression="0 22-6 * * *", graceSeconds=600)
+
+    assert (after["cronExpression"], after["graceSeconds"]) == ("0 22-6 * * *", 600)
 
 
 def test_a_changed_schedule_is_counted_from_the_update(api: Manager, token: str) -> None:
@@ -1301,6 +1311,7 @@ def test_a_new_integration_is_shown_with_what_it_needs(api: Manager) -> None:
         "lastDelivery": None,
         "pending": 0,
         "dead": 0,
+        "problem": None,
         "url": NOBODY,
         "headers": {"X-Team": "ops"},
         "secret": made["secret"],
@@ -1410,6 +1421,31 @@ def test_an_integration_is_deleted_with_its_alerts(api: Manager, token: str) -> 
     assert (answer.status_int, answer.json) == (200, {"id": made["id"], "deleted": True})
     assert api.get(INTEGRATIONS).json == {"integrations": []}
     assert api.site.rows("SELECT * FROM alert") == []
+
+
+def test_nobody_waits_for_a_receiver_longer_than_they_may(site: Site) -> None:
+    job = site.monitor()
+    for name in ("slow", "behind it"):
+        site.server.act(
+            cronwatch.create_integration, "webhook", name, {"url": "http://127.0.0.1:9/"}
+        )
+    go = threading.Event()
+
+    class SlowOutbox:
+        read = staticmethod(site.server.read)
+
+        def test(self, *_: Any) -> cronwatch.Attempt:
+            go.wait()
+            return cronwatch.Attempt("sent", "sent")
+
+    outbox: Any = SlowOutbox()
+    answer = cronwatch.send_tests(outbox, cronwatch.Ask(job.id), 0)
+    go.set()
+
+    assert [(one["name"], one["ok"], one["result"]) for one in answer["results"]] == [
+        ("slow", False, "nothing came of it within 30 seconds yet"),
+        ("behind it", False, "nothing came of it within 30 seconds yet"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -1766,6 +1802,7 @@ def test_the_summary_takes_as_many_queries_for_one_as_for_many(api: Manager, tok
     one = statements(api.site, lambda: summary(api))
     for n in range(120):
         api.site.get(f"/{api.site.monitor(name=f'Job {n}').token}/start")
+    api.site.clock.move(1)
 
     many = statements(api.site, lambda: summary(api))
 
@@ -1864,6 +1901,15 @@ def test_a_change_changes_the_etag(mixed: Manager, change: Callable[[Manager], A
     tag = etag(mixed)
 
     change(mixed)
+    mixed.site.clock.move(1)
+
+    assert asked_again(mixed, tag).status_int == 200
+
+
+def test_what_a_person_changes_is_in_the_next_summary(mixed: Manager) -> None:
+    tag = etag(mixed)
+
+    mixed.change(name="x")
 
     assert asked_again(mixed, tag).status_int == 200
 
@@ -1873,10 +1919,11 @@ def test_time_alone_makes_one_late_and_changes_the_etag(
     api: Manager, token: str, query: str
 ) -> None:
     api.site.get(f"/{token}")
+    api.site.clock.move(10)
     tag = etag(api, query)
-    api.site.clock.move(3600)
+    api.site.clock.move(3590)
     still = asked_again(api, tag, query).status_int
-    api.site.clock.move(0.001)
+    api.site.clock.move(1)
 
     changed = asked_again(api, tag, query)
 
@@ -2026,11 +2073,11 @@ def test_an_interval_is_previewed_from_now(api: Manager) -> None:
         ("scheduleType=cron&cronExpression=0+3+*+*+*", "every day at 03:00"),
         ("scheduleType=cron&cronExpression=*/5+*+*+*+*", "every 5 minutes"),
         ("scheduleType=cron&cronExpression=*+*+*+*+*", "every minute"),
-        ("scheduleType=cron&cronExpression=30+9+*+*+MON-FRI", "from Monday to Friday at 09:30"),
-        ("scheduleType=cron&cronExpression=0+0+1+*+*", "on day 1 of the month at 00:00"),
-        ("scheduleType=cron&cronExpression=0+0+L+*+*", "on the last day of the month at 00:00"),
-        ("scheduleType=cron&cronExpression=0+9+*+*+MON,THU", "on Monday and Thursday at 09:00"),
-        ("scheduleType=cron&cronExpression=0+9+*+*+0", "on Sunday at 09:00"),
+        ("scheduleType=cron&cronExpression=30+9+*+*+MON-FRI", "at 09:30, Monday through Friday"),
+        ("scheduleType=cron&cronExpression=0+0+1+*+*", "at 00:00, on day 1 of the month"),
+        ("scheduleType=cron&cronExpression=0+0+L+*+*", "at 00:00, on the last day of the month"),
+        ("scheduleType=cron&cronExpression=0+9+*+*+MON,THU", "at 09:00, on Monday and Thursday"),
+        ("scheduleType=cron&cronExpression=0+9+13+*+5%232", "0 9 13 * 5#2"),
     ],
 )
 def test_a_schedule_is_put_into_words(api: Manager, query: str, words: str) -> None:
@@ -2060,6 +2107,7 @@ def test_a_schedule_is_put_into_words(api: Manager, query: str, words: str) -> N
         "scheduleType=cron&cronExpression=@reboot",
         "scheduleType=cron&cronExpression=R+*+*+*+*",
         "scheduleType=cron&cronExpression=61+*+*+*+*",
+        "scheduleType=cron&cronExpression=0+22-6+*+*+*",
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(api: Manager, query: str) -> None:

@@ -21,14 +21,16 @@ pytestmark = pytest.mark.proof
 
 API = cronwatch.API
 Route = tuple[str, str, str]  # permission, method, rule
-ROUTES: list[Route] = [route[:3] for route in cronwatch.ROUTES_API]
+ROUTES: list[Route] = [
+    (route.permission or "public", route.method, route.rule) for route in cronwatch.API_ROUTES
+]
 GUARDED = [route for route in ROUTES if route[0] != "public"]
 READS = [route for route in GUARDED if route[1] == "GET"]
 WRITES = [route for route in GUARDED if route[1] != "GET"]
 guarded = pytest.mark.parametrize("permission, method, rule", GUARDED)
 reads = pytest.mark.parametrize("permission, method, rule", READS)
 writes = pytest.mark.parametrize("permission, method, rule", WRITES)
-addresses = (f"2001:db8:1::{number:x}" for number in count(1))  # wrong keys are counted for each
+addresses = (f"2001:db8:{number:x}::1" for number in count(1))  # wrong keys are counted for each
 MAY = {  # what each credential may, in the words of the routes
     "ping": set(),
     "read-only": {"read-only"},
@@ -43,8 +45,7 @@ BODIES: dict[str, Any] = {  # what would be taken from somebody who may
     "POST integrations": {"channel": "ntfy", "name": "x", "url": "http://127.0.0.1:9/"},
     "PATCH integrations/<id>": {"enabled": False},
     "POST keys": {"name": "more"},
-    "POST users": {"name": "More"},
-    "PATCH users/<id>": {"name": "Other"},
+    "PATCH session": {"password": "another password"},
 }
 QUERIES = {"handles": "?handle=d3x0c1", "preview": "?intervalSeconds=60"}
 PASSWORD = "correct horse battery"
@@ -125,7 +126,8 @@ def void_credentials(site: Site, stored: str) -> dict[str, str]:
     made["a session of a removed user"] = sign_in(site, "Gone")
     act(cronwatch.remove_user, cronwatch.Ask("Gone"))
     made["a session with an old password"] = sign_in(site, "Changed")
-    act(cronwatch.edit_user, "Changed", {"password": stored})
+    (changed,) = site.rows("SELECT num FROM user WHERE name = 'Changed'")
+    act(cronwatch.change_password, changed["num"], stored)
     made["a session that has expired"] = sign_in(site, "Changed")
     made["a link"] = secret_of(act(cronwatch.make_link, "Changed"))
     site.clock.move(site.server.settings.session_days * 86_400)
@@ -155,8 +157,13 @@ def grounds(folder: Path) -> Iterator[Grounds]:
         },
     )
     act(cronwatch.create_integration, "email", "Me", {"address": "me-secret@example.org"})
-    act(cronwatch.create_integration, "command", "Run", {"command": "exit 3 # command-secret"})
-    site.post(f"/ping/{job.token}/3", "the output")
+    act(
+        cronwatch.create_integration,
+        "command",
+        "Run",
+        {"command": "echo answer-secret; exit 3 # command-secret"},
+    )
+    site.post(f"/ping/{job.token}/3", "log-secret")
     for _ in range(5):  # the webhook is failing then, and the others are told
         site.server.deliver()
         site.clock.move(3600)
@@ -171,6 +178,9 @@ def grounds(folder: Path) -> Iterator[Grounds]:
         "signing secret": "whsec_c2VjcmV0LW9mLWhvb2s=",
         "header": "header-value-secret",
         "address": "me-secret",
+        "answer": "answer-secret",
+        "failure": "Connection refused",
+        "log": "log-secret",
         "command": "command-secret",
         "password": PASSWORD,
         "hash": stored.partition(":")[2],
@@ -249,7 +259,6 @@ def unknown(grounds: Grounds) -> dict[str, dict[str, str]]:
         "a cookie of another name": {"Cookie": f"session={session}"},
         "a key as a cookie": cookie(key),
         "a name and a password": {"Authorization": "Basic " + basic("Ann")[6:-1]},
-        "a wrong key beside a good cookie": {**cookie(session), "X-Api-Key": "wrong"},
     }
 
 
@@ -345,27 +354,37 @@ def test_a_route_is_open_to_a_key_that_may(
 def test_a_route_is_open_to_a_signed_in_user(
     spare: Grounds, form: Callable[[str], dict[str, str]], permission: str, method: str, rule: str
 ) -> None:
-    if (method, rule) == ("DELETE", f"{API}/users/<id>"):
-        spare.ids["users"] = spare.site.rows("SELECT id FROM user WHERE name = 'Changed'")[0]["id"]
-
     reply = spare.ask(method, rule, form(spare.live["session"]))
 
     assert reply.status_int in (200, 201), reply.text
 
 
-@pytest.mark.parametrize(
-    "method, path", [("POST", f"{API}/session"), ("GET", "/api/openapi.json")]
-)
-def test_what_is_public_asks_nobody_who_they_are(grounds: Grounds, method: str, path: str) -> None:
-    reply = grounds.site.send(method, path, "{}" * (method == "POST"), bearer("wrong"))
+def test_who_signs_in_is_not_asked_who_they_are(grounds: Grounds) -> None:
+    headers = {**bearer("wrong"), "Content-Type": "application/json"}
 
-    assert reply.status_int in (200, 400)
+    assert grounds.site.send("POST", f"{API}/session", "{}", headers).status_int == 400
+
+
+@pytest.mark.parametrize(
+    "kind, status",
+    [("nobody", 401), ("ping", 403), ("read-only", 200), ("read-write", 200), ("session", 200)],
+)
+def test_the_document_of_the_api_needs_a_key_that_reads(
+    grounds: Grounds, kind: str, status: int
+) -> None:
+    headers = bearer(grounds.live[kind]) if kind in grounds.live else {}
+
+    assert grounds.site.send("GET", "/api/openapi.json", headers=headers).status_int == status
+
+
+def test_the_document_of_the_api_is_no_file_of_the_page(grounds: Grounds) -> None:
+    assert grounds.site.get("/static/openapi.json").status_int == 404
 
 
 def test_nothing_else_is_public() -> None:
     public = {(method, rule) for permission, method, rule in ROUTES if permission == "public"}
 
-    assert public - {("GET", "/api/openapi.json")} == {("POST", f"{API}/session")}
+    assert public == {("POST", f"{API}/session")}
 
 
 def test_every_write_needs_more_than_a_read_only_key() -> None:
@@ -374,9 +393,9 @@ def test_every_write_needs_more_than_a_read_only_key() -> None:
 
 @pytest.mark.parametrize(
     "permission, method, rule",
-    [route for route in GUARDED if "/keys" in route[2] or "/users" in route[2]],
+    [route for route in GUARDED if "/keys" in route[2] or "/session" in route[2]],
 )
-def test_keys_and_users_are_for_users(permission: str, method: str, rule: str) -> None:
+def test_keys_and_sessions_are_for_users(permission: str, method: str, rule: str) -> None:
     assert permission == "user"
 
 
@@ -465,8 +484,15 @@ def test_no_secret_is_shown_to_a_read_only_key(
     [
         ("heartbeats", {"token", "code", "adopted"}),
         ("heartbeats/<id>", {"token", "code", "adopted"}),
-        ("integrations/<id>", {"url", "signing secret", "header"}),
-        ("integrations", {"url", "signing secret", "header", "address", "command"}),
+        ("integrations/<id>", {"url", "signing secret", "header", "failure"}),
+        (
+            "integrations",
+            {"url", "signing secret", "header", "address", "command", "failure", "answer"},
+        ),
+        ("events", {"failure", "answer", "log"}),
+        ("heartbeats/<id>/events", {"failure", "answer", "log"}),
+        ("heartbeats/<id>/log", {"failure", "answer", "log"}),
+        ("health", {"failure", "answer"}),
     ],
 )
 def test_the_same_is_shown_to_who_may_write(

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import NOW, Made, Site
@@ -48,7 +47,9 @@ def fill(site: Site, job: Made, count: int, log: str | None = None) -> None:
     )
     site.rows("UPDATE monitor SET ping_count = ? WHERE num = ?", count, job.num)
     if log is not None:
-        site.rows("INSERT INTO run_log SELECT num, ? FROM run WHERE monitor = ?", log, job.num)
+        site.rows(
+            "INSERT INTO run_log SELECT num, ?, monitor FROM run WHERE monitor = ?", log, job.num
+        )
 
 
 def nums(site: Site, table: str, job: Made) -> list[int]:
@@ -63,9 +64,7 @@ def logs(site: Site, job: Made) -> list[int]:
     """Its runs that have a log."""
     return [
         row["run"]
-        for row in site.rows(
-            "SELECT run FROM run_log JOIN run ON num = run WHERE monitor = ? ORDER BY run", job.num
-        )
+        for row in site.rows("SELECT run FROM run_log WHERE monitor = ? ORDER BY run", job.num)
     ]
 
 
@@ -82,7 +81,7 @@ def pages(site: Site) -> int:
 def after_each_commit(site: Site, sql: str) -> list[int]:
     """A list that grows by a number with each commit of the server."""
     seen = [count(site, sql)]
-    site.server.store.measure = lambda size: seen.append(count(site, sql))
+    site.server.store.count_commit = lambda size: seen.append(count(site, sql))
     return seen
 
 
@@ -208,6 +207,31 @@ def test_the_newest_logs_of_a_monitor_are_kept(make_site: Callable[..., Site]) -
     assert logs(site, job) == [5, 6, 7]
 
 
+def test_logs_are_bounded_as_they_come(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=3)
+    job = site.monitor()
+
+    for _ in range(5):
+        site.clock.move(60)
+        site.post(f"/ping/{job.token}", "a log")
+
+    assert [row["run"] for row in site.rows("SELECT run FROM run_log")] == [3, 4, 5]
+
+
+def test_pings_are_bounded_as_they_come_a_hundred_at_a_time(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(keep_pings=5)
+    job = site.monitor()
+    counts = []
+
+    for _ in range(106):
+        site.get(f"/{job.token}/log")
+        counts.append(site.monitors[0]["ping_count"])
+
+    assert counts[-3:] == [104, 5, 6]
+
+
 def test_a_run_stays_where_its_log_goes(make_site: Callable[..., Site]) -> None:
     site = make_site(keep_logs=3)
     job = site.monitor()
@@ -327,26 +351,6 @@ def test_old_ones_go_in_small_steps(make_site: Callable[..., Site], table: str) 
     site.server.housekeeping()
 
     assert (seen[-1], largest_step(seen) <= STEP) == (0, True)
-
-
-def test_a_ping_waits_for_one_step_at_the_most(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=10)
-    job = site.monitor()
-    fill(site, job, 6 * STEP)
-    left_at_ping: list[int] = []
-
-    def note(result: Any, problem: Exception | None) -> None:
-        left_at_ping.append(len(nums(site, "ping", job)))
-
-    def knock_after_the_first(size: int) -> None:
-        if not left_at_ping and len(nums(site, "ping", job)) < 6 * STEP:
-            site.server.store.writer.submit(lambda db: None, note)
-
-    site.server.store.measure = knock_after_the_first
-
-    site.server.housekeeping()
-
-    assert left_at_ping[0] >= 3 * STEP  # of six: one is done, and one may have begun
 
 
 def test_one_that_is_killed_has_done_nothing_by_halves(make_site: Callable[..., Site]) -> None:
@@ -513,3 +517,96 @@ def test_the_mode_of_a_file_that_is_there_is_left_alone(site: Site) -> None:
     Site(site.database).server.close()
 
     assert site.database.stat().st_mode & 0o777 == 0o640
+
+
+# as pings come
+
+
+def test_a_log_beyond_the_limit_pushes_out_the_oldest_at_once(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(keep_logs=3)
+    job = site.monitor()
+
+    for n in range(5):
+        site.post(f"/ping/{job.token}", f"log {n}")
+
+    assert [row["content"] for row in site.rows("SELECT content FROM run_log ORDER BY run")] == [
+        "log 2",
+        "log 3",
+        "log 4",
+    ]
+
+
+def test_a_log_of_another_monitor_pushes_out_none(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=1)
+    for job in (site.monitor(), site.monitor()):
+        site.post(f"/ping/{job.token}", "log")
+
+    assert count(site, "SELECT count(*) FROM run_log") == 2
+
+
+def test_all_logs_stay_where_none_are_to_go(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=0)
+    job = site.monitor()
+
+    for n in range(3):
+        site.post(f"/ping/{job.token}", f"log {n}")
+
+    assert len(logs(site, job)) == 3
+
+
+def open_runs(site: Site, job: Made, count: int, awaited: int) -> None:
+    """So many runs that never end, each of a host of its own."""
+    site.rows(
+        "INSERT INTO run (num, monitor, state, started_at, host, opened, awaited) "
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+        "SELECT ? * 100000 + i, ?, 'running', ? - 1000000 + i, 'host' || i, 1, ? FROM n",
+        count,
+        job.num,
+        job.num,
+        NOW,
+        awaited,
+    )
+    site.rows("UPDATE sqlite_sequence SET seq = 1000000 WHERE name = 'ping'")
+
+
+def steps_of(site: Site, path: str) -> int:
+    """How many steps of SQLite's machine a ping takes, each of which reads a row at most."""
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connection = site.server.store.db.connection()
+    connection.set_progress_handler(step, 1)
+    reply = site.get(path)
+    connection.set_progress_handler(None, 1)
+    assert reply.status_int == 200
+    return steps
+
+
+@pytest.mark.parametrize("awaited", [0, 1])
+@pytest.mark.parametrize("word", ["start", "success", "fail", "log", "success?rid=x"])
+def test_a_ping_costs_the_same_however_many_runs_never_end(
+    site: Site, word: str, awaited: int
+) -> None:
+    few, many = site.monitor(), site.monitor()
+    open_runs(site, few, 2500, awaited)
+    open_runs(site, many, 5000, awaited)
+
+    steps = [steps_of(site, f"/ping/{job.token}/{word}") for job in (few, many)]
+
+    assert steps[1] < 1.1 * steps[0]
+
+
+def test_the_oldest_and_the_newest_awaited_runs_are_watched(site: Site) -> None:
+    job = site.monitor()
+    open_runs(site, job, 5000, 1)
+    life, _ = site.server.read(cronwatch.load_state, job.num)
+
+    watched = {run.num - job.num * 100_000 for run in life.runs}
+
+    assert watched == {*range(1, 101), *range(4901, 5001)}

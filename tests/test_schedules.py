@@ -4,17 +4,20 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import deepcopy
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 import pytest
-from cronsim import CronSim
+from cronsim import CronSim, CronSimError
 from cronsim.cronsim import Field
 
 from cronwatch import (
+    CRON_NAMES,
     Invalid,
+    check_schedule,
     check_timezone,
     describe_cron,
     next_run,
@@ -130,6 +133,14 @@ def test_a_full_list_makes_a_wildcard_job() -> None:
     assert found == ["27 02:30:00+0200", "27 02:30:00+0100"]
 
 
+def test_a_range_over_all_hours_makes_no_wildcard_job() -> None:
+    autumn = times("30 0-23 * * *", "Europe/Berlin", "2024-10-27T02:00+02:00", 2)
+    spring = times("30 0-23 * * *", "Europe/Berlin", "2024-03-31T01:00+01:00", 3)
+
+    assert autumn == ["27 02:30", "27 03:30"]
+    assert spring == ["31 01:30", "31 03:00", "31 03:30"]
+
+
 def test_a_six_field_job_at_a_fixed_time_runs_in_the_first_pass_only() -> None:
     found = runs("*/30 0 2 * * *", "Europe/Berlin", "2024-10-26T12:00+02:00", 3)
 
@@ -229,6 +240,9 @@ MEANINGS = {  # schedule: the first days and times from Monday 1 January 2024, 0
     "0 0 9 JAN,feb *": ["09 00:00", "09 00:00"],
     "0 5-5 * * *": ["01 05:00", "02 05:00"],
     "0 05-5/2 * * *": ["01 05:00", "02 05:00"],
+    "0 0 * * FRI-5": ["05 00:00", "12 00:00"],
+    "0 0 * * FRI-FRI#2": ["12 00:00", "09 00:00"],
+    "0 0 * * 6-7": ["06 00:00", "07 00:00", "13 00:00"],
     "0 22-2/2 * * *": ["01 02:00", "01 22:00", "02 00:00"],
     "0 0 L * *": ["31 00:00", "29 00:00", "31 00:00"],
     "0 0 L,15 * *": ["15 00:00", "31 00:00", "15 00:00"],
@@ -249,15 +263,20 @@ MEANINGS = {  # schedule: the first days and times from Monday 1 January 2024, 0
     "0 0 13 * 5": ["05 00:00", "12 00:00", "13 00:00", "19 00:00"],
     "0 0 13 * 1-6": ["02 00:00", "03 00:00", "04 00:00"],
     "0 0 1-31/2 * 1": ["03 00:00", "05 00:00", "07 00:00", "08 00:00"],
+    "0 0 1-31 * 1": ["02 00:00", "03 00:00", "04 00:00"],
+    "0 0 13 * 0-7": ["02 00:00", "03 00:00", "04 00:00"],
     "0 0 31 4 1#4": ["22 00:00", "28 00:00"],
+    "0 0 1,13 * 5#2": ["12 00:00", "13 00:00", "01 00:00", "09 00:00"],
+    f"0 0 13 * {FULL_WEEK.replace(',', '#1,')}#1": ["02 00:00", "03 00:00", "04 00:00"],
+    f"0 0 13 * L{FULL_WEEK.replace(',', ',L')}": ["13 00:00", "25 00:00", "26 00:00"],
+    "0 0 15 * L5": ["15 00:00", "26 00:00", "15 00:00"],
     # Both, where one starts with a star.
     "0 0 */2 * 1": ["15 00:00", "29 00:00"],
     "0 0 10-16 * */2": ["11 00:00", "13 00:00", "14 00:00", "16 00:00"],
+    "0 0 */2 * 5#2": ["09 00:00", "09 00:00"],
     # And a full list is a star.
     f"0 0 {FULL_DAYS} * 1": ["08 00:00", "15 00:00"],
-    "0 0 1-31 * 1": ["08 00:00", "15 00:00"],
     f"0 0 13 * {FULL_WEEK}": ["13 00:00", "13 00:00"],
-    "0 0 13 * 0-7": ["13 00:00", "13 00:00"],
     f"0 3 {FULL_DAYS} {FULL_MONTHS} 1": ["01 03:00", "08 03:00", "15 03:00"],
     f"0 3 {FULL_DAYS} {FULL_MONTHS} {FULL_WEEK}": ["01 03:00", "02 03:00"],
 }
@@ -294,7 +313,8 @@ REFUSED = {
     " \n": "schedule must have 5 fields, or 6 with seconds first, not 0",
     "every 5 minutes": "schedule must have 5 fields, or 6 with seconds first, not 3",
     "0 0 0 1 1 * 2030": "schedule must have 5 fields, or 6 with seconds first, not 7",
-    "@often": "schedule must have 5 fields, or 6 with seconds first, not 1",
+    "@often": "schedule must be 5 or 6 fields, or one of "
+    "@hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually",
     "@reboot": "@reboot never comes round",
     "0 25 * * *": "hour must be 0-23",
     "60 * * * *": "minute must be 0-59",
@@ -313,9 +333,15 @@ REFUSED = {
     "0 0 * * 8": "day of week must be 0-7 or SUN-SAT, or as in 5#2 and L5",
     "0 0 * * 5#6": "day of week must be 0-7 or SUN-SAT, or as in 5#2 and L5",
     "0 0 * * 1,5#2": "day of week must be 0-7 or SUN-SAT, or as in 5#2 and L5",
-    "R * * * *": "random (R) and hashed (H) times cannot be expected",
-    "0 R(0-5) * * *": "random (R) and hashed (H) times cannot be expected",
-    "H/5 * * * *": "random (R) and hashed (H) times cannot be expected",
+    "R * * * *": "random times (R, H, ~) cannot be expected",
+    "0 R(0-5) * * *": "random times (R, H, ~) cannot be expected",
+    "0~59 3 * * *": "random times (R, H, ~) cannot be expected",
+    "~ 4 * * *": "random times (R, H, ~) cannot be expected",
+    "CRON_TZ=Europe/Berlin 0 3 * * *": "a zone belongs in timezone (--timezone), "
+    "not in the schedule",
+    "TZ=UTC 0 3 * * *": "a zone belongs in timezone (--timezone), not in the schedule",
+    "7 10 weekly nice run-parts": "day of month must be 1-31 or L",
+    "H/5 * * * *": "random times (R, H, ~) cannot be expected",
     "0 0 30 2 *": "has no next run",
     "0 0 31 4,6,9,11 *": "has no next run",
     "0 0 */31 * 1#4": "has no next run",
@@ -329,6 +355,51 @@ def test_a_schedule_is_refused_in_words(schedule: str) -> None:
         parse_cron(schedule)
 
     assert str(refusal.value) == REFUSED[schedule]
+
+
+WRAPPED = {
+    "7 22-6 * * *": "22-6, which wraps round: write 22,23,0,1,2,3,4,5,6",
+    "7 20-6/4,12 * * *": "20-6/4, which wraps round: write 20,0,4",
+    "58-1 * * * *": "58-1, which wraps round: write 58,59,0,1",
+    "58-1 * * * * *": "58-1, which wraps round: write 58,59,0,1",
+    "7 9 * * FRI-SUN": "fri-sun, which wraps round: write 5,6,0",
+    "7 9 * * 7-2": "7-2, which wraps round: write 0,1,2",
+    "7 9 * * SAT-SUN#2": "sat-sun#2, which wraps round: write 6#2,0#2",
+    "7 9 * nov-feb *": "nov-feb, which wraps round: write 11,12,1,2",
+    "7 9 29-2 * *": "29-2, which wraps round: write 29,30,31,1,2",
+}
+
+
+@pytest.mark.parametrize("schedule", WRAPPED)
+def test_a_range_that_wraps_cannot_be_entered(schedule: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        check_schedule(schedule)
+
+    assert str(refusal.value) == f"cron never runs {WRAPPED[schedule]}"
+
+
+@pytest.mark.parametrize("schedule", WRAPPED)
+def test_a_stored_range_that_wraps_runs_as_what_is_proposed_instead(schedule: str) -> None:
+    wrapped, _, listed = WRAPPED[schedule].partition(", which wraps round: write ")
+
+    instead = schedule.lower().replace(wrapped, listed)
+
+    check_schedule(instead)
+    assert times(schedule, "UTC", "2024-01-01T00:00+00:00", 90) == times(
+        instead, "UTC", "2024-01-01T00:00+00:00", 90
+    )
+
+
+@pytest.mark.parametrize(
+    "schedule", ["0 3 * * *", "0 0-23 * * 5-7", "@daily", "0 0 1-L * MON-FRI", "0 3 * * 6-6"]
+)
+def test_a_range_that_does_not_wrap_can_be_entered(schedule: str) -> None:
+    check_schedule(schedule)
+
+
+def test_what_does_not_parse_cannot_be_entered() -> None:
+    with pytest.raises(Invalid, match="hour must be 0-23"):
+        check_schedule("0 25 * * *")
 
 
 def test_any_text_is_a_schedule_or_invalid() -> None:
@@ -356,7 +427,7 @@ def test_any_text_is_a_schedule_or_invalid() -> None:
     for _ in range(1_500):
         fields = ("".join(rng.choices(pieces, k=rng.randint(1, 4))) for _ in range(5))
         with suppress(Invalid):
-            parse_cron(" ".join(rng.choice(["*", field]) for field in fields))
+            check_schedule(" ".join(rng.choice(["*", field]) for field in fields))
 
 
 @pytest.mark.parametrize(
@@ -422,6 +493,16 @@ def test_the_run_before_lies_from_the_floor_until_before_the_instant(
     assert found == (expected and ms(day(expected)))
 
 
+def test_a_search_leaves_alone_what_other_threads_search_too() -> None:
+    schedule = "*/7 3 1,5 * 2#1"
+    shared = [vars(calendar) for calendar in parse_cron(schedule).calendars]
+    before = deepcopy(shared)
+
+    next_run(schedule, "Europe/Berlin", ms("2024-01-01T00:00+00:00"))
+
+    assert shared == before
+
+
 # == Against cronsim =========================================================
 
 ZONES = [
@@ -481,6 +562,7 @@ def any_field(rng: random.Random, values: range, near: range) -> str:
             f"{low},{high},{rng.choice(values)}",
             f"{low}-{high}",
             f"{low}-{high}/{rng.randint(1, 4)}" if low < high else f"{low}",
+            f"{values[0]}-{values[-1]}",
             ",".join(map(str, values)),
         ]
     )
@@ -510,7 +592,7 @@ def never(schedule: str) -> bool:
 
 
 def for_cronsim(schedule: str) -> str:
-    """In cronsim's words: a full list is a `*`, L5 is 5L."""
+    """In cronsim's words: a list of all values is a `*`, as no range is, and L5 is 5L."""
     fields = schedule.split()
     kinds = list(Field)[6 - len(fields) :]
     return " ".join(map(_field_for_cronsim, kinds, fields))
@@ -519,7 +601,8 @@ def for_cronsim(schedule: str) -> str:
 def _field_for_cronsim(kind: Field, field: str) -> str:
     if kind == Field.DOW and field.startswith("L"):
         return field[1:] + "L"
-    return "*" if set(EVERY[kind]) <= kind.parse(field.upper()) else field
+    is_list = "-" not in field and "/" not in field
+    return "*" if is_list and set(EVERY[kind]) <= kind.parse(field.upper()) else field
 
 
 def by_cronsim(schedule: str, zone: str, start: int, end: int) -> list[int]:
@@ -564,8 +647,8 @@ def test_we_expect_what_cronsim_does_around_clock_changes(new_seed: Callable[[],
 
 def _compare(rng: random.Random, schedule: str, zone: str, change: int) -> int:
     """How many occurrences were the same in a day, or in some hours; fails if one was not."""
-    cron = parse_cron(schedule)
-    hours = 2 if len(cron.minutes) * len(cron.hours) > 24 else 27
+    sim = CronSim(for_cronsim(schedule), ANY_TIME)
+    hours = 2 if len(sim.minutes) * len(sim.hours) > 24 else 27
     start, end = change - rng.randrange(hours * HOUR), change + hours * HOUR
 
     expected = judge(schedule, zone)(schedule, zone, start, end)
@@ -602,6 +685,40 @@ def test_a_schedule_never_comes_round_where_cronsim_finds_nothing_in_50_years() 
     assert min(found.values()) > 5
 
 
+def test_a_range_is_refused_where_cronsim_refuses_it() -> None:
+    names = [name.upper() for name in CRON_NAMES if name != "l"]
+    refused = 0
+
+    for place in (Field.MINUTE, Field.HOUR, Field.DAY, Field.MONTH, Field.DOW):
+        numbers = [str(number) for number in Field(place).parse("*")]
+        words = numbers + {Field.DOW: names[:7], Field.MONTH: names[7:]}.get(place, [])
+        for low in words:
+            for high in words[:: len(words) // 7]:
+                schedule = " ".join(
+                    ["0"] + ["*"] * (place - 1) + [f"{low}-{high}"] + ["*"] * (5 - place)
+                )
+                assert can_be_entered(schedule) == is_taken_by_cronsim(schedule), schedule
+                refused += not can_be_entered(schedule)
+
+    assert refused > 100
+
+
+def can_be_entered(schedule: str) -> bool:
+    try:
+        check_schedule(schedule)
+    except Invalid:
+        return False
+    return True
+
+
+def is_taken_by_cronsim(schedule: str) -> bool:
+    try:
+        CronSim(schedule, ANY_TIME)
+    except CronSimError:
+        return False
+    return True
+
+
 def test_seconds_of_zero_change_nothing() -> None:
     rng = random.Random(0)
 
@@ -635,7 +752,7 @@ def test_the_run_before_the_next_run_is_not_skipped() -> None:
         assert run_before("*/7 * * * *", zone, found, at + 1) is None
 
 
-# -- in words
+# == In words ================================================================
 
 
 @pytest.mark.parametrize(
@@ -644,15 +761,32 @@ def test_the_run_before_the_next_run_is_not_skipped() -> None:
         ("0 3 * * *", "every day at 03:00"),
         ("@daily", "every day at 00:00"),
         ("0 8,20 * * *", "every day at 08:00 and 20:00"),
+        ("30 0 2 * * *", "every day at 02:00:30"),
         ("* * * * *", "every minute"),
+        ("*/1 * * * *", "every minute"),
         ("*/5 * * * *", "every 5 minutes"),
-        ("5 * * * *", "every hour at minute 5"),
-        ("0 9 * * MON-FRI", "from Monday to Friday at 09:00"),
-        ("0 9 * * 0,6", "on Saturday and Sunday at 09:00"),
-        ("30 2 1,15 * *", "on day 1 and day 15 of the month at 02:30"),
-        ("0 0 L * *", "on the last day of the month at 00:00"),
-        ("0 0 1 1 *", "on day 1 of the month at 00:00 in January"),
-        ("*/5 * * * 1", "on Monday every 5 minutes"),
+        ("*/30 * * * * *", "every 30 seconds"),
+        ("5 * * * *", "at 5 minutes past the hour"),
+        ("5 */12 * * *", "at 5 minutes past the hour, every 12 hours"),
+        ("50 * 3 * * *", "at 50 seconds past the minute, between 03:00 and 03:59"),
+        ("@hourly", "every hour"),
+        ("0 */2 * * *", "every 2 hours"),
+        ("*/15 9-17 * * 1-5", "every 15 minutes, between 09:00 and 17:59, Monday through Friday"),
+        ("0 9 * * MON-FRI", "at 09:00, Monday through Friday"),
+        ("0 9 * * 0,6", "at 09:00, on Sunday and Saturday"),
+        ("00 09 * * 07", "at 09:00, on Sunday"),
+        ("0 9 * * FRI-7", "at 09:00, Friday through Sunday"),
+        ("0 9 * * 5-5", "at 09:00, on Friday"),
+        ("0 9 ? * 5", "at 09:00, on Friday"),
+        ("30 2 1,15 * *", "at 02:30, on day 1 and 15 of the month"),
+        (f"0 3 {FULL_DAYS} {FULL_MONTHS} 1", "at 03:00, on Monday"),
+        ("0 0 L * *", "at 00:00, on the last day of the month"),
+        ("0 0 1 JAN,jul *", "at 00:00, on day 1 of the month, in January and July"),
+        ("0 0 13 * 5", "at 00:00, on day 13 of the month, or on Friday"),
+        ("0 0 * * 5#2", "at 00:00, on the second Friday of the month"),
+        ("0 0 * * SUN#1", "at 00:00, on the first Sunday of the month"),
+        ("0 0 * * L7", "at 00:00, on the last Sunday of the month"),
+        ("*/5 * * * 1", "every 5 minutes, on Monday"),
     ],
 )
 def test_a_schedule_is_said_in_words(schedule: str, words: str) -> None:
@@ -661,7 +795,22 @@ def test_a_schedule_is_said_in_words(schedule: str, words: str) -> None:
 
 @pytest.mark.parametrize(
     "schedule",
-    ["*/30 * * * * *", "0 */2 * * *", "1,7,30 * * * *", "0 0 1 * 1", "0 0 * * 5#2", "0 0 * * L5"],
+    [
+        "*/7 * * * *",  # not every 7 minutes: 56, then 0
+        "0 */5 * * *",
+        "0 0 */2 * *",  # 31, then 1
+        "0 0 1 */2 *",
+        "*/5 */2 * * *",
+        "*/5 3,4 * * *",
+        "*/30 0 * * * *",
+        "0 0 */2 * 1",  # both
+        "0 0 13 * 5#2",  # either
+        "0 0 L * L5",
+        "0 0 L,15 * *",
+        "0 0 * * FRI/2",
+        "0 0 * * 1#1,3#1",
+        "0 9-17 1,8,15 1,7 MON-FRI",  # long
+    ],
 )
-def test_a_schedule_that_is_longer_in_words_stays_as_it_is(schedule: str) -> None:
-    assert describe_cron(schedule) == f"when {schedule} matches"
+def test_a_schedule_whose_words_would_be_long_or_wrong_stays_as_it_is(schedule: str) -> None:
+    assert describe_cron(schedule) == schedule

@@ -10,8 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,35 +35,6 @@ def wait_for(is_so: Callable[[], bool], seconds: float = 10) -> None:
     while not is_so():
         assert time.monotonic() < until, "it never came to be so"
         pause.wait(0.002)
-
-
-@contextmanager
-def held(server: cronwatch.Server) -> Iterator[None]:
-    """Keep the writer busy with one job, so that all that comes meanwhile waits together."""
-    entered, release = threading.Event(), threading.Event()
-
-    def hold(_: cronwatch.Tx) -> None:
-        entered.set()
-        release.wait(10)
-
-    with ThreadPoolExecutor(1) as pool:
-        holder = pool.submit(server.act, hold)
-        assert entered.wait(10)
-        try:
-            yield
-        finally:
-            release.set()
-        holder.result(10)
-
-
-def together(server: cronwatch.Server, *jobs: Job) -> list[Any]:
-    """What came of jobs that waited together, in their order: a value, or the error."""
-    futures: list[Future[Any]] = []
-    with ThreadPoolExecutor(len(jobs)) as pool, held(server):
-        for job in jobs:
-            futures.append(pool.submit(server.act, job))
-            wait_for(lambda: server.store.writer._jobs.qsize() == len(futures))
-    return [future.exception() or future.result() for future in futures]
 
 
 def note(name: str, value: int = 1) -> Job:
@@ -140,7 +111,7 @@ def test_a_flip_has_columns_of_its_table() -> None:
 
 
 def test_a_ping_has_columns_of_its_table_but_for_what_its_run_keeps() -> None:
-    kept_by_run = {"metrics", "log", "sent_at"}
+    kept_by_run = {"metrics", "log"}
 
     assert set(cronwatch.Ping._fields) - kept_by_run < {name for name, _ in columns_of("ping")}
 
@@ -396,16 +367,15 @@ PRAGMAS = [
     ("journal_mode", "wal"),
     ("synchronous", 2),
     ("foreign_keys", 1),
-    ("busy_timeout", 10_000),
 ]
 
 
-@pytest.mark.parametrize("pragma, value", [*PRAGMAS, ("query_only", 0)])
+@pytest.mark.parametrize("pragma, value", [*PRAGMAS, ("query_only", 0), ("busy_timeout", 50)])
 def test_the_writer_has_these_pragmas(site: Site, pragma: str, value: Any) -> None:
     assert site.server.act(lambda tx: ask(tx, f"PRAGMA {pragma}")) == [(value,)]
 
 
-@pytest.mark.parametrize("pragma, value", [*PRAGMAS, ("query_only", 1)])
+@pytest.mark.parametrize("pragma, value", [*PRAGMAS, ("query_only", 1), ("busy_timeout", 10_000)])
 def test_a_reader_has_these_pragmas(site: Site, pragma: str, value: Any) -> None:
     assert site.server.read(lambda tx: ask(tx, f"PRAGMA {pragma}")) == [(value,)]
 
@@ -427,10 +397,7 @@ def test_a_reader_holds_no_write_ahead_log_after_its_answer(site: Site, api_key:
     assert (outcome["busy"], outcome["log"]) == (0, 0)
 
 
-def test_reading_goes_on_while_another_program_writes(
-    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cronwatch, "BUSY_SECONDS", 0.2)
+def test_reading_goes_on_while_another_program_writes(make_site: Callable[..., Site]) -> None:
     site = make_site()
     key = site.api_key()
     db = sqlite3.connect(site.database, isolation_level=None)
@@ -455,24 +422,18 @@ def test_a_write_returns_what_its_job_returned(site: Site) -> None:
     assert site.server.act(lambda tx: tx.now) == site.clock.now
 
 
-def test_writes_that_wait_together_share_a_commit(site: Site) -> None:
-    said: list[str] = []
-    site.server.act(lambda tx: tx.db.connection().set_trace_callback(said.append))
+def test_changes_that_are_made_together_share_a_commit(site: Site) -> None:
+    statements: list[str] = []
+    site.server.act(lambda tx: tx.db.connection().set_trace_callback(statements.append))
 
-    together(site.server, *(note(f"{n:02}") for n in range(20)))
+    with site.server.store.together():
+        for n in range(20):
+            site.server.act(note(f"{n:02}"))
 
-    assert said.count("COMMIT") == 3  # of the trace itself, of who held the writer, of them all
-
-
-def test_all_writes_that_wait_together_are_on_disk(site: Site) -> None:
-    names = [f"{n:02}" for n in range(20)]
-
-    together(site.server, *(note(name) for name in names))
-
-    assert notes(site) == names
+    assert (statements.count("COMMIT"), len(notes(site))) == (2, 20)  # the trace's own, and ours
 
 
-def test_a_batch_begins_immediately(site: Site) -> None:
+def test_a_transaction_begins_immediately(site: Site) -> None:
     said: list[str] = []
     site.server.act(lambda tx: tx.db.connection().set_trace_callback(said.append))
 
@@ -481,7 +442,7 @@ def test_a_batch_begins_immediately(site: Site) -> None:
     assert [text for text in said if text.startswith("BEGIN")] == ["BEGIN IMMEDIATE"]
 
 
-def test_nothing_is_on_disk_before_the_batch_is_committed(site: Site) -> None:
+def test_nothing_is_on_disk_before_the_commit(site: Site) -> None:
     seen: list[list[str]] = []
 
     def look(tx: cronwatch.Tx) -> None:
@@ -514,9 +475,12 @@ def test_a_job_that_goes_wrong_is_undone(site: Site, job: Job, error: type[Excep
 def test_a_job_that_goes_wrong_takes_no_other_with_it(
     site: Site, job: Job, error: type[Exception]
 ) -> None:
-    outcomes = together(site.server, note("before"), job, note("later"))
+    with site.server.store.together():
+        site.server.act(note("before"))
+        with pytest.raises(error):
+            site.server.act(job)
+        site.server.act(note("later"))
 
-    assert [type(outcome) for outcome in outcomes] == [list, error, list]
     assert notes(site) == ["before", "later"]
 
 
@@ -541,38 +505,18 @@ def eager_threads() -> Iterator[None]:
     sys.setswitchinterval(usual)
 
 
-@pytest.mark.usefixtures("eager_threads")
-def test_first_writes_that_come_at_once_have_one_writer(make_site: Callable[..., Site]) -> None:
-    writers = []
-
-    for _ in range(20):
-        server, barrier = make_site().server, threading.Barrier(8)
-
-        def write(server: cronwatch.Server = server, first: Any = barrier) -> int:
-            first.wait(10)
-            return server.act(lambda _: threading.get_ident())
-
-        with ThreadPoolExecutor(8) as pool:
-            writers.append({it.result(10) for it in [pool.submit(write) for _ in range(8)]})
-
-    assert [len(threads) for threads in writers] == [1] * 20
-
-
 # a disk without room
 
 
-def test_a_full_disk_refuses_every_member_of_the_batch(site: Site) -> None:
+def test_a_disk_that_fills_up_loses_all_that_was_made_together(site: Site) -> None:
     fill_disk(site)
 
-    outcomes = together(site.server, note("before"), note_huge, note("later"))
-
-    assert [getattr(outcome, "status", None) for outcome in outcomes] == [503] * 3
-
-
-def test_a_full_disk_leaves_nothing_half_done(site: Site) -> None:
-    fill_disk(site)
-
-    together(site.server, note("before"), note_huge, note("later"))
+    with pytest.raises(cronwatch.Unavailable), site.server.store.together():  # noqa: PT012
+        site.server.act(note("before"))
+        with pytest.raises(cronwatch.Unavailable):
+            site.server.act(note_huge)
+        with pytest.raises(cronwatch.Unavailable):
+            site.server.act(note("later"))
 
     assert notes(site) == []
 
@@ -588,7 +532,8 @@ def test_a_full_disk_is_told_in_a_sentence(site: Site) -> None:
 
 def test_what_fits_is_written_again_at_once(site: Site) -> None:
     fill_disk(site)
-    together(site.server, note("before"), note_huge)
+    with pytest.raises(cronwatch.Unavailable):
+        site.server.act(note_huge)
 
     site.server.act(note("small"))
 
@@ -597,7 +542,8 @@ def test_what_fits_is_written_again_at_once(site: Site) -> None:
 
 def test_with_room_again_all_works_without_a_restart(site: Site) -> None:
     fill_disk(site)
-    together(site.server, note_huge)
+    with pytest.raises(cronwatch.Unavailable):
+        site.server.act(note_huge)
     make_room(site)
 
     site.server.act(note_huge)
@@ -657,7 +603,7 @@ def test_a_ping_is_taken_again_once_there_is_room(site: Site) -> None:
 def test_a_file_that_another_program_holds_for_too_long_is_answered_503(
     make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cronwatch, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(cronwatch, "PATIENCE_SECONDS", 0.1)
     site = make_site()
     job = site.monitor()
     db = sqlite3.connect(site.database, isolation_level=None)
@@ -763,23 +709,6 @@ def test_the_command_line_can_write_while_the_server_waits(site: Site) -> None:
 
 
 # the end
-
-
-def test_closing_finishes_what_waits(make_site: Callable[..., Site]) -> None:
-    site = make_site()
-    names = [f"{n}" for n in range(5)]
-
-    with ThreadPoolExecutor(6) as pool:
-        with held(site.server):
-            waiting = [pool.submit(site.server.act, note(name)) for name in names]
-            wait_for(lambda: site.server.store.writer._jobs.qsize() == 5)
-            closing = pool.submit(site.server.close)
-            wait_for(lambda: site.server.store.writer._jobs.qsize() == 6)
-        closing.result(10)
-        for write in waiting:
-            write.result(10)
-
-    assert notes(site) == names
 
 
 def write_in_time(server: cronwatch.Server) -> BaseException | None:

@@ -37,7 +37,8 @@ def waitress_app() -> Callable[..., Any]:
 def main() -> None:
     """Serve the application that is named until SIGTERM."""
     app = {"bottle": bottle_app, "waitress": waitress_app}[sys.argv[1]]()
-    server = cronwatch.make_http_server(app, cronwatch.Settings(listen="127.0.0.1:0"))
+    settings = cronwatch.Settings(listen="127.0.0.1:0")
+    server = cronwatch.make_web_server(app, settings)
     print(f"serves http://127.0.0.1:{server.effective_port}", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server.run()
