@@ -5601,6 +5601,8 @@ def _past(
         strip = sorted([*strip, *((at, None, "missed", None, None) for at in missed)])[-STRIP_MAX:]
     begin = max(since, m.created_at)
     share = uptime([(at, status) for at, status, _ in flips], absences, begin, now)["uptime"]
+    if share is not None:  # coarse, and never rounded up: the ETag lasts for some minutes
+        share = math.floor(share * 10_000) / 10_000
     ends = [run for run in runs if run[2] != "running"]
     return Past(strip, flips, share, _matched_json(ends[-1]) if ends else [])
 

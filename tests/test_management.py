@@ -1678,7 +1678,7 @@ def test_a_monitor_is_summed_up(api: Manager, token: str, code: str) -> None:
         "matched": [],
         "lastDurationMs": 5000,
         "usualDurationMs": 2000,
-        "uptime": 0.770833,
+        "uptime": 0.7708,
         "strip": [[*slot, run["num"]] for slot, run in zip(strip, api.site.runs, strict=True)],
     }
 
