@@ -9096,8 +9096,6 @@ HELP = {
     "smtp_host": (
         "mail server; also --smtp-port, --smtp-security, --smtp-user, --smtp-password, --smtp-from"
     ),
-    "log_format": argparse.SUPPRESS,
-    "log_level": "debug, info, warning or error; --log-format is text or json",
 }
 SETTING_FLAGS = [
     _argument(
