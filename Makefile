@@ -7,11 +7,19 @@ ARGS ?=
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test proofs coverage lint dist clean
+.PHONY: run demo screenshots test proofs coverage lint dist clean
 .DELETE_ON_ERROR:
 
 run: .venv/run.stamp
 	.venv/bin/cronwatch serve --database "$(DATABASE)" --listen "$(LISTEN)"
+
+# Examples to look at first, on a file that is gone at the end.
+demo: .venv/test.stamp
+	.venv/bin/python tests/demo.py --listen "$(LISTEN)"
+
+# The pictures of the README, made anew from the examples.
+screenshots: .venv/test.stamp
+	.venv/bin/python tests/make_screenshots.py
 
 # What has to pass before anything is merged: plain pytest, and what starts browsers and servers.
 test: .venv/test.stamp

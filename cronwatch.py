@@ -20,7 +20,6 @@ process, one SQLite file, this module. Read it from the top: a section uses only
     Metrics         what Prometheus asks for
     HTTP            the plugins, the management API, pings, the page
     Server          Waitress with a lane for pings, the loops, the parts wired
-    Demo            example monitors for who wants to look first
     Configuration   a crontab to begin with, or a file that is kept under version control
     Command line    serve, monitor, integration, key, user, import, export, apply, backup
 """
@@ -40,7 +39,8 @@ import hashlib
 import hmac
 import html
 import http.client
-import importlib
+import importlib.resources
+import io
 import ipaddress
 import itertools
 import json
@@ -49,7 +49,7 @@ import math
 import mimetypes
 import operator
 import os
-import random
+import pwd
 import re
 import resource
 import secrets
@@ -66,6 +66,7 @@ import tempfile
 import threading
 import urllib.parse
 import uuid
+import zoneinfo
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -74,7 +75,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from time import monotonic, sleep, time_ns
@@ -186,12 +187,15 @@ class Settings:
 
     @classmethod
     def load(cls, given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
-        """The settings from flags, else variables, else defaults; `Invalid` for a wrong one."""
+        """The settings from flags, else variables, else defaults; `Invalid` for a wrong one.
+
+        An empty variable counts as unset: Docker Compose makes one of an unset `${X}`.
+        """
         values = {}
         for setting in dataclasses.fields(cls):
             text = given.get(setting.name)
             if text is None:
-                text = environ.get(f"CRONWATCH_{setting.name.upper()}")
+                text = environ.get(f"CRONWATCH_{setting.name.upper()}") or None
             if text is not None:
                 values[setting.name] = _parse_setting(setting.name, type(setting.default), text)
         return cls(**values)
@@ -493,7 +497,9 @@ class Monitor:
     dropped_pings: int
     due_at: int | None
     ping_count: int
-    registered_by: int | None = None  # the API key of a program that has named it
+    unverified: int
+    schedule_edited_at: int | None
+    registered_by: int | None  # the API key of a program that has named it
 
 
 @dataclass(slots=True)
@@ -516,6 +522,15 @@ class Run:
     exit_code: int | None = None
     message: str | None = None
     metrics: str | None = None
+    sign_of_life: int = 0
+    matched: str | None = None
+
+
+class Absence(NamedTuple):
+    """When we were away, and no ping could arrive."""
+
+    since: int
+    until: int
 
 
 class Ping(NamedTuple):
@@ -535,12 +550,6 @@ class Ping(NamedTuple):
     exit_code: int | None = None
     metrics: str | None = None
     log: str | None = None
-    sent_at: int | None = None  # the client's time, of a ping that it could only send later
-
-    @property
-    def own_at(self) -> int:
-        """When what it reports was."""
-        return self.at if self.sent_at is None else self.sent_at
 
 
 class Rule(TypedDict):
@@ -574,6 +583,7 @@ class Event:
     count: int | None = None
     rules: list[Rule] | None = None
     status: str | None = field(default=None, compare=False)  # the monitor's, as it was then
+    due_at: int | None = field(default=None, compare=False)  # the occurrence that was missed
 
 
 class Digest(NamedTuple):
@@ -587,12 +597,13 @@ class Digest(NamedTuple):
 
 
 @dataclass(slots=True)
-class Life:
+class MonitorState:
     """A monitor with the runs that matter, and the flips and events that the rules add."""
 
     monitor: Monitor
     runs: list[Run]
     failure_alert_seconds: int = 60
+    absence: Absence | None = None  # our last one
     flips: list[Flip] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -640,15 +651,21 @@ def _check_rule(given: object) -> Rule:
     return {"field": name, "operator": sign, "value": value}
 
 
-def matching_rules(m: Monitor, run: Run) -> list[Rule]:
-    """The monitor's rules that a run's metrics, duration and exit code match."""
-    if m.rules is None:
-        return []
-    values = json.loads(run.metrics or "{}")
+def rule_values(run: Run) -> dict[str, float]:
+    """What the rules see of a run: its metrics, and its duration and exit code where known."""
+    values: dict[str, float] = json.loads(run.metrics or "{}")
     if run.duration_ms is not None:
         values["duration_seconds"] = run.duration_ms / 1000
     if run.exit_code is not None:
         values["exit_code"] = run.exit_code
+    return values
+
+
+def matching_rules(m: Monitor, run: Run) -> list[Rule]:
+    """The monitor's rules that a run's metrics, duration and exit code match."""
+    if m.rules is None:
+        return []
+    values = rule_values(run)
     return [
         rule
         for rule in json.loads(m.rules)
@@ -659,11 +676,20 @@ def matching_rules(m: Monitor, run: Run) -> list[Rule]:
 
 # == Rules ====================================================================
 # Pure: no clock, database, HTTP or log; `now` is always an argument, instants are milliseconds.
-ENDED, OUTCOMES = ("success", "failed"), {"success": "success", "fail": "failed"}
-EARLY_SECONDS, REPEAT_SECONDS, SPACING_SECONDS, MISSED_MAX = 300, 10, 3600, 1000
+OUTCOMES = {"success": "success", "fail": "failed"}  # the kinds of ping that end a run
+ENDED = ("success", "failed")
 SCHEDULE_FIELDS = ("cron", "interval_seconds", "timezone", "expects")
+EARLY_SECONDS = 300  # before an occurrence, at the most: a sign of life counts for it
+RETRY_MS = 10_000  # a client that heard no answer says it again
+SAME_FAILURE_MS = 600_000  # a script that fails in a loop fails once
+RESTART_MS = 60_000  # no longer an absence is a restart; clients try again for as long
+SOON_MS = 3_600_000  # an outage does not name who is expected within an hour of it
+SMALL_STEP_MS = 3 * 3_600_000  # of a clock that goes back
+SPACING_SECONDS = 3600  # between two failure events, at the most
+MISSED_MAX = 1000
 
 
+# -- deadlines
 def next_occurrence(m: Monitor, after: int) -> int | None:
     """The first occurrence after an instant, for an interval the instant plus it."""
     if m.interval_seconds:
@@ -671,30 +697,14 @@ def next_occurrence(m: Monitor, after: int) -> int | None:
     return next_run(m.cron, m.timezone, after) if m.cron else None
 
 
-def _with_grace(m: Monitor, occurrence: int | None) -> int | None:
-    """An edit of the grace makes nobody late before it."""
-    return occurrence and max(occurrence + m.grace_seconds * 1000, m.grace_at or 0)
-
-
-def deadline(m: Monitor) -> int | None:
-    """The last instant at which the awaited occurrence is still met."""
-    return _with_grace(m, m.expected_at)
-
-
-def run_deadline(m: Monitor, run: Run) -> int | None:
-    """The last instant at which an awaited run is not stuck yet."""
-    return run.deadline_at or _with_grace(m, run.next_at)
-
-
-def first_unbroken(m: Monitor, occurrence: int, at: int) -> int:
-    """The occurrence, or the first one after it whose deadline has not passed."""
-    if (_with_grace(m, occurrence) or 0) >= at:
+def occurrence_from(m: Monitor, occurrence: int, at: int) -> int:
+    """The occurrence, or the first one after it that is not before an instant."""
+    if occurrence >= at:
         return occurrence
-    late = at - m.grace_seconds * 1000 - occurrence
     if m.interval_seconds:
         step = m.interval_seconds * 1000
-        return occurrence - -late // step * step
-    return next_run(m.cron or "", m.timezone, occurrence + late - 1)
+        return occurrence + math.ceil((at - occurrence) / step) * step
+    return next_run(m.cron or "", m.timezone, at - 1)
 
 
 def early_ms(m: Monitor, occurrence: int) -> int:
@@ -706,153 +716,257 @@ def early_ms(m: Monitor, occurrence: int) -> int:
     return limit if before is None else min(limit, (occurrence - before) // 4)
 
 
-def next_after_life(m: Monitor, began: int) -> int | None:
-    """The occurrence after the one that a sign of life which began then counts for."""
-    if not m.cron:
-        return next_occurrence(m, began)
-    soon = began + min(m.grace_seconds, EARLY_SECONDS) * 1000
-    if m.expected_at and (m.counted_at or 0) <= began and soon < m.expected_at:
-        return m.expected_at  # nothing to compute: no occurrence lies between
-    coming = next_run(m.cron, m.timezone, began)
-    if coming > soon or coming - began > early_ms(m, coming) or _awaits_before(m, coming, began):
-        return coming
-    return next_run(m.cron, m.timezone, coming)
+def deadline(m: Monitor) -> int | None:
+    """When the awaited occurrence should have been met; an absence of ours may give more time."""
+    return None if m.expected_at is None else _with_grace(m, m.expected_at)
 
 
-def _awaits_before(m: Monitor, coming: int, at: int) -> bool:
-    """Whether an occurrence before this one still waits for a sign of life."""
-    if m.expected_at is None or m.expected_at >= coming:
-        return False
-    return m.status != "down" or first_unbroken(m, m.expected_at, at) < coming
+def _with_grace(m: Monitor, occurrence: int) -> int:
+    """An edit of the grace makes nobody late before it."""
+    return max(occurrence + m.grace_seconds * 1000, m.grace_at or 0)
 
 
-def missed_by(m: Monitor, at: int) -> int:
-    """How many occurrences, from the awaited one on, had their deadline before an instant."""
-    count, occurrence = 0, m.expected_at
-    while (
-        occurrence is not None
-        and (_with_grace(m, occurrence) or 0) < at
-        and m.missed_count + count < MISSED_MAX
-    ):
-        count, occurrence = count + 1, next_occurrence(m, occurrence)
+def _spared(state: MonitorState, at: int) -> int:
+    """No deadline falls into an absence or the minute after it: it is the end of that minute."""
+    absence = state.absence
+    if absence is not None and absence.since <= at < absence.until + RESTART_MS:
+        return absence.until + RESTART_MS
+    return at
+
+
+def met_until(state: MonitorState, occurrence: int) -> int:
+    """The last instant at which an occurrence is still met."""
+    return _spared(state, _with_grace(state.monitor, occurrence))
+
+
+def run_deadline(state: MonitorState, run: Run) -> int | None:
+    """The last instant at which an awaited run is not stuck yet."""
+    if run.deadline_at is not None:
+        return _spared(state, run.deadline_at)
+    return None if run.next_at is None else met_until(state, run.next_at)
+
+
+def first_unbroken(state: MonitorState, occurrence: int, at: int) -> int:
+    """The occurrence, or the first one after it whose deadline has not passed."""
+    if met_until(state, occurrence) >= at:
+        return occurrence
+    absence = state.absence
+    if absence is not None and absence.since < at <= absence.until + RESTART_MS:
+        at = absence.since  # all deadlines since then have been put off
+    return occurrence_from(state.monitor, occurrence, at - state.monitor.grace_seconds * 1000)
+
+
+def missed_by(state: MonitorState, at: int) -> int:
+    """How many occurrences, from the awaited one on, had their deadline before an instant.
+
+    One whose whole window lay in an absence of ours is not counted."""
+    m, count = state.monitor, 0
+    occurrence = m.expected_at
+    while occurrence is not None and m.missed_count + count < MISSED_MAX:
+        if met_until(state, occurrence) >= at:
+            break
+        if state.absence is not None and _lies_within(m, occurrence, state.absence):
+            after = state.absence.until - m.grace_seconds * 1000 + 1
+            occurrence = occurrence_from(m, occurrence, after)
+            continue
+        count += 1
+        occurrence = next_occurrence(m, occurrence)
     return count
 
 
-def _count_missed(m: Monitor, at: int) -> None:
+def _lies_within(m: Monitor, occurrence: int, absence: Absence) -> bool:
+    """Whether the whole window of an occurrence lies in an absence."""
+    closes = occurrence + m.grace_seconds * 1000
+    return closes <= absence.until and absence.since <= occurrence - early_ms(m, occurrence)
+
+
+def _count_missed(state: MonitorState, at: int) -> None:
     """What a monitor that is down has missed is counted, and not awaited any more."""
-    if m.status == "down" and m.expected_at:
-        m.missed_count += missed_by(m, at)
-        m.expected_at = first_unbroken(m, m.expected_at, at)
+    m = state.monitor
+    if m.status == "down" and m.expected_at is not None:
+        m.missed_count += missed_by(state, at)
+        m.expected_at = first_unbroken(state, m.expected_at, at)
 
 
-def _awaited(life: Life) -> list[tuple[int, Run]]:
-    """The open runs that have a deadline, with it."""
-    return [
-        (met_until, run)
-        for run in life.runs
-        if run.state == "running"
-        and run.awaited
-        and (met_until := run_deadline(life.monitor, run)) is not None
-    ]
+def next_after_life(state: MonitorState, began: int) -> int | None:
+    """The occurrence after the one that a sign of life which began then counts for."""
+    m = state.monitor
+    if not m.cron:
+        return next_occurrence(m, began)
+    soon = began + min(m.grace_seconds, EARLY_SECONDS) * 1000
+    is_counted = m.counted_at is not None and m.counted_at <= began
+    if is_counted and m.expected_at is not None and soon < m.expected_at:
+        return m.expected_at  # nothing to compute: no occurrence lies between
+    coming = next_run(m.cron, m.timezone, began)
+    is_early = coming <= soon and coming - began <= early_ms(m, coming)
+    if is_early and not _is_awaited_before(state, coming, began):
+        return next_run(m.cron, m.timezone, coming)
+    return coming
+
+
+def _is_awaited_before(state: MonitorState, coming: int, at: int) -> bool:
+    """Whether an occurrence before this one still waits for a sign of life."""
+    m = state.monitor
+    if m.expected_at is None or m.expected_at >= coming:
+        return False
+    return m.status != "down" or first_unbroken(state, m.expected_at, at) < coming
+
+
+def _count_from(state: MonitorState, at: int, is_new: bool) -> None:
+    """The first occurrence after an instant is expected; of a new monitor only if it is armed."""
+    m = state.monitor
+    is_counted = m.status != "paused" and (m.armed or not is_new)
+    m.expected_at = next_occurrence(m, at) if is_counted else None
+    m.counted_at = at
+
+
+def arm(state: MonitorState, at: int) -> None:
+    """A monitor that is made with `armed` expects the first occurrence after that."""
+    _count_from(state, at, is_new=True)
 
 
 # -- what changes by itself: when the next such change is, and what it does
-def _end_pause(life: Life, at: int) -> None:
-    m = life.monitor
+class Change(NamedTuple):
+    """A change that comes by itself: when, and what it does to the monitor."""
+
+    at: int
+    happen: Callable[[MonitorState, int], None]
+
+
+class ChangeKind(NamedTuple):
+    """A kind of change: when the next one is, if any, asked at `now`, and what it does."""
+
+    when: Callable[[MonitorState, int], int | None]
+    happen: Callable[[MonitorState, int], None]
+
+
+def _pause_ends_at(state: MonitorState, now: int) -> int | None:
+    return state.monitor.pause_until
+
+
+def _end_pause(state: MonitorState, at: int) -> None:
+    m = state.monitor
     status, reason = m.resume_status or "up", m.down_reason
     if status != "down" and m.failures > m.failure_tolerance:
         status, reason = "down", "failed"
-    _stop_pause(life, status, at, reason if status == "down" else None)
-    awaits = status != "new" or m.armed
-    m.expected_at, m.counted_at = next_occurrence(m, at) if awaits else None, at
-    m.failed_count = int(status == "down" and reason == "failed")
-    if m.failed_count:
-        tell_or_collect(life, "failed", at)
+    _stop_pause(state, status, at, reason if status == "down" else None)
+    _count_from(state, at, is_new=status == "new")
+    if status == "down" and reason == "failed":
+        m.failed_count = 1
+        emit_or_collect(state, "failed", at)
     elif status == "down":
-        tell(life, reason or "", at)
+        emit(state, reason or "", at)
 
 
-def _get_stuck(life: Life, at: int) -> None:
-    run = next(run for end, run in _awaited(life) if end == at - 1)
+def _awaited(state: MonitorState) -> list[tuple[int, Run]]:
+    """The open runs that have a deadline, with it."""
+    return [
+        (ends_at, run)
+        for run in state.runs
+        if run.state == "running"
+        and run.awaited
+        and (ends_at := run_deadline(state, run)) is not None
+    ]
+
+
+def _stuck_at(state: MonitorState, now: int) -> int | None:
+    return min((ends_at + 1 for ends_at, _ in _awaited(state)), default=None)
+
+
+def _get_stuck(state: MonitorState, at: int) -> None:
+    run = next(run for ends_at, run in _awaited(state) if ends_at == at - 1)
     run.state = "stuck"
-    if life.monitor.status != "down":
-        flip(life, "down", at - 1, "stuck")
-        tell(life, "stuck", at - 1, run=run.num)
+    if state.monitor.status != "down":
+        flip(state, "down", at - 1, "stuck")
+        emit(state, "stuck", at - 1, run=run.num)
 
 
-def _missed_at(life: Life, now: int) -> int | None:
-    m = life.monitor
-    met_until = deadline(m)
-    if met_until is None or m.status == "down":
+def _holds(state: MonitorState) -> list[int]:
+    """Until when awaited runs that began after the last sign of life hold `missed` back."""
+    m = state.monitor
+    if m.expects != "complete":
+        return []
+    return [
+        ends_at
+        for ends_at, run in _awaited(state)
+        if m.life_at is None or run.started_at > m.life_at
+    ]
+
+
+def _missed_at(state: MonitorState, now: int) -> int | None:
+    m = state.monitor
+    if m.expected_at is None or m.status == "down":
         return None
-    holds = (
-        end
-        for end, run in _awaited(life)
-        if m.expects == "complete" and (m.life_at is None or run.started_at > m.life_at)
+    return max([met_until(state, m.expected_at), *_holds(state)]) + 1
+
+
+def _miss(state: MonitorState, at: int) -> None:
+    """Dated at the schedule's deadline, also where a run held it back."""
+    missed_at = met_until(state, state.monitor.expected_at or at)
+    flip(state, "down", missed_at, "missed")
+    emit(state, "missed", missed_at, due_at=state.monitor.expected_at)
+
+
+def _digest_at(state: MonitorState, now: int) -> int | None:
+    collecting = digests(state.monitor).values()
+    return min((digest.until for digest in collecting if digest.collected), default=None)
+
+
+def _emit_digest(state: MonitorState, at: int) -> None:
+    kind, digest = next(
+        (kind, digest)
+        for kind, digest in digests(state.monitor).items()
+        if digest.collected and digest.until == at
     )
-    return max([met_until, *holds]) + 1
+    emit(state, kind, at, run=digest.run, count=digest.collected, rules=digest.rules)
+    _space(state, kind, at, digest.told + 1)
 
 
-def _miss(life: Life, at: int) -> None:
-    met_until = deadline(life.monitor) or at
-    flip(life, "down", met_until, "missed")
-    tell(life, "missed", met_until)
-
-
-def _digest_at(life: Life, now: int) -> int | None:
-    return min((d.until for d in digests(life.monitor).values() if d.collected), default=None)
-
-
-def _tell_digest(life: Life, at: int) -> None:
-    found = digests(life.monitor).items()
-    kind, digest = next((kind, d) for kind, d in found if d.collected and d.until == at)
-    tell(life, kind, at, run=digest.run, count=digest.collected, rules=digest.rules)
-    _keep_digest(life, kind, Digest(digest.told + 1, at + spacing_ms(life, digest.told + 1)))
-
-
-def _reminder_at(life: Life, now: int) -> int | None:
-    m = life.monitor
+def _reminder_at(state: MonitorState, now: int) -> int | None:
+    """Of several that are due now, the last."""
+    m = state.monitor
     if m.status != "down" or not m.reminder_interval_seconds or m.down_since is None:
         return None
     step = m.reminder_interval_seconds * 1000
-    last = max(now - step, m.reminded_at or 0, m.down_since)  # of several due now, the last
+    last = max(now - step, m.reminded_at or 0, m.down_since)
     return m.down_since + ((last - m.down_since) // step + 1) * step
 
 
-def _remind(life: Life, at: int) -> None:
-    life.monitor.reminded_at = at
-    tell(life, "reminder", at)
+def _remind(state: MonitorState, at: int) -> None:
+    state.monitor.reminded_at = at
+    emit(state, "reminder", at)
 
 
-Change = tuple[Callable[[Life, int], "int | None"], Callable[[Life, int], None]]
-PAUSE_END: Change = (lambda life, now: life.monitor.pause_until, _end_pause)
-DIGEST: Change = (_digest_at, _tell_digest)
-STUCK: Change = (
-    lambda life, now: min((end + 1 for end, _ in _awaited(life)), default=None),
-    _get_stuck,
-)
-AGENDA = (PAUSE_END, STUCK, (_missed_at, _miss), DIGEST, (_reminder_at, _remind))  # in this order
+PAUSE_END = ChangeKind(_pause_ends_at, _end_pause)
+STUCK = ChangeKind(_stuck_at, _get_stuck)
+MISSED = ChangeKind(_missed_at, _miss)
+DIGEST = ChangeKind(_digest_at, _emit_digest)
+REMINDER = ChangeKind(_reminder_at, _remind)
+CHANGE_KINDS = (PAUSE_END, STUCK, MISSED, DIGEST, REMINDER)  # at one instant in this order
 
 
-def next_change(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> tuple[int, int] | None:
-    """When something next changes by itself, and which line of the agenda that is."""
-    lines = agenda[:1] if life.monitor.status == "paused" else agenda
-    times = [
-        (at, line) for line, (when, _) in enumerate(lines) if (at := when(life, now)) is not None
+def next_change(
+    state: MonitorState, now: int, kinds: Sequence[ChangeKind] = CHANGE_KINDS
+) -> Change | None:
+    """What next changes by itself; in a pause nothing does but its end."""
+    if state.monitor.status == "paused":
+        kinds = (PAUSE_END,)
+    changes = [
+        Change(at, kind.happen) for kind in kinds if (at := kind.when(state, now)) is not None
     ]
-    return min(times) if times else None
+    return min(changes, key=lambda change: change.at, default=None)
 
 
-def settle(life: Life, now: int, agenda: Sequence[Change] = AGENDA) -> None:
+def settle(state: MonitorState, now: int, kinds: Sequence[ChangeKind] = CHANGE_KINDS) -> None:
     """Let everything happen that fell due up to an instant, in the order of the true times."""
-    while (change := next_change(life, now, agenda)) is not None and change[0] <= now:
-        agenda[change[1]][1](life, change[0])
+    while (change := next_change(state, now, kinds)) is not None and change.at <= now:
+        change.happen(state, change.at)
 
 
-def flip(life: Life, status: str, at: int, reason: str | None = None) -> None:
+def flip(state: MonitorState, status: str, at: int, reason: str | None = None) -> None:
     """Change the status; a pause remembers the one before and why the monitor was down."""
-    m = life.monitor
-    life.flips.append(Flip(at, status, reason))
+    m = state.monitor
+    state.flips.append(Flip(at, status, reason))
     m.resume_status = m.status if status == "paused" else None
     m.status = status
     if status == "down":
@@ -862,175 +976,221 @@ def flip(life: Life, status: str, at: int, reason: str | None = None) -> None:
         m.down_reason = m.down_since = m.reminded_at = None
 
 
-def tell(life: Life, kind: str, at: int, **more: Any) -> None:
+def emit(state: MonitorState, kind: str, at: int, **more: Any) -> None:
     """Add an event; all but a silent failure say why the monitor is down, and since when."""
-    m = life.monitor
+    m = state.monitor
     if kind != "silent_failure":
         more |= {"reason": m.down_reason, "down_since": m.down_since}
-    life.events.append(Event(kind, at, **{"status": m.status, **more}))
+    state.events.append(Event(kind, at, **{"status": m.status, **more}))
 
 
-def _keep_digest(life: Life, kind: str, digest: Digest | None) -> None:
-    kept = {k: d for k, d in {**digests(life.monitor), kind: digest}.items() if d}
-    life.monitor.digests = json.dumps(kept) if kept else None
-
-
-def spacing_ms(life: Life, told: int) -> int:
+def spacing_ms(state: MonitorState, told: int) -> int:
     """How long events are collected after so many were told: doubled by each, up to an hour."""
-    longest = max(SPACING_SECONDS, life.failure_alert_seconds)
-    return min(life.failure_alert_seconds << min(told - 1, 20), longest) * 1000
+    longest = max(SPACING_SECONDS, state.failure_alert_seconds)
+    doublings = min(told - 1, 20)
+    return min(state.failure_alert_seconds * (1 << doublings), longest) * 1000
 
 
-def tell_or_collect(
-    life: Life, kind: str, at: int, run: int | None = None, rules: list[Rule] | None = None
+def emit_or_collect(
+    state: MonitorState,
+    kind: str,
+    at: int,
+    run: int | None = None,
+    rules: list[Rule] | None = None,
 ) -> None:
     """Tell at once what was quiet for long enough, else collect it for the next digest."""
-    digest = digests(life.monitor).get(kind, Digest(0, at))
+    digest = digests(state.monitor).get(kind, Digest(0, at))
     if at < digest.until:
-        digest = digest._replace(collected=digest.collected + 1, run=run, rules=rules)
+        collected = digest.collected + 1
+        _set_digest(state, kind, digest._replace(collected=collected, run=run, rules=rules))
     else:
-        tell(life, kind, at, run=run, rules=rules)
-        digest = Digest(digest.told + 1, at + spacing_ms(life, digest.told + 1))
-    _keep_digest(life, kind, digest)
+        emit(state, kind, at, run=run, rules=rules)
+        _space(state, kind, at, digest.told + 1)
 
 
-# -- what a ping does
-def receive(life: Life, ping: Ping) -> Run | None:
-    """Settle, then let a ping do what its kind does; the run that it belongs to."""
-    settle(life, ping.at)
-    repeated, run = find_repeated(life, ping), find_run(life, ping)
-    if repeated is not None or ping.kind == "log":
-        return repeated or run
-    return RECEIVE[ping.kind](life, ping, None if run and run.state in ENDED else run)
+def _space(state: MonitorState, kind: str, at: int, told: int) -> None:
+    """After the event that was told at an instant, further ones are collected."""
+    _set_digest(state, kind, Digest(told, at + spacing_ms(state, told)))
 
 
-def is_too_soon(life: Life, ping: Ping) -> int | None:
-    """Seconds to wait where the owner's minimum interval is broken; ends of runs never do."""
-    m = life.monitor
-    if not m.min_ping_interval_seconds or ping.kind not in ("start", *OUTCOMES):
-        return None
-    run = find_run(life, ping)
-    ends_run = ping.kind != "start" and run is not None and run.state not in ENDED
-    if ends_run or find_repeated(life, ping):
-        return None
-    wait = (m.limited_at or 0) + m.min_ping_interval_seconds * 1000 - ping.at
-    m.limited_at = m.limited_at if wait > 0 else ping.at
-    return -(-wait // 1000) if wait > 0 else None
+def _set_digest(state: MonitorState, kind: str, digest: Digest | None) -> None:
+    collecting = {**digests(state.monitor), kind: digest}
+    collecting = {kind: digest for kind, digest in collecting.items() if digest is not None}
+    state.monitor.digests = json.dumps(collecting) if collecting else None
 
 
-def _newest(runs: Iterable[Run]) -> Run | None:
+# -- which run a ping belongs to
+def newest(runs: Iterable[Run]) -> Run | None:
+    """The one that began last; of several the one that was told of last."""
     return max(runs, key=lambda run: (run.started_at, run.num), default=None)
 
 
-def find_run(life: Life, ping: Ping) -> Run | None:
+def find_run(state: MonitorState, ping: Ping) -> Run | None:
     """The run of the ping's series; without one the newest of its host that can take it."""
     if ping.series is not None:
-        return _newest(run for run in life.runs if run.series == ping.series)
-    mine = [run for run in life.runs if run.host == ping.host]
-    running = _newest(run for run in mine if run.series is None and run.state == "running")
+        of_series = (run for run in state.runs if run.series == ping.series)
+        return max(of_series, key=lambda run: run.num, default=None)  # the last that arrived
+    of_host = [run for run in state.runs if run.host == ping.host]
+    running = newest(run for run in of_host if run.series is None and run.state == "running")
     if running is not None or ping.kind not in OUTCOMES:
         return running
-    last = _newest(run for run in mine if run.series is None or run.state in ENDED)
+    last = newest(run for run in of_host if run.series is None or run.state in ENDED)
     return last if last is not None and last.state not in ENDED else None
 
 
-def find_repeated(life: Life, ping: Ping) -> Run | None:
-    """The run of which a client sends again what is known of it."""
-    if ping.series is not None:
-        run = find_run(life, ping)
-        return run if run is not None and _repeats(run, ping) else None
-    return _newest(
-        run
-        for run in life.runs
-        if run.series is None
-        and run.state == "running"
-        and (run.host, run.address) == (ping.host, ping.address)
-        and _repeats(run, ping)
-    )
-
-
-def _repeats(run: Run, ping: Ping) -> bool:
-    known_at = run.started_at if ping.kind == "start" else run.ended_at or 0
-    soon = abs(ping.own_at - known_at) <= REPEAT_SECONDS * 1000
-    if ping.sent_at is not None and ping.kind == "start" and ping.own_at <= (run.ended_at or 0):
-        return True  # it comes after its own end
+def find_repeated(state: MonitorState, ping: Ping) -> Run | None:
+    """The run of which a client says again what is known of it."""
     if ping.kind == "start":
-        return bool(run.opened) and (soon or (run.series is not None and run.state == "running"))
-    return run.state == OUTCOMES.get(ping.kind) and (soon or ping.kind == "fail")
+        return _find_same_start(state, ping)
+    run = find_run(state, ping) if ping.series is not None else None
+    if run is None or run.ended_at is None or run.state != OUTCOMES.get(ping.kind):
+        return None
+    limit = SAME_FAILURE_MS if ping.kind == "fail" else RETRY_MS
+    return run if ping.at - run.ended_at <= limit else None
 
 
-def _open(life: Life, ping: Ping, began: int, **more: Any) -> Run:
+def _find_same_start(state: MonitorState, ping: Ping) -> Run | None:
+    if ping.series is None:
+        return newest(
+            run
+            for run in state.runs
+            if run.state == "running"
+            and run.opened
+            and (run.series, run.host, run.address) == (None, ping.host, ping.address)
+            and ping.at - run.started_at <= RETRY_MS
+        )
+    run = find_run(state, ping)
+    if run is None:
+        return None
+    if run.opened:
+        is_same = run.state == "running" or ping.at - run.started_at <= RETRY_MS
+    else:  # Cronitor's command line does not wait for its first request: the end overtakes it
+        is_same = run.ended_at is not None and ping.at - run.ended_at <= RETRY_MS
+    return run if is_same else None
+
+
+def is_too_soon(state: MonitorState, ping: Ping) -> int | None:
+    """Seconds to wait where the owner's minimum interval is broken; ends of runs never do."""
+    m = state.monitor
+    if not m.min_ping_interval_seconds or ping.kind not in ("start", *OUTCOMES):
+        return None
+    run = find_run(state, ping)
+    ends_run = ping.kind != "start" and run is not None and run.state not in ENDED
+    if ends_run or find_repeated(state, ping) is not None:
+        return None
+    wait_ms = (m.limited_at or 0) + m.min_ping_interval_seconds * 1000 - ping.at
+    if wait_ms > 0:
+        return math.ceil(wait_ms / 1000)
+    m.limited_at = ping.at
+    return None
+
+
+# -- what a ping does
+def receive(state: MonitorState, ping: Ping) -> Run | None:
+    """Settle, then let a ping do what its kind does; the run that it belongs to."""
+    settle(state, ping.at)
+    repeated = find_repeated(state, ping)
+    if repeated is not None:
+        _repeat(state, ping, repeated)
+        return repeated
+    run = find_run(state, ping)
+    if ping.kind == "log":
+        return run
+    if run is not None and run.state in ENDED:
+        run = None  # that one is over, this is another
+    return RECEIVE[ping.kind](state, ping, run)
+
+
+def _repeat(state: MonitorState, ping: Ping, run: Run) -> None:
+    """Changes nothing, but a job that goes on failing is alive."""
+    if run.sign_of_life and ping.kind == "fail" and ping.at - (run.ended_at or 0) > RETRY_MS:
+        began = run.started_at if run.opened else ping.at
+        _live(state, began, ping.at, run if run.opened else None)
+
+
+def _open(state: MonitorState, ping: Ping, began: int) -> Run:
     run = Run(
-        ping.num,
-        life.monitor.num,
-        "running",
-        began,
-        None,
-        ping.series,
-        ping.host,
-        ping.address,
+        num=ping.num,
+        monitor=state.monitor.num,
+        state="running",
+        started_at=began,
+        series=ping.series,
+        host=ping.host,
+        address=ping.address,
         message=ping.message,
-        **more,
     )
-    life.runs.append(run)
+    state.runs.append(run)
     return run
 
 
-def _begin(life: Life, ping: Ping, _: Run | None) -> Run:
-    m = life.monitor
-    before = sorted((run for run in life.runs if run.opened), key=lambda run: run.started_at)[-3:]
-    ends = m.max_run_seconds and ping.at + m.max_run_seconds * 1000
-    awaited = ping.sent_at is None and (ends or any(run.ended_at is not None for run in before))
-    run = _open(
-        life,
-        ping,
-        ping.own_at,
-        opened=1,
-        awaited=int(bool(awaited)),
-        deadline_at=ends,
-        next_at=next_after_life(m, ping.own_at),
-    )
-    if not awaited:
-        _abandon_before(life, run)
+def _start(state: MonitorState, ping: Ping, _: Run | None) -> Run:
+    m = state.monitor
+    is_awaited = m.max_run_seconds is not None or _was_ended_lately(state)
+    run = _open(state, ping, ping.at)
+    run.opened = 1
+    run.awaited = int(is_awaited)
+    run.next_at = next_after_life(state, ping.at)
+    if m.max_run_seconds is not None:
+        run.deadline_at = ping.at + m.max_run_seconds * 1000
+    if not is_awaited:
+        _abandon_before(state, run)
     if m.expects == "run":
-        _live(life, run.started_at, run.next_at, ping.at)
-        if m.down_reason == "missed" and m.status == "down" and not m.failed_count:
-            _recover(life, ping.at, run)
+        _live(state, ping.at, ping.at, run)
+        if m.status == "down" and m.down_reason == "missed" and not m.failed_count:
+            _recover(state, ping.at, run)
     return run
 
 
-def _abandon_before(life: Life, newer: Run) -> None:
+def _was_ended_lately(state: MonitorState) -> bool:
+    """Whether one of the last three runs that a start had opened was ended."""
+    opened = sorted(
+        (run for run in state.runs if run.opened), key=lambda run: (run.started_at, run.num)
+    )
+    return any(run.ended_at is not None for run in opened[-3:])
+
+
+def _abandon_before(state: MonitorState, newer: Run) -> None:
     """Open runs of the same host that began before are over, nobody knows how."""
-    for run in life.runs:
-        if (
-            run.state == "running"
-            and run.host == newer.host
-            and (run.started_at, run.num) < (newer.started_at, newer.num)
-        ):
+    for run in state.runs:
+        is_older = (run.started_at, run.num) < (newer.started_at, newer.num)
+        if run.state == "running" and run.host == newer.host and is_older:
             run.state = "unknown"
 
 
-def _live(life: Life, began: int, following: int | None, at: int) -> None:
-    """A sign of life, of a run that began at its own time, moves what is expected."""
-    m = life.monitor
-    m.life_at = max(began, m.life_at or began)
+def _live(state: MonitorState, began: int, at: int, run: Run | None = None) -> None:
+    """A sign of life at an instant, of what began at its own time, moves what is expected."""
+    m = state.monitor
+    following = _after_run(state, began, run)
+    is_latest = m.life_at is None or began >= m.life_at
+    if is_latest:
+        m.life_at = began
+    m.unverified = 0
     if m.status == "paused":
-        m.resume_status = "up" if m.resume_status == "new" else m.resume_status
+        if m.resume_status == "new":
+            m.resume_status = "up"
         return
     if m.status == "down":
-        m.missed_count += missed_by(m, at)
-    if following is not None and (m.expected_at is None or began >= (m.counted_at or 0)):
-        m.expected_at, m.counted_at = max(following, m.expected_at or 0), began
+        m.missed_count += missed_by(state, at)
+    if is_latest and following is not None and following >= (m.expected_at or 0):
+        m.expected_at, m.counted_at = following, began
     if m.expected_at is not None:
-        m.expected_at = first_unbroken(m, m.expected_at, at)
+        m.expected_at = first_unbroken(state, m.expected_at, at)
     if m.status == "new":
-        flip(life, "up", at)
+        flip(state, "up", at)
 
 
-def _recover(life: Life, at: int, run: Run) -> None:
-    m = life.monitor
-    tell(
-        life,
+def _after_run(state: MonitorState, began: int, run: Run | None) -> int | None:
+    """What its start counted for, unless the schedule was another one then."""
+    edited_at = state.monitor.schedule_edited_at or 0
+    if run is not None and run.next_at is not None and run.started_at > edited_at:
+        return run.next_at
+    return next_after_life(state, began)
+
+
+def _recover(state: MonitorState, at: int, run: Run) -> None:
+    m = state.monitor
+    emit(
+        state,
         "recovered",
         at,
         run=run.num,
@@ -1040,81 +1200,87 @@ def _recover(life: Life, at: int, run: Run) -> None:
         downtime_ms=max(0, at - (m.down_since or at)),
     )
     m.digests = None
-    flip(life, "up", at)
+    flip(state, "up", at)
 
 
-def _end(life: Life, ping: Ping, run: Run | None) -> tuple[Run, int, int | None]:
-    """Close the run, or make one that is already over: it, when it began, and what follows it."""
-    m = life.monitor
+def _own_time(state: MonitorState, ping: Ping, run: Run | None) -> int:
+    """When a run that ends began: its start, else what was reported where that is believed."""
     if run is not None and run.opened:
-        began = run.started_at
-    else:
-        reported = ping.own_at - (ping.duration_ms or 0)
-        began = reported if m.life_at is None or reported > m.life_at else ping.own_at
-    known = run and run.next_at if began >= (m.counted_at or 0) else None  # by this schedule
-    run = run or _open(life, ping, began)
+        return run.started_at
+    life_at, reported = state.monitor.life_at, ping.at - (ping.duration_ms or 0)
+    return reported if life_at is None or reported > life_at else ping.at
+
+
+def _end(state: MonitorState, ping: Ping, run: Run | None) -> tuple[Run, int]:
+    """Close the run, or make one that is already over; it, and its own time."""
+    began = _own_time(state, ping, run)
+    if run is None:
+        run = _open(state, ping, began)
     run.started_at = min(run.started_at, began)
-    run.state, run.exit_code = OUTCOMES[ping.kind], ping.exit_code
-    run.ended_at = max(ping.own_at, run.started_at)
-    run.duration_ms = run.ended_at - run.started_at if run.opened else ping.duration_ms
-    run.message, run.metrics = ping.message or run.message, ping.metrics or run.metrics
-    return run, began, known or next_after_life(m, began)
+    run.state, run.ended_at, run.exit_code = OUTCOMES[ping.kind], ping.at, ping.exit_code
+    run.duration_ms = ping.duration_ms
+    if run.opened and run.duration_ms is None:
+        run.duration_ms = run.ended_at - run.started_at
+    run.message = ping.message or run.message
+    run.metrics = ping.metrics or run.metrics
+    return run, began
 
 
-def _succeed(life: Life, ping: Ping, run: Run | None) -> Run:
-    m = life.monitor
-    run, began, following = _end(life, ping, run)
+def _succeed(state: MonitorState, ping: Ping, run: Run | None) -> Run:
+    m = state.monitor
+    run, began = _end(state, ping, run)
     m.failures = 0
     if m.max_run_seconds is None:
-        _abandon_before(life, run)
-    _live(life, began, following, ping.at)
+        _abandon_before(state, run)
+    _live(state, began, ping.at, run)
     if m.status == "paused":
         m.resume_status = "up"
         return run
     if m.status == "down":
-        _recover(life, ping.at, run)
+        _recover(state, ping.at, run)
     if matched := matching_rules(m, run):
-        tell_or_collect(life, "silent_failure", ping.at, run.num, matched)
+        run.matched = json.dumps(matched)
+        emit_or_collect(state, "silent_failure", ping.at, run.num, matched)
     else:
-        _keep_digest(life, "silent_failure", None)
+        _set_digest(state, "silent_failure", None)
     return run
 
 
-def _fail(life: Life, ping: Ping, run: Run | None) -> Run:
-    m = life.monitor
-    run, began, following = _end(life, ping, run)
-    if ping.sent_at is not None and not m.failures and ping.own_at < (m.life_at or 0):
-        return run  # it went well since then
+def _fail(state: MonitorState, ping: Ping, run: Run | None) -> Run:
+    m = state.monitor
+    run, began = _end(state, ping, run)
     m.failures += 1
-    beyond = m.failures > m.failure_tolerance
-    if beyond and m.status not in ("down", "paused"):
-        flip(life, "down", ping.at, "failed")
+    is_tolerated = m.failures <= m.failure_tolerance
+    if not is_tolerated and m.status not in ("down", "paused"):
+        flip(state, "down", ping.at, "failed")
     m.failed_count += 1
-    if m.expects == "run" or not beyond:
-        _live(life, began, following, ping.at)
-    if beyond and m.status == "down":
-        tell_or_collect(life, "failed", ping.at, run.num)
+    if m.expects == "run" or is_tolerated:
+        run.sign_of_life = 1
+        _live(state, began, ping.at, run)
+    if not is_tolerated and m.status == "down":
+        emit_or_collect(state, "failed", ping.at, run.num)
     return run
 
 
-def _ok(life: Life, ping: Ping, _: Run | None) -> None:
-    m = life.monitor
+def _ok(state: MonitorState, ping: Ping, _: Run | None) -> None:
+    m = state.monitor
     m.failures, m.digests = 0, None
-    _live(life, ping.at, next_after_life(m, ping.at), ping.at)
+    _live(state, ping.at, ping.at)
     if m.status == "paused":
         m.resume_status = "up"
     elif m.status == "down":
-        flip(life, "up", ping.at)
+        flip(state, "up", ping.at)
 
 
-def _progress(life: Life, ping: Ping, run: Run | None) -> Run:
-    run = run or _open(life, ping, ping.at)
+def _progress(state: MonitorState, ping: Ping, run: Run | None) -> Run:
+    if run is None:
+        run = _open(state, ping, ping.at)
     run.message = ping.message or run.message
     return run
 
 
-RECEIVE: dict[str, Callable[[Life, Ping, Run | None], Run | None]] = {
-    "start": _begin,
+RECEIVE: dict[str, Callable[[MonitorState, Ping, Run | None], Run | None]] = {
+    "start": _start,
     "success": _succeed,
     "fail": _fail,
     "ok": _ok,
@@ -1122,94 +1288,168 @@ RECEIVE: dict[str, Callable[[Life, Ping, Run | None], Run | None]] = {
 }
 
 
-# -- what a person does, and what happens to the server
-def pause(life: Life, now: int, until: int | None) -> None:
+# -- what a person does
+def pause(state: MonitorState, now: int, until: int | None) -> None:
     """No deadline and no event until an instant, or until resumed."""
-    settle(life, now)
-    _count_missed(life.monitor, now)
-    if life.monitor.status != "paused":
-        life.monitor.digests = None
-        flip(life, "paused", now)
-    life.monitor.pause_until = until
+    settle(state, now)
+    m = state.monitor
+    if m.status != "paused":
+        flip(state, "paused", now)
+        m.digests = m.expected_at = None
+    m.pause_until = until
 
 
-def _stop_pause(life: Life, status: str, at: int, reason: str | None = None) -> None:
-    life.monitor.pause_until = None
-    for run in life.runs:
-        run.awaited = 0 if run.state == "running" else run.awaited
-    flip(life, status, at, reason)
+def _stop_pause(state: MonitorState, status: str, at: int, reason: str | None = None) -> None:
+    """A run that is open when a pause ends is not awaited any more."""
+    state.monitor.pause_until = None
+    for run in state.runs:
+        if run.state == "running":
+            run.awaited = 0
+    flip(state, status, at, reason)
 
 
-def resume(life: Life, now: int, to_new: bool = False) -> None:
+def resume(state: MonitorState, now: int, to_new: bool = False) -> None:
     """End a pause by hand, as an ok without an event or, as Cronping does, as new."""
-    settle(life, now)
-    m = life.monitor
+    settle(state, now)
+    m = state.monitor
     if m.status != "paused":
         return
-    rearms, m.failures = m.resume_status == "new" and m.armed, 0
-    _stop_pause(life, "new" if to_new else "up", now)
-    if to_new:
-        m.expected_at, m.counted_at = next_occurrence(m, now) if rearms else None, now
-    else:
-        _ok(life, Ping("ok", now), None)
+    was_new, m.failures = m.resume_status == "new", 0
+    _stop_pause(state, "new" if to_new else "up", now)
+    m.expected_at = None
+    if not to_new:
+        _ok(state, Ping("ok", now), None)
+    elif was_new:
+        _count_from(state, now, is_new=True)
 
 
-def edit(life: Life, now: int, changes: Mapping[str, Any]) -> None:
+def edit(state: MonitorState, now: int, changes: Mapping[str, Any]) -> None:
     """Change columns; a changed schedule counts anew, a changed grace makes nobody late before."""
-    settle(life, now)
-    m = life.monitor
+    settle(state, now)
+    m = state.monitor
     changed = {name for name, value in changes.items() if getattr(m, name) != value}
     moves = not changed.isdisjoint(SCHEDULE_FIELDS)
     if moves or "grace_seconds" in changed:
-        _count_missed(m, now)  # by the terms that they were missed under
-    m.grace_at = now if "grace_seconds" in changed else m.grace_at
-    for run in life.runs if moves else ():  # what it counts for is gone, its deadline stays
-        run.deadline_at, run.next_at = run_deadline(m, run), None
+        _count_missed(state, now)  # by the terms that they were missed under
+    if moves:
+        for run in state.runs:  # what it counts for is gone, its deadline stays
+            run.deadline_at = run_deadline(state, run)
     for name in changed:
         setattr(m, name, changes[name])
+    if "grace_seconds" in changed:
+        m.grace_at = now
     if moves:
-        awaits = m.status != "new" or m.armed
-        m.expected_at, m.counted_at = next_occurrence(m, now) if awaits else m.expected_at, now
+        m.schedule_edited_at = now
+        if m.status != "new" or m.armed:
+            _count_from(state, now, is_new=m.status == "new")
 
 
-def judge_gap(life: Life, since: int, until: int) -> bool:
+# -- what happens to the server
+def judge_gap(state: MonitorState, since: int, until: int) -> bool:
     """What cannot be verified since we were away is not missed; whether the outage names it."""
-    settle(life, since)
-    settle(life, until, (PAUSE_END, DIGEST))
-    m = life.monitor
-    lost = [run for run in life.runs if run.state == "running"]
+    settle(state, since)
+    settle(state, until, (PAUSE_END, DIGEST))
+    m = state.monitor
+    unverified = _skip_unverified(state, Absence(since, until))
+    lost = []
+    if until - since > RESTART_MS:
+        lost = [run for run in state.runs if run.state == "running"]
     for run in lost:
         run.state = "unknown"
-    unverified = m.status != "paused" and _skip_unverified(m, since, until)
-    m.reminded_at = m.reminded_at and max(m.reminded_at, until)
+    if m.reminded_at is not None:
+        m.reminded_at = max(m.reminded_at, until)
+    state.absence = join_absences(state.absence, Absence(since, until))
     if m.status in ("down", "paused") or not (lost or unverified):
         return False
-    return m.expected_at is None or m.expected_at > until + 3_600_000
+    return m.expected_at is None or m.expected_at > until + SOON_MS
 
 
-def _skip_unverified(m: Monitor, since: int, until: int) -> bool:
-    """Skip an occurrence whose window meets the gap, as if a sign of life had come at its end."""
+def join_absences(earlier: Absence | None, later: Absence) -> Absence:
+    """One absence of two where there was no minute between them: what that spares stays spared."""
+    if earlier is not None and later.since <= earlier.until + RESTART_MS:
+        return Absence(earlier.since, max(earlier.until, later.until))
+    return later
+
+
+def _skip_unverified(state: MonitorState, absence: Absence) -> bool:
+    """Skip an occurrence whose window meets an absence, as if a sign of life had come at its end.
+
+    Never twice in a row, unless the whole window lies in it: a job that is dead must not be
+    excused by each restart. In a short one a run that holds `missed` back goes on doing so."""
+    m = state.monitor
     if m.expected_at is None:
         return False
-    down = m.status == "down"
-    awaited = first_unbroken(m, m.expected_at, since) if down else m.expected_at
-    if awaited - early_ms(m, awaited) > until:
+    is_down = m.status == "down"
+    awaited = first_unbroken(state, m.expected_at, absence.since) if is_down else m.expected_at
+    is_met = awaited - early_ms(m, awaited) <= absence.until
+    if is_down and (is_met or m.unverified):
+        _count_missed(state, max(absence.since, (m.down_since or 0) + 1))
+        awaited = m.expected_at
+    if not is_met:
         return False
-    m.missed_count += missed_by(m, max(since, (m.down_since or 0) + 1)) if down else 0
+    if not is_down and absence.until - absence.since <= RESTART_MS and _holds(state):
+        return False
+    if m.unverified and not _lies_within(m, awaited, absence):
+        return False
     m.expected_at = None
-    m.expected_at, m.counted_at = max(awaited, next_after_life(m, until) or 0), until
+    m.expected_at = max(awaited, next_after_life(state, absence.until) or 0)
+    m.counted_at = absence.until
+    m.unverified = 1
     return True
 
 
-def turn_back(life: Life, now: int) -> None:
-    """After a clock that went backwards nothing lies later than it would be counted from now."""
-    m = life.monitor
-    for name in ("counted_at", "life_at", "grace_at", "down_since", "reminded_at", "limited_at"):
-        setattr(m, name, getattr(m, name) and min(getattr(m, name), now))
-    m.expected_at = m.expected_at and min(m.expected_at, next_occurrence(m, now) or m.expected_at)
+INSTANTS = (
+    "created_at",
+    "updated_at",
+    "life_at",
+    "grace_at",
+    "schedule_edited_at",
+    "down_since",
+    "reminded_at",
+    "limited_at",
+    "last_ping_at",
+)
+
+
+def turn_back(state: MonitorState, before: int, now: int) -> None:
+    """A clock went back from an instant: nothing lies later than it would be counted from now."""
+    m = state.monitor
+    _count_missed(state, before)
+    for name in INSTANTS:
+        at = getattr(m, name)
+        if at is not None:
+            setattr(m, name, min(at, now))
+    for run in state.runs:
+        run.started_at = min(run.started_at, now)
+        if run.ended_at is not None:
+            run.ended_at = min(run.ended_at, now)
+        if run.deadline_at is not None and m.max_run_seconds is not None:
+            run.deadline_at = min(run.deadline_at, now + m.max_run_seconds * 1000)
+    if m.cron is None or before - now >= SMALL_STEP_MS:
+        _turn_schedule_back(state, now)
+    m.counted_at = None
+    if state.absence is not None:
+        state.absence = Absence(min(state.absence.since, now), min(state.absence.until, now))
+    state.absence = join_absences(state.absence, Absence(now, now))
     for kind, digest in digests(m).items():
-        until = min(digest.until, now + spacing_ms(life, digest.told))
-        _keep_digest(life, kind, digest._replace(until=until))
+        until = min(digest.until, now + spacing_ms(state, digest.told))
+        _set_digest(state, kind, digest._replace(until=until))
+
+
+def _turn_schedule_back(state: MonitorState, now: int) -> None:
+    """What is expected, and what a run counts for: at most as after a sign of life now."""
+    m = state.monitor
+    expected_at, m.expected_at = m.expected_at, None
+    following = next_after_life(state, now)
+    if following is None:
+        return
+    if expected_at is not None:
+        m.expected_at = min(expected_at, following)
+    for run in state.runs:
+        if run.next_at is not None:
+            run.next_at = min(run.next_at, following)
+        if run.deadline_at is not None and m.max_run_seconds is None:
+            run.deadline_at = min(run.deadline_at, met_until(state, following))
 
 
 # == Dialects =================================================================
@@ -1478,13 +1718,7 @@ def read_ping(
         exit_code=figure if kind in OUTCOMES and figure is not None else whole(given),
         metrics=json.dumps(figures) if figures else None,
         log=clean(content.get("logOutput") or content.get("log"), dialect.log_max, lines=True),
-        sent_at=_whole_ms(query.get("at")),
     )
-
-
-def _whole_ms(text: str | None) -> int | None:
-    found = number(text)
-    return None if found is None else round(found * 1000)
 
 
 def _json_body(body: bytes, kind: str) -> Mapping[str, Any]:
@@ -1721,7 +1955,7 @@ DIALECTS = {
 INTEGRATION = Table("integration")
 MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
 RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
-PING_FIELDS = [*Ping._fields[:-3], "monitor", "run", "dialect"]  # the last three: not kept there
+PING_FIELDS = [*Ping._fields[:-2], "monitor", "run", "dialect"]  # the last two: not kept there
 
 GLANCE_SECONDS = 0.05  # how long a write waits for its turn at once
 PATIENCE_SECONDS = 2  # how long it tries again before it is refused
@@ -2099,7 +2333,11 @@ class Store:
 
 # == Actions ==================================================================
 # One transaction each, on plain values. No request, no thread, no network.
-MONITOR_SQL = f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE num = ?"
+LAST_ABSENCE = "SELECT coalesce(spared_since, since), until FROM absence ORDER BY num DESC LIMIT 1"
+STATE_SQL = (
+    f"SELECT {', '.join(MONITOR_FIELDS)}, absence.* FROM monitor "
+    f"LEFT JOIN ({LAST_ABSENCE}) absence ON true WHERE monitor.num = ?"
+)
 RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = :monitor AND "
 # The runs that a ping may belong to, each kind on an index of its own.
 # Each kind has a limit: however many runs never end, a ping costs the same.
@@ -2108,11 +2346,10 @@ OPEN_RUNS = " UNION ALL ".join(
     f"ORDER BY num {way} LIMIT 100)"
     for awaited, way in ((1, "ASC"), (1, "DESC"), (0, "DESC"))
 )
-LAST_STARTS = f" UNION ALL SELECT * FROM ({RUN_SQL} opened = 1 ORDER BY started_at DESC LIMIT 3)"
-OF_SERIES = (
-    f" UNION ALL SELECT * FROM ({RUN_SQL} series = :series "
-    "ORDER BY started_at DESC, num DESC LIMIT 1)"
+LAST_STARTS = (
+    f" UNION ALL SELECT * FROM ({RUN_SQL} opened = 1 ORDER BY started_at DESC, num DESC LIMIT 3)"
 )
+OF_SERIES = f" UNION ALL SELECT * FROM ({RUN_SQL} series = :series ORDER BY num DESC LIMIT 1)"
 LAST_ENDED = (
     f" UNION ALL SELECT * FROM (SELECT * FROM ({RUN_SQL} 1 ORDER BY started_at DESC, num DESC "
     "LIMIT 200) WHERE host IS :host AND state != 'running' AND "
@@ -2127,7 +2364,6 @@ RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
 BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
 SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 25, 500, 1000  # pings wait for a transaction with so many
 REGISTERED_MAX = 1000  # monitors, by a key that may only ping
-SPOOLED_MS = 7 * 86_400_000  # how old a ping may be that a client kept while we were away
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
 BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 OUR_HANDLES: dict[str, Callable[[], str]] = {
@@ -2145,32 +2381,37 @@ class Tx(NamedTuple):
     now: int
 
 
-Before = tuple[Any, dict[int, Any]]  # the rows that a life came from: only changes are written
+Before = tuple[Any, dict[int, Any]]  # the rows that a state came from: only changes are written
 
 
-def load_life(tx: Tx, num: int, ping: Ping | None = None) -> tuple[Life, Before]:
+def load_state(tx: Tx, num: int, ping: Ping | None = None) -> tuple[MonitorState, Before]:
     """A monitor with its open runs, and the other ones that a ping may belong to."""
-    (monitor,), sql = rows(tx.db, MONITOR_SQL, num), OPEN_RUNS
+    (row,) = rows(tx.db, STATE_SQL, num)
+    *monitor, spared_since, until = row
+    sql = OPEN_RUNS
     series, host = (ping.series, ping.host) if ping else (None, None)
     if ping:
         sql += LAST_STARTS if ping.kind == "start" else ""
         sql += OF_SERIES if series else LAST_ENDED if ping.kind in OUTCOMES else ""
     runs = execute(tx.db, sql, {"monitor": num, "series": series, "host": host}).fetchall()
     by_num = {run[0]: run for run in runs}
-    life = Life(
+    state = MonitorState(
         Monitor(*monitor),
         [Run(*run) for run in by_num.values()],
         tx.settings.failure_alert_seconds,
+        None if until is None else Absence(spared_since, until),
     )
-    return life, (monitor, by_num)
+    return state, (monitor, by_num)
 
 
-def save_life(tx: Tx, life: Life, before: Before, run_log: tuple[int, str] | None = None) -> None:
+def save_state(
+    tx: Tx, state: MonitorState, before: Before, run_log: tuple[int, str] | None = None
+) -> None:
     """Write what changed, a run's log, and each event with an alert for all who hear of it."""
-    m, (monitor, runs) = life.monitor, before
-    change = next_change(life, tx.now)
-    m.due_at = change[0] if change else None
-    for run in life.runs:
+    m, (monitor, runs) = state.monitor, before
+    change = next_change(state, tx.now)
+    m.due_at = change.at if change else None
+    for run in state.runs:
         values = RUN_VALUES(run)
         if run.num in runs:
             update(tx.db, "run", run.num, _changed(RUN_FIELDS, runs[run.num], values))
@@ -2181,9 +2422,9 @@ def save_life(tx: Tx, life: Life, before: Before, run_log: tuple[int, str] | Non
         if tx.settings.keep_logs:
             prune_logs(tx, m.num, tx.settings.keep_logs, 2)
     update(tx.db, "monitor", m.num, _changed(MONITOR_FIELDS, monitor, MONITOR_VALUES(m)))
-    for flip_ in life.flips:
+    for flip_ in state.flips:
         insert(tx.db, "flip", {"monitor": m.num, **flip_._asdict()})
-    for event in life.events:
+    for event in state.events:
         add_event(tx, event, m)
 
 
@@ -2191,33 +2432,41 @@ def _changed(names: Sequence[str], before: Sequence[Any], after: Sequence[Any]) 
     return {name: new for name, old, new in zip(names, before, after, strict=True) if old != new}
 
 
-def change_monitor(tx: Tx, num: int, change: Callable[[Life], Any]) -> Monitor:
+def change_monitor(tx: Tx, num: int, change: Callable[[MonitorState], Any]) -> Monitor:
     """Let a rule change a monitor by hand; the monitor as it is then."""
-    life, before = load_life(tx, num)
-    change(life)
-    life.monitor.updated_at = tx.now
-    save_life(tx, life, before)
-    return life.monitor
+    state, before = load_state(tx, num)
+    change(state)
+    state.monitor.updated_at = tx.now
+    save_state(tx, state, before)
+    return state.monitor
 
 
-HEARERS = """SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
+# A command may not have the settings of the server, which keeps whether it can send mail.
+HAS_MAIL = "(? != '' OR EXISTS (SELECT 1 FROM meta WHERE name = 'smtp_host' AND value != ''))"
+HEARERS = f"""SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
     LEFT JOIN monitor_integration l ON l.monitor = m.num AND l.integration = i.num
     WHERE i.enabled AND CASE i.channel
-        WHEN 'email' THEN m.email_alerts AND (l.monitor IS NOT NULL OR i.is_default)
+        WHEN 'email' THEN {HAS_MAIL} AND m.email_alerts
+            AND (l.monitor IS NOT NULL OR i.is_default)
         ELSE l.monitor IS NOT NULL OR m.default_integrations AND i.is_default END AND m.num IN """
 
 
-def hearers(db: SqliteDatabase, m: Monitor | None) -> list[int]:
-    """The integrations that hear of a monitor, or of the server itself: all default ones."""
+def hearers(tx: Tx, m: Monitor | None) -> list[int]:
+    """The integrations that hear of a monitor, or of the server itself: all default ones. Mail
+    hears of nothing where no SMTP server is set."""
+    host = tx.settings.smtp_host
     if m is None:
-        return [i for (i,) in rows(db, "SELECT num FROM integration WHERE enabled AND is_default")]
-    return [integration for _, integration in rows(db, HEARERS + "(?)", m.num)]
+        sql = "SELECT num FROM integration WHERE enabled AND is_default AND "
+        return [num for (num,) in rows(tx.db, f"{sql}(channel != 'email' OR {HAS_MAIL})", host)]
+    return [integration for _, integration in rows(tx.db, HEARERS + "(?)", host, m.num)]
 
 
 def add_event(
     tx: Tx, event: Event, m: Monitor | None, to: Sequence[int] | None = None, **more: Any
 ) -> None:
-    """Keep an event as it is now, and an alert for each integration that hears of it."""
+    """Keep an event as it is now, and an alert for each integration that hears of it. Of what is
+    kept with it, `about` and `timezone` are for its words only."""
+    run = None if event.run is None else find_run_row(tx.db, event.run)
     body = {
         "monitor": m
         and {
@@ -2226,8 +2475,10 @@ def add_event(
             "name": m.name,
             "tags": m.tags.split(),
             "status": event.status or m.status,
+            "timezone": m.timezone,
+            "notes": m.notes,
         },
-        "run": None if event.run is None else run_json(tx.db, event.run),
+        "run": run and run_json(tx.db, run),
         "reason": event.reason,
         "downSince": iso(event.down_since),
         "downtimeSeconds": event.downtime_ms and event.downtime_ms // 1000,
@@ -2235,9 +2486,11 @@ def add_event(
         "missedCount": event.missed_count,
         "count": event.count,
         "rules": event.rules,
-        "gap": None,
+        "lastSuccess": m and last_success_json(tx.db, m.num, event.run),
+        "gap": _restart_during(tx, event) if event.kind == "stuck" else None,
         "monitors": None,
-        "about": None,
+        "about": _about(event, m, run),
+        "timezone": tx.settings.timezone,
         **more,
     }
     num = insert(
@@ -2254,7 +2507,7 @@ def add_event(
     )
     about = f"monitor {m.id}" if m else "the server"
     tx.db.after_commit(lambda: log.info("event %s of %s", event.kind, about))
-    for integration in hearers(tx.db, m) if to is None else to:
+    for integration in hearers(tx, m) if to is None else to:
         insert(
             tx.db,
             "alert",
@@ -2262,13 +2515,54 @@ def add_event(
         )
 
 
-def run_json(db: SqliteDatabase, num: int) -> dict[str, Any] | None:
-    """A run as events show it, with the end of its log."""
+def _restart_during(tx: Tx, event: Event) -> dict[str, Any] | None:
+    """The last short absence of ours that a run was open in: its end may have been lost then."""
+    found = rows(
+        tx.db,
+        "SELECT since, until FROM absence WHERE until > since AND until - since <= ? "
+        "AND until > (SELECT started_at FROM run WHERE num = ?) AND until <= ? "
+        "ORDER BY num DESC LIMIT 1",
+        RESTART_MS,
+        event.run,
+        event.at,
+    )
+    return {"since": iso(found[0][0]), "until": iso(found[0][1])} if found else None
+
+
+def _about(event: Event, m: Monitor | None, run: Run | None) -> dict[str, Any] | None:
+    if m is not None and event.kind == "missed":
+        return {
+            "dueAt": iso(event.due_at),
+            "graceSeconds": m.grace_seconds,
+            "expects": m.expects,
+        }
+    if run is not None and event.kind == "silent_failure":
+        return {"values": rule_values(run)}
+    return None
+
+
+def find_run_row(db: SqliteDatabase, num: int) -> Run | None:
+    """A run by its number."""
     found = rows(db, f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE num = ?", num)
-    if not found:
-        return None
-    run = Run(*found[0])
-    logged = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", num)
+    return Run(*found[0]) if found else None
+
+
+def last_success_json(db: SqliteDatabase, monitor: int, but: int | None) -> dict[str, Any] | None:
+    """The last good run of a monitor but that one, as events show it."""
+    found = rows(
+        db,
+        "SELECT ended_at, duration_ms FROM (SELECT * FROM run WHERE monitor = ? "
+        "ORDER BY started_at DESC, num DESC LIMIT 2000) "
+        "WHERE state = 'success' AND num IS NOT ? LIMIT 1",
+        monitor,
+        but,
+    )
+    return {"at": iso(found[0][0]), "durationMs": found[0][1]} if found else None
+
+
+def run_json(db: SqliteDatabase, run: Run) -> dict[str, Any]:
+    """A run as events show it, with the end of its log."""
+    logged = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", run.num)
     return {
         "id": str(run.num),
         "series": run.series,
@@ -2312,11 +2606,9 @@ def create_monitor(
     for kind, make in OUR_HANDLES.items():
         adopt(tx, num, make(), kind)
     link_integrations(tx, num, integrations or ())
-    life, before = load_life(tx, num)
-    m = life.monitor
-    if m.armed:
-        m.expected_at, m.counted_at = next_occurrence(m, tx.now), tx.now
-    save_life(tx, life, before)
+    state, before = load_state(tx, num)
+    arm(state, tx.now)
+    save_state(tx, state, before)
     return num
 
 
@@ -2366,9 +2658,9 @@ def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
 def pause_monitor(tx: Tx, num: int, hours: int | None) -> Monitor:
     """Pause for so many hours, None until resumed; 0 resumes."""
     if hours == 0:
-        return change_monitor(tx, num, lambda life: resume(life, tx.now))
+        return change_monitor(tx, num, lambda state: resume(state, tx.now))
     until = None if hours is None else tx.now + min(hours, 876_000) * 3_600_000
-    return change_monitor(tx, num, lambda life: pause(life, tx.now, until))
+    return change_monitor(tx, num, lambda state: pause(state, tx.now, until))
 
 
 def hash_secret(secret: str) -> str:
@@ -2433,17 +2725,17 @@ def scan_due(tx: Tx, after: tuple[int, int], damaged: Container[int]) -> tuple[i
     )
     for _, num in due:
         if num not in damaged:
-            change_alone(tx, num, lambda life: settle(life, tx.now))
+            change_alone(tx, num, lambda state: settle(state, tx.now))
     return due[-1] if len(due) == SCAN_LIMIT else None
 
 
-def change_alone(tx: Tx, num: int, change: Callable[[Life], T]) -> T | None:
+def change_alone(tx: Tx, num: int, change: Callable[[MonitorState], T]) -> T | None:
     """Change a monitor; one that is bad cannot stop the others: it is undone, and logged."""
 
     def work() -> T:
-        life, before = load_life(tx, num)
-        result = change(life)
-        save_life(tx, life, before)
+        state, before = load_state(tx, num)
+        result = change(state)
+        save_state(tx, state, before)
         return result
 
     try:
@@ -2459,50 +2751,60 @@ def change_alone(tx: Tx, num: int, change: Callable[[Life], T]) -> T | None:
 
 
 def record_absence(tx: Tx, since: int, until: int, damaged: Container[int] = ()) -> None:
-    """We were away: judge every monitor that it touches, and tell once whom it may have hidden."""
-    back = until < since
-    since = min(since, until)
+    """We were away: judge every monitor that it touches, and tell once whom it may have hidden.
+
+    An end before the begin is a clock that went back; it is a gap of no length, at the end."""
+    if until < since:
+        _turn_clock_back(tx, since, until, damaged)
+        since = until
+    else:
+        _judge_monitors(tx, since, until, damaged)
+    earlier = next((Absence(*row) for row in rows(tx.db, LAST_ABSENCE)), None)
+    spared = join_absences(earlier, Absence(since, until))
+    insert(tx.db, "absence", {"since": since, "until": until, "spared_since": spared.since})
+    remember(tx, "alive_at", until)
+
+
+def _judge_monitors(tx: Tx, since: int, until: int, damaged: Container[int]) -> None:
     touched = rows(  # subqueries: one on the index of deadlines, one on that of open runs
         tx.db,
         "SELECT num FROM monitor WHERE num IN (SELECT num FROM monitor WHERE due_at <= ? "
-        "OR expected_at <= ? UNION ALL SELECT monitor FROM run WHERE state = 'running')"
-        + (
-            " OR max(coalesce(counted_at, 0), coalesce(life_at, 0), coalesce(expected_at, 0)) > ?"
-            if back
-            else ""
-        )
-        + " ORDER BY num",
+        "OR expected_at <= ? UNION ALL SELECT monitor FROM run WHERE state = 'running') "
+        "ORDER BY num",
         until,
         until + EARLY_SECONDS * 1000,
-        *[until] * back,
     )
 
-    def judge(life: Life) -> dict[str, str] | None:
-        m, is_named = life.monitor, judge_gap(life, since, until)
-        if back:
-            turn_back(life, until)
+    def judge(state: MonitorState) -> dict[str, str] | None:
+        m = state.monitor
+        is_named = judge_gap(state, since, until)
         return {"id": m.id, "key": m.key, "name": m.name} if is_named else None
 
-    if back:  # an alert waits no longer for its next try than it would have
-        execute(
-            tx.db,
-            "UPDATE alert SET due_at = min(due_at, ? + due_at - coalesce(tried_at, "
-            "due_at)), tried_at = min(tried_at, ?) WHERE state = 'pending' AND due_at < ?",
-            (until, until, BLOCKED_AT),
-        )
-    if since < until:
-        insert(tx.db, "absence", {"since": since, "until": until})
     judged = [change_alone(tx, num, judge) for (num,) in touched if num not in damaged]
     named = [monitor for monitor in judged if monitor is not None]
     if named:
-        add_event(
-            tx,
-            Event("outage", until),
-            None,
-            gap={"since": iso(since), "until": iso(until)},
-            monitors=named,
-        )
-    remember(tx, "alive_at", until)
+        gap = {"since": iso(since), "until": iso(until)}
+        add_event(tx, Event("outage", until), None, gap=gap, monitors=named)
+
+
+def _turn_clock_back(tx: Tx, before: int, now: int, damaged: Container[int]) -> None:
+    """Nothing lies later than it would be counted from now; no monitor is left out."""
+    for sql in (
+        "UPDATE run SET next_at = NULL WHERE started_at > :now AND state != 'running'",
+        "UPDATE run SET started_at = min(started_at, :now), ended_at = min(ended_at, :now) "
+        "WHERE state != 'running' AND (started_at > :now OR ended_at > :now)",
+        "UPDATE flip SET at = :now WHERE at > :now",
+        "UPDATE integration SET rests_until = NULL WHERE rests_until > :now",
+        "UPDATE absence SET since = min(since, :now), until = :now, "
+        "spared_since = min(spared_since, :now) WHERE until > :now",
+        # an alert waits no longer for its next try than it would have
+        "UPDATE alert SET due_at = min(due_at, :now + due_at - coalesce(tried_at, due_at)), "
+        "tried_at = min(tried_at, :now) WHERE state = 'pending' AND due_at < :blocked",
+    ):
+        execute(tx.db, sql, {"now": now, "blocked": BLOCKED_AT})
+    for (num,) in rows(tx.db, "SELECT num FROM monitor ORDER BY num"):
+        if num not in damaged:
+            change_alone(tx, num, lambda state: turn_back(state, before, now))
 
 
 def remember(tx: Tx, name: str, value: Any) -> None:
@@ -2521,6 +2823,33 @@ def stamp_alive(tx: Tx) -> None:
     remember(tx, "alive_at", tx.now)
 
 
+DAY_MS = 86_400_000
+PRUNE_STEP = 100  # so many pings beyond its bound are worth a look at all that a monitor has
+OLD = {"run": "started_at < :before", "absence": "until < :before"}
+# The last three runs that a start opened say whether the next one is awaited. The flip stays that
+# tells the status at that instant.
+PRUNABLE = {
+    "run": (
+        "state != 'running' AND num NOT IN (SELECT num FROM run last WHERE "
+        "last.monitor = run.monitor AND last.opened = 1 "
+        "ORDER BY started_at DESC, num DESC LIMIT 3)"
+    ),
+    "event": "num NOT IN (SELECT event FROM alert WHERE event = event.num AND state = 'pending')",
+    "flip": (
+        "EXISTS (SELECT 1 FROM flip later WHERE later.monitor = flip.monitor "
+        "AND later.at > flip.at AND later.at < :before)"
+    ),
+}
+# Of an open run that a newer one of its host has left behind so long ago nobody waits for the end.
+FORGET_LEFT_BEHIND = """UPDATE run SET state = 'unknown'
+    WHERE num > :after AND num <= :last AND started_at < :before AND state = 'running'
+    AND EXISTS (SELECT 1 FROM run newer WHERE newer.monitor = run.monitor
+        AND newer.host IS run.host AND newer.started_at < :before
+        AND (newer.started_at, newer.num) > (run.started_at, run.num))
+    AND (awaited = 0 OR :now > coalesce(deadline_at, next_at + 1000 * (
+        SELECT grace_seconds FROM monitor WHERE monitor.num = run.monitor), 0))"""
+
+
 def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
     """Delete up to 500 of the oldest pings of a monitor that has more than it may, and runs,
     events and flips, of which it may have as many; how many pings."""
@@ -2534,16 +2863,16 @@ def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
         "ORDER BY at, num LIMIT ?)",
         (monitor, beyond),
     )
-    for table, age, newest, ended in (  # the oldest first, for a kill to leave no hole
-        ("run", "started_at, num", "started_at DESC, num DESC", "state != 'running'"),
-        ("event", "num", "num DESC", "1"),
+    for table, age, newest_first, prunable in (  # the oldest first, for a kill to leave no hole
+        ("run", "started_at, num", "started_at DESC, num DESC", PRUNABLE["run"]),
+        ("event", "num", "num DESC", PRUNABLE["event"]),
         ("flip", "num", "num DESC", "1"),
     ):
         execute(
             tx.db,
             f"DELETE FROM {table} WHERE num IN (SELECT num FROM {table} WHERE monitor "
-            f"= ?1 AND {ended} AND ({age}) < (SELECT {age} FROM {table} WHERE monitor = ?1 "
-            f"ORDER BY {newest} LIMIT 1 OFFSET ?3) ORDER BY {age} LIMIT ?2)",
+            f"= ?1 AND {prunable} AND ({age}) < (SELECT {age} FROM {table} WHERE monitor = ?1 "
+            f"ORDER BY {newest_first} LIMIT 1 OFFSET ?3) ORDER BY {age} LIMIT ?2)",
             (monitor, PRUNE_LIMIT, keep - 1),
         )
     return int(beyond)
@@ -2595,28 +2924,34 @@ PRUNED = ("ping", "run", "flip", "event", "absence")
 
 def prune(tx: Tx, table: str, before: int, after: int = 0) -> int | None:
     """Delete what is old among the next 500 rows; the last of them, None where none was old.
-    Open runs stay, and of each monitor the flip that tells its status at that instant."""
-    old = {"run": "started_at < ?", "absence": "until < ?"}.get(table, "at < ?")
-    chunk = rows(
+
+    After an absence of more than a day nothing is old for a day: the clock may have leapt."""
+    if rows(
         tx.db,
-        f"SELECT num, {old} FROM {table} WHERE num > ? ORDER BY num LIMIT ?",
-        before,
-        after,
-        PRUNE_LIMIT,
-    )
+        "SELECT 1 FROM absence WHERE until - since > ?1 AND until > ?2 - ?1 LIMIT 1",
+        DAY_MS,
+        tx.now,
+    ):
+        return None
+    old = OLD.get(table, "at < :before")
+    chunk = execute(
+        tx.db,
+        f"SELECT num, {old} FROM {table} WHERE num > :after ORDER BY num LIMIT :limit",
+        {"before": before, "after": after, "limit": PRUNE_LIMIT},
+    ).fetchall()
     if not any(is_old for _, is_old in chunk):
         return None
-    kept = {
-        "run": "AND state != 'running'",
-        "flip": "AND EXISTS (SELECT 1 FROM flip later WHERE "
-        f"later.monitor = flip.monitor AND later.at > flip.at AND later.{old})",
-    }.get(table, "")
+    last = int(chunk[-1][0])
+    rows_of_chunk = {"before": before, "after": after, "last": last, "now": tx.now}
+    if table == "run":
+        execute(tx.db, FORGET_LEFT_BEHIND, rows_of_chunk)
     execute(
         tx.db,
-        f"DELETE FROM {table} WHERE num BETWEEN ? AND ? AND {old} {kept}",
-        (after + 1, chunk[-1][0], before, *[before] * (table == "flip")),
+        f"DELETE FROM {table} WHERE num > :after AND num <= :last AND {old} "
+        f"AND {PRUNABLE.get(table, '1')}",
+        rows_of_chunk,
     )
-    return int(chunk[-1][0])
+    return last
 
 
 # == Pings ====================================================================
@@ -2634,7 +2969,6 @@ class Knock(NamedTuple):
     allowed: bool  # whether its method may ping
     seen: list[Dialect]  # takes the dialect that was found, to word what goes wrong after that
     received: float = 0.0  # seconds of a monotonic clock
-    wait: int | None = None  # seconds, where its address has asked for too much that is unknown
 
 
 class Who(NamedTuple):
@@ -2682,13 +3016,6 @@ def _may_ping(key: tuple[int, str] | None) -> bool:
     return key is not None and key[1] != "read-only"
 
 
-def refuse_stranger(wait: int | None) -> None:
-    """Refuse, with 429, an address that has to wait so many seconds, whatever it shows."""
-    if wait is not None:
-        sentence = "Too many wrong API keys or unknown handles"
-        raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
-
-
 def find_who(tx: Tx, knock: Knock) -> Who:
     """Who is meant: a handle, else an API key in the path, else one in a header; or refuses."""
     route, names = knock.route, knock.route.names
@@ -2699,7 +3026,6 @@ def find_who(tx: Tx, knock: Knock) -> Who:
         if dialect.needs_key:
             _check_key(tx, knock.secret, dialect)
         return Who(dialect, names[1:], handle[0], names[0])
-    refuse_stranger(knock.wait)
     if len(names) > 1 and route.family in ("ping", "cronitor"):
         for first, name in ((0, 1), (1, 0)):
             key = find_key(tx, names[first])
@@ -2789,25 +3115,25 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
         at=tx.now,
         address=clean(knock.address, 60),
         user_agent=clean(knock.user_agent, 200),
-        sent_at=(ping.sent_at if 0 <= tx.now - (ping.sent_at or 0) <= SPOOLED_MS else None),
     )
-    life, before = load_life(tx, num, ping)
-    wait = is_too_soon(life, ping)
+    state, before = load_state(tx, num, ping)
+    wait = is_too_soon(state, ping)
     if wait is not None:
         raise Refused(
             f"Rate limit exceeded: wait {wait} seconds", "RATE_LIMIT_EXCEEDED", 429, wait
         )
-    problem = None if created or not who.dialect.declares else _declare(tx, life, knock.query)
-    run = receive(life, ping)
-    m = life.monitor
+    problem = None if created or not who.dialect.declares else _declare(tx, state, knock.query)
+    run = receive(state, ping)
+    m = state.monitor
     m.last_ping_at, m.ping_count = tx.now, m.ping_count + 1
-    save_life(tx, life, before, (run.num, ping.log) if run and ping.log else None)
+    save_state(tx, state, before, (run.num, ping.log) if run and ping.log else None)
     lasted = run.duration_ms if run and ping.kind in OUTCOMES else ping.duration_ms
     execute(
         tx.db,
         INSERT_PING,
-        (*ping._replace(duration_ms=lasted)[:-3], num, run and run.num, who.dialect.name),
+        (*ping._replace(duration_ms=lasted)[:-2], num, run and run.num, who.dialect.name),
     )
+    _keep_bounds(tx, m, has_log=run is not None and ping.log is not None)
     due_by = deadline(m) if m.status == "up" else None
     return (
         who.dialect,
@@ -2830,6 +3156,14 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
         ),
         problem,
     )
+
+
+def _keep_bounds(tx: Tx, m: Monitor, has_log: bool) -> None:
+    """What a monitor has too much of goes as its pings come, not an hour later."""
+    if has_log and tx.settings.keep_logs:
+        prune_logs(tx, m.num, tx.settings.keep_logs)
+    if tx.settings.keep_pings and m.ping_count >= tx.settings.keep_pings + PRUNE_STEP:
+        prune_pings(tx, m.num, tx.settings.keep_pings)
 
 
 def _next_num(tx: Tx) -> int:
@@ -2863,10 +3197,10 @@ def register_monitor(tx: Tx, api_key: tuple[int, str], key: str, fields: Mapping
     return create_monitor(tx, {**own, **fields, "registered_by": num})
 
 
-def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
+def _declare(tx: Tx, state: MonitorState, said: Mapping[str, Any]) -> Refused | None:
     """Apply what a ping or a sync declares where it differs from what was declared before, and
     nobody has set something else since."""
-    m, declared, problem = life.monitor, read_declared(said), None
+    m, declared, problem = state.monitor, read_declared(said), None
     before = json.loads(m.declared or "{}")
     try:
         # What was declared before goes on unread: an older version took ranges that wrap.
@@ -2886,7 +3220,7 @@ def _declare(tx: Tx, life: Life, said: Mapping[str, Any]) -> Refused | None:
             or (unscheduled and name in ("cron", "interval_seconds"))
         )
     }
-    edit(life, tx.now, {**changed, "interval_seconds": None} if "cron" in changed else changed)
+    edit(state, tx.now, {**changed, "interval_seconds": None} if "cron" in changed else changed)
     m.declared = json.dumps({**before, **declared}) if declared else m.declared
     return problem
 
@@ -2919,7 +3253,7 @@ def _sync(tx: Tx, api_key: tuple[int, str], key: str | None, item: Any) -> str:
     schedule, num = item.get("schedule"), find_monitor(tx, key)
     columns = {} if _is_declared(tx, num, schedule) else read_schedule(schedule)
     if num is not None:
-        change_monitor(tx, num, lambda life: _declare(tx, life, item))
+        change_monitor(tx, num, lambda state: _declare(tx, state, item))
         return "updated"
     fields = {"grace_seconds": 60, **columns, **read_declared(item)}
     register_monitor(tx, api_key, key, {**fields, "declared": json.dumps(fields)})
@@ -2942,36 +3276,19 @@ def retry_ms(tries: int) -> int | None:
     return RETRY_SECONDS[tries - 1] * 1000 if tries <= len(RETRY_SECONDS) else None
 
 
-EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
-SUMMARIES: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
-    "missed": lambda name, e: f"{name} did not run: nothing was heard of it by {_when(e['at'])}",
-    "failed": lambda name, e: (
-        f"{name} failed" + (f" {e['count']} more times" * bool(e["count"])) + _run_words(e)
-    ),
-    "stuck": lambda name, e: f"{name} is stuck: it started and did not end by {_when(e['at'])}",
-    "silent_failure": lambda name, e: (
-        f"{name} succeeded, but "
-        + " and ".join(f"{r['field']} {r['operator']} {r['value']}" for r in e["rules"] or ())
-        + (f" ({e['count']} more times)" * bool(e["count"]))
-    ),
-    "recovered": lambda name, e: (
-        f"{name} is up again after {_span(e['downtimeSeconds'])}"
-        + (_counted(failed=e["failedCount"], missed=e["missedCount"]))
-    ),
-    "reminder": lambda name, e: (
-        f"{name} is still down ({e['reason']}) since {_when(e['downSince'])}"
-    ),
-    "outage": lambda name, e: (
-        f"cronwatch was away from {_when(e['gap']['since'])} to {_when(e['gap']['until'])}: "
-        f"{len(e['monitors'])} monitor{'s' * (len(e['monitors']) > 1)} may have run unseen"
-    ),
-    "delivery_failed": lambda name, e: f"{e['about'][0]} cannot be reached: {e['about'][1]}",
-    "test": lambda name, e: f"This is a test of {e['about']} by cronwatch",
-}
+# -- words: for a phone, read at night
+class Severity(NamedTuple):
+    """How a kind of event looks: its sign, its colour as 0xRRGGBB, ntfy's priority."""
+
+    sign: str
+    colour: int
+    priority: str
 
 
-def _when(text: str) -> str:
-    return text[:16].replace("T", " ") + " UTC"
+DOWN = Severity("✖", 0xD13B3B, "high")
+WARNING = Severity("▲", 0xD9902F, "default")
+WELL = Severity("✔", 0x2E9E5B, "default")
+TEXT_LINES, NOTES_MAX, MESSAGE_MAX, NAMES_MAX = 10, 500, 200, 20
 
 
 def _span(seconds: int) -> str:
@@ -2981,115 +3298,476 @@ def _span(seconds: int) -> str:
     return f"{seconds} s"
 
 
-def _counted(**counts: int | None) -> str:
-    said = [f"{count} {word}" for word, count in counts.items() if count]
-    return f" ({', '.join(said)})" * bool(said)
+def _lasted(milliseconds_: int) -> str:
+    return f"{milliseconds_} ms" if milliseconds_ < 1000 else _span(milliseconds_ // 1000)
 
 
-def _run_words(event: Mapping[str, Any]) -> str:
+def _plural(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _zone_name(when: datetime) -> str:
+    name = when.tzname() or ""
+    return f"UTC{name}" if name[:1] in ("+", "-") else name  # many zones have no other name
+
+
+def _clock_time(text: str, zone: str, told_at: str) -> str:
+    """An instant as a wall clock shows it, with the day where that is not the day of the alert."""
+    when, told = (
+        datetime.fromisoformat(one).astimezone(ZoneInfo(zone)) for one in (text, told_at)
+    )
+    if when.date() == told.date():
+        return f"{when:%H:%M}"
+    year = f" {when.year}" if when.year != told.year else ""
+    return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
+
+
+def _zone_time(text: str, zone: str, told_at: str) -> str:
+    """The same with the name of the zone: 03:05 CET."""
+    when = datetime.fromisoformat(text).astimezone(ZoneInfo(zone))
+    return f"{_clock_time(text, zone, told_at)} {_zone_name(when)}"
+
+
+def _zone_times(since: str, until: str, zone: str, told_at: str) -> str:
+    return f"{_clock_time(since, zone, told_at)} to {_zone_time(until, zone, told_at)}"
+
+
+def _missed_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    about = event["about"] or {}
+    verb = "complete" if about.get("expects") == "complete" else "report"
+    if not about.get("dueAt"):  # as at the end of a pause
+        return f"{name} did not {verb} by {_zone_time(event['at'], zone, event['toldAt'])}"
+    due = f"{name} did not {verb}: due {_clock_time(about['dueAt'], zone, event['toldAt'])}"
+    return f"{due}, grace {_span(about['graceSeconds'])}" if about["graceSeconds"] else due
+
+
+def _failed_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
     run = event["run"] or {}
-    code = "" if run.get("exitCode") is None else f" with exit code {run['exitCode']}"
-    return code + (f": {run['message']}" if run.get("message") else "")
+    words = f"{name} failed"
+    if event["count"]:
+        words += f" {_plural(event['count'], 'more time', 'more times')}"
+    if run.get("exitCode") is not None:
+        words += f" with exit code {run['exitCode']}"
+    if run.get("message"):
+        words += f": {run['message'][:MESSAGE_MAX].rstrip()}"
+    return words
+
+
+def _stuck_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    if not event["run"]:
+        return f"{name} is stuck: its run has not ended"
+    began = _clock_time(event["run"]["startedAt"], zone, event["toldAt"])
+    return f"{name} is stuck: it started at {began} and has not ended"
+
+
+def _silent_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    values = (event["about"] or {}).get("values", {})
+    matches = []
+    for rule in event["rules"] or ():
+        value = values.get(rule["field"])
+        fact = "breaks its rule" if value is None else f"is {value:.15g}"
+        limit = f"(rule: {rule['operator']} {rule['value']:.15g})"
+        matches.append(f"{rule['field']} {fact} {limit}")
+    words = f"{name} succeeded, but {' and '.join(matches)}"
+    if event["count"]:
+        words += f", {_plural(event['count'], 'more time', 'more times')}"
+    return words
+
+
+def _recovered_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    return f"{name} is up again after {_span(event['downtimeSeconds'])}"
+
+
+WHY_DOWN = {"missed": "it did not report", "failed": "it failed", "stuck": "it is stuck"}
+
+
+def _reminder_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    since, until = (datetime.fromisoformat(event[one]) for one in ("downSince", "at"))
+    lasted = _span(round((until - since).total_seconds()))
+    return f"{name} is still down after {lasted}: {WHY_DOWN[event['reason']]}"
+
+
+def _outage_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    gap, monitors = event["gap"], _plural(len(event["monitors"]), "monitor", "monitors")
+    times = _zone_times(gap["since"], gap["until"], zone, event["toldAt"])
+    return f"cronwatch was away from {times}: {monitors} may have run unseen"
+
+
+def _undelivered_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    integration, problem = event["about"]
+    return f"{integration} takes no alerts: {problem}"
+
+
+def _test_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
+    return f"This is a test of {event['about']} by cronwatch"
+
+
+def _down_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    lines, last, gap = [], event["lastSuccess"], event["gap"]
+    if event["downSince"]:
+        lines.append(f"Down since {_zone_time(event['downSince'], zone, event['toldAt'])}")
+    if gap:
+        times = _zone_times(gap["since"], gap["until"], zone, event["toldAt"])
+        lines.append(f"cronwatch was away from {times}: its end may have come then")
+    if last:
+        line = f"Last good run: {_zone_time(last['at'], zone, event['toldAt'])}"
+        took = last["durationMs"]
+        lines.append(line if took is None else f"{line}, took {_lasted(took)}")
+    return [*lines, *_notes(event)]
+
+
+def _silent_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    run = event["run"]
+    if not run:
+        return _notes(event)
+    line = f"Run of {_zone_time(run['startedAt'], zone, event['toldAt'])}"
+    took = run["durationMs"]
+    return [line if took is None else f"{line}, took {_lasted(took)}", *_notes(event)]
+
+
+def _recovered_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    times = _zone_times(event["downSince"], event["at"], zone, event["toldAt"])
+    failed, missed = event["failedCount"] or 0, event["missedCount"] or 0
+    counts = [
+        _plural(count, one, many)
+        for count, one, many in (
+            (failed, "failure", "failures"),
+            (missed, "missed run", "missed runs"),
+        )
+        if count and failed + missed > 1  # else it is the one that was told already
+    ]
+    return [f"Down from {times}" + (f": {', '.join(counts)}" if counts else "")]
+
+
+def _outage_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    names = [monitor["name"] for monitor in event["monitors"]]
+    more = len(names) - NAMES_MAX
+    return names[:NAMES_MAX] + ([f"and {more} more"] if more > 0 else [])
+
+
+def _notes(event: Mapping[str, Any]) -> list[str]:
+    notes: str = event["monitor"]["notes"][:NOTES_MAX]
+    return notes.strip().splitlines()
+
+
+def _undelivered_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    return ["What waits for it is tried again for a day"]
+
+
+def _test_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+    return ["Alerts arrive here"]
+
+
+class EventKind(NamedTuple):
+    """How a kind of event looks, its sentence, and the lines below that."""
+
+    severity: Severity
+    summary: Callable[[str, Mapping[str, Any], str], str]  # of a name, an event, a time zone
+    lines: Callable[[Mapping[str, Any], str], list[str]]
+
+
+EVENT_KINDS = {
+    "missed": EventKind(DOWN, _missed_summary, _down_lines),
+    "failed": EventKind(DOWN, _failed_summary, _down_lines),
+    "stuck": EventKind(DOWN, _stuck_summary, _down_lines),
+    "reminder": EventKind(DOWN, _reminder_summary, _down_lines),
+    "silent_failure": EventKind(WARNING, _silent_summary, _silent_lines),
+    "outage": EventKind(WARNING, _outage_summary, _outage_lines),
+    "delivery_failed": EventKind(WARNING, _undelivered_summary, _undelivered_lines),
+    "recovered": EventKind(WELL, _recovered_summary, _recovered_lines),
+    "test": EventKind(WELL, _test_summary, _test_lines),
+}
+EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
+EVENT_FIELDS = (
+    "monitor",
+    "run",
+    "reason",
+    "downSince",
+    "downtimeSeconds",
+    "failedCount",
+    "missedCount",
+    "count",
+    "rules",
+    "lastSuccess",
+    "gap",
+    "monitors",
+)
 
 
 def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
     """An event as webhooks, commands and the API show it, from a row of `EVENTS_SQL`."""
     _, id_, kind, at, told_at, body = row
-    event = {
-        "id": id_,
-        "kind": kind,
-        "at": iso(at),
-        "toldAt": iso(told_at),
-        "summary": "",
-        **json.loads(body),
-    }
-    monitor = event["monitor"]
-    if monitor:
+    stored = json.loads(body)
+    event = {"id": id_, "kind": kind, "at": iso(at), "toldAt": iso(told_at), "summary": ""}
+    event |= {name: stored.get(name) for name in EVENT_FIELDS}
+    monitor = event["monitor"] or {}
+    if monitor:  # what was kept before it had a zone and notes
+        monitor.setdefault("timezone", "UTC")
+        monitor.setdefault("notes", "")
         monitor["url"] = f"{base_url}/#/monitors/{monitor['id']}"
-    event["summary"] = SUMMARIES[kind](monitor["name"] if monitor else "", event)
-    del event["about"]
-    return event
+    zone = monitor.get("timezone") or stored.get("timezone") or "UTC"
+    words = EVENT_KINDS[kind].summary(
+        monitor.get("name", ""), {**event, "about": stored["about"]}, zone
+    )
+    return {**event, "summary": words}
 
 
-def event_text(event: Mapping[str, Any], most: int) -> str:
-    """What a person reads on a phone: what, since when, the end of the log, a link."""
-    monitor, run = event["monitor"], event["run"] or {}
-    since = event["downSince"] if event["kind"] not in ("recovered", "reminder") else None
-    told = str(event["summary"]) + (f"\nDown since {_when(since)}" if since else "")
-    link = f"\n{monitor['url']}" if monitor else ""
-    log_tail = "\n".join((run.get("logTail") or "").strip().splitlines()[-TEXT_LINES:])
-    room = most - len(told) - len(link) - 1
-    return (
-        told[:most]
-        + (f"\n{log_tail[-room:]}" if log_tail and room > 0 else "")
-        + (link if len(told) + len(link) <= most else "")
+class Message(NamedTuple):
+    """An event in words, for each channel to set as it does. No part says what another said."""
+
+    headline: str  # a sign, and what it is
+    lines: list[str]  # since when, the last good run, the monitor's notes
+    log: str  # its end
+    link: str
+
+
+def severity(event: Mapping[str, Any]) -> Severity:
+    """How an event looks."""
+    return EVENT_KINDS[event["kind"]].severity
+
+
+def _log_end(event: Mapping[str, Any]) -> str:
+    run = event["run"] or {}
+    log_tail = (run.get("logTail") or "").strip()
+    if severity(event) is WELL or log_tail == run.get("message"):
+        return ""
+    return "\n".join(log_tail.splitlines()[-TEXT_LINES:])
+
+
+def word_event(event: Mapping[str, Any]) -> Message:
+    """An event's JSON in words."""
+    monitor = event["monitor"]
+    return Message(
+        f"{severity(event).sign} {event['summary']}",
+        EVENT_KINDS[event["kind"]].lines(event, monitor["timezone"] if monitor else "UTC"),
+        _log_end(event),
+        monitor["url"] if monitor else "",
     )
 
 
-SEND_SECONDS, COMMAND_SECONDS, VARIABLE_MAX, TEXT_LINES = 10, 30, 4096, 10
-BODIES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "webhook": lambda event: event,
-    "slack": lambda event: {"text": html.escape(event_text(event, 3000), quote=False)},
-    "discord": lambda event: {
-        "content": event_text(event, 2000),
-        "allowed_mentions": {"parse": []},
-    },
-    "ntfy": lambda event: event_text(event, 1000),
+def _fitted(words: str, log_end: str, link: str, most: int, fence: str = "") -> str:
+    """Words, log and link in so many characters: of a long log the end is told."""
+    end = f"\n{link}" if link else ""
+    room = most - len(words) - len(end) - 2 * len(fence) - 4
+    block = f"\n{fence}\n{log_end[-room:]}\n{fence}" if log_end and room > 0 else ""
+    return words[:most] + block + (end if len(words) + len(end) <= most else "")
+
+
+def event_text(event: Mapping[str, Any], most: int) -> str:
+    """The whole message as plain text."""
+    message = word_event(event)
+    words = "\n".join([message.headline, *message.lines])
+    return _fitted(words, message.log, message.link, most)
+
+
+# -- what the senders make of it
+class Post(NamedTuple):
+    """The body of a request, and the headers that belong to it."""
+
+    content: bytes
+    headers: dict[str, str | bytes]
+
+
+def _post_json(content: Any) -> Post:
+    return Post(json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+
+FENCE = "```"  # a code block, for Slack as for Discord
+
+
+def _marked_text(message: Message, most: int) -> str:
+    log_end = message.log.replace(FENCE, "'''")  # or it would end the block
+    return _fitted("\n".join(message.lines), log_end, message.link, most, FENCE)
+
+
+def _post_slack(event: Mapping[str, Any]) -> Post:
+    message = word_event(event)
+    return _post_json(
+        {
+            # <!channel> would call everybody
+            "text": html.escape(message.headline[:3000], quote=False),
+            "unfurl_links": False,
+            "attachments": [
+                {
+                    "color": f"#{severity(event).colour:06x}",
+                    "text": html.escape(_marked_text(message, 3000), quote=False),
+                    "mrkdwn_in": ["text"],
+                }
+            ],
+        }
+    )
+
+
+def _post_discord(event: Mapping[str, Any]) -> Post:
+    message = word_event(event)
+    return _post_json(
+        {
+            "content": message.headline[:2000],
+            "embeds": [
+                {
+                    "color": severity(event).colour,
+                    "description": _marked_text(message, 4000),
+                }
+            ],
+            "allowed_mentions": {"parse": []},
+        }
+    )
+
+
+def _post_ntfy(event: Mapping[str, Any]) -> Post:
+    message, monitor = word_event(event), event["monitor"] or {"tags": []}
+    tags = [event["kind"], *(tag.replace(",", "") for tag in monitor["tags"])]
+    headers: dict[str, str | bytes] = {
+        "Content-Type": "text/plain",
+        "Title": message.headline[:250].encode(),  # ntfy reads headers as UTF-8
+        "Priority": severity(event).priority,
+        "Tags": ",".join(tags).encode(),
+    }
+    if message.link:
+        headers["Click"] = message.link.encode()
+    return Post(_fitted("\n".join(message.lines), message.log, "", 1000).encode(), headers)
+
+
+BODIES: dict[str, Callable[[Mapping[str, Any]], Post]] = {
+    "webhook": _post_json,
+    "slack": _post_slack,
+    "discord": _post_discord,
+    "ntfy": _post_ntfy,
 }
+
+
+# -- the senders: what came of a try
+SEND_SECONDS, COMMAND_SECONDS, ANSWER_MAX, VARIABLE_MAX = 10, 30, 300, 4096
+REST_SECONDS, REST_MAX_SECONDS = 30, 3600
+REFUSALS = {400, 403, 404, 410, 413, 422}  # what it answers to an event that it will not take
+
+
+class Attempt(NamedTuple):
+    """What came of a try, and what that means for the next one.
+
+    The verdict is sent; failed; refused (it will not take this event); silent (nobody answered);
+    or busy (it asks to be left alone for `wait_ms`)."""
+
+    verdict: str
+    result: str
+    answer: str | None = None  # what the receiver said
+    wait_ms: int = 0
+
+
+def outcome_text(result: str | None, answer: str | None) -> str | None:
+    """What came of a try, for who may read what a receiver says."""
+    return f"{result}: {answer}" if result and answer else result
+
+
+class HttpReply(NamedTuple):
+    """What a web server answers: its status, the beginning of its body, its Retry-After."""
+
+    status: int
+    text: str | None
+    retry_after: str | None
+
+
+class FinalResponse(http.client.HTTPResponse):
+    """A status below 200 is not the last one (RFC 9110, 15.2); http.client knows that of 100."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 < status < 200 or status == 101:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
 
 
 @contextlib.contextmanager
 def cut_off(peer: Any) -> Iterator[None]:
     """Shut a connection that goes on for too long: a byte now and then breaks no timeout."""
+    over = threading.Event()
 
     def shut() -> None:
-        with contextlib.suppress(OSError, AttributeError):  # it is closed already
-            peer.sock.shutdown(socket.SHUT_RDWR)
+        wait: float = 3 * SEND_SECONDS
+        while not over.wait(wait):  # again: it may only be connecting
+            wait = 1
+            with contextlib.suppress(OSError, AttributeError):  # it is closed already
+                peer.sock.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(3 * SEND_SECONDS, shut)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=shut, daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        over.set()
 
 
-def request_once(method: str, address: str, body: bytes, headers: Mapping[str, str]) -> int:
-    """The status that a URL answers, within 30 s. No redirect, which could send an event anywhere,
-    and no proxy from the environment, which would see it."""
+def _read_text(response: http.client.HTTPResponse) -> str | None:
+    content = b""
+    with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+        while len(content) < 4 * ANSWER_MAX and (part := response.read1(4 * ANSWER_MAX)):
+            content += part
+    return clean(content.decode("utf-8", "replace"), ANSWER_MAX)
+
+
+def request_once(
+    method: str, address: str, body: bytes, headers: Mapping[str, str | bytes]
+) -> HttpReply:
+    """What a URL answers, within 30 s; of a success only the status. No redirect, which could send
+    an event anywhere, and no proxy from the environment, which would see it."""
     url = urllib.parse.urlsplit(address)
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     peer = kind(url.netloc, timeout=SEND_SECONDS)
+    peer.response_class = FinalResponse
+    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     with contextlib.closing(peer), cut_off(peer):
-        peer.request(method, (url.path or "/") + f"?{url.query}" * bool(url.query), body, headers)
-        return peer.getresponse().status
+        peer.request(method, path, body, headers)
+        response = peer.getresponse()
+        is_success = 200 <= response.status < 300
+        text = None if is_success else _read_text(response)
+        return HttpReply(response.status, text, response.getheader("Retry-After"))
+
+
+def rest_ms(retry_after: str | None, now: int) -> int:
+    """How long a receiver wants to be left alone: seconds or a date (RFC 9110, 10.2.3), 30 s where
+    it names none; a second at least, an hour at most."""
+    seconds = whole(retry_after)
+    if seconds is None and retry_after:
+        with contextlib.suppress(ValueError, OverflowError):
+            seconds = round(parsedate_to_datetime(retry_after).timestamp()) - now // 1000
+    return min(max(REST_SECONDS if seconds is None else seconds, 1), REST_MAX_SECONDS) * 1000
+
+
+def judge_reply(reply: HttpReply, now: int) -> Attempt:
+    """What a web server's answer to an event means."""
+    result = f"HTTP {reply.status}"
+    if 200 <= reply.status < 300:
+        return Attempt("sent", result)
+    if reply.status == 429 or (reply.status == 503 and reply.retry_after):
+        return Attempt("busy", result, reply.text, rest_ms(reply.retry_after, now))
+    return Attempt("refused" if reply.status in REFUSALS else "failed", result, reply.text)
+
+
+def webhook_signature(secret: str, id_: str, stamp: str, content: bytes) -> str:
+    """What proves that a webhook is ours (Standard Webhooks, symmetric signatures)."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.digest(key, f"{id_}.{stamp}.".encode() + content, "sha256")
+    return f"v1,{base64.b64encode(digest).decode()}"
 
 
 def send_webhook(
     settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
-) -> str:
+) -> Attempt:
     """POST an event, signed as Standard Webhooks has it; its id is the same for each retry."""
-    worded = BODIES[channel](event)
-    body = (worded if isinstance(worded, str) else json.dumps(worded)).encode()
+    post = BODIES[channel](event)
     stamp = str(now // 1000)
-    signed = hmac.new(
-        base64.b64decode(config["secret"].removeprefix("whsec_")),
-        f"{event['id']}.{stamp}.".encode() + body,
-        "sha256",
-    ).digest()
+    signature = webhook_signature(config["secret"], event["id"], stamp, post.content)
+    own = config.get("headers", {})
     headers = {
-        "Content-Type": "application/json" if isinstance(worded, dict) else "text/plain",
         "User-Agent": f"cronwatch/{__version__}",
         "webhook-id": event["id"],
         "webhook-timestamp": stamp,
-        "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
-        **config.get("headers", {}),
+        "webhook-signature": signature,
+        **post.headers,
     }
-    status = request_once("POST", config["url"], body, headers)
-    if not 200 <= status < 300:
-        raise OSError(f"HTTP {status}")
-    return f"HTTP {status}"
+    overridden = {name.lower() for name in own}
+    headers = {name: value for name, value in headers.items() if name.lower() not in overridden}
+    return judge_reply(request_once("POST", config["url"], post.content, {**headers, **own}), now)
 
 
 def _kill_session(leader: int) -> None:
@@ -3101,93 +3779,158 @@ def _kill_session(leader: int) -> None:
                 os.kill(int(stat.parent.name), signal.SIGKILL)
 
 
-def send_command(
-    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
-) -> str:
-    """Run a shell command with the event on standard input and in the environment.
-    Nothing from a ping is in the command line. Its session is killed whole after 30 s."""
-    variables = {
-        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ
-    }
+def _variable(value: str | float, lines: bool) -> str:
+    text = str(value).replace("\0", "")
+    if not lines:
+        text = " ".join(text.splitlines())
+    return text.encode()[:VARIABLE_MAX].decode("utf-8", "ignore")
+
+
+def event_variables(event: Mapping[str, Any]) -> dict[str, str]:
+    """An event as variables of an environment, of 4 KB and one line each but the log."""
     nested = {
         f"{outer}_{name}": value
-        for outer in ("monitor", "run")
+        for outer in ("monitor", "run", "lastSuccess")
         for name, value in (event[outer] or {}).items()
     }
-    for name, value in {**event, **nested}.items():
-        if isinstance(value, (str, int, float)):
-            text = str(value).replace("\0", "").encode()[:VARIABLE_MAX].decode("utf-8", "ignore")
-            variables["CRONWATCH_EVENT_" + re.sub("(?<=[a-z])(?=[A-Z])", "_", name).upper()] = text
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
-        given.write(json.dumps(event).encode())
-        given.seek(0)
+    return {
+        "CRONWATCH_EVENT_" + re.sub("(?<=[a-z])(?=[A-Z])", "_", name).upper(): _variable(
+            value, lines=name == "run_logTail"
+        )
+        for name, value in {**event, **nested}.items()
+        if isinstance(value, (str, int, float))
+    }
+
+
+def send_command(
+    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
+) -> Attempt:
+    """Run a shell command with the event on standard input and in the environment.
+    Nothing from a ping is in the command line. Its session is killed whole after 30 s."""
+    inherited = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ
+    }
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as output:
+        stdin.write(json.dumps(event).encode())
+        stdin.seek(0)
         shell = subprocess.Popen(
             ["/bin/sh", "-c", config["command"]],
-            env=variables,
-            stdin=given,
-            stdout=said,
-            stderr=said,
+            env={**inherited, **event_variables(event)},
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
         try:
-            code: int | str = shell.wait(COMMAND_SECONDS)
+            code = shell.wait(COMMAND_SECONDS)
+            verdict, result = "failed" if code else "sent", f"exit code {code}"
         except subprocess.TimeoutExpired:
             _kill_session(shell.pid)
-            code = f"none: killed after {COMMAND_SECONDS} s, was {shell.wait()}"
-        said.seek(max(0, said.seek(0, 2) - TAIL_MAX))
-        result = f"exit code {code} {said.read(TAIL_MAX).decode('utf-8', 'replace')}".strip()
-    if code != 0:
-        raise OSError(result)
-    return result
+            shell.wait()
+            verdict, result = "silent", f"killed after {COMMAND_SECONDS} s"
+        output.seek(max(0, output.seek(0, os.SEEK_END) - TAIL_MAX))
+        text = output.read(TAIL_MAX).decode("utf-8", "replace")
+    return Attempt(verdict, result, clean(text, TAIL_MAX, lines=True))
 
 
-def send_email(
-    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
-) -> str:
-    """Send a mail by SMTP; its links only open the dashboard, for previews call every link."""
-    if not settings.smtp_host:
-        raise OSError("no mail can be sent: the setting smtp_host is empty")
+def sign_in_to_smtp(server: smtplib.SMTP, user: str, password: str) -> None:
+    """Sign in to a mail server. smtplib takes ASCII only, so what is not is sent here, as UTF-8
+    (RFC 4616); raises `SMTPAuthenticationError` where it is refused."""
+    if f"{user}{password}".isascii():
+        server.login(user, password)
+        return
+
+    def coded(text: str) -> str:
+        return base64.b64encode(text.encode()).decode()
+
+    server.ehlo_or_helo_if_needed()
+    if "PLAIN" in server.esmtp_features.get("auth", "").upper().split():
+        plain = "\0".join(["", user, password])
+        code, text = server.docmd("AUTH", f"PLAIN {coded(plain)}")
+    else:
+        code, text = server.docmd("AUTH", f"LOGIN {coded(user)}")
+        if code == 334:
+            code, text = server.docmd(coded(password))
+    if code != 235:
+        raise smtplib.SMTPAuthenticationError(code, text)
+
+
+def word_mail(
+    settings: Settings, address: str, event: Mapping[str, Any], now: int
+) -> EmailMessage:
+    """An event as a mail; its links only open the dashboard, for previews call every link."""
     message, monitor = EmailMessage(), event["monitor"]
     # An encoded word would be decoded here, and its line breaks would be headers of their own.
     message["Subject"] = (clean(event["summary"], 200) or "").replace("=?", "= ?")
     message["From"] = settings.smtp_from or f"cronwatch@{socket.getfqdn()}"
-    message["To"] = config["address"]
+    message["To"] = address
     message["Date"] = formatdate(now / 1000)
     message["Message-ID"] = f"<{event['id']}@cronwatch>"
     lines = [event_text(event, 20_000)]
-    if monitor:
+    if monitor and severity(event) is not WELL:
         lines += [
             "",
             f"Pause for an hour: {monitor['url']}/pause/1",
             f"Pause for a day: {monitor['url']}/pause/24",
         ]
     message.set_content("\n".join(lines))
-    connect = smtplib.SMTP_SSL if settings.smtp_security == "tls" else smtplib.SMTP
-    server = connect(timeout=SEND_SECONDS)
+    return message
+
+
+def _mail(settings: Settings, message: EmailMessage) -> None:
+    context = ssl.create_default_context()
+    if settings.smtp_security == "tls":
+        server: smtplib.SMTP = smtplib.SMTP_SSL(timeout=SEND_SECONDS, context=context)
+    else:
+        server = smtplib.SMTP(timeout=SEND_SECONDS)
     with contextlib.closing(server), cut_off(server):
         # What its certificate must name; Python sets it only where it connects at once.
         server._host = settings.smtp_host  # type: ignore[attr-defined]
         server.connect(settings.smtp_host, settings.smtp_port)
         if settings.smtp_security == "starttls":
-            server.starttls(context=ssl.create_default_context())
+            server.starttls(context=context)
         if settings.smtp_user:
-            server.login(settings.smtp_user, settings.smtp_password)
+            sign_in_to_smtp(server, settings.smtp_user, settings.smtp_password)
         server.send_message(message)
         with contextlib.suppress(OSError):  # it is accepted, whatever comes now
             server.quit()
-    return f"accepted by {settings.smtp_host}"
+
+
+NO_MAIL = "no mail can be sent: the setting smtp_host is empty"
+
+
+def send_email(
+    settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
+) -> Attempt:
+    """Send a mail by SMTP."""
+    if not settings.smtp_host:
+        return Attempt("failed", NO_MAIL)
+    code: int
+    text: bytes | str
+    try:
+        _mail(settings, word_mail(settings, config["address"], event, now))
+    except smtplib.SMTPRecipientsRefused as error:
+        code, text = next(iter(error.recipients.values()))
+    except smtplib.SMTPResponseException as error:
+        code, text = error.smtp_code, error.smtp_error
+    else:
+        return Attempt("sent", f"accepted by {settings.smtp_host}")
+    said = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return Attempt("failed", f"SMTP {code}", clean(said, ANSWER_MAX))
 
 
 def send_apprise(
     settings: Settings, channel: str, config: Mapping[str, Any], event: Mapping[str, Any], now: int
-) -> str:
+) -> Attempt:
     """Send by Apprise, which knows some hundred services; what it logs may have secrets in it."""
-    robot = load_apprise().Apprise()
-    if not robot.add(config["url"]) or not robot.notify(event_text(event, 1000), event["summary"]):
-        raise OSError("Apprise could not send it")
-    return "sent by Apprise"
+    robot, message = load_apprise().Apprise(), word_event(event)
+    text = _fitted("\n".join(message.lines), message.log, message.link, 1000)
+    if not robot.add(config["url"]) or not robot.notify(text, message.headline):
+        return Attempt("failed", "Apprise could not send it")
+    return Attempt("sent", "sent by Apprise")
 
 
+# -- integrations: what each needs
 def load_apprise() -> Any:
     """The module of the extra, with its log silenced; raises `Invalid` without the extra."""
     try:
@@ -3221,7 +3964,9 @@ FRAMING = {
     "transfer-encoding",
     "upgrade",
 }  # headers that are for the sender to set
-SENDERS = {
+HEADERS_MAX = 20
+Sender = Callable[[Settings, str, Mapping[str, Any], Mapping[str, Any], int], Attempt]
+SENDERS: dict[str, Sender] = {
     "command": send_command,
     "email": send_email,
     "apprise": send_apprise,
@@ -3238,19 +3983,82 @@ def is_signing_secret(secret: Any) -> bool:
     return False
 
 
+LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+
+
+def is_host(name: str) -> bool:
+    """Whether it can be the name of a host, with _ as containers have it, or an address."""
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name)
+        return True
+    labels = name.removesuffix(".").split(".")
+    return (
+        len(name) <= 253
+        and all(re.fullmatch(LABEL, label) for label in labels)
+        and not labels[-1].isdigit()  # it would be an address, and is none
+    )
+
+
 def is_web_address(url: str) -> bool:
     """Whether we can send to it: http or https, plain characters, without a name and password."""
     try:
         parts = urllib.parse.urlsplit(url)
         return bool(
             parts.scheme in ("http", "https")
-            and parts.hostname
+            and re.fullmatch(r"([^:@%[\]]+|\[[^[\]]+\])(:\d*)?", parts.netloc)
+            and is_host(parts.hostname or "")
             and parts.port != 0
             and not re.search(r"[^!-~]", url)
-            and not set("@%") & set(parts.netloc)
         )
     except ValueError:  # of a port or an address that is none
         return False
+
+
+def is_apprise_url(url: str) -> bool:
+    """Whether Apprise knows the service of a URL; raises `Invalid` without the extra."""
+    return bool(load_apprise().Apprise.instantiate(url))
+
+
+class TargetRule(NamedTuple):
+    """What must be so of a target, and the sentence for one that is not."""
+
+    is_met: Callable[[str], Any]
+    sentence: str
+
+
+TARGET_RULES = {
+    "email": TargetRule(MAIL_ADDRESS.fullmatch, "address must be one mail address"),
+    "apprise": TargetRule(is_apprise_url, "url must be one that Apprise knows"),
+    **dict.fromkeys(
+        BODIES,
+        TargetRule(
+            is_web_address, "url must be an http or https address; credentials go into headers"
+        ),
+    ),
+}
+
+
+def _is_header(name: str, value: Any) -> bool:
+    return bool(
+        re.fullmatch(r"[A-Za-z0-9-]{1,100}", name)
+        and not name.lower().startswith("webhook-")
+        and name.lower() not in FRAMING
+        and isinstance(value, str)
+        and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
+    )
+
+
+def check_headers(headers: Any) -> dict[str, str]:
+    """The headers that go along with webhooks; `Invalid` where they cannot."""
+    if headers is None:
+        return {}
+    if (
+        not isinstance(headers, dict)
+        or len(headers) > HEADERS_MAX
+        or not all(_is_header(name, value) for name, value in headers.items())
+    ):
+        raise Invalid(f"headers must be an object of at most {HEADERS_MAX} plain header lines")
+    return headers
 
 
 def check_integration(
@@ -3264,108 +4072,179 @@ def check_integration(
     target = given.get(need)
     if not isinstance(target, str) or not 1 <= len(target) <= 2000 or "\0" in target:
         raise Invalid(f"{need} must be 1 to 2000 characters")
-    if need == "address" and not MAIL_ADDRESS.fullmatch(target):
-        raise Invalid("address must be one mail address")
-    if channel == "apprise" and not load_apprise().Apprise.instantiate(target):
-        raise Invalid("url must be one that Apprise knows")
-    if need != "url" or channel == "apprise":
+    rule = TARGET_RULES.get(channel)
+    if rule is not None and not rule.is_met(target):
+        raise Invalid(rule.sentence)
+    if channel not in BODIES:
         return {need: target}
-    if not is_web_address(target):
-        raise Invalid("url must be an http or https address; credentials go into headers")
-    headers = {} if headers is None else headers
-    if (
-        not isinstance(headers, dict)
-        or len(headers) > 20
-        or not all(
-            re.fullmatch(r"[A-Za-z0-9-]{1,100}", name)
-            and not name.lower().startswith("webhook-")
-            and name.lower() not in FRAMING
-            and isinstance(value, str)
-            and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
-            for name, value in headers.items()
-        )
-    ):
-        raise Invalid("headers must be an object of at most 20 plain header lines")
     secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
-    return {"url": target, "headers": headers, "secret": secret}
+    return {"url": target, "headers": check_headers(headers), "secret": secret}
 
 
-Claim = tuple[int, str, dict[str, Any], Sequence[Any]]  # alert, channel, what it needs, event
+# -- the outbox: what is due goes out, and what came of it is kept
+class Claim(NamedTuple):
+    """An alert that nobody else sends meanwhile: its number, the channel, what that needs, a row
+    of `EVENTS_SQL`."""
+
+    alert: int
+    channel: str
+    config: dict[str, Any]
+    event: Sequence[Any]
+
+
+CLAIM_MS = 60_000  # longer than a try can last
+ASIDE_TRIES, TOLD_TRIES, SILENCE_MAX_MS = 3, 4, 600_000
+TESTS_MAX = 2  # at a time
+TEST_SECONDS = 40  # for which a command waits
+TEST_DUE_AT = -1  # a test is due before all else, also while its integration rests or is off
+IS_AWAKE = "i.enabled AND coalesce(i.rests_until, 0) <= :now"
+# The index has them by age: to sort all that is due for each alert of thousands takes too long.
+OLDEST_DUE = f"""SELECT a.num FROM integration i CROSS JOIN alert a INDEXED BY alert_oldest
+    ON a.integration = i.num WHERE i.num = :integration AND {IS_AWAKE} AND a.state = 'pending'
+    AND a.due_at < {BLOCKED_AT} AND a.due_at <= :now ORDER BY a.num LIMIT 1"""
 
 
 def waiting_integrations(tx: Tx) -> list[int]:
     """The integrations with something to send."""
-    return [
-        num
-        for (num,) in rows(
-            tx.db,
-            "SELECT DISTINCT a.integration FROM alert a JOIN integration i ON i.num = "
-            "a.integration WHERE a.state = 'pending' AND a.due_at <= ? AND i.enabled",
-            tx.now,
-        )
-    ]
+    is_due = "EXISTS (SELECT 1 FROM alert WHERE state = 'pending' AND integration = i.num AND {})"
+    found = execute(
+        tx.db,
+        f"SELECT num FROM integration i WHERE {is_due.format('due_at < 0')} "
+        f"OR {IS_AWAKE} AND {is_due.format('due_at <= :now')}",
+        {"now": tx.now},
+    )
+    return [num for (num,) in found.fetchall()]
 
 
 def claim_alert(tx: Tx, integration: int) -> Claim | None:
-    """Take the next due alert of an integration; what waits behind another one is not due.
-    Its next try is on disk then, should we die over this one."""
+    """Take a test, else the oldest due alert of an integration that does not rest; what waits
+    behind another one of its monitor is not due."""
     found = rows(
         tx.db,
-        "SELECT a.num FROM alert a JOIN integration i ON i.num = a.integration WHERE "
-        "a.integration = ? AND a.state = 'pending' AND a.due_at <= ? AND i.enabled "
-        "ORDER BY a.due_at, a.num LIMIT 1",
+        "SELECT num FROM alert WHERE state = 'pending' AND integration = ? AND due_at < 0 LIMIT 1",
         integration,
-        tx.now,
     )
+    if not found:
+        found = execute(tx.db, OLDEST_DUE, {"integration": integration, "now": tx.now}).fetchall()
     return _claim(tx, found[0][0]) if found else None
 
 
 def _claim(tx: Tx, num: int) -> Claim:
-    tries, event, channel, config = rows(
+    """Write down that it is being tried: should we die over this one, it is due again once the try
+    must be over. A test is sent once, whatever becomes of it."""
+    tries, channel, config, *event = rows(
         tx.db,
-        "SELECT a.tries, a.event, i.channel, i.config FROM alert a JOIN integration i "
-        "ON i.num = a.integration WHERE a.num = ?",
+        "SELECT a.tries, i.channel, i.config, e.num, e.id, e.kind, e.at, e.told_at, e.body FROM "
+        "alert a JOIN integration i ON i.num = a.integration JOIN event e ON e.num = a.event "
+        "WHERE a.num = ?",
         num,
     )[0]
-    update(
-        tx.db,
-        "alert",
-        num,
-        {
-            "tries": tries + 1,
-            "tried_at": tx.now,
-            "due_at": tx.now + (retry_ms(tries + 1) or 3_600_000),
-        },
-    )
-    return num, channel, json.loads(config), rows(tx.db, EVENTS_SQL + "WHERE e.num = ?", event)[0]
+    columns = {"tries": tries + 1, "tried_at": tx.now, "due_at": tx.now + CLAIM_MS}
+    if event[2] == "test":
+        columns["state"] = "dead"
+    update(tx.db, "alert", num, columns)
+    return Claim(num, channel, json.loads(config), event)
 
 
-def settle_alert(tx: Tx, num: int, problem: str | None, result: str) -> None:
-    """Keep what came of a try; after the fourth failed one the other integrations are told."""
+def after_try(attempt: Attempt, tries: int, now: int) -> dict[str, Any]:
+    """What becomes of an alert after so many tries, as columns: sent, dead, or due again.
+
+    One that is refused for the third time steps aside: the next one of its monitor goes."""
+    if attempt.verdict == "sent":
+        return {"state": "sent"}
+    if attempt.verdict == "busy":  # that was no try
+        return {"tries": tries - 1, "due_at": now}
+    wait = retry_ms(tries)
+    if wait is None:
+        return {"state": "dead"}
+    steps_aside = attempt.verdict == "refused" and tries >= ASIDE_TRIES
+    return {"due_at": now + wait, **({"is_aside": 1} if steps_aside else {})}
+
+
+def settle_alert(tx: Tx, num: int, attempt: Attempt) -> bool:
+    """Keep what came of a try, for the alert and for its integration. True when that was the last
+    try of the alert, in vain."""
     found = rows(
         tx.db,
-        "SELECT a.tries, i.num, i.name, i.failing, a.monitor, e.kind FROM alert a JOIN "
-        "integration i ON i.num = a.integration JOIN event e ON e.num = a.event WHERE a.num = ?",
+        "SELECT a.tries, a.integration, a.monitor, e.kind FROM alert a "
+        "JOIN event e ON e.num = a.event WHERE a.num = ?",
         num,
     )
     if not found:  # it was removed meanwhile
-        return
-    tries, integration, name, failing, monitor, kind = found[0]
-    dead = retry_ms(tries) is None or kind == "test"
-    state = "sent" if problem is None else "dead" if dead else "pending"
-    update(tx.db, "alert", num, {"state": state, "result": problem or result})
-    if problem is None:
-        update(tx.db, "integration", integration, {"failing": 0} if failing else {})
-    elif tries >= 4 and not failing and monitor is not None:
-        update(tx.db, "integration", integration, {"failing": 1})
-        others = [hearer for hearer in hearers(tx.db, None) if hearer != integration]
-        add_event(tx, Event("delivery_failed", tx.now), None, others, about=(name, problem))
+        return False
+    tries, integration, monitor, kind = found[0]
+    is_test = kind == "test"
+    if is_test:
+        columns: dict[str, Any] = {"state": "sent" if attempt.verdict == "sent" else "dead"}
+    else:
+        columns = after_try(attempt, tries, tx.now)
+    update(tx.db, "alert", num, {**columns, "result": attempt.result, "answer": attempt.answer})
+    if attempt.verdict == "sent":
+        update(
+            tx.db,
+            "integration",
+            integration,
+            {"failing": 0, "failed_tries": 0, "rests_until": None},
+        )
+    elif attempt.verdict == "busy":
+        update(tx.db, "integration", integration, {"rests_until": tx.now + attempt.wait_ms})
+    elif not is_test:
+        _count_failure(tx, integration, attempt, monitor is not None)
+    return not is_test and columns.get("state") == "dead"
 
 
-def add_test(tx: Tx, integration: int, name: str, m: Monitor | None = None) -> Claim:
-    """A test event for one integration, claimed at once by who asked for it."""
+def _count_failure(tx: Tx, integration: int, attempt: Attempt, may_tell: bool) -> None:
+    """One more failed try in a row of an integration, whichever alert it was for. Where nobody
+    answered it rests; after the fourth the others are told, but not of a failing server event."""
+    name, failing, failed = rows(
+        tx.db, "SELECT name, failing, failed_tries FROM integration WHERE num = ?", integration
+    )[0]
+    columns = {"failed_tries": failed + 1}
+    if attempt.verdict == "silent":
+        columns["rests_until"] = tx.now + min(
+            retry_ms(failed + 1) or SILENCE_MAX_MS, SILENCE_MAX_MS
+        )
+    is_told = may_tell and failed + 1 >= TOLD_TRIES and not failing
+    if is_told:
+        columns["failing"] = 1
+    update(tx.db, "integration", integration, columns)
+    if is_told:
+        others = [hearer for hearer in hearers(tx, None) if hearer != integration]
+        about = (name, attempt.result)
+        add_event(tx, Event("delivery_failed", tx.now), None, others, about=about)
+
+
+def give_up_old(tx: Tx, integration: int) -> int:
+    """Give up alerts, 500 at the most, that have waited for as long as tries last, for an
+    integration that took nothing meanwhile; how many."""
+    return execute(
+        tx.db,
+        "UPDATE alert SET state = 'dead', tried_at = coalesce(tried_at, :now), result = "
+        "coalesce(result, 'given up: those before it could not be sent') WHERE num IN "
+        "(SELECT a.num FROM alert a JOIN integration i ON i.num = a.integration "
+        "JOIN event e ON e.num = a.event WHERE a.integration = :integration AND "
+        "a.state = 'pending' AND i.failed_tries > :tries AND e.told_at < :before LIMIT :most)",
+        {
+            "now": tx.now,
+            "integration": integration,
+            "tries": len(RETRY_SECONDS),
+            "before": tx.now - sum(RETRY_SECONDS) * 1000,
+            "most": PRUNE_LIMIT,
+        },
+    ).rowcount
+
+
+def add_test(tx: Tx, integration: int, name: str, m: Monitor | None = None) -> int:
+    """A test event for one integration, for the server to send next; the number of its alert."""
     add_event(tx, Event("test", tx.now), m, [integration], about=name)
-    return _claim(tx, rows(tx.db, "SELECT max(num) FROM alert")[0][0])
+    num: int = rows(tx.db, "SELECT max(num) FROM alert")[0][0]
+    update(tx.db, "alert", num, {"due_at": TEST_DUE_AT})
+    return num
+
+
+def claim_test(tx: Tx, integration: int, name: str, m: Monitor | None = None) -> Claim:
+    """A test event, claimed at once by who asked for it."""
+    return _claim(tx, add_test(tx, integration, name, m))
 
 
 def find_integration(tx: Tx, name: str) -> dict[str, Any]:
@@ -3377,6 +4256,28 @@ def find_integration(tx: Tx, name: str) -> dict[str, Any]:
     return found[0]
 
 
+def is_served(path: str) -> bool:
+    """Whether a server runs on a database: it holds the lock that `hold` takes."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # the file system knows no such locks
+            return False
+    return False
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate cannot be trusted: {error.verify_message}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return clean(f"{type(error).__name__}: {error}", TAIL_MAX) or ""
+
+
 class Outbox:
     """Sends what is due, each integration in a thread of its own: a dead one delays no other."""
 
@@ -3386,10 +4287,13 @@ class Outbox:
         read: Callable[..., Any],
         settings: Settings,
         clock: Callable[[], int],
+        senders: Mapping[str, Sender] = SENDERS,
     ) -> None:
         self.act, self.read, self.settings, self.clock = act, read, settings, clock
+        self.senders = senders
         self.count: Callable[[str], None] = lambda result: None  # each try: sent or failed
         self._threads: dict[int, threading.Thread] = {}
+        self._tests = threading.BoundedSemaphore(TESTS_MAX)
         self._stops = False
 
     def turn(self) -> list[threading.Thread]:
@@ -3405,34 +4309,65 @@ class Outbox:
     def _send_all(self, integration: int) -> None:
         with contextlib.suppress(Refused):  # nothing can be written: what is claimed is due again
             while not self._stops and (claim := self.act(claim_alert, integration)) is not None:
-                self.act(settle_alert, claim[0], *self.send(claim))
+                if self.act(settle_alert, claim.alert, self.send(claim)):
+                    while self.act(give_up_old, integration) == PRUNE_LIMIT:
+                        pass
 
     def stop(self) -> None:
         """Let what is being sent end, which has a limit; the rest goes out at the next start."""
-        self._stops, end = True, monotonic() + COMMAND_SECONDS + 5
+        self._stops = True
+        end = monotonic() + COMMAND_SECONDS + 5
         for thread in self._threads.values():
             thread.join(max(0, end - monotonic()))
 
-    def test(
-        self, integration: int, name: str, m: Monitor | None = None
-    ) -> tuple[str | None, str]:
-        """Send a test now; what went wrong, if anything, and what came of it."""
-        claim = self.act(add_test, integration, name, m)
-        outcome = self.send(claim)
-        self.act(settle_alert, claim[0], *outcome)
-        return outcome
-
-    def send(self, claim: Claim) -> tuple[str | None, str]:
-        """Send one claimed alert; what went wrong, if anything, and what came of it."""
-        _, channel, config, row = claim
+    def test(self, integration: int, name: str, m: Monitor | None = None) -> Attempt:
+        """Send a test now; what came of it. Refuses a third one at the same time with 429."""
+        if not self._tests.acquire(blocking=False):
+            raise Refused("two tests are being sent already: wait for them", "BUSY", 429, 10)
         try:
-            event = event_json(row, self.settings.base_url)
-            result = SENDERS[channel](self.settings, channel, config, event, self.clock())
-        except Exception as error:  # noqa: BLE001 - all that a network or a command does wrong
-            self.count("failed")
-            return clean(f"{type(error).__name__}: {error}", 2 * TAIL_MAX, lines=True), ""
-        self.count("sent")
-        return None, clean(result, 2 * TAIL_MAX, lines=True) or ""
+            claim = self.act(claim_test, integration, name, m)
+            attempt = self.send(claim)
+            self.act(settle_alert, claim.alert, attempt)
+        finally:
+            self._tests.release()
+        return attempt
+
+    def test_by_server(self, integration: int, name: str) -> Attempt:
+        """Let the server that runs send a test, and wait for what came of it, 40 s at most."""
+        num, end = self.act(add_test, integration, name), monotonic() + TEST_SECONDS
+        while monotonic() < end:
+            attempt: Attempt | None = self.read(_test_result, num)
+            if attempt is not None:
+                return attempt
+            sleep(0.1)
+        self.act(_withdraw_test, num)
+        return Attempt("failed", f"nothing came of it in {TEST_SECONDS} s")
+
+    def send(self, claim: Claim) -> Attempt:
+        """Send one claimed alert; what came of it."""
+        try:
+            event = event_json(claim.event, self.settings.base_url)
+            sender = self.senders[claim.channel]
+            attempt = sender(self.settings, claim.channel, claim.config, event, self.clock())
+        except (OSError, http.client.HTTPException) as error:
+            attempt = Attempt("silent", _problem(error))
+        except Exception as error:  # noqa: BLE001 - one send that goes wrong ends no other
+            attempt = Attempt("failed", _problem(error))
+        if attempt.verdict != "busy":
+            self.count("sent" if attempt.verdict == "sent" else "failed")
+        return attempt
+
+
+def _test_result(tx: Tx, num: int) -> Attempt | None:
+    found = rows(tx.db, "SELECT state, result, answer FROM alert WHERE num = ?", num)
+    if not found:
+        return Attempt("failed", "it was removed meanwhile")
+    state, result, answer = found[0]
+    return result and Attempt("sent" if state == "sent" else "failed", result, answer)
+
+
+def _withdraw_test(tx: Tx, num: int) -> None:
+    execute(tx.db, "UPDATE alert SET state = 'dead' WHERE num = ? AND state = 'pending'", (num,))
 
 
 # == Management ===============================================================
@@ -3532,6 +4467,26 @@ def schedule_type(m: Monitor) -> str:
     return "cron" if m.cron else "interval" if m.interval_seconds else "none"
 
 
+WHOLE_UNITS = {60: "every minute", 3600: "every hour", 86_400: "every day", 604_800: "every week"}
+
+
+def interval_words(seconds: int) -> str:
+    """An interval in words."""
+    return WHOLE_UNITS.get(seconds, f"every {_span(seconds)}")
+
+
+def schedule_words(m: Monitor) -> str:
+    """When a monitor is expected, in words."""
+    if m.cron:
+        return _cron_words(m.cron)
+    return interval_words(m.interval_seconds) if m.interval_seconds else "no schedule"
+
+
+@lru_cache(10_000)
+def _cron_words(cron: str) -> str:
+    return describe_cron(cron)
+
+
 def read_object(given: Any, *known: str) -> dict[str, Any]:
     """A JSON object with no field but these; raises `Invalid` with the name of another one."""
     if not isinstance(given, dict):
@@ -3584,7 +4539,7 @@ def read_ids(given: Mapping[str, Any]) -> list[str] | None:
 
 Shown = dict[str, Any]
 RUNS_SQL = """SELECT monitor, num, series, state, started_at, ended_at, duration_ms, exit_code,
-    message, host, metrics, EXISTS (SELECT 1 FROM run_log WHERE run = num) FROM run """
+    message, host, metrics, matched, EXISTS (SELECT 1 FROM run_log WHERE run = num) FROM run """
 NEWEST_RUNS = (
     RUNS_SQL
     + """WHERE num IN (SELECT (SELECT num FROM run WHERE monitor = m.num
@@ -3599,7 +4554,21 @@ OPEN_RUNS_OF = """SELECT r.monitor, r.num, max(r.started_at), r.message,
 
 def run_shown(row: Sequence[Any]) -> Shown:
     """A row of `RUNS_SQL` in the API's form."""
-    _, num, series, state, started, ended, lasted, code, message, host, metrics, has_log = row
+    (
+        _,
+        num,
+        series,
+        state,
+        started,
+        ended,
+        lasted,
+        code,
+        message,
+        host,
+        metrics,
+        matched,
+        has_log,
+    ) = row
     return {
         "id": str(num),
         "series": series,
@@ -3611,6 +4580,7 @@ def run_shown(row: Sequence[Any]) -> Shown:
         "message": message,
         "host": host,
         "metrics": json.loads(metrics or "null"),
+        "matched": json.loads(matched or "[]"),
         "hasLog": bool(has_log),
     }
 
@@ -3620,15 +4590,25 @@ def marks(nums: Sequence[Any]) -> str:
     return f"({', '.join('?' * len(nums))})"
 
 
-def _of_monitors(tx: Tx, nums: Sequence[int]) -> tuple[set[int], dict[int, Any], dict[int, Any]]:
-    """Which of these monitors anybody hears of; their last run; their newest one that is open."""
-    heard = {num for num, _ in rows(tx.db, HEARERS + marks(nums), *nums)}
-    last = {row[0]: run_shown(row) for row in rows(tx.db, f"{NEWEST_RUNS}{marks(nums)})", *nums)}
-    running = {
-        row[0]: row[1:]
-        for row in rows(tx.db, f"{OPEN_RUNS_OF}{marks(nums)} GROUP BY r.monitor", *nums)
+RECIPIENTS_SQL = HEARERS.replace("SELECT m.num, i.num", "SELECT m.num, i.name")
+
+
+def recipients_of(tx: Tx, nums: Sequence[int]) -> dict[int, list[str]]:
+    """The names of the integrations that are told of these monitors."""
+    names: dict[int, list[str]] = {num: [] for num in nums}
+    for num, name in rows(
+        tx.db, f"{RECIPIENTS_SQL}{marks(nums)} ORDER BY i.name", tx.settings.smtp_host, *nums
+    ):
+        names[num].append(name)
+    return names
+
+
+def open_runs_of(tx: Tx, nums: Sequence[int]) -> dict[int, Any]:
+    """The newest open run of these monitors, as columns of `OPEN_RUNS_OF`."""
+    return {
+        num: run
+        for num, *run in rows(tx.db, f"{OPEN_RUNS_OF}{marks(nums)} GROUP BY r.monitor", *nums)
     }
-    return heard, last, running
 
 
 def _progress_of(run: Sequence[Any] | None) -> Shown | None:
@@ -3645,7 +4625,8 @@ def is_late(m: Monitor, now: int) -> bool:
 def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> list[Shown]:
     """Monitors in the form of Cronping's page, with our fields; `secret` shows their handles."""
     nums = [m.num for m in monitors]
-    heard, last, running = _of_monitors(tx, nums)
+    recipients, running = recipients_of(tx, nums), open_runs_of(tx, nums)
+    last = {row[0]: run_shown(row) for row in rows(tx.db, f"{NEWEST_RUNS}{marks(nums)})", *nums)}
     handles: dict[int, list[tuple[str, str]]] = {num: [] for num in nums}
     for num, kind, text in rows(
         tx.db, "SELECT monitor, kind, text FROM handle WHERE monitor IN " + marks(nums), *nums
@@ -3669,7 +4650,9 @@ def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> l
             "running": m.num in running,
             "progress": _progress_of(running.get(m.num)),
             "lastRun": last.get(m.num),
-            "heard": m.num in heard,
+            "schedule": schedule_words(m),
+            "recipients": recipients[m.num],
+            "heard": bool(recipients[m.num]),
             "createdAt": iso(m.created_at),
             "updatedAt": iso(m.updated_at),
             **(_handles_json(tx, handles[m.num]) if secret else {}),
@@ -3816,7 +4799,7 @@ def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> R
             body = {name: value for name, value in ask.body.items() if name != "unique"}
             return edit_monitor(tx, ask._replace(id=named[0][0], body=body)), 200
     num = create_monitor(tx, columns, handles, read_ids(ask.body))
-    return monitors_json(tx, [load_life(tx, num)[0].monitor])[0], 201
+    return monitors_json(tx, [load_state(tx, num)[0].monitor])[0], 201
 
 
 def edit_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -3832,7 +4815,7 @@ def edit_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
         refuse_taken(tx, "monitor", "key", columns["key"])
     if cron := columns.get("cron", m.cron):
         next_run(cron, columns.get("timezone", m.timezone), tx.now)
-    changed = change_monitor(tx, m.num, lambda life: edit(life, tx.now, columns))
+    changed = change_monitor(tx, m.num, lambda state: edit(state, tx.now, columns))
     return monitors_json(tx, [changed])[0]
 
 
@@ -3846,13 +4829,15 @@ def pause_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
 def resume_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Resume a monitor: in Cronping it is new then."""
     num = get_monitor(tx, ask.id).num
-    return monitors_json(tx, [change_monitor(tx, num, lambda life: resume(life, tx.now, True))])[0]
+    return monitors_json(tx, [change_monitor(tx, num, lambda state: resume(state, tx.now, True))])[
+        0
+    ]
 
 
 def mark_ok(tx: Tx, ask: Ask) -> dict[str, Any]:
     """All is well, says a person: up without an event, as by Cronitor's /ok."""
     ok, num = Ping("ok", tx.now), get_monitor(tx, ask.id).num
-    return monitors_json(tx, [change_monitor(tx, num, lambda life: receive(life, ok))])[0]
+    return monitors_json(tx, [change_monitor(tx, num, lambda state: receive(state, ok))])[0]
 
 
 def list_handles(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -3911,7 +4896,8 @@ def remove_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     return {"id": m.id, "deleted": True}
 
 
-INTEGRATIONS_SQL = """SELECT i.*, a.state, a.result, a.tried_at, e.kind,
+INTEGRATIONS_SQL = f"""SELECT i.*, a.state, a.result, a.answer, a.tried_at, e.kind,
+    i.channel != 'email' OR {HAS_MAIL} is_usable,
     (SELECT count(*) FROM alert p WHERE p.integration = i.num AND p.state = 'pending') pending,
     (SELECT count(*) FROM alert d JOIN event de ON de.num = d.event WHERE d.integration = i.num
      AND d.state = 'dead' AND d.tried_at > ? AND de.kind != 'test') dead
@@ -3926,7 +4912,7 @@ def integrations_json(tx: Tx, secret: bool, id_: str | None = None) -> list[Show
     cursor = execute(
         tx.db,
         INTEGRATIONS_SQL + "WHERE ? IN (i.id, '') ORDER BY i.num",
-        (tx.now - DEAD_MS, id_ or ""),
+        (tx.settings.smtp_host, tx.now - DEAD_MS, id_ or ""),
     )
     names = [column[0] for column in cursor.description]
     return [
@@ -3947,12 +4933,21 @@ def integrations_json(tx: Tx, secret: bool, id_: str | None = None) -> list[Show
                 "at": iso(row["tried_at"]),
                 "state": row["state"],
                 "kind": row["kind"],
-                "result": row["result"] if secret else None,
+                "result": outcome_text(row["result"], row["answer"]) if secret else None,
             },
-            **(json.loads(row["config"]) if secret else {}),
+            "problem": None if row["is_usable"] else NO_MAIL,
+            **(integration_config(row["channel"], json.loads(row["config"])) if secret else {}),
         }
         for row in (dict(zip(names, values, strict=True)) for values in cursor.fetchall())
     ]
+
+
+def integration_config(channel: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What an integration needs, for who may change it. Only who reads `webhook` checks what signs
+    it: the services for which we word the body do not."""
+    return {
+        name: value for name, value in config.items() if name != "secret" or channel == "webhook"
+    }
 
 
 def list_integrations(tx: Tx, ask: Ask) -> dict[str, Any]:
@@ -3974,11 +4969,14 @@ def add_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     return integrations_json(tx, True, create_integration(tx, channel, name, config, default))[0]
 
 
-def _refuse_command(channel: Any) -> None:
-    """Only who is on the server may say what runs there."""
-    if channel == "command":
+LOCAL_CHANNELS = {"command": "a command", "apprise": "an integration of Apprise"}
+
+
+def _refuse_local(channel: Any) -> None:
+    """Only who is on the server may say what runs there, as Apprise does for some of its URLs."""
+    if channel in LOCAL_CHANNELS:
         raise Refused(
-            "a command can only be made, changed and removed with `cronwatch "
+            f"{LOCAL_CHANNELS[channel]} can only be made, changed and removed with `cronwatch "
             "integration` on the server",
             "FORBIDDEN",
             403,
@@ -3987,7 +4985,8 @@ def _refuse_command(channel: Any) -> None:
 
 def add_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """As `add_integration`, but never a command."""
-    _refuse_command(ask.body.get("channel") if isinstance(ask.body, dict) else None)
+    channel = ask.body.get("channel") if isinstance(ask.body, dict) else None
+    _refuse_local(channel if isinstance(channel, str) else None)
     return add_integration(tx, ask)
 
 
@@ -3995,7 +4994,7 @@ def edit_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
     """Change what the body names; a command can only be switched off and on."""
     row = find_integration(tx, ask.id)
     if not isinstance(ask.body, dict) or set(ask.body) - {"enabled"}:
-        _refuse_command(row["channel"])
+        _refuse_local(row["channel"])
     return change_integration(tx, row, ask.body)
 
 
@@ -4021,7 +5020,8 @@ def change_integration(
                 row["channel"], config, config.get("headers"), secret or config.get("secret")
             )
         )
-    update(tx.db, "integration", row["num"], {**columns, "updated_at": tx.now})
+    columns |= {"updated_at": tx.now, "rests_until": None}  # it may be another receiver now
+    update(tx.db, "integration", row["num"], columns)
     return integrations_json(tx, True, row["id"])[0]
 
 
@@ -4034,7 +5034,7 @@ def remove_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
 
 def remove_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
     """As `remove_integration`, but never a command."""
-    _refuse_command(find_integration(tx, ask.id)["channel"])
+    _refuse_local(find_integration(tx, ask.id)["channel"])
     return remove_integration(tx, ask)
 
 
@@ -4044,22 +5044,25 @@ def test_integration(outbox: Outbox, ask: Ask) -> dict[str, Any]:
     return tested(outbox.test(row["num"], row["name"]))
 
 
-def tested(outcome: tuple[str | None, str]) -> dict[str, Any]:
+def tested(attempt: Attempt) -> dict[str, Any]:
     """What came of a test."""
-    return {"ok": outcome[0] is None, "result": outcome[0] or outcome[1]}
+    return {
+        "ok": attempt.verdict == "sent",
+        "result": outcome_text(attempt.result, attempt.answer),
+    }
 
 
-TEST_SECONDS = 30  # for which somebody waits
+REQUEST_SECONDS = 30  # for which a route waits for a receiver
 
 
-def send_tests(outbox: Outbox, ask: Ask, seconds: float = TEST_SECONDS) -> dict[str, Any]:
+def send_tests(outbox: Outbox, ask: Ask, seconds: float = REQUEST_SECONDS) -> dict[str, Any]:
     """Send a test to everybody who hears of a monitor, one after another, and tell what came of
     it in so many seconds; the rest goes on, and is told with the events."""
     m = outbox.read(get_monitor, ask.id)
     recipients = outbox.read(
         lambda tx: [
             rows(tx.db, "SELECT num, id, name FROM integration WHERE num = ?", num)[0]
-            for num in hearers(tx.db, m)
+            for num in hearers(tx, m)
         ]
     )
     outcomes: dict[int, dict[str, Any]] = {}
@@ -4077,7 +5080,7 @@ def send_tests(outbox: Outbox, ask: Ask, seconds: float = TEST_SECONDS) -> dict[
     thread.join(seconds)
     if problems:
         raise problems[0]
-    late = {"ok": False, "result": f"nothing came of it within {TEST_SECONDS} seconds yet"}
+    late = {"ok": False, "result": f"nothing came of it within {REQUEST_SECONDS} seconds yet"}
     return {
         "results": [
             {"integrationId": id_, "name": name, **outcomes.get(num, late)}
@@ -4233,9 +5236,9 @@ def with_deliveries(tx: Tx, found: Sequence[Any], secret: bool) -> list[Shown]:
     """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom; logs and what
     receivers answered are secret."""
     sent: dict[int, list[Shown]] = {row[0]: [] for row in found}
-    for event, id_, name, state, tries, tried_at, result in rows(
+    for event, id_, name, state, tries, tried_at, result, answer in rows(
         tx.db,
-        "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result FROM "
+        "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result, a.answer FROM "
         "alert a JOIN integration i ON i.num = a.integration WHERE a.event IN "
         f"{marks(found)} ORDER BY a.event, a.num",
         *sent,
@@ -4247,7 +5250,7 @@ def with_deliveries(tx: Tx, found: Sequence[Any], secret: bool) -> list[Shown]:
                 "state": state,
                 "tries": tries,
                 "triedAt": iso(tried_at),
-                "result": result if secret else None,
+                "result": outcome_text(result, answer) if secret else None,
             }
         )
     return [
@@ -4262,7 +5265,7 @@ def with_deliveries(tx: Tx, found: Sequence[Any], secret: bool) -> list[Shown]:
 def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
     """The log of events, newest first, of one monitor or of all."""
     name = ask.id or ask.query.get("monitor", [""])[0]
-    kinds = [_one_of("kind", kind, *SUMMARIES) for kind in ask.query.get("kind", ())]
+    kinds = [_one_of("kind", kind, *EVENT_KINDS) for kind in ask.query.get("kind", ())]
     parts: list[tuple[str, list[Any]]] = []
     if name:
         parts.append(("e.monitor = ?", [get_monitor(tx, name).num]))
@@ -4342,7 +5345,7 @@ def show_history(tx: Tx, ask: Ask) -> dict[str, Any]:
         (at, "absence", {"since": iso(since), "until": iso(at)})
         for since, at in rows(
             tx.db,
-            "SELECT since, until FROM absence WHERE until < ? AND until > ? "
+            "SELECT since, until FROM absence WHERE since < until AND until < ? AND until > ? "
             + order.format("until"),
             until,
             m.created_at,
@@ -4433,69 +5436,234 @@ def _uptime_in(tx: Tx, m: Monitor, since: int, until: int) -> Shown:
     return uptime([*(before or [(since, "new")]), *flips], absences, since, until)
 
 
-STRIP_SQL = """SELECT m.num, r.started_at, r.duration_ms, r.state, r.exit_code FROM monitor m
+# What a monitor does, in one word: each monitor is counted once. The words stand in the order in
+# which a list has them.
+STATES = ("down", "late", "running", "up", "new", "paused")
+SHOWN_STATUS_SQL = """CASE WHEN status = 'up' AND expected_at < ? THEN 'late'
+    WHEN status = 'up' AND num IN (SELECT monitor FROM run WHERE state = 'running') THEN 'running'
+    ELSE status END"""
+# Who is expected has an instant at which it is due: the index has both, and is quickly read.
+OF_SCHEDULE = "monitor INDEXED BY monitor_due WHERE due_at IS NOT NULL AND"
+DAY_MS, HOUR_MS, STRIP_MAX, UPTIME_DAYS = 86_400_000, 3_600_000, 30, 30
+STRIP_SQL = """SELECT m.num, r.started_at, r.duration_ms, r.state, r.exit_code, r.num, r.matched,
+    CASE WHEN r.matched IS NOT NULL THEN r.metrics END FROM monitor m
     JOIN run r ON r.num IN (SELECT num FROM run WHERE monitor = m.num
     ORDER BY started_at DESC, num DESC LIMIT 30) WHERE m.num IN """
+FLIPS_SQL = """SELECT monitor, at, status, reason, num FROM flip WHERE monitor IN {0} AND at > ?
+    UNION ALL SELECT monitor, at, status, reason, num FROM flip WHERE num IN (SELECT (
+    SELECT num FROM flip WHERE monitor = m.num AND at <= ? ORDER BY at DESC, num DESC LIMIT 1)
+    FROM monitor m WHERE m.num IN {0}) ORDER BY at, num"""
+
+
+# An occurrence in a strip: when the job ran or should have, how long it took in ms, the state of
+# the run (`matched` where a rule matched it, `missed` where there was none), exit code, number.
+Slot = tuple[int, int | None, str, int | None, int | None]
+
+
+class Past(NamedTuple):
+    """What lists show of a monitor's last weeks: the strip, oldest first, the changes of status,
+    the share of time that it was up, and what the rules found in its newest run."""
+
+    strip: list[Slot]
+    flips: list[tuple[int, str, str | None]]
+    uptime: float | None
+    matched: list[Shown]
+
+
+@lru_cache(20_000)
+def next_cron_run(cron: str, timezone: str, after: int) -> int:
+    """`next_run`, for what asks for the same occurrences again and again."""
+    return next_run(cron, timezone, after)
+
+
+def last_occurrences(m: Monitor, first: int, until: int, most: int) -> list[int]:
+    """The newest occurrences from one instant to another, both included, oldest first. Those of an
+    interval count from `first`."""
+    if m.interval_seconds:
+        step = m.interval_seconds * 1000
+        count = (until - first) // step + 1
+        return [first + n * step for n in range(max(0, count - most), count)]
+    if m.cron is None:
+        return []
+    reach = 120_000  # steps of a fixed grid: the next look asks for what is remembered
+    while True:
+        begin = max(first, until // reach * reach - reach)
+        times = [next_cron_run(m.cron, m.timezone, begin - 1)]
+        while times[-1] <= until:
+            times.append(next_cron_run(m.cron, m.timezone, times[-1]))
+        if len(times) > most or begin == first:
+            return times[:-1][-most:]
+        reach *= 4
+
+
+def missed_occurrences(
+    m: Monitor,
+    flips: Sequence[tuple[int, str, str | None]],
+    starts: Sequence[int],
+    absences: Sequence[tuple[int, int]],
+    now: int,
+    most: int = STRIP_MAX,
+) -> list[int]:
+    """When a monitor should have run while it was down and did not, oldest first. `starts` are the
+    starts of its runs, in order. What fell into an absence of ours is not known to be missed."""
+    grace = m.grace_seconds * 1000
+    missed: list[int] = []
+    ends = [at for at, _, _ in flips[1:]] + [now]
+    for (at, status, reason), end in zip(flips, ends, strict=False):
+        if status != "down":
+            continue
+        # The first one lies its grace before, or a minute more where we had just been away.
+        first = at - grace if reason == "missed" else at + 1
+        begin = first - 61_000 if m.cron and reason == "missed" else first
+        times = last_occurrences(m, begin, end - grace - 1, most)
+        missed += [
+            occurrence
+            for occurrence in times
+            if not _ran_for(m, occurrence, starts)
+            and not any(since <= occurrence and occurrence + grace <= to for since, to in absences)
+        ]
+    return missed[-most:]
+
+
+def _ran_for(m: Monitor, occurrence: int, starts: Sequence[int]) -> bool:
+    """Whether a run began in the window of an occurrence."""
+    early = min(m.grace_seconds, EARLY_SECONDS) * 1000
+    if m.interval_seconds:
+        early = min(early, m.interval_seconds * 250)
+    after = bisect_left(starts, occurrence - early)
+    return after < len(starts) and starts[after] <= occurrence + m.grace_seconds * 1000
+
+
+def load_flips(
+    tx: Tx, nums: Sequence[int], since: int
+) -> dict[int, list[tuple[int, str, str | None]]]:
+    """The changes of status of monitors since an instant, and the one before: time, status and
+    reason, oldest first."""
+    flips: dict[int, list[Any]] = {num: [] for num in nums}
+    for num, at, status, reason, _ in rows(
+        tx.db, FLIPS_SQL.format(marks(nums)), *nums, since, since, *nums
+    ):
+        flips[num].append((at, status, reason))
+    return flips
+
+
+def load_absences(tx: Tx, since: int) -> list[tuple[int, int]]:
+    """When we were away since an instant."""
+    return rows(tx.db, "SELECT since, until FROM absence WHERE until > ?", since)
+
+
+def load_pasts(tx: Tx, monitors: Sequence[Monitor]) -> dict[int, Past]:
+    """The last weeks of monitors, in as many queries for one as for a hundred."""
+    nums, since = [m.num for m in monitors], tx.now - UPTIME_DAYS * DAY_MS
+    runs: dict[int, list[Any]] = {num: [] for num in nums}
+    for num, *run in rows(tx.db, STRIP_SQL + marks(nums), *nums):
+        runs[num].append(run)
+    flips, absences = load_flips(tx, nums, since), load_absences(tx, since)
+    return {m.num: _past(m, runs[m.num], flips[m.num], absences, since, tx.now) for m in monitors}
+
+
+def _past(
+    m: Monitor,
+    runs: list[Any],
+    flips: list[tuple[int, str, str | None]],
+    absences: Sequence[tuple[int, int]],
+    since: int,
+    now: int,
+) -> Past:
+    runs.sort(key=operator.itemgetter(0, 4))
+    strip: list[Slot] = [
+        (at, lasted, "matched" if matched and state == "success" else state, code, num)
+        for at, lasted, state, code, num, matched, _ in runs
+    ]
+    missed = missed_occurrences(m, flips, [run[0] for run in runs], absences, now)
+    if len(strip) == STRIP_MAX:  # what lies before its first run is out of sight
+        missed = [at for at in missed if at > strip[0][0]]
+    if missed:
+        strip = sorted([*strip, *((at, None, "missed", None, None) for at in missed)])[-STRIP_MAX:]
+    begin = max(since, m.created_at)
+    share = uptime([(at, status) for at, status, _ in flips], absences, begin, now)["uptime"]
+    ends = [run for run in runs if run[2] != "running"]
+    return Past(strip, flips, share, _matched_json(ends[-1]) if ends else [])
+
+
+def _matched_json(run: Sequence[Any]) -> list[Shown]:
+    """The rules that matched a run, each with the value that it met."""
+    _, lasted, _, code, _, matched, metrics = run
+    if matched is None:
+        return []
+    own = {"duration_seconds": lasted and lasted / 1000, "exit_code": code}
+    values = {**json.loads(metrics or "{}"), **own}
+    return [{**rule, "actual": values.get(rule["field"])} for rule in json.loads(matched)]
+
+
+def page_of_monitors(tx: Tx, ask: Ask, most: int) -> tuple[list[tuple[Monitor, str]], int]:
+    """A page of the monitors that a query asks for, those in trouble first, each with its state;
+    and how many there are in all."""
+    limit, offset = read_page(ask, most, "100")
+    query = {name: texts for name, texts in ask.query.items() if name != "status"}
+    wanted, values = read_filter(ask._replace(query=query))
+    states = [_one_of("status", state, *STATES) for state in ask.query.get("status", ())]
+    source = f"FROM (SELECT *, {SHOWN_STATUS_SQL} AS state FROM monitor WHERE {wanted}) WHERE " + (
+        f"state IN {marks(states)}" if states else "1"
+    )
+    values = [tx.now, *values, *states]
+    page = rows(
+        tx.db,
+        f"SELECT state, {', '.join(MONITOR_FIELDS)} {source} "
+        f"ORDER BY instr('{' '.join(STATES)}', state), name, num LIMIT ? OFFSET ?",
+        *values,
+        limit,
+        offset,
+    )
+    total = rows(tx.db, f"SELECT count(*) {source}", *values)[0][0]
+    return [(Monitor(*row), state) for state, *row in page], total
 
 
 def show_summary(tx: Tx, ask: Ask) -> dict[str, Any]:
     """What the first screen needs: a page of monitors, those in trouble first, with their last
-    runs, and how many there are of each kind; in as many queries for one as for a thousand."""
-    (limit, offset), (wanted, values) = read_page(ask, 1000, "1000"), read_filter(ask)
-    found = [
-        Monitor(*row)
-        for row in rows(
-            tx.db,
-            f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} ORDER BY "
-            "CASE WHEN status = 'down' THEN 0 WHEN status = 'up' AND expected_at < ? THEN 1 "
-            "WHEN status = 'up' THEN 2 WHEN status = 'new' THEN 3 ELSE 4 END, name, num "
-            "LIMIT ? OFFSET ?",
-            *values,
-            tx.now,
-            limit,
-            offset,
-        )
-    ]
-    nums = [m.num for m in found]
-    heard, _, running = _of_monitors(tx, nums)
-    strips: dict[int, list[list[Any]]] = {num: [] for num in nums}
-    for num, *run in rows(tx.db, STRIP_SQL + marks(nums), *nums):
-        strips[num].append(run)
-    total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
+    occurrences, and how many there are in which state; in as many queries for one as for many."""
+    limit, offset = read_page(ask, 1000, "100")
+    monitors, total = page_of_monitors(tx, ask, 1000)
+    nums = [m.num for m, _ in monitors]
+    recipients = recipients_of(tx, nums)
+    running = open_runs_of(tx, nums)
+    pasts = load_pasts(tx, [m for m, _ in monitors])
     return {
         "version": __version__,
         "timezone": tx.settings.timezone,
         "baseUrl": tx.settings.base_url,
-        "counts": count_monitors(tx),
-        "tags": _all_tags(tx),
+        "counts": count_states(tx),
+        "tags": count_tags(tx),
+        "next": _next_expected(tx),
         "health": _short_health(tx),
         "total": total,
         "limit": limit,
         "offset": offset,
         "monitors": [
-            _summed_up(m, m.num in heard, running.get(m.num), strips[m.num], tx.now) for m in found
+            _summed_up(m, state, recipients[m.num], running.get(m.num), pasts[m.num])
+            for m, state in monitors
         ],
     }
 
 
 def _summed_up(
-    m: Monitor, heard: bool, running: Sequence[Any] | None, strip: list[list[Any]], now: int
+    m: Monitor, state: str, recipients: list[str], running: Sequence[Any] | None, past: Past
 ) -> Shown:
-    strip.sort(key=lambda run: run[0])
-    good = sorted(run[1] for run in strip if run[2] == "success" and run[1] is not None)
-    ended = [run[1] for run in strip if run[1] is not None]
+    good = sorted(
+        lasted
+        for _, lasted, outcome, _, _ in past.strip
+        if lasted is not None and outcome in ("success", "matched")
+    )
+    durations = [slot[1] for slot in past.strip if slot[1] is not None]
     return {
         "id": m.id,
         "key": m.key,
         "name": m.name,
         "tags": m.tags.split(),
         "status": m.status,
-        "late": is_late(m, now),
-        "running": running is not None,
-        "heard": heard,
-        "scheduleType": schedule_type(m),
-        "intervalSeconds": m.interval_seconds or 0,
-        "cronExpression": m.cron,
+        "state": state,
+        "recipients": recipients,
+        "schedule": schedule_words(m),
         "timezone": m.timezone,
         "graceSeconds": m.grace_seconds,
         "lastPingAt": iso(m.last_ping_at),
@@ -4511,36 +5679,154 @@ def _summed_up(
             "percent": running[3],
             "message": running[2],
         },
-        "lastDurationMs": ended[-1] if ended else None,
+        "matched": past.matched,
+        "lastDurationMs": durations[-1] if durations else None,
         "usualDurationMs": good[len(good) // 2] if good else None,
-        "runs": strip,
+        "uptime": past.uptime,
+        "strip": past.strip,
     }
 
 
-STATUS_MAX = 200  # monitors
+def count_states(tx: Tx) -> dict[str, int]:
+    """How many monitors are in which of `STATES`; they add up to all of them."""
+    counts = dict.fromkeys(STATES, 0)
+    counts.update(rows(tx.db, "SELECT status, count(*) FROM monitor GROUP BY status"))
+    late = f"SELECT num FROM {OF_SCHEDULE} expected_at < ? AND status = 'up'"
+    counts["late"], counts["running"] = rows(
+        tx.db,
+        f"SELECT (SELECT count(*) FROM ({late})), (SELECT count(*) FROM monitor WHERE "
+        "num IN (SELECT monitor FROM run WHERE state = 'running') AND status = 'up' AND "
+        "(expected_at >= ? OR expected_at IS NULL))",
+        tx.now,
+        tx.now,
+    )[0]
+    counts["up"] -= counts["late"] + counts["running"]
+    return counts
+
+
+def count_tags(tx: Tx) -> dict[str, int]:
+    """How many monitors have which tag."""
+    tags = Counter[str]()
+    for words, count in rows(
+        tx.db, "SELECT tags, count(*) FROM monitor WHERE tags != '' GROUP BY tags"
+    ):
+        tags.update(dict.fromkeys(words.split(), count))
+    return dict(sorted(tags.items()))
+
+
+def _next_expected(tx: Tx) -> Shown | None:
+    """The monitor that is expected next: its id, its name, and when."""
+    for id_, name, at in rows(
+        tx.db,
+        "SELECT id, name, expected_at FROM monitor WHERE num = (SELECT num FROM "
+        f"{OF_SCHEDULE} expected_at >= ? ORDER BY expected_at LIMIT 1)",
+        tx.now,
+    ):
+        return {"id": id_, "name": name, "at": iso(at)}
+    return None
+
+
+NIGHT_BACK_MS, NIGHT_AHEAD_MS, NIGHT_MERGE_MS = DAY_MS, 3 * HOUR_MS, 90_000
+NIGHT_RUNS_MAX, NIGHT_MONITORS_MAX = 50_000, 200
+NIGHT_SQL = """SELECT monitor, num, started_at, coalesce(ended_at, started_at + duration_ms),
+    CASE WHEN matched IS NOT NULL AND state = 'success' THEN 'matched' ELSE state END
+    FROM run WHERE monitor IN {0} AND started_at > ? ORDER BY monitor, started_at, num LIMIT ?"""
+
+
+def show_night(tx: Tx, ask: Ask) -> dict[str, Any]:
+    """The last 24 hours of monitors as a timeline, in the order of the summary, and what is
+    expected in the next three. Instants are seconds after `since`."""
+    since, until = tx.now - NIGHT_BACK_MS, tx.now + NIGHT_AHEAD_MS
+    monitors, total = page_of_monitors(tx, ask, NIGHT_MONITORS_MAX)
+    nums = [m.num for m, _ in monitors]
+    runs: dict[int, list[Any]] = {num: [] for num in nums}
+    for num, *run in rows(
+        tx.db, NIGHT_SQL.format(marks(nums)), *nums, since - DAY_MS // 2, NIGHT_RUNS_MAX
+    ):
+        runs[num].append(run)
+    flips, absences = load_flips(tx, nums, since), load_absences(tx, since)
+    timelines = []
+    for m, state in monitors:
+        starts = [run[1] for run in runs[m.num]]
+        missed = missed_occurrences(m, flips[m.num], starts, absences, tx.now, 300)
+        bars = _bars(runs[m.num], since, tx.now)
+        missed = [(at - since) // 1000 for at in missed if at >= since]
+        expected = [(at - since) // 1000 for at in _expected(m, tx.now, until)]
+        if bars or missed or expected:
+            timelines.append(
+                {
+                    "id": m.id,
+                    "name": m.name,
+                    "timezone": m.timezone,
+                    "state": state,
+                    "runs": bars,
+                    "missed": missed,
+                    "expected": expected,
+                }
+            )
+    return {
+        "since": iso(since),
+        "now": iso(tx.now),
+        "until": iso(until),
+        "total": total,
+        "absences": [
+            [max(0, gone - since) // 1000, (back - since) // 1000] for gone, back in absences
+        ],
+        "monitors": timelines,
+    }
+
+
+def _bars(runs: Sequence[Sequence[Any]], since: int, now: int) -> dict[str, list[list[int]]]:
+    """The runs by their state: begin and length in seconds, the newest run's number, and how many
+    runs it stands for. Good ones that nearly touch are one: a job that runs each minute is a
+    band, not a thousand bars."""
+    bars: dict[str, list[list[int]]] = {}
+    for num, begin, end, state in runs:
+        until = now if state == "running" else end or begin
+        if until < since:
+            continue
+        at, length = (begin - since) // 1000, (until - begin) // 1000
+        of_state = bars.setdefault(state, [])
+        last = of_state[-1] if of_state and state == "success" else None
+        if last and at - last[0] - last[1] < NIGHT_MERGE_MS // 1000:
+            last[1:] = [at + length - last[0], num, last[3] + 1]
+        else:
+            of_state.append([at, length, num, 1])
+    return bars
+
+
+def _expected(m: Monitor, now: int, until: int, most: int = 60) -> list[int]:
+    """The occurrences that are still to come, where there are not too many to be told apart."""
+    if m.expected_at is None or m.status == "paused":
+        return []
+    times = [m.expected_at]
+    while len(times) < most and (following := _following(m, times[-1])) is not None:
+        if following > until:
+            break
+        times.append(following)
+    return [at for at in times if now - m.grace_seconds * 1000 <= at <= until]
+
+
+def _following(m: Monitor, after: int) -> int | None:
+    return next_cron_run(m.cron, m.timezone, after) if m.cron else next_occurrence(m, after)
 
 
 def status_page(tx: Tx, tag: str) -> dict[str, Any]:
-    """What strangers may see of the monitors with a tag: their names and how they do."""
-    wanted, values = read_filter(Ask(query={"tag": [tag]}))
-    found = rows(
-        tx.db,
-        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} "
-        "ORDER BY name, num LIMIT ?",
-        *values,
-        STATUS_MAX,
-    )
-    monitors = [Monitor(*row) for row in found]
+    """What strangers may see of the monitors with a tag: names, states, strips and uptime."""
+    monitors, _ = page_of_monitors(tx, Ask(query={"tag": [tag], "limit": ["200"]}), 200)
+    pasts = load_pasts(tx, [m for m, _ in monitors])
     return {
         "tag": tag,
         "at": iso(tx.now),
         "monitors": [
             {
                 "name": m.name,
-                "state": "late" if is_late(m, tx.now) else m.status,
-                "since": iso(m.down_since),
+                "state": state,
+                "since": iso(pasts[m.num].flips[-1][0]) if pasts[m.num].flips else None,
+                "uptime": pasts[m.num].uptime,
+                "strip": [slot[:3] for slot in pasts[m.num].strip],
             }
-            for m in monitors
+            for m, state in monitors
         ],
     }
 
@@ -4558,16 +5844,12 @@ def count_monitors(tx: Tx) -> dict[str, int]:
     return {**counts, "late": late, "running": running}
 
 
-def _all_tags(tx: Tx) -> list[str]:
-    found = rows(tx.db, "SELECT DISTINCT tags FROM monitor WHERE tags != ''")
-    return sorted({tag for (tags,) in found for tag in tags.split()})
-
-
 OUTBOX_SQL = """SELECT (SELECT count(*) FROM alert WHERE state = 'pending'),
     (SELECT count(*) FROM alert a JOIN integration i ON i.num = a.integration
-     WHERE a.state = 'pending' AND i.enabled AND a.due_at < ?),
+     WHERE a.state = 'pending' AND i.enabled AND coalesce(i.rests_until, 0) < ?1
+     AND a.due_at < ?1),
     (SELECT count(*) FROM alert a JOIN event e ON e.num = a.event
-     WHERE a.state = 'dead' AND a.tried_at > ? AND e.kind != 'test')"""
+     WHERE a.state = 'dead' AND a.tried_at > ?2 AND e.kind != 'test')"""
 SIZE_SQL = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 
 
@@ -4606,7 +5888,8 @@ def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
         "absences": [
             {"since": iso(since), "until": iso(until)}
             for since, until in rows(
-                tx.db, "SELECT since, until FROM absence ORDER BY num DESC LIMIT 10"
+                tx.db,
+                "SELECT since, until FROM absence WHERE since < until ORDER BY num DESC LIMIT 10",
             )
         ],
         "failing": [
@@ -4622,8 +5905,10 @@ def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
 
 
 def preview(tx: Tx, ask: Ask) -> dict[str, Any]:
-    """When a schedule would expect a job next, and when its silence would be told."""
+    """When a schedule would expect a job next, and when its silence would be told. An interval of
+    `monitor` that stays as it is counts on from its last ping."""
     given = {name: texts[0] for name, texts in ask.query.items() if texts[0]}
+    m = get_monitor(tx, given.pop("monitor")) if "monitor" in given else None
     figures = {
         name: read_count(name, given[name], 0, 2**31)
         for name in ("intervalSeconds", "graceSeconds")
@@ -4634,13 +5919,15 @@ def preview(tx: Tx, ask: Ask) -> dict[str, Any]:
     cron, seconds = columns.get("cron"), columns.get("interval_seconds")
     zone, grace = check_timezone(columns["timezone"]), columns.get("grace_seconds", 300)
     times = [tx.now]
+    if m and m.expected_at and seconds == m.interval_seconds and not cron:
+        times = [m.expected_at - (seconds or 0) * 1000]
     for _ in range(5):
         times.append(
             next_run(cron, columns["timezone"], times[-1])
             if cron
             else times[-1] + (seconds or 0) * 1000
         )
-    words = describe_cron(cron) if cron else f"every {_span(seconds or 0)}"
+    words = describe_cron(cron) if cron else interval_words(seconds or 0)
     said = [_local(at, zone) for at in times[1:]]
     alert = _local(times[1] + grace * 1000, zone)
     return {
@@ -5090,23 +6377,143 @@ def system_clock() -> int:
     return time_ns() // 1_000_000
 
 
-def host_timezone() -> str:
-    """The host's zone, in which a crontab speaks; UTC where it cannot be told."""
-    with contextlib.suppress(OSError, Invalid):
-        name = (
-            os.environ.get("TZ", "").lstrip(":")
-            or "/".join(Path("/etc/localtime").resolve(strict=True).parts).partition("zoneinfo/")[
-                2
-            ]
+# Instants by which zones are told apart: two that differ since 1970 differ at some of them.
+ZONE_SAMPLES = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=10 * n) for n in range(2500)]
+RECENT_SAMPLES = [at for at in ZONE_SAMPLES if 2015 <= at.year <= 2025]
+TZDATA = importlib.resources.files("tzdata")  # the system's own may have a file mounted over one
+
+
+def _packaged_zone(name: str) -> ZoneInfo:
+    with TZDATA.joinpath("zoneinfo", name).open("rb") as file:
+        return ZoneInfo.from_file(file)
+
+
+def _offsets_agree(
+    one: ZoneInfo, other: ZoneInfo, samples: Sequence[datetime] = ZONE_SAMPLES
+) -> Iterator[bool]:
+    """Whether two clocks show the same time, for each of the samples."""
+    for at in samples:
+        yield at.astimezone(one).utcoffset() == at.astimezone(other).utcoffset()
+
+
+def _is_likely(zone: ZoneInfo, name: str) -> bool:
+    """Whether it mostly agreed of late: the files may be of an older and of a newer release."""
+    agreements = _offsets_agree(zone, _packaged_zone(name), RECENT_SAMPLES)
+    return sum(agreements) > len(RECENT_SAMPLES) / 2
+
+
+def _is_alike(zone: ZoneInfo, name: str) -> bool:
+    """Whether it agrees always, and calls its time the same: UTC is not GMT."""
+    other, last = _packaged_zone(name), ZONE_SAMPLES[-1]
+    has_same_name = last.astimezone(zone).tzname() == last.astimezone(other).tzname()
+    return has_same_name and all(_offsets_agree(zone, other))
+
+
+def _is_file_of(content: bytes, name: str) -> bool:
+    """Whether this is, byte for byte, what a zone database here has for a name."""
+    paths = [Path(folder, name) for folder in zoneinfo.TZPATH]
+    files = [TZDATA.joinpath("zoneinfo", name), *(path for path in paths if path.is_file())]
+    return any(file.read_bytes() == content for file in files)
+
+
+def _name_zone(content: bytes, hints: Sequence[str]) -> str | None:
+    """The name of a zone whose file this is; the hints are names that it may well have."""
+    zone = ZoneInfo.from_file(io.BytesIO(content))
+    names = TZDATA.joinpath("zones").read_text().split()
+    for name in hints:
+        if name in names and _is_likely(zone, name):
+            return name
+    table = TZDATA.joinpath("zoneinfo", "zone1970.tab").read_text().splitlines()
+    usual = [line.split("\t")[2] for line in table if not line.startswith("#")]
+    candidates = ("UTC", *usual, *names)
+    same = (n for n in candidates if _is_file_of(content, n) and _is_likely(zone, n))
+    alike = (name for name in candidates if _is_alike(zone, name))
+    return next(same, None) or next(alike, None)
+
+
+def _path_zone(path: str | Path) -> str:
+    """The zone of a path such as /usr/share/zoneinfo/Europe/Berlin, where it is one of those."""
+    return str(path).rpartition("zoneinfo/")[2].removeprefix("posix/")
+
+
+def host_timezone(rule: str | None = None, etc: Path = Path("/etc")) -> str | None:
+    """The name of the host's zone, in which a crontab speaks; None where it cannot be told.
+
+    `rule` stands for the variable TZ. Without it and /etc/localtime the C library takes UTC; where
+    the file is a copy or a mount, /etc/timezone or the times that it holds say which zone it is.
+    """
+    rule = (os.environ.get("TZ", "") if rule is None else rule).removeprefix(":")
+    if rule and not rule.startswith("/"):
+        with contextlib.suppress(Invalid):
+            check_timezone(rule)
+            return rule
+        return None  # a rule such as CET-1CEST,M3.5.0,M10.5.0/3
+    localtime, timezone = Path(rule or etc / "localtime"), etc / "timezone"
+    if not os.path.lexists(localtime):
+        return "UTC"
+    try:
+        target = os.readlink(localtime) if localtime.is_symlink() else localtime
+        hints = [_path_zone(target), _path_zone(localtime.resolve())]
+        hints += timezone.read_text(errors="replace").split() if timezone.is_file() else []
+        return _name_zone(localtime.read_bytes(), hints)
+    except (OSError, ValueError):  # it leads nowhere, or is no zone
+        return None
+
+
+UNKNOWN_ZONE = (
+    "neither TZ nor /etc/localtime names the host's time zone: times without a zone are taken "
+    "for UTC until CRONWATCH_TIMEZONE=Europe/Berlin (or yours) says better"
+)
+
+
+def check_database(path: str) -> None:
+    """Raise `Invalid` for what cannot be opened as a database, with the reason."""
+    if not path:
+        raise Invalid("database must be the name of a file")
+    if os.path.isdir(path):
+        raise Invalid(
+            f"the database {path} is a folder: name a file in it, or remove it if Docker made it "
+            "because the file of a mount was not there"
         )
-        check_timezone(name)
-        return name
-    return "UTC"
+    if not os.path.exists(path):
+        return
+    owner = os.stat(path).st_uid
+    me = os.geteuid()
+    effective = os.access in os.supports_effective_ids
+    if owner != me and not os.access(path, os.R_OK | os.W_OK, effective_ids=effective):
+        raise Invalid(
+            f"the database {path} belongs to {_user_name(owner)}, and {_user_name(me)} may not "
+            "write to it: run this as its owner, or as root"
+        )
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # of a container, or of a user that is gone
+        return f"user {uid}"
+
+
+def is_any_address(host: str) -> bool:
+    """Whether to listen on it means on all addresses: one that nobody can connect to."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return host in ("*", "0")
+
+
+def listen_url(listen: str, port: int | str, prefix: str) -> str:
+    """How this host reaches itself; by its own name where it listens on all addresses."""
+    host = listen.rpartition(":")[0].strip("[]")
+    if is_any_address(host):
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}{prefix}" if ":" in host else f"http://{host}:{port}{prefix}"
 
 
 def check_settings(settings: Settings) -> str:
     """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
-    check_timezone(zone := settings.timezone or host_timezone())
+    check_database(settings.database)
+    check_timezone(zone := settings.timezone or host_timezone() or "UTC")
     _one_of("smtp_security", settings.smtp_security, "starttls", "tls", "none")
     for name in ("base_url", "heartbeat_url"):
         if (url := getattr(settings, name)) and not is_web_address(url):
@@ -5364,9 +6771,8 @@ class Refusals:
             try:
                 response = call(**names)
             except Refused as error:
-                if isinstance(error, Unknown):
-                    self._count()
-                response = refuse(environ.get("cronwatch.dialect", dialect), error)
+                refused = self._limit(error) if isinstance(error, Unknown) else error
+                response = refuse(environ.get("cronwatch.dialect", dialect), refused)
             except UnicodeEncodeError:
                 invalid = Invalid("a text has half of a surrogate pair in it")
                 response = refuse(environ.get("cronwatch.dialect", dialect), invalid)
@@ -5384,12 +6790,21 @@ class Refusals:
 
         return answer
 
-    def _count(self) -> None:
-        """Count what is nobody's by address; say so once a minute, without what was shown."""
-        who = stranger(bottle.request.environ)
-        self.limiter.count(who)
+    def _limit(self, unknown: Unknown) -> Refused:
+        """Count what is nobody's by address; beyond the limit it is another refusal.
+
+        It is said once a minute, without what was shown. Who shows what is somebody's is never
+        limited: a stranger behind the same proxy must not cost a ping.
+        """
+        address = network(bottle.request.environ.get("REMOTE_ADDR"))
+        wait = self.limiter.wait(("unknown", address), UNKNOWN_MAX)
+        if wait is not None:
+            sentence = "Too many wrong API keys or unknown handles"
+            return Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
+        self.limiter.count(("unknown", address))
         if self.limiter.count("unknown") == 1:
-            log.info("a wrong API key or an unknown handle from %s", who[1])
+            log.info("a wrong API key or an unknown handle from %s", address)
+        return unknown
 
 
 # -- credentials
@@ -5397,8 +6812,10 @@ class Refusals:
 
 def header_text(raw: str | None) -> str | None:
     """The text of a header, in UTF-8 where it is that: WSGI hands it over as Latin-1."""
-    with contextlib.suppress(AttributeError, UnicodeError):
-        return raw.encode("latin-1").decode()  # type: ignore[union-attr]
+    if raw is None or raw.isascii():
+        return raw
+    with contextlib.suppress(UnicodeError):
+        return raw.encode("latin-1").decode()
     return raw
 
 
@@ -5449,21 +6866,6 @@ def check_origin(environ: Environ) -> None:
         )
 
 
-def stranger(environ: Environ) -> tuple[str, str]:
-    """What a request is counted as that shows nothing we know: its address, with a key or none.
-
-    Apart, for behind a proxy whose word is not taken all have one address: who tries paths there
-    must not stop who has a key.
-    """
-    kind = "with a key" if header_secret(environ) else "without a key"
-    return kind, network(environ.get("REMOTE_ADDR"))
-
-
-def stranger_wait(limiter: Limiter, environ: Environ) -> int | None:
-    """Seconds for which an address has to wait that has shown too much that is nobody's."""
-    return limiter.wait(stranger(environ), UNKNOWN_MAX)
-
-
 class Permissions:
     """A plugin: a route with a `permission` can be called by who has it, all others by anybody."""
 
@@ -5488,14 +6890,9 @@ class Permissions:
     def check(self, permission: str) -> Caller:
         """Who asks; refuses what they may not do."""
         environ = bottle.request.environ
-        limiter = self.server.limiter
         secret = header_secret(environ)
-        wait = stranger_wait(limiter, environ) if secret else None
-        caller: Caller | None = self.server.read(
-            find_caller, secret if wait is None else None, cookie_secret(environ)
-        )
+        caller: Caller | None = self.server.read(find_caller, secret, cookie_secret(environ))
         if caller is None:
-            refuse_stranger(wait)
             refusal = Unknown if secret else Refused
             raise refusal("Missing or invalid API key", status=401)
         if caller.key:
@@ -5562,7 +6959,7 @@ def acts(action: Callable[[Tx, Ask], Any]) -> Action:
     """The action of a route that changes something, in one transaction."""
 
     def call(server: Service, ask: Ask) -> Any:
-        answer = server.act(action, ask._replace(body=with_apprise(ask.body)))
+        answer = server.act(action, ask)
         server.summaries.forget()
         return answer
 
@@ -5581,7 +6978,6 @@ def sign_in(server: Service, ask: Ask) -> bottle.HTTPResponse:
         raise Refused("Content-Type must be application/json", status=415)
     given = read_object(ask.body, "name", "password", "link")
     if "link" in given:
-        refuse_stranger(stranger_wait(server.limiter, environ))
         session = server.act(use_link, _text("link", given["link"], 1, 200))
     else:
         name = given.get("name")
@@ -5725,6 +7121,7 @@ API_ROUTES = (
     ApiRoute("read-write", "POST", f"{API}/integrations/<id>/test", sends(test_integration)),
     ApiRoute("read-only", "GET", f"{API}/events", reads(list_events)),
     ApiRoute("read-only", "GET", f"{API}/summary", summary),
+    ApiRoute("read-only", "GET", f"{API}/night", reads(show_night)),
     ApiRoute("read-only", "GET", f"{API}/health", health),
     ApiRoute("read-only", "GET", f"{API}/preview", reads(preview)),
     ApiRoute("read-only", "GET", "/metrics", metrics),
@@ -5779,7 +7176,6 @@ def ping(server: Service, path: str) -> bottle.HTTPResponse:
     knock = read_knock(environ)
     if knock is None:
         return refuse_path(server.app, environ)
-    knock = knock._replace(wait=stranger_wait(server.limiter, environ))
     try:
         dialect, receipt, problem = server.act(record_ping, knock)
     finally:  # what goes wrong is worded by the dialect that was met
@@ -5797,13 +7193,11 @@ def ping(server: Service, path: str) -> bottle.HTTPResponse:
 def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
     """405 for a path that has other methods, in the words of its route; 404 for one without."""
     allowed = {}
-    for method in ("GET", "POST", "PATCH", "DELETE"):
+    for method in ("GET", "HEAD", "POST", "PATCH", "DELETE"):
         asked = {"PATH_INFO": environ["PATH_INFO"], "REQUEST_METHOD": method}
         route, _ = app.router.match(asked)
         if route.rule != LAST_RULE:
             allowed[method] = route
-    if "GET" in allowed:
-        allowed["HEAD"] = allowed["GET"]
     if not allowed:
         return refuse(MANAGEMENT, Refused("There is nothing here", "ERROR", 404))
     dialect = next(iter(allowed.values())).config.get("dialect", MANAGEMENT)
@@ -5814,7 +7208,6 @@ def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
 def sync(server: Service) -> bottle.HTTPResponse:
     """CronRadar's POST /api/sync."""
     environ = bottle.request.environ
-    refuse_stranger(stranger_wait(server.limiter, environ))
     secret = header_secret(environ)
     return respond(server.act(sync_monitors, secret, read_api_request().body))
 
@@ -6241,7 +7634,7 @@ def beat(server: Server) -> None:
     try:
         status = request_once(
             "GET", server.settings.heartbeat_url, b"", {"User-Agent": f"cronwatch/{__version__}"}
-        )
+        ).status
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Refused(f"who watches us cannot be reached: {error}") from None
     if not 200 <= status < 300:
@@ -6309,7 +7702,9 @@ class Server:
         self.follows_address = not settings.base_url
         prefix = f"/{settings.url_prefix.strip('/')}".rstrip("/")
         url = settings.base_url.rstrip("/") or remembered(
-            self.store, "base_url", f"http://{settings.listen}{prefix}"
+            self.store,
+            "base_url",
+            listen_url(settings.listen, settings.listen.rpartition(":")[2], prefix),
         )
         self.settings = dataclasses.replace(
             settings, timezone=zone, base_url=url, url_prefix=prefix
@@ -6395,13 +7790,14 @@ class Server:
             self.away(alive_at, now)
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: web_server.stop())
-        url = (
-            f"http://{self.settings.listen.rpartition(':')[0]}:{web_server.effective_port}"
-            + self.settings.url_prefix
-        )
+        listen, prefix = self.settings.listen, self.settings.url_prefix
+        url = listen_url(listen, web_server.effective_port, prefix)
         if self.follows_address:
+            if is_any_address(listen.rpartition(":")[0]):
+                log.warning("links begin with %s: --base-url says how others reach this", url)
             self.settings = self.outbox.settings = dataclasses.replace(self.settings, base_url=url)
         self.act(remember, "base_url", self.settings.base_url)  # for the command line's links
+        self.act(remember, "smtp_host", self.settings.smtp_host)  # for what it makes known
         print(f"cronwatch serves {url}", flush=True)
         notify("READY=1")
         welcome(self)
@@ -6427,162 +7823,6 @@ class Server:
         self.store.close()
 
 
-# == Demo =====================================================================
-# Example monitors with a past, and a present that goes on, for who wants to look first.
-MINUTE, HOUR, DEMO_RUNS = 60_000, 3_600_000, 40
-
-
-class Example(NamedTuple):
-    """A job of the demo: how often it runs, how long it takes, and when it stops to do so well."""
-
-    name: str
-    every_ms: int
-    lasts_ms: int
-    fields: Mapping[str, Any]
-    tags: str = ""
-    ends_ms: int = 0  # so long ago it ran last
-    fails_ms: int = 0  # its last runs failed, from so long ago on
-
-
-EXAMPLES = (
-    Example("Database dump", HOUR, 4 * MINUTE, {"interval_seconds": 3600}, "prod db"),
-    Example(
-        "Nightly backup",
-        24 * HOUR,
-        42 * MINUTE,
-        {"interval_seconds": 86_400, "grace_seconds": 7200, "expects": "complete"},
-        "prod",
-    ),
-    Example(
-        "Mail fetch",
-        5 * MINUTE,
-        8_000,
-        {"interval_seconds": 300, "grace_seconds": 3600},
-        "home",
-        ends_ms=7 * MINUTE,
-    ),
-    Example(
-        "Certificate renewal",
-        12 * HOUR,
-        20_000,
-        {"interval_seconds": 43_200},
-        "prod web",
-        fails_ms=13 * HOUR,
-    ),
-    Example("Disk cleanup", HOUR, 90_000, {"interval_seconds": 3600}, "home", ends_ms=5 * HOUR),
-    Example("Weekly report", 24 * HOUR, 3 * MINUTE, {"cron": "0 6 * * 1"}, "office"),
-    Example("Photo sync", 30 * MINUTE, 11 * MINUTE, {"interval_seconds": 1800}, "home"),
-)
-DEMO_LOG = """renewing example.org
-connecting to the directory server
-error: the challenge could not be verified (timed out after 10 s)
-nothing was changed"""
-
-
-class DemoClock:
-    """Shows the time that it is set to, and the true one from when it is let go."""
-
-    at: int | None = None
-
-    def __call__(self) -> int:
-        """Milliseconds since 1970 UTC."""
-        return system_clock() if self.at is None else self.at
-
-
-def example_pings(
-    example: Example, chance: random.Random, now: int
-) -> Iterator[tuple[int, str, str]]:
-    """The pings of a job until now: when, the word, and what it says."""
-    at = now - example.ends_ms - DEMO_RUNS * example.every_ms + chance.randrange(example.every_ms)
-    while at + 1.3 * example.lasts_ms < now - example.ends_ms:
-        end = at + round(example.lasts_ms * chance.uniform(0.8, 1.3))
-        failed = at > now - example.fails_ms or (
-            chance.random() < 0.03 and at < now - 3 * example.every_ms
-        )
-        yield at, "start", ""
-        yield end, "1" if failed else "complete", DEMO_LOG if failed else f"done in {end - at} ms"
-        at += example.every_ms
-
-
-def demo_ping(server: Server, token: str, word: str, said: str = "", **query: str) -> None:
-    """A ping as if it came by HTTP."""
-    server.act(
-        record_ping,
-        Knock(
-            Route("root", [token, *word.split("/")]),
-            query,
-            (),
-            said.encode(),
-            None,
-            "127.0.0.1",
-            "demo",
-            True,
-            [],
-        ),
-    )
-
-
-def fill_demo(server: Server, clock: DemoClock) -> dict[str, str]:
-    """Let the examples live through the last days; their tokens by name."""
-    now, chance, story, tokens = system_clock(), random.Random(1), [], {}  # noqa: S311
-    clock.at = now - 24 * HOUR * DEMO_RUNS
-    server.act(create_integration, "command", "Siren", {"command": "true"})
-    server.act(add_user, "demo", hash_password("cronwatch"))
-    for example in (*EXAMPLES, Example("Tape rotation", 0, 0, {"cron": "0 5 1 * *"})):
-        num = server.act(
-            create_monitor,
-            {"name": example.name, "tags": example.tags, "timezone": "UTC", **example.fields},
-        )
-        tokens[example.name] = server.read(
-            lambda tx, num=num: rows(
-                tx.db, "SELECT text FROM handle WHERE monitor = ? AND kind = 'token'", num
-            )
-        )[0][0]
-    for example in EXAMPLES:
-        story += [
-            (at, tokens[example.name], word, said)
-            for at, word, said in example_pings(example, chance, now)
-        ]
-    for at, token, word, said in sorted(story):
-        clock.at = at
-        server.scan()
-        demo_ping(server, token, word, said)
-    clock.at = None
-    server.act(pause_asked, Ask("weekly-report", body={"hours": 72}))
-    server.scan()
-    return tokens
-
-
-def live_demo(server: Server, tokens: Mapping[str, str]) -> Callable[[], None]:
-    """A turn of the present: one job goes on running, and starts again when it is through."""
-    steps = itertools.cycle(range(101))
-
-    def turn() -> None:
-        percent, token = next(steps), tokens["Photo sync"]
-        if percent == 0:
-            demo_ping(server, token, "start")
-        demo_ping(server, token, f"progress/{percent}", msg=f"album {percent} of 100")
-        if percent == 100:
-            demo_ping(server, token, "complete")
-
-    return turn
-
-
-def run_demo(settings: Settings) -> None:
-    """Serve the examples from a file that is gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="cronwatch-demo-") as folder:
-        clock = DemoClock()
-        with contextlib.closing(
-            Server(dataclasses.replace(settings, database=f"{folder}/demo.db"), clock)
-        ) as server:
-            tokens, stop = fill_demo(server, clock), threading.Event()
-            print("Sign in as demo, with the password cronwatch.", flush=True)
-            loop = repeat(stop, 1, live_demo(server, tokens), "demo")
-            server.run()
-            stop.set()
-            loop.join()
-
-
 # == Configuration ============================================================
 # Monitors as text: a crontab to begin with, or a file that is kept under version control.
 class CronLine(NamedTuple):
@@ -6593,10 +7833,12 @@ class CronLine(NamedTuple):
     user: str  # in a system crontab, with the space behind it
     command: str
     given: str  # from the first bare %, which is standard input
+    cron: str  # the schedule that it has
     timezone: str
     shell: str
     path: str  # where cron looks for programs
-    key: str
+    name: str
+    handle: str  # that it pings already by the wrapper; empty where it does not
 
 
 RUNNERS = {
@@ -6621,102 +7863,299 @@ RUNNERS = {
     "test",
     "[",
     "exec",
+    "command",
+    "run-parts",
+    "sleep",
 }
-CRON_LINE = re.compile(r"\s*(@\w+|\S+(?:\s+\S+){4})\s+(.*)")
+# A time as crons read it: no L, # or ? of croniter's, which none of them knows.
+TIME = rf"(?:[\d*/,~-]|{'|'.join(CRON_NAMES.keys() - {'l'})})+"
+# A leading - keeps a job out of the log (cronie, SUSE).
+CRON_LINE = re.compile(rf"\s*(-?(?:@[\w-]+|{TIME}(?:\s+{TIME}){{4}}))\s+(.*)", re.IGNORECASE)
+STRAY_TIME = re.compile(
+    r"([*?]|\d[\d*/,?-]*|(MON|TUE|WED|THU|FRI|SAT|SUN)([,-][A-Z]{3})*)[\d*/,?-]*\s"
+)
+CRONTAB_WORDS = {  # of systemd-cron and FreeBSD
+    "@minutely": "* * * * *",
+    "@every_minute": "* * * * *",
+    "@quarterly": "0 0 1 1,4,7,10 *",
+    "@semi-annually": "0 0 1 1,7 *",
+    "@semiannually": "0 0 1 1,7 *",
+    "@bi-annually": "0 0 1 1,7 *",
+    "@biannually": "0 0 1 1,7 *",
+}
+LINE_MAX = 998  # characters of a line that Debian's cron reads (crontab(5))
 WRAPPER = "/usr/local/bin/cronwatch-exec"  # where the README puts it
-SETTING_LINE = re.compile(r"\s*[\"']?(\w+)[\"']?\s*=\s*[\"']?(.*?)[\"']?\s*")
+WRAPPED_COMMAND = re.compile(r"cronwatch-exec'?\s+(?:-\S+\s+)*(\S+)\s(.*\s)?--\s")
+SETTING_LINE = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=]+))\s*=\s*["']?(.*?)["']?\s*""")
+# What stands in a command beside the program that it is about.
+ASIDE = re.compile(
+    r"\bcd\s+\S+\s*(?:&&|;)"
+    r"|\bif\s[^;]*;\s*then\b"
+    r"|^\s*(?:test|\[\[?)\s[^&|;]*(?:&&|\|\|)"
+    r"|\s-e\s+'[^']*'"
+    r"|\b(?:sudo|runuser)(?:\s+-[ugh]\s+\S+)+"
+    r"|\S*\bflock(?:\s+-w\s+\S+|\s+-\S+)*\s+\S+"
+)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def job_name(command: str, number: int) -> str:
-    """A key for a command: its first word that is no runner, option or setting, without ending."""
-    aside = (
-        r"^\s*cd\s+\S+\s*(&&|;)|\b(?:sudo|runuser)(\s+-[ugh]\s+\S+)+"
-        r"|\S*\bflock(\s+-w\s+\S+|\s+-\S+)*\s+\S+"
-    )
-    for word in re.split(r"[\s;&|()<>\"']+", re.sub(aside, " ", command)):
-        name = re.sub(r"\.\w{1,4}$", "", word.rstrip("/").rpartition("/")[2])
-        key = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-        if (
-            key
-            and not word.startswith(("-", "$", "!"))
-            and "=" not in word
-            and re.sub(r"[\d.]+$", "", name) not in RUNNERS
-            and not re.fullmatch(r"\d+[smhd]?", name)
-        ):
-            return key[:180]
+    """A name for a command: its program without path and ending, and its subcommand."""
+    for part in re.split(r"[;&|()<>{}]+", ASIDE.sub(" ", command)):
+        words = [*re.split(r"[\s\"']+", part.strip()), ""]
+        for word, argument in itertools.pairwise(words):
+            name = re.sub(r"\.\w{1,4}$", "", word.rstrip("/").rpartition("/")[2])
+            if (
+                _slug(name)
+                and not re.match(r"-|!|\$[^/]*$", word)
+                and "=" not in word
+                and re.sub(r"[\d.]+$", "", name) not in RUNNERS
+                and not re.fullmatch(r"\d+[smhd]?", name)
+            ):
+                is_subcommand = re.fullmatch(r"[a-z][a-z0-9:_-]+", argument)
+                return clean(f"{name} {argument}" if is_subcommand else name, 180) or name[:180]
     return f"job-{number + 1}"
 
 
+def clean_crontab(text: str) -> tuple[str, list[str]]:
+    """A crontab without control characters, and a remark where there were any."""
+    lines = text.split("\n")
+    remarks = [
+        f"line {number}: its control characters are left out here"
+        for number, line in enumerate(lines, 1)
+        if CONTROLS.search(line.removesuffix("\r"))
+    ]
+    if "\r\n" in text:
+        remarks.append(
+            "the lines end as on Windows, and cron would give the carriage return to each job: "
+            "here they end as they should"
+        )
+    return "\n".join(CONTROLS.sub("", line) for line in lines), remarks
+
+
 def read_crontab(text: str, is_system: bool, timezone: str) -> tuple[list[CronLine], list[str]]:
-    """The jobs of a crontab, each with a key of its own, and a sentence for each line that cannot
-    be watched. Only CRON_TZ moves a schedule: TZ is for the commands (crontab(5))."""
+    """The jobs of a crontab, and a remark on each line that cannot be watched, or that crons read
+    in different ways. Only CRON_TZ moves a schedule: TZ is for the commands (crontab(5)).
+    """
     jobs: list[CronLine] = []
-    problems: list[str] = []
-    known = {"CRON_TZ": timezone, "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
-    for number_, line in enumerate(text.split("\n")):
-        setting = SETTING_LINE.fullmatch(line)
+    remarks: list[str] = []
+    settings = {"CRON_TZ": timezone, "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
+    for number, line in enumerate(text.split("\n")):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        if setting:
-            known[setting[1]] = setting[2]
+        if setting := SETTING_LINE.fullmatch(line):
+            name = setting[1] or setting[2] or setting[3] or ""
+            settings[name] = setting[4]
+            if name == "CRON_TZ" and setting[4] != timezone:
+                remarks.append(
+                    f"line {number + 1}: Debian's cron ignores CRON_TZ and starts what follows by "
+                    f"{timezone}; cronie (Fedora, Arch, SUSE) starts it by {setting[4]}"
+                )
             continue
         try:
-            when, user, command, given = _cron_parts(line, is_system)
-            check_schedule(when)
-            next_run(when, known["CRON_TZ"], 0)
+            job = _read_line(number, line, is_system, settings)
         except Invalid as error:
-            problems.append(f"line {number_ + 1}: {error.sentence}")
+            remarks.append(f"line {number + 1}: {error.sentence}")
             continue
-        name, taken = job_name(command, number_), {job.key for job in jobs}
-        key = next(
-            one
-            for n in itertools.count(1)
-            if (one := f"{name}-{n}" if n > 1 else name) not in taken
-        )
-        jobs.append(
-            CronLine(
-                number_,
-                when,
-                user,
-                command,
-                given,
-                known["CRON_TZ"],
-                known["SHELL"],
-                known["PATH"],
-                key,
+        jobs.append(job)
+        if _ends_with_a_test(job.command):
+            remarks.append(
+                f"line {number + 1}: where its test is false it ends with 1, which is told as a "
+                "failure: write `if TEST; then JOB; fi`"
             )
-        )
-    return jobs, problems
+    return jobs, remarks
 
 
-def _cron_parts(line: str, is_system: bool) -> tuple[str, str, str, str]:
-    found = CRON_LINE.fullmatch(line)
-    if found is None:
+def _read_line(number: int, line: str, is_system: bool, settings: Mapping[str, str]) -> CronLine:
+    match = CRON_LINE.fullmatch(line)
+    if match is None:
         raise Invalid("this is no line of a crontab")
-    user = re.match(r"\S+\s+", found[2]) if is_system else None
-    command = found[2][user.end() :] if user else found[2]
-    if re.search(r"cronwatch-exec'?\s(.*\s)?--\s", command):
-        raise Invalid("it runs cronwatch-exec already")
+    when, rest = match.groups()
+    cron = _read_when(when, rest)
+    next_run(cron, settings["CRON_TZ"], 0)
+    user = re.match(r"\S+\s+", rest) if is_system else None
+    command = rest[user.end() :] if user else rest
     bare = re.search(r"(?<!\\)(\\\\)*%", command)  # a backslash before it takes its meaning
     end = bare.end() - 1 if bare else len(command)
-    return found[1], user[0] if user else "", command[:end].strip(), command[end:]
+    wrapper = WRAPPED_COMMAND.search(command)
+    url = wrapper[1].partition("?")[0].rstrip("/") if wrapper else ""
+    return CronLine(
+        number,
+        when,
+        user[0] if user else "",
+        command[:end].strip(),
+        command[end:],
+        cron,
+        settings["CRON_TZ"],
+        settings["SHELL"],
+        settings["PATH"],
+        job_name(command[:end], number),
+        url.rpartition("/")[2],
+    )
 
 
-def watch_jobs(tx: Tx, jobs: Sequence[CronLine]) -> list[Shown]:
-    """A monitor for each job of a crontab whose key has none yet, all in one transaction."""
-    for job in jobs:
-        if not rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", job.key):
-            create_monitor(
-                tx,
-                {
-                    "key": job.key,
-                    "name": title(job.key),
-                    "cron": job.when,
-                    "timezone": job.timezone,
-                    "notes": clean(job.command, 10_000) or "",
-                },
+def _read_when(when: str, rest: str) -> str:
+    """The schedule of a line; raises `Invalid` where cron would read it in another way."""
+    text = " ".join(when.removeprefix("-").lower().split())
+    cron = CRONTAB_WORDS.get(text, text)
+    if STRAY_TIME.match(rest):
+        if when.startswith("@"):
+            raise Invalid("this is no line of a crontab")
+        raise Invalid(
+            f"cron reads five fields, none of them seconds, and would run `{clean(rest, 60)}`"
+        )
+    if seconds := re.fullmatch(r"@(\d+)", cron):
+        raise Invalid(
+            f"{cron} is {seconds[1]} seconds after its last end (FreeBSD): "
+            f"`cronwatch monitor add KEY --every {seconds[1]}` watches it"
+        )
+    if cron.startswith("@") and cron not in (*CRON_WORDS, "@reboot"):
+        raise Invalid(f"{cron} names no time that can be expected")
+    check_schedule(cron)
+    return cron
+
+
+def _ends_with_a_test(command: str) -> bool:
+    """Whether `[ TEST ] && JOB` is all of it: its exit code tells of the test, not of the job."""
+    bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", command)
+    begins = re.match(r"(?:test|\[\[?)\s", bare)
+    return bool(begins) and "&&" in bare and not re.search(r";|\|\|", bare)
+
+
+class JobReport(NamedTuple):
+    """What became of a job of a crontab: its monitor, and a sentence about it."""
+
+    job: CronLine
+    monitor: Shown | None  # None for one with the wrapper that pings no monitor here
+    sentence: str
+    is_old: bool  # known again by its command
+
+
+def watch_jobs(
+    tx: Tx, jobs: Sequence[CronLine], host: str = "", is_dry: bool = False
+) -> list[JobReport]:
+    """A monitor for each job of a crontab, all in one transaction; `DryRun` with what would come
+    of them where nothing may.
+
+    A job is known again by its host, user and command, and by its schedule where several are
+    alike, or by the handle that it pings already. An edited time is applied, but for what a person
+    has changed since.
+    """
+    monitors = _match_jobs(tx, jobs, host)
+    reports = [_watch_job(tx, job, num, host) for job, num in zip(jobs, monitors, strict=True)]
+    if is_dry:
+        raise DryRun(reports)
+    return reports
+
+
+def _identity(job: CronLine, host: str) -> str:
+    return json.dumps([host, job.user.strip(), clean(job.command, 10_000)])
+
+
+def _match_jobs(tx: Tx, jobs: Sequence[CronLine], host: str) -> list[int | None]:
+    """The monitor that each job has already. One that was made before commands were declared has
+    its command in the notes."""
+    wanted = {_identity(job, host) for job in jobs}
+    wanted |= {clean(job.command, 10_000) or "" for job in jobs if not host} - {""}
+    same_command = rows(
+        tx.db,
+        "SELECT num, coalesce(json_extract(declared, '$.crontab'), notes) AS job, cron, timezone "
+        "FROM monitor WHERE job IN (SELECT value FROM json_each(?)) ORDER BY num",
+        json.dumps(sorted(wanted)),
+    )
+    free = {num: (identity, (cron, zone)) for num, identity, cron, zone in same_command}
+    matches: dict[int, int] = {}
+    for same_schedule in (True, False):
+        for place, job in enumerate(jobs):
+            identities = {_identity(job, host), clean(job.command, 10_000)}
+            fitting = (
+                num
+                for num, (identity, schedule) in free.items()
+                if identity in identities
+                and (not same_schedule or schedule == (job.cron, job.timezone))
             )
-    return [monitors_json(tx, [get_monitor(tx, job.key)])[0] for job in jobs]
+            num = None if place in matches else next(fitting, None)
+            if num is not None:
+                matches[place] = num
+                del free[num]
+    for place, job in enumerate(jobs):
+        if job.handle:
+            handle = find_handle(tx, job.handle)
+            if handle:
+                matches[place] = handle[0]
+    return [matches.get(place) for place in range(len(jobs))]
+
+
+def _watch_job(tx: Tx, job: CronLine, num: int | None, host: str) -> JobReport:
+    words = f"{describe_cron(job.cron)} ({job.timezone})"
+    if num is None and job.handle:
+        sentence = f"line {job.number + 1}: it runs cronwatch-exec already"
+        return JobReport(job, None, sentence, False)
+    if num is None:
+        monitor = load_state(tx, _create_job(tx, job, host))[0].monitor
+        return JobReport(job, monitors_json(tx, [monitor])[0], f"{monitor.key}: {words}", False)
+    monitor = load_state(tx, num)[0].monitor
+    before = _schedule_words(monitor)
+    if not _follows_already(monitor, job):
+        monitor = change_monitor(tx, num, lambda state: _follow_crontab(state, tx.now, job, host))
+    after = _schedule_words(monitor)
+    if after != words:
+        sentence = f"{monitor.key}: stays {after}, as it was edited; here it is {words}"
+    elif after != before:
+        sentence = f"{monitor.key}: {words}, until now {before}"
+    else:
+        sentence = f"{monitor.key}: {words}, is watched already"
+    return JobReport(job, monitors_json(tx, [monitor])[0], sentence, not job.handle)
+
+
+def _follows_already(m: Monitor, job: CronLine) -> bool:
+    declared = json.loads(m.declared or "{}")
+    return "crontab" in declared and (declared["cron"], declared["timezone"]) == (
+        job.cron,
+        job.timezone,
+    )
+
+
+def _create_job(tx: Tx, job: CronLine, host: str) -> int:
+    key = free_key(tx.db, job.name)
+    number = key.removeprefix(_slug(job.name)).lstrip("-")  # where the key was taken
+    schedule = {"cron": job.cron, "timezone": job.timezone}
+    return create_monitor(
+        tx,
+        {
+            "key": key,
+            "name": f"{job.name} {number}".strip(),
+            "notes": clean(job.command, 10_000) or "",
+            "declared": json.dumps({**schedule, "crontab": _identity(job, host)}),
+            **schedule,
+        },
+    )
+
+
+def _follow_crontab(state: MonitorState, now: int, job: CronLine, host: str) -> None:
+    """Apply a schedule that was edited in the crontab and not here."""
+    m = state.monitor
+    declared = json.loads(m.declared or "{}")
+    schedule = {"cron": job.cron, "timezone": job.timezone}
+    if m.cron and m.notes == clean(job.command, 10_000):  # made before schedules were declared
+        declared = {"cron": m.cron, "timezone": m.timezone, **declared}
+    changes = {
+        name: value
+        for name, value in schedule.items()
+        if name in declared and value != declared[name] == getattr(m, name)
+    }
+    edit(state, now, changes)
+    crontab = declared.get("crontab") or _identity(job, host)
+    m.declared = json.dumps({**declared, **schedule, "crontab": crontab})
+
+
+def _schedule_words(m: Monitor) -> str:
+    if m.cron:
+        return f"{describe_cron(m.cron)} ({m.timezone})"
+    return f"every {_span(m.interval_seconds)}" if m.interval_seconds else "without a schedule"
 
 
 def wrapped_line(job: CronLine, url: str, wrapper: str) -> str:
@@ -7027,7 +8466,10 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
 
 
 def _test_integration(server: Server, options: argparse.Namespace) -> None:
-    outcome = test_integration(server.outbox, Ask(options.name))
+    row = server.read(find_integration, options.name)
+    by_server = is_served(server.settings.database)
+    send = server.outbox.test_by_server if by_server else server.outbox.test
+    outcome = tested(send(row["num"], row["name"]))
     if not outcome["ok"]:
         raise Refused(f"{options.name} does not work: {outcome['result']}")
     print(f"{options.name} works: {outcome['result']}")
@@ -7067,36 +8509,64 @@ def _own_crontab() -> str:
     return found.stdout.decode("utf-8", "surrogateescape")
 
 
+def _drop_long_lines(
+    jobs: Sequence[CronLine], base_url: str, wrapper: str
+) -> tuple[list[CronLine], list[str]]:
+    """The jobs whose lines cron can read with the wrapper, and a remark on each other one."""
+    short, remarks = [], []
+    for job in jobs:
+        length = len(os.fsencode(wrapped_line(job, f"{base_url}/{uuid.UUID(int=0)}", wrapper)))
+        if job.handle or length <= LINE_MAX:
+            short.append(job)
+        else:
+            remarks.append(
+                f"line {job.number + 1}: with cronwatch-exec it would have {length} characters, "
+                f"and cron reads {LINE_MAX}: put its command into a script"
+            )
+    return short, remarks
+
+
 def _import_crontab(server: Server, options: argparse.Namespace) -> None:
     text = _own_crontab() if options.file is None else _read_file(options.file)
     is_system = options.system or str(options.file).startswith("/etc/cron")
-    jobs, problems = read_crontab(text, is_system, server.settings.timezone)
-    monitors = server.act(watch_jobs, jobs) if options.yes else []
-    urls = [shown["pingUrl"] for shown in monitors] or [
-        f"URL_OF_{re.sub('[^A-Z0-9]', '_', job.key.upper())}" for job in jobs
-    ]
-    lines, said, near = text.split("\n"), [], os.path.dirname(sys.executable)
-    wrapper = shutil.which("cronwatch-exec") or shutil.which("cronwatch-exec", path=near)
-    for job, url in zip(jobs, urls, strict=True):
-        said.append(f"# {job.key}: {describe_cron(job.when)} ({job.timezone})")
-        lines[job.number] = wrapped_line(job, url, os.path.abspath(wrapper or WRAPPER))
-    said += [f"# {problem}" for problem in problems]
-    said += ["# Nobody hears of them yet: see `cronwatch integration add --help`"] * (
-        not all(shown["heard"] for shown in monitors)
+    text, remarks = clean_crontab(text)
+    jobs, more = read_crontab(text, is_system, server.settings.timezone)
+    remarks += more
+    lines = text.split("\n")
+    program = shutil.which("cronwatch-exec") or shutil.which(
+        "cronwatch-exec", path=os.path.dirname(sys.executable)
     )
-    said += [
-        f"# cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {server.settings.base_url}"
-        f"/cronwatch-exec && chmod +x {WRAPPER}"
-    ] * (wrapper is None)
-    said.append(
-        "# The crontab as it reads with cronwatch-exec, for you to put in place:"
-        if options.yes
-        else "# Nothing is created yet. With --yes it is, and the lines get their URLs:"
-    )
+    wrapper, base_url = os.path.abspath(program or WRAPPER), server.settings.base_url
+    jobs, too_long = _drop_long_lines(jobs, base_url, wrapper)
+    remarks += too_long
+    try:
+        reports = server.act(watch_jobs, jobs, options.host or "", not options.yes)
+    except DryRun as dry:
+        reports = dry.args[0]
+    for job, monitor, _, _ in reports:
+        if monitor and not job.handle:
+            placeholder = f"URL_OF_{re.sub('[^A-Z0-9]', '_', monitor['key'].upper())}"
+            url = monitor["pingUrl"] if options.yes else placeholder
+            lines[job.number] = wrapped_line(job, url, wrapper)
+    comments = [report.sentence for report in reports] + remarks
+    if any(report.is_old for report in reports):
+        comments.append(
+            "A job is known again by its command: --host NAME tells those of other machines apart"
+        )
+    if options.yes and not all(report.monitor["heard"] for report in reports if report.monitor):
+        comments.append("Nobody hears of them yet: see `cronwatch integration add --help`")
+    if program is None:
+        comments.append(
+            f"cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {base_url}/cronwatch-exec "
+            f"&& chmod +x {WRAPPER}"
+        )
+    if options.yes:
+        comments.append("The crontab as it reads with cronwatch-exec, for you to put in place:")
+    else:
+        comments.append("Nothing is created yet. With --yes it is, and the lines get their URLs:")
     sys.stdout.flush()
-    sys.stdout.buffer.write(
-        "\n".join([*said, *lines]).rstrip("\n").encode("utf-8", "surrogateescape") + b"\n"
-    )
+    printed = "\n".join([*(f"# {comment}" for comment in comments), *lines])
+    sys.stdout.buffer.write(printed.rstrip("\n").encode("utf-8", "surrogateescape") + b"\n")
 
 
 def _apply(server: Server, options: argparse.Namespace) -> None:
@@ -7142,9 +8612,7 @@ NAME = _argument("name", help="its name")
 JSON = _argument("--json", action="store_true", help="print JSON")
 HELP = {
     "database": "the file that holds it all (CRONWATCH_DATABASE)",
-    "smtp_host": (
-        "mail server; also --smtp-port, --smtp-security, --smtp-user, --smtp-password, --smtp-from"
-    ),
+    "smtp_host": "mail; --smtp-port -security -user -password -from",
 }
 SETTING_FLAGS = [
     _argument(
@@ -7161,7 +8629,6 @@ SETTING_FLAGS = [
 ]
 COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
     ("serve", "run the server", lambda server, options: server.run(), SETTING_FLAGS),
-    ("demo", "serve examples for who wants to look first", run_demo, SETTING_FLAGS[1:]),
     (
         "monitor add",
         "expect a job from now on",
@@ -7294,6 +8761,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
                 help="else what `crontab -l` prints; - is standard input",
             ),
             _argument("--system", action="store_true", help="it has users, as /etc/crontab"),
+            _argument("--host", metavar="NAME", help="another machine's: its jobs are others"),
             _argument("--yes", action="store_true", help="create the monitors"),
         ],
     ),
@@ -7398,7 +8866,7 @@ def make_parser() -> argparse.ArgumentParser:
                 help=("begin with what you have" if group == "import" else f"manage the {group}s"),
             )
             groups[group] = parent.add_subparsers(metavar="COMMAND", required=True)
-        serves = SETTING_FLAGS[0] in arguments or call is run_demo
+        serves = SETTING_FLAGS[0] in arguments
         named = "".join(
             f" {more.get('metavar', names[0])}" for names, more in arguments if names[0][0] != "-"
         )
@@ -7418,25 +8886,52 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def default_database(
+    places: Sequence[str] = ("cronwatch.db", "/var/lib/cronwatch/cronwatch.db"),
+) -> str:
+    """The database that is meant where none is named: the first that is there, else a new one."""
+    return next(filter(os.path.exists, places), places[0])
+
+
+def _environment() -> dict[str, str]:
+    database = os.environ.get("CRONWATCH_DATABASE") or default_database()
+    return {**os.environ, "CRONWATCH_DATABASE": database}
+
+
+READ_SCHEDULES = (("", "serve"), ("monitor", "add"), ("import", "crontab"))
+
+
+def _say_new(settings: Settings, serves: bool) -> None:
+    sentence = f"{os.path.abspath(settings.database)} is a new database"
+    if serves:
+        log.info(sentence)
+    else:
+        print(f"cronwatch: {sentence}", file=sys.stderr)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; 0 where it went well, 1 where it was refused, 2 for a wrong flag."""
     options = make_parser().parse_args(argv)
     try:
-        settings = Settings.load(vars(options), os.environ)
-        start_log(settings, options.call is not run_demo and hasattr(options, "log_level"))
-        if options.call is run_demo:
-            run_demo(settings)
-            return 0
+        settings = Settings.load(vars(options), _environment())
+        serves = hasattr(options, "log_level")
+        start_log(settings, serves)
+        is_new = not os.path.exists(settings.database)
         if (
-            options.word not in MAKERS
-            and not os.path.exists(settings.database)
+            is_new
+            and options.word not in MAKERS
             and os.access(os.path.dirname(settings.database) or ".", os.X_OK)
         ):  # else opening it says why
             raise Refused(
                 f"there is no database {settings.database}: --database or "
                 f"CRONWATCH_DATABASE names it"
             )
+        reads_schedules = (options.group, options.word) in READ_SCHEDULES
+        if reads_schedules and not settings.timezone and host_timezone() is None:
+            log.warning(UNKNOWN_ZONE)
         with contextlib.closing(Server(settings)) as server:
+            if is_new:
+                _say_new(settings, serves)
             options.call(server, options)
     except (Refused, UnicodeEncodeError) as error:
         see = f" (see `cronwatch {options.group} list`)" if options.group else ""

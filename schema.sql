@@ -256,6 +256,64 @@ CREATE INDEX monitor_due ON monitor (due_at, expected_at);
 
 -- part 5
 
+-- An occurrence that could not be verified since the last sign of life: there is no second one.
+ALTER TABLE monitor ADD COLUMN unverified INTEGER NOT NULL DEFAULT 0 CHECK (unverified IN (0, 1));
+-- What a run of before counted for is gone with the schedule of then.
+ALTER TABLE monitor ADD COLUMN schedule_edited_at INTEGER;
+-- Whether the end of a failed run was a sign of life: a repetition of it is one then.
+ALTER TABLE run ADD COLUMN sign_of_life INTEGER NOT NULL DEFAULT 0 CHECK (sign_of_life IN (0, 1));
+-- No deadline lies between this and a minute after `until`: since, or that of the absence before
+-- where less than a minute lay between.
+ALTER TABLE absence ADD COLUMN spared_since INTEGER;
+
+-- The newest run of a series is the one that was told of last.
+DROP INDEX run_series;
+CREATE INDEX run_series ON run (monitor, series) WHERE series IS NOT NULL;
+
+-- A receiver that asks to be left alone, or that nobody answers for, is not asked for a while. What
+-- it refuses steps aside after three tries: it is tried on, and the next one of its monitor goes.
+ALTER TABLE integration ADD COLUMN rests_until INTEGER;
+ALTER TABLE integration ADD COLUMN failed_tries INTEGER NOT NULL DEFAULT 0;     -- in a row
+ALTER TABLE alert ADD COLUMN answer TEXT;       -- what the receiver said to the last try
+ALTER TABLE alert ADD COLUMN is_aside INTEGER NOT NULL DEFAULT 0 CHECK (is_aside IN (0, 1));
+
+DROP TRIGGER alert_waits;
+CREATE TRIGGER alert_waits AFTER INSERT ON alert WHEN EXISTS (
+    SELECT 1 FROM alert WHERE state = 'pending' AND integration = new.integration
+    AND monitor = new.monitor AND num < new.num AND NOT is_aside)
+BEGIN
+    UPDATE alert SET due_at = 9007199254740992 WHERE num = new.num;
+END;
+DROP TRIGGER alert_done;
+CREATE TRIGGER alert_done AFTER UPDATE OF state, is_aside ON alert
+WHEN new.state != 'pending' OR new.is_aside
+BEGIN
+    UPDATE alert SET due_at = 0 WHERE due_at = 9007199254740992 AND num = (
+        SELECT min(num) FROM alert WHERE state = 'pending' AND integration = new.integration
+        AND monitor = new.monitor AND NOT is_aside);
+END;
+DROP TRIGGER alert_gone;
+CREATE TRIGGER alert_gone AFTER DELETE ON alert WHEN old.state = 'pending'
+BEGIN
+    UPDATE alert SET due_at = 0 WHERE due_at = 9007199254740992 AND num = (
+        SELECT min(num) FROM alert WHERE state = 'pending' AND integration = old.integration
+        AND monitor = old.monitor AND NOT is_aside);
+END;
+
+-- The oldest alert that waits behind no other one.
+CREATE INDEX alert_oldest ON alert (integration, num, due_at)
+    WHERE state = 'pending' AND due_at < 9007199254740992;
+
+-- Which rules a run matched, for a silent failure: a JSON list. What was told before is taken over.
+ALTER TABLE run ADD COLUMN matched TEXT;
+UPDATE run SET matched = json_extract(event.body, '$.rules') FROM event
+    WHERE event.kind = 'silent_failure' AND event.monitor = run.monitor
+    AND json_extract(event.body, '$.run.id') = CAST(run.num AS TEXT);
+
+-- What the first screen counts. No ping changes them but one that changes a status.
+CREATE INDEX monitor_status ON monitor (status);
+CREATE INDEX monitor_tags ON monitor (tags) WHERE tags != '';
+
 -- The API key with which a program made it: one that may only ping makes a limited number.
 ALTER TABLE monitor ADD COLUMN registered_by INTEGER REFERENCES api_key (num) ON DELETE SET NULL;
 CREATE INDEX monitor_registered ON monitor (registered_by) WHERE registered_by IS NOT NULL;

@@ -1,7 +1,7 @@
 // The frame around the pages: address, sign-in, polling, keyboard, banner and footer.
 
-import { get, patch, del, hooks, openSession, forget } from "./api.js";
-import { h, put, ask, say, formOf, field, tickTimes, setText, setMonitorZone, usesMonitorZone, submit, time, ms, bytes, relative } from "./dom.js";
+import { get, del, hooks, openSession, forget } from "./api.js";
+import { h, put, ask, say, formOf, field, tickTimes, setText, setMonitorZone, usesMonitorZone, submit, time, ms, bytes, relative, counted } from "./dom.js";
 import { listPage } from "./list.js";
 
 const LOOKED_AT_MS = 120_000, SOON_MS = 2000, LATER_MS = 10_000;
@@ -25,18 +25,20 @@ const PAGES = [
   [/^\/monitors\/([^/]+)\/edit$/, lazily("./edit.js", "editPage")],
   [/^\/monitors\/([^/]+)\/pause\/([0-9]+)$/, lazily("./monitor.js", "pausePage")],
   [/^\/monitors\/([^/]+)(?:\/runs\/([^/]+))?$/, lazily("./monitor.js", "monitorPage")],
-  [/^\/integrations$/, lazily("./settings.js", "integrationsPage")],
-  [/^\/keys$/, lazily("./settings.js", "keysPage")],
-  [/^\/health$/, lazily("./settings.js", "healthPage")],
+  [/^\/activity$/, lazily("./activity.js", "activityPage")],
+  [/^\/integrations$/, lazily("./integrations.js", "integrationsPage")],
+  [/^\/settings$/, lazily("./settings.js", "settingsPage")],
   [/^\/link\/(.+)$/, linkPage],
 ];
 
-let view = null, routed = 0;
+let view = null, routed = 0, address = "#/";
 
 async function route() {
   const [path, words] = (location.hash.slice(1) || "/").split("?");
+  const link = /^\/link\/(.+)$/.exec(path);
+  if (link && signing) return signing.offer(decodeURIComponent(link[1]));
   const turn = ++routed;
-  closeMenu();
+  if (!link) address = location.hash || "#/";
   if (view?.moved?.(path)) return;  // a page within the page: its own affair
   document.querySelectorAll("dialog:not(.sign-in)").forEach(box => box.close());
   for (const [pattern, open] of PAGES) {
@@ -159,32 +161,43 @@ setInterval(tick, 1000);
 
 // -- Sign-in: over the page, which is still there when it is done
 
-let signing = null;
+let signing = null;  // the dialog, while it is open: who waits for it, and what a link does there
 
-hooks.signIn = () => signing ||= new Promise(resolve => {
+hooks.signIn = () => (signing ||= signInDialog()).done;
+
+function signInDialog() {
+  let finish;
+  const done = new Promise(resolve => { finish = resolve; });
   const name = h("input", { name: "name", autocomplete: "username", autofocus: true, "data-name": "name" });
   const password = h("input", { name: "password", type: "password", autocomplete: "current-password" });
   const again = Boolean(app.user);
   if (again) name.value = app.user.name;
+  const send = async body => {
+    signedIn(await openSession(body));
+    signing = null;
+    box.close();
+    box.remove();
+    finish();
+  };
+  const ways = h("div", formOf(() => send({ name: name.value, password: password.value }),
+    field("Name", name), field("Password", password), submit("Sign in", "primary wide")));
   const box = h("dialog.sign-in", { "aria-label": "Sign in", onclose: () => signing && box.showModal() },
     h("h1", "cronwatch"),
     h("p.soft", again ? "Your session has ended. Sign in to go on where you were." : "Sign in to see your monitors."),
-    formOf(async () => {
-      const session = await openSession({ name: name.value, password: password.value });
-      signedIn(session);
-      signing = null;
-      box.close();
-      box.remove();
-      resolve();
-    }, field("Name", name), field("Password", password),
-    submit("Sign in", "primary wide")),
+    ways,
     h("details.soft", h("summary", "No account, or password lost?"),
       h("p", "On the machine that runs cronwatch, make an account, or a link that signs in once:"),
       h("pre", h("code", "cronwatch user add NAME\ncronwatch user link NAME"))));
   document.body.append(box);
   box.showModal();
   (again ? password : name).focus();
-});
+  return { done, offer(secret) {  // a link was pasted into the address of this very tab
+    history.replaceState(null, "", address);
+    const button = submit("Sign in", "primary wide");
+    put(ways, h("p", "This link signs you in once, on this browser."), formOf(() => send({ link: secret }), button));
+    button.focus();
+  } };
+}
 
 function signedIn(session) {
   app.user = session.user;
@@ -198,27 +211,15 @@ async function findUser() {
 
 // A link from the command line signs in on a click only: previews of links must not use it up.
 function linkPage(secret) {
-  history.replaceState(null, "", "#/");
+  history.replaceState(null, "", address = "#/");
   return { title: "Sign in", still: true, node: h("section.card.narrow",
     h("h1", "Sign in"),
     h("p", "This link signs you in once, on this browser."),
     formOf(async () => {
-      const session = await openSession({ link: secret });
-      signedIn(session);
+      signedIn(await openSession({ link: secret }));
       view = null;
       route();
-      if (!session.user.hasPassword) offerPassword();
     }, submit("Sign in"))) };
-}
-
-// Who came by a link would need another one the next time.
-function offerPassword() {
-  const password = h("input", { type: "password", autocomplete: "new-password", autofocus: true, "data-name": "password" });
-  ask("Set a password?", close => formOf(async () => {
-    await patch("/api/v1/session", { password: password.value });
-    close(true);
-    say("From now on this password signs you in");
-  }, field("New password", password, "8 characters or more; without one only links sign you in"), submit("Set password")));
 }
 
 $("signout").addEventListener("click", async () => {
@@ -244,23 +245,22 @@ hooks.scanned = at => {
   setText(scanned, relative(scanned.at));
 };
 
-const few = (count, word) => `${count} ${word}${count > 1 ? "s" : ""}`;
 const listed = names => names.length > 3 ? `${names.slice(0, 3).join(", ")} and ${names.length - 3} more` : names.join(" and ");
 
 function banners() {
   if (away) return [h("div.banner.warn", h("b", "Reconnecting…"), " The server does not answer. What you see is how things were.")];
   const health = app.summary?.health;
   if (!health) return [];
-  const found = [], bad = (...words) => found.push(h("div.banner.bad", words));
+  const notes = [], bad = (...words) => notes.push(h("div.banner.bad", words));
   if (health.refused) bad(h("b", "Nothing can be written. "), "The disk may be full or read-only: pings are refused until there is room.");
   if (!health.scanning) bad(h("b", "Nobody is watching. "), "The last scan for what fell due is too long ago.");
   if (health.failing.length) {
     bad(h("b", "Alerts do not arrive: "), `${listed(health.failing)} cannot be reached. `,
       h("a", { href: "#/integrations" }, "Look at the integrations"));
   } else if (health.dead) {
-    bad(h("b", `${few(health.dead, "alert")} could not be delivered. `), h("a", { href: "#/health" }, "See which"));
+    bad(h("b", `${counted(health.dead, "alert")} could not be delivered. `), h("a", { href: "#/activity" }, "See which"));
   }
-  return found;
+  return notes;
 }
 
 let framed = "";
@@ -276,10 +276,9 @@ function frame() {
   $("signout").title = app.user?.name ? `Signed in as ${app.user.name}` : "";
   if (!summary) return put($("footer"));
   const { pending, dead, failing, databaseBytes } = summary.health;
-  put($("footer"), h("span", h("a", { href: "#/health" }, "Health"), ": last scan ", scanned, " · ",
-    `${pending ? few(pending, "alert") : "no alert"} waiting`, " · ",
-    failing.length ? `${listed(failing)} failing` : dead ? `${dead} given up` : "none given up", " · ", bytes(databaseBytes)),
-  h("span", `cronwatch ${summary.version}`));
+  put($("footer"), h("span", "Last scan ", scanned), h("span", `${pending ? counted(pending, "alert") : "no alert"} waiting`),
+    h("span", failing.length ? `${listed(failing)} failing` : dead ? `${dead} undelivered` : "none undelivered"),
+    h("span", bytes(databaseBytes)), h("span", `cronwatch ${summary.version}`));
 }
 
 function retitle() {
@@ -308,17 +307,12 @@ $("zone").addEventListener("click", () => {
 
 $("main").addEventListener("input", ({ target }) => { if (target.form) view.written = true; });
 
-const closeMenu = () => { $("menu").setAttribute("aria-expanded", "false"); };
-
-$("menu").addEventListener("click", () => $("menu").setAttribute("aria-expanded", String($("menu").getAttribute("aria-expanded") !== "true")));
-
 // -- Keyboard
 
 const KEYS = [["/", "search"], ["n", "new monitor"], ["↓ or j", "next monitor"], ["↑ or k", "previous monitor"],
   ["Enter", "open it"], ["x", "select it"], ["g", "back to the list"], ["?", "this help"], ["Escape", "close, or leave the search"]];
 
-const help = () => ask("Keyboard", () => h("dl.keys", KEYS.map(([key, words]) =>
-  h("div", h("dt", h("kbd", key)), h("dd", words)))));
+const help = () => ask("Keyboard", () => h("dl.keys", KEYS.map(([key, words]) => h("div", h("dt", h("kbd", key)), h("dd", words)))));
 
 $("help").addEventListener("click", help);
 

@@ -37,6 +37,9 @@ const maker = create => (name, ...rest) => {
 export const h = maker(tag => document.createElement(tag));
 export const svg = maker(tag => document.createElementNS(SVG, tag));
 
+// "1 monitor", "3 monitors"
+export const counted = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+
 const named = node => node.getAttribute("href") || node.textContent;
 
 // New children. The focus stays on what is still there, so that a live page can be used by keyboard.
@@ -84,7 +87,7 @@ export const bytes = count => count < 1e6 ? `${Math.round(count / 1e3)} kB` :
   count < 1e9 ? `${(count / 1e6).toFixed(1)} MB` : `${(count / 1e9).toFixed(1)} GB`;
 
 // One unit, as a person says it: "12 s", "3 h", "5 days"
-function about(length) {
+export function about(length) {
   if (length < MINUTE) return `${Math.floor(length / 1000)} s`;
   if (length < HOUR) return `${Math.floor(length / MINUTE)} min`;
   if (length < 2 * DAY) return `${Math.floor(length / HOUR)} h`;
@@ -97,40 +100,74 @@ export function relative(when) {
   return away > 0 ? `${about(away)} ago` : `in ${about(-away)}`;
 }
 
-let zoned = null;
-try { zoned = localStorage.getItem("zone"); } catch { /* storage is switched off */ }
+// What this browser remembers of how somebody likes the page.
+export function remembered(name) {
+  try { return localStorage.getItem(name); } catch { return null; }  // storage is switched off
+}
+
+export function remember(name, value) {
+  try { localStorage.setItem(name, value); } catch { /* holds until the page is left */ }
+}
+
+let zoned = remembered("zone");
 
 export const usesMonitorZone = () => zoned === "monitor";
 
 export function setMonitorZone(yes) {
   zoned = yes ? "monitor" : "mine";
-  try { localStorage.setItem("zone", zoned); } catch { /* holds until the page is left */ }
+  remember("zone", zoned);
 }
 
 const formats = new Map();
 
-function format(zone, options) {
-  const name = zone + JSON.stringify(options);
-  if (!formats.has(name)) {
+// What a clock in a zone shows, in parts: year, month, day, weekday, hour, minute, second.
+function parts(when, zone) {
+  if (!formats.has(zone)) {
+    const options = { year: "numeric", month: "short", day: "numeric", weekday: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
     try {
-      formats.set(name, new Intl.DateTimeFormat("sv-SE", { ...options, timeZone: zone || undefined }));
+      formats.set(zone, new Intl.DateTimeFormat("en-GB", { ...options, timeZone: zone || undefined }));
     } catch {  // a zone that this browser does not know
-      formats.set(name, new Intl.DateTimeFormat("sv-SE", { ...options, timeZone: "UTC" }));
+      formats.set(zone, new Intl.DateTimeFormat("en-GB", { ...options, timeZone: "UTC" }));
     }
   }
-  return formats.get(name);
+  return Object.fromEntries(formats.get(zone).formatToParts(when).map(({ type, value }) => [type, value]));
 }
 
-const DATE = { year: "numeric", month: "2-digit", day: "2-digit" };
-const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+const MONTHS = { Sept: "Sep" };
+const shownZone = zone => usesMonitorZone() ? zone || "" : "";
+const dated = ({ weekday, day, month }) => `${weekday} ${day} ${MONTHS[month] || month}`;
 
-// "2026-03-02 03:00:04", without the date where it is today; in the viewer's zone or the monitor's.
+// "03:00", "Sat 28 Nov", and the hour as a number, in the viewer's zone
+export const clockOf = when => { const { hour, minute } = parts(when, ""); return `${hour}:${minute}`; };
+export const dayOf = when => dated(parts(when, ""));
+export const hourOf = when => { const { hour, minute } = parts(when, ""); return Number(hour) + Number(minute) / 60; };
+
+// "Today", "Yesterday", "Tomorrow", "Thu 26 Nov", and the year where it is another one
+export function dayWord(when, zone = "") {
+  const at = shownZone(zone), there = parts(when, at), today = parts(now(), at);
+  const day = dated(there);
+  if (day === dated(today) && there.year === today.year) return "Today";
+  if (Math.abs(when - now()) < 3 * DAY) {
+    if (day === dated(parts(now() - DAY, at))) return "Yesterday";
+    if (day === dated(parts(now() + DAY, at))) return "Tomorrow";
+  }
+  return there.year === today.year ? day : `${day} ${there.year}`;
+}
+
+// "Today 03:00"; whole: "Thu 26 Nov 2026 03:00:04"; in the viewer's zone or the monitor's.
 export function stamp(when, zone, whole = false) {
-  const at = usesMonitorZone() ? zone || "" : "";
-  const day = format(at, DATE).format(when);
-  const clock = format(at, CLOCK).format(when);
-  return !whole && day === format(at, DATE).format(now()) ? clock : `${day} ${clock}`;
+  const there = parts(when, shownZone(zone));
+  return whole ? `${dated(there)} ${there.year} ${there.hour}:${there.minute}:${there.second}` : `${dayWord(when, zone)} ${there.hour}:${there.minute}`;
 }
+
+// The same in one zone, whatever is preferred.
+export function stampIn(when, zone) {
+  const { hour, minute, second } = parts(when, zone);
+  return `${dated(parts(when, zone))} ${hour}:${minute}${second === "00" ? "" : `:${second}`}`;
+}
+
+// The same in a sentence: "03:00", "yesterday 03:00"
+const inline = (when, zone) => stamp(when, zone).replace(/^Today /, "").replace(/^(Yesterday|Tomorrow)/, word => word.toLowerCase());
 
 export function zoneName(zone) {
   return usesMonitorZone() && zone ? zone : Intl.DateTimeFormat().resolvedOptions().timeZone || "local time";
@@ -138,11 +175,13 @@ export function zoneName(zone) {
 
 const WORDS = {
   ago: relative,
-  last: when => `last ping ${relative(when)}`,
-  due: when => when > now() ? `due in ${about(when - now())}` : `due ${relative(when)}`,
+  due: when => when > now() ? `in ${about(when - now())}` : `${about(now() - when)} late`,
   alert: when => when > now() ? `alert in ${about(when - now())}` : "alert now",
   since: when => `for ${about(Math.max(0, now() - when))}`,
+  span: when => about(Math.max(0, now() - when)),
   clock: (when, zone) => stamp(when, zone),
+  inline,
+  hour: (when, zone) => stamp(when, zone).slice(-5),
   "whole-clock": (when, zone) => stamp(when, zone, true),
   elapsed: when => duration(Math.max(0, Math.floor((now() - when) / 1000) * 1000)),
 };
@@ -150,7 +189,8 @@ const WORDS = {
 // A time that stays true by itself: what was today is yesterday after midnight. Its tooltip, the
 // instant or how far it is away, is made when it is wanted.
 document.addEventListener("pointerover", ({ target }) => {
-  if (target.dataset.live) target.title = target.dataset.live.endsWith("clock") ? relative(target.at) : stamp(target.at, target.zone, true);
+  const { live } = target.dataset || {};
+  if (live) target.title = live.endsWith("clock") || live === "inline" ? `${stamp(target.at, target.zone, true)} · ${relative(target.at)}` : stamp(target.at, target.zone, true);
 });
 
 export function time(when, words = "ago", zone = "") {
@@ -166,6 +206,7 @@ export function tickTimes(root = document) {
 }
 
 export const clock = (when, zone, whole) => time(when, whole ? "whole-clock" : "clock", zone);
+export const at = (when, zone) => time(when, "inline", zone);
 
 // -- What pages share
 
@@ -177,18 +218,20 @@ const SHAPES = {  // each status has a shape of its own: colour alone tells some
   new: "M8 1a7 7 0 1 0 0 14A7 7 0 0 0 8 1Zm0 1.9a5.1 5.1 0 1 1 0 10.2A5.1 5.1 0 0 1 8 2.9Z",
   paused: "M3 2h3.6v12H3Zm6.4 0H13v12H9.4Z",
   unknown: "M8 1l7 7-7 7-7-7Z",
+  missed: "M5.1 1h5.8L15 5.1v5.8L10.9 15H5.1L1 10.9V5.1Zm.8 1.9L2.9 5.9v4.2l3 3h4.2l3-3V5.9l-3-3Z",
 };
-Object.assign(SHAPES, { success: SHAPES.up, failed: SHAPES.down, stuck: SHAPES.late });
+Object.assign(SHAPES, { success: SHAPES.up, failed: SHAPES.down, stuck: SHAPES.down, matched: SHAPES.late });
 
 export const shape = status => svg("svg", { class: `shape is-${status}`, viewBox: "0 0 16 16", "aria-hidden": "true" },
   svg("path", { d: SHAPES[status] || SHAPES.unknown, "fill-rule": "evenodd" }));
 
-export const titled = status => status === "success" ? "Good" : status[0].toUpperCase() + status.slice(1);
+const TITLES = { success: "Went well", matched: "Rule" };
+export const titled = status => TITLES[status] || status[0].toUpperCase() + status.slice(1);
 
 export const badge = (status, words) => h("span", { class: `badge is-${status}` }, shape(status), words || titled(status));
 
 // What became of an alert: its shape, and a word for it.
-export const fate = ({ state, tries }) => ({ sent: ["up", "told"], dead: ["down", "given up"] })[state] || ["late", tries ? "will be tried again" : "on its way"];
+export const fate = ({ state, tries }) => ({ sent: ["up", "told"], dead: ["down", "undelivered"] })[state] || ["late", tries ? "will be tried again" : "on its way"];
 
 export const tagList = (tags, onTag) => tags.map(tag => onTag
   ? h("button.tag", { "aria-label": `Show only the tag ${tag}`, onclick: () => onTag(tag) }, tag)

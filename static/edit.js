@@ -1,14 +1,14 @@
 // Making and changing a monitor: three fields first, the rare ones folded.
 
 import { get, post, patch, monitorPath, query } from "./api.js";
-import { h, add, put, field, choose, check, formOf, submit, entry } from "./dom.js";
+import { h, add, put, field, choose, check, formOf, submit, entry, time, ms, stampIn } from "./dom.js";
 
 const UNITS = [["1", "seconds"], ["60", "minutes"], ["3600", "hours"], ["86400", "days"]];
-const SIGNS = [["lt", "<"], ["le", "≤"], ["gt", ">"], ["ge", "≥"], ["eq", "="], ["ne", "≠"]];
+const COMPARISONS = [["lt", "<"], ["le", "≤"], ["gt", ">"], ["ge", "≥"], ["eq", "="], ["ne", "≠"]];
 
 // A number and its unit; `read` answers seconds, null where it is empty, or what cannot be a number.
-function seconds(name, value, least = "1") {
-  const unit = [...UNITS].reverse().find(([size]) => size >= least && value && value % size === 0) || UNITS[value ? 0 : 1];
+function seconds(name, value, least = 1) {
+  const unit = [...UNITS].reverse().find(([size]) => Number(size) >= least && value && value % size === 0) || UNITS[value ? 0 : 1];
   const units = choose(UNITS, unit[0], { "aria-label": "Unit" });
   const input = entry(name, { inputmode: "decimal", value: value ? String(value / unit[0]) : value === 0 ? "0" : "" });
   const node = h("div.joined", input, units);
@@ -33,9 +33,9 @@ function zoneList() {
 
 // The schedule with its preview: in words, and the next five times in its own zone.
 function schedulePart(m, changed) {
-  const kind = choose([["interval", "Every so often"], ["cron", "At the times of a cron expression"], ["none", "No schedule: only failures count"]],
+  const kind = choose([["interval", "Fixed interval"], ["cron", "Cron expression"], ["none", "No schedule: only failures count"]],
     m.scheduleType, { "data-name": "scheduleType", onchange: () => swap() });
-  const interval = seconds("intervalSeconds", m.intervalSeconds || 86400, "60");
+  const interval = seconds("intervalSeconds", m.intervalSeconds || 86400, 60);
   const cron = entry("cronExpression", { value: m.cronExpression || "", placeholder: "0 3 * * *", spellcheck: "false", autocapitalize: "off", class: "mono" });
   const zone = entry("timezone", { value: m.timezone, list: zoneList(), spellcheck: "false" });
   const grace = seconds("graceSeconds", m.graceSeconds);
@@ -63,15 +63,15 @@ function schedulePart(m, changed) {
     if (kind.value === "cron" && !wanted.cronExpression) return put(preview);
     let found;
     try {
-      found = await get(`/api/v1/preview${query(wanted)}`);
+      found = await get(`/api/v1/preview${query({ ...wanted, monitor: m.id })}`);
     } catch (error) {
       if (mine === turn) put(preview, h("p.error", error.sentence));
       return;
     }
     if (mine !== turn) return;
     put(preview, h("p", h("b", found.schedule), found.timezone && kind.value === "cron" ? ` (${found.timezone})` : ""),
-      h("ol.times", found.times.map(({ words }) => h("li", words))),
-      found.sentence && h("p.soft", found.sentence));
+      h("ol.times", found.times.map(({ expectedAt }) => h("li", stampIn(ms(expectedAt), found.timezone), " ", h("span.soft", time(expectedAt, "due"))))),
+      h("p.soft", `You are told if there is no ping by ${stampIn(ms(found.times[0].alertAt), found.timezone)}.`));
   }
 
   function read() {
@@ -92,15 +92,15 @@ function rulesPart(rules) {
   const row = ({ field: name = "", operator = "eq", value = "" }) => {
     const node = h("div.joined.rule",
       h("input", { value: name, list: "rule-names", "aria-label": "Field", placeholder: "rows_processed" }),
-      choose(SIGNS, operator, { "aria-label": "Comparison" }),
+      choose(COMPARISONS, operator, { "aria-label": "Comparison" }),
       h("input", { value: String(value), inputmode: "decimal", "aria-label": "Value", placeholder: "0" }),
       h("button", { "aria-label": "Remove this rule", onclick: () => node.remove() }, "×"));
     return node;
   };
   add(rows, rules.map(row));
   return {
-    node: h("div.field", { role: "group", "aria-label": "Rules for silent failures", "data-name": "rules?" },
-      h("span.label", "Rules for silent failures"), names, rows,
+    node: h("div.field", { role: "group", "aria-label": "Failure rules", "data-name": "rules?" },
+      h("span.label", "Failure rules"), names, rows,
       h("p.hint", "A run that went well but reports one of these is told as a silent failure: a number of the ping’s JSON or metrics, exit_code or duration_seconds."),
       h("button", { onclick: () => {
         const fresh = row({});
@@ -122,7 +122,7 @@ function tellPart(integrations, linked) {
   const boxes = integrations.map(one => [one.id, check(`${one.name} (${one.channel}${one.enabled ? "" : ", switched off"})`, before.has(one.id))]);
   return {
     node: h("fieldset.field", { "data-name": "integrationIds" }, h("legend", "Who is told"),
-      boxes.length ? boxes.map(([, box]) => box) : h("p.hint", "There is no integration yet: nobody is told of anything. ", h("a", { href: "#/integrations" }, "Add one"))),
+      boxes.length ? boxes.map(([, box]) => box) : h("p.hint", "No notifications yet: there is no integration. ", h("a", { href: "#/integrations" }, "Add one"))),
     read() {
       const ids = boxes.filter(([, box]) => box.querySelector("input").checked).map(([id]) => id);
       const kept = ids.length === before.size && ids.every(id => before.has(id));
@@ -170,39 +170,28 @@ function monitorForm(m, integrations, send) {
     return send(changed(given, isNew ? ["name", ...Object.keys(schedule.read())] : []));
   },
     field("Name", name), schedule.node,
-    fold("More about it", !isNew, field("Tags", tags, "separated by spaces"), field("Key", key, "how programs and pings name it; made of the name where it is empty"), field("Notes", notes)),
-    fold("When it is in trouble", !isNew && (m.expects !== "run" || m.maxRunSeconds || m.failureTolerance || m.rules.length > 0 || m.minPingIntervalSeconds || m.armed),
+    fold("Details", !isNew, field("Tags", tags, "separated by spaces"), field("Key", key, "how programs and pings name it; made of the name where it is empty"), field("Notes", notes)),
+    fold("Failure rules", !isNew && (m.expects !== "run" || m.maxRunSeconds || m.failureTolerance || m.rules.length > 0 || m.minPingIntervalSeconds || m.armed),
       field("Expects", expects), field("Longest run", longest, "a run that takes longer is stuck; empty: until its next deadline"),
       field("Tolerated failures in a row", tolerance), armed,
       field("Least time between pings", spacing, "pings that come sooner are dropped; empty: none is"), rules.node),
-    fold("Alerts", !isNew && !tell.same, tell.node, mail, field("Remind every", reminder, "while it is down; empty: never")),
+    fold("Notifications", !isNew && !tell.same, tell.node, mail, field("Remind every", reminder, "while it is down; empty: never")),
     h("div.buttons", submit(isNew ? "Create monitor" : "Save"),
       h("a.button", { href: isNew ? "#/" : `#/monitors/${m.id}` }, "Cancel")));
 }
 
-function freshForm(app, integrations) {
+export function freshForm(app, integrations, done) {
   const zone = app.summary?.timezone || "UTC";
-  return monitorForm({ ...FRESH, timezone: zone }, integrations, async given => {
-    const made = await post("/api/v1/heartbeats", given);
-    app.go(`#/monitors/${made.id}`);
-  });
+  return monitorForm({ ...FRESH, timezone: zone }, integrations, async given => done(await post("/api/v1/heartbeats", given)));
 }
 
 const integrationsNow = async () => (await get("/api/v1/integrations")).integrations;
 
 export async function newPage(app) {
   app.summary ||= await get("/api/v1/summary?limit=1");
-  const node = h("div.narrow", h("h1", "New monitor"), h("section.card", freshForm(app, await integrationsNow())));
+  const form = freshForm(app, await integrationsNow(), made => app.go(`#/monitors/${made.id}`));
+  const node = h("div.narrow", h("h1", "New monitor"), h("section.card", form));
   return { title: "New monitor", node, focus: node.querySelector("input") };
-}
-
-// What an empty cronwatch shows: what it is, and the form for the first monitor.
-export function welcome(app) {
-  const place = h("section.card");
-  integrationsNow().then(found => put(place, h("h2", "Create your first monitor"), freshForm(app, found)));
-  return h("div.narrow", h("h1", "Know when a job stops running"),
-    h("p.lead", "Each job tells cronwatch that it ran, with one small HTTP request. Where a job fails, is late or goes silent, you are told."),
-    place);
 }
 
 export async function editPage(app, id) {

@@ -21,6 +21,12 @@ const CURL = "curl -fsS -m 10 --retry 5 -o /dev/null";
 const each = (line, ...words) => words.map(line).join("\n");
 
 const LINES = [
+  ["exec", "cronwatch-exec", ({ base, token, m }) => `# once, on the machine of the job
+curl -fsS -o cronwatch-exec ${base}/cronwatch-exec && chmod +x cronwatch-exec
+sudo mv cronwatch-exec /usr/local/bin/
+
+# in its crontab: start, end, exit code, duration and output are told
+${fields(m)}  cronwatch-exec ${token} -- /path/to/job`],
   ["curl", "Plain curl", ({ ping, token }) => `# at the end of the job
 ${CURL} ${ping}
 
@@ -68,6 +74,9 @@ curl "${base}/${code}/fail?msg=disk+full"`],
   ["kuma", "Uptime Kuma", ({ base, m }) => `curl "${base}/api/push/${m.token}?status=up&msg=OK&ping="
 curl "${base}/api/push/${m.token}?status=down&msg=disk+full"`],
 ];
+
+// A line of a crontab with the wrapper around its command.
+export const wrappedLine = ({ line, command }, m) => line.replace(command, () => `cronwatch-exec ${baseOf(m)}/${m.token} -- ${command}`);
 
 // A chip for each dialect and the lines of the chosen one, with this monitor's own handles.
 export function pingLines(m) {

@@ -1,105 +1,113 @@
-// The list: every monitor with its last runs, kept up to date in place.
+// The first screen: one sentence, the night, and every monitor with its last occurrences.
 
 import { patch, post, del, monitorPath, query } from "./api.js";
-import { h, svg, put, setText, ask, askPause, badge, shape, tagList, time, clock, stamp, duration, now, ms, say, choose, formOf, field, confirm, bar, has, submit, titled } from "./dom.js";
+import { h, put, setText, ask, askPause, badge, shape, time, at, duration, now, ms, say, choose, formOf, field, confirm, bar, has, submit, counted, button } from "./dom.js";
+import { strip, slotAt, slotWords, showTip, percent } from "./strip.js";
+import { nightPart } from "./night.js";
 
 const STATES = [["down", "Down"], ["late", "Late"], ["running", "Running"], ["up", "Up"], ["new", "New"], ["paused", "Paused"]];
-const MOST = 1000;
+const PAGE = 100, MOST = 1000;
+export const SIGNS = { lt: "<", le: "≤", gt: ">", ge: "≥", eq: "=", ne: "≠" };
 
 const isLate = m => m.status === "up" && m.expectedAt !== null && ms(m.expectedAt) < now();
 
 export function stateOf(m) {
-  if (m.status === "up") return isLate(m) ? "late" : m.running ? "running" : "up";
-  return m.status;
+  if (m.status !== "up") return m.status;
+  return isLate(m) ? "late" : m.run || m.running ? "running" : "up";
 }
 
-const matches = (m, { q, tag, status }) =>
-  (!status || (status === "running" ? m.running : stateOf(m) === status || (status === "up" && stateOf(m) === "running")))
-  && (!tag || m.tags.includes(tag))
+const matches = (m, { q, tag, status }) => (!status || stateOf(m) === status) && (!tag || m.tags.includes(tag))
   && (!q || `${m.name}\n${m.key}\n${m.tags.join(" ")}`.toLowerCase().includes(q.toLowerCase()));
 
-// -- The strip of runs: a path for each outcome, however many runs there are
+// -- The sentence
 
-const STEP = 5, BAR = 3.4, TALL = 20;
-
-export function strip(m) {
-  const { runs } = m;
-  if (!runs.length) return h("span.soft", "no runs yet");
-  const longest = Math.max(1, ...runs.map(run => run[1] || 0));
-  const paths = {};
-  runs.forEach(([, took, state], n) => {
-    const x = (30 - runs.length + n) * STEP, tall = took === null ? TALL / 2 : 2 + (TALL - 2) * took / longest;
-    const bad = state === "failed" || state === "stuck" ? `M${x} ${TALL + 2}h${BAR}v2h-${BAR}Z` : "";  // not by colour alone
-    paths[state] = `${paths[state] || ""}M${x} ${TALL}v-${tall.toFixed(1)}h${BAR}v${tall.toFixed(1)}Z${bad}`;
-  });
-  const counted = Object.keys(paths).map(state => `${runs.filter(run => run[2] === state).length} ${titled(state).toLowerCase()}`);
-  return svg("svg.strip", { viewBox: "0 0 150 24", role: "img",
-    "aria-label": runs.length > 1 ? `Last ${runs.length} runs: ${counted.join(", ")}` : `One run: ${counted[0].slice(2)}` },
-  Object.entries(paths).map(([state, d]) => svg("path", { d, class: `is-${state}` })));
+function headline({ counts, next }) {
+  const troubles = [counts.down && h("b.down", `${counts.down} down`), counts.late && h("b.late", `${counts.late} late`)].filter(Boolean);
+  const coming = next && ["next: ", h("a", { href: `#/monitors/${next.id}` }, next.name), " ", time(next.at, "due")];
+  const well = counts.up + counts.running ? [h("b.up", "All is well")] : [];
+  return [...(troubles.length ? troubles : well), coming].filter(Boolean).flatMap((part, n) => n ? [" · ", part] : [part]);
 }
 
-export function runWords([at, took, state, code], zone) {
-  return [`${titled(state)}${code ? `, exit code ${code}` : ""}`, stamp(at, zone, true),
-    took === null ? "" : `took ${duration(took)}`].filter(Boolean).join(" · ");
-}
-
-export function showTip(text, x, y) {
-  const tip = document.getElementById("tip");
-  tip.hidden = !text;
-  if (!text) return;
-  setText(tip, text);
-  tip.style.left = `${Math.max(4, Math.min(x - tip.offsetWidth / 2, innerWidth - tip.offsetWidth - 4))}px`;
-  tip.style.top = `${y - tip.offsetHeight - 8}px`;
+function subline({ counts, health }) {
+  const all = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const alerts = health.dead ? h("a", { href: "#/activity" }, `${counted(health.dead, "alert")} undelivered`)
+    : health.pending ? `${counted(health.pending, "alert")} on the way` : "all alerts delivered";
+  return [counted(all, "monitor"), " · ", alerts];
 }
 
 // -- A row: its parts are made anew only where what they show has changed
 
-function due(m) {
-  if (m.status === "paused") return m.pausedUntil ? ["paused until ", clock(m.pausedUntil, m.timezone)] : "paused until resumed";
-  if (m.status === "down") return m.expectedAt && ms(m.expectedAt) > now() ? time(m.expectedAt, "due", m.timezone) : "";
-  if (!m.expectedAt) return m.scheduleType === "none" ? "no schedule" : "";
-  return isLate(m) ? time(m.alertAt, "alert", m.timezone) : time(m.expectedAt, "due", m.timezone);
+export const ruleWords = ({ field: name, operator, value, actual }) =>
+  `${name} ${has(actual) ? `is ${actual} ` : ""}(rule: ${SIGNS[operator]} ${value})`;
+
+const failedCode = m => m.strip.findLast(slot => slot[2] === "failed")?.[3];
+
+function missedWords(m) {
+  const since = ms(m.downSince), count = m.strip.filter(([when, , state]) => state === "missed" && when <= now() && when >= since - m.graceSeconds * 1000 - 61_000).length;
+  return count > 1 ? `missed ${count}${count === 30 ? "+" : ""} times` : "missed";
 }
 
-const exitCode = m => m.downReason === "failed" && m.runs.findLast(run => run[2] === "failed")?.[3];
-
-function why(m) {
-  if (m.status === "down") return [m.downReason === "stuck" ? "stuck: it did not end" : m.downReason, exitCode(m) && ` with exit code ${exitCode(m)}`, m.downSince && [", down ", time(m.downSince, "since", m.timezone)]];
-  return !m.heard && h("span.warn-text", "nobody is told");
+function downWords(m) {
+  if (m.downReason === "missed") return missedWords(m);
+  if (m.downReason === "stuck") return "stuck: it did not end";
+  return failedCode(m) ? `failed with exit code ${failedCode(m)}` : "failed";
 }
 
-function took(m) {
-  if (m.lastDurationMs === null) return "";
-  const slow = m.usualDurationMs && m.lastDurationMs > 2 * m.usualDurationMs && m.lastDurationMs > 1000;
-  return [h("span", { class: slow ? "warn-text" : "" }, duration(m.lastDurationMs)),
-    m.usualDurationMs !== null && h("span.soft", `usually ${duration(m.usualDurationMs)}`)];
+// A time of day is that of the monitor's zone: it is named where the viewer's is another one.
+export function scheduleWords({ schedule, timezone, graceSeconds }) {
+  if (schedule === "no schedule") return schedule;
+  const zone = /\d:\d\d/.test(schedule) && timezone !== Intl.DateTimeFormat().resolvedOptions().timeZone ? ` ${timezone}` : "";
+  return `${schedule}${zone} · ${graceSeconds ? `grace ${duration(graceSeconds * 1000)}` : "no grace"}`;
 }
 
 export function progressLine(run, zone) {
-  if (!run) return "";
-  return [shape("running"), time(run.startedAt, "elapsed", zone),
-    has(run.percent) && [bar(run.percent), h("span", `${run.percent} %`)],
-    run.message && h("span.message", run.message)];
+  return [has(run.percent) && [bar(run.percent), h("span", `${run.percent} %`)],
+    run.message && h("span.message", run.message), h("span.soft", time(run.startedAt, "since", zone))];
+}
+
+function why(m) {
+  const state = stateOf(m), plan = h("span.plan", scheduleWords(m));
+  if (state === "down") return [h("span.bad-text", downWords(m)), h("span.bad-text", "down ", time(m.downSince, "since", m.timezone)), plan];
+  if (state === "late") return [h("span.warn-text", time(m.alertAt, "alert", m.timezone)), plan];
+  if (state === "paused") return [h("span", m.pausedUntil ? ["paused until ", at(m.pausedUntil, m.timezone)] : "paused until resumed"), plan];
+  if (m.run) return h("span.live", progressLine(m.run, m.timezone));
+  if (m.matched.length) return [h("span.warn-text", m.matched.map(ruleWords).join(", ")), plan];
+  return state === "new" && !m.lastPingAt ? [h("span", "waiting for its first ping"), plan] : plan;
+}
+
+function due(m) {
+  if (m.status === "paused") return "";
+  if (m.status === "new" && !m.expectedAt) return "";
+  if (m.status === "down") return m.expectedAt && ms(m.expectedAt) > now() ? ["due ", time(m.expectedAt, "due", m.timezone)] : "";
+  if (!m.expectedAt) return "";
+  return [isLate(m) ? "" : "due ", time(m.expectedAt, "due", m.timezone)];
+}
+
+function took(m) {
+  if (m.lastDurationMs === null) return h("span.soft", "–");
+  const slow = m.usualDurationMs && m.lastDurationMs > 2 * m.usualDurationMs && m.lastDurationMs > 1000;
+  return [h("span", { class: slow ? "warn-text" : "" }, duration(m.lastDurationMs)),
+    m.usualDurationMs !== null && h("span.soft", duration(m.usualDurationMs))];
 }
 
 const PARTS = {
-  state: [m => stateOf(m), m => badge(stateOf(m))],
-  why: [m => [m.status, m.downReason, m.downSince, m.heard, exitCode(m)], why],
-  runs: [m => m.runs, strip],
-  last: [m => m.lastPingAt, m => m.lastPingAt ? time(m.lastPingAt, "last", m.timezone) : "never pinged"],
-  due: [m => [m.status, m.pausedUntil, m.expectedAt, m.alertAt, isLate(m)], due],
+  sign: [m => stateOf(m), m => badge(stateOf(m))],
+  why: [m => [stateOf(m), m.downReason, m.downSince, m.alertAt, m.pausedUntil, m.run, m.matched, m.schedule, m.graceSeconds, m.strip.at(-1)], why],
+  slots: [m => m.strip, m => strip(m.strip)],
+  last: [m => m.lastPingAt, m => m.lastPingAt ? time(m.lastPingAt, "ago", m.timezone) : h("span.soft", "never")],
+  due: [m => [m.status, m.expectedAt, isLate(m)], due],
   took: [m => [m.lastDurationMs, m.usualDurationMs], took],
-  live: [m => m.run, m => progressLine(m.run, m.timezone)],
+  uptime: [m => m.uptime, m => h("span", { class: m.uptime !== null && m.uptime < .99 ? "" : "soft" }, percent(m.uptime))],
+  told: [m => m.recipients, m => m.recipients.length ? h("span.soft", { title: m.recipients.join(", ") }, m.recipients[0], m.recipients.length > 1 && ` +${m.recipients.length - 1}`) : h("span.warn-text", "No notifications")],
 };
 
-function makeRow(onPick, onTag) {
+function makeRow(onPick) {
   const box = h("input", { type: "checkbox", onchange: () => onPick() });
   const link = h("a.name");
   const tags = h("span.tags");
   const parts = Object.fromEntries(Object.keys(PARTS).map(name => [name, h("div", { class: name })]));
-  const li = h("li.row", h("label.pick", box), parts.state,
-    h("div.what", h("div.title", link, tags), parts.why),
-    parts.runs, h("div.when", parts.last, parts.due), parts.took, parts.live);
+  const li = h("li.row", h("label.pick", box), parts.sign, h("div.what", h("div.title", link, tags), parts.why),
+    parts.slots, h("div.when", parts.last, parts.due), parts.took, parts.uptime, parts.told);
   const seen = {};
   const row = { li, box, link, m: null, show(m) {
     row.m = m;
@@ -109,14 +117,14 @@ function makeRow(onPick, onTag) {
       link.setAttribute("href", `#/monitors/${m.id}`);
     }
     const tagged = m.tags.join(" ");
-    if (seen.tags !== tagged) put(tags, tagList(m.tags, onTag));
+    if (seen.tags !== tagged) put(tags, m.tags.map(tag => h("span.tag", tag)));
     seen.tags = tagged;
     for (const [name, [key, make]] of Object.entries(PARTS)) {
       const value = JSON.stringify(key(m));
       if (seen[name] === value) continue;
       seen[name] = value;
       put(parts[name], make(m));
-      if (name === "state") li.className = `row is-${row.state = stateOf(m)}${box.checked ? " picked" : ""}`;
+      if (name === "sign") li.className = `row is-${row.state = stateOf(m)}${box.checked ? " picked" : ""}`;
     }
   } };
   return row;
@@ -126,23 +134,35 @@ function makeRow(onPick, onTag) {
 
 export function listPage(app, words) {
   const filter = { q: words.get("q") || "", tag: words.get("tag") || "", status: words.get("status") || "" };
-  const rows = new Map();
-  let shown = [], welcome = null;
+  const rows = new Map(), night = nightPart(app);
+  let shown = [], welcome = null, limit = PAGE;
 
+  const title = h("h1", "cronwatch"), under = h("p.soft");
   const search = h("input", { type: "search", placeholder: "Search  /", "aria-label": "Search monitors", value: filter.q, oninput: () => narrow({ q: search.value }) });
   const chips = h("div.chips", { role: "group", "aria-label": "Show only" });
-  const tags = choose([["", "All tags"]], "", { "aria-label": "Tag", onchange: () => narrow({ tag: tags.value }) });
+  const select = h("button.plain", { "aria-pressed": "false", onclick: () => selecting(!picking) }, "Select");
   const all = h("input", { type: "checkbox", "aria-label": "Select all that are shown", onchange: () => {
     for (const row of shown) row.box.checked = all.checked;
     picked();
   } });
   const list = h("ul.rows", { "aria-label": "Monitors" });
   const note = h("p.soft.note", { role: "status" });
+  const further = button(`Show ${PAGE} more`, () => { limit = Math.min(MOST, limit + PAGE); app.refresh(); }, { hidden: true });
   const bulk = h("div.bulk", { hidden: true });
-  const tools = h("div.tools", h("label.pick", all), search, tags, chips);
-  const page = h("div", h("div.head", h("h1", "Monitors"),
-    h("a.button.primary", { href: "#/new" }, "New monitor")), tools, list, note, bulk);
+  const heads = h("div.row.heads", { "aria-hidden": "true" }, ["", "Monitor", "Last 30 times", "Last · due", "Took · usually", "30 days", "Told"].map(words => h("div", words)));
+  const board = h("section.card.board", h("div.tools", h("label.pick", all), search, chips, select), heads, list, note, further);
+  const page = h("div", h("div.say", title, under), night.node, board, bulk);
   const node = h("div", page);
+  let picking = false;
+
+  function selecting(yes) {
+    picking = yes;
+    board.classList.toggle("selecting", yes);
+    select.setAttribute("aria-pressed", String(yes));
+    setText(select, yes ? "Done" : "Select");
+    if (!yes) for (const row of shown) row.box.checked = false;
+    picked();
+  }
 
   function narrow(change) {
     Object.assign(filter, change);
@@ -152,44 +172,38 @@ export function listPage(app, words) {
   }
 
   // More monitors than an answer holds: then the server looks for them.
-  const isBig = () => app.summary && (app.summary.total > MOST || big);
-  let big = false;
+  const isBig = () => app.summary && sumOf(app.summary.counts) > PAGE;
+  const sumOf = counts => Object.values(counts).reduce((sum, count) => sum + count, 0);
 
-  function paintChips(counts) {
-    const total = counts.new + counts.up + counts.down + counts.paused;
-    const names = [["", "All", total], ...STATES.map(([name, label]) => [name, label, counts[name]])];
-    const state = JSON.stringify([names, filter.status]);
+  function paintChips({ counts, tags }) {
+    const names = [["", "All", sumOf(counts)], ...STATES.map(([name, label]) => [name, label, counts[name]])].filter(([name, , count]) => count || !name || name === filter.status);
+    const state = JSON.stringify([names, tags, filter.status, filter.tag]);
     if (chips.state === state) return;
     chips.state = state;
-    const focused = chips.contains(document.activeElement) ? document.activeElement.dataset.status : null;
-    put(chips, names.filter(([name,, count]) => count || !name || name === filter.status).map(([name, label, count]) =>
-      h("button", { class: `chip is-${name || "all"}`, "data-status": name, "aria-pressed": String(filter.status === name),
-        onclick: () => narrow({ status: filter.status === name ? "" : name }) },
-      name && shape(name), label, " ", h("b", String(count)))));
-    if (focused !== null) chips.querySelector(`[data-status="${focused}"]`)?.focus();
+    const focused = chips.contains(document.activeElement) ? document.activeElement.dataset.chip : null;
+    put(chips, names.map(([name, label, count]) => h("button", { class: `chip is-${name || "all"}`, "data-chip": name, "aria-pressed": String(filter.status === name),
+      onclick: () => narrow({ status: filter.status === name ? "" : name }) }, name && shape(name), label, " ", h("b", String(count)))),
+    Object.entries(tags).map(([tag, count]) => h("button.chip.is-tag", { "data-chip": `#${tag}`, "aria-pressed": String(filter.tag === tag), onclick: () => narrow({ tag: filter.tag === tag ? "" : tag }) }, `#${tag} `, h("b", String(count)))));
+    if (focused !== null) chips.querySelector(`[data-chip="${CSS.escape(focused)}"]`)?.focus();
   }
 
-  function paintTags(known) {
-    const wanted = filter.tag && !known.includes(filter.tag) ? [...known, filter.tag] : known;
-    tags.hidden = !wanted.length;
-    const state = JSON.stringify(wanted);
-    if (tags.state !== state) {
-      tags.state = state;
-      put(tags, [["", "All tags"], ...wanted.map(tag => [tag, tag])].map(([value, text]) => h("option", { value }, text)));
-    }
-    tags.value = filter.tag;
+  function paintSay(summary) {
+    const state = JSON.stringify([summary.counts, summary.next, summary.health.dead, summary.health.pending]);
+    if (title.state === state) return;
+    title.state = state;
+    put(title, headline(summary));
+    put(under, subline(summary));
   }
 
   function paint() {
     const { summary } = app;
-    big = big || summary.total > MOST;
-    paintChips(summary.counts);
-    paintTags(summary.tags);
+    paintSay(summary);
+    paintChips(summary);
     const wanted = summary.monitors.filter(m => matches(m, filter));
     const held = list.contains(document.activeElement) ? document.activeElement : null;
     let place = list.firstElementChild;
     shown = wanted.map(m => {
-      if (!rows.has(m.id)) rows.set(m.id, makeRow(picked, tag => narrow({ tag })));
+      if (!rows.has(m.id)) rows.set(m.id, makeRow(picked));
       const row = rows.get(m.id);
       row.show(m);
       if (row.li === place) place = place.nextElementSibling;
@@ -204,13 +218,13 @@ export function listPage(app, words) {
     if (held && document.activeElement !== held && held.isConnected) held.focus({ preventScroll: true });
     const known = new Set(summary.monitors.map(m => m.id));
     for (const id of rows.keys()) if (!known.has(id)) rows.delete(id);
-    const filtered = filter.q || filter.tag || filter.status;
+    const filtered = filter.q || filter.tag || filter.status, more = summary.total > summary.monitors.length;
+    further.hidden = !more || limit >= MOST;
     put(note, !wanted.length && filtered ? ["Nothing matches. ", h("button.small", { onclick: () => {
       search.value = "";
       narrow({ q: "", tag: "", status: "" });
-    } }, "Show all")] : summary.total > summary.monitors.length ?
-      `The first ${summary.monitors.length} of ${summary.total} are shown: search to see others.` :
-      filtered ? `${wanted.length} of ${summary.total} shown` : "");
+    } }, "Show all")] : more ? `The first ${summary.monitors.length} of ${summary.total} are shown.` :
+      filtered ? `${wanted.length} of ${sumOf(summary.counts)} shown` : "");
     picked();
   }
 
@@ -225,15 +239,13 @@ export function listPage(app, words) {
     bulk.count = count;
     bulk.hidden = !count;
     put(bulk, h("b", { role: "status" }, `${count} selected`), [["Pause", pauseAll], ["Resume", resumeAll], ["Tag", tagAll], ["Delete", deleteAll],
-      ["Clear", () => { for (const row of shown) row.box.checked = false; picked(); }]].map(([label, act]) =>
-      h("button", { class: label === "Delete" ? "bad" : "", onclick: act }, label)));
+      ["Clear", () => selecting(false)]].map(([label, act]) => h("button", { class: label === "Delete" ? "bad" : "", onclick: act }, label)));
   }
 
   async function forEach(done, act) {
     const bad = [];
     const those = chosen();
-    for (const row of those) row.box.checked = false;
-    picked();
+    selecting(false);
     for (const { m } of those) {
       try {
         await act(m);
@@ -246,62 +258,67 @@ export function listPage(app, words) {
     app.refresh();
   }
 
-  const plural = () => `${chosen().length} monitor${chosen().length > 1 ? "s" : ""}`;
+  const those = () => counted(chosen().length, "monitor");
 
   async function pauseAll() {
-    const answer = await askPause(`Pause ${plural()}`);
+    const answer = await askPause(`Pause ${those()}`);
     if (answer) await forEach("paused", m => post(monitorPath(m.id, "pause"), answer));
   }
 
   const resumeAll = () => forEach("resumed", m => post(monitorPath(m.id, "resume")));
 
   async function tagAll() {
-    const answer = await ask(`Tag ${plural()}`, close => {
+    const answer = await ask(`Tag ${those()}`, close => {
       const what = choose([["add", "Add"], ["remove", "Remove"]], "add"), word = h("input", { autofocus: true });
       return formOf(async () => { if (word.value.trim()) close([what.value, word.value.trim().split(/\s+/)]); },
         field("What to do", what), field("Tags", word, "separated by spaces"), submit("Apply"));
     });
     if (!answer) return;
-    const [what, given] = answer;
+    const [what, tags] = answer;
     await forEach("tagged", m => patch(monitorPath(m.id), {
-      tags: what === "add" ? [...new Set([...m.tags, ...given])] : m.tags.filter(tag => !given.includes(tag)) }));
+      tags: what === "add" ? [...new Set([...m.tags, ...tags])] : m.tags.filter(tag => !tags.includes(tag)) }));
   }
 
   async function deleteAll() {
-    const yes = await confirm(`Delete ${plural()}?`, "Their pings, runs and logs are deleted too. This cannot be undone.", `Delete ${plural()}`, true);
+    const yes = await confirm(`Delete ${those()}?`, "Their pings, runs and logs are deleted too. This cannot be undone.", `Delete ${those()}`, true);
     if (yes) await forEach("deleted", m => del(monitorPath(m.id)));
   }
 
   list.addEventListener("pointermove", event => tipAt(event));
   list.addEventListener("pointerleave", () => showTip(""));
   list.addEventListener("pointerdown", event => tipAt(event));
+  list.addEventListener("click", event => {  // all of a row leads to its page, but what is a control
+    if (event.target.closest("a, button, label, input") || String(getSelection())) return;
+    const row = shown.find(one => one.li.contains(event.target));
+    if (!row) return;
+    if (picking) { row.box.checked = !row.box.checked; picked(); }
+    else app.go(row.link.getAttribute("href"));
+  });
 
   function tipAt(event) {
     const target = event.target.closest("svg.strip");
     const row = target && shown.find(one => one.li.contains(target));
-    if (!row) return showTip("");
-    const box = target.getBoundingClientRect();
-    const run = row.m.runs[Math.floor((event.clientX - box.left) / box.width * 30) - 30 + row.m.runs.length];
-    showTip(run ? runWords(run, row.m.timezone) : "", event.clientX, box.top);
+    const slot = row && slotAt(target, row.m.strip, event.clientX);
+    showTip(slot ? slotWords(slot, row.m.timezone) : "", event.clientX, target ? target.getBoundingClientRect().top : 0);
   }
 
   function step(by) {
-    const at = shown.findIndex(row => row.li.contains(document.activeElement));
-    const next = shown[at < 0 ? (by > 0 ? 0 : shown.length - 1) : Math.max(0, Math.min(shown.length - 1, at + by))];
+    const place = shown.findIndex(row => row.li.contains(document.activeElement));
+    const next = shown[place < 0 ? (by > 0 ? 0 : shown.length - 1) : Math.max(0, Math.min(shown.length - 1, place + by))];
     next?.link.focus();
     next?.li.scrollIntoView({ block: "nearest" });
     return true;
   }
 
+  const asked = () => isBig() ? { query: filter.q, tag: filter.tag, status: filter.status } : {};
+
   const view = { title: "Monitors", node, search,
-    summaryPath: () => `/api/v1/summary${isBig() ? query({ query: filter.q, tag: filter.tag,
-      status: ["new", "up", "down", "paused"].includes(filter.status) ? filter.status : "" }) : ""}`,
+    summaryPath: () => `/api/v1/summary${query({ ...asked(), limit: limit > PAGE ? limit : "" })}`,
     async onSummary(summary) {
-      const counts = summary.counts;
-      if (counts.new + counts.up + counts.down + counts.paused === 0) {
-        if (welcome) return;
-        welcome = (await import("./edit.js")).welcome(app);
-        put(node, welcome);
+      if (sumOf(summary.counts) === 0 || welcome?.isBegun()) {  // until somebody is through with the first steps
+        welcome ||= (await import("./start.js")).startPart(app, () => { welcome = null; put(node, page); app.refresh(); });
+        if (!welcome.node.isConnected) put(node, welcome.node);
+        await welcome.onPoll();
         return;
       }
       if (welcome) put(node, page);
@@ -309,9 +326,11 @@ export function listPage(app, words) {
       paint();
       if (app.searching) search.focus();
       app.searching = false;
+      night.onSummary(summary, asked());
     },
     onTick() {
       for (const row of shown) if (row.state !== stateOf(row.m)) row.show(row.m);
+      night.onTick();
     },
     onKey(event) {
       if (event.key === "j" || event.key === "ArrowDown") return step(1);
@@ -319,10 +338,12 @@ export function listPage(app, words) {
       if (event.key !== "x") return false;
       const row = shown.find(one => one.li.contains(document.activeElement));
       if (!row) return false;
-      row.box.checked = !row.box.checked;
+      const yes = !row.box.checked;
+      if (!picking) selecting(true);
+      row.box.checked = yes;
       picked();
       return true;
     },
-    close: () => showTip("") };
+    close: () => { showTip(""); night.close(); } };
   return view;
 }

@@ -1,37 +1,38 @@
-// A monitor's page: what is wrong, what happened, and what can be done about it.
+// A monitor's page: why it is down, what can be done, how its runs went, what happened.
 
 import { Refusal, get, post, del, monitorPath, query } from "./api.js";
-import { h, svg, add, put, setText, ask, confirm, askPause, badge, shape, tagList, time, clock, stamp, duration, zoneName, now, ms, say, field, formOf, submit, choose, complain, card, closer, bar, has, button, entry, titled, fate } from "./dom.js";
-import { stateOf, progressLine, runWords, showTip } from "./list.js";
+import { h, svg, add, put, setText, ask, confirm, askPause, badge, shape, time, at, clock, stamp, dayWord, duration, about, zoneName, now, ms, say, field, formOf, submit, choose, complain, card, closer, bar, has, button, entry, titled, fate, bytes, counted } from "./dom.js";
+import { stateOf, ruleWords, scheduleWords, SIGNS } from "./list.js";
+import { slotWords, showTip, percent } from "./strip.js";
 import { pingLines } from "./lines.js";
 
-const at = id => `#/monitors/${id}`;
+const pageOf = id => `#/monitors/${id}`;
 const logPath = (id, run) => `/api/v1/monitors/${encodeURIComponent(id)}/runs/${encodeURIComponent(run)}/log`;
-const PINGS = { start: "Started", success: "Went well", fail: "Failed", ok: "Reported OK" };
-const TAIL_LINES = 15, RUNS_SHOWN = 15, CHART_RUNS = 100, LOG_ROWS = 50;
+const TAIL_LINES = 10, CHART_RUNS = 100, LOG_ROWS = 60, ROWS = 10;
+const outcome = run => run.state === "success" && run.matched?.length ? "matched" : run.state;
 
-// -- What is going on, in a sentence
+// -- Why it is down, or that it is well
 
-function sentence(m) {
-  const zone = m.timezone, state = stateOf(m), run = m.lastRun;
+function headline(m, runs) {
+  const zone = m.timezone, state = stateOf(m), last = runs.find(run => run.state !== "running");
+  const since = m.downSince && ["down ", time(m.downSince, "since", zone), ", since ", at(m.downSince, zone)];
+  if (state === "down" && m.downReason === "missed") return [m.lastPingAt ? ["No ping since ", at(m.lastPingAt, zone)] : "No ping yet", ": ", since, "."];
+  if (state === "down" && m.downReason === "stuck") return ["A run did not end in time: ", since, "."];
   if (state === "down") {
-    const since = [" since ", clock(m.downSince, zone), " (", time(m.downSince, "ago", zone), ")"];
-    if (m.downReason === "missed") return ["Nothing was heard when a run was expected: down", since, ". ", m.lastPingAt ? ["The last ping came ", time(m.lastPingAt, "ago", zone), "."] : "It has never pinged."];
-    if (m.downReason === "stuck") return ["A run started and did not end in time: down", since, "."];
-    const code = run?.state === "failed" && run.exitCode !== null ? ` with exit code ${run.exitCode}` : "";
-    return [`The job failed${code}`, run?.state === "failed" && run.message ? `: ${run.message}.` : ".", " Down", since, "."];
+    const run = runs.find(one => one.state === "failed") || {};
+    return [`Failed${has(run.exitCode) ? ` with exit code ${run.exitCode}` : ""}${run.message ? ` (${run.message})` : ""}: `, since, "."];
   }
-  if (state === "late") return ["It was expected at ", clock(m.expectedAt, zone), " and has not been heard: ", time(m.nextExpectedAt, "alert", zone), "."];
-  if (state === "paused") return m.pausedUntil ? ["Paused until ", clock(m.pausedUntil, zone), ": nobody is told of anything."] : "Paused until it is resumed: nobody is told of anything.";
-  if (state === "new") return m.lastPingAt ? "It has not told of a run yet." : "It has never been heard: its schedule begins with the first ping.";
-  const heard = run?.state === "running" ? ["Running for ", time(run.startedAt, "elapsed", zone)] : ["Last ping ", time(m.lastPingAt, "ago", zone)];
-  return m.expectedAt ? ["All is well. ", heard, ", ", time(m.expectedAt, "due", zone), "."] : ["All is well. ", heard, "."];
+  if (state === "late") return ["Late: expected ", at(m.expectedAt, zone), ", ", time(m.nextExpectedAt, "alert", zone), "."];
+  if (state === "paused") return m.pausedUntil ? ["Paused until ", at(m.pausedUntil, zone), ": no notifications until then."] : "Paused until resumed: no notifications until then.";
+  if (state === "new") return m.lastPingAt ? "It has not told of a run yet." : "No ping yet: its schedule begins with the first one.";
+  if (last?.matched?.length) return ["Went well, but ", last.matched.map(rule => ruleWords({ ...rule, actual: (last.metrics || {})[rule.field] })).join(", "), "."];
+  return ["All is well. Last ping ", time(m.lastPingAt, "ago", zone), "."];
 }
 
-function schedule(m) {
-  if (m.scheduleType === "none") return "no schedule";
-  const grace = m.graceSeconds ? `, ${duration(m.graceSeconds * 1000)} of grace` : ", no grace";
-  return m.scheduleType === "cron" ? [h("code", m.cronExpression), ` ${m.timezone}${grace}`] : `every ${duration(m.intervalSeconds * 1000)}${grace}`;
+function scheduleLine(m) {
+  return [scheduleWords(m),
+    m.expectedAt && ms(m.expectedAt) > now() && m.status !== "paused" ? [" · next ", at(m.expectedAt, m.timezone), " (", time(m.expectedAt, "due", m.timezone), ")"] : "",
+    " · ", m.recipients.length ? `told: ${m.recipients.join(", ")}` : h("span.warn-text", "No notifications")];
 }
 
 // -- The chart of run durations
@@ -42,14 +43,14 @@ function chart(m, runs, onRun) {
   const timed = runs.slice(0, CHART_RUNS).reverse();
   const good = timed.filter(run => run.state === "success" && run.durationMs !== null).map(run => run.durationMs).sort((a, b) => a - b);
   const node = h("div.chart");
-  if (!timed.some(run => run.durationMs !== null)) return put(node, h("p.soft", "Durations are shown once a run has told when it started."));
+  if (!timed.some(run => run.durationMs !== null)) return put(node, h("p.soft", runs.length ? "How long runs take is shown once one has told when it started." : "No runs yet."));
   const limit = m.maxRunSeconds ? m.maxRunSeconds * 1000 : null;
   const longest = Math.max(...timed.map(run => run.durationMs || 0), 1);
   const top = limit && limit < 4 * longest ? Math.max(limit, longest) : longest;
   const low = quantile(good, .1), high = quantile(good, .9);
 
   function draw() {
-    const width = node.clientWidth || 600, tall = 140, foot = 8, head = 16;
+    const width = node.clientWidth || 600, tall = 120, foot = 8, head = 14;
     const step = width / timed.length, y = value => tall - foot - value / top * (tall - foot - head);
     const label = (words, value, kind) => [svg("line", { x1: 0, x2: width, y1: y(value), y2: y(value), class: kind }),
       svg("text", { x: width - 2, y: Math.max(11, y(value) - 4), "text-anchor": "end" }, words)];
@@ -59,7 +60,7 @@ function chart(m, runs, onRun) {
     timed.map((run, n) => {
       const reach = run.durationMs === null ? 6 : Math.max(2, tall - foot - y(run.durationMs));
       const wide = Math.max(1, Math.min(18, step - 2)), x = n * step + (step - wide) / 2;
-      return svg("g", { class: `bar is-${run.state}`, "data-n": n },
+      return svg("g", { class: `bar is-${outcome(run)}`, "data-n": n },
         svg("rect", { x: n * step, y: 0, width: step, height: tall, class: "hit" }),
         svg("rect", { x, y: tall - foot - reach, width: wide, height: reach, rx: 1 }),
         (run.state === "failed" || run.state === "stuck") && svg("rect", { x, y: tall - foot + 3, width: wide, height: 3 }));
@@ -72,7 +73,7 @@ function chart(m, runs, onRun) {
   const barAt = event => timed[event.target.closest("g.bar")?.dataset.n];
   node.addEventListener("pointermove", event => {
     const run = barAt(event);
-    showTip(run ? runWords([ms(run.startedAt), run.durationMs, run.state, run.exitCode], m.timezone) : "", event.clientX, node.getBoundingClientRect().top + 20);
+    showTip(run ? slotWords([ms(run.startedAt), run.durationMs, outcome(run), run.exitCode], m.timezone) : "", event.clientX, node.getBoundingClientRect().top + 20);
   });
   node.addEventListener("pointerleave", () => showTip(""));
   node.addEventListener("click", event => { const run = barAt(event); if (run) onRun(run); });
@@ -81,40 +82,103 @@ function chart(m, runs, onRun) {
   return node;
 }
 
-// -- The merged log
+// -- Metrics: a line of the last values of each number that runs report
 
-function delivery(one) {
-  const { name, state, tries, triedAt, result } = one, [kind, words] = fate(one);
-  return h("li.delivery", shape(kind), h("span", `${name}: ${words}`,
-    tries > 1 && `, tried ${tries} times`, triedAt && [", ", time(triedAt)], state !== "sent" && result && ` – ${result}`));
+const figure = value => Math.abs(value) >= 1e6 ? bytes(value).replace("B", "").replace("k", "k").trim() : `${Math.round(value * 1000) / 1000}`;
+
+function sparkline(values) {
+  const low = Math.min(...values), high = Math.max(...values), span = high - low || 1, wide = 120, tall = 28;
+  const points = values.map((value, n) => `${(n * wide / Math.max(1, values.length - 1)).toFixed(1)} ${(tall - 3 - (value - low) / span * (tall - 6)).toFixed(1)}`);
+  const [x, y] = points.at(-1).split(" ");
+  return svg("svg.spark", { viewBox: `0 0 ${wide + 4} ${tall}`, role: "img", "aria-label": `${values.length} values from ${figure(low)} to ${figure(high)}` },
+    svg("path", { d: `M${points.join("L")}` }), svg("circle", { cx: x, cy: y, r: 2.5 }));
 }
 
-const progressOf = ({ ping }) => ping?.type === "progress" && ping.run;
+function metricsCard(m, runs) {
+  const names = new Map();
+  for (const run of [...runs].reverse()) {
+    for (const [name, value] of Object.entries(run.metrics || {})) names.set(name, [...names.get(name) || [], value]);
+  }
+  if (!names.size) return "";
+  return card("Metrics", h("ul.metrics", [...names].slice(0, 12).map(([name, values]) => {
+    const rules = m.rules.filter(rule => rule.field === name);
+    return h("li", h("span", name, rules.map(rule => h("span.soft", ` rule: ${SIGNS[rule.operator]} ${rule.value}`))), sparkline(values), h("b", figure(values.at(-1))));
+  })));
+}
 
-// What a run told of its progress, one after the other, is one line: the newest.
-function grouped(entries) {
-  const lines = [];
+// -- Activity: a start and its end are one row
+
+const PINGS = { start: "Started", success: "Went well", fail: "Failed", ok: "Marked as OK", log: "Log", progress: "Progress" };
+const EVENTS = { missed: ["down", "Missed"], failed: ["down", "Down"], stuck: ["down", "Stuck"], silent_failure: ["late", "Rule"], recovered: ["up", "Recovered"], reminder: ["down", "Reminder"], test: ["new", "Test"] };
+
+const OF_RUNS = ["failed", "silent_failure"];
+
+// Rows, newest first: the pings of a run together, a change of status with the event that tells of it.
+export function activityRows(entries, runs) {
+  const known = new Map(runs.map(run => [run.id, run])), seen = new Map(), rows = [];
+  const told = new Set(entries.filter(one => one.type === "event").map(one => one.at));
   for (const one of entries) {
-    const last = lines.at(-1), run = progressOf(one);
-    if (run && last && progressOf(last) === run) last.times++;
-    else lines.push({ ...one, times: 1 });
+    const run = one.type === "ping" && one.ping.run;
+    if (run && seen.has(run)) {
+      seen.get(run).pings.push(one.ping);
+      continue;
+    }
+    if (one.type === "flip" && told.has(one.at)) continue;
+    const cause = one.type === "event" && OF_RUNS.includes(one.event.kind) && seen.get(one.event.run?.id);
+    if (cause && cause.at === one.at) {  // it says no more than the run, but who was told
+      cause.deliveries = one.event.deliveries;
+      continue;
+    }
+    const row = run ? { type: "run", at: one.at, id: run, run: known.get(run), pings: [one.ping] } : { ...one };
+    if (run) seen.set(run, row);
+    rows.push(row);
   }
-  return lines;
+  return rows;
 }
 
-function told(m, { at: when, type, flip, event, absence, ping, times }) {
-  const line = (word, ...rest) => h("li.entry", h("span.at", clock(when, m.timezone)), word, rest);
-  if (type === "flip") return line(badge(flip.status), h("span", flip.reason || ""));
-  if (type === "absence") return line(badge("unknown", "Away"), h("span", `cronwatch was away for ${duration(ms(absence.until) - ms(absence.since))}: what happened then is not known`));
-  if (type === "event") {
-    return line(h("span.word", "Alert"), h("div", h("span", event.summary),
-      event.deliveries.length ? h("ul", event.deliveries.map(delivery)) : h("span.soft", " – nobody was told")));
+export function deliveryWords(deliveries) {
+  if (!deliveries.length) return h("span.soft", "nobody told");
+  const sent = deliveries.filter(one => one.state === "sent").length, all = deliveries.length;
+  const names = h("ul", deliveries.map(one => h("li.delivery", shape(fate(one)[0]), h("span", `${one.name}: ${fate(one)[1]}`,
+    one.tries > 1 && `, tried ${one.tries} times`, one.state !== "sent" && one.result && h("span.bad-text", ` – ${one.result}`)))));
+  const words = sent === all ? `${all} told` : `${sent} of ${all} told`;
+  return h("details.told-whom", { open: deliveries.some(one => one.state === "dead" || one.tries > 0 && one.state !== "sent") }, h("summary", words), names);
+}
+
+// An event without the name of its monitor, which the page shows already.
+export function eventWords({ kind, at: when, summary, monitor }) {
+  if (kind === "missed") return ["no ping by ", at(when, "")];
+  return monitor && kind !== "test" ? summary.replace(monitor.name, "").replace(/^[✖✔▲\s]+/u, "") : summary;
+}
+
+function activityRow(m, row) {
+  const line = (word, ...rest) => h("li.entry", h("span.at", time(row.at, "hour", m.timezone)), word, rest);
+  if (row.type === "flip") return line(badge(row.flip.status), h("span.facts-line.begin", row.flip.reason || ""));
+  if (row.type === "absence") return line(badge("unknown", "Away"), h("span.facts-line.begin", `cronwatch was away for ${duration(ms(row.absence.until) - ms(row.absence.since))}: what happened then is not known`));
+  if (row.type === "event") return line(badge(...EVENTS[row.event.kind] || ["unknown", row.event.kind]), h("span.facts-line.begin", eventWords(row.event)), deliveryWords(row.event.deliveries));
+  if (row.type === "ping") {
+    const { ping } = row;
+    return line(h("span.badge.plain-badge", PINGS[ping.type] || titled(ping.type)), h("span.facts-line.begin", [ping.message, ping.host && `from ${ping.host}`].filter(Boolean).join(" · "), h("span.soft", ` ${[ping.ipAddress, ping.dialect].filter(Boolean).join(" · ")}`)));
   }
-  const facts = [has(ping.percent) && `${ping.percent} %`, has(ping.exitCode) && `exit code ${ping.exitCode}`,
-    has(ping.durationMs) && duration(ping.durationMs), ping.message, times > 1 && `told ${times} times`, ping.host && `from ${ping.host}`].filter(Boolean).join(" · ");
-  return line(h("span.word", PINGS[ping.type] || titled(ping.type)),
-    h("span", facts, h("span.soft", `${facts && " · "}${[ping.ipAddress, ping.dialect].filter(Boolean).join(" · ")}`)),
-    ping.run && h("a", { href: `${at(m.id)}/runs/${ping.run}`, class: "at-end" }, `run ${ping.run}`));
+  const [newest] = row.pings, run = row.run || { state: { success: "success", fail: "failed" }[newest.type] || "running", exitCode: newest.exitCode, durationMs: newest.durationMs, message: newest.message, host: newest.host };
+  const steps = row.pings.filter(ping => ping.type === "progress").length;
+  const facts = [run.exitCode ? `exit code ${run.exitCode}` : "", has(run.durationMs) && run.state !== "running" ? `took ${duration(run.durationMs)}` : "",
+    run.matched?.length ? run.matched.map(rule => ruleWords({ ...rule, actual: (run.metrics || {})[rule.field] })).join(", ") : "", run.message, run.host && `from ${run.host}`].filter(Boolean).join(" · ");
+  const running = run.state === "running" && run.startedAt ? ["for ", time(run.startedAt, "elapsed", m.timezone), facts && " · "] : "";
+  return line(h("a.badge-link", { href: `${pageOf(m.id)}/runs/${row.id}`, "aria-label": `Run ${row.id}, ${titled(outcome(run))}` }, badge(outcome(run))),
+    h("span.facts-line.begin", running, facts, steps > 0 && h("span.soft", ` · ${counted(steps, "step")}`)), run.hasLog && h("span.tag", "log"), row.deliveries && deliveryWords(row.deliveries));
+}
+
+export function byDay(rows, render, zone, heading = "h3") {
+  const nodes = [];
+  let day = null;
+  for (const row of rows) {
+    const word = dayWord(ms(row.at), zone);
+    if (word !== day) nodes.push(h("li.day", h(heading, word)));
+    day = word;
+    nodes.push(render(row));
+  }
+  return h("ol.activity", nodes);
 }
 
 // -- A run: its log in a pane that can be searched, and how it went on
@@ -162,11 +226,11 @@ const factList = pairs => h("dl.facts", pairs.filter(([, value]) => has(value) &
 // What the pane of a run shows; it is made anew while the run goes on.
 async function runParts(m, id) {
   const [run, log] = await Promise.all([get(monitorPath(m.id, "runs", encodeURIComponent(id))), get(logPath(m.id, id))]);
-  const nodes = [h("div.dialog-head", h("h2", `Run ${run.id} `, badge(run.state)), closer()),
+  const nodes = [h("div.dialog-head", h("h2", `Run ${run.id} `, badge(outcome(run))), closer()),
     factList([["Started", stamp(ms(run.startedAt), m.timezone, true)],
       ["Took", run.state === "running" ? time(run.startedAt, "elapsed", m.timezone) : has(run.durationMs) && duration(run.durationMs)],
-      ["Exit code", run.exitCode], ["Host", run.host], ["Message", run.message], ["Its own id", run.series], ...Object.entries(run.metrics || {})]),
-    run.progress.length > 0 && [h("h3", "Progress"), h("ol.timeline", { tabindex: "0", "aria-label": "Progress" }, run.progress.map(one =>
+      ["Exit code", run.exitCode], ["Host", run.host], ["Message", run.message], ["Its own id", run.series], ["Matched", run.matched.map(rule => `${rule.field} ${SIGNS[rule.operator]} ${rule.value}`).join(", ")], ...Object.entries(run.metrics || {})]),
+    run.progress.length > 0 && [h("h3", "Progress"), h("ol.steps", { tabindex: "0", "aria-label": "Progress" }, run.progress.map(one =>
       h("li", h("span.at", `+${duration(ms(one.at) - ms(run.startedAt))}`), has(one.percent) ? bar(one.percent) : h("span"),
         h("span", [has(one.percent) && `${one.percent} %`, one.message].filter(Boolean).join(" · ")))))],
     h("h3", "Log"), log.hasLog ? logPane(`run-${run.id}.log`, log.content) : h("p.soft", "This run sent no output.")];
@@ -181,12 +245,14 @@ async function getMonitor(id) {
   return m.scheduleType === "interval" && !(ms(m.expectedAt) > now()) ? { ...m, upcoming: [] } : m;
 }
 
+const PARTS = ["top", "lead", "live", "wait", "chart", "log", "uptime", "metrics", "next", "ping", "facts", "handles"];
+
 export async function monitorPage(app, id, opened) {
-  let m = await getMonitor(id);
-  const parts = Object.fromEntries(["top", "live", "tail", "wait", "uptime", "chart", "runs", "log", "next", "facts", "handles"].map(name => [name, h("div", { class: `part-${name}` })]));
+  let m = await getMonitor(id), runs = [];
+  const parts = Object.fromEntries(PARTS.map(name => [name, h("div", { class: `part-${name}` })]));
   const seen = { m: JSON.stringify(m) };
   const spoken = h("p.hidden", { role: "status" });  // the sentence holds times that change each second
-  let runRows = RUNS_SHOWN, pane = null, entries = [], more = false;
+  let rowsShown = ROWS, pane = null, entries = [], more = false, tail = "";
 
   const act = (words, call) => async () => {
     try {
@@ -209,7 +275,7 @@ export async function monitorPage(app, id, opened) {
     const { results } = await post(monitorPath(m.id, "test"));
     await ask("Test alert", () => results.length ? h("ul", results.map(({ name, ok, result }) =>
       h("li", badge(ok ? "up" : "down", ok ? "Told" : "Failed"), ` ${name}`, result && h("pre", h("code", result))))) :
-      h("p", "Nobody hears of this monitor: no integration is linked to it, or all are switched off."));
+      h("p", "No notifications: no integration is linked to this monitor, or all are switched off."));
     return "Test alert sent";
   }
 
@@ -229,14 +295,44 @@ export async function monitorPage(app, id, opened) {
   function paintTop() {
     const state = stateOf(m);
     setText(spoken, titled(state));
-    put(parts.top, h("div.head", h("div", h("h1", { tabindex: "-1" }, m.name), h("div.under", badge(state), h("code.soft", m.key), tagList(m.tags.split(" ").filter(Boolean)))),
-      h("div.buttons", m.paused ? button("Resume", act("Resumed", () => post(monitorPath(m.id, "resume"))), { class: "primary" }) : button("Pause", act("Paused", pause)),
-        m.status === "down" && button("Mark as OK", act("Marked as OK", () => post(monitorPath(m.id, "ok")))),
-        button("Send a test alert", act("", test)), h("a.button", { href: `${at(m.id)}/edit` }, "Edit"), button("Delete", remove, { class: "bad" }))),
-    h("p", { class: `lead is-${state}` }, sentence(m)),
-    !m.heard && h("p.warn-text", "Nobody is told of this monitor: no integration hears of it. ", h("a", { href: "#/integrations" }, "Integrations")),
-    m.droppedPings > 0 && h("p.soft", `${m.droppedPings} pings were dropped: they came too soon, or without the key that they need.`));
-    put(parts.live, m.running && h("div.live.card", h("b", "Running now"), h("div.live", progressLine({ ...m.lastRun, ...m.progress }, m.timezone))));
+    const rest = h("details.menu", h("summary.button", { "aria-label": "More" }, "…"), h("div", h("a", { href: `${pageOf(m.id)}/edit` }, "Edit"),
+      button("Send a test alert", act("", test)), button("Delete", remove, { class: "bad" })));
+    rest.addEventListener("click", event => { if (event.target.closest("a, button")) rest.open = false; });
+    put(parts.top, h("div.head", h("div", h("a.crumb", { href: "#/" }, "Monitors"), h("h1", { tabindex: "-1" }, badge(state), " ", h("span", m.name)),
+      h("div.under", h("span.soft", scheduleLine(m)), m.tags.split(" ").filter(Boolean).map(tag => h("a.tag", { href: `#/${query({ tag })}` }, tag)))),
+    h("div.buttons", m.status === "down" && button("Mark as OK", act("Marked as OK", () => post(monitorPath(m.id, "ok"))), { class: "primary" }),
+      m.paused ? button("Resume", act("Resumed", () => post(monitorPath(m.id, "resume"))), { class: "primary" }) : button("Pause", act("Paused", pause)), rest)));
+    const run = m.running && { ...m.lastRun, ...m.progress };
+    const usual = usualMs();
+    const left = run && usual && usual - (now() - ms(run.startedAt));
+    put(parts.live, run && h("section.card.live", h("div", h("b", "Running"), h("span", "for ", time(run.startedAt, "elapsed", m.timezone)), has(run.percent) && [bar(run.percent), h("span", `${run.percent} %`)],
+      run.message && h("span.message", run.message), left > 0 ? h("span.soft", `usually ${duration(usual)}: about ${about(left)} left`) : usual ? h("span.soft", `usually ${duration(usual)}`) : "")));
+  }
+
+  const usualMs = () => {
+    const good = runs.filter(run => run.state === "success" && run.durationMs !== null).map(run => run.durationMs).sort((a, b) => a - b);
+    return good.length > 1 ? quantile(good, .5) : null;
+  };
+
+  function paintLead() {
+    const state = stateOf(m), failed = failedRun();
+    put(parts.lead, h("section.card.lead", { class: `is-${state === "up" && runs.find(run => run.state !== "running")?.matched?.length ? "matched" : state}` }, h("p.sentence", headline(m, runs)),
+      tail && [h("div.head", h("h2", "Last log lines"), h("a", { href: `${pageOf(m.id)}/runs/${failed.id}` }, "Whole log")),
+        h("pre.log", { tabindex: "0", "aria-label": "Last log lines" }, tail)],
+      m.notes && h("p.notes", m.notes),
+      !m.recipients.length && h("p.warn-text", "No notifications: no integration is told of this monitor. ", h("a", { href: `${pageOf(m.id)}/edit` }, "Choose one")),
+      m.droppedPings > 0 && h("p.soft", `${counted(m.droppedPings, "ping")} dropped: too soon, or without the key that they need.`)));
+  }
+
+  const failedRun = () => m.status === "down" && m.downReason !== "missed" && runs.find(run => run.state === "failed" || run.state === "stuck") || null;
+
+  async function loadTail() {
+    const failed = failedRun(), wanted = failed && failed.hasLog ? failed.id : "";
+    if (seen.tail === wanted) return;
+    seen.tail = wanted;
+    const log = wanted ? await get(logPath(m.id, wanted)) : {};
+    tail = log.hasLog ? log.content.trimEnd().split("\n").slice(-TAIL_LINES).join("\n") : "";
+    paintLead();
   }
 
   function paintWait() {
@@ -246,44 +342,25 @@ export async function monitorPage(app, id, opened) {
     seen.wait = waiting;
     put(parts.wait, waiting ? h("section.card.waiting", h("h2", "Waiting for the first ping"),
       h("p", h("span.pulse"), "Put a line into your job, or try it in a terminal now. This page shows the ping when it arrives."), pingLines(m)) :
-      [arrived && h("section.card.arrived", { role: "status" }, h("h2", shape("up"), " The first ping has arrived"),
-        h("p", "It came at ", clock(m.lastPingAt, m.timezone), ". From now on cronwatch knows when to expect the next one.")),
-      h("details.fold", h("summary", "Lines that ping it"), pingLines(m))]);
+      arrived && h("section.card.arrived", { role: "status" }, h("h2", shape("up"), " The first ping has arrived"),
+        h("p", "It came at ", clock(m.lastPingAt, m.timezone), ". From now on cronwatch knows when to expect the next one.")));
+    put(parts.ping, !waiting && h("section.card", h("details.fold", h("summary", "How to ping"), pingLines(m))));
   }
 
-  async function paintTail(runs) {
-    const failed = m.status === "down" && m.downReason !== "missed" && runs.find(run => run.state === "failed" || run.state === "stuck");
-    const wanted = failed && failed.hasLog ? failed.id : "";
-    if (seen.tail === wanted) return;
-    seen.tail = wanted;
-    const log = wanted ? await get(logPath(m.id, wanted)) : {};
-    put(parts.tail, log.hasLog && h("section.card", h("div.head", h("h2", "The end of its log"), h("a", { href: `${at(m.id)}/runs/${wanted}` }, "Whole log")),
-      h("pre.log", { tabindex: "0", "aria-label": "The end of the log" }, log.content.trimEnd().split("\n").slice(-TAIL_LINES).join("\n"))));
-  }
-
-  function paintUptime({ windows, note }) {
+  // A window that reaches beyond the life of the monitor would say the same again: the first that
+  // holds all of it is the last one, and says since when.
+  function paintUptime({ windows }) {
     const name = { 1: "24 hours", 7: "7 days", 30: "30 days", 90: "90 days" };
-    put(parts.uptime, card("Uptime", h("dl.tiles", windows.map(one => h("div", h("dt", name[one.days] || `${one.days} days`),
-      h("dd", h("b", one.uptime === null ? "–" : percent(one.uptime)), h("span.soft", one.downSeconds ? `down ${duration(one.downSeconds * 1000)}` : one.uptime === null ? "not known" : "never down"))))),
-    note && h("p.hint", note)));
+    const born = ms(m.createdAt), whole = windows.findIndex(one => ms(one.since) <= born);
+    const wanted = whole < 0 ? windows : windows.slice(0, whole + 1);
+    const downs = one => one.downtimes ? [`${one.downtimes}× down`, one.downSeconds && duration(one.downSeconds * 1000)].filter(Boolean).join(", ") : one.downSeconds ? `down ${duration(one.downSeconds * 1000)}` : one.uptime === null ? "not known yet" : one.uptime < 1 ? "down for less than 1 s" : "never down";
+    put(parts.uptime, card("Uptime", h("dl.tiles", wanted.map(one => h("div", h("dt", ms(one.since) <= born ? ["since ", at(m.createdAt, m.timezone)] : name[one.days]),
+      h("dd", h("b", percent(one.uptime)), h("span.soft", downs(one))))))));
   }
 
-  // Never rounded up to 100: that is only for who was never down.
-  const percent = share => share === 1 ? "100 %" : `${(Math.floor(share * 100_000) / 1000).toFixed(share > .99 ? 3 : 2).replace(/0+$/, "").replace(/\.$/, "")} %`;
-
-  function paintRuns({ runs }) {
-    put(parts.chart, card("Durations", chart(m, runs, run => app.go(`${at(m.id)}/runs/${run.id}`))));
-    put(parts.runs, card("Runs", runs.length ? h("ul.runs-list", runs.slice(0, runRows).map(run =>
-      h("li", h("a", { href: `${at(m.id)}/runs/${run.id}`, "aria-label": `Run ${run.id}, ${titled(run.state)}` }, badge(run.state), h("span", clock(run.startedAt, m.timezone)),
-        h("span.soft", run.state === "running" ? time(run.startedAt, "elapsed", m.timezone) : run.durationMs === null ? "" : duration(run.durationMs)),
-        h("span.message", [run.exitCode ? `exit code ${run.exitCode}` : "", run.message].filter(Boolean).join(" · ")), run.hasLog && h("span.tag", "log"))))) :
-      h("p.soft", "No runs yet."),
-    runs.length > runRows && button("Show more", () => {
-      const next = runRows;
-      runRows = runs.length;
-      paintRuns({ runs });
-      parts.runs.querySelectorAll("a")[next].focus();
-    })));
+  function paintRuns() {
+    put(parts.chart, card("Runs", chart(m, runs, run => app.go(`${pageOf(m.id)}/runs/${run.id}`))));
+    put(parts.metrics, metricsCard(m, runs));
   }
 
   // The newest page is made anew; what was asked for beyond it stays.
@@ -296,27 +373,30 @@ export async function monitorPage(app, id, opened) {
   }
 
   async function showOlder() {
-    const page = await get(`${monitorPath(id, "log")}?limit=200&before=${entries.at(-1).at}`);
-    entries.push(...page.entries);
-    more = page.more;
+    rowsShown += rowsShown > ROWS ? 50 : 20;
+    while (more && activityRows(entries, runs).length < rowsShown) {
+      const page = await get(`${monitorPath(id, "log")}?limit=200&before=${entries.at(-1).at}`);
+      entries.push(...page.entries);
+      more = page.more;
+    }
     paintLog();
   }
 
   function paintLog() {
-    put(parts.log, card("What happened", entries.length ? h("ol", grouped(entries).map(one => told(m, one))) :
-      h("p.soft", "Nothing yet."),
-    more && button("Show more", () => showOlder().catch(complain))));
+    const rows = activityRows(entries, runs);
+    put(parts.log, card("Activity", rows.length ? byDay(rows.slice(0, rowsShown), row => activityRow(m, row), m.timezone) : h("p.soft", "Nothing yet."),
+      (more || rows.length > rowsShown) && button("Show more", () => showOlder().catch(complain))));
   }
 
   function paintAside() {
     put(parts.next, card("Expected next", m.upcoming?.length ? [h("ol.times", m.upcoming.map(when =>
-      h("li", stamp(ms(when), m.timezone, true), " ", h("span.soft", time(when, "due", m.timezone))))), h("p.hint", zoneName(m.timezone))] :
+      h("li", clock(when, m.timezone), " ", h("span.soft", time(when, "due", m.timezone))))), h("p.hint", zoneName(m.timezone))] :
       h("p.soft", m.scheduleType === "none" ? "It has no schedule." : m.status === "new" ? "Its schedule begins with the first ping." : "Nothing is expected.")));
-    put(parts.facts, card("About it", factList([["Schedule", schedule(m)],
-      ["Expects", m.expects === "run" ? "any ping" : "a good end"], ["Longest run", m.maxRunSeconds && duration(m.maxRunSeconds * 1000)],
+    put(parts.facts, card("Details", factList([["Schedule", m.scheduleType === "cron" ? [m.schedule, " ", h("code", m.cronExpression)] : m.schedule], ["Time zone", m.scheduleType === "cron" && m.timezone],
+      ["Grace", m.scheduleType !== "none" && (m.graceSeconds ? duration(m.graceSeconds * 1000) : "none")],
+      ["Sign of life", m.expects === "run" ? "any ping" : "a good end"], ["Longest run", m.maxRunSeconds && duration(m.maxRunSeconds * 1000)],
       ["Tolerates", m.failureTolerance > 0 && `${m.failureTolerance} failures in a row`], ["Reminds", m.reminderIntervalSeconds > 0 && `every ${duration(m.reminderIntervalSeconds * 1000)}`],
-      ["Rules", m.rules.map(rule => `${rule.field} ${rule.operator} ${rule.value}`).join(", ")], ["Created", stamp(ms(m.createdAt), m.timezone, true)]]),
-    m.notes && h("p.notes", m.notes)));
+      ["Failure rules", m.rules.map(rule => `${rule.field} ${SIGNS[rule.operator]} ${rule.value}`).join(", ")], ["Key", h("code", m.key)], ["Created", clock(m.createdAt, m.timezone)]])));
   }
 
   function paintHandles() {
@@ -339,29 +419,34 @@ export async function monitorPage(app, id, opened) {
   }
 
   // Each part is made anew only where what it shows has changed: a log that is read stays where it is.
-  function changed(name, given) {
-    const words = JSON.stringify(given);
+  function changed(name, value) {
+    const words = JSON.stringify(value);
     if (seen[name] === words) return false;
     seen[name] = words;
     return true;
   }
 
   async function load() {
-    const [fresh, runs, log, uptime] = await Promise.all([getMonitor(id), get(`${monitorPath(id, "runs")}?limit=${CHART_RUNS}`),
+    const [fresh, page, log, uptime] = await Promise.all([getMonitor(id), get(`${monitorPath(id, "runs")}?limit=${CHART_RUNS}`),
       get(`${monitorPath(id, "log")}?limit=${LOG_ROWS}`), get(`${monitorPath(id, "uptime")}?days=1&days=7&days=30&days=90`)]);
     m = fresh;
+    runs = page.runs;
+    const ran = changed("runs", [runs, m.maxRunSeconds, m.rules]);
     paint();
-    if (changed("runs", [runs, m.maxRunSeconds])) paintRuns(runs);
-    if (changed("log", log)) keepLog(log);
+    if (ran) paintRuns();
+    if (changed("log", [log, runs])) keepLog(log);
     if (changed("uptime", uptime)) paintUptime(uptime);
-    await paintTail(runs.runs);
+    await loadTail();
     if (!pane?.goesOn) return;
     const { nodes, goesOn } = await runParts(m, pane.run);
     if (pane) put(Object.assign(pane, { goesOn }), nodes);
   }
 
   function paint() {
-    if (changed("top", [m, stateOf(m)])) paintTop();
+    if (changed("top", [m, stateOf(m), runs.length])) {
+      paintTop();
+      paintLead();
+    }
     if (changed("aside", [m.upcoming, m.updatedAt, m.status])) paintAside();
     if (changed("handles", [m.handles, m.token, m.code])) paintHandles();
     paintWait();
@@ -375,7 +460,7 @@ export async function monitorPage(app, id, opened) {
       pane = h("dialog.drawer", { "aria-label": `Run ${run}`, onclose: event => {
         event.target.remove();
         pane = null;
-        if (location.hash.includes("/runs/")) history.replaceState(null, "", at(m.id));
+        if (location.hash.includes("/runs/")) history.replaceState(null, "", pageOf(m.id));
       } }, nodes);
       Object.assign(pane, { run, goesOn });
       document.body.append(pane);
@@ -389,19 +474,20 @@ export async function monitorPage(app, id, opened) {
   const loaded = load();
   if (opened) loaded.then(() => openRun(opened));
   const own = new RegExp(`^/monitors/${encodeURIComponent(id).replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}(?:/runs/([^/]+))?$`);
-  const node = h("div.monitor-page", spoken, parts.top, parts.live, parts.tail, parts.wait,
-    h("div.columns", h("div", parts.chart, parts.runs, parts.log), h("aside", { "aria-label": "About this monitor" }, parts.uptime, parts.next, parts.facts, parts.handles)));
+  const node = h("div.monitor-page", spoken, parts.top, parts.lead, parts.live, parts.wait,
+    h("div.columns", h("div", parts.chart, parts.log), h("aside", { "aria-label": "About this monitor" }, parts.uptime, parts.metrics, parts.next, parts.ping, parts.facts, parts.handles)));
   return {
     title: m.name, node,
     moved(path) {
-      const found = own.exec(path);
-      if (found) openRun(found[1] && decodeURIComponent(found[1]));
-      return Boolean(found);
+      const match = own.exec(path);
+      if (match) openRun(match[1] && decodeURIComponent(match[1]));
+      return Boolean(match);
     },
     async onPoll() {
       try {
         const fresh = await getMonitor(id);
-        if (changed("m", fresh)) await load();
+        const waits = entries.some(one => one.type === "event" && one.event.deliveries.some(({ state }) => state === "pending"));
+        if (changed("m", fresh) || waits) await load();
       } catch (error) {
         if (error.status === 404) app.go("#/");
         else if (!error.sentence) throw error;
@@ -419,10 +505,10 @@ export async function pausePage(app, id, hours) {
   const done = async () => {
     await post(monitorPath(m.id, "pause"), { hours: Number(hours) });
     say("Paused");
-    app.go(at(m.id));
+    app.go(pageOf(m.id));
   };
   return { title: "Pause", node: h("section.card.narrow", h("h1", `Pause for ${words}?`),
-    h("p", badge(stateOf(m)), " ", h("b", m.name), `: nobody is told of anything for ${words}.`),
+    h("p", badge(stateOf(m)), " ", h("b", m.name), `: no notifications for ${words}.`),
     formOf(done, h("div.buttons", submit(`Pause for ${words}`),
-      h("a.button", { href: at(m.id) }, "Show the monitor")))) };
+      h("a.button", { href: pageOf(m.id) }, "Show the monitor")))) };
 }

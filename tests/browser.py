@@ -18,9 +18,19 @@ from live_server import LIMIT_SECONDS, Live
 
 NAME, PASSWORD = "operator", "correct horse"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (  # no sandbox as root, and nothing of what the browser would ask the world by itself
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 LINK = re.compile(r"https?://[^/]+(/#/link/\S+)")
 ELSEWHERE = "cron.lan"  # the loopback by a name that makes no secure context of plain http
+SESSIONS: dict[str, list[Any]] = {}  # the cookies of who is signed in, by the server's URL
 AWAY = "net::ERR_CONNECTION_REFUSED"
 
 
@@ -34,7 +44,7 @@ def chromium() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=path,
-            args=["--no-sandbox", f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"],
+            args=[*FLAGS, f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"],
         )
         yield browser
         browser.close()
@@ -84,12 +94,18 @@ class Tab:
         self.page.goto(f"{self.live.url}/{address}")
 
     def sign_in(self) -> None:
-        """Sign in with a link that signs in once, as its click does."""
-        found = LINK.search(self.live.quick("user", "link", NAME))
-        assert found
-        self.page.goto(self.live.url + found[1])
-        self.button("Sign in").click()
+        """Sign in with a link that signs in once, as its click does; the next tab of the same
+        server goes on with that session."""
+        if self.live.url in SESSIONS:
+            self.context.add_cookies(SESSIONS[self.live.url])
+            self.page.goto(f"{self.live.url}/")
+        else:
+            found = LINK.search(self.live.quick("user", "link", NAME))
+            assert found
+            self.page.goto(self.live.url + found[1])
+            self.button("Sign in").click()
         self.page.locator("#signout:not([hidden])").wait_for(state="attached")
+        SESSIONS[self.live.url] = self.context.cookies()
 
     def see(self, text: str | re.Pattern[str]) -> None:
         """Wait until a text is in view."""
@@ -107,7 +123,12 @@ class Tab:
 
     def row(self, name: str) -> Any:
         """The row of a monitor in the list."""
-        return self.page.locator(".row").filter(has_text=name)
+        return self.page.locator("li.row").filter(has_text=name)
+
+    def menu(self, name: str) -> None:
+        """Choose what stands behind the dots of a monitor's page."""
+        self.page.locator(".head .menu > summary").click()
+        self.page.locator(".head .menu").get_by_text(name, exact=True).click()
 
     def see_state(self, name: str, state: str) -> None:
         """Wait until the row of a monitor says that it is up, down, …"""
@@ -138,10 +159,11 @@ def axe_script() -> str:
     return (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text()
 
 
-def violations(page: Any, script: str) -> list[str]:
-    """What axe-core finds wrong with a page, with the elements."""
+def violations(page: Any, script: str, *rules: str) -> list[str]:
+    """What axe-core finds wrong with a page, with the elements; by all its rules, or by these."""
     page.evaluate(script)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    found = page.evaluate("options => axe.run(document, options)", options)
     return [
         f"{one['id']}: {node['target']} {node['failureSummary']}"
         for one in found["violations"]

@@ -165,8 +165,9 @@ class Victim:
             self.close()
 
     def hurry(self) -> None:
-        """Let what waits for its next try be due now: after one that a kill cut off it is 10 s."""
+        """Let what waits for its next try be due now: after one that a kill cut off it is 60 s."""
         with closing(sqlite3.connect(self.database, timeout=LIMIT_SECONDS)) as db, db:
+            db.execute("UPDATE integration SET rests_until = NULL")
             db.execute("UPDATE alert SET due_at = 0 WHERE state = 'pending' AND tries > 0")
 
 

@@ -35,7 +35,6 @@ SECTIONS = [
     "Metrics",
     "HTTP",
     "Server",
-    "Demo",
     "Configuration",
     "Command line",
 ]

@@ -23,6 +23,10 @@ SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 BEGIN = 1_767_225_600_000  # 2026-01-01 00:00 UTC: no story begins earlier
 PART = 8 * DAY  # of a calendar, worked out at once
 RETRY = 10 * SECOND
+SAME_FAILURE = 10 * MINUTE
+RESTART = MINUTE  # no longer an absence is a restart; a client tries again for as long
+KEEP = 90 * DAY  # what is older is pruned
+SMALL_TURN = 3 * HOUR  # of a clock that goes back
 EARLIEST = 300 * SECOND
 FIRST_SPACE, LONGEST_SPACE = 60 * SECOND, HOUR
 MISSED_MOST = 1000
@@ -66,7 +70,7 @@ class Action(NamedTuple):
     """Something that is done to a monitor at an instant."""
 
     at: int
-    word: str  # start success fail ok progress log, edit, pause, resume, renew
+    word: str  # start success fail ok progress log, edit, pause, resume, renew, turn
     series: str | None = None
     host: str | None = None
     address: str = "192.0.2.1"
@@ -75,6 +79,7 @@ class Action(NamedTuple):
     metrics: tuple[tuple[str, float], ...] = ()
     hours: int | None = None  # of a pause
     terms: Terms | None = None  # of an edit
+    back_to: int | None = None  # of a clock that is turned back
 
 
 class Told(NamedTuple):
@@ -144,6 +149,7 @@ class Run:
     next_at: int | None = None  # the occurrence after the one that its start counted for
     limit_at: int | None = None  # its start and max_run_seconds
     ended: int | None = None
+    was_sign: bool = False  # its failure was a sign of life
 
     def age(self) -> tuple[int, int]:
         """Of two that began at one instant the first that came is the older one."""
@@ -195,7 +201,9 @@ class Down:
     reason: str
     since: int
     failed: int = 0
-    missed: list[int] = field(default_factory=list)  # the deadlines that passed
+    missed: list[tuple[int, int]] = field(
+        default_factory=list
+    )  # deadlines that passed, and of what
     reminded: int = 0  # reminders up to here were told or passed over
 
 
@@ -221,15 +229,17 @@ class Life:
     looks: Sequence[int] = ()
     status: str = "new"
     told: list[Told] = field(default_factory=list)
+    gaps: list[tuple[int, int]] = field(default_factory=list)  # when we were away
+    unverified: bool = False  # one could not be verified since the last sign of life
     expected: int | None = None
     promised: int | None = None  # the same, but not moved by what was missed since
     settled: int = 0
     grace_edited: int = 0
     runs: list[Run] = field(default_factory=list)
+    numbers: int = 0
     open_runs: list[Run] = field(default_factory=list)
     of_series: dict[str, Run] = field(default_factory=dict)  # the newest of each
     began: int | None = None  # the own time of the last sign of life
-    counted: int = 0  # the same, or when one was taken as come
     in_a_row: int = 0
     down: Down | None = None
     pause: Pause | None = None
@@ -239,7 +249,7 @@ class Life:
     def __post_init__(self) -> None:
         """With `armed`, the first occurrence after creation counts, without the early window."""
         if self.terms.armed:
-            self.expect(self.occurrence_after(self.created), self.created)
+            self.expect(self.occurrence_after(self.created))
 
     # -- schedules
 
@@ -264,14 +274,25 @@ class Life:
 
     def deadline(self, occurrence: int) -> int:
         """A changed grace makes nobody late before the edit."""
-        return max(occurrence + self.terms.grace, self.grace_edited)
+        return self.spare(max(occurrence + self.terms.grace, self.grace_edited))
+
+    def spare(self, deadline: int) -> int:
+        """None falls into a gap or the minute after it: it is the end of that minute."""
+        for since, until in self.gaps:
+            if since <= deadline < until + RESTART:
+                deadline = until + RESTART
+        return deadline
+
+    def is_within(self, occurrence: int, since: int, until: int) -> bool:
+        """Whether its whole window lies in a gap."""
+        opens = occurrence - self.early(occurrence)
+        return since <= opens and occurrence + self.terms.grace <= until
 
     # -- the expected time
 
-    def expect(self, occurrence: int | None, counted: int | None = None) -> None:
-        """What is expected from here on; `counted` where a sign of life is taken as come."""
+    def expect(self, occurrence: int | None) -> None:
+        """What is expected from here on."""
         self.expected = self.promised = occurrence
-        self.counted = self.counted if counted is None else counted
 
     def next_expected(self, own: int, unverified: bool = False) -> int | None:
         """An early sign counts for the occurrence ahead, unless the one before is awaited."""
@@ -282,6 +303,7 @@ class Life:
         is_early = own >= ahead - self.early(ahead)
         is_over = (
             unverified
+            or self.pause is not None
             or self.expected is None
             or self.promised is None
             or (self.promised > before or (self.expected > before and self.deadline(before) < own))
@@ -301,13 +323,15 @@ class Life:
     def sign_of_life(self, at: int, own: int, run: Run | None = None) -> None:
         """Moves the schedule, never back, and past what is over; not by a time before the last."""
         following = run.next_at if run and run.next_at else self.next_expected(own)
+        is_latest = self.began is None or own >= self.began
         self.began = max(own, self.began or own)
+        self.unverified = False
         if self.pause:
             self.pause.was_alive = True
             return
         wanted = self.promised
-        if following is not None and (wanted is None or own >= self.counted):
-            wanted, self.counted = max(following, wanted or 0), own
+        if following is not None and is_latest:
+            wanted = max(following, wanted or 0)
         while wanted is not None and self.deadline(wanted) < at:
             wanted = self.occurrence_after(wanted)
         self.expect(wanted)
@@ -330,6 +354,8 @@ class Life:
 
     def settle(self, until: int) -> None:
         """Everything that fell due, in the order of the true times."""
+        if until < self.settled:
+            return
         while (change := self.first_change()) and change.order <= until:
             order = max(change.order, self.settled)
             nearest = bisect_left(self.looks, order)
@@ -363,13 +389,14 @@ class Life:
 
     def miss(self, look: int) -> None:
         assert self.expected is not None
-        deadline = self.deadline(self.expected)
+        occurrence, deadline = self.expected, self.deadline(self.expected)
         self.expected = self.occurrence_after(self.expected)
         if self.down is None:
             self.go_down("missed", deadline)
             self.tell("missed", deadline)
         assert self.down
-        self.down.missed.append(deadline)
+        if not any(self.is_within(occurrence, *gap) for gap in self.gaps):
+            self.down.missed.append((deadline, occurrence))
 
     def go_down(self, reason: str, at: int) -> None:
         self.status, self.down = "down", Down(reason, at, reminded=at)
@@ -386,7 +413,7 @@ class Life:
     def run_deadline(self, run: Run) -> int | None:
         """Start + max_run_seconds, else the deadline of the occurrence after its own."""
         if run.limit_at is not None:
-            return run.limit_at
+            return self.spare(run.limit_at)
         return None if run.next_at is None else self.deadline(run.next_at)
 
     def stuck_changes(self) -> Iterator[Change]:
@@ -449,14 +476,16 @@ class Life:
         return last if last and not last.was_ended else None
 
     def is_same_start(self, act: Action) -> bool:
-        """Within 10 s without a series, or with that of a running run, or a retry of a start."""
+        """Within 10 s without a series, or with that of a running run, or a retry of a start.
+
+        One that its own end has overtaken is none either."""
         if act.series is not None:
             run = self.of_series.get(act.series)
-            return (
-                run is not None
-                and run.by_start
-                and (run.state == "running" or act.at - run.began <= RETRY)
-            )
+            if run is None:
+                return False
+            if run.by_start:
+                return run.state == "running" or act.at - run.began <= RETRY
+            return run.ended is not None and act.at - run.ended <= RETRY
         return any(
             run.by_start
             and run.series is None
@@ -477,7 +506,8 @@ class Life:
         )
 
     def open(self, run: Run) -> Run:
-        run.number = len(self.runs)
+        self.numbers += 1
+        run.number = self.numbers
         self.runs.append(run)
         if run.series is not None:
             self.of_series[run.series] = run
@@ -485,10 +515,34 @@ class Life:
             self.open_runs.append(run)
         return run
 
+    # -- retention
+
+    def forget(self, at: int) -> None:
+        """What is too old goes, but the newest open run of a host, and the last three starts."""
+        before = at - KEEP
+        if not any(run.began < before for run in self.runs):
+            return
+        for run in list(self.open_runs):
+            newer = (other for other in self.runs if other.host == run.host)
+            is_behind = any(run.age() < other.age() and other.began < before for other in newer)
+            if is_behind and not run.awaited:
+                self.close(run, "unknown")
+        starts = [run for run in self.runs if run.by_start][-3:]
+        self.runs = [
+            run
+            for run in self.runs
+            if run.began >= before or run.state == "running" or run in starts
+        ]
+        self.of_series = {run.series: run for run in self.runs if run.series is not None}
+
     # -- pings
 
     def do(self, act: Action) -> None:
         """Whatever it is, what fell due before it comes first."""
+        self.forget(act.at)
+        if act.back_to is not None:
+            self.turn_back(act.at, act.back_to)
+            return
         self.settle(act.at)
         doing: dict[str, Callable[[Action], None]] = {
             "start": self.start,
@@ -550,12 +604,17 @@ class Life:
     def fail(self, act: Action) -> None:
         """Told where as many as are tolerated went before; a tolerated one is a sign of life."""
         newest = self.of_series.get(act.series) if act.series is not None else None
-        if newest is not None and newest.state == "failed":
-            return  # counts once
+        if newest is not None and newest.state == "failed" and newest.ended is not None:
+            since = act.at - newest.ended
+            if since <= SAME_FAILURE:
+                if since > RETRY and newest.was_sign:
+                    self.fail_on(act, newest)
+                return  # counts once
         run, own = self.end_run(act, "failed")
         is_tolerated = self.in_a_row < self.terms.tolerance
         self.in_a_row += 1
         if self.terms.expects == "run" or is_tolerated:
+            run.was_sign = True
             self.sign_of_life(act.at, own, run)
         if self.pause:
             return
@@ -565,6 +624,14 @@ class Life:
             self.down.failed += 1
         if not is_tolerated and self.failures.lets_pass(act.at):
             self.tell("failed", act.at)
+        self.leave_new()
+
+    def fail_on(self, act: Action, run: Run) -> None:
+        """The same failure, later than a retry: by its run's start, else by its arrival."""
+        if run.by_start:
+            self.sign_of_life(act.at, run.began, run)
+        else:
+            self.sign_of_life(act.at, act.at)
         self.leave_new()
 
     def ok(self, act: Action) -> None:
@@ -609,10 +676,10 @@ class Life:
     def look_at_rules(self, act: Action, run: Run) -> None:
         """A missing field skips the rule; a success without a match ends the spacing."""
         known = dict(act.metrics)
-        if run.by_start:
-            known["duration_seconds"] = (act.at - run.began) / SECOND
-        elif act.duration is not None:
+        if act.duration is not None:
             known["duration_seconds"] = act.duration / SECOND
+        elif run.by_start:
+            known["duration_seconds"] = (act.at - run.began) / SECOND
         if act.exit_code is not None:
             known["exit_code"] = act.exit_code
         matched = tuple(
@@ -686,6 +753,7 @@ class Life:
             self.pause.until = until
             return
         self.pause, self.status = Pause(until, self.status), "paused"
+        self.expect(None)
         self.failures, self.silent = Spacing(), Spacing()
 
     def await_no_run(self) -> None:
@@ -700,7 +768,7 @@ class Life:
         before, at = self.pause, self.pause.until
         self.pause = None
         self.await_no_run()
-        self.expect(self.occurrence_after(at), at)
+        self.expect(self.occurrence_after(at))
         if before.status == "down" and not before.was_well:
             assert self.down
             self.come_back_down(self.down.reason, at)
@@ -737,7 +805,7 @@ class Life:
             self.pause, self.status, self.down = None, "new", None
             self.await_no_run()
             self.in_a_row = 0
-            self.expect(self.occurrence_after(act.at) if is_armed else None, act.at)
+            self.expect(self.occurrence_after(act.at) if is_armed else None)
 
     # -- edits
 
@@ -750,14 +818,15 @@ class Life:
             self.promised = self.expected  # what passed, passed with the grace that it had
         if old.schedule != self.terms.schedule:
             self.freeze_runs(old)
-            if self.status != "new" or self.terms.armed:
-                self.expect(self.occurrence_after(act.at), act.at)
+            if not self.pause and (self.status != "new" or self.terms.armed):
+                self.expect(self.occurrence_after(act.at))
 
     def freeze_runs(self, old: Terms) -> None:
         """What an open run counts for is gone with the schedule; its own deadline stays."""
         new, self.terms = self.terms, old
-        for run in self.runs[-50:]:
-            run.limit_at, run.next_at = self.run_deadline(run), None
+        for run in self.runs:
+            if run.next_at is not None:
+                run.limit_at, run.next_at = self.run_deadline(run), None
         self.terms = new
 
     # -- we were away
@@ -767,22 +836,31 @@ class Life:
 
         A look of after its begin was one of the server that died; what it saw pass is no absence
         of the job's."""
+        self.forget(until)
         seen = bisect_left(self.looks, until)
         self.settle(max(since, self.looks[seen - 1]) if seen else since)
         self.settle_gap(until)
-        was_open = bool(self.open_runs)
-        held = self.held_until()
-        for run in list(self.open_runs):
+        self.await_again(since)
+        is_held = self.held_until() > 0
+        lost = [] if until - since <= RESTART else list(self.open_runs)
+        for run in lost:
             self.close(run, "unknown")
-        unverified = not self.pause and self.could_not_verify(since, until, held)
+        unverified = not self.pause and self.could_not_verify(since, until, is_held)
         if self.down:
             self.down.reminded = max(self.down.reminded, until)
-            self.down.missed = [
-                at for at in self.down.missed if at < since or at == self.down.since
-            ]
+        self.gaps.append((since, until))
         self.settled = until
         is_soon = self.expected is not None and self.expected <= until + HOUR
-        return self.status in ("new", "up") and (was_open or unverified) and not is_soon
+        return self.status in ("new", "up") and bool(lost or unverified) and not is_soon
+
+    def await_again(self, since: int) -> None:
+        """What a monitor that is down already seemed to miss in the gap was not judged yet."""
+        if self.down is None:
+            return
+        late = [pair for pair in self.down.missed if since <= pair[0] != self.down.since]
+        if late:
+            self.expected = min(occurrence for _, occurrence in late)
+            self.down.missed = [pair for pair in self.down.missed if pair not in late]
 
     def settle_gap(self, until: int) -> None:
         """The ends of pauses and the digests, at their true times."""
@@ -795,17 +873,73 @@ class Life:
         ) and change.order <= until:
             change.happen(until)
 
-    def could_not_verify(self, since: int, until: int, held: int) -> bool:
-        """An occurrence whose window meets the gap; as if a sign of life had come at its end."""
+    def could_not_verify(self, since: int, until: int, is_held: bool) -> bool:
+        """An occurrence whose window meets the gap; as if a sign of life had come at its end.
+
+        Where a run holds it back only a gap of more than a minute; never twice in a row, unless
+        the whole window lies in the gap."""
         if self.expected is None:
             return False
-        opens = self.expected - self.early(self.expected)
-        if opens > until or max(self.deadline(self.expected), held) < since:
+        is_met = self.expected - self.early(self.expected) <= until
+        if self.down and (is_met or self.unverified):
+            self.promised = self.expected
+        if not is_met:
+            return False
+        if is_held and until - since <= RESTART:
+            return False
+        if not is_held and self.deadline(self.expected) < since:
+            return False
+        if self.unverified and not self.is_within(self.expected, since, until):
             return False
         wanted = self.next_expected(until, unverified=True)
         assert wanted is not None
-        self.expect(max(self.expected, wanted), until)
+        self.expect(max(self.expected, wanted))
+        self.unverified = True
         return True
+
+    # -- a clock that goes back
+
+    def turn_back(self, before: int, now: int) -> None:
+        """A gap of no length: nothing is settled, and no instant or deadline lies too late."""
+        seen = bisect_left(self.looks, before)
+        if seen:
+            self.settle(self.looks[seen - 1])
+        while self.down and self.expected is not None and self.deadline(self.expected) < before:
+            self.miss(before)
+        self.began = None if self.began is None else min(self.began, now)
+        self.grace_edited = min(self.grace_edited, now)
+        if self.down:
+            self.down.since = min(self.down.since, now)
+            self.down.reminded = min(self.down.reminded, now)
+        for spacing in (self.failures, self.silent):
+            if spacing.until is not None:
+                longest = FIRST_SPACE * 2 ** (spacing.told - 1)
+                spacing.until = min(spacing.until, now + min(longest, LONGEST_SPACE))
+        self.gaps = [(min(since, now), min(until, now)) for since, until in self.gaps]
+        self.gaps.append((now, now))
+        moves = self.terms.cron is None or before - now >= SMALL_TURN
+        following = self.next_expected(now, unverified=True) if moves else None
+        if following is not None:
+            self.expect(None if self.expected is None else min(self.expected, following))
+        else:
+            self.promised = self.expected
+        for run in self.runs:
+            self.turn_run_back(run, now, following)
+        self.settled = now
+
+    def turn_run_back(self, run: Run, now: int, following: int | None) -> None:
+        if run.state != "running" and run.began > now:
+            run.next_at = None  # it is worked out anew if the run takes an end
+        run.began = min(run.began, now)
+        run.ended = None if run.ended is None else min(run.ended, now)
+        if following is not None and run.next_at is not None:
+            run.next_at = min(run.next_at, following)
+        if run.limit_at is None:
+            return
+        if self.terms.max_run_seconds:
+            run.limit_at = min(run.limit_at, now + self.terms.max_run_seconds * SECOND)
+        elif following is not None:
+            run.limit_at = min(run.limit_at, self.deadline(following))
 
 
 def iso(at: int) -> str:

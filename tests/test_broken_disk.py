@@ -140,6 +140,7 @@ def test_a_run_whose_end_could_not_be_heard_is_told_as_an_outage(impatient: Site
     watch.look()
     with unwritable(impatient):
         impatient.get(f"/{job.token}")
+    impatient.clock.move(120)
 
     watch.look()
 

@@ -332,6 +332,26 @@ def test_a_server_stops_in_time_while_webhooks_hang_and_tells_them_after(
     assert asked.count(hook.ids[0].encode()) >= 5
 
 
+def test_a_try_of_a_server_that_connects_late_ends_in_time(
+    site: Site, make_peer: Callable[[Talk], Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit passes while it connects; what then comes a byte at a time must end too."""
+    monkeypatch.setattr(cronwatch, "SEND_SECONDS", 0.1)
+    connect = socket.create_connection
+
+    def connect_late(*where: Any, **more: Any) -> socket.socket:
+        threading.Event().wait(0.5)
+        return connect(*where, **more)
+
+    monkeypatch.setattr(socket, "create_connection", connect_late)
+    peer = make_peer(drip_status)
+    add(site, "webhook", peer.url, "Hook")
+    failed(site)
+
+    with ends(site, [peer]):
+        assert len(peer.heard) == 1
+
+
 # commands that never end
 
 

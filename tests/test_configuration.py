@@ -206,6 +206,16 @@ def test_a_token_that_changes_is_said_to(box: Site) -> None:
     assert (done.code, done.out != "nothing changes\n") == (0, True)
 
 
+def test_what_changes_is_said_without_a_secret(box: Site) -> None:
+    new = {**HOURLY, "token": TOKEN, "code": "AbCd1234"}
+    secrets = [row["text"] for row in box.rows("SELECT text FROM handle")]
+
+    done = apply(box, monitors(new), "--dry-run")
+
+    assert '"token"' in done.out
+    assert [text for text in (*secrets, TOKEN, "AbCd1234") if text in done.out] == []
+
+
 def test_a_handle_that_is_new_is_said_to_be(box: Site) -> None:
     handle = {"handle": "another", "dialect": "cronitor"}
 

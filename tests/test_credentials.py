@@ -17,11 +17,32 @@ import pytest
 import webtest
 from conftest import Made, Site, basic
 from hostile import Shot, Wire
-from test_dialects_who import is_shaped
 
 import cronwatch
 
 pytestmark = pytest.mark.proof
+
+
+def is_shaped(dialect: str, reply: webtest.TestResponse) -> bool:
+    """Whether an error is worded as the service words its errors."""
+    if dialect in ("cronitor", "healthchecks"):
+        return bool(
+            reply.content_type == "text/plain"
+            and reply.text
+            and not reply.text.startswith(("<", "{"))
+        )
+    said = reply.json
+    shapes: dict[str, Callable[[], object]] = {
+        "cronbeats": lambda: set(said) == {"status", "message"} and said["status"] == "error",
+        "cronradar": lambda: said["error"].isupper() and said["message"],
+        "crontify": lambda: (
+            said["success"] is False and said["message"] and said["statusCode"] == reply.status_int
+        ),
+        "cronping": lambda: set(said) == {"error"} and said["error"],
+        "kuma": lambda: said["ok"] is False and said["msg"],
+    }
+    return bool(reply.content_type == "application/json" and shapes[dialect]())
+
 
 ROUTES = [
     (route.method, route.rule, route.permission)

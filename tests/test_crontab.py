@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,10 +20,13 @@ UTC = "UTC"
 
 
 def read(text: str, is_system: bool = False) -> list[cronwatch.CronLine]:
-    """The jobs of a crontab without a line that is wrong."""
-    jobs, problems = cronwatch.read_crontab(text, is_system, UTC)
-    assert problems == []
-    return jobs
+    """The jobs of a crontab, each line of which is right."""
+    return cronwatch.read_crontab(text, is_system, UTC)[0]
+
+
+def remarks(text: str) -> list[str]:
+    """What is said of the lines of a crontab."""
+    return cronwatch.read_crontab(text, False, UTC)[1]
 
 
 def one(line: str, is_system: bool = False) -> cronwatch.CronLine:
@@ -48,6 +52,11 @@ def bring(site: Site, text: str, *flags: str) -> Done:
 def lines(done: Done) -> list[str]:
     """What is printed that is no comment."""
     return [line for line in done.out.splitlines() if not line.startswith("#")]
+
+
+def comments(done: Done) -> list[str]:
+    """What is said in comments before the crontab itself."""
+    return [line[2:] for line in done.out.splitlines() if line.startswith("# ")]
 
 
 def shown(site: Site) -> dict[str, tuple[str, str]]:
@@ -121,14 +130,20 @@ def test_the_first_bare_percent_sign_begins_standard_input(
         "PATH = /usr/bin:/bin",
         "X='0 3 * * * y'",
         "EMPTY=",
+        "FOO-BAR=x",
+        "MY.VAR = y",
+        '"QUOTED NAME"="z"',
+        "'QUOTED NAME' = z",
     ],
 )
-def test_what_is_no_job_makes_no_monitor(line: str) -> None:
-    assert read(line) == []
+def test_what_is_no_job_makes_no_monitor_and_no_remark(line: str) -> None:
+    assert cronwatch.read_crontab(line, False, UTC) == ([], [])
 
 
 def test_a_schedule_is_in_the_zone_of_the_machine() -> None:
-    assert one("0 3 * * * /usr/bin/backup").timezone == UTC
+    (job,), _ = cronwatch.read_crontab("0 3 * * * /usr/bin/backup", False, "Asia/Tokyo")
+
+    assert job.timezone == "Asia/Tokyo"
 
 
 @pytest.mark.parametrize("setting", ["CRON_TZ=Asia/Tokyo", 'CRON_TZ = "Asia/Tokyo"'])
@@ -155,9 +170,23 @@ def test_a_zone_may_change_again() -> None:
     "line, problem",
     [
         ("@reboot /usr/bin/x", "@reboot never comes round"),
+        ("@300 /usr/bin/x", "300 seconds after its last end"),
+        ("@every_second /usr/bin/x", "names no time that can be expected"),
         ("61 * * * * /usr/bin/x", "minute must be 0-59"),
         ("7 9 * nov-feb * /usr/bin/x", "cron never runs nov-feb"),
         ("0 3 30 2 * /usr/bin/x", ""),
+        ("0~59 3 * * * /usr/bin/x", "random times ("),
+        ("~ 4 * * * /usr/bin/x", "random times ("),
+        ("7 22-6 * * * /usr/bin/x", "never runs 22-6"),
+        ("7 9 * * FRI-SUN /usr/bin/x", "never runs fri-sun"),
+        ("7 9 * * 1,sat-sun /usr/bin/x", "never runs sat-sun"),
+        ("7 9 * nov-feb * /usr/bin/x", "never runs nov-feb"),
+        ("*/10 * * * * * * echo tick", "would run `* * echo tick`"),
+        ("*/30 * * * * * echo tock", "would run `* echo tock`"),
+        ("0 30 3 * * MON-FRI echo tock", "would run `MON-FRI echo tock`"),
+        ("1\t5\tcron.daily\tnice run-parts /etc/cron.daily", "this is no line of a crontab"),
+        ("@monthly\t45\tcron.monthly\tnice run-parts /x", "this is no line of a crontab"),
+        ("0 3 L * * /usr/bin/x", "this is no line of a crontab"),
         ("0 3 * *", "this is no line of a crontab"),
         ("0 3 * * *", "this is no line of a crontab"),
         ("nonsense", "this is no line of a crontab"),
@@ -176,22 +205,93 @@ def test_a_zone_that_is_none_is_a_problem_of_the_lines_after_it() -> None:
         "CRON_TZ=Mars/Olympus\n0 3 * * * /a\n0 4 * * * /b", False, UTC
     )
 
-    assert (jobs, [problem[:8] for problem in problems]) == ([], ["line 2: ", "line 3: "])
+    assert (jobs, [problem[:8] for problem in problems[1:]]) == ([], ["line 2: ", "line 3: "])
+
+
+def test_whose_cron_obeys_a_zone_is_said() -> None:
+    (remark,) = remarks("CRON_TZ=Asia/Tokyo\n9 9 * * * /a\nCRON_TZ=UTC\n9 9 * * * /b")
+
+    assert remark.startswith("line 1: Debian's cron ignores CRON_TZ")
+    assert "cronie" in remark
+
+
+@pytest.mark.parametrize("minus", ["-", "  -"])
+def test_a_minus_keeps_a_job_out_of_the_log_and_in_the_crontab(minus: str) -> None:
+    job = one(f"{minus}*/15 * * * * root /opt/run-crons", is_system=True)
+
+    assert (job.cron, job.user, job.command) == ("*/15 * * * *", "root ", "/opt/run-crons")
+    assert cronwatch.wrapped_line(job, "URL", "/usr/bin/cronwatch-exec") == (
+        "-*/15 * * * * root cronwatch-exec URL -- /opt/run-crons"
+    )
+
+
+@pytest.mark.parametrize(
+    "word, cron",
+    [
+        ("@minutely", "* * * * *"),
+        ("@every_minute", "* * * * *"),
+        ("@quarterly", "0 0 1 1,4,7,10 *"),
+        ("@semi-annually", "0 0 1 1,7 *"),
+        ("@daily", "@daily"),
+    ],
+)
+def test_the_words_of_other_crons_are_known(word: str, cron: str) -> None:
+    job = one(f"{word}\t/opt/a")
+
+    assert (job.when, job.cron) == (word, cron)
+
+
+@pytest.mark.parametrize(
+    "command, is_told",
+    [
+        (r"[ $(date +\%d) -le 7 ] && /opt/monthly.sh", True),
+        ('[ -x "$HOME/bin/tune" ] && "$HOME/bin/tune"', True),
+        ("[[ -x /opt/a ]] && /opt/a", True),
+        ("test -x /opt/a -a ! -d /run/x && perl -e 'sleep int(rand(9))' && /opt/a -q", True),
+        ("test -x /usr/sbin/anacron || { cd / && run-parts /etc/cron.daily; }", False),
+        ("[ -x /opt/a ] && /opt/a || true", False),
+        ("[ -x /opt/a ] && /opt/a; true", False),
+        ("if [ -x /opt/a ]; then /opt/a; fi", False),
+        ("cd /srv && ./a", False),
+        ("test -x /opt/a", False),
+    ],
+)
+def test_a_job_that_ends_as_its_test_does_is_said(command: str, is_told: bool) -> None:
+    said = remarks(f"0 9 * * 1 {command}")
+
+    assert ["ends with 1" in remark for remark in said] == ([True] if is_told else [])
 
 
 # names
 
 
 @pytest.mark.parametrize(
-    "command, key",
+    "command, name",
     [
         ("/usr/local/bin/backup", "backup"),
         ("/usr/local/bin/backup.sh --full", "backup"),
-        ("backup_DB.py", "backup-db"),
+        ("backup_DB.py", "backup_DB"),
+        ("/sbin/zpool scrub tank", "zpool scrub"),
+        ("/usr/local/bin/ZFS-Snapshot --all", "ZFS-Snapshot"),
+        ("restic backup /home > /var/log/restic 2>&1", "restic backup"),
+        ("certbot -q renew", "certbot"),
+        (
+            "test -x /usr/bin/certbot && perl -e 'sleep int(rand(9))' && certbot renew",
+            "certbot renew",
+        ),
+        ("cd / && run-parts --report /etc/cron.hourly", "cron.hourly"),
+        (
+            "test -x /usr/sbin/anacron || { cd / && run-parts --report /etc/cron.daily; }",
+            "cron.daily",
+        ),
+        (r"[ $(date +\%d) -le 7 ] && /opt/monthly.sh", "monthly"),
+        ("[ -x /opt/a ] && if [ ! -d /run/x ]; then /opt/clean.sh; fi", "clean"),
+        ("command -v debian-sa1 > /dev/null && debian-sa1 1 1", "debian-sa1"),
+        ('"$HOME/bin/tune"', "tune"),
         ("python3 /srv/app/report.py", "report"),
         ("/usr/bin/python3.11 -u /srv/app/report.py", "report"),
         ("cd /srv/app && ./sync.sh", "sync"),
-        ("cd /srv/app; php artisan schedule:run", "artisan"),
+        ("cd /srv/app; php artisan schedule:run", "artisan schedule:run"),
         ("bash -c 'rsync -a / /mnt'", "rsync"),
         ("FOO=1 BAR=2 /usr/bin/job", "job"),
         ("nice -n 10 /usr/bin/job", "job"),
@@ -207,24 +307,37 @@ def test_a_zone_that_is_none_is_a_problem_of_the_lines_after_it() -> None:
         ("日本", "job-1"),
     ],
 )
-def test_a_monitor_is_named_after_what_is_run(command: str, key: str) -> None:
-    assert one(f"0 3 * * * {command}").key == key
+def test_a_monitor_is_named_after_what_is_run(command: str, name: str) -> None:
+    assert one(f"0 3 * * * {command}").name == name
 
 
-def test_jobs_of_the_same_script_are_numbered() -> None:
-    jobs = read("0 3 * * * /x/backup.sh\n0 4 * * * /x/backup.sh --full\n0 5 * * * backup")
+def test_a_key_is_the_name_in_small_letters(site: Site) -> None:
+    bring(site, "0 3 * * * /sbin/zpool scrub tank\n0 4 * * * /opt/ZFS_Snapshot.sh\n", "--yes")
 
-    assert [job.key for job in jobs] == ["backup", "backup-2", "backup-3"]
+    assert [(row["key"], row["name"]) for row in site.monitors] == [
+        ("zpool-scrub", "zpool scrub"),
+        ("zfs-snapshot", "ZFS_Snapshot"),
+    ]
 
 
-def test_every_job_has_a_key_of_its_own() -> None:
-    jobs = read("0 3 * * * backup\n0 4 * * * backup-2\n0 5 * * * backup\n0 6 * * * backup-2")
+def test_jobs_of_the_same_script_are_numbered(site: Site) -> None:
+    bring(site, "0 3 * * * /x/backup.sh\n0 4 * * * /x/backup.sh -f\n0 5 * * * backup\n", "--yes")
 
-    assert len({job.key for job in jobs}) == 4
+    assert [(row["key"], row["name"]) for row in site.monitors] == [
+        ("backup", "backup"),
+        ("backup-2", "backup 2"),
+        ("backup-3", "backup 3"),
+    ]
+
+
+def test_every_job_has_a_key_of_its_own(site: Site) -> None:
+    bring(site, "0 3 * * * a\n0 4 * * * a-2\n0 5 * * * a\n0 6 * * * a-2\n", "--yes")
+
+    assert len({row["key"] for row in site.monitors}) == 4
 
 
 def test_a_long_name_is_cut() -> None:
-    assert len(one(f"0 3 * * * {'x' * 300}").key) <= 200
+    assert len(one(f"0 3 * * * {'x' * 300}").name) <= 200
 
 
 # what is shown, and what is created
@@ -256,12 +369,13 @@ def test_what_would_be_created_is_shown(site: Site, flags: tuple[str, ...]) -> N
     done = bring(site, TAB, *flags)
 
     assert (done.code, done.err) == (0, "")
-    assert [line for line in done.out.splitlines() if line.startswith("#")][:4] == [
-        "# backup: every day at 03:00 (Europe/Berlin)",
-        "# backup-2: every day at 00:00 (Europe/Berlin)",
-        "# sync: every 5 minutes (Asia/Tokyo)",
-        "# line 7: @reboot never comes round",
+    *said, zone, reboot = comments(done)[:5]
+    assert said == [
+        "backup: every day at 03:00 (Europe/Berlin)",
+        "backup-2: every day at 00:00 (Europe/Berlin)",
+        "sync: every 5 minutes (Asia/Tokyo)",
     ]
+    assert (zone[:8], reboot) == ("line 5: ", "line 7: @reboot never comes round")
 
 
 def test_with_yes_it_is_created(site: Site) -> None:
@@ -289,10 +403,165 @@ def test_a_second_time_nothing_is_created(site: Site) -> None:
     assert site.rows("SELECT * FROM monitor") == before
 
 
-def test_a_second_time_the_same_is_printed(site: Site) -> None:
+def test_a_second_time_the_same_crontab_is_printed(site: Site) -> None:
     first = bring(site, TAB, "--yes")
 
-    assert bring(site, TAB, "--yes") == first
+    assert lines(bring(site, TAB, "--yes")) == lines(first)
+
+
+@pytest.mark.parametrize("flags", [(), ("--yes",)])
+def test_a_job_that_is_watched_already_is_said_to_be(site: Site, flags: tuple[str, ...]) -> None:
+    bring(site, "0 3 * * * /usr/bin/backup\n", "--yes")
+
+    said = comments(bring(site, "0 3 * * * /usr/bin/backup\n", *flags))
+
+    assert said[:2] == [
+        "backup: every day at 03:00 (Europe/Berlin), is watched already",
+        "A job is known again by its command: --host NAME tells those of other machines apart",
+    ]
+
+
+# a crontab that was edited, and one of another machine
+
+
+def test_the_same_script_of_two_crontabs_is_two_jobs(site: Site) -> None:
+    bring(site, "0 3 * * * /root/backup.sh\n", "--yes")
+    bring(site, "30 4 * * * /home/ann/backup.sh --home\n", "--yes")
+
+    assert shown(site) == {
+        "backup": ("0 3 * * *", "Europe/Berlin"),
+        "backup-2": ("30 4 * * *", "Europe/Berlin"),
+    }
+
+
+def test_a_monitor_that_a_person_made_is_taken_over_by_no_job(site: Site) -> None:
+    site.monitor(key="backup", cron="0 1 * * *")
+
+    bring(site, "0 3 * * * /root/backup.sh\n", "--yes")
+
+    assert shown(site) == {
+        "backup": ("0 1 * * *", "UTC"),
+        "backup-2": ("0 3 * * *", "Europe/Berlin"),
+    }
+
+
+def test_the_same_command_on_another_host_is_another_job(site: Site) -> None:
+    line = "0 3 * * * /usr/bin/backup\n"
+    bring(site, line, "--yes")
+    bring(site, line, "--yes", "--host", "nas")
+    bring(site, line, "--yes", "--host", "nas")
+
+    assert list(shown(site)) == ["backup", "backup-2"]
+
+
+def test_the_same_command_of_another_user_is_another_job(site: Site) -> None:
+    tab = "0 3 * * * root /usr/bin/backup\n0 3 * * * ann /usr/bin/backup\n"
+    bring(site, tab, "--yes", "--system")
+    bring(site, tab, "--yes", "--system")
+
+    assert list(shown(site)) == ["backup", "backup-2"]
+
+
+@pytest.mark.parametrize("flags", [(), ("--yes",)])
+def test_an_edited_time_is_said(site: Site, flags: tuple[str, ...]) -> None:
+    bring(site, "0 3 * * * /opt/report.sh\n", "--yes")
+
+    said = comments(bring(site, "0 15 * * * /opt/report.sh\n", *flags))
+
+    assert said[0] == (
+        "report: every day at 15:00 (Europe/Berlin), until now every day at 03:00 (Europe/Berlin)"
+    )
+
+
+@pytest.mark.parametrize(
+    "flags, cron", [((), "0 3 * * *"), (("--yes",), "0 15 * * *")], ids=["shown", "done"]
+)
+def test_an_edited_time_is_applied_with_yes(site: Site, flags: tuple[str, ...], cron: str) -> None:
+    bring(site, "0 3 * * * /opt/report.sh\n", "--yes")
+
+    bring(site, "0 15 * * * /opt/report.sh\n", *flags)
+
+    assert shown(site) == {"report": (cron, "Europe/Berlin")}
+
+
+def test_an_edited_time_of_a_line_with_the_wrapper_is_applied(site: Site) -> None:
+    printed = bring(site, "0 3 * * * /opt/report.sh --all\n", "--yes")
+    (line,) = lines(printed)
+
+    said = comments(bring(site, line.replace("0 3", "0 15") + "\n", "--yes"))
+
+    assert shown(site) == {"report": ("0 15 * * *", "Europe/Berlin")}
+    assert said[0].startswith("report: every day at 15:00 (Europe/Berlin), until now every day at")
+
+
+def test_a_time_that_a_person_set_stays_and_is_said(site: Site) -> None:
+    bring(site, "0 3 * * * /opt/report.sh\n", "--yes")
+    site.rows("UPDATE monitor SET cron = '0 4 * * *'")
+
+    said = comments(bring(site, "0 15 * * * /opt/report.sh\n", "--yes"))
+
+    assert shown(site) == {"report": ("0 4 * * *", "Europe/Berlin")}
+    assert said[0] == (
+        "report: stays every day at 04:00 (Europe/Berlin), as it was edited; "
+        "here it is every day at 15:00 (Europe/Berlin)"
+    )
+
+
+def test_of_two_jobs_with_one_command_the_one_with_the_same_time_is_meant(site: Site) -> None:
+    bring(site, "0 3 * * * /opt/report.sh\n0 15 * * * /opt/report.sh\n", "--yes")
+
+    bring(site, "0 15 * * * /opt/report.sh\n0 4 * * * /opt/report.sh\n", "--yes")
+
+    assert shown(site) == {
+        "report": ("0 4 * * *", "Europe/Berlin"),
+        "report-2": ("0 15 * * *", "Europe/Berlin"),
+    }
+
+
+def test_a_job_that_was_imported_before_commands_were_declared_is_known_by_its_notes(
+    site: Site,
+) -> None:
+    site.monitor(key="report", cron="0 3 * * *", timezone="Europe/Berlin", notes="/opt/report.sh")
+
+    bring(site, "0 15 * * * /opt/report.sh\n", "--yes")
+
+    assert shown(site) == {"report": ("0 15 * * *", "Europe/Berlin")}
+
+
+# what is printed
+
+
+@pytest.mark.parametrize("flags", [(), ("--yes",)])
+def test_no_control_character_is_printed_and_it_is_said(
+    site: Site, flags: tuple[str, ...]
+) -> None:
+    done = bring(site, "# \x1b]0;x\a\n0 3 * * *\t/opt/a \x1b[31m \x9b b\n", *flags)
+
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", done.out)
+    assert [said for said in comments(done) if "control" in said] == [
+        f"line {number}: its control characters are left out here" for number in (1, 2)
+    ]
+
+
+def test_lines_that_end_as_on_windows_are_printed_as_they_should_be(site: Site) -> None:
+    done = bring(site, "MAILTO=root\r\n0 3 * * * /opt/a x\r\n")
+
+    assert "\r" not in done.out
+    assert [said[:29] for said in comments(done)[1:2]] == ["the lines end as on Windows, "]
+
+
+@pytest.mark.parametrize("length, is_watched", [(700, True), (960, False)])
+def test_a_line_that_would_be_too_long_for_cron_stays_as_it_was(
+    site: Site, length: int, is_watched: bool
+) -> None:
+    line = f"0 3 * * * /opt/a {'x' * length}"
+
+    done = bring(site, f"{line}\n", "--yes")
+
+    assert max(map(len, lines(done))) <= 998
+    assert (line in lines(done)) is not is_watched
+    assert len(site.monitors) == is_watched
+    assert any("and cron reads 998" in said for said in comments(done)) is not is_watched
 
 
 def test_each_line_pings_the_monitor_of_its_job(site: Site) -> None:
@@ -339,10 +608,11 @@ def test_what_is_printed_is_a_crontab_that_can_be_read_again(site: Site) -> None
         "'/opt/my programs/cronwatch-exec' http://x/t -- /bin/sh -c 'a; b'",
     ],
 )
-def test_a_job_that_has_the_wrapper_is_left_alone(command: str) -> None:
-    jobs, problems = cronwatch.read_crontab(f"0 3 * * * {command}", False, UTC)
+def test_a_job_that_has_the_wrapper_is_left_alone(site: Site, command: str) -> None:
+    done = bring(site, f"0 3 * * * {command}\n", "--yes")
 
-    assert (jobs, problems) == ([], ["line 1: it runs cronwatch-exec already"])
+    assert comments(done)[0] == "line 1: it runs cronwatch-exec already"
+    assert (lines(done), site.monitors) == ([f"0 3 * * * {command}"], [])
 
 
 def test_bytes_that_are_no_utf_8_stay_as_they_are(site: Site) -> None:
@@ -509,7 +779,7 @@ def test_cron_runs_an_imported_line_and_it_is_told(tmp_path: Path) -> None:
             },
         )
 
-        (run,) = live.runs("echo")
+        (run,) = live.runs("echo-all")
 
     assert ((tmp_path / "ran").read_text(), done.returncode, done.stderr) == ("all well\n", 3, "")
     assert (run["state"], run["exit_code"]) == ("failed", 3)

@@ -15,6 +15,7 @@ import sqlite3
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -43,7 +44,7 @@ import cronwatch
 pytestmark = pytest.mark.slow
 
 STATIC = cronwatch.DATA / "static"
-MOST_BYTES, LOADED = 120_000, (".html", ".css", ".js", ".svg")
+MOST_BYTES = 120_000
 NOBODY = {"401 GET /api/v1/summary"}  # the first request of somebody who is not signed in
 FLAGS = ("--scan-seconds", "0.2")
 NASTY = '<img src=x onerror="document.title=1"><script>document.title=2</script>&amp;"\'`${1}'
@@ -61,6 +62,20 @@ def live(tmp_path: Path) -> Iterator[Live]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A server for tests that mind only their own monitors."""
+    with serving(tmp_path_factory.mktemp("shared"), *FLAGS) as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser: Any, shared: Live) -> Iterator[Tab]:
+    """Somebody is signed in there."""
+    with looking(browser, shared) as seen:
+        yield seen
+
+
 @pytest.fixture
 def tab(browser: Any, live: Live) -> Iterator[Tab]:
     """Somebody is signed in."""
@@ -75,38 +90,74 @@ def ping(live: Live, monitor: dict[str, Any], path: str = "", body: str = "") ->
         assert reply.status == 200
 
 
+def show(tab: Tab, monitor: dict[str, Any]) -> None:
+    """Open the page of a monitor, and wait for all of it."""
+    tab.open(f"#/monitors/{monitor['id']}")
+    tab.page.locator(".part-log .card").wait_for()
+
+
 def beat(live: Live, monitor: dict[str, Any], path: str) -> None:
     """Ping a monitor in CronBeats' words."""
     with DIRECT.open(f"{live.url}/ping/{monitor['code']}/{path}") as reply:
         assert reply.status == 200
 
 
-# -- Flows
+# -- The first start
 
 
-def test_a_first_monitor_is_made_and_its_first_ping_arrives(tab: Tab, live: Live) -> None:
+def test_three_steps_lead_through_a_first_start(tab: Tab, live: Live) -> None:
     tab.see("Know when a job stops running")
+    assert tab.page.locator(".step h2").all_inner_texts() == [
+        "1 A job",
+        "2 Its line",
+        "3 Who is told",
+    ]
     tab.field("Name").fill("Daily backup")
     tab.field("Cron expression").fill("30 4 * * 1-5")
     tab.field("Time zone").fill("Asia/Tokyo")
-    tab.see("(Asia/Tokyo)")
     tab.see("from Monday to Friday at 04:30")
-    times = tab.page.locator(".preview li").all_inner_texts()
-    assert [line.endswith(" 04:30") for line in times] == [True] * 5
+    assert tab.page.locator(".preview li").count() == 5
     tab.button("Create monitor").click()
-    tab.see("Waiting for the first ping")
-    line = tab.page.locator(".lines-out code").inner_text()
-    url = re.search(r"http://\S+/ping/\S+", line)
-    assert url
-    DIRECT.open(url[0]).close()
+    tab.see("Waiting for the first ping…")
+    ping(live, live.monitor("daily-backup"))
     tab.see("The first ping has arrived")
+    tab.field("Kind").select_option("webhook")
+    tab.field("Name").fill("ops")
+    tab.field("Address").fill("http://127.0.0.1:9/hook")
+    tab.button("Add integration").click()
+    tab.button("Send a test").click()
+    tab.see("The test has failed")
+    tab.button("Go to the monitors").click()
+    tab.row("Daily backup").wait_for()
 
     assert tab.problems == set()
+
+
+def test_a_crontab_is_taken_over_in_the_first_step(tab: Tab, live: Live) -> None:
+    tab.page.get_by_text("My crontab").click()
+    tab.field("Your crontab").fill(
+        "# comment\nMAILTO=me\n0 3 * * * /opt/backup.sh --all\n"
+        "*/5 * * * * A=1 mail-fetch\n@reboot x"
+    )
+    tab.see("2 jobs found")
+
+    tab.button("Watch these jobs").click()
+    tab.see("2 jobs watched")
+
+    line = tab.page.locator(".copyable code").first.inner_text().split("\n")[0]
+    token = live.monitor("backup-sh")["token"]
+    assert line == f"0 3 * * * cronwatch-exec {live.url}/{token} -- /opt/backup.sh --all"
+    assert live.monitor("mail-fetch")["cronExpression"] == "*/5 * * * *"
+    assert tab.problems == set()
+
+
+# -- How to ping
 
 
 @pytest.mark.parametrize(
     "label, start",
     [
+        ("cronwatch-exec", "30 4 * * *  cronwatch-exec {url}/{token} -- /path/to/job"),
         ("Plain curl", "curl -fsS -m 10 --retry 5 -o /dev/null {url}/ping/{token}"),
         ("crontab", "30 4 * * *  curl -fsS -m 10 --retry 5 -o /dev/null {url}/{token}/start;"),
         ("systemd unit", "ExecStartPre=-/usr/bin/curl -fsS -m 10 --retry 5 -o /dev/null {url}/"),
@@ -130,6 +181,12 @@ def test_a_line_of_a_dialect_holds_the_monitors_own_handles(
 
     assert start.format(url=tab.live.url, **monitor) in tab.page.inner_text(".lines-out code")
     assert tab.problems == set()
+
+
+def test_the_wrapper_comes_first(lines: tuple[Tab, dict[str, Any]]) -> None:
+    labels = lines[0].page.locator(".radio").all_inner_texts()
+
+    assert labels[:2] == ["cronwatch-exec", "Plain curl"]
 
 
 @pytest.mark.parametrize(
@@ -198,96 +255,841 @@ def lines(
         yield seen, monitor
 
 
-def test_a_failing_job_is_told_with_its_log(tab: Tab, live: Live) -> None:
-    monitor = live.add("backup")
-    ping(live, monitor, "/start")
-    ping(live, monitor, "/3", "first line\n" + "more\n" * 50 + "disk full")
+# -- The first screen
 
-    tab.see_state("backup", "Down")
-    tab.row("backup").get_by_text("failed with exit code 3, down for").wait_for()
-    tab.page.get_by_role("link", name="backup").click()
-    tab.see("The job failed with exit code 3")
-    assert "first line" not in tab.page.inner_text(".part-tail pre")
-    tab.page.get_by_role("link", name="Whole log").click()
-    tab.field("Search the log").fill("disk")
-    tab.see("1 of 1")
-    assert tab.page.locator("mark").all_inner_texts() == ["disk"]
-    with tab.page.expect_download() as saved:
-        tab.button("Download").click()
+
+def headline(tab: Tab) -> str:
+    text: str = tab.page.locator(".say h1").inner_text()
+    return text
+
+
+def test_one_sentence_says_what_is_down_late_and_next(browser: Any, busy: Live) -> None:
+    with looking(browser, busy) as tab:
+        tab.see_state("late", "Late")
+
+        assert re.fullmatch(r"2 down · 1 late · next: \S+ in \d+ (s|min)", headline(tab)), (
+            headline(tab)
+        )
+
+
+def test_where_nothing_is_wrong_the_sentence_says_so(tab: Tab, live: Live) -> None:
+    ping(live, live.add("job"))
+
+    tab.see("All is well")
+
+    assert re.fullmatch("All is well · next: job in (59 min|1 h)", headline(tab))
+    assert tab.problems == set()
+
+
+def test_the_numbers_of_the_chips_add_up(browser: Any, busy: Live) -> None:
+    with looking(browser, busy) as tab:
+        tab.see_state("late", "Late")
+        chips = dict(
+            text.replace("\n", " ").rsplit(" ", 1)
+            for text in tab.page.locator(".chip:not(.is-tag)").all_inner_texts()
+        )
+
+        assert int(chips.pop("All").strip()) == sum(map(int, chips.values()))
+        assert {name.strip() for name in chips} == {
+            "Down",
+            "Late",
+            "Running",
+            "Up",
+            "New",
+            "Paused",
+        }
+
+
+def test_a_chip_of_a_tag_shows_what_has_it(browser: Any, busy: Live) -> None:
+    with looking(browser, busy) as tab:
+        tab.page.locator(".chip", has_text="#home").click()
+        tab.row("fresh").wait_for(state="detached")
+
+        assert tab.page.locator("li.row .name").all_inner_texts() == ["well"]
+        assert tab.page.url.endswith("#/?tag=home")
+
+
+def test_a_row_says_why_and_when_and_who_is_told(browser: Any, busy: Live) -> None:
+    with looking(browser, busy) as tab:
+        row = tab.row("down-xxx")
+        row.get_by_text("failed with exit code 2").wait_for()
+
+        assert "every hour · grace 5 min" in row.inner_text()
+        assert row.locator(".told").inner_text() == "ops +1"
+        assert row.locator(".uptime").inner_text().endswith("%")
+        assert tab.page.locator(".heads > div").all_inner_texts() == [
+            "",
+            "Monitor",
+            "Last 30 times",
+            "Last · due",
+            "Took · usually",
+            "30 days",
+            "Told",
+        ]
+
+
+def test_a_monitor_that_nobody_is_told_of_says_no_notifications(page: Tab, shared: Live) -> None:
+    shared.add("untold")
+
+    assert page.row("untold").locator(".told").inner_text() == "No notifications"
+
+
+def test_missed_times_are_hollow_slots_of_the_strip(browser: Any, busy: Live) -> None:
+    with looking(browser, busy) as tab:
+        strip = tab.row("silent").locator(".strip")
+
+        assert re.search(r"\d+ missed", strip.get_attribute("aria-label"))
+        assert strip.locator("path.is-missed").count() == 1
+
+
+def test_a_run_that_a_rule_matched_is_amber_everywhere(browser: Any, busy: Live) -> None:
+    with looking(browser, busy) as tab:
+        row = tab.row("empty")
+        row.get_by_text("rows is 0 (rule: < 1)").wait_for()
+        night = tab.page.locator(".night path.is-matched")
+        night.wait_for(state="attached")
+
+        assert row.locator(".strip path.is-matched").count() == 1
+
+
+def test_each_slot_of_the_strip_has_a_tooltip(page: Tab, shared: Live) -> None:
+    monitor = shared.add("slots")
+    ping(shared, monitor)
+    ping(shared, monitor, "/start")
+    ping(shared, monitor, "/3")
+    page.see_state("slots", "Down")
+    strip = page.row("slots").locator(".strip")
+    box = strip.bounding_box()
+    assert box
+
+    tips = []
+    for place in (28.5, 29.5):  # of 30
+        page.page.mouse.move(box["x"] + box["width"] * place / 30, box["y"] + box["height"] / 2)
+        tips.append(page.page.inner_text("#tip"))
+
+    stamp = r"\w{3} \d+ \w{3} \d{4} \d\d:\d\d:\d\d"
+    assert re.fullmatch(rf"Went well · {stamp}", tips[0])
+    assert re.fullmatch(rf"Failed, exit code 3 · {stamp} · took \d+ ms", tips[1])
+    assert page.problems == set()
+
+
+def test_those_in_trouble_come_first(browser: Any, busy: Live) -> None:
+    with looking(browser, busy) as tab:
+        tab.see_state("late", "Late")
+        names = [name[:4] for name in tab.page.locator("li.row .name").all_inner_texts()]
+
+        assert names == ["down", "sile", "late", "runn", "empt", "well", "fres", "paus"]
+
+
+def test_the_list_is_searched_and_the_address_keeps_it(browser: Any, busy: Live) -> None:
+    with looking(browser, busy) as tab:
+        tab.row("fresh").wait_for()
+
+        tab.field("Search monitors").fill("WEL")
+        tab.row("fresh").wait_for(state="detached")
+        tab.page.reload()
+        tab.row("well").wait_for()
+
+        assert tab.page.locator("li.row").count() == 1
+        assert tab.field("Search monitors").input_value() == "WEL"
+
+
+def test_many_monitors_are_changed_at_once(tab: Tab, live: Live) -> None:
+    for name in ("one", "two", "three"):
+        live.add(name)
+    tab.row("three").wait_for()
+
+    tab.button("Select").click()
+    tab.field("Select one").check()
+    tab.field("Select two").check()
+    tab.button("Pause").click()
+    tab.button("Until resumed").click()
+    wait_for(lambda: live.monitor("two")["paused"], "the second is paused")
+    tab.button("Select").click()
+    tab.field("Select all that are shown").check()
+    tab.button("Tag").click()
+    tab.field("Tags").fill("group")
+    tab.button("Apply").click()
+    wait_for(lambda: live.monitor("three")["tags"] == "group", "the third is tagged")
+    tab.button("Select").click()
+    tab.field("Select three").check()
+    tab.button("Delete").click()
+    tab.button("Delete 1 monitor").click()
+    tab.row("three").wait_for(state="detached")
+
+    assert not live.monitor("three")
+    assert live.monitor("one")["tags"] == "group"
+    assert tab.problems == set()
+
+
+def test_the_list_is_used_from_the_keyboard(tab: Tab, live: Live) -> None:
+    for name in ("alpha", "beta"):
+        live.add(name)
+    tab.row("beta").wait_for()
+    keys = tab.page.keyboard
+
+    keys.press("/")
+    keys.type("a")
+    keys.press("Escape")
+    keys.press("j")
+    keys.press("ArrowDown")
+    keys.press("Enter")
+    tab.page.get_by_role("heading", name="beta").wait_for()
+    keys.press("?")
+    tab.see("previous monitor")
+    keys.press("Escape")
+    keys.press("n")
+    tab.page.get_by_role("heading", name="New monitor").wait_for()
+
+    assert tab.problems == set()
+
+
+def test_a_monitor_is_selected_and_left_with_keys(tab: Tab, live: Live) -> None:
+    for name in ("alpha", "beta"):
+        live.add(name)
+    tab.row("beta").wait_for()
+    keys = tab.page.keyboard
+
+    keys.press("ArrowUp")
+    keys.press("x")
+    tab.see("1 selected")
+    assert tab.field("Select beta").is_checked()
+    keys.press("k")
+    keys.press("Enter")
+    tab.page.get_by_role("heading", name="alpha").wait_for()
+    keys.press("g")
+    tab.row("beta").wait_for()
+
+    assert tab.problems == set()
+
+
+def test_a_row_is_changed_in_place(tab: Tab, live: Live) -> None:
+    monitor = live.add("job")
+    tab.row("job").evaluate("node => { node.mark = 1; }")
+
+    ping(live, monitor)
+    tab.see_state("job", "Up")
+
+    assert tab.row("job").evaluate("node => node.mark") == 1
+    assert tab.problems == set()
+
+
+def test_times_stay_true_without_the_server(tab: Tab, live: Live) -> None:
+    ping(live, live.add("job"))
+    tab.see_state("job", "Up")
+    tab.page.route("**/api/**", lambda route: None)  # no answer ever comes
+
+    for seconds in (3, 4):
+        tab.row("job").get_by_text(f"{seconds} s ago", exact=True).wait_for()
+
+    assert tab.problems == set()
+
+
+def test_a_clock_that_is_wrong_shows_the_servers_time(tab: Tab, live: Live) -> None:
+    ping(live, live.add("job"))
+    tab.page.clock.install(time=time.time() + 86_400)
+    tab.open()
+
+    for said in (r"^(now|\d s ago)$", "due in (59 min|1 h)"):
+        tab.row("job").get_by_text(re.compile(said)).wait_for()
+    assert tab.problems == set()
+
+
+@pytest.mark.parametrize("rest_ms, pace", [(0, 2000), (121_000, 10_000)])
+def test_a_page_asks_more_rarely_when_nobody_looks(
+    tab: Tab, live: Live, rest_ms: int, pace: int
+) -> None:
+    live.add("job")
+    tab.page.clock.install()
+    tab.open()
+    tab.row("job").wait_for()
+    tab.page.wait_for_load_state("networkidle")
+    tab.page.clock.pause_at(time.time() + 60)
+    tab.page.clock.fast_forward(rest_ms)
+    asked: list[float] = []
+    passed = 0.0
+    tab.page.on("request", lambda request: asked.append(passed))
+
+    while len(asked) < 3 and passed < 60_000:
+        passed += 500
+        tab.page.clock.run_for(500)
+        tab.page.wait_for_timeout(20)  # in which an answer comes, where one was asked for
+
+    assert abs(asked[2] - asked[1] - pace) <= 1000
+    assert tab.problems == set()
+
+
+@pytest.mark.parametrize("hidden, asks", [("false", True), ("true", False)])
+def test_a_page_that_is_not_seen_asks_for_nothing(
+    tab: Tab, live: Live, hidden: str, asks: bool
+) -> None:
+    live.add("job")
+    tab.page.clock.install()
+    tab.open()
+    tab.row("job").wait_for()
+    tab.page.evaluate(
+        """hidden => {
+        Object.defineProperty(document, "hidden", { get: () => hidden === "true" });
+        document.dispatchEvent(new Event("visibilitychange"));
+    }""",
+        hidden,
+    )
+    tab.page.wait_for_load_state("networkidle")
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+
+    tab.page.clock.fast_forward(60_000)
+    tab.page.evaluate("fetch('/static/icon-up.svg')")
+
+    assert asked[:-1] == [f"{live.url}/api/v1/summary"] * asks
+    assert tab.problems == set()
+
+
+def test_the_first_screen_asks_for_data_once(tab: Tab, live: Live) -> None:
+    live.add("job")
+    tab.row("job").wait_for()
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+
+    tab.page.reload()
+    tab.row("job").wait_for()
+    paths = [url.partition("/api/v1/")[2] for url in asked if "/api/" in url]
+
+    assert paths[0] == "summary"
+    assert sorted(paths[1:3]) == ["night?limit=200", "session"]
+    assert tab.problems == set()
+
+
+def test_the_title_and_the_icon_count_what_is_down(tab: Tab, live: Live) -> None:
+    for name in ("one", "two"):
+        ping(live, live.add(name), "/fail")
+
+    tab.see_state("two", "Down")
+
+    assert tab.page.title() == "2 down · Monitors · cronwatch"
+    assert tab.page.get_attribute("#icon", "href") == "static/icon-down-2.svg"
+    assert tab.problems == set()
+
+
+def test_more_than_a_hundred_are_shown_by_pages_and_found_by_the_server(
+    browser: Any, many: Live
+) -> None:
+    with looking(browser, many) as tab:
+        tab.see("The first 100 of 1000 are shown.")
+        assert tab.page.locator("li.row").count() == 100
+
+        tab.button("Show 100 more").click()
+        tab.see("The first 200 of 1000 are shown.")
+        tab.field("Search monitors").fill("Job 0999")
+        tab.row("Job 0999").wait_for()
+
+        assert tab.page.locator("li.row").count() == 1
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A server with 1,000 monitors, 200 of which ran in the night."""
+    with serving(tmp_path_factory.mktemp("many"), *FLAGS) as live:
+        now = time.time_ns() // 1_000_000
+        with closing(sqlite3.connect(live.database, timeout=20)) as db, db:
+            for number in range(1000):
+                db.execute(
+                    "INSERT INTO monitor (num, id, key, name, created_at, updated_at, status, "
+                    "interval_seconds, expected_at, due_at) "
+                    "VALUES (?, ?, ?, ?, 0, 0, 'up', 3600, ?, ?)",
+                    (
+                        number + 1,
+                        str(uuid.UUID(int=number)),
+                        f"job-{number}",
+                        f"Job {number:04}",
+                        now + 3_600_000,
+                        now + 3_900_000,
+                    ),
+                )
+                for back in range(30 * (number < 200)):
+                    db.execute(
+                        "INSERT INTO run (monitor, state, started_at, ended_at, opened, awaited, "
+                        "duration_ms) VALUES (?, 'success', ?, ?, 1, 0, 60000)",
+                        (number + 1, now - back * 2_700_000, now - back * 2_700_000 + 60_000),
+                    )
+        yield live
+
+
+def test_a_thousand_monitors_take_a_quarter_of_a_second_of_script(
+    browser: Any, many: Live
+) -> None:
+    with looking(browser, many) as tab:
+        session = tab.context.new_cdp_session(tab.page)
+        session.send("Performance.enable")
+        tab.see("The first 100 of 1000 are shown.")
+        tab.page.locator(".night path.bar").first.wait_for(state="attached")
+        metrics = {
+            one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]
+        }
+
+        assert metrics["ScriptDuration"] < 0.25
+
+
+# -- The night
+
+
+def bars(tab: Tab, state: str) -> int:
+    """How many bars of a state the night shows."""
+    path = tab.page.locator(f".timeline path.bar.is-{state}")
+    return len(re.findall("M", path.get_attribute("d"))) if path.count() else 0
+
+
+def test_the_night_has_a_path_for_each_state(browser: Any, busy: Live) -> None:
+    with looking(browser, busy) as tab:
+        tab.page.locator(".timeline path.is-success").wait_for(state="attached")
+
+        found = {
+            state: bars(tab, state) > 0
+            for state in ("success", "failed", "matched", "missed", "running", "expected")
+        }
+
+        assert found == dict.fromkeys(found, True)
+
+
+def test_a_run_that_ends_is_in_the_night_at_once(tab: Tab, live: Live) -> None:
+    monitor = live.add("job")
+    ping(live, monitor)
+    tab.page.locator(".timeline path.is-success").wait_for(state="attached")
+    before = bars(tab, "success")
+
+    ping(live, monitor)
+    tab.page.wait_for_function(
+        "before => document.querySelector('.timeline path.is-success')"
+        ".getAttribute('d').split('M').length - 1 > before",
+        arg=before,
+    )
+
+    assert bars(tab, "success") == before + 1
+    assert tab.problems == set()
+
+
+def test_a_run_of_the_night_is_named_and_opened(browser: Any, busy: Live) -> None:
+    with looking(browser, busy) as tab:
+        path = tab.page.locator(".timeline path.is-failed")
+        path.wait_for(state="attached")
+        box = path.bounding_box()
+        assert box
+
+        tab.page.mouse.move(box["x"] + 1, box["y"] + box["height"] / 2)
+        tip = tab.page.inner_text("#tip")
+        tab.page.mouse.click(box["x"] + 1, box["y"] + box["height"] / 2)
+        tab.page.locator("dialog .facts").wait_for()
+
+        assert re.match(r"down-x+\s+Failed · Today \d\d:\d\d", tip), tip
+
+
+def test_a_tap_names_a_run_and_a_second_one_opens_it(browser: Any, busy: Live) -> None:
+    with looking(browser, busy, viewport=PHONE, has_touch=True) as tab:
+        path = tab.page.locator(".timeline path.is-failed")
+        path.wait_for(state="attached")
+        path.scroll_into_view_if_needed()
+        box = path.bounding_box()
+        assert box
+        place = (box["x"] + 1, box["y"] + box["height"] / 2)
+
+        tab.page.touchscreen.tap(*place)
+        tab.see(re.compile("Failed · Today"))
+        assert "/monitors/" not in tab.page.url
+        tab.page.touchscreen.tap(*place)
+        tab.page.locator("dialog .facts").wait_for()
+
+
+def test_the_night_is_walked_through_by_keyboard(browser: Any, busy: Live) -> None:
+    with looking(browser, busy) as tab:
+        tab.page.locator(".timeline path.is-failed").wait_for(state="attached")
+        tab.page.locator(".timeline").focus()
+        spoken = tab.page.locator(".night > [role=status]")
+
+        tab.page.keyboard.press("ArrowRight")
+        first = spoken.text_content()
+        tab.page.keyboard.press("ArrowDown")
+        second = spoken.text_content()
+        tab.page.keyboard.press("ArrowUp")
+        tab.page.keyboard.press("Enter")
+        tab.page.get_by_role("heading", name=re.compile("down-x")).wait_for()
+
+        assert re.match("down-x+: Failed · Today", first)
+        assert second.startswith("silent: ")
+
+
+def test_the_night_is_a_table_too(browser: Any, busy: Live) -> None:
+    with looking(browser, busy) as tab:
+        tab.page.get_by_text("As a table").click()
+
+        row = tab.page.locator(".as-table tr", has_text="down-x").locator("th, td")
+        assert row.all_inner_texts()[1:6] == ["Down", "–", "1", "–", "–"]
+
+
+def test_the_night_folds_and_remembers_it(browser: Any, busy: Live) -> None:
+    with looking(browser, busy, viewport=PHONE) as tab:
+        tab.page.locator(".timeline svg").wait_for()
+
+        tab.page.locator(".night > summary").click()
+        tab.page.reload()
+        tab.row("well").wait_for()
+        tab.page.wait_for_load_state("networkidle")
+
+        assert tab.page.locator(".timeline svg").is_hidden()
+
+
+def test_of_many_jobs_the_night_shows_some_until_one_asks_for_all(
+    browser: Any, many: Live
+) -> None:
+    with looking(browser, many) as tab:
+        tab.page.locator(".timeline .name").first.wait_for()
+        folded = tab.page.locator(".timeline .name").all_text_contents()
+
+        tab.button("Show all 200").click()
+        tab.button("Show fewer").wait_for()
+
+        assert (len(folded), folded[-1]) == (13, "188 more")
+        assert tab.page.locator(".timeline .name").count() == 200
+
+
+def test_the_night_of_six_thousand_runs_is_drawn_without_a_stutter(
+    browser: Any, many: Live
+) -> None:
+    with looking(browser, many) as tab:
+        tab.button("Show all 200").click()
+        tab.button("Show fewer").wait_for()
+
+        assert bars(tab, "success") > 5000
+        assert tab.page.locator(".timeline path.bar").count() <= 8
+
+
+def test_hours_of_the_night_are_those_of_the_viewer(browser: Any, busy: Live) -> None:
+    with looking(browser, busy, timezone_id="Asia/Kolkata") as tab:
+        tab.page.locator(".timeline .hour").first.wait_for()
+
+        now = tab.page.evaluate(
+            "new Intl.DateTimeFormat('en-GB', {hour: '2-digit', minute: '2-digit'}).format()"
+        )
+        assert tab.page.locator(".timeline .now text").text_content() == f"now {now}"
+
+
+def test_when_cronwatch_was_away_is_hatched(browser: Any, tmp_path: Path) -> None:
+    with serving(tmp_path, *FLAGS) as live, looking(browser, live) as tab:
+        ping(live, live.add("job"))
+        now = time.time_ns() // 1_000_000
+        with closing(sqlite3.connect(live.database, timeout=20)) as db, db:
+            db.execute("UPDATE monitor SET created_at = created_at - 86400000")
+            db.execute(
+                "INSERT INTO absence (since, until) VALUES (?, ?)",
+                (now - 7_200_000, now - 3_600_000),
+            )
+
+        tab.open()
+        tab.page.locator(".timeline rect.away").wait_for(state="attached")
+
+        assert tab.page.locator(".timeline rect.away").get_attribute("fill") == "url(#hatch)"
+
+
+# -- On a phone
+
+
+def test_a_row_is_at_most_76_pixels_on_a_phone(browser: Any, busy: Live) -> None:
+    with looking(browser, busy, viewport=PHONE) as tab:
+        tab.row("well").wait_for()
+
+        heights = tab.page.evaluate(
+            "[...document.querySelectorAll('li.row')]"
+            ".map(row => row.getBoundingClientRect().height)"
+        )
+
+        assert max(heights) <= 76
+
+
+def test_chips_are_one_line_that_scrolls_on_a_phone(browser: Any, busy: Live) -> None:
+    with looking(browser, busy, viewport=PHONE) as tab:
+        tab.row("well").wait_for()
+
+        tops = tab.page.evaluate(
+            "new Set([...document.querySelectorAll('.chip')].map(chip => chip.offsetTop)).size"
+        )
+
+        assert tops == 1
+
+
+def test_selecting_is_behind_a_button(browser: Any, busy: Live) -> None:
+    with looking(browser, busy, viewport=PHONE) as tab:
+        tab.row("well").wait_for()
+        box = tab.page.get_by_label("Select well")
+        assert box.is_hidden()
+
+        tab.button("Select").click()
+
+        box.wait_for()
+
+
+# -- The page of a monitor
+
+
+def test_the_page_begins_with_why_it_is_down_and_its_last_log_lines(
+    page: Tab, shared: Live
+) -> None:
+    monitor = shared.add("backup", notes="Call Ann.")
+    ping(shared, monitor, "/start")
+    ping(shared, monitor, "/3", "first line\n" + "more\n" * 50 + "disk full")
+    show(page, monitor)
+
+    lead = page.page.locator(".card.lead")
+    lead.get_by_text("disk full").wait_for()
+
+    assert re.match(r"Failed with exit code 3: down for \d+ s, since \d\d:\d\d", lead.inner_text())
+    assert "first line" not in lead.inner_text()
+    assert "Call Ann." in lead.inner_text()
+    assert page.problems == set()
+
+
+def test_the_whole_log_of_a_run_is_searched_and_saved(page: Tab, shared: Live) -> None:
+    monitor = shared.add("loud")
+    ping(shared, monitor, "/3", "first line\n" + "more\n" * 50 + "disk full")
+    show(page, monitor)
+    page.page.get_by_role("link", name="Whole log").click()
+
+    page.field("Search the log").fill("disk")
+    page.see("1 of 1")
+    with page.page.expect_download() as saved:
+        page.button("Download").click()
+
+    assert page.page.locator("mark").all_inner_texts() == ["disk"]
     assert saved.value.path().read_text().endswith("more\ndisk full")
-    tab.page.keyboard.press("Escape")
-    tab.page.locator("dialog").wait_for(state="detached")
+    assert page.problems == set()
 
-    assert re.fullmatch(r"1 down · backup · cronwatch", tab.page.title())
+
+def test_the_page_says_that_it_is_well(page: Tab, shared: Live) -> None:
+    monitor = shared.add("well")
+    ping(shared, monitor)
+
+    show(page, monitor)
+
+    assert page.page.locator(".sentence").inner_text().startswith("All is well. Last ping ")
+
+
+def test_a_missed_job_says_since_when_and_recovers(tab: Tab, live: Live) -> None:
+    monitor = live.add("silent", scheduleType="cron", cronExpression="* * * * * *", graceSeconds=0)
+    ping(live, monitor)
+    tab.see_state("silent", "Down")
+    tab.page.get_by_role("link", name="silent").first.click()
+    tab.see(re.compile("No ping since"))
+
+    change = {"scheduleType": "interval", "intervalSeconds": 3600}
+    assert live.ask("PATCH", f"/heartbeats/{monitor['id']}", change).status == 200
+    ping(live, monitor)
+
+    tab.see("All is well.")
+    assert tab.problems == set()
+
+
+def test_what_can_be_done_is_two_buttons_and_a_menu(page: Tab, shared: Live) -> None:
+    monitor = shared.add("broken")
+    ping(shared, monitor, "/fail")
+
+    show(page, monitor)
+
+    buttons = page.page.locator(".head .buttons > *").all_inner_texts()
+    assert [text.split("\n")[0] for text in buttons] == ["Mark as OK", "Pause", "…"]
+
+
+def test_what_is_down_is_marked_as_ok(page: Tab, shared: Live) -> None:
+    monitor = shared.add("mended")
+    ping(shared, monitor, "/fail")
+    show(page, monitor)
+
+    page.button("Mark as OK").click()
+    page.see("All is well.")
+
+    assert shared.monitor("mended")["status"] == "up"
+    assert page.problems == set()
+
+
+def test_a_monitor_is_paused_and_resumed(page: Tab, shared: Live) -> None:
+    monitor = shared.add("quiet")
+    show(page, monitor)
+
+    page.button("Pause").click()
+    page.button("For 8 hours").click()
+    page.see("Paused until")
+    until = cronwatch.parse_iso(shared.monitor("quiet")["pausedUntil"]) / 1000
+    page.button("Resume").click()
+    page.button("Pause").wait_for()
+
+    assert 0 <= time.time() + 8 * 3600 - until < 60
+    assert shared.monitor("quiet")["status"] == "new"
+    assert page.problems == set()
+
+
+def test_a_start_and_its_end_are_one_row_of_the_activity(page: Tab, shared: Live) -> None:
+    monitor = shared.add("copy")
+    ping(shared, monitor, "/start")
+    for percent in (10, 20):
+        beat(shared, monitor, f"progress/{percent}?msg=part")
+    ping(shared, monitor)
+
+    show(page, monitor)
+
+    rows = page.page.locator(".activity .entry").all_inner_texts()
+    assert len(rows) == 2  # with the change to up
+    assert re.search(r"Went well\s+Took \d+ ms · part · 2 steps", rows[0], re.I), rows[0]
+    assert page.page.locator(".activity h3").all_inner_texts() == ["Today"]
+    assert page.problems == set()
+
+
+def test_a_failed_run_and_who_was_told_of_it_are_one_row(tab: Tab, live: Live) -> None:
+    live.quick("integration", "add", "command", "phone", "true")
+    monitor = live.add("job")
+    ping(live, monitor, "/3")
+    show(tab, monitor)
+
+    tab.see("1 told")
+
+    rows = tab.page.locator(".activity .entry").all_inner_texts()
+    assert len(rows) == 1
+    assert re.search(r"Failed\s+Exit code 3", rows[0], re.I)
+    assert tab.problems == set()
+
+
+def test_the_activity_has_ten_rows_until_one_asks_for_more(page: Tab, shared: Live) -> None:
+    monitor = shared.add("often")
+    for number in range(75):
+        beat(shared, monitor, f"end/success?msg=ping+{number}")
+    show(page, monitor)
+    rows, more = page.page.locator(".activity .entry"), page.button("Show more")
+    assert rows.count() == 10
+
+    for count in (30, 76):
+        more.click()
+        page.page.wait_for_function(
+            "count => document.querySelectorAll('.activity .entry').length === count", arg=count
+        )
+
+    assert more.count() == 0
+    assert page.problems == set()
+
+
+def test_an_event_says_who_was_told_and_opens_where_one_failed(tab: Tab, live: Live) -> None:
+    for name, command in (("good", "true"), ("broken", "echo no; exit 3")):
+        live.quick("integration", "add", "command", name, command)
+    monitor = live.add("job")
+    ping(live, monitor, "/fail")
+    tab.open("#/activity")
+
+    told = tab.page.locator("details.told-whom[open]")
+    told.get_by_text("broken: will be tried again").wait_for()
+
+    assert "1 of 2 told" in told.inner_text()
+    assert "good: told" in told.inner_text()
     assert tab.problems == set()
 
 
 def test_a_run_is_seen_as_it_goes_on(tab: Tab, live: Live) -> None:
     monitor = live.add("copy")
     ping(live, monitor)
-    tab.see_state("copy", "Up")
-
     ping(live, monitor, "/start")
-    tab.see_state("copy", "Running")
     beat(live, monitor, "progress/30?msg=a+third")
     tab.row("copy").get_by_text("30 %").wait_for()
     tab.row("copy").get_by_text("a third").wait_for()
-    tab.page.get_by_role("link", name="copy").click()
-    tab.see("Running now")
+
+    show(tab, monitor)
     beat(live, monitor, "progress/80?msg=nearly")
     tab.page.locator(".part-live").get_by_text("80 %").wait_for()
-    tab.page.locator(".runs-list a").first.click()
-    timeline = tab.page.locator(".timeline li")
-    timeline.first.wait_for()
-    assert [text.split("\n")[-1] for text in timeline.all_inner_texts()] == [
-        "30 % · a third",
-        "80 % · nearly",
-    ]
-    tab.page.keyboard.press("Escape")
     ping(live, monitor)
     tab.page.locator(".part-live .card").wait_for(state="detached")
 
     assert tab.problems == set()
 
 
-def test_a_missed_job_is_told_and_recovers(tab: Tab, live: Live) -> None:
-    monitor = live.add("silent", scheduleType="cron", cronExpression="* * * * * *", graceSeconds=0)
-    ping(live, monitor)
+def test_the_steps_of_a_run_are_in_its_pane(page: Tab, shared: Live) -> None:
+    monitor = shared.add("steps")
+    ping(shared, monitor, "/start")
+    for percent, words in ((30, "a+third"), (80, "nearly")):
+        beat(shared, monitor, f"progress/{percent}?msg={words}")
+    show(page, monitor)
 
-    tab.see_state("silent", "Down")
-    tab.page.get_by_role("link", name="silent").click()
-    tab.see("Nothing was heard when a run was expected")
-    assert (
-        live.ask(
-            "PATCH",
-            f"/heartbeats/{monitor['id']}",
-            {"scheduleType": "interval", "intervalSeconds": 3600},
-        ).status
-        == 200
-    )
-    ping(live, monitor)
-    tab.see("All is well.")
-    tab.page.locator(".entry").get_by_text("Up").first.wait_for()
+    page.page.locator(".badge-link").first.click()
+    steps = page.page.locator(".steps li")
+    steps.first.wait_for()
 
-    assert tab.problems == set()
+    assert [text.split("\n")[-1] for text in steps.all_inner_texts()] == [
+        "30 % · a third",
+        "80 % · nearly",
+    ]
 
 
-def test_a_monitor_is_paused_and_resumed(tab: Tab, live: Live) -> None:
-    monitor = live.add("quiet")
-    tab.open(f"#/monitors/{monitor['id']}")
+def test_durations_are_a_chart_with_the_usual_band(page: Tab, shared: Live) -> None:
+    monitor = shared.add("chart", maxRunSeconds=60)
+    for seconds in (20, 40, 22, 21, 23):
+        DIRECT.open(f"{shared.url}/{monitor['code']}/complete?duration={seconds}").close()
+    show(page, monitor)
+    page.see("longest allowed 1 min")
 
-    tab.button("Pause").click()
-    tab.button("For 8 hours").click()
-    tab.see("Paused until")
-    tab.page.locator(".entry .badge").get_by_text("Paused").wait_for()
-    until = cronwatch.parse_iso(live.monitor("quiet")["pausedUntil"]) / 1000
-    tab.button("Resume").click()
-    tab.button("Pause").wait_for()
+    chart = str(page.page.get_attribute(".chart svg", "aria-label"))
 
-    assert 0 <= time.time() + 8 * 3600 - until < 60
+    assert re.match("Durations of the last 5 runs, the longest 40 s, usually 20 s to 40 s", chart)
+    assert page.page.locator(".chart rect.usual").count() == 1
 
-    assert live.monitor("quiet")["status"] == "new"
-    assert tab.problems == set()
+
+def test_metrics_are_sparklines(page: Tab, shared: Live) -> None:
+    monitor = shared.add("metrics")
+    for rows in (10, 30, 20):
+        DIRECT.open(f"{shared.url}/{monitor['code']}/complete?metric=count:{rows}").close()
+
+    show(page, monitor)
+
+    spark = page.page.locator(".metrics .spark")
+    assert spark.get_attribute("aria-label") == "3 values from 10 to 30"
+    assert page.page.locator(".metrics li").inner_text().split() == ["count", "20"]
+
+
+def test_the_next_five_times_are_shown(page: Tab, shared: Live) -> None:
+    monitor = shared.add("timely")
+    ping(shared, monitor)
+
+    show(page, monitor)
+
+    times = page.page.locator(".part-next li").all_inner_texts()
+    assert len(times) == 5
+    assert re.fullmatch(r"(Today|Tomorrow) \d\d:\d\d in (59 min|1 h)", times[0])
+
+
+def test_uptime_is_not_told_of_days_before_the_monitor_was(page: Tab, shared: Live) -> None:
+    monitor = shared.add("young")
+    ping(shared, monitor)
+
+    show(page, monitor)
+
+    tiles = page.page.locator(".part-uptime dl > div").all_inner_texts()
+    assert len(tiles) == 1
+    assert re.match(r"since \d\d:\d\d\s+100 %\s+never down", tiles[0])
+
+
+def test_what_was_down_for_a_moment_was_not_never_down(page: Tab, shared: Live) -> None:
+    monitor = shared.add("flicker")
+    ping(shared, monitor, "/fail")
+    ping(shared, monitor)
+
+    show(page, monitor)
+
+    assert re.search("1× down", page.page.inner_text(".part-uptime"))
+
+
+def test_times_read_today_yesterday_and_a_date(browser: Any, shared: Live) -> None:
+    with looking(browser, shared) as tab:
+        words = tab.page.evaluate(
+            """async () => {
+            const { stamp } = await import("./static/dom.js");
+            const day = 86400000, noon = new Date().setHours(12, 0, 0, 0);
+            return [0, -1, 1, -9].map(days => stamp(noon + days * day));
+        }"""
+        )
+
+        assert words[:3] == ["Today 12:00", "Yesterday 12:00", "Tomorrow 12:00"]
+        assert re.fullmatch(r"\w{3} \d+ \w{3}( \d{4})? 12:00", words[3])
 
 
 def test_a_link_of_a_mail_pauses_only_on_a_click(tab: Tab, live: Live) -> None:
@@ -302,6 +1104,144 @@ def test_a_link_of_a_mail_pauses_only_on_a_click(tab: Tab, live: Live) -> None:
     assert tab.problems == set()
 
 
+def test_a_handle_is_adopted_and_removed(tab: Tab, live: Live) -> None:
+    monitor = live.add("moved")
+    tab.open(f"#/monitors/{monitor['id']}")
+
+    tab.page.get_by_text("Handles", exact=True).click()
+    tab.field("Adopt a handle").fill("d3x0c1")
+    tab.button("Adopt").click()
+    tab.button("Remove d3x0c1").wait_for()
+    DIRECT.open(f"{live.url}/d3x0c1/complete").close()
+    tab.see("All is well.")
+
+    assert tab.problems == set()
+
+
+def test_a_deleted_monitor_wants_its_name(tab: Tab, live: Live) -> None:
+    monitor = live.add("precious")
+    show(tab, monitor)
+
+    tab.menu("Delete")
+    dialog = tab.page.locator("dialog")
+    dialog.get_by_label("Name").fill("other")
+    dialog.get_by_role("button", name="Delete").click()
+    tab.see("This is not its name.")
+    dialog.get_by_label("Name").fill("precious")
+    dialog.get_by_role("button", name="Delete").click()
+    tab.see("Know when a job stops running")
+
+    assert tab.problems == set()
+
+
+def test_a_test_alert_shows_what_came_of_it(tab: Tab, live: Live) -> None:
+    live.quick("integration", "add", "command", "good", "echo heard")
+    live.quick("integration", "add", "command", "broken", "echo no; exit 3")
+    show(tab, live.add("job"))
+
+    tab.menu("Send a test alert")
+    dialog = tab.page.locator("dialog")
+    dialog.locator("li").nth(1).wait_for()
+
+    told = sorted(dialog.locator("li").all_inner_texts())
+    assert [one.split("\n")[0].strip() for one in told] == ["Failed broken", "Told good"]
+    assert tab.problems == set()
+
+
+def test_a_change_of_status_is_read_out_and_passing_seconds_are_not(tab: Tab, live: Live) -> None:
+    monitor = live.add("job")
+    ping(live, monitor)
+    tab.open(f"#/monitors/{monitor['id']}")
+    spoken = tab.page.locator("main .hidden[role=status]")
+    spoken.get_by_text("Up").wait_for(state="attached")
+    spoken.evaluate("node => { node.mark = 1; }")
+
+    ping(live, monitor, "/fail")
+    spoken.get_by_text("Down").wait_for(state="attached")
+
+    assert spoken.evaluate("node => node.mark") == 1  # only what is changed in place is read out
+    assert tab.page.locator("[role=status] time, [aria-live] time").count() == 0
+    assert tab.problems == set()
+
+
+def test_times_are_shown_in_the_zone_of_the_monitor_on_request(tab: Tab, live: Live) -> None:
+    monitor = live.add(
+        "job", scheduleType="cron", cronExpression="0 9 * * *", timezone="Asia/Tokyo"
+    )
+    ping(live, monitor)
+    tab.open(f"#/monitors/{monitor['id']}")
+    tab.page.locator(".times").get_by_text(re.compile("00:00 ")).first.wait_for()
+
+    tab.button("Times: my zone").click()
+    tab.page.locator(".times").get_by_text(re.compile("09:00 ")).first.wait_for()
+
+    tab.page.reload()
+    tab.button("Times: monitor’s zone").wait_for()
+    assert tab.problems == set()
+
+
+def test_lines_are_copied_without_https_too(browser: Any, live: Live) -> None:
+    monitor = live.add("nightly")
+    there = replace(live, url=live.url.replace("127.0.0.1", ELSEWHERE))
+    with looking(browser, there) as tab:
+        tab.open(f"#/monitors/{monitor['id']}")
+        tab.see("Waiting for the first ping")
+        assert not tab.page.evaluate("isSecureContext")
+
+        tab.button("Copy").click()
+        tab.see("Copied")
+        tab.open(f"#/monitors/{monitor['id']}/edit")
+        tab.field("Notes").focus()
+        tab.page.keyboard.press("Control+V")
+
+        line = f"cronwatch-exec {there.url}/{monitor['token']} -- /path/to/job"
+        assert line in tab.field("Notes").input_value()
+        assert tab.problems == set()
+
+
+def test_what_cannot_be_copied_is_selected(tab: Tab, live: Live) -> None:
+    monitor = live.add("nightly")
+    tab.page.add_init_script("""
+        delete Navigator.prototype.clipboard;
+        document.execCommand = () => false;""")
+    tab.open(f"#/monitors/{monitor['id']}")
+
+    tab.button("Copy").click()
+    tab.see("It is selected: copy it with Ctrl+C")
+
+    assert tab.page.evaluate("String(getSelection())") == tab.page.inner_text(".lines-out code")
+    assert tab.problems == set()
+
+
+# -- Making and changing
+
+
+def test_hours_are_shown_as_hours(page: Tab, shared: Live) -> None:
+    monitor = shared.add("daily", intervalSeconds=43_200)
+    page.open(f"#/monitors/{monitor['id']}/edit")
+
+    field = page.page.locator(".joined").filter(has=page.field("Interval"))
+    field.wait_for()
+
+    assert page.field("Interval").input_value() == "12"
+    assert field.get_by_label("Unit").locator("option:checked").inner_text() == "hours"
+
+
+def test_the_preview_of_an_interval_counts_from_the_last_ping(page: Tab, shared: Live) -> None:
+    monitor = shared.add("spaced", intervalSeconds=43_200)
+    ping(shared, monitor)
+    with closing(sqlite3.connect(shared.database, timeout=20)) as db, db:
+        db.execute(
+            "UPDATE monitor SET expected_at = expected_at - 3600000 WHERE id = ?", (monitor["id"],)
+        )
+    page.open(f"#/monitors/{monitor['id']}/edit")
+
+    first = page.page.locator(".preview li").first
+    first.wait_for()
+
+    assert re.search("in 10 h", first.inner_text())
+
+
 def test_a_mistake_in_a_form_is_told_beside_its_field(tab: Tab, live: Live) -> None:
     monitor = live.add("job")
     tab.open(f"#/monitors/{monitor['id']}/edit")
@@ -311,7 +1251,7 @@ def test_a_mistake_in_a_form_is_told_beside_its_field(tab: Tab, live: Live) -> N
         "days"
     )
     tab.page.locator(".preview .error").wait_for()
-    tab.page.get_by_text("When it is in trouble").click()
+    tab.page.locator("summary", has_text="Failure rules").click()
     tab.field("Tolerated failures in a row").fill("many")
     tab.button("Save").click()
     wrong = tab.page.locator("[aria-invalid]")
@@ -324,7 +1264,7 @@ def test_a_mistake_in_a_form_is_told_beside_its_field(tab: Tab, live: Live) -> N
     tab.page.get_by_text("failureTolerance must be a whole number").wait_for()
     tab.field("Tolerated failures in a row").fill("2")
     tab.button("Save").click()
-    tab.see("1 d of grace")
+    tab.see(re.compile("grace 1 d"))
 
     assert live.monitor("job")["failureTolerance"] == 2
     assert tab.problems == {"400 GET /api/v1/preview", "400 PATCH /api/v1/heartbeats/ID"}
@@ -337,33 +1277,87 @@ def test_an_edit_sends_only_what_was_touched(tab: Tab, live: Live) -> None:
     tab.field("Tags").fill("old new")
     with tab.page.expect_request(lambda request: request.method == "PATCH") as sent:
         tab.button("Save").click()
-    tab.see("About it")
+    tab.see("Details")
 
     assert sent.value.post_data_json == {"tags": "old new"}
     assert tab.problems == set()
 
 
+def test_a_rule_for_silent_failures_is_made_and_removed(tab: Tab, live: Live) -> None:
+    monitor = live.add("job")
+    tab.open(f"#/monitors/{monitor['id']}/edit")
+    tab.page.locator("summary", has_text="Failure rules").click()
+
+    for name, value in (("rows", "10"), ("exit_code", "x")):
+        tab.button("Add a rule").click()
+        tab.field("Field").last.fill(name)
+        tab.field("Comparison").last.select_option("lt")
+        tab.field("Value").last.fill(value)
+    tab.button("Save").click()
+    tab.page.get_by_role("group", name="Failure rules").get_by_text(
+        "a rule must have a field"
+    ).wait_for()
+    tab.button("Remove this rule").last.click()
+    tab.button("Save").click()
+    tab.see("rows < 10")
+
+    assert live.monitor("job")["rules"] == [{"field": "rows", "operator": "lt", "value": 10}]
+    assert tab.problems == {"400 PATCH /api/v1/heartbeats/ID"}
+
+
+def test_a_change_of_zone_keeps_what_is_half_written(tab: Tab, live: Live) -> None:
+    tab.open("#/new")
+    tab.field("Name").fill("half written")
+
+    tab.button("Times: my zone").click()
+    tab.button("Times: monitor’s zone").wait_for()
+    tab.page.wait_for_load_state("networkidle")
+
+    assert tab.field("Name").input_value() == "half written"
+    assert tab.problems == set()
+
+
+def test_a_form_in_a_dialog_begins_in_its_first_field(tab: Tab, live: Live) -> None:
+    live.quick("integration", "add", "webhook", "ops", "http://127.0.0.1:9/hook")
+    tab.open("#/integrations")
+
+    tab.button("New integration").click()
+    tab.page.locator("dialog form").wait_for()
+    first = tab.page.evaluate("document.activeElement.dataset.name")
+    tab.page.keyboard.press("Escape")
+    tab.page.locator("dialog").wait_for(state="detached")
+
+    assert first == "channel"
+    assert tab.button("New integration").evaluate("node => node === document.activeElement")
+    assert tab.problems == set()
+
+
+# -- Integrations, keys, signing in
+
+
 def test_an_integration_that_fails_is_told(tab: Tab, live: Live) -> None:
     monitor = live.add("job")
     tab.open("#/integrations")
-    tab.see("Nobody is told yet")
+    tab.see("No notifications yet")
 
     tab.button("New integration").click()
+    tab.field("Kind").select_option("webhook")
     tab.field("Name").fill("ops")
     tab.field("Address").fill("ftp://127.0.0.1/hook")
     tab.button("Add integration").click()
     tab.see("url must be an http or https address; credentials go into headers")
     tab.field("Address").fill("http://127.0.0.1:9/hook")
     tab.button("Add integration").click()
-    tab.button("Test").click()
+    tab.button("Send a test").click()
     tab.see("The test has failed")
     tab.see(re.compile("Connection refused"))
     ping(live, monitor, "/fail")
     tab.open(f"#/monitors/{monitor['id']}")
     tab.see(re.compile("ops: (on its way|will be tried again)"))
     tab.open("#/integrations")
+    tab.page.locator(".menu > summary").click()
     tab.button("Switch off").click()
-    tab.button("Switch on").wait_for()
+    tab.page.locator(".integration .badge").get_by_text("Off").wait_for()
 
     assert not live.ask("GET", "/integrations").json["integrations"][0]["enabled"]
     assert tab.problems == {"400 POST /api/v1/integrations"}
@@ -374,6 +1368,7 @@ def test_a_command_is_shown_but_only_the_command_line_changes_it(tab: Tab, live:
     live.quick("integration", "add", "command", "the wall", command)
 
     tab.open("#/integrations")
+    tab.page.get_by_text("Change it").click()
     tab.see("Only the command line can change what runs on the server")
     program(live.folder, "cronwatch", 'printf "%s|" "$@" >>words')
     bash(live.folder, tab.page.inner_text(".copyable code"))
@@ -381,16 +1376,48 @@ def test_a_command_is_shown_but_only_the_command_line_changes_it(tab: Tab, live:
     assert (live.folder / "words").read_text() == (
         f"integration|remove|the wall|integration|add|command|the wall|{command}|"
     )
-    assert tab.button("Edit").count() == tab.button("Delete").count() == 0
+    tab.page.locator(".menu > summary").click()
+    assert tab.page.locator(".menu button").all_inner_texts() == ["Switch off"]
+    assert tab.problems == set()
+
+
+def test_an_integration_is_edited(tab: Tab, live: Live) -> None:
+    live.quick("integration", "add", "webhook", "ops", "http://127.0.0.1:9/hook")
+    tab.open("#/integrations")
+
+    tab.page.locator(".menu > summary").click()
+    tab.button("Edit").click()
+    tab.field("Name").fill("night shift")
+    tab.field("Headers").fill("X-Team: night")
+    tab.button("Save").click()
+    tab.page.locator(".integration", has_text="night shift").wait_for()
+
+    (shown,) = live.ask("GET", "/integrations").json["integrations"]
+    assert (shown["name"], shown["headers"]) == ("night shift", {"X-Team": "night"})
+    assert tab.problems == set()
+
+
+def test_what_cannot_be_delivered_is_a_red_banner(tab: Tab, live: Live) -> None:
+    live.quick("integration", "add", "webhook", "ops", "http://127.0.0.1:9/hook")
+    live.add("job")
+    tab.row("job").wait_for()
+    with closing(sqlite3.connect(live.database)) as db, db:
+        db.execute("UPDATE integration SET failing = 1")  # as after the fourth failed try
+
+    tab.see("Alerts do not arrive:")
+
+    assert "ops cannot be reached." in tab.page.inner_text(".banner.bad")
+    tab.page.get_by_role("link", name="Look at the integrations").click()
+    tab.page.locator(".integration .badge").get_by_text("Failing").wait_for()
     assert tab.problems == set()
 
 
 def test_a_key_is_shown_once_and_revoked(tab: Tab, live: Live) -> None:
-    tab.open("#/keys")
-    tab.see("New key")
+    tab.open("#/settings")
 
+    tab.page.get_by_text("New key").click()
     tab.field("Name").fill("nas")
-    tab.field("May").select_option("read-only")
+    tab.field("Permission").select_option("read-only")
     tab.button("Create key").click()
     tab.see("The key nas")
     secret = tab.page.locator(".arrived code").inner_text()
@@ -404,6 +1431,27 @@ def test_a_key_is_shown_once_and_revoked(tab: Tab, live: Live) -> None:
 
     assert live.ask("GET", "/heartbeats", key=secret).status == 401
     assert tab.problems == set()
+
+
+def test_ones_own_password_is_changed_in_the_settings(page: Tab, shared: Live) -> None:
+    sent: list[Any] = []
+
+    def answer(route: Any) -> None:
+        if route.request.method == "PATCH":
+            sent.append(route.request.post_data_json)
+            route.fulfill(json={})
+        else:
+            route.continue_()
+
+    page.page.route("**/api/v1/session", answer)
+    page.open("#/settings")
+    page.page.get_by_text("Change the password").click()
+
+    page.field("New password").fill("a new secret")
+    page.button("Change it").click()
+    page.see("The password is changed; your other sessions have ended")
+
+    assert sent == [{"password": "a new secret"}]
 
 
 def test_signing_in_and_out_with_a_password(browser: Any, live: Live) -> None:
@@ -460,21 +1508,6 @@ def test_nobody_gets_around_signing_in(browser: Any, live: Live) -> None:
     assert tab.problems == NOBODY
 
 
-def test_who_came_by_a_link_is_offered_to_set_a_password(browser: Any, live: Live) -> None:
-    link = live.quick("user", "link", NAME).strip()
-    tab = Tab(browser, live)
-    tab.open(link[link.index("#") :])
-    tab.button("Sign in").click()
-
-    tab.field("New password").fill(PASSWORD)
-    tab.button("Set password").click()
-    tab.see("From now on this password signs you in")
-
-    answer = live.ask("POST", "/session", {"name": NAME, "password": PASSWORD})
-    tab.close()
-    assert (answer.status, tab.problems) == (201, set())
-
-
 def test_a_used_link_says_so(tab: Tab, live: Live) -> None:
     tab.open("#/link/nonsense")
     tab.button("Sign in").click()
@@ -483,6 +1516,38 @@ def test_a_used_link_says_so(tab: Tab, live: Live) -> None:
 
     assert tab.page.url == f"{live.url}/#/"
     assert tab.problems == {"401 POST /api/v1/session"}
+
+
+def test_a_link_that_is_pasted_into_the_tab_that_asks_signs_in(browser: Any, shared: Live) -> None:
+    shared.add("job")
+    link = shared.quick("user", "link", NAME).strip().rpartition("/")[2]
+    tab = Tab(browser, shared)
+    tab.open("#/activity")
+    tab.see("Sign in to see your monitors.")
+
+    tab.page.evaluate("link => { location.hash = `#/link/${link}`; }", link)
+    tab.see("This link signs you in once")
+    tab.button("Sign in").click()
+    tab.page.get_by_role("heading", name="Activity").wait_for()
+
+    assert tab.page.url.endswith("#/activity")
+    tab.close()
+
+
+def test_an_integration_is_one_row_with_an_example_in_its_form(page: Tab, shared: Live) -> None:
+    shared.quick("integration", "add", "webhook", "ops", "http://127.0.0.1:9/hook")
+    page.open("#/integrations")
+    row = page.page.locator(".integration", has_text="ops")
+    row.wait_for()
+    shown = row.inner_text()
+
+    page.button("New integration").click()
+    example = page.field("Address").get_attribute("placeholder")
+
+    assert "Not used yet" in shown
+    assert "http://127.0.0.1:9/hook" in shown
+    assert str(example).startswith("https://ntfy.sh/")
+    shared.quick("integration", "remove", "ops")
 
 
 def test_a_server_that_starts_anew_is_noticed_and_found_again(
@@ -510,7 +1575,7 @@ def test_a_page_that_the_server_was_away_for_comes_when_it_is_back(
         tab.row("job").wait_for()
         first.stop(signal.SIGTERM)
         tab.see("Reconnecting…")
-        tab.page.get_by_role("link", name="job").click()
+        tab.row("job").get_by_role("link").click()
         tab.see("This did not work")
 
         with serving(tmp_path, *FLAGS, listen=first.url.removeprefix("http://")):
@@ -519,632 +1584,54 @@ def test_a_page_that_the_server_was_away_for_comes_when_it_is_back(
         assert {one.partition(" ")[0] for one in tab.problems} <= {AWAY, "console:"}
 
 
-# -- The list
-
-
-def test_the_list_is_filtered_and_the_address_keeps_it(tab: Tab, live: Live) -> None:
-    live.add("database", tags="prod")
-    live.add("photos", tags="home")
-    tab.row("photos").wait_for()
-
-    tab.field("Search monitors").fill("DATA")
-    tab.row("photos").wait_for(state="detached")
-    tab.page.reload()
-    tab.row("database").wait_for()
-    assert tab.row("photos").count() == 0
-    tab.field("Search monitors").fill("")
-    tab.field("Tag").select_option("home")
-    tab.row("photos").wait_for()
-    assert tab.row("database").count() == 0
-
-    assert tab.page.url.endswith("#/?tag=home")
-    assert tab.problems == set()
-
-
-def test_many_monitors_are_changed_at_once(tab: Tab, live: Live) -> None:
-    for name in ("one", "two", "three"):
-        live.add(name)
-    tab.row("three").wait_for()
-
-    tab.field("Select one").check()
-    tab.field("Select two").check()
-    tab.button("Pause").click()
-    tab.button("Until resumed").click()
-    wait_for(lambda: live.monitor("two")["paused"], "the second is paused")
-    tab.field("Select all that are shown").check()
-    tab.button("Tag").click()
-    tab.field("Tags").fill("group")
-    tab.button("Apply").click()
-    wait_for(lambda: live.monitor("three")["tags"] == "group", "the third is tagged")
-    tab.field("Select three").check()
-    tab.button("Delete").click()
-    tab.button("Delete 1 monitor").click()
-    tab.row("three").wait_for(state="detached")
-
-    assert not live.monitor("three")
-    assert live.monitor("one")["tags"] == "group"
-    assert tab.problems == set()
-
-
-def test_the_list_is_used_from_the_keyboard(tab: Tab, live: Live) -> None:
-    for name in ("alpha", "beta"):
-        live.add(name)
-    tab.row("beta").wait_for()
-    keys = tab.page.keyboard
-
-    keys.press("/")
-    keys.type("a")
-    keys.press("Escape")
-    keys.press("j")
-    keys.press("ArrowDown")
-    keys.press("Enter")
-    tab.page.get_by_role("heading", name="beta").wait_for()
-    keys.press("?")
-    tab.see("previous monitor")
-    keys.press("Escape")
-    keys.press("n")
-    tab.page.get_by_role("heading", name="New monitor").wait_for()
-
-    assert tab.problems == set()
-
-
-def test_a_row_is_changed_in_place(tab: Tab, live: Live) -> None:
-    monitor = live.add("job")
-    tab.row("job").evaluate("node => { node.mark = 1; }")
-
-    ping(live, monitor)
-    tab.see_state("job", "Up")
-
-    assert tab.row("job").evaluate("node => node.mark") == 1
-    assert tab.problems == set()
-
-
-def test_a_late_job_says_when_it_is_told(tab: Tab, live: Live) -> None:
-    ping(
-        live,
-        live.add("tardy", scheduleType="cron", cronExpression="* * * * * *", graceSeconds=3600),
-    )
-
-    tab.see_state("tardy", "Late")
-
-    assert "alert in 59 min" in tab.row("tardy").inner_text()
-    assert tab.page.title() == "1 late · Monitors · cronwatch"
-    assert tab.page.get_attribute("#icon", "href") == "static/icon-late.svg"
-    assert tab.problems == set()
-
-
-def test_those_in_trouble_come_first(tab: Tab, live: Live) -> None:
-    ping(live, live.add("a is well"))
-    ping(
-        live,
-        live.add(
-            "b is late", scheduleType="cron", cronExpression="* * * * * *", graceSeconds=3600
-        ),
-    )
-    ping(live, live.add("c is down"), "/fail")
-    tab.see_state("b is late", "Late")
-    tab.see_state("c is down", "Down")
-
-    assert tab.page.locator(".row .name").all_inner_texts() == [
-        "c is down",
-        "b is late",
-        "a is well",
-    ]
-    assert tab.problems == set()
-
-
-def test_times_stay_true_without_the_server(tab: Tab, live: Live) -> None:
-    ping(live, live.add("job"))
-    tab.see_state("job", "Up")
-    tab.page.route("**/api/**", lambda route: None)  # no answer ever comes
-
-    for seconds in (3, 4):
-        tab.row("job").get_by_text(f"last ping {seconds} s ago").wait_for()
-
-    assert tab.problems == set()
-
-
-def test_a_clock_that_is_wrong_shows_the_servers_time(tab: Tab, live: Live) -> None:
-    ping(live, live.add("job"))
-    tab.page.clock.install(time=time.time() + 86_400)
-    tab.open()
-
-    for said in (r"last ping (now|\d s ago)", "due in (59 min|1 h)"):
-        tab.row("job").get_by_text(re.compile(said)).wait_for()
-    assert tab.problems == set()
-
-
-def test_a_time_of_today_says_its_day_after_midnight(browser: Any, live: Live) -> None:
-    ping(live, live.add("job"))
-    with looking(browser, live) as tab:
-        tab.page.get_by_role("link", name="job").click()
-        first = tab.page.locator(".runs-list time")
-        assert re.fullmatch(r"\d\d:\d\d:\d\d", first.inner_text())
-        before = first.inner_text()
-
-        tab.page.route("**/api/**", lambda route: None)
-        tab.page.evaluate("""() => {
-            const real = Date.now;
-            Date.now = () => real() + 86_400_000;
-        }""")
-
-        tab.see(re.compile(rf"^\d{{4}}-\d\d-\d\d {before}$"))
-        assert tab.problems == set()
-
-
-def test_the_last_duration_is_beside_the_usual_one(tab: Tab, live: Live) -> None:
-    monitor = live.add("job")
-    for _ in range(2):
-        ping(live, monitor, "/start")
-        ping(live, monitor)
-
-    took = tab.row("job").locator(".took")
-    took.get_by_text("usually").wait_for()
-
-    assert re.fullmatch(r"\d+ ms\s+usually \d+ ms", took.inner_text())
-    assert tab.problems == set()
-
-
-def test_each_run_of_the_strip_has_a_tooltip(tab: Tab, live: Live) -> None:
-    monitor = live.add("job")
-    ping(live, monitor)
-    ping(live, monitor, "/start")
-    ping(live, monitor, "/3")
-    tab.see_state("job", "Down")
-    strip = tab.row("job").locator(".strip")
-    assert strip.get_attribute("aria-label") == "Last 2 runs: 1 good, 1 failed"
-    box = strip.bounding_box()
-    assert box
-
-    found = []
-    for place in (28.5, 29.5):  # of 30
-        tab.page.mouse.move(box["x"] + box["width"] * place / 30, box["y"] + box["height"] / 2)
-        found.append(tab.page.inner_text("#tip"))
-    tab.page.mouse.move(0, 0)
-
-    stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
-    assert re.fullmatch(rf"Good · {stamp}", found[0])
-    assert re.fullmatch(rf"Failed, exit code 3 · {stamp} · took \d+ ms", found[1])
-    assert tab.page.is_hidden("#tip")
-    assert tab.problems == set()
-
-
-def test_what_is_down_is_marked_as_ok(tab: Tab, live: Live) -> None:
-    monitor = live.add("job")
-    ping(live, monitor, "/fail")
-    tab.open(f"#/monitors/{monitor['id']}")
-    tab.see("The job failed")
-
-    tab.button("Mark as OK").click()
-    tab.see("All is well.")
-
-    assert live.monitor("job")["status"] == "up"
-    assert tab.button("Mark as OK").count() == 0
-    assert tab.problems == set()
-
-
-def test_a_test_alert_shows_what_came_of_it(tab: Tab, live: Live) -> None:
-    live.quick("integration", "add", "command", "good", "echo heard")
-    live.quick("integration", "add", "command", "broken", "echo no; exit 3")
-    tab.open(f"#/monitors/{live.add('job')['id']}")
-
-    tab.button("Send a test alert").click()
-    dialog = tab.page.locator("dialog")
-    dialog.locator("li").nth(1).wait_for()
-
-    told = sorted(dialog.locator("li").all_inner_texts())
-    assert [one.split("\n")[0].strip() for one in told] == ["Failed broken", "Told good"]
-    assert tab.problems == set()
-
-
-def test_uptime_durations_and_the_next_times_are_shown(tab: Tab, live: Live) -> None:
-    monitor = live.add("job", maxRunSeconds=1)
-    for path in ("", "", "", "", "", "/2"):
-        ping(live, monitor, "/start")
-        ping(live, monitor, path)
-    tab.open(f"#/monitors/{monitor['id']}")
-    tab.see("The job failed")
-
-    tab.see("Uptime")
-    assert re.fullmatch(
-        r"(24 hours|7 days|30 days|90 days)", tab.page.locator(".tiles dt").nth(3).inner_text()
-    )
-    assert tab.page.locator(".tiles dd").count() == 4
-    bars = [bar.get_attribute("class") for bar in tab.page.locator("g.bar").all()]
-    assert bars == ["bar is-success"] * 5 + ["bar is-failed"]
-    assert re.search(
-        r"the longest \d+ ms, usually \d+ ms to \d+ ms",
-        str(tab.page.get_attribute(".chart svg", "aria-label")),
-    )
-    assert tab.page.locator(".part-next li").count() == 5
-    tab.page.locator("g.bar").last.click()
-    tab.page.locator("dialog").get_by_text("Exit code").wait_for()
-    assert tab.problems == set()
-
-
-def test_the_longest_run_that_is_allowed_is_in_the_chart(tab: Tab, live: Live) -> None:
-    monitor = live.add("job", maxRunSeconds=60)
-    for seconds in (20, 40):
-        DIRECT.open(f"{live.url}/{monitor['code']}/complete?duration={seconds}").close()
-
-    tab.open(f"#/monitors/{monitor['id']}")
-    tab.see("longest allowed 1 min")
-    tab.see("longest 40 s")
-
-    assert tab.problems == set()
-
-
-def test_an_absence_is_in_the_log_and_on_the_page_of_health(browser: Any, tmp_path: Path) -> None:
+def test_an_absence_is_in_the_activity_and_in_the_settings(browser: Any, tmp_path: Path) -> None:
     with serving(tmp_path, *FLAGS) as first:
         monitor = first.add("job")
         ping(first, monitor)
     with serving(tmp_path, *FLAGS) as live, looking(browser, live) as tab:
         tab.open(f"#/monitors/{monitor['id']}")
         tab.page.locator(".entry", has_text="cronwatch was away for").wait_for()
-        tab.open("#/health")
-        tab.see("When cronwatch was away")
+        tab.open("#/settings")
+        tab.page.locator(".absences li").wait_for()
 
-        assert (
-            tab.page.locator(".card", has_text="When cronwatch was away").locator("li").count()
-            == 1
-        )
+        assert tab.page.locator(".absences li").count() == 1
         assert tab.problems == set()
 
 
-def test_a_rule_for_silent_failures_is_made_and_removed(tab: Tab, live: Live) -> None:
-    monitor = live.add("job")
-    tab.open(f"#/monitors/{monitor['id']}/edit")
-    tab.page.get_by_text("When it is in trouble").click()
-
-    for name, value in (("rows", "10"), ("exit_code", "x")):
-        tab.button("Add a rule").click()
-        tab.field("Field").last.fill(name)
-        tab.field("Comparison").last.select_option("lt")
-        tab.field("Value").last.fill(value)
-    tab.button("Save").click()
-    tab.page.get_by_role("group", name="Rules for silent failures").get_by_text(
-        "a rule must have a field"
-    ).wait_for()
-    tab.button("Remove this rule").last.click()
-    tab.button("Save").click()
-    tab.see("rows lt 10")
-
-    assert live.monitor("job")["rules"] == [{"field": "rows", "operator": "lt", "value": 10}]
-    assert tab.problems == {"400 PATCH /api/v1/heartbeats/ID"}
+# -- On the wall
 
 
-def test_an_integration_is_edited(tab: Tab, live: Live) -> None:
-    live.quick("integration", "add", "webhook", "ops", "http://127.0.0.1:9/hook")
-    tab.open("#/integrations")
-
-    tab.button("Edit").click()
-    tab.field("Name").fill("night shift")
-    tab.field("Headers").fill("X-Team: night")
-    tab.button("Save").click()
-    tab.page.get_by_role("heading", name="night shift").wait_for()
-
-    (shown,) = live.ask("GET", "/integrations").json["integrations"]
-    assert (shown["name"], shown["headers"]) == ("night shift", {"X-Team": "night"})
-    assert tab.problems == set()
-
-
-def test_what_cannot_be_delivered_is_a_red_banner(tab: Tab, live: Live) -> None:
-    live.quick("integration", "add", "webhook", "ops", "http://127.0.0.1:9/hook")
-    live.add("job")
-    tab.row("job").wait_for()
-    with closing(sqlite3.connect(live.database)) as db, db:
-        db.execute("UPDATE integration SET failing = 1")  # as after the fourth failed try
-
-    tab.see("Alerts do not arrive:")
-
-    assert "ops cannot be reached." in tab.page.inner_text(".banner.bad")
-    tab.page.get_by_role("link", name="Look at the integrations").click()
-    tab.page.locator(".card .badge").get_by_text("Failing").wait_for()
-    assert tab.problems == set()
-
-
-@pytest.mark.parametrize("rest_ms, pace", [(0, 2000), (121_000, 10_000)])
-def test_a_page_asks_more_rarely_when_nobody_looks(
-    tab: Tab, live: Live, rest_ms: int, pace: int
+def test_the_page_on_the_wall_shows_names_states_strips_and_uptime(
+    browser: Any, busy: Live
 ) -> None:
-    live.add("job")
-    tab.page.clock.install()
-    tab.open()
-    tab.row("job").wait_for()
-    tab.page.wait_for_load_state("networkidle")
-    tab.page.clock.pause_at(time.time() + 60)
-    tab.page.clock.fast_forward(rest_ms)
-    asked: list[float] = []
-    passed = 0.0
-    tab.page.on("request", lambda request: asked.append(passed))
-
-    while len(asked) < 3 and passed < 60_000:
-        passed += 500
-        tab.page.clock.run_for(500)
-        tab.page.wait_for_timeout(20)  # in which an answer comes, where one was asked for
-
-    assert abs(asked[2] - asked[1] - pace) <= 1000
-    assert tab.problems == set()
-
-
-def test_many_monitors_are_resumed_at_once(tab: Tab, live: Live) -> None:
-    for name in ("one", "two"):
-        live.ask("POST", f"/heartbeats/{live.add(name)['id']}/pause", {})
-    tab.see_state("two", "Paused")
-
-    tab.field("Select all that are shown").check()
-    tab.button("Resume").click()
-    tab.see_state("one", "New")
-    tab.see_state("two", "New")
-
-    assert tab.page.is_hidden(".bulk")
-    assert tab.problems == set()
-
-
-def test_a_monitor_is_selected_and_left_with_keys(tab: Tab, live: Live) -> None:
-    for name in ("alpha", "beta"):
-        live.add(name)
-    tab.row("beta").wait_for()
-    keys = tab.page.keyboard
-
-    keys.press("ArrowUp")
-    keys.press("x")
-    tab.see("1 selected")
-    assert tab.field("Select beta").is_checked()
-    keys.press("k")
-    keys.press("Enter")
-    tab.page.get_by_role("heading", name="alpha").wait_for()
-    keys.press("g")
-    tab.row("beta").wait_for()
-
-    assert tab.problems == set()
-
-
-def test_a_deleted_monitor_wants_its_name(tab: Tab, live: Live) -> None:
-    monitor = live.add("precious")
-    tab.open(f"#/monitors/{monitor['id']}")
-
-    tab.button("Delete").click()
-    dialog = tab.page.locator("dialog")
-    dialog.get_by_label("Name").fill("other")
-    dialog.get_by_role("button", name="Delete").click()
-    tab.see("This is not its name.")
-    dialog.get_by_label("Name").fill("precious")
-    dialog.get_by_role("button", name="Delete").click()
-    tab.see("Know when a job stops running")
-
-    assert tab.problems == set()
-
-
-def test_progress_of_a_run_is_one_line_of_the_log(tab: Tab, live: Live) -> None:
-    monitor = live.add("copy")
-    ping(live, monitor, "/start")
-    for percent in (10, 20, 30):
-        beat(live, monitor, f"progress/{percent}?msg=part+{percent}")
-    tab.open(f"#/monitors/{monitor['id']}")
-
-    tab.see(re.compile("part 30 · told 3 times"))
-
-    words = tab.page.locator(".part-log .word").all_inner_texts()
-    assert words == ["Progress", "Started"]
-    assert tab.problems == set()
-
-
-def test_the_log_is_shown_to_its_beginning(tab: Tab, live: Live) -> None:
-    monitor = live.add("job")
-    for number in range(260):
-        beat(live, monitor, f"end/success?msg=ping+{number}")
-    tab.open(f"#/monitors/{monitor['id']}")
-    lines = tab.page.locator(".part-log .entry")
-    more = tab.page.locator(".part-log").get_by_role("button", name="Show more")
-    tab.see("ping 259")
-    assert lines.count() < 60
-
-    more.click()
-    lines.nth(240).wait_for()
-    assert more.evaluate("node => node === document.activeElement")
-    more.click()
-    tab.page.locator(".part-log").get_by_text("ping 0 ·").wait_for()
-    ping(live, monitor, "/fail")
-    tab.page.locator(".part-log").get_by_text("Down").wait_for()
-
-    assert lines.count() == 264  # with the flips to up and to down, what failed, and its alert
-    assert more.count() == 0
-    assert tab.problems == set()
-
-
-def test_the_focus_stays_where_it_is_while_the_page_is_live(tab: Tab, live: Live) -> None:
-    monitor = live.add("job")
-    ping(live, monitor)
-    tab.open(f"#/monitors/{monitor['id']}")
-    link = tab.page.locator(".part-log a").get_by_text("run 1")
-    link.focus()
-    link.evaluate("node => { node.mark = 1; }")
-
-    ping(live, monitor, "/fail")
-    tab.page.locator(".part-log a").get_by_text("run 2").wait_for()
-
-    assert tab.page.evaluate(
-        "[document.activeElement.textContent, document.activeElement.mark]"
-    ) == ["run 1", None]
-    assert tab.problems == set()
-
-
-def test_a_change_of_status_is_read_out_and_passing_seconds_are_not(tab: Tab, live: Live) -> None:
-    monitor = live.add("job")
-    ping(live, monitor)
-    tab.open(f"#/monitors/{monitor['id']}")
-    spoken = tab.page.locator("main .hidden[role=status]")
-    spoken.get_by_text("Up").wait_for(state="attached")
-    spoken.evaluate("node => { node.mark = 1; }")
-
-    ping(live, monitor, "/fail")
-    spoken.get_by_text("Down").wait_for(state="attached")
-
-    assert spoken.evaluate("node => node.mark") == 1  # only what is changed in place is read out
-    assert tab.page.locator("[role=status] time, [aria-live] time").count() == 0
-    assert tab.problems == set()
-
-
-def test_a_form_in_a_dialog_begins_in_its_first_field(tab: Tab, live: Live) -> None:
-    live.quick("integration", "add", "webhook", "ops", "http://127.0.0.1:9/hook")
-    tab.open("#/integrations")
-
-    found = []
-    for button in ("New integration", "Edit"):
-        tab.button(button).click()
-        tab.page.locator("dialog form").wait_for()
-        found.append(tab.page.evaluate("document.activeElement.dataset.name"))
-        tab.page.keyboard.press("Escape")
-        tab.page.locator("dialog").wait_for(state="detached")
-        assert tab.button(button).evaluate("node => node === document.activeElement")
-
-    assert found == ["channel", "name"]
-    assert tab.problems == set()
-
-
-def test_a_change_of_zone_keeps_what_is_half_written(tab: Tab, live: Live) -> None:
-    tab.open("#/new")
-    tab.field("Name").fill("half written")
-
-    tab.button("Times: my zone").click()
-    tab.button("Times: monitor’s zone").wait_for()
-    tab.page.wait_for_load_state("networkidle")
-
-    assert tab.field("Name").input_value() == "half written"
-    assert tab.problems == set()
-
-
-def test_lines_are_copied_without_https_too(browser: Any, live: Live) -> None:
-    monitor = live.add("nightly")
-    there = replace(live, url=live.url.replace("127.0.0.1", ELSEWHERE))
-    with looking(browser, there) as tab:
-        tab.open(f"#/monitors/{monitor['id']}")
-        tab.see("Waiting for the first ping")
-        assert not tab.page.evaluate("isSecureContext")
-
-        tab.button("Copy").click()
-        tab.see("Copied")
-        tab.open(f"#/monitors/{monitor['id']}/edit")
-        tab.field("Notes").focus()
-        tab.page.keyboard.press("Control+V")
-
-        assert f"{there.url}/ping/{monitor['token']}\n\n" in tab.field("Notes").input_value()
-        assert tab.problems == set()
-
-
-def test_what_cannot_be_copied_is_selected(tab: Tab, live: Live) -> None:
-    monitor = live.add("nightly")
-    tab.page.add_init_script("""
-        delete Navigator.prototype.clipboard;
-        document.execCommand = () => false;""")
-    tab.open(f"#/monitors/{monitor['id']}")
-
-    tab.button("Copy").click()
-    tab.see("It is selected: copy it with Ctrl+C")
-
-    assert tab.page.evaluate("String(getSelection())") == tab.page.inner_text(".lines-out code")
-    assert tab.problems == set()
-
-
-def test_a_handle_is_adopted_and_removed(tab: Tab, live: Live) -> None:
-    monitor = live.add("moved")
-    tab.open(f"#/monitors/{monitor['id']}")
-
-    tab.page.get_by_text("Handles", exact=True).click()
-    tab.field("Adopt a handle").fill("d3x0c1")
-    tab.button("Adopt").click()
-    tab.button("Remove d3x0c1").wait_for()
-    DIRECT.open(f"{live.url}/d3x0c1/complete").close()
-    tab.see("All is well.")
-
-    assert tab.problems == set()
-
-
-def test_times_are_shown_in_the_zone_of_the_monitor_on_request(tab: Tab, live: Live) -> None:
-    monitor = live.add(
-        "job", scheduleType="cron", cronExpression="0 9 * * *", timezone="Asia/Tokyo"
-    )
-    ping(live, monitor)
-    tab.open(f"#/monitors/{monitor['id']}")
-    tab.page.locator(".times").get_by_text("00:00:00").first.wait_for()
-
-    tab.button("Times: my zone").click()
-    tab.page.locator(".times").get_by_text("09:00:00").first.wait_for()
-
-    tab.page.reload()
-    tab.button("Times: monitor’s zone").wait_for()
-    assert tab.problems == set()
-
-
-def test_the_title_and_the_icon_count_what_is_down(tab: Tab, live: Live) -> None:
-    for name in ("one", "two"):
-        ping(live, live.add(name), "/fail")
-
-    tab.see_state("two", "Down")
-
-    assert tab.page.title() == "2 down · Monitors · cronwatch"
-    assert tab.page.get_attribute("#icon", "href") == "static/icon-down-2.svg"
-    assert tab.problems == set()
-
-
-def test_the_footer_tells_how_cronwatch_does(tab: Tab, live: Live) -> None:
-    live.add("job")
-    tab.row("job").wait_for()
-
-    shown = tab.page.inner_text("footer")
-    last = tab.page.get_attribute("footer time", "datetime")
-
-    assert re.match(
-        r"Health: last scan (now|\d s ago) · no alert waiting · none given up · "
-        r"\d+ kB\s+cronwatch \d",
-        shown,
-    ), shown
-    tab.page.wait_for_function(  # nothing changes but this
-        "last => document.querySelector('footer time').dateTime > last", arg=last
-    )
-    assert tab.problems == set()
-
-
-@pytest.mark.parametrize("hidden, asks", [("false", True), ("true", False)])
-def test_a_page_that_is_not_seen_asks_for_nothing(
-    tab: Tab, live: Live, hidden: str, asks: bool
-) -> None:
-    live.add("job")
-    tab.page.clock.install()
-    tab.open()
-    tab.row("job").wait_for()
-    tab.page.evaluate(
-        """hidden => {
-        Object.defineProperty(document, "hidden", { get: () => hidden === "true" });
-        document.dispatchEvent(new Event("visibilitychange"));
-    }""",
-        hidden,
-    )
-    tab.page.wait_for_load_state("networkidle")
-    asked: list[str] = []
-    tab.page.on("request", lambda request: asked.append(request.url))
-
-    tab.page.clock.fast_forward(60_000)
-    tab.page.evaluate("fetch('/static/icon-up.svg')")
-
-    assert asked[:-1] == [f"{live.url}/api/v1/summary"] * asks
-    assert tab.problems == set()
-
-
-def test_the_first_screen_asks_for_data_once(tab: Tab, live: Live) -> None:
-    live.add("job")
-    tab.row("job").wait_for()
-    asked: list[str] = []
-    tab.page.on("request", lambda request: asked.append(request.url))
-
-    tab.page.reload()
-    tab.row("job").wait_for()
-    shown = [url for url in asked if "/api/" in url and not url.endswith("/session")]
-
-    assert shown[0].endswith("/api/v1/summary")
-    assert shown[1:2] in ([], [shown[0]])  # the next poll, where the machine is slow
-    assert tab.problems == set()
+    answer = {
+        "tag": "home",
+        "at": "2026-03-02T12:00:00.000Z",
+        "monitors": [
+            {
+                "name": NASTY,
+                "state": "down",
+                "since": "2026-03-02T11:00:00.000Z",
+                "uptime": 0.5,
+                "strip": [[1_772_452_800_000, None, "failed"]],
+            }
+        ],
+    }
+    context = browser.new_context(viewport=PHONE)
+    page = context.new_page()
+    html = (STATIC / "status.html").read_text()
+    page.route("**/status/home", lambda route: route.fulfill(body=html, content_type="text/html"))
+    page.route("**/api/v1/status/home", lambda route: route.fulfill(json=answer))
+    page.goto(f"{busy.url}/status/home")
+
+    page.get_by_text("1 down").wait_for()
+
+    shown = page.inner_text("main")
+    assert NASTY in shown
+    assert "50.0 %" in shown
+    assert page.locator("img").count() == 0
+    assert found_by_axe(page, axe_script()) == []
+    context.close()
 
 
 # -- Text is text, everybody can use it, it is small
@@ -1200,8 +1687,8 @@ def test_what_others_wrote_is_shown_as_text(tab: Tab, live: Live, nasty: dict[st
         f"{address}/runs/{run}",
         f"{address}/edit",
         "#/integrations",
-        "#/keys",
-        "#/health",
+        "#/settings",
+        "#/activity",
         f"{address}/pause/1",
     ):
         tab.open(page)
@@ -1212,7 +1699,7 @@ def test_what_others_wrote_is_shown_as_text(tab: Tab, live: Live, nasty: dict[st
         assert tab.page.locator("body img, body script, main b b, dialog b b").count() == 0
     tab.open(address)
     tab.page.locator(".delivery", has_text=NASTY).nth(1).wait_for()
-    tab.button("Send a test alert").click()
+    tab.menu("Send a test alert")
     tab.page.locator("dialog").get_by_text(NASTY).nth(1).wait_for()
     assert tab.page.locator("body img, body script").count() == 0
 
@@ -1223,7 +1710,7 @@ def test_what_others_wrote_is_shown_as_text(tab: Tab, live: Live, nasty: dict[st
 def test_what_a_run_told_is_shown_as_text(tab: Tab, live: Live, nasty: dict[str, Any]) -> None:
     first, last = (live.runs(NASTY)[place]["num"] for place in (0, -1))
     shown: dict[str, str] = {}
-    for run, last_part in ((first, ".timeline"), (last, ".log")):
+    for run, last_part in ((first, ".steps"), (last, ".log")):
         tab.open(f"#/monitors/{nasty['id']}/runs/{run}")
         dialog = tab.page.locator("dialog")
         shown[last_part] = dialog.locator(last_part).inner_text()
@@ -1243,7 +1730,7 @@ def test_what_a_run_told_is_shown_as_text(tab: Tab, live: Live, nasty: dict[str,
         "7",
         f"log {NASTY}",
     ]
-    assert shown[".timeline"].endswith(f"10 % · {NASTY}")
+    assert shown[".steps"].endswith(f"10 % · {NASTY}")
     assert tab.problems == set()
 
 
@@ -1256,6 +1743,12 @@ def busy(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liv
         down = live.add("down-" + "x" * 60, tags="prod nightly")
         ping(live, down, "/start")
         ping(live, down, "/2", "a line of output " * 20)
+        each_second = {"scheduleType": "cron", "cronExpression": "* * * * * *"}
+        ping(live, live.add("silent", **each_second, graceSeconds=0))
+        ping(live, live.add("late", **each_second, graceSeconds=3600))
+        rule = {"field": "rows", "operator": "lt", "value": 1}
+        empty = live.add("empty", rules=[rule])
+        DIRECT.open(f"{live.url}/{empty['code']}/complete?metric=rows:0").close()
         running = live.add("running", maxRunSeconds=3600, notes="What it does: much.")
         ping(live, running, "/start")
         ping(live, running)
@@ -1278,9 +1771,23 @@ PAGES = (
     "#/monitors/fresh",
     "#/monitors/well/pause/8",
     "#/integrations",
-    "#/keys",
-    "#/health",
+    "#/settings",
+    "#/activity",
     "#/nothing",
+)
+
+
+WHOLE = (  # a page, by its beginning, and what is there once all of it is
+    ("#/monitors/running/runs", "dialog .facts"),
+    ("#/monitors/running/edit", ".preview b"),
+    ("#/monitors/well/pause", "main form"),
+    ("#/monitors/", ".part-log .card"),
+    ("#/new", ".preview b"),
+    ("#/integrations", ".integration"),
+    ("#/settings", "#server dl"),
+    ("#/activity", ".activity"),
+    ("#/nothing", "main h1"),
+    ("#/", ".timeline path.bar"),
 )
 
 
@@ -1293,12 +1800,11 @@ def visit(tab: Tab, page: str) -> None:
     )
     run = str(tab.live.runs("running")[-1]["num"])
     tab.open(page.replace("monitors/down", f"monitors/{down['id']}").replace("RUN", run))
-    tab.page.locator("main h1").wait_for()
-    if "/runs/" in page:
-        tab.page.locator("dialog .facts").wait_for()
-    tab.page.wait_for_load_state("networkidle")
+    place = next(place for begin, place in WHOLE if page.startswith(begin))
+    tab.page.locator(place).first.wait_for(state="attached")
 
 
+SELECT = ("button:text-is('Select')", ".tools .pick input")
 DIALOGS = (  # and other states of a page: what leads there
     ("new integration", "#/integrations", ("button:text-is('New integration')",)),
     (
@@ -1306,33 +1812,42 @@ DIALOGS = (  # and other states of a page: what leads there
         "#/integrations",
         ("button:text-is('New integration')", "dialog button:text-is('Add integration')"),
     ),
-    ("a test that failed", "#/integrations", ("button:text-is('Test')",)),
-    ("keyboard", "#/", ("#menu", "#help")),
-    ("selected", "#/", (".tools .pick input",)),
-    ("pause many", "#/", (".tools .pick input", ".bulk button:text-is('Pause')")),
-    ("tag many", "#/", (".tools .pick input", ".bulk button:text-is('Tag')")),
-    ("delete many", "#/", (".tools .pick input", ".bulk button:text-is('Delete')")),
-    ("delete", "#/monitors/down", (".buttons button:text-is('Delete')",)),
-    ("test alert", "#/monitors/down", ("button:text-is('Send a test alert')",)),
-    ("lines", "#/monitors/well", ("summary:text-is('Lines that ping it')",)),
+    ("a test that failed", "#/integrations", ("button:text-is('Send a test')",)),
+    ("a menu of an integration", "#/integrations", (".menu > summary",)),
+    ("the night as a table", "#/", ("text=As a table",)),
+    ("selected", "#/", SELECT),
+    ("pause many", "#/", (*SELECT, ".bulk button:text-is('Pause')")),
+    ("tag many", "#/", (*SELECT, ".bulk button:text-is('Tag')")),
+    ("delete many", "#/", (*SELECT, ".bulk button:text-is('Delete')")),
+    ("menu", "#/monitors/down", (".head .menu > summary",)),
+    ("delete", "#/monitors/down", (".head .menu > summary", ".menu button:text-is('Delete')")),
+    ("lines", "#/monitors/well", ("summary:text-is('How to ping')",)),
     ("handles", "#/monitors/well", ("summary:text-is('Handles')",)),
-    ("a key", "#/keys", ("button:text-is('Create key')",)),
-    ("a menu", "#/", ("#menu",)),
+    ("password", "#/settings", ("summary:text-is('Change the password')",)),
+    (
+        "a key",
+        "#/settings",
+        ("summary:text-is('New key')", "button:text-is('Create key')"),
+    ),
 )
+
+
+WIDE = [
+    one for one in DIALOGS if one[0] in ("new integration", "menu", "lines", "handles", "a key")
+]
 
 
 def show_dialog(tab: Tab, page: str, clicks: tuple[str, ...]) -> None:
     """Open a page of the busy server, and what clicks on it lead to."""
     visit(tab, page)
     for place in clicks:
-        if place != "#menu" or tab.page.is_visible(place):  # it is there on a phone only
-            tab.page.locator(place).first.click()
-    tab.page.wait_for_load_state("networkidle")
+        tab.page.locator(place).first.click()
+    if "Send a test" in clicks[-1]:
+        tab.see("The test has failed")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_on_any_page(browser: Any, busy: Live, scheme: str) -> None:
-    with looking(browser, busy, color_scheme=scheme, reduced_motion="reduce") as tab:
+def test_axe_finds_nothing_on_any_page(browser: Any, busy: Live) -> None:
+    with looking(browser, busy, reduced_motion="reduce") as tab:
         found = {}
         for page in PAGES:
             visit(tab, page)
@@ -1345,6 +1860,17 @@ def test_axe_finds_nothing_on_any_page(browser: Any, busy: Live, scheme: str) ->
 
         assert found == {}
         assert tab.problems == {"400 POST /api/v1/integrations", "400 POST /api/v1/keys"}
+
+
+def test_colours_have_contrast_in_the_dark(browser: Any, busy: Live) -> None:
+    with looking(browser, busy, color_scheme="dark", reduced_motion="reduce") as tab:
+        found = {}
+        for page in PAGES:
+            visit(tab, page)
+            if wrong := found_by_axe(tab.page, axe_script(), "color-contrast"):
+                found[page] = wrong
+
+        assert found == {}
 
 
 def test_axe_finds_nothing_on_the_way_in(browser: Any, live: Live) -> None:
@@ -1364,7 +1890,7 @@ def test_nothing_scrolls_sideways_on_a_phone(browser: Any, busy: Live) -> None:
             width = tab.page.evaluate("document.documentElement.scrollWidth")
             if width > PHONE["width"]:
                 wide[page] = width
-        for name, page, clicks in DIALOGS:
+        for name, page, clicks in WIDE:
             show_dialog(tab, page, clicks)
             width = tab.page.evaluate("""Math.max(document.documentElement.scrollWidth,
                 ...Array.from(document.querySelectorAll("dialog"),
@@ -1375,7 +1901,9 @@ def test_nothing_scrolls_sideways_on_a_phone(browser: Any, busy: Live) -> None:
         assert wide == {}
 
 
-@pytest.mark.parametrize("page", ["#/", "#/monitors/down", "#/monitors/running/edit"])
+@pytest.mark.parametrize(
+    "page", ["#/", "#/monitors/down", "#/monitors/running/edit", "#/settings"]
+)
 def test_the_focus_is_seen_wherever_the_tabulator_leads(
     browser: Any, busy: Live, page: str
 ) -> None:
@@ -1418,10 +1946,35 @@ def test_no_module_makes_elements_of_text() -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", code)
 
 
-def test_all_that_a_browser_loads_is_small() -> None:
-    size = sum(path.stat().st_size for path in STATIC.iterdir() if path.suffix in LOADED)
+def test_the_first_screen_loads_at_most_120_kilobytes(browser: Any, busy: Live) -> None:
+    with looking(browser, busy) as tab:
+        tab.context.new_cdp_session(tab.page).send(
+            "Network.setCacheDisabled", {"cacheDisabled": True}
+        )
+        sizes: dict[str, int] = {}
+        tab.page.on(
+            "response",
+            lambda reply: sizes.update({reply.url: len(reply.body())} if reply.ok else {}),
+        )
 
-    assert size < MOST_BYTES
+        tab.open()
+        tab.page.locator(".timeline path.bar").first.wait_for(state="attached")
+        tab.page.wait_for_load_state("networkidle")
+
+        assert len(sizes) >= 10
+        assert sum(sizes.values()) < MOST_BYTES, sizes
+
+
+def test_other_screens_load_their_module_when_they_are_opened(browser: Any, busy: Live) -> None:
+    with looking(browser, busy) as tab:
+        tab.row("well").wait_for()
+        asked: list[str] = []
+        tab.page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+
+        tab.page.get_by_role("link", name="Activity").click()
+        tab.page.get_by_role("heading", name="Activity").wait_for()
+
+        assert "activity.js" in asked
 
 
 def test_the_page_works_below_a_path(browser: Any, tmp_path: Path) -> None:
@@ -1430,10 +1983,10 @@ def test_the_page_works_below_a_path(browser: Any, tmp_path: Path) -> None:
         tab = Tab(browser, live)
         tab.page.goto(f"{live.url}/cw#/link/{link}")  # without its slash
         tab.button("Sign in").click()
-        tab.see("Create your first monitor")
+        tab.see("Know when a job stops running")
         tab.field("Name").fill("Backup")
         tab.button("Create monitor").click()
-        tab.see("Waiting for the first ping")
+        tab.see("Waiting for the first ping…")
         (shown,) = live.ask("GET", "/heartbeats").json["heartbeats"]
         tab.close()
 

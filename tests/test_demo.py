@@ -2,66 +2,87 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from demo import DAY, MINUTE, Demo, StoryPing
 
 import cronwatch
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[cronwatch.Server, dict[str, str]]:
-    clock, database = cronwatch.DemoClock(), tmp_path_factory.mktemp("demo") / "demo.db"
-    server = cronwatch.Server(cronwatch.Settings(database=str(database)), clock)
-    tokens = cronwatch.fill_demo(server, clock)
-    server.close()
-    return server, tokens
+def demo(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The examples, which have lived until now; what is to come is in `coming`."""
+    place = folder / "demo"
+    place.mkdir()
+    made = Demo(str(place))
+    made.coming = list(itertools.islice(made.live_until_now(), 3000))
+    yield made
+    made.server.close()
 
 
-def shown(server: cronwatch.Server) -> dict[str, dict[str, object]]:
-    found = server.read(cronwatch.show_summary, cronwatch.Ask())["monitors"]
+def shown(demo: Demo) -> dict[str, dict[str, Any]]:
+    found = demo.server.read(cronwatch.show_summary, cronwatch.Ask())["monitors"]
     return {monitor["name"]: monitor for monitor in found}
 
 
-def test_the_examples_show_every_status(demo: tuple[cronwatch.Server, dict[str, str]]) -> None:
-    statuses = Counter(str(monitor["status"]) for monitor in shown(demo[0]).values())
+def test_the_examples_show_every_status(demo: Demo) -> None:
+    statuses = {monitor["status"] for monitor in shown(demo).values()}
 
-    assert set(statuses) == {"new", "up", "down", "paused"}
+    assert statuses == {"new", "up", "down", "paused"}
 
 
-def test_one_is_late_one_missed_and_one_failed(
-    demo: tuple[cronwatch.Server, dict[str, str]],
-) -> None:
-    found = shown(demo[0])
+def test_one_is_late_one_missed_and_one_failed(demo: Demo) -> None:
+    found = shown(demo)
 
     assert [
-        found["Mail fetch"]["late"],
+        found["Mail fetch"]["state"],
         found["Disk cleanup"]["downReason"],
         found["Certificate renewal"]["downReason"],
-    ] == [True, "missed", "failed"]
+    ] == ["late", "missed", "failed"]
 
 
-def test_each_job_that_runs_has_a_strip_of_runs(
-    demo: tuple[cronwatch.Server, dict[str, str]],
-) -> None:
-    found = shown(demo[0])
+def test_two_jobs_are_running(demo: Demo) -> None:
+    running = [name for name, monitor in shown(demo).items() if monitor["run"]]
 
-    assert {
-        name: len(monitor["runs"])  # type: ignore[arg-type]
-        for name, monitor in found.items()
-        if name != "Tape rotation"
-    } == dict.fromkeys((example.name for example in cronwatch.EXAMPLES), 30)
+    assert sorted(running) == ["Nightly backup", "Photo sync"]
+
+
+def test_the_server_was_away_for_a_while(demo: Demo) -> None:
+    health = demo.server.read(cronwatch.show_health, cronwatch.Ask())
+
+    assert len(health["absences"]) == 1
+
+
+def coming(demo: Demo) -> list[StoryPing]:
+    found: list[StoryPing] = demo.coming
+    return found
+
+
+def test_what_is_to_come_is_in_order_and_begins_now(demo: Demo) -> None:
+    instants = [ping.at for ping in coming(demo)]
+
+    assert instants == sorted(instants)
+    assert demo.now < instants[0] < demo.now + MINUTE
+
+
+def test_the_jobs_live_on_for_days(demo: Demo) -> None:
+    later = {ping.job for ping in coming(demo) if ping.at > demo.now + DAY // 4}
+
+    assert later >= {"Photo sync", "ddns", "Database dump", "Mail fetch"}
 
 
 @pytest.mark.slow
 def test_the_demo_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "cronwatch", "demo", "--listen", "127.0.0.1:0"],
+        [sys.executable, str(Path(__file__).parent / "demo.py"), "--listen", "127.0.0.1:0"],
         text=True,
         stdout=subprocess.PIPE,
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -74,26 +95,3 @@ def test_the_demo_serves_and_leaves_nothing_behind(tmp_path: Path) -> None:
 
     assert [line.split(" ")[0] for line in lines] == ["Sign", "cronwatch"]
     assert (len(kept), list(tmp_path.iterdir()), code) == (1, [], 0)
-
-
-@pytest.mark.slow
-def test_one_job_goes_on_running_and_begins_again(
-    demo: tuple[cronwatch.Server, dict[str, str]], tmp_path: Path
-) -> None:
-    server = cronwatch.Server(cronwatch.Settings(database=str(tmp_path / "live.db")))
-    cronwatch.fill_demo(server, clock := cronwatch.DemoClock())
-    server.clock = clock
-    tokens = {"Photo sync": str(shown_token(server))}
-    turn = cronwatch.live_demo(server, tokens)
-
-    for _ in range(102):
-        turn()
-
-    runs = server.read(cronwatch.list_runs, cronwatch.Ask("photo-sync"))["runs"]
-    server.close()
-    assert [run["state"] for run in runs[:2]] == ["running", "success"]
-
-
-def shown_token(server: cronwatch.Server) -> object:
-    handles = server.read(cronwatch.list_handles, cronwatch.Ask("photo-sync"))["handles"]
-    return next(one["handle"] for one in handles if one["dialect"] == "token")

@@ -1,4 +1,4 @@
-"""The small functions of the section Dialects, beside those in test_dialects_words.py."""
+"""The small functions of the section Dialects: words, texts, numbers, paths."""
 
 from __future__ import annotations
 
@@ -16,11 +16,97 @@ from cronwatch import (
     numbers,
     parse_json,
     read_route,
+    read_verb,
     split_path,
     whole,
 )
 
 NOON = 1_772_452_800_000
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["0"], ("success", 0)),
+        (["1"], ("fail", 1)),
+        (["255"], ("fail", 255)),
+        (["progress", "100"], ("progress", 100)),
+        (["pause", "0"], ("pause", 0)),
+        (["p", "24"], ("pause", 24)),
+        (["END", "Success"], ("success", None)),
+        (["b"], ("start", None)),
+        (["e"], ("success", None)),
+        (["tick"], ("success", None)),
+    ],
+)
+def test_a_word_means_the_same_everywhere(words: list[str], said: tuple[str, int]) -> None:
+    assert read_verb(words) == said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["256"],
+        ["-1"],
+        ["progress", "101"],
+        ["pause"],
+        ["pause", "x"],
+        ["²"],
+        ["٣"],
+        ["end"],
+        ["end", "maybe"],
+        ["nonsense"],
+    ],
+)
+def test_what_is_no_word_is_refused(words: list[str]) -> None:
+    with pytest.raises(Invalid, match="not a known signal"):
+        read_verb(words)
+
+
+@pytest.mark.parametrize(
+    "raw, parts",
+    [
+        ("/ping/a%2Fb/start", ["ping", "a/b", "start"]),
+        ("//ping//x/", ["ping", "x"]),
+        ("/a+b", ["a b"]),
+        ("/a%2Bb", ["a+b"]),
+        ("/%ff", ["\ufffd"]),
+        ("/x?y=/z", ["x"]),
+        ("http://host:80/x", ["x"]),
+        ("/", []),
+    ],
+)
+def test_a_path_is_split_before_it_is_decoded(raw: str, parts: list[str]) -> None:
+    assert split_path(raw) == parts
+
+
+@pytest.mark.parametrize(
+    "text, kept",
+    [
+        ("a\0b", "a b"),
+        ("a\r\nb", "a  b"),
+        ("\ud800", "?"),
+        ("  ", None),
+        (None, None),
+        ({}, None),
+        (7, "7"),
+        ("x" * 300, "x" * 255),
+        ("a\u2028b", "a b"),
+    ],
+)
+def test_text_is_made_safe(text: object, kept: str | None) -> None:
+    assert clean(text, 255) == kept
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", 2**53, "x", None, [], True, 10**400])
+def test_what_is_no_finite_number_is_dropped(value: object) -> None:
+    assert number(value) is None
+
+
+def test_numbers_are_found_by_their_dotted_path() -> None:
+    given = {"rows": 3, "db": {"size": 1.5, "name": "x"}, "deep": {"a": {"b": {"c": {"d": 1}}}}}
+
+    assert numbers(given) == {"rows": 3, "db.size": 1.5}
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_who_does_not_take_it_is_complained_of(beating: Beating, status: int) ->
 
 
 def test_no_redirect_is_followed(beating: Beating) -> None:
-    beating.listener.status, beating.listener.location = 302, "/elsewhere"
+    beating.listener.status, beating.listener.headers = 302, {"Location": "/elsewhere"}
 
     with pytest.raises(cronwatch.Refused):
         beating.beat()

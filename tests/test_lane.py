@@ -19,6 +19,8 @@ import pytest
 from live_server import LIMIT_SECONDS, Live, serving, wait_for
 from trouble import status_of
 
+import cronwatch
+
 pytestmark = pytest.mark.slow
 
 
@@ -105,6 +107,25 @@ def test_every_shape_of_a_ping_is_recorded_and_answered(live: Live, shape: str) 
     answer = say(live, *parts_for(shape, shown))
 
     assert answer.count(b"HTTP/1.1 200 ") == len(live.pings("job")) > 0
+
+
+def test_a_connection_sends_nothing_while_it_is_held() -> None:
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    server = cronwatch.make_web_server(lambda *_: [], cronwatch.Settings(listen="127.0.0.1:0"))
+    with closing(theirs):
+        connection = cronwatch.Connection(server, ours, ("127.0.0.1", 1), server.adj, {})
+        connection.is_held = True
+        connection.write_soon(b"x" * 50_000)  # more than Waitress waits for
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1)
+
+        connection.let_go()
+
+        assert theirs.recv(1) == b"x"
+        connection.close()
+    server.task_dispatcher.shutdown()
+    server.close()
 
 
 def test_a_file_that_another_program_holds_for_a_moment_costs_no_ping(live: Live) -> None:

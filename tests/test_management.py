@@ -144,7 +144,7 @@ def test_nothing_but_the_field_is_changed(api: Manager, name: str, value: Any) -
 
     after = api.change(**{name: value})
 
-    moving = {name, "updatedAt", "integrationIds", "upcoming"}
+    moving = {name, "updatedAt", "integrationIds", "upcoming", "schedule"}
     assert {key: shown for key, shown in after.items() if key not in moving} == {
         key: shown for key, shown in before.items() if key not in moving
     }
@@ -776,6 +776,7 @@ def test_a_run_is_shown_with_all_that_is_known(api: Manager, token: str) -> None
         "message": "disk full",
         "metrics": {"rows": 5},
         "host": "nas",
+        "matched": [],
         "hasLog": False,
     }
 
@@ -1250,7 +1251,7 @@ def test_the_log_merges_all_that_happened_newest_first(lived: Manager) -> None:
 
 
 def test_each_entry_of_the_log_is_that_of_its_own_list(lived: Manager) -> None:
-    lists = {kind: lived.job(f"/{kind}s")[f"{kind}s"] for kind in ("ping", "flip", "event")}
+    lists = {kind: lived.job(f"/{kind}s")[f"{kind}s"] for kind in ("ping", "event")}
     lists["absence"] = [{"since": at(8000), "until": at(8600)}]
 
     entries = lived.job("/log")["entries"]
@@ -1310,6 +1311,7 @@ def test_a_new_integration_is_shown_with_what_it_needs(api: Manager) -> None:
         "lastDelivery": None,
         "pending": 0,
         "dead": 0,
+        "problem": None,
         "url": NOBODY,
         "headers": {"X-Team": "ops"},
         "secret": made["secret"],
@@ -1432,9 +1434,9 @@ def test_nobody_waits_for_a_receiver_longer_than_they_may(site: Site) -> None:
     class SlowOutbox:
         read = staticmethod(site.server.read)
 
-        def test(self, *_: Any) -> tuple[None, str]:
+        def test(self, *_: Any) -> cronwatch.Attempt:
             go.wait()
-            return None, "sent"
+            return cronwatch.Attempt("sent", "sent")
 
     outbox: Any = SlowOutbox()
     answer = cronwatch.send_tests(outbox, cronwatch.Ask(job.id), 0)
@@ -1612,10 +1614,11 @@ def test_the_summary_of_nothing(site: Site) -> None:
     assert {**shown, "health": None} == {
         "version": cronwatch.__version__,
         "total": 0,
-        "limit": 1000,
+        "limit": 100,
         "offset": 0,
-        "tags": [],
-        "counts": dict.fromkeys(("new", "up", "down", "paused", "late", "running"), 0),
+        "tags": {},
+        "next": None,
+        "counts": dict.fromkeys(("down", "late", "running", "up", "new", "paused"), 0),
         "timezone": "UTC",
         "baseUrl": "http://cron.test",
         "health": None,
@@ -1633,7 +1636,7 @@ def test_a_monitor_is_summed_up(api: Manager, token: str, code: str) -> None:
 
     (shown,) = summary(api)["monitors"]
 
-    runs = [
+    strip = [
         [NOW + start * 1000, duration, state, code]
         for start, duration, state, code in (
             (0, 1000, "success", None),
@@ -1652,12 +1655,8 @@ def test_a_monitor_is_summed_up(api: Manager, token: str, code: str) -> None:
                 "key",
                 "name",
                 "status",
-                "late",
-                "running",
-                "heard",
-                "scheduleType",
-                "intervalSeconds",
-                "cronExpression",
+                "recipients",
+                "schedule",
                 "timezone",
                 "graceSeconds",
                 "lastPingAt",
@@ -1668,6 +1667,7 @@ def test_a_monitor_is_summed_up(api: Manager, token: str, code: str) -> None:
             )
         },
         "tags": ["prod", "db"],
+        "state": "down",
         "alertAt": listed["nextExpectedAt"],
         "run": {
             "id": listed["lastRun"]["id"],
@@ -1675,16 +1675,18 @@ def test_a_monitor_is_summed_up(api: Manager, token: str, code: str) -> None:
             "percent": 40,
             "message": "half of it",
         },
+        "matched": [],
         "lastDurationMs": 5000,
         "usualDurationMs": 2000,
-        "runs": runs,
+        "uptime": 0.770833,
+        "strip": [[*slot, run["num"]] for slot, run in zip(strip, api.site.runs, strict=True)],
     }
 
 
 def test_a_monitor_that_never_ran_is_summed_up(api: Manager) -> None:
     (shown,) = summary(api)["monitors"]
 
-    assert (shown["run"], shown["lastDurationMs"], shown["usualDurationMs"], shown["runs"]) == (
+    assert (shown["run"], shown["lastDurationMs"], shown["usualDurationMs"], shown["strip"]) == (
         None,
         None,
         None,
@@ -1696,9 +1698,9 @@ def test_the_last_thirty_runs_are_shown_oldest_first(api: Manager, token: str) -
     for _ in range(32):
         run_it(api.site, token, 1)
 
-    runs = summary(api)["monitors"][0]["runs"]
+    strip = summary(api)["monitors"][0]["strip"]
 
-    assert [run[0] for run in runs] == [NOW + 60_000 * n for n in range(2, 32)]
+    assert [slot[0] for slot in strip] == [NOW + 60_000 * n for n in range(2, 32)]
 
 
 @pytest.fixture
@@ -1730,32 +1732,39 @@ def test_those_in_trouble_come_first(mixed: Manager) -> None:
     assert [monitor["name"] for monitor in summary(mixed)["monitors"]] == [
         "e down",
         "d late",
-        "b up",
         "c running",
+        "b up",
         "f new",
         "a paused",
     ]
 
 
-def test_all_are_counted(mixed: Manager) -> None:
+def test_each_monitor_is_counted_once(mixed: Manager) -> None:
     assert summary(mixed)["counts"] == {
-        "new": 1,
-        "up": 3,
         "down": 1,
-        "paused": 1,
         "late": 1,
         "running": 1,
+        "up": 1,
+        "new": 1,
+        "paused": 1,
     }
 
 
-def test_the_tags_of_all_are_listed(mixed: Manager) -> None:
-    assert summary(mixed, "?limit=1")["tags"] == ["a", "b", "c"]
+def test_the_tags_of_all_are_counted(mixed: Manager) -> None:
+    assert summary(mixed, "?limit=1")["tags"] == {"a": 2, "b": 3, "c": 1}
+
+
+def test_who_is_expected_next_is_named(mixed: Manager) -> None:
+    coming = summary(mixed)["next"]
+
+    assert (coming["name"], coming["at"]) == ("b up", at(4600))
 
 
 @pytest.mark.parametrize(
     "query, found",
     [
         ("?status=down", ["e down"]),
+        ("?status=late&status=running", ["d late", "c running"]),
         ("?status=new&status=paused", ["f new", "a paused"]),
         ("?tag=b", ["e down", "b up", "f new"]),
         ("?tag=a&tag=b", ["b up"]),
@@ -1771,7 +1780,7 @@ def test_the_summary_is_filtered(mixed: Manager, query: str, found: list[str]) -
         found,
         len(found),
     )
-    assert sum(shown["counts"][name] for name in ("new", "up", "down", "paused")) == 6
+    assert sum(shown["counts"].values()) == 6
 
 
 def test_pages_of_the_summary_follow_each_other(mixed: Manager) -> None:
@@ -1783,7 +1792,7 @@ def test_pages_of_the_summary_follow_each_other(mixed: Manager) -> None:
     assert [page["total"] for page in pages] == [6, 6]
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "offset=-1", "status=late"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "offset=-1", "status=lost"])
 def test_a_summary_that_cannot_be_is_refused(api: Manager, query: str) -> None:
     assert api.get(f"{API}/summary?{query}").status_int == 400
 
@@ -1793,6 +1802,7 @@ def test_the_summary_takes_as_many_queries_for_one_as_for_many(api: Manager, tok
     one = statements(api.site, lambda: summary(api))
     for n in range(120):
         api.site.get(f"/{api.site.monitor(name=f'Job {n}').token}/start")
+    api.site.clock.move(1)
 
     many = statements(api.site, lambda: summary(api))
 
@@ -1891,6 +1901,15 @@ def test_a_change_changes_the_etag(mixed: Manager, change: Callable[[Manager], A
     tag = etag(mixed)
 
     change(mixed)
+    mixed.site.clock.move(1)
+
+    assert asked_again(mixed, tag).status_int == 200
+
+
+def test_what_a_person_changes_is_in_the_next_summary(mixed: Manager) -> None:
+    tag = etag(mixed)
+
+    mixed.change(name="x")
 
     assert asked_again(mixed, tag).status_int == 200
 
@@ -1900,10 +1919,11 @@ def test_time_alone_makes_one_late_and_changes_the_etag(
     api: Manager, token: str, query: str
 ) -> None:
     api.site.get(f"/{token}")
+    api.site.clock.move(10)
     tag = etag(api, query)
-    api.site.clock.move(3600)
+    api.site.clock.move(3590)
     still = asked_again(api, tag, query).status_int
-    api.site.clock.move(0.001)
+    api.site.clock.move(1)
 
     changed = asked_again(api, tag, query)
 
@@ -2048,8 +2068,8 @@ def test_an_interval_is_previewed_from_now(api: Manager) -> None:
 @pytest.mark.parametrize(
     "query, words",
     [
-        ("intervalSeconds=60", "every 1 min"),
-        ("intervalSeconds=3600", "every 1 h"),
+        ("intervalSeconds=60", "every minute"),
+        ("intervalSeconds=5400", "every 1.5 h"),
         ("scheduleType=cron&cronExpression=0+3+*+*+*", "every day at 03:00"),
         ("scheduleType=cron&cronExpression=*/5+*+*+*+*", "every 5 minutes"),
         ("scheduleType=cron&cronExpression=*+*+*+*+*", "every minute"),

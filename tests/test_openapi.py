@@ -239,7 +239,7 @@ def test_every_field_of_a_monitor_is_described() -> None:
 
 
 WORDS = {  # the words of a schema, and those of the code
-    "Kind": lambda: set(cronwatch.SUMMARIES),
+    "Kind": lambda: set(cronwatch.EVENT_KINDS),
 }
 
 
@@ -283,7 +283,6 @@ CRONS = ["0 3 * * *", "*/5 8-18 * * MON-FRI", "30 0 3 * * *", "@daily", "0 0 L *
 schemathesis.openapi.format("timezone", st.sampled_from(ZONES))
 schemathesis.openapi.format("cron", st.sampled_from(CRONS))
 schemathesis.openapi.format("mail-address", st.sampled_from(["me@example.org", "a.b+c@localhost"]))
-schemathesis.openapi.format("apprise-url", st.just("json://127.0.0.1:9/"))
 schemathesis.openapi.format(
     "http-url",
     st.sampled_from(

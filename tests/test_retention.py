@@ -207,6 +207,31 @@ def test_the_newest_logs_of_a_monitor_are_kept(make_site: Callable[..., Site]) -
     assert logs(site, job) == [5, 6, 7]
 
 
+def test_logs_are_bounded_as_they_come(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_logs=3)
+    job = site.monitor()
+
+    for _ in range(5):
+        site.clock.move(60)
+        site.post(f"/ping/{job.token}", "a log")
+
+    assert [row["run"] for row in site.rows("SELECT run FROM run_log")] == [3, 4, 5]
+
+
+def test_pings_are_bounded_as_they_come_a_hundred_at_a_time(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(keep_pings=5)
+    job = site.monitor()
+    counts = []
+
+    for _ in range(106):
+        site.get(f"/{job.token}/log")
+        counts.append(site.monitors[0]["ping_count"])
+
+    assert counts[-3:] == [104, 5, 6]
+
+
 def test_a_run_stays_where_its_log_goes(make_site: Callable[..., Site]) -> None:
     site = make_site(keep_logs=3)
     job = site.monitor()
@@ -569,7 +594,7 @@ def test_a_ping_costs_the_same_however_many_runs_never_end(
     site: Site, word: str, awaited: int
 ) -> None:
     few, many = site.monitor(), site.monitor()
-    open_runs(site, few, 600, awaited)
+    open_runs(site, few, 2500, awaited)
     open_runs(site, many, 5000, awaited)
 
     steps = [steps_of(site, f"/ping/{job.token}/{word}") for job in (few, many)]
@@ -580,7 +605,7 @@ def test_a_ping_costs_the_same_however_many_runs_never_end(
 def test_the_oldest_and_the_newest_awaited_runs_are_watched(site: Site) -> None:
     job = site.monitor()
     open_runs(site, job, 5000, 1)
-    life, _ = site.server.read(cronwatch.load_life, job.num)
+    life, _ = site.server.read(cronwatch.load_state, job.num)
 
     watched = {run.num - job.num * 100_000 for run in life.runs}
 

@@ -111,7 +111,7 @@ def test_a_flip_has_columns_of_its_table() -> None:
 
 
 def test_a_ping_has_columns_of_its_table_but_for_what_its_run_keeps() -> None:
-    kept_by_run = {"metrics", "log", "sent_at"}
+    kept_by_run = {"metrics", "log"}
 
     assert set(cronwatch.Ping._fields) - kept_by_run < {name for name, _ in columns_of("ping")}
 

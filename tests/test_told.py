@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import email
 import email.policy
+import fcntl
 import hmac
 import json
 import math
 import re
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -26,7 +28,9 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from live_server import LIMIT_SECONDS, Live, bash, environment, serving, wait_for
+from live_server import LIMIT_SECONDS, Live, bash, call, environment, serving, wait_for
+
+import cronwatch
 
 SCAN_SECONDS, EVERY_SECONDS, GRACE_SECONDS = 0.5, 2, 3
 JOB = """#!/bin/sh
@@ -53,10 +57,11 @@ FIELDS = [
     "missedCount",
     "count",
     "rules",
+    "lastSuccess",
     "gap",
     "monitors",
 ]
-MONITOR_FIELDS = ["id", "key", "name", "tags", "status", "url"]
+MONITOR_FIELDS = ["id", "key", "name", "tags", "status", "timezone", "notes", "url"]
 RUN_FIELDS = [
     "id",
     "series",
@@ -466,6 +471,53 @@ def test_a_mail_of_a_failure_has_the_end_of_its_log(story: Story) -> None:
     (mail,) = (mail for mail in story.mails if "Import of rows" in mail["Subject"])
 
     assert "row 2: no such column" in mail.get_content()
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Live]:
+    with serving(tmp_path) as found:
+        yield found
+
+
+def test_a_test_is_sent_by_the_server_that_runs(live: Live) -> None:
+    live.quick("integration", "add", "command", "siren", f"echo $PPID >> '{live.folder}/parents'")
+
+    said = live.quick("integration", "test", "siren")
+
+    parents = (live.folder / "parents").read_text().split()
+    assert parents == [str(live.process.pid)]
+    assert said == "siren works: exit code 0\n"
+
+
+def test_a_test_by_the_server_says_what_the_receiver_answered(live: Live) -> None:
+    live.quick("integration", "add", "command", "siren", "echo no battery; exit 3")
+
+    done = call("integration", "test", "siren", "--database", str(live.database))
+
+    assert (done.code, done.err) == (
+        1,
+        "cronwatch: siren does not work: exit code 3: no battery\n",
+    )
+
+
+def test_a_test_that_no_server_sends_is_withdrawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that hangs holds its lock, and does nothing."""
+    words = ("--database", str(tmp_path / "cronwatch.db"))
+    call("integration", "add", "command", "siren", "true", *words)
+    monkeypatch.setattr(cronwatch, "TEST_SECONDS", 0.3)
+    with open(tmp_path / "cronwatch.db", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+        done = call("integration", "test", "siren", *words)
+
+    assert (done.code, done.err) == (
+        1,
+        "cronwatch: siren does not work: nothing came of it in 0.3 s\n",
+    )
+    with closing(sqlite3.connect(tmp_path / "cronwatch.db")) as db:
+        assert db.execute("SELECT state FROM alert").fetchall() == [("dead",)]
 
 
 def test_nothing_that_is_told_has_a_url_that_pings(story: Story) -> None:

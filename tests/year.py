@@ -6,26 +6,22 @@ something hangs in the balance: what happens to it is put there on purpose.
 
 from __future__ import annotations
 
-import io
 import json
 import random
-import shutil
-import sqlite3
-import tempfile
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from datetime import UTC, datetime
-from heapq import merge
-from pathlib import Path
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
 
 from oracle import (
     BEGIN,
     DAY,
     HOUR,
+    KEEP,
     MINUTE,
     SECOND,
     Action,
@@ -73,6 +69,7 @@ SCHEDULES: tuple[dict[str, Any], ...] = (
     {"cron": "30 0 */6 * * *"},
     {"cron": "*/30 0 * * * *"},
     {"cron": "30 4 * * 0"},
+    {"cron": "0 4 1 */3 *"},
     {"interval_seconds": 60},
     {"interval_seconds": 300},
     {"interval_seconds": 3600},
@@ -108,9 +105,14 @@ class Story(NamedTuple):
     name: str
     terms: Terms
     created: int
-    actions: list[Action]
+    steps: list[Absence | Action]  # as it lived through them: a clock may go back
     life: Life
     named: set[int]  # the ends of absences whose outage names it
+    gaps_before: list[tuple[int, int]]  # it was made
+
+    @property
+    def actions(self) -> list[Action]:
+        return [step for step in self.steps if isinstance(step, Action)]
 
 
 class Plan(NamedTuple):
@@ -136,21 +138,29 @@ class Plan(NamedTuple):
 # == Planning =================================================================
 
 
-def make_plan(seed: int, begin: int, end: int, monitors: int, actions: int) -> Plan:
-    """A plan with so many monitors, and so many actions of each at the most."""
+def make_plan(
+    seed: int, begin: int, end: int, monitors: int, actions: int, turns: bool = True
+) -> Plan:
+    """A plan with so many monitors, and so many actions of each at the most; with `turns` each has
+    a clock of its own that goes back now and then."""
     rng = random.Random(seed)
     absences = plan_absences(rng, begin, end)
     looks = plan_looks(rng, begin, end, absences)
     stories = [
-        Author(random.Random(rng.random()), number, begin, end, absences, looks, actions).story()
+        Author(
+            random.Random(rng.random()), number, begin, end, absences, looks, actions, turns
+        ).story()
         for number in range(monitors)
     ]
     return Plan(seed, begin, end, absences, looks, stories)
 
 
 def plan_absences(rng: random.Random, begin: int, end: int) -> list[Absence]:
-    """Minutes, hours and days, over clock changes too, often from or to a round instant."""
+    """Restarts, minutes, hours and days, over clock changes too, often from or to a round instant;
+    some of them night after night, or one right after the other."""
     lengths = (
+        5 * SECOND,
+        20 * SECOND,
         MINUTE,
         90 * SECOND,
         5 * MINUTE,
@@ -171,14 +181,23 @@ def plan_absences(rng: random.Random, begin: int, end: int) -> list[Absence]:
         for at in CLOCK_CHANGES
         if begin < at < end - DAY and rng.random() < 0.5
     ]
-    absences: list[Absence] = []
-    for at in sorted(starts):
+    planned: list[tuple[int, int]] = []
+    for at in starts:
         unit = rng.choice((1, SECOND, MINUTE, 5 * MINUTE, HOUR))
         since = at - at % unit
-        until = since + rng.choice(lengths) + rng.choice((0, 0, 1, -1, rng.randrange(MINUTE)))
-        if not absences or since > absences[-1].until + HOUR:
+        length = rng.choice(lengths) + rng.choice((0, 0, 1, -1, rng.randrange(MINUTE)))
+        planned.append((since, since + length))
+        if rng.random() < 0.2:
+            again = since + length + rng.choice((1, 10 * SECOND, MINUTE, MINUTE + 1, 5 * MINUTE))
+            planned.append((again, again + rng.choice(lengths[:4])))
+        if length < HOUR and rng.random() < 0.4:
+            nights = range(1, rng.randrange(2, 9))
+            planned += [(since + n * DAY, since + n * DAY + length) for n in nights]
+    absences: list[Absence] = []
+    for since, until in sorted(planned):
+        if (not absences or since > absences[-1].until) and until < end:
             absences.append(Absence(since, until, rng.choice((0, 25 * SECOND))))
-    return absences
+    return [gap._replace(answered=min(gap.answered, gap.until - gap.since)) for gap in absences]
 
 
 def plan_looks(rng: random.Random, begin: int, end: int, absences: list[Absence]) -> list[int]:
@@ -221,6 +240,7 @@ class Author:
         absences: Sequence[Absence],
         looks: Sequence[int],
         most: int,
+        turns: bool,
     ) -> None:
         self.rng, self.number, self.end, self.most = rng, number, end, most
         schedule = SCHEDULES[number % len(SCHEDULES)]
@@ -236,8 +256,11 @@ class Author:
             [self.now, *(gap.until + 1 for gap in absences if gap.since <= self.now < gap.until)]
         )
         self.life = Life(self.terms, self.now, looks)
-        self.style = rng.choice(("bare", "start", "start", "series", "mixed", "mixed"))
-        self.actions: list[Action] = []
+        self.before = [(gap.since, gap.until) for gap in absences if gap.until <= self.now]
+        self.life.gaps = [*self.before]
+        self.style = rng.choice(("bare", "start", "start", "series", "constant", "mixed", "mixed"))
+        self.steps: list[Absence | Action] = []
+        self.done, self.turns = 0, turns
         self.named: set[int] = set()
         self.serial = 0
         self.created = self.now
@@ -267,6 +290,7 @@ class Author:
         """Time goes by."""
         while self.absences and self.absences[0].until <= at:
             gap = self.absences.pop(0)
+            self.steps.append(gap)
             if self.life.away(gap.since, gap.until):
                 self.named.add(gap.until)
         self.now = max(self.now, at)
@@ -274,7 +298,7 @@ class Author:
     def do(self, word: str, at: int | None = None, **more: Any) -> None:
         """Something is done, not before now; it is lost while we are away."""
         at = max(self.now, self.now if at is None else at)
-        if at > self.end or len(self.actions) >= self.most:
+        if at > self.end or self.done >= self.most:
             raise Over
         self.pass_to(at)
         gap = self.absences[0] if self.absences else NEVER
@@ -283,7 +307,10 @@ class Author:
             return
         act = Action(at, word, **more)
         self.life.do(act)
-        self.actions.append(act)
+        self.steps.append(act)
+        self.done += 1
+        if act.back_to is not None:
+            self.now = act.back_to
 
     def story(self) -> Story:
         """The whole life; a job that is over long before the year is laid to rest."""
@@ -298,7 +325,13 @@ class Author:
         self.pass_to(self.end)
         self.life.settle(self.end)
         return Story(
-            f"monitor {self.number}", self.terms, self.created, self.actions, self.life, self.named
+            f"monitor {self.number}",
+            self.terms,
+            self.created,
+            self.steps,
+            self.life,
+            self.named,
+            self.before,
         )
 
     # -- the parts of a ping
@@ -309,6 +342,8 @@ class Author:
 
     def identity(self) -> dict[str, Any]:
         """By what a run is known: often by nothing."""
+        if self.style == "constant":
+            return {"series": "job", "host": None}
         with_series = self.style == "series" or (self.style == "mixed" and self.rng.random() < 0.4)
         host = self.rng.choice((None, None, None, "a", "b")) if self.style == "mixed" else None
         return {"series": self.series() if with_series else None, "host": host}
@@ -691,6 +726,35 @@ class Author:
                 **{"metrics": (("rows", self.rng.choice((0, 0, 0, 5, 500))),), **self.result()},
             )
 
+    def overtaken(self) -> None:
+        """An end that overtakes its own start; a duration that reaches behind an older failure."""
+        rng, series = self.rng, self.series()
+        if rng.random() < 0.5:
+            self.do(rng.choice(("success", "fail")), self.job_at(), series=series)
+            later = rng.choice((0, 5, 80, 9_999, 10_000, 10_001, MINUTE))
+            self.do("start", self.now + later, series=series)
+            return
+        self.do("fail", self.now + rng.randrange(self.period), series=series)
+        at = self.now + rng.choice((MINUTE, HOUR, self.period // 2))
+        self.do("success", at, series=series, duration=at - self.now + rng.choice((1, HOUR)))
+        self.do("fail", self.now + rng.choice((1, MINUTE, HOUR)), series=series)
+
+    def turned(self) -> None:
+        """The clock goes back, often while something runs."""
+        if not self.turns:
+            return
+        rng, mine = self.rng, self.identity()
+        if rng.random() < 0.5:
+            self.do("start", self.job_at(), **mine)
+        back = rng.choice(
+            (1, SECOND, MINUTE, 10 * MINUTE, HOUR, 3 * HOUR - 1, 3 * HOUR, 5 * HOUR, DAY, 3 * DAY)
+        )
+        at = self.now + rng.randrange(self.period)
+        self.do("turn", at, back_to=max(at - back, self.created))
+        if rng.random() < 0.6:
+            word = rng.choice(("start", "success", "success", "fail", "ok"))
+            self.do(word, self.now + self.a_while(), **(mine if word != "ok" else {}))
+
 
 EPISODES: tuple[tuple[Callable[[Author], None], int], ...] = (
     (Author.ordinary, 30),
@@ -711,6 +775,8 @@ EPISODES: tuple[tuple[Callable[[Author], None], int], ...] = (
     (Author.changed_mind, 4),
     (Author.without_series, 2),
     (Author.renewed, 2),
+    (Author.turned, 2),
+    (Author.overtaken, 4),
 )
 
 
@@ -731,228 +797,207 @@ def period_of(schedule: Mapping[str, Any]) -> int:
 # == Living ===================================================================
 
 
-class Moment(NamedTuple):
-    """Something that the server lives through; at one instant an absence ends first."""
+class World(NamedTuple):
+    """What became of the monitors of a plan, by their names."""
 
-    at: int
-    rank: int
-    number: int  # of the story
-    act: Action | Absence | None  # a look, or the monitor is made
-
-
-class Clock:
-    now = BEGIN
-
-    def __call__(self) -> int:
-        return self.now
+    told: dict[str, list[Told]]
+    states: dict[str, tuple[str, int | None]]
+    outages: dict[int, set[str]]
 
 
-def moments(plan: Plan) -> Iterator[Moment]:
-    """All that happens, in order; a look comes before or after what else is then."""
-    rng = random.Random(plan.seed)
-    streams: list[list[Moment]] = [
-        [Moment(gap.until, 0, 0, gap) for gap in plan.absences],
-        [Moment(at, rng.choice((1, 4)), -1, None) for at in plan.looks],
-    ]
-    for number, story in enumerate(plan.stories):
-        streams.append(
-            [
-                Moment(story.created, 2, number, None),
-                *(Moment(act.at, 3, number, act) for act in story.actions),
-            ]
+class Driver:
+    """Leads one monitor through its story by the rules of a module, which may be a faulty one.
+
+    It takes the place of the storage: to a rule it hands the runs that load_state would find."""
+
+    def __init__(self, rules: ModuleType, story: Story, looks: Sequence[int]) -> None:
+        self.rules, self.story, self.looks = rules, story, looks
+        empty = dict.fromkeys(column.name for column in fields(rules.Monitor))
+        self.monitor = rules.Monitor(
+            **{**empty, **NEW_MONITOR, **terms_columns(story.terms), "created_at": story.created}
         )
-    return merge(*streams, key=lambda moment: moment[:3])
+        self.runs: list[Any] = []
+        self.told: list[Told] = []
+        self.named: list[int] = []  # the ends of the absences whose outage names it
+        self.pings = 0
+        self.absence: Any = None
+        self.now = story.created
+        for since, until in story.gaps_before:
+            self.absence = rules.join_absences(self.absence, rules.Absence(since, until))
+        self.due_at: int | None = None
+        self.change(story.created, partial(rules.arm, at=story.created))
 
-
-class World:
-    """A server of a module, which may be a faulty one, that lives through a plan."""
-
-    def __init__(self, module: ModuleType, database: Path) -> None:
-        self.module, self.database, self.clock = module, database, Clock()
-        self.server = module.Server(
-            module.Settings(
-                database=str(database),
-                base_url="http://cron.test",
-                timezone="UTC",
-                api_rate_limit=0,
-                keep_days=0,
-            ),
-            self.clock,
-        )
-        self.secret = self.server.act(module.create_key, "year", "read-write")
-        self.ids: dict[int, str] = {}
-        self.tokens: dict[int, str] = {}
-
-    def live(self, plan: Plan) -> None:
-        for moment in moments(plan):
-            self.clock.now = moment.at
-            if isinstance(moment.act, Absence):
-                self.server.away(moment.act.since, moment.act.until)
-            elif isinstance(moment.act, Action):
-                self.do(moment.number, moment.act)
-            elif moment.number < 0:
-                self.server.scan()
+    def live(self, end: int) -> None:
+        """Everything up to the end."""
+        for step in self.story.steps:
+            if isinstance(step, Absence):
+                self.look_until(step.until)
+                self.prune(step.until)
+                self.be_away(step)
             else:
-                self.create(moment.number, plan.stories[moment.number])
-        self.clock.now = plan.end
-        self.server.scan()
+                self.look_until(step.at)
+                self.prune(step.at)
+                self.do(step)
+        self.look_until(end)
+        self.change(end, partial(self.rules.settle, now=end))
 
-    def create(self, number: int, story: Story) -> None:
-        body = {"name": story.name, "integrationIds": [], **terms_json(story.terms)}
-        if not story.terms.armed:
-            body.pop("armed")
-        made = self.request("POST", "/api/v1/heartbeats", body=body)
-        self.ids[number], self.tokens[number] = made["id"], made["token"]
+    def look_until(self, at: int) -> None:
+        """The looks of the scanner before an instant, at which something is due."""
+        while self.due_at is not None:
+            place = bisect_left(self.looks, max(self.due_at, self.now))
+            if place == len(self.looks) or self.looks[place] >= at:
+                return
+            look = self.looks[place]
+            self.change(look, partial(self.rules.settle, now=look))
 
-    def do(self, number: int, act: Action) -> None:
-        path = f"/api/v1/heartbeats/{self.ids[number]}"
-        if act.word == "edit":
+    def be_away(self, gap: Absence) -> None:
+        if self.change(gap.until, lambda state: self.rules.judge_gap(state, gap.since, gap.until)):
+            self.named.append(gap.until)
+
+    def do(self, act: Action) -> None:
+        rules, at = self.rules, act.at
+        if act.back_to is not None:
+            self.change(act.back_to, partial(rules.turn_back, before=at, now=act.back_to))
+            for run in self.runs:  # as the storage does with those that no rule looks at
+                if run.started_at > act.back_to:
+                    run.next_at = None
+                run.started_at = min(run.started_at, act.back_to)
+                run.ended_at = run.ended_at and min(run.ended_at, act.back_to)
+        elif act.word == "edit":
             assert act.terms
-            self.request("PATCH", path, body=terms_json(act.terms))
-        elif act.word == "renew":
-            self.request("POST", f"{path}/resume")
-        elif act.word == "pause" and act.hours is None:
-            self.request("POST", f"{path}/pause")
+            columns = terms_columns(act.terms)
+            self.change(at, lambda state: rules.edit(state, at, columns))
+        elif act.word == "pause":
+            until = None if act.hours is None else at + act.hours * HOUR
+            self.change(at, lambda state: rules.pause(state, at, until))
+        elif act.word in ("resume", "renew"):
+            self.change(at, lambda state: rules.resume(state, at, to_new=act.word == "renew"))
         else:
-            self.request(
-                "GET", f"/{self.tokens[number]}/{words(act)}", query_of(act), address=act.address
+            ping = self.ping(act)
+            self.change(at, lambda state: rules.receive(state, ping), ping)
+
+    def ping(self, act: Action) -> Any:
+        self.pings += 1
+        return self.rules.Ping(
+            act.word,
+            act.at,
+            num=self.pings,
+            series=act.series,
+            host=act.host,
+            address=act.address,
+            duration_ms=act.duration,
+            exit_code=act.exit_code,
+            metrics=json.dumps(dict(act.metrics)) if act.metrics else None,
+        )
+
+    def change(self, now: int, change: Callable[[Any], Any], ping: Any = None) -> Any:
+        """Load, let a rule change, save."""
+        self.now = now
+        loaded = self.load(ping)
+        state = self.rules.MonitorState(self.monitor, [*loaded], absence=self.absence)
+        result = change(state)
+        self.runs += state.runs[len(loaded) :]
+        self.told += [self.read(event) for event in state.events]
+        following = self.rules.next_change(state, now)
+        self.due_at = following.at if following else None
+        self.absence = state.absence
+        return result
+
+    def prune(self, now: int) -> None:
+        """Forget the runs that the storage would delete by their age."""
+        before = now - KEEP
+        if all(run.started_at >= before for run in self.runs):
+            return
+        for run in self.runs:
+            if run.state == "running" and any(
+                newer.host == run.host and age(run) < age(newer) and newer.started_at < before
+                for newer in self.runs
+            ):
+                run.state = "running" if run.awaited else "unknown"
+        starts = sorted((run for run in self.runs if run.opened), key=age)[-3:]
+        self.runs = [
+            run
+            for run in self.runs
+            if run.started_at >= before or run.state == "running" or run in starts
+        ]
+
+    def load(self, ping: Any) -> list[Any]:
+        """The runs that load_state would find."""
+        runs = [run for run in self.runs if run.state == "running"]
+        if ping is None:
+            return runs
+        if ping.kind == "start":
+            runs += sorted((run for run in self.runs if run.opened), key=age)[-3:]
+        if ping.series is not None:
+            runs += [run for run in self.runs if run.series == ping.series][-1:]
+        elif ping.kind in ("success", "fail"):
+            over = (
+                run
+                for run in self.runs
+                if run.host == ping.host
+                and run.state != "running"
+                and (run.series is None or run.state in ("success", "failed"))
             )
+            runs += sorted(over, key=age)[-1:]
+        return list({run.num: run for run in runs}.values())
 
-    def request(
-        self, method: str, path: str, query: str = "", body: Any = None, address: str = "192.0.2.1"
-    ) -> Any:
-        """The WSGI application is called without a server in between: a year has many pings."""
-        raw = b"" if body is None else json.dumps(body).encode()
-        target = f"{path}?{query}" if query else path
-        said: list[str] = []
-        environ = {
-            "REQUEST_METHOD": method,
-            "PATH_INFO": path,
-            "QUERY_STRING": query,
-            "REQUEST_URI": target,
-            "REMOTE_ADDR": address,
-            "SERVER_NAME": "cron.test",
-            "SERVER_PORT": "80",
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "CONTENT_LENGTH": str(len(raw)),
-            "CONTENT_TYPE": "application/json",
-            "HTTP_AUTHORIZATION": f"Bearer {self.secret}",
-            "wsgi.input": io.BytesIO(raw),
-            "wsgi.errors": io.StringIO(),
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "http",
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-        }
-        answer = b"".join(self.server.app(environ, lambda status, *_: said.append(status)))
-        assert said[0].startswith("2"), f"{method} {target} {body}: {said[0]} {answer!r}"
-        return json.loads(answer) if answer.startswith(b"{") else answer
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        db = sqlite3.connect(self.database)
-        try:
-            return db.execute(sql).fetchall()
-        finally:
-            db.close()
-
-    def told(self) -> dict[str, list[Told]]:
-        """The events of each monitor, in the order in which they were told."""
-        found: dict[str, list[Told]] = {}
-        for name, kind, at, body in self.rows(
-            "SELECT m.name, e.kind, e.at, e.body FROM event e JOIN monitor m "
-            "ON m.num = e.monitor ORDER BY e.num"
-        ):
-            found.setdefault(name, []).append(read_told(kind, at, json.loads(body)))
-        return found
-
-    def outages(self) -> dict[int, set[str]]:
-        return {
-            at: {monitor["name"] for monitor in json.loads(body)["monitors"]}
-            for at, body in self.rows(
-                "SELECT at, body FROM event WHERE kind = 'outage' ORDER BY num"
-            )
-        }
-
-    def states(self) -> dict[str, tuple[str, int | None]]:
-        return {
-            name: (status, expected)
-            for name, status, expected in self.rows(
-                "SELECT name, status, expected_at FROM monitor"
-            )
-        }
+    def read(self, event: Any) -> Told:
+        return Told(
+            event.kind,
+            event.at,
+            event.reason,
+            event.count,
+            event.failed_count,
+            event.missed_count,
+            None if event.downtime_ms is None else event.downtime_ms // 1000,
+            tuple((rule["field"], rule["operator"], rule["value"]) for rule in event.rules or ()),
+        )
 
 
-def terms_json(terms: Terms) -> dict[str, Any]:
-    """What was agreed, as the management API has it."""
-    kind = "cron" if terms.cron else "interval" if terms.interval_seconds else "none"
-    schedule = (
-        {"cronExpression": terms.cron}
-        if terms.cron
-        else {"intervalSeconds": terms.interval_seconds}
-        if terms.interval_seconds
-        else {}
-    )
+def age(run: Any) -> tuple[int, int]:
+    return run.started_at, run.num
+
+
+NEW_MONITOR = {
+    "num": 1,
+    "status": "new",
+    "failures": 0,
+    "failed_count": 0,
+    "missed_count": 0,
+    "unverified": 0,
+}
+
+
+def terms_columns(terms: Terms) -> dict[str, Any]:
+    """What was agreed, as columns of a monitor."""
+    rules = [
+        {"field": name, "operator": sign, "value": value} for name, sign, value in terms.rules
+    ]
     return {
-        "scheduleType": kind,
-        **schedule,
+        "cron": terms.cron,
+        "interval_seconds": terms.interval_seconds,
         "timezone": terms.timezone,
-        "graceSeconds": terms.grace_seconds,
+        "grace_seconds": terms.grace_seconds,
         "expects": terms.expects,
-        "maxRunSeconds": terms.max_run_seconds,
-        "failureTolerance": terms.tolerance,
-        "reminderIntervalSeconds": terms.reminder_seconds or 0,
-        "armed": terms.armed,
-        "rules": [
-            {"field": name, "operator": sign, "value": value} for name, sign, value in terms.rules
-        ],
+        "max_run_seconds": terms.max_run_seconds,
+        "failure_tolerance": terms.tolerance,
+        "reminder_interval_seconds": terms.reminder_seconds,
+        "armed": int(terms.armed),
+        "rules": json.dumps(rules) if rules else None,
     }
 
 
-def words(act: Action) -> str:
-    """The end of a ping's path."""
-    return {
-        "pause": f"pause/{act.hours}",
-        "resume": "pause/0",
-        "progress": "progress/50",
-        "success": "complete",
-    }.get(act.word, act.word)
-
-
-def query_of(act: Action) -> str:
-    said: list[tuple[str, Any]] = [("series", act.series), ("host", act.host)]
-    if act.duration is not None:
-        said.append(("duration", act.duration / 1000))
-    said.append(("status_code", act.exit_code))
-    said += [("metric", f"{name}:{value}") for name, value in act.metrics]
-    return urlencode([(name, value) for name, value in said if value is not None])
-
-
-def read_told(kind: str, at: int, body: Mapping[str, Any]) -> Told:
-    rules = tuple((rule["field"], rule["operator"], rule["value"]) for rule in body["rules"] or ())
-    return Told(
-        kind,
-        at,
-        body["reason"],
-        body["count"],
-        body["failedCount"],
-        body["missedCount"],
-        body["downtimeSeconds"],
-        rules,
-    )
-
-
-def live(module: ModuleType, folder: Path, plan: Plan) -> list[str]:
-    """Where a server of this module differs from the oracle; nothing where it agrees."""
-    database = Path(tempfile.mkdtemp(dir=folder)) / "cronwatch.db"
-    shutil.copy(folder / "empty.db", database)
-    world = World(module, database)
-    try:
-        world.live(plan)
-        return list(differences(plan, world))
-    finally:
-        world.server.close()
-        shutil.rmtree(database.parent)
+def live(rules: ModuleType, plan: Plan) -> World:
+    """Let all monitors of a plan live by the rules of a module."""
+    world = World({}, {}, {})
+    for story in plan.stories:
+        driver = Driver(rules, story, plan.looks)
+        driver.live(plan.end)
+        world.told[story.name] = driver.told
+        world.states[story.name] = driver.monitor.status, driver.monitor.expected_at
+        for until in driver.named:
+            world.outages.setdefault(until, set()).add(story.name)
+    return world
 
 
 # == Comparing ================================================================
@@ -960,7 +1005,7 @@ def live(module: ModuleType, folder: Path, plan: Plan) -> list[str]:
 
 def differences(plan: Plan, world: World) -> Iterator[str]:
     """One text for each monitor that was not as the oracle has it, and one for each outage."""
-    told, states = world.told(), world.states()
+    told, states = world.told, world.states
     for story in plan.stories:
         found, wanted = told.get(story.name, []), story.life.told
         if found != wanted:
@@ -974,7 +1019,7 @@ def differences(plan: Plan, world: World) -> Iterator[str]:
             )
         elif states[story.name][0] != life.status:
             yield f"seed {plan.seed}, {story.name}: {states[story.name]} instead of {state}"
-    outages, wanted_outages = world.outages(), plan.outages
+    outages, wanted_outages = world.outages, plan.outages
     for at in sorted({*outages, *wanted_outages}):
         if outages.get(at) != wanted_outages.get(at):
             more = outages.get(at, set()) - wanted_outages.get(at, set())

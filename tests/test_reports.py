@@ -1,0 +1,280 @@
+"""What the first screen shows of the past: strips, the night, the page on the wall."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import NOW, Made, Site
+
+import cronwatch
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+
+@pytest.fixture
+def job(site: Site) -> Made:
+    """A monitor that is expected each hour, with five minutes of grace, and told of nothing."""
+    return site.monitor(cron="0 * * * *", grace_seconds=300)
+
+
+def summary(site: Site) -> dict[str, Any]:
+    found: dict[str, Any] = site.server.read(cronwatch.show_summary, cronwatch.Ask())
+    return found
+
+
+def strip(site: Site) -> list[tuple[int, str]]:
+    """The strip of the first monitor: the hour of each slot, and its state."""
+    slots = summary(site)["monitors"][0]["strip"]
+    return [((slot[0] - NOW) // 3_600_000, slot[2]) for slot in slots]
+
+
+def night(site: Site) -> dict[str, Any]:
+    found: dict[str, Any] = site.server.read(cronwatch.show_night, cronwatch.Ask())
+    return found
+
+
+def hours(site: Site, job: Made, count: int, path: str = "") -> None:
+    """The job runs at so many full hours."""
+    for _ in range(count):
+        site.get(f"/{job.token}{path}")
+        site.clock.move(HOUR)
+        site.server.scan()
+
+
+# -- Strips
+
+
+def test_an_hour_that_was_missed_is_a_slot_of_the_strip(site: Site, job: Made) -> None:
+    hours(site, job, 2)
+    site.clock.move(10 * MINUTE)
+
+    site.server.scan()
+
+    assert strip(site) == [(0, "success"), (1, "success"), (2, "missed")]
+
+
+def test_each_hour_is_missed_while_it_is_down(site: Site, job: Made) -> None:
+    hours(site, job, 1)
+
+    site.clock.move(3 * HOUR + 4 * MINUTE)
+    site.server.scan()
+
+    assert strip(site) == [(0, "success"), (1, "missed"), (2, "missed"), (3, "missed")]
+
+
+def test_an_hour_whose_grace_is_not_over_is_not_missed_yet(site: Site, job: Made) -> None:
+    hours(site, job, 1)
+
+    site.clock.move(2 * HOUR + 5 * MINUTE)
+    site.server.scan()
+
+    assert strip(site)[-1] == (2, "missed")
+
+
+def test_a_run_after_an_absence_of_the_job_ends_what_is_missed(site: Site, job: Made) -> None:
+    hours(site, job, 1)
+    site.clock.move(2 * HOUR + 30 * MINUTE)
+
+    site.get(f"/{job.token}")
+    site.clock.move(HOUR)
+    site.server.scan()
+
+    assert strip(site)[:4] == [(0, "success"), (1, "missed"), (2, "missed"), (3, "missed")]
+    assert strip(site)[4][1] == "success"
+
+
+def test_a_job_that_fails_each_hour_misses_nothing(site: Site, job: Made) -> None:
+    hours(site, job, 3, "/1")
+
+    assert strip(site) == [(0, "failed"), (1, "failed"), (2, "failed")]
+
+
+def test_a_job_that_failed_and_fell_silent_misses_the_hours_after(site: Site, job: Made) -> None:
+    hours(site, job, 1, "/1")
+
+    site.clock.move(2 * HOUR)
+    site.server.scan()
+
+    assert strip(site) == [(0, "failed"), (1, "missed"), (2, "missed")]
+
+
+def test_an_interval_counts_from_the_last_ping(site: Site) -> None:
+    job = site.monitor(interval_seconds=HOUR, grace_seconds=300)
+    site.clock.move(20 * MINUTE)
+    site.get(f"/{job.token}")
+
+    site.clock.move(2 * HOUR + 10 * MINUTE)
+    site.server.scan()
+
+    slots = summary(site)["monitors"][0]["strip"]
+    assert [(slot[0] - NOW) / 60_000 for slot in slots] == [20, 80, 140]
+
+
+def test_what_was_missed_while_we_were_away_is_no_slot(site: Site, job: Made) -> None:
+    hours(site, job, 1)
+    site.clock.move(10 * MINUTE)
+    site.server.scan()
+    site.clock.move(2 * HOUR)
+    site.server.away(site.clock.now - 90 * 60_000, site.clock.now - 30 * 60_000)
+
+    shown = strip(site)
+
+    assert (2, "missed") not in shown
+    assert (1, "missed") in shown
+
+
+def test_a_strip_has_thirty_slots_however_long_a_job_is_down(site: Site, job: Made) -> None:
+    hours(site, job, 3)
+
+    site.clock.move(20 * DAY)
+    site.server.scan()
+
+    assert strip(site) == [(hour, "missed") for hour in range(20 * 24 + 3 - 30, 20 * 24 + 3)]
+
+
+@pytest.mark.parametrize("cron", ["* * * * *", "*/5 9-17 * * 1-5", "0 3 * * 0", "0 0 1 1 *"])
+def test_the_last_occurrences_are_those_of_the_schedule(site: Site, cron: str) -> None:
+    site.monitor(cron=cron)
+    m = cronwatch.Monitor(*site.monitors[0].values())  # its columns are in this order
+    first, until = NOW, NOW + 200 * DAY * 1000
+
+    found = cronwatch.last_occurrences(m, first, until, 30)
+
+    times = [cronwatch.next_run(cron, "UTC", found[0] - 1 if found else first - 1)]
+    while times[-1] <= until:
+        times.append(cronwatch.next_run(cron, "UTC", times[-1]))
+    assert found == times[:-1][-30:]
+    assert len(found) == 30 or times[0] >= first
+
+
+def test_a_run_that_a_rule_matched_is_marked(site: Site) -> None:
+    rule = '[{"field": "rows", "operator": "lt", "value": 1}]'
+    job = site.monitor(rules=rule)
+
+    site.get(f"/{job.code}/complete?metric=rows:0")
+
+    (shown,) = summary(site)["monitors"]
+    assert shown["strip"][0][2] == "matched"
+    assert shown["matched"] == [{"field": "rows", "operator": "lt", "value": 1, "actual": 0}]
+
+
+def test_a_good_run_after_it_leaves_the_mark_but_is_none(site: Site) -> None:
+    job = site.monitor(rules='[{"field": "rows", "operator": "lt", "value": 1}]')
+    site.get(f"/{job.code}/complete?metric=rows:0")
+    site.clock.move(HOUR)
+
+    site.get(f"/{job.code}/complete?metric=rows:5")
+
+    (shown,) = summary(site)["monitors"]
+    assert [slot[2] for slot in shown["strip"]] == ["matched", "success"]
+    assert shown["matched"] == []
+
+
+def test_who_is_told_is_named(site: Site, job: Made) -> None:
+    for name in ("Phone", "Mail"):
+        site.server.act(cronwatch.create_integration, "command", name, {"command": "true"})
+
+    (shown,) = summary(site)["monitors"]
+
+    assert shown["recipients"] == ["Mail", "Phone"]
+
+
+def test_a_schedule_is_in_words(site: Site) -> None:
+    schedules: list[dict[str, Any]] = [
+        {"cron": "0 3 * * *"},
+        {"interval_seconds": 3600},
+        {"interval_seconds": None},
+    ]
+    for number, columns in enumerate(schedules):
+        site.monitor(name=f"Job {number}", **columns)
+
+    words = [shown["schedule"] for shown in summary(site)["monitors"]]
+
+    assert words == ["every day at 03:00", "every hour", "no schedule"]
+
+
+# -- The night
+
+
+def test_a_run_of_the_night_has_its_place_and_its_length(site: Site, job: Made) -> None:
+    site.get(f"/{job.token}/start")
+    site.clock.move(10 * MINUTE)
+    site.get(f"/{job.token}")
+    site.clock.move(20 * MINUTE)
+
+    (shown,) = night(site)["monitors"]
+
+    assert shown["runs"] == {"success": [[DAY - 30 * MINUTE, 10 * MINUTE, 1, 1]]}
+
+
+def test_a_run_that_goes_on_reaches_until_now(site: Site, job: Made) -> None:
+    site.get(f"/{job.token}/start")
+    site.clock.move(10 * MINUTE)
+
+    (shown,) = night(site)["monitors"]
+
+    assert shown["runs"] == {"running": [[DAY - 10 * MINUTE, 10 * MINUTE, 1, 1]]}
+
+
+def test_a_job_that_runs_each_minute_is_one_band(site: Site) -> None:
+    job = site.monitor(cron="* * * * *")
+    for _ in range(100):
+        site.get(f"/{job.token}")
+        site.clock.move(MINUTE)
+
+    (shown,) = night(site)["monitors"]
+
+    assert shown["runs"] == {"success": [[DAY - 100 * MINUTE, 99 * MINUTE, 100, 100]]}
+
+
+def test_the_night_shows_what_was_missed_and_what_is_expected(site: Site, job: Made) -> None:
+    hours(site, job, 1)
+    site.clock.move(10 * MINUTE)
+    site.server.scan()
+
+    (shown,) = night(site)["monitors"]
+
+    assert shown["missed"] == [DAY - 10 * MINUTE]
+    assert shown["expected"] == [DAY + n * HOUR - 10 * MINUTE for n in (1, 2, 3)]
+
+
+def test_the_night_shows_when_we_were_away(site: Site, job: Made) -> None:
+    hours(site, job, 1)
+    now = site.clock.now
+    site.server.away(now - 50 * 60_000, now - 20 * 60_000)
+
+    assert night(site)["absences"] == [[DAY - 50 * MINUTE, DAY - 20 * MINUTE]]
+
+
+def test_a_job_without_anything_to_see_has_no_row(site: Site, job: Made) -> None:
+    site.monitor(name="Weekly", cron="0 6 * * 1")
+
+    assert (night(site)["total"], night(site)["monitors"]) == (2, [])
+
+
+# -- On the wall
+
+
+def test_the_page_on_the_wall_shows_what_has_the_tag(site: Site) -> None:
+    site.monitor(name="Shown", tags="wall prod")
+    site.monitor(name="Hidden", tags="wallpaper")
+
+    page = site.server.read(cronwatch.status_page, "wall")
+
+    assert [shown["name"] for shown in page["monitors"]] == ["Shown"]
+
+
+def test_the_page_on_the_wall_says_nothing_else(site: Site) -> None:
+    job = site.monitor(name="Backup", tags="wall")
+    site.post(f"/{job.token}/3", "a secret")
+
+    (shown,) = site.server.read(cronwatch.status_page, "wall")["monitors"]
+
+    assert shown == {
+        "name": "Backup",
+        "state": "down",
+        "since": cronwatch.iso(NOW),
+        "uptime": None,
+        "strip": [(NOW, None, "failed")],
+    }
