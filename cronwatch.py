@@ -8612,7 +8612,11 @@ NAME = _argument("name", help="its name")
 JSON = _argument("--json", action="store_true", help="print JSON")
 HELP = {
     "database": "the file that holds it all (CRONWATCH_DATABASE)",
-    "smtp_host": "mail; --smtp-port -security -user -password -from",
+    "keep_pings": "kept of each monitor; of logs: --keep-logs 100",
+    "keep_logs": argparse.SUPPRESS,  # a screen has 24 lines
+    "smtp_host": (
+        "mail server; also --smtp-port, --smtp-security, --smtp-user, --smtp-password, --smtp-from"
+    ),
 }
 SETTING_FLAGS = [
     _argument(
