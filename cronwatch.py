@@ -9093,6 +9093,8 @@ RULE = _argument(
 )
 HELP = {
     "database": "the file that holds it all (CRONWATCH_DATABASE)",
+    "keep_pings": "kept of each monitor; of logs: --keep-logs 100",
+    "keep_logs": argparse.SUPPRESS,  # a screen has 24 lines
     "smtp_host": (
         "mail server; also --smtp-port, --smtp-security, --smtp-user, --smtp-password, --smtp-from"
     ),

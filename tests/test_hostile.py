@@ -251,7 +251,7 @@ def test_a_key_whose_title_is_longer_than_itself_is_synced(site: Site) -> None:
     assert (reply.status_int, reply.json["created"]) == (200, 1)
 
 
-def test_a_monitor_with_an_interval_takes_a_schedule_that_changes(site: Site) -> None:
+def test_a_monitor_with_an_interval_keeps_it_whatever_a_ping_declares(site: Site) -> None:
     job, key = site.monitor(key="backup", interval_seconds=3600), site.api_key()
 
     statuses = [
@@ -260,10 +260,10 @@ def test_a_monitor_with_an_interval_takes_a_schedule_that_changes(site: Site) ->
     ]
 
     assert (statuses, site.kinds) == ([200, 200], ["success", "success"])
-    assert (site.monitors[0]["cron"], site.monitors[0]["interval_seconds"]) == ("@hourly", None)
+    assert (site.monitors[0]["cron"], site.monitors[0]["interval_seconds"]) == (None, 3600)
 
 
-def test_a_sync_may_change_the_schedule_of_a_monitor_with_an_interval(site: Site) -> None:
+def test_a_sync_of_a_monitor_with_an_interval_is_no_error(site: Site) -> None:
     site.monitor(key="backup", interval_seconds=3600)
     auth = basic(site.api_key())
 
