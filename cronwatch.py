@@ -19,9 +19,9 @@ process, one SQLite file, this module. Read it from the top: a section uses only
     Background      the threads that scan, deliver and keep house
     Metrics         what Prometheus asks for
     HTTP            the plugins, the management API, pings, the page
-    Server          Waitress with a lane for pings, the loops, the parts wired
+    Server          Waitress with a lane for pings, the loops, the parts wired; the doctor
     Configuration   a crontab to begin with, or a file that is kept under version control
-    Command line    serve, monitor, integration, key, user, import, export, apply, backup
+    Command line    serve, status, doctor, monitor, integration, key, user, export, and the rest
 """
 
 from __future__ import annotations
@@ -3874,6 +3874,57 @@ def sign_in_to_smtp(server: smtplib.SMTP, user: str, password: str) -> None:
         raise smtplib.SMTPAuthenticationError(code, text)
 
 
+@contextlib.contextmanager
+def open_smtp(settings: Settings) -> Iterator[smtplib.SMTP]:
+    """A connection to the mail server, its certificate checked, signed in where there is a name
+    to do so."""
+    context = ssl.create_default_context()
+    if settings.smtp_security == "tls":
+        server: smtplib.SMTP = smtplib.SMTP_SSL(timeout=SEND_SECONDS, context=context)
+    else:
+        server = smtplib.SMTP(timeout=SEND_SECONDS)
+    with contextlib.closing(server), cut_off(server):
+        # What its certificate must name; Python sets it only where it connects at once.
+        server._host = settings.smtp_host  # type: ignore[attr-defined]
+        server.connect(settings.smtp_host, settings.smtp_port)
+        if settings.smtp_security == "starttls":
+            server.starttls(context=context)
+        if settings.smtp_user:
+            sign_in_to_smtp(server, settings.smtp_user, settings.smtp_password)
+        yield server
+
+
+def try_web_address(address: str) -> None:
+    """Connect to who has a URL, and check the certificate of https; nothing is sent, as any
+    request may do something there. Raises `OSError`."""
+    url = urllib.parse.urlsplit(address)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    with socket.create_connection((url.hostname or "", port), SEND_SECONDS) as peer:
+        if url.scheme == "https":
+            context = ssl.create_default_context()
+            with context.wrap_socket(peer, server_hostname=url.hostname):
+                pass
+
+
+def try_smtp(settings: Settings) -> None:
+    """Connect to the mail server and sign in; no mail is sent. Raises `OSError`."""
+    with open_smtp(settings) as server, contextlib.suppress(OSError):
+        server.quit()
+
+
+def try_command(command: str) -> None:
+    """Let the shell read a command without running it. Raises `OSError`."""
+    shell = subprocess.run(
+        ["/bin/sh", "-n", "-c", command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=SEND_SECONDS,
+        check=False,
+    )
+    if shell.returncode:
+        raise OSError(shell.stderr.decode("utf-8", "replace").strip())
+
+
 def word_mail(
     settings: Settings, address: str, event: Mapping[str, Any], now: int
 ) -> EmailMessage:
@@ -3897,19 +3948,7 @@ def word_mail(
 
 
 def _mail(settings: Settings, message: EmailMessage) -> None:
-    context = ssl.create_default_context()
-    if settings.smtp_security == "tls":
-        server: smtplib.SMTP = smtplib.SMTP_SSL(timeout=SEND_SECONDS, context=context)
-    else:
-        server = smtplib.SMTP(timeout=SEND_SECONDS)
-    with contextlib.closing(server), cut_off(server):
-        # What its certificate must name; Python sets it only where it connects at once.
-        server._host = settings.smtp_host  # type: ignore[attr-defined]
-        server.connect(settings.smtp_host, settings.smtp_port)
-        if settings.smtp_security == "starttls":
-            server.starttls(context=context)
-        if settings.smtp_user:
-            sign_in_to_smtp(server, settings.smtp_user, settings.smtp_password)
+    with open_smtp(settings) as server:
         server.send_message(message)
         with contextlib.suppress(OSError):  # it is accepted, whatever comes now
             server.quit()
@@ -7956,6 +7995,7 @@ class Server:
         self.started_at = clock()
         self.summaries = Summaries(self.read, clock)
         self.follows_address = not settings.base_url
+        self.follows_host_zone = not settings.timezone
         prefix = f"/{settings.url_prefix.strip('/')}".rstrip("/")
         url = settings.base_url.rstrip("/") or remembered(
             self.store,
@@ -8077,6 +8117,203 @@ class Server:
     def close(self) -> None:
         """Let go of the database."""
         self.store.close()
+
+
+# -- what is wrong before it hurts: `cronwatch doctor`
+
+
+class Finding(NamedTuple):
+    """What a check came to, in a sentence that says what to do; with what sign."""
+
+    sign: str  # one of the three below
+    sentence: str
+
+
+FINE, WORTH_KNOWING, WRONG = "✔", "▲", "✖"
+FREE_LEAST = 100 * 2**20  # bytes on the disk of the database
+STAMP_LATE_MS = 4 * STAMP_SECONDS * 1000
+
+
+def check_disk(free: int, size: int) -> Finding:
+    """Whether there is room beside a database of this size; all in bytes."""
+    room = f"{free // 2**20:,} MB are free where the database is ({size // 2**20:,} MB)"
+    if free < FREE_LEAST:
+        return Finding(WRONG, f"only {room}: make room, or pings are refused")
+    if free < 2 * size:
+        return Finding(WORTH_KNOWING, f"{room}: a backup or an update needs as much again")
+    return Finding(FINE, room)
+
+
+def check_clock(now: int, alive_at: int | None, zone: ZoneInfo, synchronized: str) -> Finding:
+    """Whether the clock is right, as far as one can tell: it does not show a time before what is
+    written down already, and `timedatectl` does not say that nobody sets it."""
+    shows = f"the clock shows {instant_words(now, zone, now)} ({zone.key})"
+    if alive_at is not None and alive_at > now:
+        at = instant_words(alive_at, zone, now)
+        return Finding(WRONG, f"{shows}, but a server has run at {at} already: set the clock")
+    if synchronized == "no":
+        return Finding(WORTH_KNOWING, f"{shows}, and no time server sets it: `timedatectl`")
+    return Finding(FINE, shows)
+
+
+def _is_synchronized() -> str:
+    """What `timedatectl` says, yes or no; nothing where it is not there."""
+    try:
+        answer = subprocess.run(
+            ["timedatectl", "show", "--property=NTPSynchronized", "--value"],  # noqa: S607
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.decode("utf-8", "replace").strip()
+
+
+def check_zone(zone: str, host_zone: str | None, is_set: bool) -> Finding:
+    """Whether times without a zone are of the zone that one means."""
+    if host_zone is None and not is_set:
+        return Finding(WORTH_KNOWING, UNKNOWN_ZONE)
+    if host_zone not in (None, zone):
+        return Finding(FINE, f"times without a zone are of {zone} (the host's is {host_zone})")
+    return Finding(FINE, f"times without a zone are of {zone}")
+
+
+def check_server(is_running: bool, alive_at: int | None, now: int) -> Finding:
+    """Whether a server runs on the database, and lives."""
+    since = None if alive_at is None else max(0, now - alive_at) // 1000
+    if not is_running:
+        last = "" if since is None else f" (the last one lived {_span(since)} ago)"
+        start = "`systemctl start cronwatch` or `cronwatch serve`"
+        return Finding(WRONG, f"{NOT_SERVED}{last}: {start}")
+    if alive_at is None or now - alive_at > STAMP_LATE_MS:
+        stamp = "never" if since is None else f"{_span(since)} ago, which is too long"
+        return Finding(WRONG, f"a server runs, and last wrote that it lives {stamp}: see its log")
+    return Finding(FINE, f"a server runs, and wrote {since} s ago that it lives")
+
+
+def check_address(base_url: str) -> Finding:
+    """Whether others can follow the links of alerts."""
+    host = urllib.parse.urlsplit(base_url).hostname or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        return Finding(
+            WORTH_KNOWING,
+            f"links begin with {base_url}, which leads nowhere on other machines: set "
+            "CRONWATCH_BASE_URL to how they reach this one",
+        )
+    return Finding(FINE, f"links begin with {base_url}")
+
+
+def _attempt(what: str, advice: str, attempt: Callable[[], None]) -> Finding:
+    try:
+        attempt()
+    except (OSError, smtplib.SMTPException, subprocess.TimeoutExpired, ValueError) as error:
+        reason = clean(f"{type(error).__name__}: {error}", 300)
+        return Finding(WRONG, f"{what}: {reason}. {advice}")
+    return Finding(FINE, what)
+
+
+def check_smtp(settings: Settings, is_needed: bool) -> Finding:
+    """Whether the mail server takes us, by connecting and signing in, without a mail."""
+    if not settings.smtp_host:
+        if is_needed:
+            return Finding(WRONG, "no mail can be sent: set CRONWATCH_SMTP_HOST and the others")
+        return Finding(FINE, "no mail server is set, and nobody wants mail")
+    what = f"the mail server {settings.smtp_host}:{settings.smtp_port}"
+    return _attempt(what, "See the smtp_… settings.", lambda: try_smtp(settings))
+
+
+def check_receiver(integration: Shown) -> Finding:
+    """Whether the receiver of an integration is there, as far as one can tell without an event: of
+    a URL by connecting to its host, of a command by letting the shell read it; mail is the mail
+    server's affair, and what Apprise does is not known."""
+    name, channel = integration["name"], integration["channel"]
+    again = f"Then `cronwatch integration test {shlex.quote(name)}`."
+    if not integration["enabled"]:
+        return Finding(WORTH_KNOWING, f"{name} is off: nothing is sent to it")
+    if integration["failing"]:
+        result = (integration["lastDelivery"] or {}).get("result") or "no answer"
+        return Finding(WRONG, f"{name} has failed: {clean(result, 200)}. Mend it. {again}")
+    if channel == "command":
+        command = integration["command"]
+        return _attempt(f"{name}, a command", again, lambda: try_command(command))
+    if NEEDS[channel] == "url" and channel != "apprise":
+        url = integration["url"]
+        host = urllib.parse.urlsplit(url).netloc
+        return _attempt(f"{name}, by {channel} to {host}", again, lambda: try_web_address(url))
+    return Finding(FINE, f"{name}, by {channel}: only a test tells. {again}")
+
+
+def check_notifications(monitors: Sequence[Shown], integrations: Sequence[Shown]) -> Finding:
+    """Whether anybody is told of each monitor."""
+    if not integrations:
+        return Finding(WRONG, "nobody is told of anything: see `cronwatch integration add --help`")
+    silent = [m["key"] for m in monitors if not m["heard"]]
+    if not silent:
+        return Finding(FINE, "somebody is told of every monitor")
+    names = ", ".join(silent[:5]) + (f" and {len(silent) - 5} more" if len(silent) > 5 else "")
+    return Finding(
+        WRONG, f"no notifications of {names}: link an integration, or have a default one"
+    )
+
+
+def check_outbox(counts: Mapping[str, int]) -> Finding:
+    """Whether alerts go out."""
+    if counts["overdue"]:
+        return Finding(WRONG, f"{counts['overdue']} alerts are overdue: see `cronwatch events`")
+    if counts["dead"]:
+        return Finding(
+            WORTH_KNOWING, f"{counts['dead']} alerts were given up lately: see `cronwatch events`"
+        )
+    return Finding(FINE, "no alert is overdue")
+
+
+def check_watcher(heartbeat_url: str) -> Finding:
+    """Whether another box would notice that this one is gone, and can be reached."""
+    if not heartbeat_url:
+        return Finding(
+            WORTH_KNOWING,
+            "nobody watches cronwatch itself: set CRONWATCH_HEARTBEAT_URL to a monitor of another "
+            "box or service",
+        )
+    host = urllib.parse.urlsplit(heartbeat_url).netloc  # the rest is a secret
+    what = f"who watches cronwatch itself, at {host}"
+    return _attempt(what, "See heartbeat_url.", lambda: try_web_address(heartbeat_url))
+
+
+def check_wrapper(path: str | None, base_url: str) -> Finding:
+    """Whether jobs of this machine can be run by the wrapper."""
+    if path:
+        return Finding(FINE, f"cronwatch-exec is {path}")
+    place = "/usr/local/bin/cronwatch-exec"
+    return Finding(
+        WORTH_KNOWING,
+        f"cronwatch-exec is not here: curl -fsSo {place} {base_url}/cronwatch-exec && "
+        f"chmod +x {place}",
+    )
+
+
+def examine(server: Server, monitors: Sequence[Shown]) -> Iterator[Finding]:
+    """Each check in turn, with the settings of this process: those of another server are its own.
+    No event, no mail and no ping is sent."""
+    settings, now = server.settings, server.clock()
+    alive_at = remembered(server.store, "alive_at", None)
+    folder = os.path.dirname(os.path.abspath(settings.database))
+    integrations = server.read(list_integrations, Ask())["integrations"]
+    wants_mail = any(one["enabled"] and one["channel"] == "email" for one in integrations)
+    yield check_server(is_served(settings.database), alive_at, now)
+    yield check_disk(shutil.disk_usage(folder).free, os.path.getsize(settings.database))
+    yield check_clock(now, alive_at, ZoneInfo(settings.timezone), _is_synchronized())
+    yield check_zone(settings.timezone, host_timezone(), not server.follows_host_zone)
+    yield check_address(settings.base_url)
+    yield check_notifications(monitors, integrations)
+    yield check_smtp(settings, wants_mail)
+    for integration in integrations:
+        yield check_receiver(integration)
+    yield check_outbox(server.read(outbox_counts))
+    yield check_watcher(settings.heartbeat_url)
+    yield check_wrapper(shutil.which("cronwatch-exec"), settings.base_url)
 
 
 # == Configuration ============================================================
@@ -8776,6 +9013,16 @@ def _show_monitor(server: Server, options: argparse.Namespace) -> None:
     print(f"\n{PING_LINE.format(monitor['pingUrl'])}")
 
 
+def _examine(server: Server, options: argparse.Namespace) -> int:
+    """What is wrong; 1 where something is."""
+    code = 0
+    for finding in examine(server, _all_monitors(server)):
+        print(f"{finding.sign} {finding.sentence}", flush=True)
+        if finding.sign == WRONG:
+            code = 1
+    return code
+
+
 def _list_events(server: Server, options: argparse.Namespace) -> None:
     query = {"limit": [str(options.limit)]}
     events = server.read(list_events, Ask(options.name or "", query=query))["events"]
@@ -9112,9 +9359,18 @@ SETTING_FLAGS = [
     )
     for one in dataclasses.fields(Settings)
 ]
-COMMANDS: tuple[tuple[str, str, Callable[..., None], list[Any]], ...] = (
+COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
     ("serve", "run the server", lambda server, options: server.run(), SETTING_FLAGS),
     ("status", "what is down, late or running, and what is due next", _show_status, []),
+    (
+        "doctor",
+        "say what is wrong before it hurts; exit code 1 where something is",
+        _examine,
+        [
+            _argument(*names, **{**more, "help": argparse.SUPPRESS})
+            for names, more in SETTING_FLAGS[1:]
+        ],
+    ),
     (
         "events",
         "what happened last, and who was told of it",
@@ -9478,7 +9734,7 @@ def run_command(options: argparse.Namespace, clock: Callable[[], int]) -> int:
             options.call(options)
             return 0
         settings = Settings.load(vars(options), _environment())
-        serves = hasattr(options, "log_level")
+        serves = options.word == "serve"
         start_log(settings, serves)
         is_new = not os.path.exists(settings.database)
         if (
@@ -9496,7 +9752,7 @@ def run_command(options: argparse.Namespace, clock: Callable[[], int]) -> int:
         with contextlib.closing(Server(settings, clock)) as server:
             if is_new:
                 _say_new(settings, serves)
-            options.call(server, options)
+            return options.call(server, options) or 0
     except (Refused, UnicodeEncodeError) as error:
         see = f" (see `cronwatch {options.group} list`)" if options.group else ""
         print(
@@ -9506,7 +9762,6 @@ def run_command(options: argparse.Namespace, clock: Callable[[], int]) -> int:
             file=sys.stderr,
         )
         return 1
-    return 0
 
 
 def main(argv: Sequence[str] | None = None, clock: Callable[[], int] = system_clock) -> int:

@@ -11,11 +11,13 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,11 +34,13 @@ from live_server import (
     bash,
     call,
     environment,
+    in_thread,
     program,
     run,
     serving,
     wait_for,
 )
+from test_alerts import Mailbox
 
 import cronwatch
 
@@ -692,6 +696,7 @@ def pages() -> dict[str, str]:
 NEWCOMERS_WORDS = {
     "": "serve monitor integration key --version",
     "serve": "8080 cronwatch.db CRONWATCH_DATABASE CRONWATCH_LISTEN",
+    "doctor": "wrong --database",
     "status": "down late running --database",
     "events": "key --limit --json",
     "monitor": "add edit list show pause resume remove",
@@ -1125,6 +1130,264 @@ def test_what_is_near_reads_as_a_distance(seconds: int, words: str) -> None:
     assert cronwatch.near_words(at, ZoneInfo("Europe/Berlin"), NOW) == words
 
 
+# -- the doctor
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+MB = 2**20
+FINDINGS = {
+    "room enough": (cronwatch.check_disk(5000 * MB, 200 * MB), "✔", "5,000 MB are free"),
+    "no room for a copy": (cronwatch.check_disk(300 * MB, 200 * MB), "▲", "a backup"),
+    "hardly any room": (cronwatch.check_disk(99 * MB, MB), "✖", "make room"),
+    "a clock": (
+        cronwatch.check_clock(NOW, NOW - 1, BERLIN, "yes"),
+        "✔",
+        "Today 13:00 (Europe/Berlin)",
+    ),
+    "a clock that was set back": (
+        cronwatch.check_clock(NOW, NOW + 86_400_000, BERLIN, ""),
+        "✖",
+        "Tomorrow 13:00",
+    ),
+    "a clock that nobody sets": (
+        cronwatch.check_clock(NOW, None, BERLIN, "no"),
+        "▲",
+        "timedatectl",
+    ),
+    "the host's zone": (
+        cronwatch.check_zone("Europe/Berlin", "Europe/Berlin", False),
+        "✔",
+        "Berlin",
+    ),
+    "another zone": (
+        cronwatch.check_zone("Asia/Tokyo", "Europe/Berlin", True),
+        "✔",
+        "of Asia/Tokyo (the host's is Europe/Berlin)",
+    ),
+    "no zone": (cronwatch.check_zone("UTC", None, False), "▲", "CRONWATCH_TIMEZONE"),
+    "a zone that is set": (cronwatch.check_zone("UTC", None, True), "✔", "UTC"),
+    "a server": (cronwatch.check_server(True, NOW - 12_000, NOW), "✔", "12 s ago"),
+    "no server": (
+        cronwatch.check_server(False, NOW - 7_200_000, NOW),
+        "✖",
+        "lived 2 h ago): `systemctl start cronwatch`",
+    ),
+    "no server ever": (cronwatch.check_server(False, None, NOW), "✖", "`cronwatch serve`"),
+    "a server that hangs": (cronwatch.check_server(True, NOW - 600_000, NOW), "✖", "see its log"),
+    "an address for others": (cronwatch.check_address("https://cron.lan"), "✔", "cron.lan"),
+    "an address of this machine": (
+        cronwatch.check_address("http://127.0.0.1:8080"),
+        "▲",
+        "CRONWATCH_BASE_URL",
+    ),
+    "an address of this machine in IPv6": (
+        cronwatch.check_address("http://[::1]:8080"),
+        "▲",
+        "CRONWATCH_BASE_URL",
+    ),
+    "somebody for all": (
+        cronwatch.check_notifications([{"key": "a", "heard": True}], [{}]),
+        "✔",
+        "every monitor",
+    ),
+    "nobody for some": (
+        cronwatch.check_notifications([{"key": f"m{n}", "heard": n < 1} for n in range(8)], [{}]),
+        "✖",
+        "m1, m2, m3, m4, m5 and 2 more",
+    ),
+    "no integration": (cronwatch.check_notifications([], []), "✖", "cronwatch integration add"),
+    "alerts on time": (cronwatch.check_outbox({"overdue": 0, "dead": 0}), "✔", "no alert"),
+    "overdue alerts": (cronwatch.check_outbox({"overdue": 2, "dead": 0}), "✖", "2 alerts"),
+    "dead alerts": (cronwatch.check_outbox({"overdue": 0, "dead": 3}), "▲", "3 alerts"),
+    "no watcher": (cronwatch.check_watcher(""), "▲", "CRONWATCH_HEARTBEAT_URL"),
+    "the wrapper": (cronwatch.check_wrapper("/bin/x", "http://h"), "✔", "/bin/x"),
+    "no wrapper": (
+        cronwatch.check_wrapper(None, "http://h"),
+        "▲",
+        "curl -fsSo /usr/local/bin/cronwatch-exec http://h/cronwatch-exec",
+    ),
+    "no mail, and nobody who wants it": (
+        cronwatch.check_smtp(cronwatch.Settings(), False),
+        "✔",
+        "nobody wants mail",
+    ),
+    "no mail server": (
+        cronwatch.check_smtp(cronwatch.Settings(), True),
+        "✖",
+        "CRONWATCH_SMTP_HOST",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_the_doctor_says_how_it_is_and_what_to_do(name: str) -> None:
+    finding, sign, words = FINDINGS[name]
+
+    assert finding.sign == sign
+    assert words in finding.sentence
+
+
+def receiver(channel: str, **more: Any) -> dict[str, Any]:
+    """An integration, as the API has it, that does well."""
+    return {
+        "name": "ops",
+        "channel": channel,
+        "enabled": True,
+        "failing": False,
+        "lastDelivery": None,
+        **more,
+    }
+
+
+@pytest.fixture
+def door() -> Iterator[socket.socket]:
+    """A port at which one may connect."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(LIMIT_SECONDS)
+        yield listener
+
+
+def test_a_receiver_is_connected_to_and_sent_nothing(door: socket.socket) -> None:
+    url = f"http://127.0.0.1:{door.getsockname()[1]}/secret-path"
+
+    finding = cronwatch.check_receiver(receiver("webhook", url=url))
+
+    peer, _ = door.accept()
+    with peer:
+        peer.settimeout(LIMIT_SECONDS)
+        assert peer.recv(100) == b""
+    assert finding.sign == "✔"
+    assert "secret-path" not in finding.sentence
+
+
+def test_a_receiver_that_is_not_there_is_wrong(door: socket.socket) -> None:
+    port = door.getsockname()[1]
+    door.close()
+
+    finding = cronwatch.check_receiver(receiver("slack", url=f"http://127.0.0.1:{port}/"))
+
+    assert finding.sign == "✖"
+    assert "ConnectionRefusedError" in finding.sentence
+    assert "cronwatch integration test ops" in finding.sentence
+
+
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_the_certificate_of_a_receiver_is_checked(
+    door: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_trusted: bool
+) -> None:
+    words = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=x "
+        "-addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem"
+    )
+    subprocess.run(words.split(), cwd=tmp_path, check=True, capture_output=True)
+    if is_trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+
+    def answer() -> None:
+        peer, _ = door.accept()
+        with peer, suppress(OSError):
+            context.wrap_socket(peer, server_side=True).close()
+
+    with in_thread(answer):
+        url = f"https://127.0.0.1:{door.getsockname()[1]}/"
+        finding = cronwatch.check_receiver(receiver("ntfy", url=url))
+
+    assert finding.sign == ("✔" if is_trusted else "✖")
+    assert ("CERTIFICATE_VERIFY_FAILED" in finding.sentence) is not is_trusted
+
+
+@pytest.mark.parametrize(
+    "integration, sign, words",
+    [
+        (receiver("command", command="touch ran; exit 3"), "✔", "a command"),
+        (receiver("command", command="if then"), "✖", "yntax error"),
+        (receiver("email", address="me@home.example"), "✔", "cronwatch integration test ops"),
+        (receiver("apprise", url="mailto://x"), "✔", "cronwatch integration test ops"),
+        (receiver("command", command="true", enabled=False), "▲", "ops is off"),
+        (
+            receiver("command", command="true", failing=True, lastDelivery={"result": "HTTP 500"}),
+            "✖",
+            "HTTP 500",
+        ),
+    ],
+)
+def test_a_receiver_is_judged_without_an_event(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    integration: dict[str, Any],
+    sign: str,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    finding = cronwatch.check_receiver(integration)
+
+    assert finding.sign == sign
+    assert words in finding.sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_mail_server_is_signed_in_to_and_gets_no_mail() -> None:
+    box = Mailbox()
+    settings = cronwatch.Settings(
+        smtp_host="127.0.0.1",
+        smtp_port=box.port,
+        smtp_security="none",
+        smtp_user="cron",
+        smtp_password="secret",
+    )
+
+    finding = cronwatch.check_smtp(settings, True)
+
+    box.controller.stop()
+    assert (finding.sign, box.signed_in, box.received) == ("✔", [(b"cron", b"secret")], [])
+
+
+def test_a_mail_server_without_the_security_that_is_wanted_is_wrong() -> None:
+    box = Mailbox()
+    settings = cronwatch.Settings(smtp_host="127.0.0.1", smtp_port=box.port)
+
+    finding = cronwatch.check_smtp(settings, True)
+
+    box.controller.stop()
+    assert finding.sign == "✖"
+    assert "STARTTLS" in finding.sentence
+
+
+def test_a_watcher_that_is_not_there_is_wrong_and_stays_secret(door: socket.socket) -> None:
+    port = door.getsockname()[1]
+    door.close()
+
+    finding = cronwatch.check_watcher(f"http://127.0.0.1:{port}/secret-token")
+
+    assert finding.sign == "✖"
+    assert "secret-token" not in finding.sentence
+
+
+def test_the_doctor_ends_with_1_where_something_is_wrong(site: Site) -> None:
+    done = look(site, "doctor")
+
+    assert (done.code, done.err) == (1, "")
+    assert {line[:2] for line in done.out.splitlines()} == {"✔ ", "▲ ", "✖ "}
+    assert "✖ no server runs on this database" in done.out
+
+
+def test_the_doctor_ends_with_0_where_nothing_is(tmp_path: Path) -> None:
+    with serving(tmp_path) as live:
+        wait_for(lambda: live.rows("SELECT 1 FROM meta WHERE name = 'alive_at'"), "a stamp")
+        live.quick("integration", "add", "command", "siren", "touch ran")
+        live.quick("monitor", "add", "job", "--every", "1h")
+
+        done = call("doctor", "--base-url", "http://cron.lan", "--database", str(live.database))
+
+        assert (done.code, done.err) == (0, ""), done
+        assert "✔ a server runs" in done.out
+        assert "✔ links begin with http://cron.lan" in done.out
+        assert not (tmp_path / "ran").exists()
+
+
 # -- what needs no database
 
 
@@ -1193,7 +1456,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "words, offers",
     [
-        (("",), "serve status monitor integration key import unit completion --version"),
+        (("",), "serve status doctor monitor integration key import unit completion --version"),
         (("monitor", ""), "add edit list show pause resume remove"),
         (("monitor", "add", "job", "--"), "--cron --every --grace --database"),
         (("serve", "--"), "--listen --base-url --database"),
