@@ -1,6 +1,6 @@
 // The frame around the pages: address, sign-in, polling, keyboard, banner and footer.
 
-import { get, del, hooks, openSession, forget } from "./api.js";
+import { get, patch, del, hooks, openSession, forget } from "./api.js";
 import { h, put, ask, say, formOf, field, tickTimes, setText, setMonitorZone, usesMonitorZone, submit, time, ms, bytes, relative, counted } from "./dom.js";
 import { listPage } from "./list.js";
 
@@ -216,10 +216,22 @@ function linkPage(secret) {
     h("h1", "Sign in"),
     h("p", "This link signs you in once, on this browser."),
     formOf(async () => {
-      signedIn(await openSession({ link: secret }));
+      const session = await openSession({ link: secret });
+      signedIn(session);
       view = null;
       route();
+      if (!session.user.hasPassword) offerPassword();
     }, submit("Sign in"))) };
+}
+
+// Who came by a link would need another one the next time.
+function offerPassword() {
+  const password = h("input", { type: "password", autocomplete: "new-password", autofocus: true, "data-name": "password" });
+  ask("Set a password?", close => formOf(async () => {
+    await patch("/api/v1/session", { password: password.value });
+    close(true);
+    say("From now on this password signs you in");
+  }, field("New password", password, "8 characters or more; without one only links sign you in"), submit("Set password")));
 }
 
 $("signout").addEventListener("click", async () => {

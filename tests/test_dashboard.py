@@ -1508,6 +1508,21 @@ def test_nobody_gets_around_signing_in(browser: Any, live: Live) -> None:
     assert tab.problems == NOBODY
 
 
+def test_who_came_by_a_link_is_offered_to_set_a_password(browser: Any, live: Live) -> None:
+    link = live.quick("user", "link", NAME).strip()
+    tab = Tab(browser, live)
+    tab.open(link[link.index("#") :])
+    tab.button("Sign in").click()
+
+    tab.field("New password").fill(PASSWORD)
+    tab.button("Set password").click()
+    tab.see("From now on this password signs you in")
+
+    answer = live.ask("POST", "/session", {"name": NAME, "password": PASSWORD})
+    tab.close()
+    assert (answer.status, tab.problems) == (201, set())
+
+
 def test_a_used_link_says_so(tab: Tab, live: Live) -> None:
     tab.open("#/link/nonsense")
     tab.button("Sign in").click()
