@@ -7645,8 +7645,8 @@ def make_app(server: Service) -> bottle.Bottle:
     app.route("/status/<tag>", "GET", partial(status_file, pages, files))
     app.route(f"{API}/status/<tag>", "GET", partial(status_content, pages))
     app.route("/cronwatch-exec", "GET", partial(static, files, "cronwatch-exec"))
-    document = {"openapi.json": files.pop("openapi.json")}
-    describe = partial(static, document, "openapi.json")
+    described = {name: files.pop(name) for name in [*files] if name == "openapi.json"}
+    describe = partial(static, described, "openapi.json")
     app.route("/api/openapi.json", "GET", describe, permission="read-only")
     app.route(LAST_RULE, "ANY", partial(ping, server))
     return app

@@ -284,7 +284,7 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Killed:
             "INSERT INTO run (num, monitor, state, started_at, ended_at, opened, awaited) "
             "SELECT num, monitor, 'success', at, at, 0, 0 FROM ping"
         )
-        db.execute("INSERT INTO run_log SELECT num, 'log' FROM run")
+        db.execute("INSERT INTO run_log (run, content) SELECT num, 'log' FROM run")
     return kill(base, "prune")
 
 
@@ -403,7 +403,10 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 "awaited) VALUES (?, 1, 'success', ?, ?, 0, 0)",
                 (num, NOW, NOW),
             )
-            db.execute("INSERT INTO run_log VALUES (?, printf('%.*c', 1000000, 'x'))", (num,))
+            db.execute(
+                "INSERT INTO run_log (run, content) VALUES (?, printf('%.*c', 1000000, 'x'))",
+                (num,),
+            )
     yield base
     base.unlink()
 
