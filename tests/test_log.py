@@ -92,7 +92,7 @@ def test_a_request_has_no_line_unless_asked_for(as_text: Served) -> None:
 
 @pytest.mark.slow
 def test_on_debug_a_ping_has_a_line(as_debug: Served) -> None:
-    assert f"DEBUG fail of cronping, monitor {as_debug.id}: 200 in " in as_debug.log
+    assert f"DEBUG fail of cronping, monitor {as_debug.id}\n" in as_debug.log
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from .table import Row, table
 
 MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "pings": pings.measure_pings,
+    "polls": pings.measure_polls,
     "disk": disk.measure_disk,
     "scan": crowd.measure_scan,
     "million": crowd.measure_million,

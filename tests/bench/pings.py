@@ -156,3 +156,41 @@ def start_pinged(stack: ExitStack, room: Path, plan: Plan, **environ: str) -> Pi
     live = stack.enter_context(serving(room, listen="127.0.0.1:0", **environ))
     files.let_come_round(database, 2 * count + 1, once)
     return Pinged(live, count, once)
+
+
+POLLING = 4  # dashboards, each of which asks again as soon as it is answered
+
+
+def measure_polls(plan: Plan) -> Iterator[Row]:
+    """Pings a second while four dashboards ask for the summary without a pause."""
+    with ExitStack() as stack:
+        room = stack.enter_context(plan.room("polls"))
+        database = room / "cronwatch.db"
+        files.make(database)
+        files.fill(database, 1, plan.monitors)
+        live = stack.enter_context(
+            serving(room, listen="127.0.0.1:0", CRONWATCH_API_RATE_LIMIT="0")
+        )
+        pinged = servers.target(live, paths(range(1, plan.monitors + 1)))
+        summary = servers.target(live, ["/api/v1/summary"])
+
+        def beside_dashboards() -> Shot:
+            polls = Loading(summary, POLLING, key=live.key)
+            try:
+                return shoot(pinged, plan, BARRED_CONNECTIONS, True)
+            finally:
+                polls.stop()
+                polls.process.communicate()
+
+        taken = servers.in_turn(
+            plan.rounds,
+            {
+                "alone": lambda: shoot(pinged, plan, BARRED_CONNECTIONS, True),
+                "beside": beside_dashboards,
+            },
+        )
+        alone = taken["alone"]
+        beside = taken["beside"]
+        also = f"p99 {beside.p99_ms:.1f} ms ({alone.p99_ms:.1f})"
+        what = f"pings, {POLLING} dashboards that poll without a pause"
+        yield Row("polls", what, beside.rate, "/s", alone.rate, "alone", Bar(">=", 0.7), also)

@@ -85,12 +85,13 @@ def memory_mb(pid: int, field: str) -> float:
     return int(status[field].split()[0]) * 1024 / 1e6
 
 
-def request(path: str, keep_alive: bool) -> str:
-    """What curl sends, with or without a word on the connection."""
+def request(path: str, keep_alive: bool, key: str = "") -> str:
+    """What curl sends, with or without a word on the connection, and an API key."""
     close = "" if keep_alive else "Connection: close\r\n"
+    credentials = f"X-Api-Key: {key}\r\n" if key else ""
     return (
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUser-Agent: curl/7.88.1\r\n"
-        f"Accept: */*\r\n{close}\r\n"
+        f"Accept: */*\r\n{credentials}{close}\r\n"
     )
 
 
@@ -106,6 +107,7 @@ class Loading:
         warm_seconds: float = 0,
         count: int = 10**9,
         first: int = 0,
+        key: str = "",
     ) -> None:
         self.pid, self.before = at.pid, processor_us(at.pid)
         self.process = subprocess.Popen(
@@ -126,7 +128,7 @@ class Loading:
                 "count": count,
                 "warm_seconds": warm_seconds,
                 "first": first,
-                "requests": [request(path, keep_alive) for path in at.paths],
+                "requests": [request(path, keep_alive, key) for path in at.paths],
             },
             self.process.stdin,
         )
