@@ -104,6 +104,8 @@ class Tab:
             assert found
             self.page.goto(self.live.url + found[1])
             self.button("Sign in").click()
+            self.page.get_by_text("Set a password?").wait_for()
+            self.page.keyboard.press("Escape")
         self.page.locator("#signout:not([hidden])").wait_for(state="attached")
         SESSIONS[self.live.url] = self.context.cookies()
 

@@ -267,9 +267,8 @@ def test_one_sentence_says_what_is_down_late_and_next(browser: Any, busy: Live) 
     with looking(browser, busy) as tab:
         tab.see_state("late", "Late")
 
-        assert re.fullmatch(r"2 down · 1 late · next: \S+ in \d+ (s|min)", headline(tab)), (
-            headline(tab)
-        )
+        sentence = re.compile(r"2 down · 1 late · next: \S+ in \d+ (s|min)")
+        wait_for(lambda: sentence.fullmatch(headline(tab)), "the sentence")
 
 
 def test_where_nothing_is_wrong_the_sentence_says_so(tab: Tab, live: Live) -> None:
