@@ -30,6 +30,12 @@ FAULTS = {
             "what a unit file sets is ignored",
             "test_cli.py::test_every_setting_is_a_variable",
         ),
+        Fault(
+            '.upper()}") or None',
+            '.upper()}")',
+            "an unset ${X} in a Compose file is a setting, and the server does not start",
+            "test_settings.py::test_an_empty_variable_counts_as_unset",
+        ),
     ],
     "Schedules": [
         Fault(
@@ -119,6 +125,30 @@ FAULTS = {
             'is_counted = m.status != "paused" and not is_new',
             "an armed monitor that never ran is silent for ever after a pause",
             "test_rules.py::test_the_resume_of_cronping_arms_a_new_armed_monitor_anew",
+        ),
+        Fault(
+            "if m.unverified and not _lies_within(m, awaited, absence):",
+            "if False:",
+            "a job that is dead is excused by each restart",
+            "test_rules.py::test_two_gaps_in_a_row_without_a_sign_of_life_are_no_excuse",
+        ),
+        Fault(
+            "return absence.until + RESTART_MS\n    return at",
+            "return at\n    return at",
+            "a restart in the minute of a deadline calls a job missed",
+            "test_rules.py::test_no_deadline_falls_into_a_gap_or_the_minute_after_it",
+        ),
+        Fault(
+            "return max(of_series, key=lambda run: run.num, default=None)",
+            "return min(of_series, key=lambda run: run.num, default=None)",
+            "a script with one series for all its runs gets stuck",
+            "test_rules.py::test_the_end_belongs_to_the_newest_run_of_its_series",
+        ),
+        Fault(
+            "is_same = run.ended_at is not None and ping.at - run.ended_at <= RETRY_MS",
+            "is_same = False",
+            "a run whose end overtook its start is called stuck",
+            "test_rules.py::test_a_start_that_its_own_end_has_overtaken_opens_no_second_run",
         ),
     ],
     "Dialects": [
@@ -258,16 +288,22 @@ FAULTS = {
             "transcripts/cronradar.http: An unknown monitor without a schedule is not found",
         ),
         Fault(
-            "creates(knock.query) if who.keyed else None",
-            "creates(knock.query)",
-            "strangers make monitors",
-            "transcripts/cronitor.http: An unknown code is not found",
+            "refusal = Refused if who.key else Unknown",
+            "refusal = Refused",
+            "handles are guessed by the thousand",
+            "test_people.py::test_unknown_handles_are_limited_by_address",
         ),
         Fault(
             "tx.now, m.ping_count + 1",
             "tx.now, m.ping_count",
             "the pings of a monitor are not counted, and kept for ever",
             "test_retention.py::test_the_pings_of_a_monitor_are_counted_right",
+        ),
+        Fault(
+            'if permission == "ping" and counted[0][0] >= REGISTERED_MAX:',
+            "if False:",
+            "a key that leaked from one host fills the database with monitors",
+            "test_people.py::test_a_ping_key_registers_a_thousand_monitors",
         ),
     ],
     "Actions": [
@@ -290,8 +326,8 @@ FAULTS = {
             "test_server.py::test_housekeeping_never_deletes_an_open_run",
         ),
         Fault(
-            "(monitor, PRUNE_LIMIT // 10, keep),",
-            "(monitor, PRUNE_LIMIT // 10, keep + 1),",
+            "(monitor, most, keep),",
+            "(monitor, most, keep + 1),",
             "more logs are kept of a monitor than was set",
             "test_retention.py::test_the_newest_logs_of_a_monitor_are_kept",
         ),
@@ -302,8 +338,8 @@ FAULTS = {
             "transcripts/cronping.http: The deadline that is told is the one that is kept",
         ),
         Fault(
-            "WHEN 'email' THEN m.email_alerts AND (",
-            "WHEN 'email' THEN (",
+            "WHEN 'email' THEN {HAS_MAIL} AND m.email_alerts",
+            "WHEN 'email' THEN {HAS_MAIL}",
             "a monitor whose mails are off goes on sending mails",
             "test_alerts.py::test_default_mail_counts_as_linked_with_email_alerts_only",
         ),
@@ -342,8 +378,8 @@ FAULTS = {
             "test_alerts.py::test_retries_come_when_they_are_due_and_not_before",
         ),
         Fault(
-            'if not 200 <= status < 300:\n        raise OSError(f"HTTP',
-            'if not 200 <= status < 600:\n        raise OSError(f"HTTP',
+            'if 200 <= reply.status < 300:\n        return Attempt("sent"',
+            'if 200 <= reply.status < 600:\n        return Attempt("sent"',
             "an alert that was answered 500 counts as told",
             "test_alerts.py::test_any_error_is_tried_again",
         ),
@@ -354,8 +390,8 @@ FAULTS = {
             "test_alerts.py::test_a_retry_has_the_same_id",
         ),
         Fault(
-            "f\"{event['id']}.{stamp}.\".encode()",
-            "f\"{event['id']}.\".encode()",
+            'f"{id_}.{stamp}.".encode()',
+            'f"{id_}.".encode()',
             "no library of Standard Webhooks verifies what we sign",
             "test_alerts.py::test_a_webhook_is_signed_as_standard_webhooks_has_it",
         ),
@@ -363,17 +399,17 @@ FAULTS = {
             '"allowed_mentions": {"parse": []}',
             '"allowed_mentions": {}',
             "the message of a job calls everyone on Discord",
-            "test_alerts.py::test_a_preset_words_the_body_in_json",
+            "test_texts.py::test_discord_calls_nobody",
         ),
         Fault(
-            "html.escape(event_text(event, 3000), quote=False)",
-            "event_text(event, 3000)",
+            "html.escape(message.headline[:3000], quote=False)",
+            "message.headline[:3000]",
             "the message of a job calls everybody on Slack",
-            "test_alerts.py::test_a_message_calls_nobody_on_slack",
+            "test_texts.py::test_slack_takes_no_markup_from_a_message",
         ),
         Fault(
-            "elif tries >= 4 and not failing",
-            "elif tries >= 400 and not failing",
+            "failed + 1 >= TOLD_TRIES and not failing",
+            "failed + 1 >= 400 and not failing",
             "nobody hears that a webhook is dead",
             "test_alerts.py::test_after_the_fourth_failed_try_the_others_are_told",
         ),
@@ -384,8 +420,8 @@ FAULTS = {
             "test_alerts.py::test_the_one_that_failed_is_not_told_of_it",
         ),
         Fault(
-            "env=variables,",
-            "env={**os.environ, **variables},",
+            "env={**inherited, **event_variables(event)},",
+            "env={**os.environ, **event_variables(event)},",
             "the SMTP password is in the environment of each command",
             "test_alerts.py::test_a_command_has_a_clean_environment_otherwise",
         ),
@@ -402,7 +438,7 @@ FAULTS = {
             "test_alerts.py::test_headers_that_cannot_be_sent_are_refused",
         ),
         Fault(
-            "server.login(settings.smtp_user, settings.smtp_password)",
+            "server.login(user, password)",
             "pass",
             "a mail server that wants a password takes no alert",
             "test_alerts.py::test_mail_signs_in_where_a_user_is_set",
@@ -412,6 +448,36 @@ FAULTS = {
             "if False:",
             "mails and the password go over the network in the clear",
             "test_alerts.py::test_mail_is_not_sent_in_the_clear_where_starttls_is_set",
+        ),
+        Fault(
+            "seconds = whole(retry_after)",
+            "seconds = None",
+            "a receiver that wants two minutes is asked again after half a minute",
+            "test_alerts.py::test_a_receiver_that_is_busy_is_left_alone_for_as_long_as_it_asks",
+        ),
+        Fault(
+            'return {"tries": tries - 1, "due_at": now}',
+            'return {"due_at": now}',
+            "an alert is given up because its receiver was busy",
+            "test_alerts.py::test_that_a_receiver_is_busy_is_no_failed_try",
+        ),
+        Fault(
+            'steps_aside = attempt.verdict == "refused" and tries >= ASIDE_TRIES',
+            "steps_aside = False",
+            "an alert that is never taken holds up all others of its monitor for a day",
+            "test_alerts.py::test_an_alert_that_is_refused_three_times_steps_aside",
+        ),
+        Fault(
+            '{"failing": 0, "failed_tries": 0, "rests_until": None}',
+            '{"failing": 0, "rests_until": None}',
+            "four failed tries in a year are told as a dead webhook",
+            "test_alerts.py::test_tries_with_one_that_worked_between_are_not_in_a_row",
+        ),
+        Fault(
+            'columns["state"] = "dead"\n    update(',
+            "pass\n    update(",
+            "a test that was interrupted is sent again, a day later",
+            "test_alerts.py::test_a_test_that_nobody_finished_is_not_sent_again",
         ),
     ],
     "Management": [
@@ -434,8 +500,8 @@ FAULTS = {
             "test_api.py::test_a_read_only_key_sees_no_handle",
         ),
         Fault(
-            '**(json.loads(row["config"]) if secret else {}),',
-            '**json.loads(row["config"]),',
+            '**(integration_config(row["channel"], json.loads(row["config"])) if secret else {}),',
+            '**integration_config(row["channel"], json.loads(row["config"])),',
             "a key that may only read sees the secrets of webhooks",
             "test_management.py::test_a_read_only_key_sees_nothing_that_an_integration_needs",
         ),
@@ -470,6 +536,12 @@ FAULTS = {
             "a token that leaked goes on pinging after it was rotated",
             "test_management.py::test_a_rotated_handle_pings_no_more",
         ),
+        Fault(
+            'outcome_text(row["result"], row["answer"]) if secret else None',
+            'outcome_text(row["result"], row["answer"])',
+            "a key that may only read sees what a receiver answered",
+            "test_alerts.py::test_what_a_receiver_answers_is_not_shown_to_who_only_reads",
+        ),
     ],
     "Reports": [
         Fault(
@@ -480,8 +552,8 @@ FAULTS = {
             "test_uptime_leaves_out_pauses_absences_and_the_time_before_the_first_ping",
         ),
         Fault(
-            "CASE WHEN status = 'down' THEN 0",
-            "CASE WHEN status = 'down' THEN 9",
+            "ORDER BY instr('{' '.join(STATES)}', state), name",
+            "ORDER BY name",
             "those in trouble stand at the end of the first screen",
             "test_management.py::test_those_in_trouble_come_first",
         ),
@@ -502,6 +574,18 @@ FAULTS = {
             "found.sort(key=lambda row: (row[3], row[0]))",
             "the newest ping of a monitor is the last one of its page",
             "test_api.py::test_pings_come_newest_first",
+        ),
+        Fault(
+            "if not _ran_for(m, occurrence, starts)",
+            "if True",
+            "a job that fails each hour is shown as one that never runs",
+            "test_reports.py::test_a_job_that_fails_each_hour_misses_nothing",
+        ),
+        Fault(
+            "any(since <= occurrence and occurrence + grace <= to",
+            "any(False",
+            "what ran while we were away is shown as missed",
+            "test_reports.py::test_what_was_missed_while_we_were_away_is_no_slot",
         ),
     ],
     "People": [
@@ -536,22 +620,34 @@ FAULTS = {
             "test_people.py::test_a_link_works_for_an_hour",
         ),
         Fault(
-            "= 3_600_000, 5, 300",
-            "= 3_600_000, 5000, 300",
+            "SIGN_INS_MAX = 5",
+            "SIGN_INS_MAX = 5000",
             "passwords are tried by the thousand without a wait",
-            "test_people.py::test_after_some_failures_one_has_to_wait",
+            "test_people.py::test_after_five_failures_one_has_to_wait",
         ),
         Fault(
-            "slowdown.forget(tries[0])",
+            "limiter.forget(who)",
             "pass",
             "who mistypes now and then has to wait at last",
-            "test_people.py::test_a_success_is_a_new_beginning_for_the_name",
+            "test_people.py::test_a_success_is_a_new_beginning",
         ),
         Fault(
             '"DELETE FROM session WHERE hash = ?", (ask.session,)',
             '"DELETE FROM session WHERE hash IS NULL AND ?", (ask.session,)',
             "who signs out on a foreign machine stays signed in",
             "test_people.py::test_signing_out_ends_the_session",
+        ),
+        Fault(
+            "((secret, False), (cookie, True))",
+            "((secret or cookie, not secret),)",
+            "behind a proxy with a login nobody stays signed in",
+            "test_people.py::test_a_cookie_counts_whatever_login_a_proxy_sends_along",
+        ),
+        Fault(
+            "if not is_json(environ):  # a foreign page could",
+            "if False:  # a foreign page could",
+            "a foreign page signs a browser in as somebody else",
+            "test_people.py::test_a_sign_in_that_a_foreign_page_could_send_is_refused",
         ),
     ],
     "Metrics": [
@@ -611,11 +707,29 @@ FAULTS = {
             "a job of a crontab is wrapped twice",
             "test_crontab.py::test_a_job_that_has_the_wrapper_is_left_alone",
         ),
+        Fault(
+            "json.dumps([host, job.user.strip(), clean(job.command, 10_000)])",
+            "json.dumps([job.user.strip(), clean(job.command, 10_000)])",
+            "the same job of two machines is one monitor, and one of them may die",
+            "test_crontab.py::test_the_same_command_on_another_host_is_another_job",
+        ),
+        Fault(
+            "value != declared[name] == getattr(m, name)",
+            "value != declared[name]",
+            "the import of a crontab reverts the time that a person set",
+            "test_crontab.py::test_a_time_that_a_person_set_stays_and_is_said",
+        ),
+        Fault(
+            'name if folder in job.path.split(":") else',
+            "name if folder else",
+            "cron does not find the wrapper, and no job of the crontab runs",
+            "test_crontab.py::test_the_wrapper_has_its_path_where_cron_would_not_find_it",
+        ),
     ],
     "Command line": [
         Fault(
-            "        return 1\n    return 0\n",
-            "        return 0\n    return 0\n",
+            '"NOT_FOUND"),\n            file=sys.stderr,\n        )\n        return 1',
+            '"NOT_FOUND"),\n            file=sys.stderr,\n        )\n        return 0',
             "a script goes on although its command was refused",
             "test_cli.py::test_what_cannot_be_is_refused_in_one_sentence",
         ),
@@ -626,8 +740,8 @@ FAULTS = {
             "test_cli.py::test_a_refusal_is_an_exit_code_and_one_line_on_standard_error",
         ),
         Fault(
-            '"armed": options.armed,',
-            '"armed": False,',
+            'fields["armed"] = options.armed',
+            'fields["armed"] = False',
             "a job that never runs is never missed, although --armed was said",
             "test_cli.py::test_an_added_monitor_takes_all_that_its_flags_say",
         ),
@@ -642,6 +756,18 @@ FAULTS = {
             "if False:\n        raise Refused",
             "`integration test` says that all is well where nothing was sent",
             "test_cli.py::test_a_failed_test_of_an_integration_says_why",
+        ),
+        Fault(
+            "if options.yes or not sys.stdin.isatty():",
+            "if True:",
+            "a typing error removes a monitor with all its history, unasked",
+            "test_cli.py::test_what_cannot_be_undone_is_asked_first_on_a_terminal",
+        ),
+        Fault(
+            "except BrokenPipeError:",
+            "except RecursionError:",
+            "`cronwatch monitor list | head -1` ends in a traceback",
+            "test_cli.py::test_a_reader_who_has_gone_ends_a_command_quietly",
         ),
     ],
     # What a client or an operator sees of the storage, of the loops and of HTTP.
@@ -694,6 +820,24 @@ FAULTS = {
             "a monitor that could not be judged is left half done",
             "test_server.py::test_a_bad_monitor_leaves_nothing_half_done",
         ),
+        Fault(
+            'with self.db.atomic("IMMEDIATE"):',
+            "with self.db.atomic():",
+            "a ping is refused at once where another program has just written",
+            "test_storage.py::test_a_transaction_begins_immediately",
+        ),
+        Fault(
+            'was it to our file?"""\n        if file_at(self.path) != self.file:',
+            'was it to our file?"""\n        if False:',
+            "pings are acknowledged that are in a file which was deleted",
+            "test_broken_file.py::test_no_ping_is_acknowledged_once_another_file_is_in_place",
+        ),
+        Fault(
+            "if self.lost:\n            raise Unavailable\n        try:",
+            "if False:\n            raise Unavailable\n        try:",
+            "pings are acknowledged although a full disk took back their transaction",
+            "test_storage.py::test_a_disk_that_fills_up_loses_all_that_was_made_together",
+        ),
     ],
     "Loops": [
         Fault(
@@ -728,6 +872,44 @@ FAULTS = {
             "test_metrics.py::test_a_scanner_that_does_not_look_is_no_health",
         ),
     ],
+    "Lane": [
+        Fault(
+            "channel.replace()",
+            "pass",
+            "a ping is answered with 200 that is on no disk",
+            "test_lane.py::test_no_ping_is_answered_2xx_whose_commit_fails",
+        ),
+        Fault(
+            "for channel in batch[len(held) :]:",
+            "for channel in ():",
+            "pings that come during a backup are never answered",
+            "test_lane.py::test_a_file_that_another_program_holds_for_a_moment_costs_no_ping",
+        ),
+        Fault(
+            "not channel.total_outbufs_len and",
+            "",
+            "one client that reads no answer holds up all pings",
+            "test_lane.py::test_who_has_not_taken_the_last_answer_is_left_to_a_worker",
+        ),
+        Fault(
+            'request.headers["CONNECTION"] = "close"',
+            "pass",
+            "a stranger keeps workers busy with a pipeline of pages",
+            "test_http_server.py::test_a_stranger_gets_one_page_a_connection",
+        ),
+        Fault(
+            "channel.request.began < now - SLOWEST_SECONDS",
+            "channel.request.began < now - 86_400",
+            "who sends a byte a minute holds a connection for ever",
+            "test_http_server.py::test_a_request_that_is_not_complete_in_30_seconds_is_cut_off",
+        ),
+        Fault(
+            "while monotonic() < end and any(",
+            "while False and any(",
+            "at each restart a page that was asked for ends without an answer",
+            "test_lane.py::test_a_server_that_stops_answers_what_a_worker_is_at",
+        ),
+    ],
     "HTTP": [
         Fault(
             '"X-Content-Type-Options": "nosniff",',
@@ -742,8 +924,8 @@ FAULTS = {
             "transcripts/who.http: A handle that was deleted is unknown",
         ),
         Fault(
-            "\"frame-ancestors 'none'\",",
-            '"",',
+            "; frame-ancestors 'none'",
+            "",
             "a foreign page has the dashboard in a frame, and the clicks on it",
             "transcripts/who.http: A handle that was deleted is unknown",
         ),
@@ -760,8 +942,8 @@ FAULTS = {
             "test_lane.py::test_a_connection_sends_nothing_while_it_is_held",
         ),
         Fault(
-            "WRONG_KEYS_MAX = 30",
-            "WRONG_KEYS_MAX = 3000",
+            "UNKNOWN_MAX = 30",
+            "UNKNOWN_MAX = 3000",
             "keys are guessed by the thousand",
             "transcripts/cronradar.http: Thirty wrong keys a minute, then not even a look",
         ),
@@ -780,7 +962,7 @@ FAULTS = {
             "all the same",
         ),
         Fault(
-            "wait = self.server.limits.wait(caller.key, most) if caller.key else None",
+            'wait = limiter.wait(("key", key), most)',
             "wait = None",
             "a script in a loop holds up all pings",
             "transcripts/door.http: So many requests a minute and key, then it hears how long to "
@@ -835,6 +1017,18 @@ FAULTS = {
             '"read-only",\n        "GET",\n        f"{API}/monitors/<id>/runs/<run>/log"',
             "an API key reads the output of jobs",
             "test_management.py::test_a_log_needs_a_users_token_not_an_api_key",
+        ),
+        Fault(
+            'partial(static, files, "cronwatch-exec")',
+            'partial(static, files, "index.html")',
+            "who fetches the wrapper has a page in its place, and no job runs",
+            "test_cli.py::test_the_line_of_the_readme_fetches_the_wrapper",
+        ),
+        Fault(
+            "if not tag or tag != self.server.settings.status_tag:",
+            "if not tag:",
+            "strangers see the monitors of every tag",
+            "test_status.py::test_no_other_tag_has_a_page",
         ),
     ],
 }

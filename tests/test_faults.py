@@ -41,7 +41,7 @@ def node_ids(test: str) -> Iterator[str]:
 def run_tests(folder: Path, source: str, *tests: str) -> subprocess.CompletedProcess[str]:
     """Run tests with this source in place of cronwatch.py, until one fails."""
     (folder / "cronwatch.py").write_text(source, "utf-8")
-    for name in ("schema.sql", "static"):
+    for name in ("schema.sql", "static", "systemd"):
         (folder / name).symlink_to(cronwatch.DATA / name)
     nodes = [node for test in tests for node in node_ids(test)]
     return subprocess.run(

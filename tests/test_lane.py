@@ -128,6 +128,31 @@ def test_a_connection_sends_nothing_while_it_is_held() -> None:
     server.close()
 
 
+@pytest.mark.parametrize("waiting, arrived", [(b"", 1), (b"the last answer", 0)])
+def test_who_has_not_taken_the_last_answer_is_left_to_a_worker(
+    tmp_path: Path, waiting: bytes, arrived: int
+) -> None:
+    server = cronwatch.make_web_server(lambda *_: [], cronwatch.Settings(listen="127.0.0.1:0"))
+    request = cronwatch.RequestParser(server.adj)
+    request.received(b"GET /job HTTP/1.1\r\nHost: x\r\n\r\n")
+    ours, theirs = socket.socketpair()
+    with (
+        closing(theirs),
+        closing(cronwatch.Store(str(tmp_path / "cronwatch.db"))) as store,
+        closing(cronwatch.Connection(server, ours, ("127.0.0.1", 1), server.adj, {})) as peer,
+    ):
+        lane = cronwatch.PingLane(store, lambda *_: True, lambda: None)
+        peer.is_held = True
+        peer.write_soon(waiting)
+        peer.requests.append(request)
+
+        lane.add_task(peer)
+
+        assert (len(lane.arrived), len(lane.queue)) == (arrived, 1 - arrived)
+    server.task_dispatcher.shutdown()
+    server.close()
+
+
 def test_a_file_that_another_program_holds_for_a_moment_costs_no_ping(live: Live) -> None:
     shown = live.add("job")
     with ThreadPoolExecutor(8) as pool, held(live):
@@ -179,6 +204,33 @@ def test_no_stranger_stops_pings_or_pages(live: Live, parts: list[bytes]) -> Non
 
     assert (answers, page) == ([200] * 10, 200)
     assert live.log.count("\n") < 20
+
+
+def test_a_server_that_stops_answers_what_a_worker_is_at() -> None:
+    is_begun = threading.Event()
+    may_end = threading.Event()
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        is_begun.set()
+        may_end.wait(LIMIT_SECONDS)
+        start_response("200 OK", [("Content-Length", "4")])
+        return [b"done"]
+
+    server = cronwatch.make_web_server(app, cronwatch.Settings(listen="127.0.0.1:0"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    with closing(socket.create_connection(server.socket.getsockname(), LIMIT_SECONDS)) as peer:
+        peer.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert is_begun.wait(LIMIT_SECONDS)
+
+        server.stop()
+        may_end.set()
+        thread.join(LIMIT_SECONDS)
+        for channel in list(server.active_channels.values()):
+            channel.close()
+        server.close()
+
+        assert peer.recv(65_536).endswith(b"done")
 
 
 def test_a_server_that_stops_answers_what_it_has_recorded(live: Live) -> None:
