@@ -104,9 +104,9 @@ class Tab:
             assert found
             self.page.goto(self.live.url + found[1])
             self.button("Sign in").click()
-            self.page.get_by_text("Set a password?").wait_for()
-            self.page.keyboard.press("Escape")
         self.page.locator("#signout:not([hidden])").wait_for(state="attached")
+        if self.page.get_by_text("Set a password?").count():  # who came by a link is offered one
+            self.page.keyboard.press("Escape")
         SESSIONS[self.live.url] = self.context.cookies()
 
     def see(self, text: str | re.Pattern[str]) -> None:
