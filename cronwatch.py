@@ -1738,7 +1738,7 @@ def _log_body(body: bytes, kind: str) -> Mapping[str, Any]:
     return {"logOutput": body.decode("utf-8", "replace"), "meta": content}
 
 
-class Receipt(NamedTuple):
+class PingResult(NamedTuple):
     """What became of a ping, for the wording of its reply."""
 
     kind: str
@@ -1762,7 +1762,7 @@ class Dialect(NamedTuple):
     """One service: what differs from the others."""
 
     name: str
-    reply: Callable[[Receipt], dict[str, Any] | str]
+    reply: Callable[[PingResult], dict[str, Any] | str]
     error: Callable[[Refused], dict[str, Any] | str]
     unknown: str  # what it says of a monitor that is not there
     no_word: str = NO_WORD
@@ -1782,7 +1782,7 @@ class Dialect(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-def _reply_cronbeats(r: Receipt) -> dict[str, Any]:
+def _reply_cronbeats(r: PingResult) -> dict[str, Any]:
     action = r.kind if r.kind in ("start", "progress") else "end" if r.word else "ping"
     return {
         "status": "success",
@@ -1799,7 +1799,7 @@ def _plain_time(at: int | None) -> str | None:
     return None if at is None else (iso(at, "seconds") or "").replace("T", " ")[:19]
 
 
-def _reply_cronradar(r: Receipt) -> dict[str, Any]:
+def _reply_cronradar(r: PingResult) -> dict[str, Any]:
     at = iso(r.at, "seconds")
     if r.kind == "start":
         return {"status": "started", "monitor": r.key, "startedAt": at}
@@ -1811,7 +1811,7 @@ def _reply_cronradar(r: Receipt) -> dict[str, Any]:
     return {"status": "ok", "monitor": r.key, "pingedAt": at}
 
 
-def _reply_crontify(r: Receipt) -> dict[str, Any]:
+def _reply_crontify(r: PingResult) -> dict[str, Any]:
     return {
         "success": True,
         "data": {
@@ -1824,14 +1824,14 @@ def _reply_crontify(r: Receipt) -> dict[str, Any]:
     }
 
 
-def _reply_cronping(r: Receipt) -> dict[str, Any]:
+def _reply_cronping(r: PingResult) -> dict[str, Any]:
     if r.kind in ("start", "log"):
         return {"ok": True, "status": "started" if r.kind == "start" else "logged"}
     reply = {"ok": True, "status": r.status, "nextExpectedAt": iso(r.deadline_at)}
     return reply if r.duration_ms is None else {**reply, "durationMs": r.duration_ms}
 
 
-def _reply_cronitor(r: Receipt) -> str:
+def _reply_cronitor(r: PingResult) -> str:
     if r.kind != "pause":
         return "OK"
     said = "paused" if r.status == "paused" else "monitored again"
@@ -1992,16 +1992,18 @@ def dicts(db: SqliteDatabase, query: Any) -> list[dict[str, Any]]:
 def insert(db: SqliteDatabase, table: str, values: Mapping[str, Any]) -> int:
     """Insert a row; its num."""
     names = ", ".join(values)
-    marks = ", ".join("?" * len(values))
-    cursor = execute(db, f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))
+    placeholders = ", ".join("?" * len(values))
+    cursor = execute(
+        db, f"INSERT INTO {table} ({names}) VALUES ({placeholders})", tuple(values.values())
+    )
     return int(cursor.lastrowid or 0)
 
 
 def update(db: SqliteDatabase, table: str, num: int, values: Mapping[str, Any]) -> None:
     """Write the columns of a row that changed; none is fine."""
     if values:
-        marks = ", ".join(f"{name} = ?" for name in values)
-        execute(db, f"UPDATE {table} SET {marks} WHERE num = ?", (*values.values(), num))
+        placeholders = ", ".join(f"{name} = ?" for name in values)
+        execute(db, f"UPDATE {table} SET {placeholders} WHERE num = ?", (*values.values(), num))
 
 
 # -- opening a file
@@ -2391,7 +2393,7 @@ OUR_HANDLES: dict[str, Callable[[], str]] = {
 }
 
 
-class Tx(NamedTuple):
+class Transaction(NamedTuple):
     """What an action works with: the writer's transaction, and the instant it stands for."""
 
     db: SqliteDatabase
@@ -2403,7 +2405,7 @@ class Tx(NamedTuple):
 Before = tuple[Any, dict[int, Any]]  # the rows that a state came from: only changes are written
 
 
-def load_state(tx: Tx, num: int, ping: Ping | None = None) -> tuple[MonitorState, Before]:
+def load_state(tx: Transaction, num: int, ping: Ping | None = None) -> tuple[MonitorState, Before]:
     """A monitor with its open runs, and the other ones that a ping may belong to."""
     (row,) = rows(tx.db, STATE_SQL, num)
     *monitor, spared_since, until = row
@@ -2424,7 +2426,7 @@ def load_state(tx: Tx, num: int, ping: Ping | None = None) -> tuple[MonitorState
 
 
 def save_state(
-    tx: Tx, state: MonitorState, before: Before, run_log: tuple[int, str] | None = None
+    tx: Transaction, state: MonitorState, before: Before, run_log: tuple[int, str] | None = None
 ) -> None:
     """Write what changed, a run's log, and each event with an alert for all who hear of it."""
     m, (monitor, runs) = state.monitor, before
@@ -2451,7 +2453,7 @@ def _changed(names: Sequence[str], before: Sequence[Any], after: Sequence[Any]) 
     return {name: new for name, old, new in zip(names, before, after, strict=True) if old != new}
 
 
-def change_monitor(tx: Tx, num: int, change: Callable[[MonitorState], Any]) -> Monitor:
+def change_monitor(tx: Transaction, num: int, change: Callable[[MonitorState], Any]) -> Monitor:
     """Let a rule change a monitor by hand; the monitor as it is then."""
     state, before = load_state(tx, num)
     change(state)
@@ -2462,7 +2464,7 @@ def change_monitor(tx: Tx, num: int, change: Callable[[MonitorState], Any]) -> M
 
 # A command may not have the settings of the server, which keeps whether it can send mail.
 HAS_MAIL = "(? != '' OR EXISTS (SELECT 1 FROM meta WHERE name = 'smtp_host' AND value != ''))"
-HEARERS = f"""SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
+RECIPIENT_NUMS = f"""SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
     LEFT JOIN monitor_integration l ON l.monitor = m.num AND l.integration = i.num
     WHERE i.enabled AND CASE i.channel
         WHEN 'email' THEN {HAS_MAIL} AND m.email_alerts
@@ -2470,18 +2472,18 @@ HEARERS = f"""SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
         ELSE l.monitor IS NOT NULL OR m.default_integrations AND i.is_default END AND m.num IN """
 
 
-def hearers(tx: Tx, m: Monitor | None) -> list[int]:
+def find_recipients(tx: Transaction, m: Monitor | None) -> list[int]:
     """The integrations that hear of a monitor, or of the server itself: all default ones. Mail
     hears of nothing where no SMTP server is set."""
     host = tx.settings.smtp_host
     if m is None:
         sql = "SELECT num FROM integration WHERE enabled AND is_default AND "
         return [num for (num,) in rows(tx.db, f"{sql}(channel != 'email' OR {HAS_MAIL})", host)]
-    return [integration for _, integration in rows(tx.db, HEARERS + "(?)", host, m.num)]
+    return [integration for _, integration in rows(tx.db, RECIPIENT_NUMS + "(?)", host, m.num)]
 
 
 def add_event(
-    tx: Tx, event: Event, m: Monitor | None, to: Sequence[int] | None = None, **more: Any
+    tx: Transaction, event: Event, m: Monitor | None, to: Sequence[int] | None = None, **more: Any
 ) -> None:
     """Keep an event as it is now, and an alert for each integration that hears of it. Of what is
     kept with it, `about` and `timezone` are for its words only."""
@@ -2526,7 +2528,7 @@ def add_event(
     )
     about = f"monitor {m.id}" if m else "the server"
     tx.db.after_commit(lambda: log.info("event %s of %s", event.kind, about))
-    for integration in hearers(tx, m) if to is None else to:
+    for integration in find_recipients(tx, m) if to is None else to:
         insert(
             tx.db,
             "alert",
@@ -2534,7 +2536,7 @@ def add_event(
         )
 
 
-def _restart_during(tx: Tx, event: Event) -> dict[str, Any] | None:
+def _restart_during(tx: Transaction, event: Event) -> dict[str, Any] | None:
     """The last short absence of ours that a run was open in: its end may have been lost then."""
     found = rows(
         tx.db,
@@ -2597,7 +2599,7 @@ def run_json(db: SqliteDatabase, run: Run) -> dict[str, Any]:
 
 
 def create_monitor(
-    tx: Tx,
+    tx: Transaction,
     fields: Mapping[str, Any],
     handles: Mapping[str, str] | None = None,
     integrations: Sequence[str] | None = None,
@@ -2631,7 +2633,7 @@ def create_monitor(
     return num
 
 
-def refuse_taken(tx: Tx, table: str, column: str, value: str) -> None:
+def refuse_taken(tx: Transaction, table: str, column: str, value: str) -> None:
     """Refuse, with 409, what another row has."""
     if rows(tx.db, f"SELECT 1 FROM {table} WHERE {column} = ?", value):
         what = {"api_key": "an API key", "integration": "an integration"}.get(table, f"a {table}")
@@ -2652,7 +2654,7 @@ def free_key(db: SqliteDatabase, name: str) -> str:
     return base if base not in taken else next(key for key in numbered if key not in taken)
 
 
-def adopt(tx: Tx, num: int, text: str, kind: str) -> None:
+def adopt(tx: Transaction, num: int, text: str, kind: str) -> None:
     """Let a handle ping a monitor; refuses one that another monitor has."""
     text = text.lower() if TOKEN.fullmatch(text) else text
     if clean(text, 200) != text or "://" in text or text in RESERVED:
@@ -2664,7 +2666,7 @@ def adopt(tx: Tx, num: int, text: str, kind: str) -> None:
     execute(tx.db, "INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
 
 
-def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
+def link_integrations(tx: Transaction, num: int, ids: Sequence[str]) -> None:
     """Let exactly these integrations hear of a monitor."""
     execute(tx.db, "DELETE FROM monitor_integration WHERE monitor = ?", (num,))
     for id_ in dict.fromkeys(ids):
@@ -2674,7 +2676,7 @@ def link_integrations(tx: Tx, num: int, ids: Sequence[str]) -> None:
         execute(tx.db, "INSERT INTO monitor_integration VALUES (?, ?)", (num, found[0][0]))
 
 
-def pause_monitor(tx: Tx, num: int, hours: float | None) -> Monitor:
+def pause_monitor(tx: Transaction, num: int, hours: float | None) -> Monitor:
     """Pause for so many hours, None until resumed; 0 resumes."""
     if hours == 0:
         return change_monitor(tx, num, lambda state: resume(state, tx.now))
@@ -2688,7 +2690,7 @@ def hash_secret(secret: str) -> str:
 
 
 def create_integration(
-    tx: Tx, channel: str, name: str, config: Mapping[str, Any], is_default: bool = True
+    tx: Transaction, channel: str, name: str, config: Mapping[str, Any], is_default: bool = True
 ) -> str:
     """A new integration; its id. Raises `Refused` 409 where the name is taken."""
     refuse_taken(tx, "integration", "name", name)
@@ -2709,7 +2711,7 @@ def create_integration(
     return id_
 
 
-def create_key(tx: Tx, name: str, permission: str, secret: str | None = None) -> str:
+def create_key(tx: Transaction, name: str, permission: str, secret: str | None = None) -> str:
     """A new API key, or an old service's that is adopted; the secret, for the only time."""
     secret = secret or "cw_" + secrets.token_urlsafe(24)
     refuse_taken(tx, "api_key", "name", name)
@@ -2729,7 +2731,9 @@ def create_key(tx: Tx, name: str, permission: str, secret: str | None = None) ->
     return secret
 
 
-def scan_due(tx: Tx, after: tuple[int, int], damaged: Container[int]) -> tuple[int, int] | None:
+def scan_due(
+    tx: Transaction, after: tuple[int, int], damaged: Container[int]
+) -> tuple[int, int] | None:
     """Let what fell due happen, for the next 25 monitors; the place of the last, or None.
 
     A place is a deadline and a monitor: so one scan meets each monitor once, whatever it does.
@@ -2748,7 +2752,7 @@ def scan_due(tx: Tx, after: tuple[int, int], damaged: Container[int]) -> tuple[i
     return due[-1] if len(due) == SCAN_LIMIT else None
 
 
-def change_alone(tx: Tx, num: int, change: Callable[[MonitorState], T]) -> T | None:
+def change_alone(tx: Transaction, num: int, change: Callable[[MonitorState], T]) -> T | None:
     """Change a monitor; one that is bad cannot stop the others: it is undone, and logged."""
 
     def work() -> T:
@@ -2769,7 +2773,7 @@ def change_alone(tx: Tx, num: int, change: Callable[[MonitorState], T]) -> T | N
     return None
 
 
-def record_absence(tx: Tx, since: int, until: int, damaged: Container[int] = ()) -> None:
+def record_absence(tx: Transaction, since: int, until: int, damaged: Container[int] = ()) -> None:
     """We were away: judge every monitor that it touches, and tell once whom it may have hidden.
 
     An end before the begin is a clock that went back; it is a gap of no length, at the end."""
@@ -2784,7 +2788,7 @@ def record_absence(tx: Tx, since: int, until: int, damaged: Container[int] = ())
     remember(tx, "alive_at", until)
 
 
-def _judge_monitors(tx: Tx, since: int, until: int, damaged: Container[int]) -> None:
+def _judge_monitors(tx: Transaction, since: int, until: int, damaged: Container[int]) -> None:
     touched = rows(  # subqueries: one on the index of deadlines, one on that of open runs
         tx.db,
         "SELECT num FROM monitor WHERE num IN (SELECT num FROM monitor WHERE due_at <= ? "
@@ -2806,7 +2810,7 @@ def _judge_monitors(tx: Tx, since: int, until: int, damaged: Container[int]) -> 
         add_event(tx, Event("outage", until), None, gap=gap, monitors=named)
 
 
-def _turn_clock_back(tx: Tx, before: int, now: int, damaged: Container[int]) -> None:
+def _turn_clock_back(tx: Transaction, before: int, now: int, damaged: Container[int]) -> None:
     """Nothing lies later than it would be counted from now; no monitor is left out."""
     for sql in (
         "UPDATE run SET next_at = NULL WHERE started_at > :now AND state != 'running'",
@@ -2826,7 +2830,7 @@ def _turn_clock_back(tx: Tx, before: int, now: int, damaged: Container[int]) -> 
             change_alone(tx, num, lambda state: turn_back(state, before, now))
 
 
-def remember(tx: Tx, name: str, value: Any) -> None:
+def remember(tx: Transaction, name: str, value: Any) -> None:
     """Keep what the server knows of itself for the next start, and for the command line."""
     execute(tx.db, "INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
@@ -2837,7 +2841,7 @@ def remembered(store: Store, name: str, default: Any) -> Any:
     return found[0][0] if found else default
 
 
-def stamp_alive(tx: Tx) -> None:
+def stamp_alive(tx: Transaction) -> None:
     """Write down that we live, for the next start to know how long we were away."""
     remember(tx, "alive_at", tx.now)
 
@@ -2869,7 +2873,7 @@ FORGET_LEFT_BEHIND = """UPDATE run SET state = 'unknown'
         SELECT grace_seconds FROM monitor WHERE monitor.num = run.monitor), 0))"""
 
 
-def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
+def prune_pings(tx: Transaction, monitor: int, keep: int) -> int:
     """Delete up to 500 of the oldest pings of a monitor that has more than it may, and runs,
     events and flips, of which it may have as many; how many pings."""
     found = rows(tx.db, "SELECT ping_count FROM monitor WHERE num = ?", monitor)
@@ -2897,7 +2901,7 @@ def prune_pings(tx: Tx, monitor: int, keep: int) -> int:
     return int(beyond)
 
 
-def prune_logs(tx: Tx, monitor: int, keep: int, most: int = 50) -> int:
+def prune_logs(tx: Transaction, monitor: int, keep: int, most: int = 50) -> int:
     """Delete so many logs, of 100 KB at most, but the newest ones of a monitor; how many."""
     return execute(
         tx.db,
@@ -2907,7 +2911,9 @@ def prune_logs(tx: Tx, monitor: int, keep: int, most: int = 50) -> int:
     ).rowcount
 
 
-def monitors_beyond(tx: Tx, keep_pings: int, keep_logs: int) -> tuple[list[int], list[int]]:
+def monitors_beyond(
+    tx: Transaction, keep_pings: int, keep_logs: int
+) -> tuple[list[int], list[int]]:
     """The monitors with too many pings, and those with too many logs."""
     return (
         [
@@ -2928,7 +2934,7 @@ def monitors_beyond(tx: Tx, keep_pings: int, keep_logs: int) -> tuple[list[int],
     )
 
 
-def give_back(tx: Tx) -> bool:
+def give_back(tx: Transaction) -> bool:
     """Let the file shrink by some of the pages that are free; whether enough are left for more."""
     (free,) = rows(tx.db, "PRAGMA freelist_count")[0]
     vacuums = rows(tx.db, "PRAGMA auto_vacuum")[0][0]
@@ -2941,7 +2947,7 @@ FREE_PAGES = 2000  # 8 MB: what is soon used again stays
 PRUNED = ("ping", "run", "flip", "event", "absence")
 
 
-def prune(tx: Tx, table: str, before: int, after: int = 0) -> int | None:
+def prune(tx: Transaction, table: str, before: int, after: int = 0) -> int | None:
     """Delete what is old among the next 500 rows; the last of them, None where none was old.
 
     After an absence of more than a day nothing is old for a day: the clock may have leapt."""
@@ -2975,7 +2981,7 @@ def prune(tx: Tx, table: str, before: int, after: int = 0) -> int | None:
 
 # == Pings ====================================================================
 # What a request to a ping route comes to. It knows dialects and rules, and no HTTP.
-class Knock(NamedTuple):
+class PingRequest(NamedTuple):
     """A request to a ping route."""
 
     route: Route
@@ -2990,7 +2996,7 @@ class Knock(NamedTuple):
     received: float = 0.0  # seconds of a monotonic clock
 
 
-class Who(NamedTuple):
+class Target(NamedTuple):
     """The dialect to answer in, the monitor that is meant, and by what name."""
 
     dialect: Dialect
@@ -3000,18 +3006,18 @@ class Who(NamedTuple):
     key: tuple[int, str] | None = None  # the API key that was shown, and its permission
 
 
-def _look_up(tx: Tx, sql: str, text: str) -> tuple[int, str] | None:
+def _look_up(tx: Transaction, sql: str, text: str) -> tuple[int, str] | None:
     found = rows(tx.db, sql, text)
     return found[0] if found else None
 
 
-def find_handle(tx: Tx, text: str) -> tuple[int, str] | None:
+def find_handle(tx: Transaction, text: str) -> tuple[int, str] | None:
     """The monitor of a handle, and the handle's kind."""
     text = text.lower() if TOKEN.fullmatch(text) else text
     return _look_up(tx, "SELECT monitor, kind FROM handle WHERE text = ?", text)
 
 
-def find_key(tx: Tx, secret: str | None) -> tuple[int, str] | None:
+def find_key(tx: Transaction, secret: str | None) -> tuple[int, str] | None:
     """The number of an API key, and its permission."""
     return (
         _look_up(tx, "SELECT num, permission FROM api_key WHERE hash = ?", hash_secret(secret))
@@ -3020,7 +3026,7 @@ def find_key(tx: Tx, secret: str | None) -> tuple[int, str] | None:
     )
 
 
-def find_monitor(tx: Tx, name: str) -> int | None:
+def find_monitor(tx: Transaction, name: str) -> int | None:
     """The monitor with this key, handle or id."""
     name = clean(name, 200) or ""
     found = (
@@ -3035,16 +3041,16 @@ def _may_ping(key: tuple[int, str] | None) -> bool:
     return key is not None and key[1] != "read-only"
 
 
-def find_who(tx: Tx, knock: Knock) -> Who:
+def find_target(tx: Transaction, request: PingRequest) -> Target:
     """Who is meant: a handle, else an API key in the path, else one in a header; or refuses."""
-    route, names = knock.route, knock.route.names
+    route, names = request.route, request.route.names
     handle = find_handle(tx, names[0])
     beside = names[1] if len(names) > 1 and names[1] not in VERBS else None
     if handle is not None and not _may_ping(find_key(tx, beside)):
         dialect = dialect_for(route, handle[1])
         if dialect.needs_key:
-            _check_key(tx, knock.secret, dialect)
-        return Who(dialect, names[1:], handle[0], names[0])
+            _check_key(tx, request.secret, dialect)
+        return Target(dialect, names[1:], handle[0], names[0])
     if len(names) > 1 and route.family in ("ping", "cronitor"):
         for first, name in ((0, 1), (1, 0)):
             key = find_key(tx, names[first])
@@ -3052,38 +3058,38 @@ def find_who(tx: Tx, knock: Knock) -> Who:
                 words = "cronradar" if first else "healthchecks"
                 has_exit_code = "".join(names[2:]).isdigit()  # which Cronitor does not say so
                 if route.family == "cronitor" or (
-                    not first and not has_exit_code and CRONITOR_WORDS.intersection(knock.query)
+                    not first and not has_exit_code and CRONITOR_WORDS.intersection(request.query)
                 ):
                     words = "cronitor"
-                return Who(
+                return Target(
                     DIALECTS[words],
                     names[2:],
                     find_monitor(tx, names[name]),
                     names[name],
                     key,
                 )
-    return _find_by_header(tx, knock)
+    return _find_by_header(tx, request)
 
 
-def _find_by_header(tx: Tx, knock: Knock) -> Who:
-    names, dialect = knock.route.names, unknown_dialect(knock.route)
+def _find_by_header(tx: Transaction, request: PingRequest) -> Target:
+    names, dialect = request.route.names, unknown_dialect(request.route)
     if dialect.needs_key:
-        _check_key(tx, knock.secret, dialect)
-        return Who(dialect, names[1:], find_monitor(tx, names[0]), names[0])
-    key = find_key(tx, knock.secret)
-    if knock.route.family == "ping" and _may_ping(key):
+        _check_key(tx, request.secret, dialect)
+        return Target(dialect, names[1:], find_monitor(tx, names[0]), names[0])
+    key = find_key(tx, request.secret)
+    if request.route.family == "ping" and _may_ping(key):
         monitor = find_monitor(tx, names[0])
-        if monitor is not None or knock.query.get("schedule"):
+        if monitor is not None or request.query.get("schedule"):
             dialect = DIALECTS["cronradar"]
-        return Who(dialect, names[1:], monitor, names[0], key)
+        return Target(dialect, names[1:], monitor, names[0], key)
     if dialect is DIALECTS["cronradar"]:
-        _check_key(tx, knock.secret, dialect)
+        _check_key(tx, request.secret, dialect)
     if dialect is DIALECTS["cronbeats"] and not CODE.fullmatch(names[0]):
         raise Unknown("Invalid job key format")
-    return Who(dialect, names[1:], None, names[0])
+    return Target(dialect, names[1:], None, names[0])
 
 
-def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> tuple[int, str]:
+def _check_key(tx: Transaction, secret: str | None, dialect: Dialect) -> tuple[int, str]:
     key = find_key(tx, secret)
     if key is None:
         raise Unknown(dialect.wants_key, "AUTHENTICATION_REQUIRED", 401)
@@ -3092,48 +3098,52 @@ def _check_key(tx: Tx, secret: str | None, dialect: Dialect) -> tuple[int, str]:
     return key
 
 
-Answer = tuple[Dialect, Receipt, "Refused | None"]  # the last: of something that is recorded
+Answer = tuple[Dialect, PingResult, "Refused | None"]  # the last: of something that is recorded
 
 
-def record_ping(tx: Tx, knock: Knock) -> Answer:
+def record_ping(tx: Transaction, request: PingRequest) -> Answer:
     """Find the monitor that is meant, create it where the dialect does so, and record the ping."""
-    who = find_who(tx, knock)
-    knock.seen.append(who.dialect)
-    if not knock.allowed:
+    target = find_target(tx, request)
+    request.seen.append(target.dialect)
+    if not request.allowed:
         raise Refused(
             "Method not allowed: use GET, POST or HEAD",
             "METHOD_NOT_ALLOWED",
             405,
             allow=("GET", "HEAD", "POST"),
         )
-    return _record(tx, knock, who)
+    return _record(tx, request, target)
 
 
-def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
-    created = who.monitor is None
-    num = _register(tx, knock, who) if who.monitor is None else who.monitor
-    bare = knock.route.bare or ("success" if who.key else who.dialect.bare)
-    said = read_word(who.dialect, bare, who.words, knock.query)
+def _record(tx: Transaction, request: PingRequest, target: Target) -> Answer:
+    created = target.monitor is None
+    num = _register(tx, request, target) if target.monitor is None else target.monitor
+    bare = request.route.bare or ("success" if target.key else target.dialect.bare)
+    said = read_word(target.dialect, bare, target.words, request.query)
     if (
         tx.settings.authenticate_pings
-        and who.dialect.auth
-        and not who.key
-        and not _may_ping(find_key(tx, knock.query.get(who.dialect.auth)))
+        and target.dialect.auth
+        and not target.key
+        and not _may_ping(find_key(tx, request.query.get(target.dialect.auth)))
     ):
         execute(
             tx.db, "UPDATE monitor SET dropped_pings = dropped_pings + 1 WHERE num = ?", (num,)
         )
-        return who.dialect, Receipt("log", tx.now, "", who.name, "", "dropped"), None
+        return target.dialect, PingResult("log", tx.now, "", target.name, "", "dropped"), None
     if said[0] == "pause":
         m = pause_monitor(tx, num, said[1])
-        return who.dialect, Receipt("pause", tx.now, "pause", who.name, m.key, m.status), None
-    worded = bool(who.words or knock.query.get(who.dialect.state))
-    ping = read_ping(who.dialect, said, worded, knock.query, knock.metrics, knock.body)
+        return (
+            target.dialect,
+            PingResult("pause", tx.now, "pause", target.name, m.key, m.status),
+            None,
+        )
+    worded = bool(target.words or request.query.get(target.dialect.state))
+    ping = read_ping(target.dialect, said, worded, request.query, request.metrics, request.body)
     ping = ping._replace(
         num=_next_num(tx),
         at=tx.now,
-        address=clean(knock.address, 60),
-        user_agent=clean(knock.user_agent, 200),
+        address=clean(request.address, 60),
+        user_agent=clean(request.user_agent, 200),
     )
     state, before = load_state(tx, num, ping)
     wait = is_too_soon(state, ping)
@@ -3141,7 +3151,9 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
         raise Refused(
             f"Rate limit exceeded: wait {wait} seconds", "RATE_LIMIT_EXCEEDED", 429, wait
         )
-    problem = None if created or not who.dialect.declares else _declare(tx, state, knock.query)
+    problem = (
+        None if created or not target.dialect.declares else _declare(tx, state, request.query)
+    )
     run = receive(state, ping)
     m = state.monitor
     m.last_ping_at, m.ping_count = tx.now, m.ping_count + 1
@@ -3150,17 +3162,17 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
     execute(
         tx.db,
         INSERT_PING,
-        (*ping._replace(duration_ms=lasted)[:-2], num, run and run.num, who.dialect.name),
+        (*ping._replace(duration_ms=lasted)[:-2], num, run and run.num, target.dialect.name),
     )
     _keep_bounds(tx, m, has_log=run is not None and ping.log is not None)
     due_by = deadline(m) if m.status == "up" else None
     return (
-        who.dialect,
-        Receipt(
+        target.dialect,
+        PingResult(
             ping.kind,
             tx.now,
-            "/".join(who.words),
-            who.name,
+            "/".join(target.words),
+            target.name,
             m.key,
             m.status,
             run.num if run else None,
@@ -3170,14 +3182,14 @@ def _record(tx: Tx, knock: Knock, who: Who) -> Answer:
             due_by,
             ping.message,
             created,
-            1000 * (monotonic() - knock.received),
+            1000 * (monotonic() - request.received),
             m.id,
         ),
         problem,
     )
 
 
-def _keep_bounds(tx: Tx, m: Monitor, has_log: bool) -> None:
+def _keep_bounds(tx: Transaction, m: Monitor, has_log: bool) -> None:
     """What a monitor has too much of goes as its pings come, not an hour later."""
     if has_log and tx.settings.keep_logs:
         prune_logs(tx, m.num, tx.settings.keep_logs)
@@ -3185,24 +3197,26 @@ def _keep_bounds(tx: Tx, m: Monitor, has_log: bool) -> None:
         prune_pings(tx, m.num, tx.settings.keep_pings)
 
 
-def _next_num(tx: Tx) -> int:
+def _next_num(tx: Transaction) -> int:
     """The number that the next ping will have: a run has that of the ping that opened it."""
     last = rows(tx.db, "SELECT seq FROM sqlite_sequence WHERE name = 'ping'")
     return last[0][0] + 1 if last else 1
 
 
-def _register(tx: Tx, knock: Knock, who: Who) -> int:
+def _register(tx: Transaction, request: PingRequest, target: Target) -> int:
     """Create the monitor that a ping with an API key names, where its dialect does so."""
-    fields = who.dialect.creates(knock.query) if who.key else None
-    key = clean(who.name, 200)
-    if who.key is None or fields is None or key is None:
-        refusal = Refused if who.key else Unknown
-        raise refusal(who.dialect.unknown.format(key or ""), "MONITOR_NOT_FOUND", 404)
-    declared = json.dumps(fields) if who.dialect.declares else None
-    return register_monitor(tx, who.key, key, {**fields, "declared": declared})
+    fields = target.dialect.creates(request.query) if target.key else None
+    key = clean(target.name, 200)
+    if target.key is None or fields is None or key is None:
+        refusal = Refused if target.key else Unknown
+        raise refusal(target.dialect.unknown.format(key or ""), "MONITOR_NOT_FOUND", 404)
+    declared = json.dumps(fields) if target.dialect.declares else None
+    return register_monitor(tx, target.key, key, {**fields, "declared": declared})
 
 
-def register_monitor(tx: Tx, api_key: tuple[int, str], key: str, fields: Mapping[str, Any]) -> int:
+def register_monitor(
+    tx: Transaction, api_key: tuple[int, str], key: str, fields: Mapping[str, Any]
+) -> int:
     """A new monitor that a program has named; its num.
 
     A key that may only ping has 1,000 such monitors at the most: refused with 403 beyond.
@@ -3216,7 +3230,7 @@ def register_monitor(tx: Tx, api_key: tuple[int, str], key: str, fields: Mapping
     return create_monitor(tx, {**own, **fields, "registered_by": num})
 
 
-def _declare(tx: Tx, state: MonitorState, said: Mapping[str, Any]) -> Refused | None:
+def _declare(tx: Transaction, state: MonitorState, said: Mapping[str, Any]) -> Refused | None:
     """Apply what a ping or a sync declares where it differs from what was declared before, and
     nobody has set something else since."""
     m, declared, problem = state.monitor, read_declared(said), None
@@ -3250,7 +3264,7 @@ def title(key: str) -> str:
     return " ".join(word[:1].upper() + word[1:] for word in words if word)[:200] or key
 
 
-def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
+def sync_monitors(tx: Transaction, secret: str | None, given: Any) -> dict[str, Any]:
     """CronRadar's POST /api/sync: create and update, never delete; errors by item."""
     api_key = _check_key(tx, secret, DIALECTS["cronradar"])
     items = given.get("monitors") if isinstance(given, dict) else None
@@ -3266,7 +3280,7 @@ def sync_monitors(tx: Tx, secret: str | None, given: Any) -> dict[str, Any]:
     return {"status": "success", "synced": sum(counts.values()), **counts, "errors": errors}
 
 
-def _sync(tx: Tx, api_key: tuple[int, str], key: str | None, item: Any) -> str:
+def _sync(tx: Transaction, api_key: tuple[int, str], key: str | None, item: Any) -> str:
     if key is None:
         raise Invalid("key must be 1 to 200 characters")
     schedule, num = item.get("schedule"), find_monitor(tx, key)
@@ -3279,7 +3293,7 @@ def _sync(tx: Tx, api_key: tuple[int, str], key: str | None, item: Any) -> str:
     return "created"
 
 
-def _is_declared(tx: Tx, num: int | None, schedule: Any) -> bool:
+def _is_declared(tx: Transaction, num: int | None, schedule: Any) -> bool:
     """Whether this is the schedule that was declared of a monitor last."""
     sql = "SELECT json_extract(declared, '$.cron') FROM monitor WHERE num = ?"
     return bool(schedule) and [(schedule,)] == rows(tx.db, sql, num)
@@ -4162,7 +4176,7 @@ OLDEST_DUE = f"""SELECT a.num FROM integration i CROSS JOIN alert a INDEXED BY a
     AND a.due_at < {BLOCKED_AT} AND a.due_at <= :now ORDER BY a.num LIMIT 1"""
 
 
-def waiting_integrations(tx: Tx) -> list[int]:
+def waiting_integrations(tx: Transaction) -> list[int]:
     """The integrations with something to send."""
     is_due = "EXISTS (SELECT 1 FROM alert WHERE state = 'pending' AND integration = i.num AND {})"
     found = execute(
@@ -4174,7 +4188,7 @@ def waiting_integrations(tx: Tx) -> list[int]:
     return [num for (num,) in found.fetchall()]
 
 
-def claim_alert(tx: Tx, integration: int) -> Claim | None:
+def claim_alert(tx: Transaction, integration: int) -> Claim | None:
     """Take a test, else the oldest due alert of an integration that does not rest; what waits
     behind another one of its monitor is not due."""
     found = rows(
@@ -4187,7 +4201,7 @@ def claim_alert(tx: Tx, integration: int) -> Claim | None:
     return _claim(tx, found[0][0]) if found else None
 
 
-def _claim(tx: Tx, num: int) -> Claim:
+def _claim(tx: Transaction, num: int) -> Claim:
     """Write down that it is being tried: should we die over this one, it is due again once the try
     must be over. A test is sent once, whatever becomes of it."""
     tries, channel, config, *event = rows(
@@ -4219,7 +4233,7 @@ def after_try(attempt: Attempt, tries: int, now: int) -> dict[str, Any]:
     return {"due_at": now + wait, **({"is_aside": 1} if steps_aside else {})}
 
 
-def settle_alert(tx: Tx, num: int, attempt: Attempt) -> bool:
+def settle_alert(tx: Transaction, num: int, attempt: Attempt) -> bool:
     """Keep what came of a try, for the alert and for its integration. True when that was the last
     try of the alert, in vain."""
     found = rows(
@@ -4251,7 +4265,7 @@ def settle_alert(tx: Tx, num: int, attempt: Attempt) -> bool:
     return not is_test and columns.get("state") == "dead"
 
 
-def _count_failure(tx: Tx, integration: int, attempt: Attempt, may_tell: bool) -> None:
+def _count_failure(tx: Transaction, integration: int, attempt: Attempt, may_tell: bool) -> None:
     """One more failed try in a row of an integration, whichever alert it was for. Where nobody
     answered it rests; after the fourth the others are told, but not of a failing server event."""
     name, failing, failed = rows(
@@ -4267,12 +4281,12 @@ def _count_failure(tx: Tx, integration: int, attempt: Attempt, may_tell: bool) -
         columns["failing"] = 1
     update(tx.db, "integration", integration, columns)
     if is_told:
-        others = [hearer for hearer in hearers(tx, None) if hearer != integration]
+        others = [hearer for hearer in find_recipients(tx, None) if hearer != integration]
         about = (name, attempt.result)
         add_event(tx, Event("delivery_failed", tx.now), None, others, about=about)
 
 
-def give_up_old(tx: Tx, integration: int) -> int:
+def give_up_old(tx: Transaction, integration: int) -> int:
     """Give up alerts, 500 at the most, that have waited for as long as tries last, for an
     integration that took nothing meanwhile; how many."""
     return execute(
@@ -4292,7 +4306,7 @@ def give_up_old(tx: Tx, integration: int) -> int:
     ).rowcount
 
 
-def add_test(tx: Tx, integration: int, name: str, m: Monitor | None = None) -> int:
+def add_test(tx: Transaction, integration: int, name: str, m: Monitor | None = None) -> int:
     """A test event for one integration, for the server to send next; the number of its alert."""
     add_event(tx, Event("test", tx.now), m, [integration], about=name)
     num: int = rows(tx.db, "SELECT max(num) FROM alert")[0][0]
@@ -4300,12 +4314,12 @@ def add_test(tx: Tx, integration: int, name: str, m: Monitor | None = None) -> i
     return num
 
 
-def claim_test(tx: Tx, integration: int, name: str, m: Monitor | None = None) -> Claim:
+def claim_test(tx: Transaction, integration: int, name: str, m: Monitor | None = None) -> Claim:
     """A test event, claimed at once by who asked for it."""
     return _claim(tx, add_test(tx, integration, name, m))
 
 
-def find_integration(tx: Tx, name: str) -> dict[str, Any]:
+def find_integration(tx: Transaction, name: str) -> dict[str, Any]:
     """The integration with this id or name; refuses with 404."""
     c = INTEGRATION.c
     found = dicts(tx.db, INTEGRATION.select().where((c.id == name) | (c.name == name)))
@@ -4404,7 +4418,7 @@ class Outbox:
         return attempt
 
 
-def _test_result(tx: Tx, num: int) -> Attempt | None:
+def _test_result(tx: Transaction, num: int) -> Attempt | None:
     found = rows(tx.db, "SELECT state, result, answer FROM alert WHERE num = ?", num)
     if not found:
         return Attempt("failed", "it was removed meanwhile")
@@ -4412,7 +4426,7 @@ def _test_result(tx: Tx, num: int) -> Attempt | None:
     return result and Attempt("sent" if state == "sent" else "failed", result, answer)
 
 
-def _withdraw_test(tx: Tx, num: int) -> None:
+def _withdraw_test(tx: Transaction, num: int) -> None:
     execute(tx.db, "UPDATE alert SET state = 'dead' WHERE num = ? AND state = 'pending'", (num,))
 
 
@@ -4583,7 +4597,7 @@ def read_ids(given: Mapping[str, Any]) -> list[str] | None:
     return ids
 
 
-Shown = dict[str, Any]
+JsonObject = dict[str, Any]
 RUNS_SQL = """SELECT monitor, num, series, state, started_at, ended_at, duration_ms, exit_code,
     message, host, metrics, matched, EXISTS (SELECT 1 FROM run_log WHERE run = num) FROM run """
 NEWEST_RUNS = (
@@ -4598,7 +4612,7 @@ OPEN_RUNS_OF = """SELECT r.monitor, r.num, max(r.started_at), r.message,
     FROM run r WHERE r.state = 'running' AND r.monitor IN """
 
 
-def run_shown(row: Sequence[Any]) -> Shown:
+def run_row_json(row: Sequence[Any]) -> JsonObject:
     """A row of `RUNS_SQL` in the API's form."""
     (
         _,
@@ -4631,33 +4645,38 @@ def run_shown(row: Sequence[Any]) -> Shown:
     }
 
 
-def marks(nums: Sequence[Any]) -> str:
+def placeholders(nums: Sequence[Any]) -> str:
     """So many question marks, in brackets."""
     return f"({', '.join('?' * len(nums))})"
 
 
-RECIPIENTS_SQL = HEARERS.replace("SELECT m.num, i.num", "SELECT m.num, i.name")
+RECIPIENT_NAMES = RECIPIENT_NUMS.replace("SELECT m.num, i.num", "SELECT m.num, i.name")
 
 
-def recipients_of(tx: Tx, nums: Sequence[int]) -> dict[int, list[str]]:
+def recipients_of(tx: Transaction, nums: Sequence[int]) -> dict[int, list[str]]:
     """The names of the integrations that are told of these monitors."""
     names: dict[int, list[str]] = {num: [] for num in nums}
     for num, name in rows(
-        tx.db, f"{RECIPIENTS_SQL}{marks(nums)} ORDER BY i.name", tx.settings.smtp_host, *nums
+        tx.db,
+        f"{RECIPIENT_NAMES}{placeholders(nums)} ORDER BY i.name",
+        tx.settings.smtp_host,
+        *nums,
     ):
         names[num].append(name)
     return names
 
 
-def open_runs_of(tx: Tx, nums: Sequence[int]) -> dict[int, Any]:
+def open_runs_of(tx: Transaction, nums: Sequence[int]) -> dict[int, Any]:
     """The newest open run of these monitors, as columns of `OPEN_RUNS_OF`."""
     return {
         num: run
-        for num, *run in rows(tx.db, f"{OPEN_RUNS_OF}{marks(nums)} GROUP BY r.monitor", *nums)
+        for num, *run in rows(
+            tx.db, f"{OPEN_RUNS_OF}{placeholders(nums)} GROUP BY r.monitor", *nums
+        )
     }
 
 
-def _progress_of(run: Sequence[Any] | None) -> Shown | None:
+def _progress_of(run: Sequence[Any] | None) -> JsonObject | None:
     if run is None or run[4] is None:
         return None
     return {"percent": run[3], "message": run[2], "at": iso(run[4])}
@@ -4668,14 +4687,21 @@ def is_late(m: Monitor, now: int) -> bool:
     return m.status == "up" and m.expected_at is not None and m.expected_at < now
 
 
-def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> list[Shown]:
+def monitors_json(
+    tx: Transaction, monitors: Sequence[Monitor], secret: bool = True
+) -> list[JsonObject]:
     """Monitors in the form of Cronping's page, with our fields; `secret` shows their handles."""
     nums = [m.num for m in monitors]
     recipients, running = recipients_of(tx, nums), open_runs_of(tx, nums)
-    last = {row[0]: run_shown(row) for row in rows(tx.db, f"{NEWEST_RUNS}{marks(nums)})", *nums)}
+    last = {
+        row[0]: run_row_json(row)
+        for row in rows(tx.db, f"{NEWEST_RUNS}{placeholders(nums)})", *nums)
+    }
     handles: dict[int, list[tuple[str, str]]] = {num: [] for num in nums}
     for num, kind, text in rows(
-        tx.db, "SELECT monitor, kind, text FROM handle WHERE monitor IN " + marks(nums), *nums
+        tx.db,
+        "SELECT monitor, kind, text FROM handle WHERE monitor IN " + placeholders(nums),
+        *nums,
     ):
         handles[num].append((kind, text))
     return [
@@ -4707,7 +4733,7 @@ def monitors_json(tx: Tx, monitors: Sequence[Monitor], secret: bool = True) -> l
     ]
 
 
-def _handles_json(tx: Tx, handles: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _handles_json(tx: Transaction, handles: Sequence[tuple[str, str]]) -> dict[str, Any]:
     ours = {kind: text for kind, text in handles if kind in OUR_HANDLES}
     return {
         **ours,
@@ -4718,7 +4744,7 @@ def _handles_json(tx: Tx, handles: Sequence[tuple[str, str]]) -> dict[str, Any]:
     }
 
 
-class Ask(NamedTuple):
+class ApiRequest(NamedTuple):
     """A management request."""
 
     id: str = ""
@@ -4735,7 +4761,7 @@ class Ask(NamedTuple):
 Reply = tuple[dict[str, Any], int]  # with a status that is not the route's own
 
 
-def get_monitor(tx: Tx, name: str) -> Monitor:
+def get_monitor(tx: Transaction, name: str) -> Monitor:
     """The monitor with this id or key; refuses with 404."""
     found = rows(
         tx.db,
@@ -4759,31 +4785,34 @@ def read_count(name: str, text: str, least: int, most: int) -> int:
     return int(text)
 
 
-def read_page(ask: Ask, most: int, limit: str = "50") -> tuple[int, int]:
+def read_page(request: ApiRequest, most: int, limit: str = "50") -> tuple[int, int]:
     """`limit` and `offset` of a query."""
     return (
-        read_count("limit", ask.query.get("limit", [limit])[0], 1, most),
-        read_count("offset", ask.query.get("offset", ["0"])[0], 0, 2**53),
+        read_count("limit", request.query.get("limit", [limit])[0], 1, most),
+        read_count("offset", request.query.get("offset", ["0"])[0], 0, 2**53),
     )
 
 
 STATUSES = ("new", "up", "down", "paused")
 
 
-def read_filter(ask: Ask) -> tuple[str, list[Any]]:
+def read_filter(request: ApiRequest) -> tuple[str, list[Any]]:
     """The condition that `query`, `status` and `tag` stand for, with its values."""
-    statuses = [_one_of("status", status, *STATUSES) for status in ask.query.get("status", ())]
+    statuses = [_one_of("status", status, *STATUSES) for status in request.query.get("status", ())]
     parts = [
-        ("instr(casefold(name), ?) > 0", text.casefold()) for text in ask.query.get("query", ())
+        ("instr(casefold(name), ?) > 0", text.casefold())
+        for text in request.query.get("query", ())
     ]
-    parts += [("instr(' ' || tags || ' ', ?) > 0", f" {tag} ") for tag in ask.query.get("tag", ())]
-    words = [part for part, _ in parts] + [f"status IN {marks(statuses)}"] * bool(statuses)
+    parts += [
+        ("instr(' ' || tags || ' ', ?) > 0", f" {tag} ") for tag in request.query.get("tag", ())
+    ]
+    words = [part for part, _ in parts] + [f"status IN {placeholders(statuses)}"] * bool(statuses)
     return " AND ".join(words) or "1", [value for _, value in parts] + statuses
 
 
-def list_monitors(tx: Tx, ask: Ask) -> dict[str, Any]:
+def list_monitors(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A page of monitors by name, filtered as Cronping's page has it."""
-    (limit, offset), (wanted, values) = read_page(ask, 100), read_filter(ask)
+    (limit, offset), (wanted, values) = read_page(request, 100), read_filter(request)
     total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
     found = rows(
         tx.db,
@@ -4794,21 +4823,21 @@ def list_monitors(tx: Tx, ask: Ask) -> dict[str, Any]:
         offset,
     )
     return {
-        "heartbeats": monitors_json(tx, [Monitor(*row) for row in found], ask.secret),
+        "heartbeats": monitors_json(tx, [Monitor(*row) for row in found], request.secret),
         "total": total,
         "limit": limit,
         "offset": offset,
     }
 
 
-def monitor_keys(tx: Tx) -> list[str]:
+def monitor_keys(tx: Transaction) -> list[str]:
     """The keys of all monitors, for a shell to complete."""
     return [key for (key,) in rows(tx.db, "SELECT key FROM monitor ORDER BY key")]
 
 
-def show_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
+def show_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A monitor, with the integrations that are linked to it, and when it is expected next."""
-    m = get_monitor(tx, ask.id)
+    m = get_monitor(tx, request.id)
     linked = rows(
         tx.db,
         "SELECT id FROM integration WHERE is_default AND ? OR num IN (SELECT "
@@ -4818,7 +4847,7 @@ def show_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
     )
     coming = [m.expected_at] if m.expected_at is not None and m.expected_at > tx.now else []
     return {
-        **monitors_json(tx, [m], ask.secret)[0],
+        **monitors_json(tx, [m], request.secret)[0],
         "integrationIds": [id_ for (id_,) in linked],
         "upcoming": [iso(at) for at in next_times(m, tx.now, coming)],
     }
@@ -4837,9 +4866,11 @@ def next_times(m: Monitor, now: int, known: Sequence[int] = (), count: int = 5) 
     return times
 
 
-def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> Reply:
+def add_monitor(
+    tx: Transaction, request: ApiRequest, handles: Mapping[str, str] | None = None
+) -> Reply:
     """Create a monitor from its JSON; with `unique`, change the one of that name if there is."""
-    columns, unique = {"timezone": "UTC", **read_monitor(ask.body)}, ask.body.get("unique")
+    columns, unique = {"timezone": "UTC", **read_monitor(request.body)}, request.body.get("unique")
     if unique is not None:
         named = rows(
             tx.db,
@@ -4847,21 +4878,23 @@ def add_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> R
             _text("unique", unique, 1, 200),
         )
         if named:
-            body = {name: value for name, value in ask.body.items() if name != "unique"}
-            return edit_monitor(tx, ask._replace(id=named[0][0], body=body)), 200
-    num = create_monitor(tx, columns, handles, read_ids(ask.body))
+            body = {name: value for name, value in request.body.items() if name != "unique"}
+            return edit_monitor(tx, request._replace(id=named[0][0], body=body)), 200
+    num = create_monitor(tx, columns, handles, read_ids(request.body))
     return monitors_json(tx, [load_state(tx, num)[0].monitor])[0], 201
 
 
-def edit_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> dict[str, Any]:
+def edit_monitor(
+    tx: Transaction, request: ApiRequest, handles: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Change what the body names, and adopt more handles."""
-    m = get_monitor(tx, ask.id)
+    m = get_monitor(tx, request.id)
     for text, kind in (handles or {}).items():
         adopt(tx, m.num, text, kind)
-    if isinstance(ask.body, dict) and "unique" in ask.body:
+    if isinstance(request.body, dict) and "unique" in request.body:
         raise Invalid("'unique' can only be given when a monitor is created")
-    columns, ids = read_monitor(ask.body, m), read_ids(ask.body)
-    if "integrationIds" in ask.body:
+    columns, ids = read_monitor(request.body, m), read_ids(request.body)
+    if "integrationIds" in request.body:
         link_integrations(tx, m.num, ids or ())
         columns["default_integrations"] = int(ids is None)
     if columns.get("key", m.key) != m.key:
@@ -4872,38 +4905,38 @@ def edit_monitor(tx: Tx, ask: Ask, handles: Mapping[str, str] | None = None) -> 
     return monitors_json(tx, [changed])[0]
 
 
-def pause_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
+def pause_heartbeat(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Pause a monitor, for `hours` where the body says so."""
-    hours = read_object({} if ask.body is None else ask.body, "hours").get("hours")
+    hours = read_object({} if request.body is None else request.body, "hours").get("hours")
     hours = None if hours is None else _whole("hours", hours, 0, 876_000)
-    return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, ask.id).num, hours)])[0]
+    return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, request.id).num, hours)])[0]
 
 
-def pause_for(tx: Tx, name: str, seconds: int) -> dict[str, Any]:
+def pause_for(tx: Transaction, name: str, seconds: int) -> dict[str, Any]:
     """Pause a monitor for so many seconds; 0 resumes."""
     return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, name).num, seconds / 3600)])[0]
 
 
-def resume_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
+def resume_heartbeat(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Resume a monitor: in Cronping it is new then."""
-    num = get_monitor(tx, ask.id).num
+    num = get_monitor(tx, request.id).num
     return monitors_json(tx, [change_monitor(tx, num, lambda state: resume(state, tx.now, True))])[
         0
     ]
 
 
-def mark_ok(tx: Tx, ask: Ask) -> dict[str, Any]:
+def mark_ok(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """All is well, says a person: up without an event, as by Cronitor's /ok."""
-    ok, num = Ping("ok", tx.now), get_monitor(tx, ask.id).num
+    ok, num = Ping("ok", tx.now), get_monitor(tx, request.id).num
     return monitors_json(tx, [change_monitor(tx, num, lambda state: receive(state, ok))])[0]
 
 
-def list_handles(tx: Tx, ask: Ask) -> dict[str, Any]:
+def list_handles(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Every secret that pings a monitor."""
     found = rows(
         tx.db,
         "SELECT kind, text FROM handle WHERE monitor = ? ORDER BY kind, text",
-        get_monitor(tx, ask.id).num,
+        get_monitor(tx, request.id).num,
     )
     return {"handles": [{"dialect": kind, "handle": text} for kind, text in found]}
 
@@ -4913,18 +4946,18 @@ def _handle_text(value: Any) -> str:
     return str(value).strip()  # as it was given: pings have to match it
 
 
-def adopt_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
+def add_handle(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Let a handle of an old service ping a monitor too."""
-    given, m = read_object(ask.body, "handle", "dialect"), get_monitor(tx, ask.id)
+    given, m = read_object(request.body, "handle", "dialect"), get_monitor(tx, request.id)
     text = _handle_text(given.get("handle"))
     kind = given.get("dialect", default_dialect(text))
     adopt(tx, m.num, text, _one_of("dialect", kind, *DIALECTS))
-    return list_handles(tx, ask)
+    return list_handles(tx, request)
 
 
-def remove_handle(tx: Tx, ask: Ask) -> dict[str, Any]:
+def remove_handle(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Let an adopted handle ping no more."""
-    m, (text, *_) = get_monitor(tx, ask.id), ask.query.get("handle", [""])
+    m, (text, *_) = get_monitor(tx, request.id), request.query.get("handle", [""])
     found = find_handle(tx, text)
     if found is None or found[0] != m.num:
         raise Refused("this monitor has no such handle", "NOT_FOUND", 404)
@@ -4935,21 +4968,21 @@ def remove_handle(tx: Tx, ask: Ask) -> dict[str, Any]:
         "DELETE FROM handle WHERE text = ?",
         (text.lower() if TOKEN.fullmatch(text) else text,),
     )
-    return list_handles(tx, ask)
+    return list_handles(tx, request)
 
 
-def rotate_handle(tx: Tx, ask: Ask) -> dict[str, Any]:
+def rotate_handle(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A new token or code in place of one that is known to too many."""
-    kind = _one_of("kind", read_object(ask.body, "kind").get("kind"), *OUR_HANDLES)
-    m = get_monitor(tx, ask.id)
+    kind = _one_of("kind", read_object(request.body, "kind").get("kind"), *OUR_HANDLES)
+    m = get_monitor(tx, request.id)
     execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (m.num, kind))
     adopt(tx, m.num, OUR_HANDLES[kind](), kind)
     return monitors_json(tx, [m])[0]
 
 
-def remove_monitor(tx: Tx, ask: Ask) -> dict[str, Any]:
+def remove_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Delete a monitor with all that hangs on it."""
-    m = get_monitor(tx, ask.id)
+    m = get_monitor(tx, request.id)
     execute(tx.db, "DELETE FROM monitor WHERE num = ?", (m.num,))
     return {"id": m.id, "deleted": True}
 
@@ -4965,7 +4998,7 @@ INTEGRATIONS_SQL = f"""SELECT i.*, a.state, a.result, a.answer, a.tried_at, e.ki
 DEAD_MS = 7 * 86_400_000  # for so long one is told of alerts that were given up
 
 
-def integrations_json(tx: Tx, secret: bool, id_: str | None = None) -> list[Shown]:
+def integrations_json(tx: Transaction, secret: bool, id_: str | None = None) -> list[JsonObject]:
     """All integrations or one in Cronping's form, with how they do; what they need is secret."""
     cursor = execute(
         tx.db,
@@ -5008,19 +5041,19 @@ def integration_config(channel: str, config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def list_integrations(tx: Tx, ask: Ask) -> dict[str, Any]:
+def list_integrations(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """All integrations."""
-    return {"integrations": integrations_json(tx, ask.secret)}
+    return {"integrations": integrations_json(tx, request.secret)}
 
 
-def show_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
+def show_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """One integration, by id or name."""
-    return integrations_json(tx, ask.secret, find_integration(tx, ask.id)["id"])[0]
+    return integrations_json(tx, request.secret, find_integration(tx, request.id)["id"])[0]
 
 
-def add_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
+def add_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Create an integration from its JSON, with what signs its webhooks."""
-    given = read_object(ask.body, "channel", "name", "headers", "default", *NEEDS.values())
+    given = read_object(request.body, "channel", "name", "headers", "default", *NEEDS.values())
     channel, name = str(given.get("channel")), _text("name", given.get("name"), 1, 200)
     config = check_integration(channel, given, given.get("headers"))
     default = bool(_yes_no("default", given.get("default", True)))
@@ -5041,23 +5074,23 @@ def _refuse_local(channel: Any) -> None:
         )
 
 
-def add_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
+def add_integration_by_api(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """As `add_integration`, but never a command."""
-    channel = ask.body.get("channel") if isinstance(ask.body, dict) else None
+    channel = request.body.get("channel") if isinstance(request.body, dict) else None
     _refuse_local(channel if isinstance(channel, str) else None)
-    return add_integration(tx, ask)
+    return add_integration(tx, request)
 
 
-def edit_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
+def edit_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Change what the body names; a command can only be switched off and on."""
-    row = find_integration(tx, ask.id)
-    if not isinstance(ask.body, dict) or set(ask.body) - {"enabled"}:
+    row = find_integration(tx, request.id)
+    if not isinstance(request.body, dict) or set(request.body) - {"enabled"}:
         _refuse_local(row["channel"])
-    return change_integration(tx, row, ask.body)
+    return change_integration(tx, row, request.body)
 
 
 def change_integration(
-    tx: Tx, row: Mapping[str, Any], body: Any, secret: str | None = None
+    tx: Transaction, row: Mapping[str, Any], body: Any, secret: str | None = None
 ) -> dict[str, Any]:
     """Change an integration by its JSON, and what signs its webhooks where that is given."""
     need = NEEDS[row["channel"]]
@@ -5083,26 +5116,26 @@ def change_integration(
     return integrations_json(tx, True, row["id"])[0]
 
 
-def remove_integration(tx: Tx, ask: Ask) -> dict[str, Any]:
+def remove_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Delete an integration, with the alerts that were for it."""
-    row = find_integration(tx, ask.id)
+    row = find_integration(tx, request.id)
     execute(tx.db, "DELETE FROM integration WHERE num = ?", (row["num"],))
     return {"id": row["id"], "deleted": True}
 
 
-def remove_integration_asked(tx: Tx, ask: Ask) -> dict[str, Any]:
+def remove_integration_by_api(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """As `remove_integration`, but never a command."""
-    _refuse_local(find_integration(tx, ask.id)["channel"])
-    return remove_integration(tx, ask)
+    _refuse_local(find_integration(tx, request.id)["channel"])
+    return remove_integration(tx, request)
 
 
-def test_integration(outbox: Outbox, ask: Ask) -> dict[str, Any]:
+def send_integration_test(outbox: Outbox, request: ApiRequest) -> dict[str, Any]:
     """Send a test to an integration now, and tell what came of it."""
-    row = outbox.read(find_integration, ask.id)
-    return tested(outbox.test(row["num"], row["name"]))
+    row = outbox.read(find_integration, request.id)
+    return attempt_json(outbox.test(row["num"], row["name"]))
 
 
-def tested(attempt: Attempt) -> dict[str, Any]:
+def attempt_json(attempt: Attempt) -> dict[str, Any]:
     """What came of a test."""
     return {
         "ok": attempt.verdict == "sent",
@@ -5113,14 +5146,16 @@ def tested(attempt: Attempt) -> dict[str, Any]:
 REQUEST_SECONDS = 30  # for which a route waits for a receiver
 
 
-def send_tests(outbox: Outbox, ask: Ask, seconds: float = REQUEST_SECONDS) -> dict[str, Any]:
+def send_tests(
+    outbox: Outbox, request: ApiRequest, seconds: float = REQUEST_SECONDS
+) -> dict[str, Any]:
     """Send a test to everybody who hears of a monitor, one after another, and tell what came of
     it in so many seconds; the rest goes on, and is told with the events."""
-    m = outbox.read(get_monitor, ask.id)
+    m = outbox.read(get_monitor, request.id)
     recipients = outbox.read(
         lambda tx: [
             rows(tx.db, "SELECT num, id, name FROM integration WHERE num = ?", num)[0]
-            for num in hearers(tx, m)
+            for num in find_recipients(tx, m)
         ]
     )
     outcomes: dict[int, dict[str, Any]] = {}
@@ -5129,7 +5164,7 @@ def send_tests(outbox: Outbox, ask: Ask, seconds: float = REQUEST_SECONDS) -> di
     def send_all() -> None:
         try:
             for num, _, _ in recipients:
-                outcomes[num] = tested(outbox.test(num, m.name, m))
+                outcomes[num] = attempt_json(outbox.test(num, m.name, m))
         except Refused as refused:
             problems.append(refused)
 
@@ -5150,16 +5185,16 @@ def send_tests(outbox: Outbox, ask: Ask, seconds: float = REQUEST_SECONDS) -> di
 # == Reports ==================================================================
 # What has happened, as the API and the page show it. Nothing is changed here.
 def paged(
-    tx: Tx,
+    tx: Transaction,
     name: str,
-    ask: Ask,
+    request: ApiRequest,
     sql: str,
     values: Sequence[Any],
     order: str,
     shown: Callable[[Any], Any],
 ) -> dict[str, Any]:
     """A page of a list: its rows, and how many there are in all."""
-    limit, offset = read_page(ask, 200)
+    limit, offset = read_page(request, 200)
     total = rows(tx.db, f"SELECT count(*) FROM ({sql})", *values)[0][0]
     found = rows(tx.db, f"{sql} ORDER BY {order} LIMIT ? OFFSET ?", *values, limit, offset)
     return {name: list(map(shown, found)), "total": total, "limit": limit, "offset": offset}
@@ -5186,7 +5221,7 @@ PING_NAMES = (
 )
 
 
-def ping_shown(row: Sequence[Any]) -> Shown:
+def ping_json(row: Sequence[Any]) -> JsonObject:
     """A row of `PING_SQL` in Cronping's form."""
     ping = dict(zip(PING_NAMES, row, strict=True))
     return {
@@ -5197,10 +5232,10 @@ def ping_shown(row: Sequence[Any]) -> Shown:
     }
 
 
-def list_pings(tx: Tx, ask: Ask) -> dict[str, Any]:
+def list_pings(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A monitor's pings, newest first. What is skipped is counted in the index, from whichever
     end is nearer: the last page of a million takes no longer than the first."""
-    m, (limit, offset) = get_monitor(tx, ask.id), read_page(ask, 200)
+    m, (limit, offset) = get_monitor(tx, request.id), read_page(request, 200)
     from_old, count = offset > m.ping_count // 2, max(0, min(limit, m.ping_count - offset))
     way, skipped = ("ASC", m.ping_count - offset - count) if from_old else ("DESC", offset)
     found = rows(
@@ -5213,25 +5248,25 @@ def list_pings(tx: Tx, ask: Ask) -> dict[str, Any]:
     )
     found.sort(key=lambda row: (row[3], row[0]), reverse=True)
     return {
-        "pings": list(map(ping_shown, found)),
+        "pings": list(map(ping_json, found)),
         "total": m.ping_count,
         "limit": limit,
         "offset": offset,
     }
 
 
-def list_runs(tx: Tx, ask: Ask) -> dict[str, Any]:
+def list_runs(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A monitor's runs, newest first."""
-    states = [_one_of("state", state, *RUN_STATES) for state in ask.query.get("state", ())]
-    wanted = f"WHERE monitor = ? AND (state IN {marks(states)} OR ?)"
+    states = [_one_of("state", state, *RUN_STATES) for state in request.query.get("state", ())]
+    wanted = f"WHERE monitor = ? AND (state IN {placeholders(states)} OR ?)"
     return paged(
         tx,
         "runs",
-        ask,
+        request,
         RUNS_SQL + wanted,
-        [get_monitor(tx, ask.id).num, *states, not states],
+        [get_monitor(tx, request.id).num, *states, not states],
         "started_at DESC, num DESC",
-        run_shown,
+        run_row_json,
     )
 
 
@@ -5239,19 +5274,19 @@ RUN_STATES = ("running", "success", "failed", "stuck", "unknown")
 PROGRESS_MAX = 1000
 
 
-def _find_run(tx: Tx, ask: Ask) -> Sequence[Any]:
-    num = int(ask.run) if re.fullmatch("[0-9]{1,15}", ask.run) else None
+def _find_run(tx: Transaction, request: ApiRequest) -> Sequence[Any]:
+    num = int(request.run) if re.fullmatch("[0-9]{1,15}", request.run) else None
     found = rows(
-        tx.db, RUNS_SQL + "WHERE num = ? AND monitor = ?", num, get_monitor(tx, ask.id).num
+        tx.db, RUNS_SQL + "WHERE num = ? AND monitor = ?", num, get_monitor(tx, request.id).num
     )
     if not found:
         raise Refused("Monitor not found: it has no such run", "NOT_FOUND", 404)
     return found[0]  # type: ignore[no-any-return]
 
 
-def show_run(tx: Tx, ask: Ask) -> dict[str, Any]:
+def show_run(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A run with its progress, oldest first."""
-    row = _find_run(tx, ask)
+    row = _find_run(tx, request)
     told = rows(
         tx.db,
         "SELECT at, percent, message FROM ping WHERE run = ? AND kind = 'progress' "
@@ -5260,7 +5295,7 @@ def show_run(tx: Tx, ask: Ask) -> dict[str, Any]:
         PROGRESS_MAX,
     )
     return {
-        **run_shown(row),
+        **run_row_json(row),
         "progress": [
             {"at": iso(at), "percent": percent, "message": message}
             for at, percent, message in reversed(told)
@@ -5268,13 +5303,13 @@ def show_run(tx: Tx, ask: Ask) -> dict[str, Any]:
     }
 
 
-def show_log(tx: Tx, ask: Ask) -> dict[str, Any]:
+def show_log(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """The output of a run, as Crontify's page has it."""
-    found = rows(tx.db, "SELECT content FROM run_log WHERE run = ?", _find_run(tx, ask)[1])
+    found = rows(tx.db, "SELECT content FROM run_log WHERE run = ?", _find_run(tx, request)[1])
     return {"hasLog": bool(found), "content": found[0][0] if found else None}
 
 
-def flip_shown(row: Sequence[Any]) -> Shown:
+def flip_json(row: Sequence[Any]) -> JsonObject:
     """A change of status: its time, the status, the reason."""
     return {"at": iso(row[0]), "status": row[1], "reason": row[2]}
 
@@ -5290,15 +5325,15 @@ def _without_secrets(row: Sequence[Any]) -> Sequence[Any]:
     return [*columns, json.dumps(body)]
 
 
-def with_deliveries(tx: Tx, found: Sequence[Any], secret: bool) -> list[Shown]:
+def with_deliveries(tx: Transaction, found: Sequence[Any], secret: bool) -> list[JsonObject]:
     """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom; logs and what
     receivers answered are secret."""
-    sent: dict[int, list[Shown]] = {row[0]: [] for row in found}
+    sent: dict[int, list[JsonObject]] = {row[0]: [] for row in found}
     for event, id_, name, state, tries, tried_at, result, answer in rows(
         tx.db,
         "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result, a.answer FROM "
         "alert a JOIN integration i ON i.num = a.integration WHERE a.event IN "
-        f"{marks(found)} ORDER BY a.event, a.num",
+        f"{placeholders(found)} ORDER BY a.event, a.num",
         *sent,
     ):
         sent[event].append(
@@ -5320,29 +5355,29 @@ def with_deliveries(tx: Tx, found: Sequence[Any], secret: bool) -> list[Shown]:
     ]
 
 
-def list_events(tx: Tx, ask: Ask) -> dict[str, Any]:
+def list_events(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """The log of events, newest first, of one monitor or of all."""
-    name = ask.id or ask.query.get("monitor", [""])[0]
-    kinds = [_one_of("kind", kind, *EVENT_KINDS) for kind in ask.query.get("kind", ())]
+    name = request.id or request.query.get("monitor", [""])[0]
+    kinds = [_one_of("kind", kind, *EVENT_KINDS) for kind in request.query.get("kind", ())]
     parts: list[tuple[str, list[Any]]] = []
     if name:
         parts.append(("e.monitor = ?", [get_monitor(tx, name).num]))
-    parts += [(f"e.kind IN {marks(kinds)}", kinds)] if kinds else []
+    parts += [(f"e.kind IN {placeholders(kinds)}", kinds)] if kinds else []
     parts += [
-        (f"e.at {sign} ?", [read_instant(bound, ask)])
+        (f"e.at {sign} ?", [read_instant(bound, request)])
         for bound, sign in (("since", ">="), ("until", "<"))
-        if bound in ask.query
+        if bound in request.query
     ]
     page = paged(
         tx,
         "events",
-        ask,
+        request,
         EVENTS_SQL + "WHERE " + (" AND ".join(part for part, _ in parts) or "1"),
         [value for _, values in parts for value in values],
         "e.num DESC",
         lambda row: row,
     )
-    return {**page, "events": with_deliveries(tx, page["events"], ask.secret)}
+    return {**page, "events": with_deliveries(tx, page["events"], request.secret)}
 
 
 def parse_iso(text: str) -> int:
@@ -5353,22 +5388,25 @@ def parse_iso(text: str) -> int:
     return (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
-def read_instant(name: str, ask: Ask) -> int:
+def read_instant(name: str, request: ApiRequest) -> int:
     """A parameter with an instant; a `+` that was not quoted arrives as a space."""
     try:
-        return parse_iso(ask.query[name][0].replace(" ", "+"))
+        return parse_iso(request.query[name][0].replace(" ", "+"))
     except (ValueError, OverflowError):
         raise Invalid(f"{name} must be an instant such as 2026-03-01T00:00:00Z") from None
 
 
-def show_history(tx: Tx, ask: Ask) -> dict[str, Any]:
+def show_history(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Pings, flips, events and our own absences of a monitor, newest first. A page goes
     on to the end of its last instant: `before` that one begins the next."""
-    m, (limit, _) = get_monitor(tx, ask.id), read_page(ask, 200)
-    until, most = read_instant("before", ask) if "before" in ask.query else 2**62, limit + 50
+    m, (limit, _) = get_monitor(tx, request.id), read_page(request, 200)
+    until, most = (
+        read_instant("before", request) if "before" in request.query else 2**62,
+        limit + 50,
+    )
     order = "ORDER BY {0} DESC, num DESC LIMIT ?"
     found = [
-        (row[3], "ping", ping_shown(row))
+        (row[3], "ping", ping_json(row))
         for row in rows(
             tx.db,
             PING_SQL + "WHERE p.monitor = ? AND at < ? ORDER BY at DESC, p.num DESC LIMIT ?",
@@ -5378,7 +5416,7 @@ def show_history(tx: Tx, ask: Ask) -> dict[str, Any]:
         )
     ]
     found += [
-        (row[0], "flip", flip_shown(row))
+        (row[0], "flip", flip_json(row))
         for row in rows(
             tx.db,
             "SELECT at, status, reason FROM flip WHERE monitor = ? AND at < ? "
@@ -5397,7 +5435,7 @@ def show_history(tx: Tx, ask: Ask) -> dict[str, Any]:
     )
     found += [
         (row[3], "event", event)
-        for row, event in zip(events, with_deliveries(tx, events, ask.secret), strict=True)
+        for row, event in zip(events, with_deliveries(tx, events, request.secret), strict=True)
     ]
     found += [
         (at, "absence", {"since": iso(since), "until": iso(at)})
@@ -5423,7 +5461,7 @@ def show_history(tx: Tx, ask: Ask) -> dict[str, Any]:
 
 def uptime(
     flips: Sequence[tuple[int, str]], absences: Sequence[tuple[int, int]], since: int, until: int
-) -> Shown:
+) -> JsonObject:
     """How long a monitor had which status in a window, in seconds; `flips` begin with the status
     at its start. What we did not watch ourselves is unknown, like all before a first ping."""
     spent: Counter[str] = Counter()
@@ -5445,16 +5483,20 @@ def uptime(
     }
 
 
-def show_uptime(tx: Tx, ask: Ask) -> dict[str, Any]:
+def show_uptime(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Uptime over any windows, computed from the flips."""
-    m = get_monitor(tx, ask.id)
-    if {"since", "until"} & set(ask.query):
-        given = {name: read_instant(name, ask) for name in ("since", "until") if name in ask.query}
+    m = get_monitor(tx, request.id)
+    if {"since", "until"} & set(request.query):
+        given = {
+            name: read_instant(name, request)
+            for name in ("since", "until")
+            if name in request.query
+        }
         windows: list[tuple[int | None, int, int]] = [
             (None, given.get("since", m.created_at), given.get("until", tx.now))
         ]
     else:
-        asked = ask.query.get("days", ["30"])
+        asked = request.query.get("days", ["30"])
         if len(asked) > 20:
             raise Invalid("days can be repeated at most 20 times")
         windows = [
@@ -5471,7 +5513,7 @@ def show_uptime(tx: Tx, ask: Ask) -> dict[str, Any]:
     }
 
 
-def _uptime_in(tx: Tx, m: Monitor, since: int, until: int) -> Shown:
+def _uptime_in(tx: Transaction, m: Monitor, since: int, until: int) -> JsonObject:
     if since > until:
         raise Invalid("since must be before until, and until after the monitor was created")
     before = rows(
@@ -5525,7 +5567,7 @@ class Past(NamedTuple):
     strip: list[Slot]
     flips: list[tuple[int, str, str | None]]
     uptime: float | None
-    matched: list[Shown]
+    matched: list[JsonObject]
 
 
 @lru_cache(20_000)
@@ -5593,28 +5635,28 @@ def _ran_for(m: Monitor, occurrence: int, starts: Sequence[int]) -> bool:
 
 
 def load_flips(
-    tx: Tx, nums: Sequence[int], since: int
+    tx: Transaction, nums: Sequence[int], since: int
 ) -> dict[int, list[tuple[int, str, str | None]]]:
     """The changes of status of monitors since an instant, and the one before: time, status and
     reason, oldest first."""
     flips: dict[int, list[Any]] = {num: [] for num in nums}
     for num, at, status, reason, _ in rows(
-        tx.db, FLIPS_SQL.format(marks(nums)), *nums, since, since, *nums
+        tx.db, FLIPS_SQL.format(placeholders(nums)), *nums, since, since, *nums
     ):
         flips[num].append((at, status, reason))
     return flips
 
 
-def load_absences(tx: Tx, since: int) -> list[tuple[int, int]]:
+def load_absences(tx: Transaction, since: int) -> list[tuple[int, int]]:
     """When we were away since an instant."""
     return rows(tx.db, "SELECT since, until FROM absence WHERE until > ?", since)
 
 
-def load_pasts(tx: Tx, monitors: Sequence[Monitor]) -> dict[int, Past]:
+def load_pasts(tx: Transaction, monitors: Sequence[Monitor]) -> dict[int, Past]:
     """The last weeks of monitors, in as many queries for one as for a hundred."""
     nums, since = [m.num for m in monitors], tx.now - UPTIME_DAYS * DAY_MS
     runs: dict[int, list[Any]] = {num: [] for num in nums}
-    for num, *run in rows(tx.db, STRIP_SQL + marks(nums), *nums):
+    for num, *run in rows(tx.db, STRIP_SQL + placeholders(nums), *nums):
         runs[num].append(run)
     flips, absences = load_flips(tx, nums, since), load_absences(tx, since)
     return {m.num: _past(m, runs[m.num], flips[m.num], absences, since, tx.now) for m in monitors}
@@ -5646,7 +5688,7 @@ def _past(
     return Past(strip, flips, share, _matched_json(ends[-1]) if ends else [])
 
 
-def _matched_json(run: Sequence[Any]) -> list[Shown]:
+def _matched_json(run: Sequence[Any]) -> list[JsonObject]:
     """The rules that matched a run, each with the value that it met."""
     _, lasted, _, code, _, matched, metrics = run
     if matched is None:
@@ -5656,15 +5698,17 @@ def _matched_json(run: Sequence[Any]) -> list[Shown]:
     return [{**rule, "actual": values.get(rule["field"])} for rule in json.loads(matched)]
 
 
-def page_of_monitors(tx: Tx, ask: Ask, most: int) -> tuple[list[tuple[Monitor, str]], int]:
+def page_of_monitors(
+    tx: Transaction, request: ApiRequest, most: int
+) -> tuple[list[tuple[Monitor, str]], int]:
     """A page of the monitors that a query asks for, those in trouble first, each with its state;
     and how many there are in all."""
-    limit, offset = read_page(ask, most, "100")
-    query = {name: texts for name, texts in ask.query.items() if name != "status"}
-    wanted, values = read_filter(ask._replace(query=query))
-    states = [_one_of("status", state, *STATES) for state in ask.query.get("status", ())]
+    limit, offset = read_page(request, most, "100")
+    query = {name: texts for name, texts in request.query.items() if name != "status"}
+    wanted, values = read_filter(request._replace(query=query))
+    states = [_one_of("status", state, *STATES) for state in request.query.get("status", ())]
     source = f"FROM (SELECT *, {SHOWN_STATUS_SQL} AS state FROM monitor WHERE {wanted}) WHERE " + (
-        f"state IN {marks(states)}" if states else "1"
+        f"state IN {placeholders(states)}" if states else "1"
     )
     values = [tx.now, *values, *states]
     page = rows(
@@ -5679,11 +5723,11 @@ def page_of_monitors(tx: Tx, ask: Ask, most: int) -> tuple[list[tuple[Monitor, s
     return [(Monitor(*row), state) for state, *row in page], total
 
 
-def show_summary(tx: Tx, ask: Ask) -> dict[str, Any]:
+def show_summary(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """What the first screen needs: a page of monitors, those in trouble first, with their last
     occurrences, and how many there are in which state; in as many queries for one as for many."""
-    limit, offset = read_page(ask, 1000, "100")
-    monitors, total = page_of_monitors(tx, ask, 1000)
+    limit, offset = read_page(request, 1000, "100")
+    monitors, total = page_of_monitors(tx, request, 1000)
     nums = [m.num for m, _ in monitors]
     recipients = recipients_of(tx, nums)
     running = open_runs_of(tx, nums)
@@ -5708,7 +5752,7 @@ def show_summary(tx: Tx, ask: Ask) -> dict[str, Any]:
 
 def _summed_up(
     m: Monitor, state: str, recipients: list[str], running: Sequence[Any] | None, past: Past
-) -> Shown:
+) -> JsonObject:
     good = sorted(
         lasted
         for _, lasted, outcome, _, _ in past.strip
@@ -5747,7 +5791,7 @@ def _summed_up(
     }
 
 
-def count_states(tx: Tx) -> dict[str, int]:
+def count_states(tx: Transaction) -> dict[str, int]:
     """How many monitors are in which of `STATES`; they add up to all of them."""
     counts = dict.fromkeys(STATES, 0)
     counts.update(rows(tx.db, "SELECT status, count(*) FROM monitor GROUP BY status"))
@@ -5764,7 +5808,7 @@ def count_states(tx: Tx) -> dict[str, int]:
     return counts
 
 
-def count_tags(tx: Tx) -> dict[str, int]:
+def count_tags(tx: Transaction) -> dict[str, int]:
     """How many monitors have which tag."""
     tags = Counter[str]()
     for words, count in rows(
@@ -5774,7 +5818,7 @@ def count_tags(tx: Tx) -> dict[str, int]:
     return dict(sorted(tags.items()))
 
 
-def _next_expected(tx: Tx) -> Shown | None:
+def _next_expected(tx: Transaction) -> JsonObject | None:
     """The monitor that is expected next: its id, its name, and when."""
     for id_, name, at in rows(
         tx.db,
@@ -5793,15 +5837,15 @@ NIGHT_SQL = """SELECT monitor, num, started_at, coalesce(ended_at, started_at + 
     FROM run WHERE monitor IN {0} AND started_at > ? ORDER BY monitor, started_at, num LIMIT ?"""
 
 
-def show_night(tx: Tx, ask: Ask) -> dict[str, Any]:
+def show_night(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """The last 24 hours of monitors as a timeline, in the order of the summary, and what is
     expected in the next three. Instants are seconds after `since`."""
     since, until = tx.now - NIGHT_BACK_MS, tx.now + NIGHT_AHEAD_MS
-    monitors, total = page_of_monitors(tx, ask, NIGHT_MONITORS_MAX)
+    monitors, total = page_of_monitors(tx, request, NIGHT_MONITORS_MAX)
     nums = [m.num for m, _ in monitors]
     runs: dict[int, list[Any]] = {num: [] for num in nums}
     for num, *run in rows(
-        tx.db, NIGHT_SQL.format(marks(nums)), *nums, since - DAY_MS // 2, NIGHT_RUNS_MAX
+        tx.db, NIGHT_SQL.format(placeholders(nums)), *nums, since - DAY_MS // 2, NIGHT_RUNS_MAX
     ):
         runs[num].append(run)
     flips, absences = load_flips(tx, nums, since), load_absences(tx, since)
@@ -5871,9 +5915,9 @@ def _following(m: Monitor, after: int) -> int | None:
     return next_cron_run(m.cron, m.timezone, after) if m.cron else next_occurrence(m, after)
 
 
-def status_page(tx: Tx, tag: str) -> dict[str, Any]:
+def status_page(tx: Transaction, tag: str) -> dict[str, Any]:
     """What strangers may see of the monitors with a tag: names, states, strips and uptime."""
-    monitors, _ = page_of_monitors(tx, Ask(query={"tag": [tag], "limit": ["200"]}), 200)
+    monitors, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag], "limit": ["200"]}), 200)
     pasts = load_pasts(tx, [m for m, _ in monitors])
     return {
         "tag": tag,
@@ -5891,7 +5935,7 @@ def status_page(tx: Tx, tag: str) -> dict[str, Any]:
     }
 
 
-def count_monitors(tx: Tx) -> dict[str, int]:
+def count_monitors(tx: Transaction) -> dict[str, int]:
     """How many monitors have which status, and how many are late or running."""
     counts = dict.fromkeys((*STATUSES, "late", "running"), 0)
     counts.update(rows(tx.db, "SELECT status, count(*) FROM monitor GROUP BY status"))
@@ -5913,13 +5957,13 @@ OUTBOX_SQL = """SELECT (SELECT count(*) FROM alert WHERE state = 'pending'),
 SIZE_SQL = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 
 
-def outbox_counts(tx: Tx) -> dict[str, int]:
+def outbox_counts(tx: Transaction) -> dict[str, int]:
     """How many alerts wait, how many for a minute beyond their time, how many were given up."""
     found = rows(tx.db, OUTBOX_SQL, tx.now - 60_000, tx.now - DEAD_MS)[0]
     return dict(zip(("pending", "overdue", "dead"), found, strict=True))
 
 
-def _short_health(tx: Tx) -> Shown:
+def _short_health(tx: Transaction) -> JsonObject:
     failing = rows(tx.db, "SELECT name FROM integration WHERE failing ORDER BY name")
     return {
         **outbox_counts(tx),
@@ -5929,7 +5973,7 @@ def _short_health(tx: Tx) -> Shown:
     }
 
 
-def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
+def show_health(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """How cronwatch itself does."""
     # Pings are numbered as they come: the last thousands tell those of the last minute.
     recent = rows(
@@ -5958,16 +6002,16 @@ def show_health(tx: Tx, ask: Ask) -> dict[str, Any]:
                 "name": one["name"],
                 "result": (one["lastDelivery"] or {}).get("result"),
             }
-            for one in integrations_json(tx, ask.secret)
+            for one in integrations_json(tx, request.secret)
             if one["failing"]
         ],
     }
 
 
-def preview(tx: Tx, ask: Ask) -> dict[str, Any]:
+def preview(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """When a schedule would expect a job next, and when its silence would be told. An interval of
     `monitor` that stays as it is counts on from its last ping."""
-    given = {name: texts[0] for name, texts in ask.query.items() if texts[0]}
+    given = {name: texts[0] for name, texts in request.query.items() if texts[0]}
     m = get_monitor(tx, given.pop("monitor")) if "monitor" in given else None
     figures = {
         name: read_count(name, given[name], 0, 2**31)
@@ -6045,7 +6089,7 @@ def near_words(at: int, zone: ZoneInfo, now: int) -> str:
     return f"in {distance}" if at > now else f"{distance} ago"
 
 
-def state_of(m: Shown) -> str:
+def state_of(m: JsonObject) -> str:
     """The one of `STATE_SIGNS` that a monitor in the API's form is in."""
     if m["status"] != "up":
         return str(m["status"])
@@ -6054,24 +6098,24 @@ def state_of(m: Shown) -> str:
     return "running" if m["running"] else "up"
 
 
-def in_order_of_page(monitors: Iterable[Shown]) -> list[Shown]:
+def in_order_of_page(monitors: Iterable[JsonObject]) -> list[JsonObject]:
     """Those in trouble first, then by name."""
     order = list(STATE_SIGNS)
     return sorted(monitors, key=lambda m: (order.index(state_of(m)), m["name"]))
 
 
-def _down_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+def _down_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
     reason = DOWN_WORDS.get(m["downReason"], m["downReason"])
     return f"{reason} since {instant_words(parse_iso(m['downSince']), zone, now)}"
 
 
-def _late_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+def _late_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
     words = f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
     deadline_at = parse_iso(m["nextExpectedAt"])
     return f"{words}, down {near_words(deadline_at, zone, now)}" if deadline_at > now else words
 
 
-def _running_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+def _running_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
     words = f"started {near_words(parse_iso(m['lastRun']['startedAt']), zone, now)}"
     progress = m["progress"]
     if progress is None:
@@ -6080,7 +6124,7 @@ def _running_words(m: Shown, zone: ZoneInfo, now: int) -> str:
     return f"{words}, {progress['percent']} %{message}"
 
 
-def _up_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+def _up_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
     if m["expectedAt"] is not None:
         return f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
     if m["lastPingAt"] is not None:
@@ -6088,18 +6132,18 @@ def _up_words(m: Shown, zone: ZoneInfo, now: int) -> str:
     return ""
 
 
-def _new_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+def _new_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
     due = f", {_up_words(m, zone, now)}" if m["expectedAt"] is not None else ""
     return f"no ping yet{due}"
 
 
-def _paused_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+def _paused_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
     if m["pausedUntil"] is None:
         return "until resumed"
     return f"until {near_words(parse_iso(m['pausedUntil']), zone, now)}"
 
 
-STATE_WORDS: dict[str, Callable[[Shown, ZoneInfo, int], str]] = {
+STATE_WORDS: dict[str, Callable[[JsonObject, ZoneInfo, int], str]] = {
     "down": _down_words,
     "late": _late_words,
     "running": _running_words,
@@ -6109,17 +6153,17 @@ STATE_WORDS: dict[str, Callable[[Shown, ZoneInfo, int], str]] = {
 }
 
 
-def sign_and_state(m: Shown) -> str:
+def sign_and_state(m: JsonObject) -> str:
     """As in ✖ down."""
     return f"{STATE_SIGNS[state_of(m)]} {state_of(m)}"
 
 
-def state_words(m: Shown, zone: ZoneInfo, now: int) -> str:
+def state_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
     """How a monitor in the API's form does: failed since Today 03:05; due in 9 min."""
     return STATE_WORDS[state_of(m)](m, zone, now)
 
 
-def expectation_words(m: Shown, zone: ZoneInfo) -> str:
+def expectation_words(m: JsonObject, zone: ZoneInfo) -> str:
     """When a monitor in the API's form is expected: every day at 03:00; with its zone where that
     is another than the reader's."""
     if m["scheduleType"] == "cron":
@@ -6130,7 +6174,7 @@ def expectation_words(m: Shown, zone: ZoneInfo) -> str:
     return "no schedule"
 
 
-def list_rows(monitors: Iterable[Shown], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
+def list_rows(monitors: Iterable[JsonObject], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
     """Monitors as rows of a table: the key, how it does, when it is expected."""
     table: list[tuple[str, ...]] = []
     for m in in_order_of_page(monitors):
@@ -6141,7 +6185,7 @@ def list_rows(monitors: Iterable[Shown], zone: ZoneInfo, now: int) -> list[tuple
     return table
 
 
-def status_rows(monitors: Sequence[Shown], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
+def status_rows(monitors: Sequence[JsonObject], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
     """Who is down, late or running, and who is due next, as rows of a table."""
     table: list[tuple[str, ...]] = []
     ordered = in_order_of_page(monitors)
@@ -6156,7 +6200,7 @@ def status_rows(monitors: Sequence[Shown], zone: ZoneInfo, now: int) -> list[tup
     return table
 
 
-def status_headline(monitors: Sequence[Shown], zone: ZoneInfo, now: int) -> str:
+def status_headline(monitors: Sequence[JsonObject], zone: ZoneInfo, now: int) -> str:
     """All in one line: 2 down · 1 late · next: Database dump in 9 min."""
     counts = Counter(state_of(m) for m in monitors)
     parts = [f"{counts[state]} {state}" for state in STATE_SIGNS if counts[state]]
@@ -6165,7 +6209,7 @@ def status_headline(monitors: Sequence[Shown], zone: ZoneInfo, now: int) -> str:
     return " · ".join(parts)
 
 
-def _coming(monitors: Iterable[Shown], now: int) -> list[tuple[int, Shown]]:
+def _coming(monitors: Iterable[JsonObject], now: int) -> list[tuple[int, JsonObject]]:
     """The monitors that are expected, by when they are."""
     expected = [
         (parse_iso(m["expectedAt"]), m)
@@ -6175,7 +6219,7 @@ def _coming(monitors: Iterable[Shown], now: int) -> list[tuple[int, Shown]]:
     return sorted((pair for pair in expected if pair[0] > now), key=lambda pair: pair[0])
 
 
-def _delivery_words(delivery: Shown) -> str:
+def _delivery_words(delivery: JsonObject) -> str:
     """Who was told of an event, or why not."""
     words = {"sent": "told", "pending": "not yet told", "dead": "never told"}[delivery["state"]]
     result = delivery["result"]
@@ -6183,14 +6227,14 @@ def _delivery_words(delivery: Shown) -> str:
     return f"{words}: {delivery['name']}{reason}"
 
 
-def event_lines(event: Shown, zone: ZoneInfo, now: int) -> list[str]:
+def event_lines(event: JsonObject, zone: ZoneInfo, now: int) -> list[str]:
     """An event in the API's form for a person: when and what; below it, to whom it was told."""
     lines = [f"{instant_words(parse_iso(event['at']), zone, now)}  {event['summary']}"]
     lines += [f"    {_delivery_words(delivery)}" for delivery in event["deliveries"]]
     return lines if event["deliveries"] else [*lines, "    no notifications"]
 
 
-def run_words(run: Shown, zone: ZoneInfo, now: int) -> str:
+def run_words(run: JsonObject, zone: ZoneInfo, now: int) -> str:
     """A run in the API's form: failed, Today 03:00, took 5 min, exit code 3: disk full."""
     parts = [run["state"], near_words(parse_iso(run["startedAt"]), zone, now)]
     if run["durationMs"] is not None:
@@ -6209,7 +6253,7 @@ def _near_words_or_none(at: str | None, zone: ZoneInfo, now: int) -> str:
     return near_words(parse_iso(at), zone, now) if at else ""
 
 
-def schedule_details(m: Shown, zone: ZoneInfo) -> str:
+def schedule_details(m: JsonObject, zone: ZoneInfo) -> str:
     """The same with the grace; or what it means to have none."""
     if m["scheduleType"] == "none":
         return NO_SCHEDULE
@@ -6217,7 +6261,7 @@ def schedule_details(m: Shown, zone: ZoneInfo) -> str:
 
 
 def monitor_details(
-    m: Shown, recipients: Sequence[str], zone: ZoneInfo, now: int
+    m: JsonObject, recipients: Sequence[str], zone: ZoneInfo, now: int
 ) -> list[tuple[str, str]]:
     """What a monitor is, what it did last and what pings it, as labels and words; what it does not
     have is left out."""
@@ -6303,7 +6347,7 @@ def check_password(given: Any) -> str | None:
     return given and hash_password(given)
 
 
-def user_shown(row: Sequence[Any]) -> Shown:
+def user_json(row: Sequence[Any]) -> JsonObject:
     """A row of `USERS_SQL`."""
     id_, name, has_password, created_at, seen_at = row
     return {
@@ -6315,12 +6359,12 @@ def user_shown(row: Sequence[Any]) -> Shown:
     }
 
 
-def list_users(tx: Tx, ask: Ask) -> dict[str, Any]:
+def list_users(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """All who may sign in."""
-    return {"users": list(map(user_shown, rows(tx.db, USERS_SQL + "ORDER BY num")))}
+    return {"users": list(map(user_json, rows(tx.db, USERS_SQL + "ORDER BY num")))}
 
 
-def find_user(tx: Tx, name: str) -> tuple[int, str]:
+def find_user(tx: Transaction, name: str) -> tuple[int, str]:
     """The num and id of a user, by name or id; refuses with 404."""
     found = rows(tx.db, "SELECT num, id FROM user WHERE ? IN (id, name)", name)
     if not found:
@@ -6328,30 +6372,30 @@ def find_user(tx: Tx, name: str) -> tuple[int, str]:
     return found[0]  # type: ignore[no-any-return]
 
 
-def add_user(tx: Tx, name: str, stored: str | None) -> dict[str, Any]:
+def add_user(tx: Transaction, name: str, stored: str | None) -> dict[str, Any]:
     """A new user, with a password in its stored form or with none."""
     refuse_taken(tx, "user", "name", name)
     id_ = str(uuid.uuid4())
     insert(tx.db, "user", {"id": id_, "name": name, "password": stored, "created_at": tx.now})
-    return user_shown(rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
+    return user_json(rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
 
 
-def change_password(tx: Tx, user: int, stored: str | None, session: str = "") -> None:
+def change_password(tx: Transaction, user: int, stored: str | None, session: str = "") -> None:
     """Change a password to one in its stored form; all sessions and links end but this session."""
     update(tx.db, "user", user, {"password": stored})
     execute(tx.db, "DELETE FROM session WHERE user = ? AND hash != ?", (user, session))
 
 
-def remove_user(tx: Tx, ask: Ask) -> dict[str, Any]:
+def remove_user(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Delete a user and end its sessions; the last one stays."""
-    num, id_ = find_user(tx, ask.id)
+    num, id_ = find_user(tx, request.id)
     if rows(tx.db, "SELECT count(*) FROM user")[0][0] == 1:
         raise Refused("this is the last user: make another one first", "CONFLICT", 409)
     execute(tx.db, "DELETE FROM user WHERE num = ?", (num,))
     return {"id": id_, "deleted": True}
 
 
-def _add_secret(tx: Tx, user: int, is_link: bool, lasts_ms: int) -> tuple[str, int]:
+def _add_secret(tx: Transaction, user: int, is_link: bool, lasts_ms: int) -> tuple[str, int]:
     secret, expires_at = secrets.token_urlsafe(32), tx.now + lasts_ms
     insert(
         tx.db,
@@ -6366,7 +6410,7 @@ def _add_secret(tx: Tx, user: int, is_link: bool, lasts_ms: int) -> tuple[str, i
     return secret, expires_at
 
 
-def make_link(tx: Tx, name: str, makes_user: bool = False) -> dict[str, Any]:
+def make_link(tx: Transaction, name: str, makes_user: bool = False) -> dict[str, Any]:
     """A link that signs a user in once, within an hour: its secret is in the fragment, which no
     server and no log sees. Where there is nobody yet, it may make the user."""
     if makes_user and not rows(tx.db, "SELECT 1 FROM user LIMIT 1"):
@@ -6375,19 +6419,19 @@ def make_link(tx: Tx, name: str, makes_user: bool = False) -> dict[str, Any]:
     return {"url": f"{tx.settings.base_url}/#/link/{secret}", "expiresAt": iso(expires_at)}
 
 
-def open_session(tx: Tx, user: int) -> dict[str, Any]:
+def open_session(tx: Transaction, user: int) -> dict[str, Any]:
     """Sign a user in."""
     days = min(tx.settings.session_days, 36_500)
     token, expires_at = _add_secret(tx, user, False, days * 86_400_000)
     update(tx.db, "user", user, {"seen_at": tx.now})
     return {
         "token": token,
-        "user": user_shown(rows(tx.db, USERS_SQL + "WHERE num = ?", user)[0]),
+        "user": user_json(rows(tx.db, USERS_SQL + "WHERE num = ?", user)[0]),
         "expiresAt": iso(expires_at),
     }
 
 
-def use_link(tx: Tx, secret: str) -> dict[str, Any]:
+def use_link(tx: Transaction, secret: str) -> dict[str, Any]:
     """Sign in by a link, which ends with this."""
     found = rows(
         tx.db,
@@ -6399,20 +6443,22 @@ def use_link(tx: Tx, secret: str) -> dict[str, Any]:
     return open_session(tx, found[0][0])
 
 
-def show_session(tx: Tx, ask: Ask) -> dict[str, Any]:
+def show_session(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Who is signed in."""
-    row = rows(tx.db, USERS_SQL + "WHERE num = ?", ask.user)[0]
-    expires_at = rows(tx.db, "SELECT expires_at FROM session WHERE hash = ?", ask.session)[0][0]
-    return {"user": user_shown(row), "expiresAt": iso(expires_at)}
+    row = rows(tx.db, USERS_SQL + "WHERE num = ?", request.user)[0]
+    expires_at = rows(tx.db, "SELECT expires_at FROM session WHERE hash = ?", request.session)[0][
+        0
+    ]
+    return {"user": user_json(row), "expiresAt": iso(expires_at)}
 
 
-def end_session(tx: Tx, ask: Ask) -> dict[str, Any]:
+def end_session(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Sign out."""
-    execute(tx.db, "DELETE FROM session WHERE hash = ?", (ask.session,))
+    execute(tx.db, "DELETE FROM session WHERE hash = ?", (request.session,))
     return {"deleted": True}
 
 
-def prune_sessions(tx: Tx) -> None:
+def prune_sessions(tx: Transaction) -> None:
     """Forget sessions and links that have expired."""
     execute(tx.db, "DELETE FROM session WHERE expires_at <= ?", (tx.now,))
 
@@ -6498,7 +6544,7 @@ class Caller(NamedTuple):
     by_cookie: bool = False
 
 
-def find_caller(tx: Tx, secret: str | None, cookie: str | None) -> Caller | None:
+def find_caller(tx: Transaction, secret: str | None, cookie: str | None) -> Caller | None:
     """Whose secret this is: an API key's or a session's from a header, else a session's from a
     cookie, which counts whatever login a proxy sends along; None where it is nobody's."""
     key = find_key(tx, secret)
@@ -6514,12 +6560,12 @@ def find_caller(tx: Tx, secret: str | None, cookie: str | None) -> Caller | None
     return None
 
 
-def list_keys(tx: Tx, ask: Ask) -> dict[str, Any]:
+def list_keys(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """All API keys, without their secrets."""
-    return {"keys": [key_shown(row) for row in rows(tx.db, KEY_PREFIX_SQL + "ORDER BY num")]}
+    return {"keys": [key_json(row) for row in rows(tx.db, KEY_PREFIX_SQL + "ORDER BY num")]}
 
 
-def key_shown(row: Sequence[Any]) -> Shown:
+def key_json(row: Sequence[Any]) -> JsonObject:
     """A row of `KEY_PREFIX_SQL`."""
     return {
         **dict(zip(("id", "name", "prefix", "permission"), row, strict=False)),
@@ -6527,9 +6573,9 @@ def key_shown(row: Sequence[Any]) -> Shown:
     }
 
 
-def add_key(tx: Tx, ask: Ask) -> dict[str, Any]:
+def add_key(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Create an API key from its JSON; its secret is shown this once."""
-    given = read_object(ask.body, *KEY_FIELDS)
+    given = read_object(request.body, *KEY_FIELDS)
     name, secret = _text("name", given.get("name"), 1, 200), given.get("secret")
     if secret is not None and not (
         isinstance(secret, str) and re.fullmatch(r"[!-~]{8,200}", secret)
@@ -6538,18 +6584,18 @@ def add_key(tx: Tx, ask: Ask) -> dict[str, Any]:
     permission = _one_of("permission", given.get("permission", "read-write"), *KEY_PERMISSIONS)
     secret = create_key(tx, name, permission, secret)
     row = rows(tx.db, KEY_PREFIX_SQL + "WHERE name = ?", name)[0]
-    return {**key_shown(row), "secret": secret}
+    return {**key_json(row), "secret": secret}
 
 
 KEY_FIELDS = ("name", "permission", "secret")
 KEY_PERMISSIONS = ("ping", "read-only", "read-write")
 
 
-def remove_key(tx: Tx, ask: Ask) -> dict[str, Any]:
+def remove_key(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """End an API key, by its name or id."""
-    found = rows(tx.db, "DELETE FROM api_key WHERE ? IN (name, id) RETURNING id", ask.id)
+    found = rows(tx.db, "DELETE FROM api_key WHERE ? IN (name, id) RETURNING id", request.id)
     if not found:
-        raise Refused(f"there is no API key with the name '{ask.id}'", "NOT_FOUND", 404)
+        raise Refused(f"there is no API key with the name '{request.id}'", "NOT_FOUND", 404)
     return {"id": found[0][0], "deleted": True}
 
 
@@ -6586,7 +6632,7 @@ def repeat(
     return thread
 
 
-class Lookout:
+class Scanner:
     """Looks for what fell due, and judges whether we were away since the last look."""
 
     def __init__(
@@ -6832,7 +6878,7 @@ class Metrics:
 
     def __init__(self, read: Callable[..., Any], clock: Callable[[], int]) -> None:
         self.read, self.clock = read, clock
-        self.lookout: Lookout | None = None
+        self.scanner: Scanner | None = None
         self.registry = prometheus.CollectorRegistry()
         kinds: dict[str, Any] = {"registry": self.registry}
         self.pings = prometheus.Counter("cronwatch_pings", "Pings recorded.", ["dialect"], **kinds)
@@ -6857,13 +6903,13 @@ class Metrics:
         self._runs = {state: self.runs.labels(state) for state in ENDED}
         self._tries = [self.alerts.labels(result) for result in ("sent", "failed")]  # from 0 on
 
-    def count_ping(self, dialect: Dialect, receipt: Receipt) -> None:
+    def count_ping(self, dialect: Dialect, result: PingResult) -> None:
         """Count a ping that is on disk, and the run that it ended."""
-        if receipt.kind == "pause" or receipt.status == "dropped":
+        if result.kind == "pause" or result.status == "dropped":
             return
         self._pings[dialect.name].inc()
-        if receipt.kind in OUTCOMES and receipt.state in self._runs:
-            self._runs[receipt.state].inc()
+        if result.kind in OUTCOMES and result.state in self._runs:
+            self._runs[result.state].inc()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """What the database knows now; each monitor by its key, up to 1,000 of them."""
@@ -6882,8 +6928,8 @@ class Metrics:
             waiting.add_metric([state], count)
         yield waiting
         yield GaugeMetricFamily("cronwatch_database_bytes", "Size of the database.", size)
-        if self.lookout is not None:
-            age = (self.clock() - self.lookout.last_at) / 1000
+        if self.scanner is not None:
+            age = (self.clock() - self.scanner.last_at) / 1000
             yield GaugeMetricFamily("cronwatch_scan_age_seconds", "Since the last look.", age)
         yield from _monitor_metrics(monitors)
 
@@ -6916,7 +6962,7 @@ def _monitor_metrics(
     yield from (status, heard, lasted)
 
 
-def measured(tx: Tx) -> tuple[Any, ...]:
+def measured(tx: Transaction) -> tuple[Any, ...]:
     """The figures of the database, in as many queries for one monitor as for many."""
     size = rows(tx.db, "PRAGMA page_count")[0][0] * rows(tx.db, "PRAGMA page_size")[0][0]
     monitors = rows(
@@ -6958,7 +7004,7 @@ class Service(Protocol):
     limiter: Limiter
     summaries: Summaries
     metrics: Metrics
-    lookout: Lookout | None
+    scanner: Scanner | None
     started_at: int
 
     @property
@@ -7221,7 +7267,7 @@ def read_body(environ: Environ) -> bytes:
     return environ["wsgi.input"].read(min(length, BODY_MAX))  # type: ignore[no-any-return]
 
 
-def read_api_request(id_: str = "", run: str = "") -> Ask:
+def read_api_request(id_: str = "", run: str = "") -> ApiRequest:
     """The management request that is being answered."""
     environ = bottle.request.environ
     body = read_body(environ)
@@ -7229,7 +7275,7 @@ def read_api_request(id_: str = "", run: str = "") -> Ask:
     if any(len(texts) > 100 for texts in query.values()):
         raise Invalid("a parameter can be repeated at most 100 times")
     caller = environ.get("cronwatch.caller", Caller(""))
-    return Ask(
+    return ApiRequest(
         id_,
         query,
         parse_json(body) if body.strip() else None,
@@ -7242,36 +7288,36 @@ def read_api_request(id_: str = "", run: str = "") -> Ask:
     )
 
 
-Action = Callable[[Service, Ask], Any]
+Action = Callable[[Service, ApiRequest], Any]
 
 
-def reads(query: Callable[[Tx, Ask], Any]) -> Action:
+def reads(query: Callable[[Transaction, ApiRequest], Any]) -> Action:
     """The action of a route that only reads."""
-    return lambda server, ask: server.read(query, ask)
+    return lambda server, request: server.read(query, request)
 
 
-def acts(action: Callable[[Tx, Ask], Any]) -> Action:
+def acts(action: Callable[[Transaction, ApiRequest], Any]) -> Action:
     """The action of a route that changes something, in one transaction."""
 
-    def call(server: Service, ask: Ask) -> Any:
-        answer = server.act(action, ask)
+    def call(server: Service, request: ApiRequest) -> Any:
+        answer = server.act(action, request)
         server.summaries.forget()
         return answer
 
     return call
 
 
-def sends(test: Callable[[Outbox, Ask], Any]) -> Action:
+def sends(test: Callable[[Outbox, ApiRequest], Any]) -> Action:
     """The action of a route that sends something."""
-    return lambda server, ask: test(server.outbox, ask)
+    return lambda server, request: test(server.outbox, request)
 
 
-def sign_in(server: Service, ask: Ask) -> bottle.HTTPResponse:
+def sign_in(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     """Open a session by name and password, or by a link."""
     environ = bottle.request.environ
     if not is_json(environ):  # a foreign page could sign somebody in as somebody else
         raise Refused("Content-Type must be application/json", status=415)
-    given = read_object(ask.body, "name", "password", "link")
+    given = read_object(request.body, "name", "password", "link")
     if "link" in given:
         session = server.act(use_link, _text("link", given["link"], 1, 200))
     else:
@@ -7279,36 +7325,36 @@ def sign_in(server: Service, ask: Ask) -> bottle.HTTPResponse:
         password = given.get("password")
         if not isinstance(name, str) or not isinstance(password, str) or len(password) > 200:
             raise Invalid("name and password are required, or a link")
-        user = find_by_password(server.read, server.limiter, name, password, ask.address)
+        user = find_by_password(server.read, server.limiter, name, password, request.address)
         session = server.act(open_session, user)
     seconds = server.settings.session_days * 86_400
     return respond(session, 201, headers=make_cookie(session["token"], seconds, server.settings))
 
 
-def change_own_password(server: Service, ask: Ask) -> dict[str, Any]:
+def change_own_password(server: Service, request: ApiRequest) -> dict[str, Any]:
     """Give who is signed in another password; their other sessions and links end."""
-    password = read_object(ask.body, "password").get("password")
+    password = read_object(request.body, "password").get("password")
     stored = check_password("" if password is None else password)
-    server.act(change_password, ask.user, stored, ask.session)
-    return server.read(show_session, ask)
+    server.act(change_password, request.user, stored, request.session)
+    return server.read(show_session, request)
 
 
-def sign_out(server: Service, ask: Ask) -> bottle.HTTPResponse:
+def sign_out(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     """End the session that asks."""
-    answer = server.act(end_session, ask)
+    answer = server.act(end_session, request)
     return respond(answer, headers=make_cookie("", 0, server.settings))
 
 
-def health(server: Service, ask: Ask) -> dict[str, Any]:
+def health(server: Service, request: ApiRequest) -> dict[str, Any]:
     """How cronwatch does, with what only the running server knows."""
     return {
-        **server.read(show_health, ask),
+        **server.read(show_health, request),
         "startedAt": iso(server.started_at),
-        "scannedAt": iso(server.lookout.last_at if server.lookout else None),
+        "scannedAt": iso(server.scanner.last_at if server.scanner else None),
     }
 
 
-def metrics(server: Service, ask: Ask) -> bottle.HTTPResponse:
+def metrics(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     """Prometheus' text format."""
     content = prometheus.generate_latest(server.metrics.registry)
     return bottle.HTTPResponse(content, 200, {"Content-Type": prometheus.CONTENT_TYPE_LATEST})
@@ -7334,38 +7380,38 @@ class Summaries:
         with self._lock:
             self._made.clear()
 
-    def get(self, ask: Ask, scanning: bool) -> tuple[str, str]:
+    def get(self, request: ApiRequest, scanning: bool) -> tuple[str, str]:
         """The tag and the JSON of a summary; `scanning` is what only the running server knows."""
-        query = tuple((name, *texts) for name, texts in sorted(ask.query.items()))
-        key = (query, ask.secret, scanning)
+        query = tuple((name, *texts) for name, texts in sorted(request.query.items()))
+        key = (query, request.secret, scanning)
         with self._lock:
             now = self.clock()
             made_at, tag, content = self._made.get(key, (now + 1, "", ""))
             if not made_at <= now < made_at + self.LASTS_MS:
-                tag, content = self._make(ask, scanning)
+                tag, content = self._make(request, scanning)
                 if len(self._made) >= self.SIZE_MAX:
                     self._made.clear()
                 self._made[key] = now, tag, content
         return tag, content
 
-    def _make(self, ask: Ask, scanning: bool) -> tuple[str, str]:
-        summary = self.read(show_summary, ask)
+    def _make(self, request: ApiRequest, scanning: bool) -> tuple[str, str]:
+        summary = self.read(show_summary, request)
         summary["health"]["scanning"] = scanning
         content = json.dumps(summary)
         return f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"', content
 
 
-def summary(server: Service, ask: Ask) -> bottle.HTTPResponse:
+def summary(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     """The first screen, 304 where the caller has it already.
 
     When the last scan was is a header: it makes no other answer of it.
     """
-    lookout = server.lookout
-    tag, content = server.summaries.get(ask, lookout is None or lookout.is_looking())
+    scanner = server.scanner
+    tag, content = server.summaries.get(request, scanner is None or scanner.is_looking())
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
-    if lookout:
-        headers["X-Scanned-At"] = str(iso(lookout.last_at))
-    if tag in ask.etag:
+    if scanner:
+        headers["X-Scanned-At"] = str(iso(scanner.last_at))
+    if tag in request.etag:
         return bottle.HTTPResponse(b"", 304, headers)
     return respond(content, 200, "application/json", headers)
 
@@ -7387,8 +7433,8 @@ API_ROUTES = (
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>", reads(show_monitor)),
     ApiRoute("read-write", "PATCH", f"{API}/heartbeats/<id>", acts(edit_monitor)),
     ApiRoute("read-write", "DELETE", f"{API}/heartbeats/<id>", acts(remove_monitor)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/pause", acts(pause_asked)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/resume", acts(resume_asked)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/pause", acts(pause_heartbeat)),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/resume", acts(resume_heartbeat)),
     ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/ok", acts(mark_ok)),
     ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/test", sends(send_tests)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/pings", reads(list_pings)),
@@ -7398,7 +7444,7 @@ API_ROUTES = (
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/log", reads(show_history)),
     ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/uptime", reads(show_uptime)),
     ApiRoute("read-write", "GET", f"{API}/heartbeats/<id>/handles", reads(list_handles)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/handles", acts(adopt_asked), 201),
+    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/handles", acts(add_handle), 201),
     ApiRoute("read-write", "DELETE", f"{API}/heartbeats/<id>/handles", acts(remove_handle)),
     ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/handles/rotate", acts(rotate_handle)),
     ApiRoute(
@@ -7409,11 +7455,11 @@ API_ROUTES = (
         dialect=DIALECTS["crontify"],
     ),
     ApiRoute("read-only", "GET", f"{API}/integrations", reads(list_integrations)),
-    ApiRoute("read-write", "POST", f"{API}/integrations", acts(add_integration_asked), 201),
+    ApiRoute("read-write", "POST", f"{API}/integrations", acts(add_integration_by_api), 201),
     ApiRoute("read-only", "GET", f"{API}/integrations/<id>", reads(show_integration)),
     ApiRoute("read-write", "PATCH", f"{API}/integrations/<id>", acts(edit_integration)),
-    ApiRoute("read-write", "DELETE", f"{API}/integrations/<id>", acts(remove_integration_asked)),
-    ApiRoute("read-write", "POST", f"{API}/integrations/<id>/test", sends(test_integration)),
+    ApiRoute("read-write", "DELETE", f"{API}/integrations/<id>", acts(remove_integration_by_api)),
+    ApiRoute("read-write", "POST", f"{API}/integrations/<id>/test", sends(send_integration_test)),
     ApiRoute("read-only", "GET", f"{API}/events", reads(list_events)),
     ApiRoute("read-only", "GET", f"{API}/summary", summary),
     ApiRoute("read-only", "GET", f"{API}/night", reads(show_night)),
@@ -7444,14 +7490,14 @@ def manage(server: Service, route: ApiRoute, id: str = "", run: str = "") -> bot
 # -- pings
 
 
-def read_knock(environ: Environ) -> Knock | None:
+def read_ping_request(environ: Environ) -> PingRequest | None:
     """The ping that a request is; None where its path is none's."""
     route = read_route(split_path(environ["REQUEST_URI"]))
     if route is None:
         return None
     raw_query = recoded(environ.get("QUERY_STRING", ""))
     query = urllib.parse.parse_qs(raw_query, keep_blank_values=True) if raw_query else {}
-    return Knock(
+    return PingRequest(
         route,
         {name: values[0] for name, values in query.items()},
         query.get("metric", ()),
@@ -7468,21 +7514,21 @@ def read_knock(environ: Environ) -> Knock | None:
 def ping(server: Service, path: str) -> bottle.HTTPResponse:
     """Every ping of every dialect, in the shape of its own; it takes what is no other route's."""
     environ = bottle.request.environ
-    knock = read_knock(environ)
-    if knock is None:
+    request = read_ping_request(environ)
+    if request is None:
         return refuse_path(server.app, environ)
     try:
-        dialect, receipt, problem = server.act(record_ping, knock)
+        dialect, result, problem = server.act(record_ping, request)
     finally:  # what goes wrong is worded by the dialect that was met
-        met = knock.seen[-1] if knock.seen else unknown_dialect(knock.route)
+        met = request.seen[-1] if request.seen else unknown_dialect(request.route)
         environ["cronwatch.dialect"] = met
-    server.metrics.count_ping(dialect, receipt)
-    log.debug("%s of %s, monitor %s", receipt.kind, dialect.name, receipt.id)
+    server.metrics.count_ping(dialect, result)
+    log.debug("%s of %s, monitor %s", result.kind, dialect.name, result.id)
     if problem is not None:
         raise problem
-    status = 201 if receipt.created and dialect.says_created else 200
-    content_type = "text/html" if receipt.kind == "pause" else "text/plain"
-    return respond(dialect.reply(receipt), status, content_type, dialect.headers)
+    status = 201 if result.created and dialect.says_created else 200
+    content_type = "text/html" if result.kind == "pause" else "text/plain"
+    return respond(dialect.reply(result), status, content_type, dialect.headers)
 
 
 def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
@@ -7608,7 +7654,7 @@ def status_content(pages: StatusPages, tag: str) -> bottle.HTTPResponse:
 def troubles(server: Service) -> list[str]:
     """What keeps us from watching: nobody should rely on us meanwhile."""
     sentences = []
-    if server.lookout is not None and not server.lookout.is_looking():
+    if server.scanner is not None and not server.scanner.is_looking():
         sentences.append("the scanner is stuck")
     if server.store.is_failing:
         sentences.append("nothing can be written")
@@ -7947,16 +7993,16 @@ def start_loops(
 
     def look() -> None:
         try:
-            lookout.look()
+            scanner.look()
         finally:
             if server.store.is_replaced:
                 end()
 
-    server.lookout = lookout = Lookout(
+    server.scanner = scanner = Scanner(
         server.store, server.clock, scan_seconds, server.scan, server.away
     )
-    server.lookout.measure = server.metrics.scans.observe
-    server.metrics.lookout = server.lookout
+    server.scanner.measure = server.metrics.scans.observe
+    server.metrics.scanner = server.scanner
     return [
         repeat(stop, scan_seconds, look, "scan"),
         repeat(stop, DELIVER_SECONDS, server.outbox.turn, "deliver"),
@@ -7968,7 +8014,7 @@ def start_loops(
 
 def welcome(server: Server) -> None:
     """Where nobody can sign in yet, say how; only a terminal is shown a secret."""
-    if server.read(list_users, Ask())["users"]:
+    if server.read(list_users, ApiRequest())["users"]:
         return
     if sys.stdout.isatty():
         link = server.act(make_link, "admin", True)["url"]
@@ -7991,7 +8037,7 @@ class Server:
         self.limiter = Limiter(monotonic)
         self.store = Store(settings.database)
         self.damaged: set[int] = set()  # monitors that cannot be watched any more
-        self.lookout: Lookout | None = None
+        self.scanner: Scanner | None = None
         self.started_at = clock()
         self.summaries = Summaries(self.read, clock)
         self.follows_address = not settings.base_url
@@ -8031,19 +8077,23 @@ class Server:
 
     def judge(self) -> None:
         """Judge a gap, if there is one, before anything that comes after it."""
-        if self.lookout:
-            self.lookout.judge()
+        if self.scanner:
+            self.scanner.judge()
 
     def _act(self, action: Callable[..., T], *args: Any) -> T:
         def work() -> T:
-            return action(Tx(self.store.db, self.store, self.settings, self.clock()), *args)
+            return action(
+                Transaction(self.store.db, self.store, self.settings, self.clock()), *args
+            )
 
         return self.store.write(work)
 
     def read(self, query: Callable[..., T], *args: Any) -> T:
         """What a query finds now, beside whatever is being written."""
         now = self.clock()
-        return self.store.read(lambda db: query(Tx(db, self.store, self.settings, now), *args))
+        return self.store.read(
+            lambda db: query(Transaction(db, self.store, self.settings, now), *args)
+        )
 
     def scan(self) -> None:
         """Let everything that fell due happen."""
@@ -8224,7 +8274,7 @@ def check_smtp(settings: Settings, is_needed: bool) -> Finding:
     return _attempt(what, "See the smtp_… settings.", lambda: try_smtp(settings))
 
 
-def check_receiver(integration: Shown) -> Finding:
+def check_receiver(integration: JsonObject) -> Finding:
     """Whether the receiver of an integration is there, as far as one can tell without an event: of
     a URL by connecting to its host, of a command by letting the shell read it; mail is the mail
     server's affair, and what Apprise does is not known."""
@@ -8245,7 +8295,9 @@ def check_receiver(integration: Shown) -> Finding:
     return Finding(FINE, f"{name}, by {channel}: only a test tells. {again}")
 
 
-def check_notifications(monitors: Sequence[Shown], integrations: Sequence[Shown]) -> Finding:
+def check_notifications(
+    monitors: Sequence[JsonObject], integrations: Sequence[JsonObject]
+) -> Finding:
     """Whether anybody is told of each monitor."""
     if not integrations:
         return Finding(WRONG, "nobody is told of anything: see `cronwatch integration add --help`")
@@ -8294,13 +8346,13 @@ def check_wrapper(path: str | None, base_url: str) -> Finding:
     )
 
 
-def examine(server: Server, monitors: Sequence[Shown]) -> Iterator[Finding]:
+def examine(server: Server, monitors: Sequence[JsonObject]) -> Iterator[Finding]:
     """Each check in turn, with the settings of this process: those of another server are its own.
     No event, no mail and no ping is sent."""
     settings, now = server.settings, server.clock()
     alive_at = remembered(server.store, "alive_at", None)
     folder = os.path.dirname(os.path.abspath(settings.database))
-    integrations = server.read(list_integrations, Ask())["integrations"]
+    integrations = server.read(list_integrations, ApiRequest())["integrations"]
     wants_mail = any(one["enabled"] and one["channel"] == "email" for one in integrations)
     yield check_server(is_served(settings.database), alive_at, now)
     yield check_disk(shutil.disk_usage(folder).free, os.path.getsize(settings.database))
@@ -8522,13 +8574,13 @@ class JobReport(NamedTuple):
     """What became of a job of a crontab: its monitor, and a sentence about it."""
 
     job: CronLine
-    monitor: Shown | None  # None for one with the wrapper that pings no monitor here
+    monitor: JsonObject | None  # None for one with the wrapper that pings no monitor here
     sentence: str
     is_old: bool  # known again by its command
 
 
 def watch_jobs(
-    tx: Tx, jobs: Sequence[CronLine], host: str = "", is_dry: bool = False
+    tx: Transaction, jobs: Sequence[CronLine], host: str = "", is_dry: bool = False
 ) -> list[JobReport]:
     """A monitor for each job of a crontab, all in one transaction; `DryRun` with what would come
     of them where nothing may.
@@ -8548,7 +8600,7 @@ def _identity(job: CronLine, host: str) -> str:
     return json.dumps([host, job.user.strip(), clean(job.command, 10_000)])
 
 
-def _match_jobs(tx: Tx, jobs: Sequence[CronLine], host: str) -> list[int | None]:
+def _match_jobs(tx: Transaction, jobs: Sequence[CronLine], host: str) -> list[int | None]:
     """The monitor that each job has already. One that was made before commands were declared has
     its command in the notes."""
     wanted = {_identity(job, host) for job in jobs}
@@ -8582,7 +8634,7 @@ def _match_jobs(tx: Tx, jobs: Sequence[CronLine], host: str) -> list[int | None]
     return [matches.get(place) for place in range(len(jobs))]
 
 
-def _watch_job(tx: Tx, job: CronLine, num: int | None, host: str) -> JobReport:
+def _watch_job(tx: Transaction, job: CronLine, num: int | None, host: str) -> JobReport:
     words = f"{describe_cron(job.cron)} ({job.timezone})"
     if num is None and job.handle:
         sentence = f"line {job.number + 1}: it runs cronwatch-exec already"
@@ -8612,7 +8664,7 @@ def _follows_already(m: Monitor, job: CronLine) -> bool:
     )
 
 
-def _create_job(tx: Tx, job: CronLine, host: str) -> int:
+def _create_job(tx: Transaction, job: CronLine, host: str) -> int:
     key = free_key(tx.db, job.name)
     number = key.removeprefix(_slug(job.name)).lstrip("-")  # where the key was taken
     schedule = {"cron": job.cron, "timezone": job.timezone}
@@ -8661,7 +8713,7 @@ def wrapped_line(job: CronLine, url: str, wrapper: str) -> str:
     return f"{job.when} {job.user}{found} {url} -- {command}{job.given}"
 
 
-def export_all(tx: Tx, secret: bool = False) -> Shown:
+def export_all(tx: Transaction, secret: bool = False) -> JsonObject:
     """All integrations and monitors in the API's words; what pings and signs only if asked for."""
     integrations = [
         {
@@ -8708,7 +8760,7 @@ def export_all(tx: Tx, secret: bool = False) -> Shown:
     }
 
 
-def _exported(shown: Shown, secret: bool) -> Shown:
+def _exported(shown: JsonObject, secret: bool) -> JsonObject:
     unused = {need for kind, need in SCHEDULES.items() if kind != shown["scheduleType"]}
     names = (
         "key",
@@ -8719,7 +8771,7 @@ def _exported(shown: Shown, secret: bool) -> Shown:
     return {name: shown[name] for name in names if name not in unused}
 
 
-def apply_all(tx: Tx, given: Any) -> None:
+def apply_all(tx: Transaction, given: Any) -> None:
     """Bring integrations (by name) and monitors (by key) to what a file says; others, and fields
     that are not there, stay. Raises `Refused` with the item that is wrong: nothing is changed."""
     for kind, name, apply in (
@@ -8746,13 +8798,13 @@ def _objects(name: str, value: Any) -> list[dict[str, Any]]:
     return value or []
 
 
-def _apply_integration(tx: Tx, item: dict[str, Any]) -> None:
+def _apply_integration(tx: Transaction, item: dict[str, Any]) -> None:
     secret, enabled, name = item.pop("secret", None), item.pop("enabled", None), item["name"]
     if secret is not None and not is_signing_secret(secret):
         raise Invalid("secret must be whsec_ and at least 16 bytes as base64")
     known = rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name)
     if not known:
-        add_integration(tx, Ask(body=item))
+        add_integration(tx, ApiRequest(body=item))
     elif known[0][0] != item.pop("channel", known[0][0]):
         raise Invalid("its channel cannot be changed: give the new one another name")
     change_integration(
@@ -8763,7 +8815,7 @@ def _apply_integration(tx: Tx, item: dict[str, Any]) -> None:
     )
 
 
-def _apply_monitor(tx: Tx, item: dict[str, Any]) -> None:
+def _apply_monitor(tx: Transaction, item: dict[str, Any]) -> None:
     handles = [
         (
             read_object(one, "handle", "dialect").get("handle"),
@@ -8785,14 +8837,14 @@ def _apply_monitor(tx: Tx, item: dict[str, Any]) -> None:
         )
     key = item["key"]
     if rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", key):
-        edit_monitor(tx, Ask(key, body=item))
+        edit_monitor(tx, ApiRequest(key, body=item))
     else:
-        add_monitor(tx, Ask(body={"name": title(key), **item}))
+        add_monitor(tx, ApiRequest(body={"name": title(key), **item}))
     for text, kind in handles:
         _apply_handle(tx, get_monitor(tx, key).num, _handle_text(text), kind)
 
 
-def _apply_handle(tx: Tx, num: int, text: str, kind: str) -> None:
+def _apply_handle(tx: Transaction, num: int, text: str, kind: str) -> None:
     shape = {"token": TOKEN, "code": CODE}.get(kind)
     if shape and not shape.fullmatch(text):
         raise Invalid(f"{kind} must be of the form that cronwatch gives it")
@@ -8820,7 +8872,7 @@ def masked(value: Any) -> Any:
     }
 
 
-def apply_file(tx: Tx, given: Any, dry: bool) -> str:
+def apply_file(tx: Transaction, given: Any, dry: bool) -> str:
     """Apply a file, and return what changes as a diff; `DryRun` with it where nothing may."""
     before = export_all(tx, True)
     apply_all(tx, given)
@@ -8912,7 +8964,7 @@ def _add_monitor(server: Server, options: argparse.Namespace) -> None:
     kind = next((kind for kind, need in SCHEDULES.items() if need in fields), "none")
     shown, _ = server.act(
         add_monitor,
-        Ask(
+        ApiRequest(
             body={
                 "name": title(options.key),
                 "timezone": server.settings.timezone,
@@ -8946,7 +8998,7 @@ def _edit_monitor(server: Server, options: argparse.Namespace) -> None:
         fields["scheduleType"] = "none"
     if not fields and not handles:
         raise Invalid("say what to change: see `cronwatch monitor edit --help`")
-    monitor = server.act(edit_monitor, Ask(options.key, body=fields), handles)
+    monitor = server.act(edit_monitor, ApiRequest(options.key, body=fields), handles)
     if options.json:
         print(json.dumps(monitor, indent=2))
         return
@@ -8967,10 +9019,10 @@ def _print_rows(table: Sequence[Sequence[str]], head: Sequence[str] = ()) -> Non
     print("\n".join(lines))
 
 
-def _all_monitors(server: Server) -> list[Shown]:
-    monitors: list[Shown] = []
+def _all_monitors(server: Server) -> list[JsonObject]:
+    monitors: list[JsonObject] = []
     while page := server.read(
-        list_monitors, Ask(query={"limit": ["100"], "offset": [str(len(monitors))]})
+        list_monitors, ApiRequest(query={"limit": ["100"], "offset": [str(len(monitors))]})
     )["heartbeats"]:
         monitors += page
     return monitors
@@ -8993,15 +9045,15 @@ def _list_monitors(server: Server, options: argparse.Namespace) -> None:
         print(NO_MONITORS)
 
 
-def _recipients(server: Server, monitor: Shown) -> list[str]:
+def _recipients(server: Server, monitor: JsonObject) -> list[str]:
     """The names of the integrations that are linked to a monitor, and on."""
     linked = set(monitor["integrationIds"]) if monitor["heard"] else set()
-    integrations = server.read(list_integrations, Ask())["integrations"]
+    integrations = server.read(list_integrations, ApiRequest())["integrations"]
     return [one["name"] for one in integrations if one["enabled"] and one["id"] in linked]
 
 
 def _show_monitor(server: Server, options: argparse.Namespace) -> None:
-    monitor = server.read(show_monitor, Ask(options.name))
+    monitor = server.read(show_monitor, ApiRequest(options.name))
     if options.json:
         print(json.dumps(monitor, indent=2))
         return
@@ -9025,7 +9077,7 @@ def _examine(server: Server, options: argparse.Namespace) -> int:
 
 def _list_events(server: Server, options: argparse.Namespace) -> None:
     query = {"limit": [str(options.limit)]}
-    events = server.read(list_events, Ask(options.name or "", query=query))["events"]
+    events = server.read(list_events, ApiRequest(options.name or "", query=query))["events"]
     if options.json:
         print(json.dumps(events, indent=2))
     elif events:
@@ -9055,8 +9107,8 @@ def _pause_monitor(server: Server, options: argparse.Namespace) -> None:
     if options.hours is not None and options.seconds is not None:
         raise Invalid("give --for or --hours, not both")
     if options.seconds is None:
-        ask = Ask(options.name, body={"hours": options.hours})
-        _print_status(server.act(pause_asked, ask))
+        request = ApiRequest(options.name, body={"hours": options.hours})
+        _print_status(server.act(pause_heartbeat, request))
     else:
         _print_status(server.act(pause_for, options.name, options.seconds))
 
@@ -9071,7 +9123,7 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
         raise Invalid("--header must be a header line, as in 'NAME: VALUE'")
     made = server.act(
         add_integration,
-        Ask(
+        ApiRequest(
             body=with_apprise(
                 {
                     "channel": options.channel,
@@ -9095,7 +9147,7 @@ def _test_integration(server: Server, options: argparse.Namespace) -> None:
     row = server.read(find_integration, options.name)
     by_server = is_served(server.settings.database)
     send = server.outbox.test_by_server if by_server else server.outbox.test
-    outcome = tested(send(row["num"], row["name"]))
+    outcome = attempt_json(send(row["num"], row["name"]))
     if not outcome["ok"]:
         raise Refused(f"{options.name} does not work: {outcome['result']}")
     print(f"{options.name} works: {outcome['result']}")
@@ -9111,10 +9163,12 @@ def _confirm(options: argparse.Namespace, question: str) -> None:
         raise Refused("nothing is changed")
 
 
-def _ends(action: Callable[[Tx, Ask], Any], question: str, done: str) -> Callable[..., None]:
+def _ends(
+    action: Callable[[Transaction, ApiRequest], Any], question: str, done: str
+) -> Callable[..., None]:
     def call(server: Server, options: argparse.Namespace) -> None:
         _confirm(options, question.format(options.name))
-        server.act(action, Ask(options.name))
+        server.act(action, ApiRequest(options.name))
         print(f"{options.name} is {done}")
 
     return call
@@ -9482,7 +9536,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
         "list who is told",
         lambda server, options: _print_table(
             options,
-            server.read(list_integrations, Ask())["integrations"],
+            server.read(list_integrations, ApiRequest())["integrations"],
             "name",
             "channel",
             "enabled",
@@ -9502,9 +9556,9 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
         "key create",
         "print a new API key",
         lambda server, options: print(
-            server.act(add_key, Ask(body={name: getattr(options, name) for name in KEY_FIELDS}))[
-                "secret"
-            ]
+            server.act(
+                add_key, ApiRequest(body={name: getattr(options, name) for name in KEY_FIELDS})
+            )["secret"]
         ),
         [
             _argument("name", help="a name for it"),
@@ -9523,7 +9577,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
         "list the API keys",
         lambda server, options: _print_table(
             options,
-            server.read(list_keys, Ask())["keys"],
+            server.read(list_keys, ApiRequest())["keys"],
             "name",
             "prefix",
             "permission",
@@ -9595,7 +9649,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
         "list who may sign in",
         lambda server, options: _print_table(
             options,
-            server.read(list_users, Ask())["users"],
+            server.read(list_users, ApiRequest())["users"],
             "name",
             "hasPassword",
             "createdAt",

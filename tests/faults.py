@@ -288,7 +288,7 @@ FAULTS = {
             "transcripts/cronradar.http: An unknown monitor without a schedule is not found",
         ),
         Fault(
-            "refusal = Refused if who.key else Unknown",
+            "refusal = Refused if target.key else Unknown",
             "refusal = Refused",
             "handles are guessed by the thousand",
             "test_people.py::test_unknown_handles_are_limited_by_address",
@@ -518,8 +518,8 @@ FAULTS = {
             "test_api.py::test_a_resume_resets_the_status_to_new",
         ),
         Fault(
-            "read_page(ask, 100), read_filter(ask)",
-            "read_page(ask, 10**9), read_filter(ask)",
+            "read_page(request, 100), read_filter(request)",
+            "read_page(request, 10**9), read_filter(request)",
             "one request asks for a million monitors at once",
             "test_api.py::test_a_limit_that_cannot_be_is_refused",
         ),
@@ -632,8 +632,8 @@ FAULTS = {
             "test_people.py::test_a_success_is_a_new_beginning",
         ),
         Fault(
-            '"DELETE FROM session WHERE hash = ?", (ask.session,)',
-            '"DELETE FROM session WHERE hash IS NULL AND ?", (ask.session,)',
+            '"DELETE FROM session WHERE hash = ?", (request.session,)',
+            '"DELETE FROM session WHERE hash IS NULL AND ?", (request.session,)',
             "who signs out on a foreign machine stays signed in",
             "test_people.py::test_signing_out_ends_the_session",
         ),
@@ -652,7 +652,7 @@ FAULTS = {
     ],
     "Metrics": [
         Fault(
-            'if receipt.kind == "pause" or receipt.status == "dropped":',
+            'if result.kind == "pause" or result.status == "dropped":',
             "if False:",
             "pings that were dropped are counted as recorded",
             "test_metrics.py::test_a_ping_that_is_dropped_is_no_ping",
@@ -930,7 +930,7 @@ FAULTS = {
             "transcripts/who.http: A handle that was deleted is unknown",
         ),
         Fault(
-            "if not knock.allowed:",
+            "if not request.allowed:",
             "if False:",
             "a DELETE by mistake counts as a ping",
             "transcripts/cronping.http: Other methods are refused",

@@ -145,4 +145,4 @@ def test_an_unknown_measurement_is_refused() -> None:
     done = bench("pigns")
 
     assert done.returncode == 2
-    assert "there is no 'pigns': there are pings, disk, scan" in done.stderr
+    assert "there is no 'pigns': there are pings, polls, disk, scan" in done.stderr

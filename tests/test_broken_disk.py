@@ -33,7 +33,7 @@ PAGE = 4096  # bytes of a page of the file, SQLite's default
 def limit_pages(site: Site, more: int) -> None:
     """Leave the database so many pages to grow by, as a disk that is nearly full does."""
 
-    def limit(tx: cronwatch.Tx) -> None:
+    def limit(tx: cronwatch.Transaction) -> None:
         (count,) = tx.db.execute_sql("PRAGMA page_count").fetchone()
         tx.db.execute_sql(f"PRAGMA max_page_count = {count + more}")
 

@@ -104,7 +104,7 @@ def grounds(folder: Path) -> Iterator[Grounds]:
     keys = {name: site.api_key(name) for name in ("ping", "read-only", "read-write")}
     keys["revoked"] = site.server.act(cronwatch.create_key, "old", "read-write")
     site.get("/api/v1/integrations", X_Api_Key=keys["revoked"])  # known once, and remembered
-    site.server.act(cronwatch.remove_key, cronwatch.Ask("old"))
+    site.server.act(cronwatch.remove_key, cronwatch.ApiRequest("old"))
     yield Grounds(site, job, integration, keys)
     site.server.close()
 

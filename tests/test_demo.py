@@ -29,7 +29,7 @@ def demo(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dem
 
 
 def shown(demo: Demo) -> dict[str, dict[str, Any]]:
-    found = demo.server.read(cronwatch.show_summary, cronwatch.Ask())["monitors"]
+    found = demo.server.read(cronwatch.show_summary, cronwatch.ApiRequest())["monitors"]
     return {monitor["name"]: monitor for monitor in found}
 
 
@@ -56,7 +56,7 @@ def test_two_jobs_are_running(demo: Demo) -> None:
 
 
 def test_the_server_was_away_for_a_while(demo: Demo) -> None:
-    health = demo.server.read(cronwatch.show_health, cronwatch.Ask())
+    health = demo.server.read(cronwatch.show_health, cronwatch.ApiRequest())
 
     assert len(health["absences"]) == 1
 

@@ -39,7 +39,7 @@ def beating(make_site: Callable[..., Site]) -> Iterator[Beating]:
     with closing(Listener()) as listener:
         site = make_site(heartbeat_url=listener.url + PATH)
         watch = Watch(site)
-        site.server.lookout = watch.lookout
+        site.server.scanner = watch.scanner
         watch.look()
         yield Beating(site, listener, watch)
 

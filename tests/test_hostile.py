@@ -418,7 +418,8 @@ def add(site: Site, channel: str, name: str, more: dict[str, Any]) -> str:
     """An integration as the command line makes one; its id."""
     name = cronwatch.clean(name, 200) or ""
     made = site.server.act(
-        cronwatch.add_integration, cronwatch.Ask(body={"channel": channel, "name": name, **more})
+        cronwatch.add_integration,
+        cronwatch.ApiRequest(body={"channel": channel, "name": name, **more}),
     )
     return str(made["id"])
 

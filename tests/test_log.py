@@ -198,7 +198,7 @@ def test_an_event_that_is_undone_is_not_logged(
 ) -> None:
     caplog.set_level(logging.INFO, "cronwatch")
 
-    def add_and_fail(tx: cronwatch.Tx) -> None:
+    def add_and_fail(tx: cronwatch.Transaction) -> None:
         cronwatch.add_event(
             tx,
             cronwatch.Event("outage", tx.now),

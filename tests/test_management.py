@@ -1439,7 +1439,7 @@ def test_nobody_waits_for_a_receiver_longer_than_they_may(site: Site) -> None:
             return cronwatch.Attempt("sent", "sent")
 
     outbox: Any = SlowOutbox()
-    answer = cronwatch.send_tests(outbox, cronwatch.Ask(job.id), 0)
+    answer = cronwatch.send_tests(outbox, cronwatch.ApiRequest(job.id), 0)
     go.set()
 
     assert [(one["name"], one["ok"], one["result"]) for one in answer["results"]] == [

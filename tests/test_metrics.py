@@ -254,7 +254,7 @@ def test_changes_that_share_a_commit_are_counted(watched: Site) -> None:
 
 def test_the_age_of_the_last_look_is_told(watched: Site) -> None:
     watch = Watch(watched)
-    watched.server.metrics.lookout = watch.lookout
+    watched.server.metrics.scanner = watch.scanner
     watch.look()
     watched.clock.move(7)
 
@@ -289,7 +289,7 @@ def test_a_thousand_monitors_cost_as_many_queries_as_one(watched: Site) -> None:
         watched.server.read(trace)
         return len(asked)
 
-    def trace(tx: cronwatch.Tx) -> None:
+    def trace(tx: cronwatch.Transaction) -> None:
         tx.db.connection().set_trace_callback(asked.append)
         cronwatch.measured(tx)
 
@@ -314,7 +314,7 @@ def health(site: Site) -> tuple[int, list[str]]:
 def watch(site: Site) -> Watch:
     """A site whose scan loop is cranked by hand."""
     watch = Watch(site)
-    site.server.lookout = watch.lookout
+    site.server.scanner = watch.scanner
     return watch
 
 
@@ -383,13 +383,13 @@ def test_while_it_is_tried_again_it_is_not_well(watch: Watch) -> None:
     block(watch.site)
     stamp(watch.site)
     seen: list[tuple[int, list[str]]] = []
-    away = watch.lookout.away
+    away = watch.scanner.away
 
     def look_aside(since: int, until: int) -> None:
         seen.append(health(watch.site))
         away(since, until)
 
-    watch.lookout.away = look_aside
+    watch.scanner.away = look_aside
 
     watch.look()
 
@@ -495,9 +495,9 @@ def test_a_manager_that_is_gone_is_no_trouble(
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
     watch = Watch(site)
 
-    watch.lookout.look()
+    watch.scanner.look()
 
-    assert watch.lookout.last_at == site.clock.now
+    assert watch.scanner.last_at == site.clock.now
 
 
 def test_without_a_manager_nothing_is_said(
@@ -506,6 +506,6 @@ def test_without_a_manager_nothing_is_said(
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     watch = Watch(site)
 
-    watch.lookout.look()
+    watch.scanner.look()
 
-    assert watch.lookout.last_at == site.clock.now
+    assert watch.scanner.last_at == site.clock.now

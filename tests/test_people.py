@@ -750,7 +750,7 @@ def test_a_crontify_ping_by_handle_and_key_is_never_limited(site: Site, api_key:
 def test_who_is_unknown_is_logged_once_a_minute(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="cronwatch")
     for n in range(40):
         site.get(f"/handle-{n}/run", X_Api_Key="wrong-secret")
     site.clock.move(60)
@@ -822,7 +822,7 @@ def test_a_key_that_ends_leaves_what_it_has_registered(site: Site) -> None:
     site.api_key("ping")
     site.rows(REGISTER)
 
-    site.server.act(cronwatch.remove_key, cronwatch.Ask("key 0"))
+    site.server.act(cronwatch.remove_key, cronwatch.ApiRequest("key 0"))
 
     assert len(site.monitors) == 1000
 
@@ -842,7 +842,7 @@ def test_a_user_who_is_removed_is_signed_out(people: People) -> None:
     people.site.server.act(cronwatch.add_user, "Bob", STORED)
     bobs, link = people.token("Bob"), people.link("Bob")
 
-    people.site.server.act(cronwatch.remove_user, cronwatch.Ask("Bob"))
+    people.site.server.act(cronwatch.remove_user, cronwatch.ApiRequest("Bob"))
 
     assert (people.session(bobs), people.use(link).status_int, people.enter("Bob").status_int) == (
         401,

@@ -114,7 +114,7 @@ def void_credentials(site: Site, stored: str) -> dict[str, str]:
     made: dict[str, str] = {"garbage": "garbage", "nothing": ""}
     made["a revoked key"] = act(cronwatch.create_key, "revoked", "read-write")
     site.get(f"{API}/events", X_Api_Key=made["a revoked key"])  # known once, and remembered
-    act(cronwatch.remove_key, cronwatch.Ask("revoked"))
+    act(cronwatch.remove_key, cronwatch.ApiRequest("revoked"))
     made["a session that was ended"] = sign_in(site, "Ann")
     site.send(
         "DELETE",
@@ -124,7 +124,7 @@ def void_credentials(site: Site, stored: str) -> dict[str, str]:
     for name in ("Gone", "Changed"):
         act(cronwatch.add_user, name, stored)
     made["a session of a removed user"] = sign_in(site, "Gone")
-    act(cronwatch.remove_user, cronwatch.Ask("Gone"))
+    act(cronwatch.remove_user, cronwatch.ApiRequest("Gone"))
     made["a session with an old password"] = sign_in(site, "Changed")
     (changed,) = site.rows("SELECT num FROM user WHERE name = 'Changed'")
     act(cronwatch.change_password, changed["num"], stored)

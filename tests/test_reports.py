@@ -19,7 +19,7 @@ def job(site: Site) -> Made:
 
 
 def summary(site: Site) -> dict[str, Any]:
-    found: dict[str, Any] = site.server.read(cronwatch.show_summary, cronwatch.Ask())
+    found: dict[str, Any] = site.server.read(cronwatch.show_summary, cronwatch.ApiRequest())
     return found
 
 
@@ -30,7 +30,7 @@ def strip(site: Site) -> list[tuple[int, str]]:
 
 
 def night(site: Site) -> dict[str, Any]:
-    found: dict[str, Any] = site.server.read(cronwatch.show_night, cronwatch.Ask())
+    found: dict[str, Any] = site.server.read(cronwatch.show_night, cronwatch.ApiRequest())
     return found
 
 

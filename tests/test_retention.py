@@ -282,7 +282,7 @@ def by_hand(site: Site, job: Made) -> None:
 
 
 def of_another(site: Site, job: Made) -> None:
-    site.server.act(cronwatch.remove_monitor, cronwatch.Ask(site.monitors[1]["key"]))
+    site.server.act(cronwatch.remove_monitor, cronwatch.ApiRequest(site.monitors[1]["key"]))
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_what_is_undone_is_not_counted(make_site: Callable[..., Site]) -> None:
     job = site.monitor()
     ping(site, job, 12)
 
-    def prune_and_fail(tx: cronwatch.Tx) -> None:
+    def prune_and_fail(tx: cronwatch.Transaction) -> None:
         cronwatch.prune_pings(tx, job.num, 5)
         raise cronwatch.Invalid("changed my mind")
 

@@ -931,7 +931,7 @@ class Watch:
     def __init__(self, site: Site, scan_seconds: float = 5) -> None:
         self.site, self.gaps = site, list[tuple[int, int]]()
         self.scans = 0
-        self.lookout = cronwatch.Lookout(
+        self.scanner = cronwatch.Scanner(
             site.server.store, site.clock, scan_seconds, self.scan, self.away
         )
 
@@ -945,7 +945,7 @@ class Watch:
 
     def look(self, after_seconds: float) -> None:
         self.site.clock.move(after_seconds)
-        self.lookout.look()
+        self.scanner.look()
 
 
 @pytest.fixture
@@ -1040,7 +1040,7 @@ def test_a_gap_lasts_until_something_can_be_written(site: Site, watch: Watch) ->
 def refuse_one(site: Site) -> None:
     """A write for which there is no room."""
 
-    def write(tx: cronwatch.Tx) -> None:
+    def write(tx: cronwatch.Transaction) -> None:
         (count,) = tx.db.execute_sql("PRAGMA page_count").fetchone()
         tx.db.execute_sql(f"PRAGMA max_page_count = {count}")
         tx.db.execute_sql("INSERT INTO meta VALUES (hex(zeroblob(1000000)), 1)")

@@ -21,11 +21,11 @@ from conftest import Site
 
 import cronwatch
 
-Job = Callable[[cronwatch.Tx], Any]
+Job = Callable[[cronwatch.Transaction], Any]
 HUGE = 10_000_000  # bytes, more than a small disk has room for
 
 
-def ask(tx: cronwatch.Tx, sql: str, *given: Any) -> list[Any]:
+def ask(tx: cronwatch.Transaction, sql: str, *given: Any) -> list[Any]:
     return list(tx.db.execute_sql(sql, given).fetchall())
 
 
@@ -42,7 +42,7 @@ def note(name: str, value: int = 1) -> Job:
     return lambda tx: ask(tx, "INSERT INTO meta VALUES (?, ?)", name, value)
 
 
-def note_huge(tx: cronwatch.Tx) -> None:
+def note_huge(tx: cronwatch.Transaction) -> None:
     """A job for which a small disk has no room."""
     ask(tx, "INSERT INTO meta VALUES (hex(zeroblob(?)), 1)", HUGE // 2)
 
@@ -50,14 +50,14 @@ def note_huge(tx: cronwatch.Tx) -> None:
 def note_then(error: Exception) -> Job:
     """A job that writes a row and then goes wrong."""
 
-    def job(tx: cronwatch.Tx) -> None:
+    def job(tx: cronwatch.Transaction) -> None:
         ask(tx, "INSERT INTO meta VALUES ('half', 1)")
         raise error
 
     return job
 
 
-def note_twice(tx: cronwatch.Tx) -> None:
+def note_twice(tx: cronwatch.Transaction) -> None:
     """A job that a constraint stops half-way."""
     ask(tx, "INSERT INTO meta VALUES ('half', 1)")
     ask(tx, "INSERT INTO meta VALUES ('half', 2)")
@@ -79,7 +79,7 @@ def make_room(site: Site) -> None:
     site.server.act(lambda tx: ask(tx, "PRAGMA max_page_count = 1000000"))
 
 
-def page_count(tx: cronwatch.Tx) -> int:
+def page_count(tx: cronwatch.Transaction) -> int:
     return int(ask(tx, "PRAGMA page_count")[0][0])
 
 
@@ -445,7 +445,7 @@ def test_a_transaction_begins_immediately(site: Site) -> None:
 def test_nothing_is_on_disk_before_the_commit(site: Site) -> None:
     seen: list[list[str]] = []
 
-    def look(tx: cronwatch.Tx) -> None:
+    def look(tx: cronwatch.Transaction) -> None:
         note("early")(tx)
         seen.append(notes(site))
 
@@ -485,7 +485,7 @@ def test_a_job_that_goes_wrong_takes_no_other_with_it(
 
 
 def test_what_a_job_that_was_undone_found_is_forgotten(site: Site) -> None:
-    def adopt(tx: cronwatch.Tx) -> None:
+    def adopt(tx: cronwatch.Transaction) -> None:
         num = cronwatch.create_monitor(tx, {"name": "Job"}, {"my-handle": "cronitor"})
         assert cronwatch.find_handle(tx, "my-handle") == (num, "cronitor")
         raise cronwatch.Refused("no")

@@ -20,7 +20,7 @@ class Watch:
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self.lookout = cronwatch.Lookout(
+        self.scanner = cronwatch.Scanner(
             site.server.store, site.clock, 5, site.server.scan, site.server.away
         )
 
@@ -28,12 +28,12 @@ class Watch:
         """One look so many seconds later, which may be in vain, as for the loop."""
         self.site.clock.move(after_seconds)
         with suppress(cronwatch.Refused):
-            self.lookout.look()
+            self.scanner.look()
 
     def quiet(self, seconds: float) -> None:
         """So many seconds of looks that find nothing."""
         self.site.clock.move(seconds)
-        self.lookout.last_at = self.site.clock.now
+        self.scanner.last_at = self.site.clock.now
 
 
 def status_of(live: Live, shown: dict[str, Any], verb: str = "/log") -> int:

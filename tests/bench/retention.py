@@ -53,7 +53,7 @@ class Year:
 
     def ping(self, num: int, verb: str = "") -> None:
         """A real ping, with a log."""
-        knock = cronwatch.read_knock(
+        knock = cronwatch.read_ping_request(
             {
                 "REQUEST_URI": f"/ping/{files.token(num)}{verb}",
                 "REQUEST_METHOD": "POST",
