@@ -9,9 +9,11 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import bottle
+from waitress.task import ThreadedTaskDispatcher
 
 import cronwatch
 
@@ -39,6 +41,8 @@ def main() -> None:
     app = {"bottle": bottle_app, "waitress": waitress_app}[sys.argv[1]]()
     settings = cronwatch.Settings(listen="127.0.0.1:0")
     server = cronwatch.make_web_server(app, settings)
+    lane = server.task_dispatcher
+    lane.add_task = partial(ThreadedTaskDispatcher.add_task, lane)  # no stranger is cut off
     print(f"serves http://127.0.0.1:{server.effective_port}", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server.run()
