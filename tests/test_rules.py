@@ -30,6 +30,7 @@ from cronwatch import (
     is_too_soon,
     judge_gap,
     next_change,
+    occurrence_from,
     pause,
     receive,
     resume,
@@ -3871,3 +3872,27 @@ def test_tries_are_spaced_ever_wider_then_hourly_for_a_day_then_the_alert_is_dea
 
     assert waits[:5] == [10 * SECOND, 30 * SECOND, 2 * MINUTE, 10 * MINUTE, HOUR]
     assert waits[5:] == [HOUR] * 24 + [None]
+
+
+# the first occurrence from an instant on
+
+
+@pytest.mark.parametrize(
+    "fields, minutes, first",
+    [
+        ({"interval_seconds": 3600}, 0, 0),
+        ({"interval_seconds": 3600}, -30, 0),
+        ({"interval_seconds": 3600}, 1, 60),
+        ({"interval_seconds": 3600}, 60, 60),
+        ({"cron": "0 * * * *", "interval_seconds": None}, 60, 60),
+        ({"cron": "0 * * * *", "interval_seconds": None}, 61, 120),
+    ],
+)
+def test_the_first_occurrence_from_an_instant_on_may_be_the_one_that_is_expected(
+    fields: dict[str, Any], minutes: int, first: int
+) -> None:
+    monitor = a_monitor(**fields)
+
+    occurrence = occurrence_from(monitor, NOW, NOW + minutes * 60_000)
+
+    assert occurrence == NOW + first * 60_000
