@@ -1603,5 +1603,7 @@ def test_an_interrupt_ends_a_command_quietly(live: Live) -> None:
 
 
 def is_reading(pid: int) -> bool:
-    """Whether a process waits for its input, which is a pipe."""
-    return "pipe" in Path(f"/proc/{pid}/wchan").read_text()
+    """Whether a process has opened a database, and waits for its input, which is a pipe."""
+    files = [os.path.realpath(file) for file in Path(f"/proc/{pid}/fd").iterdir()]
+    has_database = any(file.endswith(".db") for file in files)
+    return has_database and "pipe" in Path(f"/proc/{pid}/wchan").read_text()
