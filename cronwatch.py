@@ -7667,7 +7667,7 @@ def healthz(server: Service) -> bottle.HTTPResponse:
     return respond({"ok": not sentences, "troubles": sentences}, 503 if sentences else 200)
 
 
-LAST_RULE = "/<path:re:.*>"
+LAST_RULE = r"/<path:re:[\s\S]*>"  # a line break, too
 
 
 def make_app(server: Service) -> bottle.Bottle:

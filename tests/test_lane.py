@@ -175,6 +175,14 @@ def pipelined_pages(count: int) -> bytes:
     return b"GET /static/app.js HTTP/1.1\r\nHost: x\r\nCookie: a=b\r\n\r\n" * count
 
 
+def test_a_line_break_in_a_path_is_answered_and_not_logged(live: Live) -> None:
+    answer = say(live, b"GET /a%0Ab HTTP/1.1\r\n" + LAST)
+
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b'{"error"' in answer
+    assert "exception" not in live.log
+
+
 STRANGERS = {
     "half a request": [b"GET / HTTP/1.1\r\nHost"],
     "half a body": [b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"],
