@@ -7817,6 +7817,11 @@ class PingLane(waitress.task.ThreadedTaskDispatcher):
         held: list[Connection] = []
         try:
             self.judge()
+        except Exception:  # noqa: BLE001 - whatever it is, each worker meets it, and says so
+            for channel in batch:
+                super().add_task(channel)
+            return
+        try:
             with self.store.together():
                 for channel in batch:
                     if self.store.lost:

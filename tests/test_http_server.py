@@ -23,12 +23,15 @@ def listening(site: Site) -> Iterator[Callable[..., tuple[Any, Address]]]:
     """Serves the site's application, and ends the servers that it started."""
     started = []
 
-    def start(app: Any = None, **settings: Any) -> tuple[Any, Address]:
+    def start(
+        app: Any = None, judge: Callable[[], None] = lambda: None, **settings: Any
+    ) -> tuple[Any, Address]:
         server = cronwatch.make_web_server(
             app or site.server.app,
             cronwatch.Settings(listen="127.0.0.1:0", **settings),
             site.server.store,
             site.server.is_ping,
+            judge,
         )
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
@@ -192,6 +195,21 @@ def test_a_request_that_may_still_become_complete_is_waited_for(
         slow.sendall(b" HTTP/1.1\r\nHost: x\r\n\r\n")
 
         assert slow.recv(65_536).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_gap_that_cannot_be_judged_does_not_end_the_server(
+    site: Site, listening: Callable[..., tuple[Any, Address]]
+) -> None:
+    def judge() -> None:
+        raise ZeroDivisionError
+
+    job = site.monitor()
+    _, address = listening(judge=judge)
+    request = b"GET /%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % job.token.encode()
+
+    answers = [ask(address, request)[9:12] for _ in range(2)]
+
+    assert answers == [b"200"] * 2
 
 
 def test_one_ping_that_breaks_takes_no_other_with_it(
