@@ -729,6 +729,7 @@ def test_the_night_folds_and_remembers_it(browser: Any, busy: Live) -> None:
         tab.page.locator(".timeline svg").wait_for()
 
         tab.page.locator(".night > summary").click()
+        tab.page.wait_for_function("Object.values(localStorage).includes('folded')")
         tab.page.reload()
         tab.row("well").wait_for()
         tab.page.wait_for_load_state("networkidle")
