@@ -604,6 +604,7 @@ class MonitorState:
     runs: list[Run]
     failure_alert_seconds: int = 60
     absence: Absence | None = None  # our last one
+    quiet_until: int = 0  # nothing changes by itself before that
     flips: list[Flip] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -959,6 +960,8 @@ def next_change(
 
 def settle(state: MonitorState, now: int, kinds: Sequence[ChangeKind] = CHANGE_KINDS) -> None:
     """Let everything happen that fell due up to an instant, in the order of the true times."""
+    if now < state.quiet_until:
+        return
     while (change := next_change(state, now, kinds)) is not None and change.at <= now:
         change.happen(state, change.at)
 
@@ -1510,11 +1513,14 @@ def numbers(value: Any, path: str = "", depth: int = 4) -> dict[str, float]:
     return dict(list(found.items())[:METRICS_MAX])
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 def iso(at: int | None, unit: str = "milliseconds") -> str | None:
     """An instant as ISO 8601 in UTC with `Z`."""
     if at is None:
         return None
-    when = datetime.fromtimestamp(at // 1000, UTC) + timedelta(milliseconds=at % 1000)
+    when = EPOCH + timedelta(milliseconds=at)
     return when.isoformat(timespec=unit).replace("+00:00", "Z")
 
 
@@ -2259,8 +2265,7 @@ class Store:
         if self.lost:
             raise Unavailable
         try:
-            with self.db.savepoint():
-                result = work()
+            result = self._do_or_undo(work)
         except CONSTRAINT_ERRORS:
             raise
         except DATABASE_ERRORS as error:
@@ -2270,6 +2275,19 @@ class Store:
             self._fail(error)
             raise Unavailable from error
         self._changes += 1
+        return result
+
+    def _do_or_undo(self, work: Callable[[], T]) -> T:
+        """Do `work` in a savepoint. Peewee's have a new name each, which SQLite compiles anew."""
+        execute(self.db, "SAVEPOINT part")
+        try:
+            result = work()
+        except BaseException:
+            if self.db.connection().in_transaction:
+                execute(self.db, "ROLLBACK TO part")
+                execute(self.db, "RELEASE part")
+            raise
+        execute(self.db, "RELEASE part")
         return result
 
     @contextlib.contextmanager
@@ -2355,10 +2373,10 @@ class Store:
 # == Actions ==================================================================
 # One transaction each, on plain values. No request, no thread, no network.
 LAST_ABSENCE = "SELECT coalesce(spared_since, since), until FROM absence ORDER BY num DESC LIMIT 1"
-STATE_SQL = (
-    f"SELECT {', '.join(MONITOR_FIELDS)}, absence.* FROM monitor "
-    f"LEFT JOIN ({LAST_ABSENCE}) absence ON true WHERE monitor.num = ?"
-)
+STATE_SQL = f"""SELECT {", ".join(f"m.{name}" for name in MONITOR_FIELDS)},
+    coalesce(a.spared_since, a.since), a.until,
+    (SELECT seq FROM sqlite_sequence WHERE name = 'ping')
+    FROM monitor m LEFT JOIN absence a ON a.num = (SELECT max(num) FROM absence) WHERE m.num = ?"""
 RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = :monitor AND "
 # The runs that a ping may belong to, each kind on an index of its own.
 # Each kind has a limit: however many runs never end, a ping costs the same.
@@ -2402,13 +2420,18 @@ class Transaction(NamedTuple):
     now: int
 
 
-Before = tuple[Any, dict[int, Any]]  # the rows that a state came from: only changes are written
+class Before(NamedTuple):
+    """The rows that a state came from: only what changes is written."""
+
+    monitor: Sequence[Any]
+    runs: Mapping[int, Sequence[Any]]
+    next_ping: int  # the number of the next ping, which is that of the run that it opens
 
 
 def load_state(tx: Transaction, num: int, ping: Ping | None = None) -> tuple[MonitorState, Before]:
     """A monitor with its open runs, and the other ones that a ping may belong to."""
     (row,) = rows(tx.db, STATE_SQL, num)
-    *monitor, spared_since, until = row
+    *monitor, spared_since, until, last_ping = row
     sql = OPEN_RUNS
     series, host = (ping.series, ping.host) if ping else (None, None)
     if ping:
@@ -2422,27 +2445,29 @@ def load_state(tx: Transaction, num: int, ping: Ping | None = None) -> tuple[Mon
         tx.settings.failure_alert_seconds,
         None if until is None else Absence(spared_since, until),
     )
-    return state, (monitor, by_num)
+    if state.monitor.due_at is not None:
+        state.quiet_until = state.monitor.due_at
+    return state, Before(monitor, by_num, (last_ping or 0) + 1)
 
 
 def save_state(
     tx: Transaction, state: MonitorState, before: Before, run_log: tuple[int, str] | None = None
 ) -> None:
     """Write what changed, a run's log, and each event with an alert for all who hear of it."""
-    m, (monitor, runs) = state.monitor, before
+    m = state.monitor
     change = next_change(state, tx.now)
     m.due_at = change.at if change else None
     for run in state.runs:
         values = RUN_VALUES(run)
-        if run.num in runs:
-            update(tx.db, "run", run.num, _changed(RUN_FIELDS, runs[run.num], values))
+        if run.num in before.runs:
+            update(tx.db, "run", run.num, _changed(RUN_FIELDS, before.runs[run.num], values))
         else:
             execute(tx.db, INSERT_RUN, values)
     if run_log is not None:
         execute(tx.db, "INSERT OR REPLACE INTO run_log VALUES (?, ?, ?)", (*run_log, m.num))
         if tx.settings.keep_logs:
             prune_logs(tx, m.num, tx.settings.keep_logs, 2)
-    update(tx.db, "monitor", m.num, _changed(MONITOR_FIELDS, monitor, MONITOR_VALUES(m)))
+    update(tx.db, "monitor", m.num, _changed(MONITOR_FIELDS, before.monitor, MONITOR_VALUES(m)))
     for flip_ in state.flips:
         insert(tx.db, "flip", {"monitor": m.num, **flip_._asdict()})
     for event in state.events:
@@ -2450,7 +2475,9 @@ def save_state(
 
 
 def _changed(names: Sequence[str], before: Sequence[Any], after: Sequence[Any]) -> dict[str, Any]:
-    return {name: new for name, old, new in zip(names, before, after, strict=True) if old != new}
+    """The columns that differ, without a look at each of forty in Python."""
+    are_changed = map(operator.ne, before, after)
+    return dict(itertools.compress(zip(names, after, strict=True), are_changed))
 
 
 def change_monitor(tx: Transaction, num: int, change: Callable[[MonitorState], Any]) -> Monitor:
@@ -3139,13 +3166,13 @@ def _record(tx: Transaction, request: PingRequest, target: Target) -> Answer:
         )
     worded = bool(target.words or request.query.get(target.dialect.state))
     ping = read_ping(target.dialect, said, worded, request.query, request.metrics, request.body)
+    state, before = load_state(tx, num, ping)
     ping = ping._replace(
-        num=_next_num(tx),
+        num=before.next_ping,
         at=tx.now,
         address=clean(request.address, 60),
         user_agent=clean(request.user_agent, 200),
     )
-    state, before = load_state(tx, num, ping)
     wait = is_too_soon(state, ping)
     if wait is not None:
         raise Refused(
@@ -3195,12 +3222,6 @@ def _keep_bounds(tx: Transaction, m: Monitor, has_log: bool) -> None:
         prune_logs(tx, m.num, tx.settings.keep_logs)
     if tx.settings.keep_pings and m.ping_count >= tx.settings.keep_pings + PRUNE_STEP:
         prune_pings(tx, m.num, tx.settings.keep_pings)
-
-
-def _next_num(tx: Transaction) -> int:
-    """The number that the next ping will have: a run has that of the ping that opened it."""
-    last = rows(tx.db, "SELECT seq FROM sqlite_sequence WHERE name = 'ping'")
-    return last[0][0] + 1 if last else 1
 
 
 def _register(tx: Transaction, request: PingRequest, target: Target) -> int:
@@ -5385,7 +5406,7 @@ def parse_iso(text: str) -> int:
     when = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
     if when.tzinfo is None:
         raise ValueError("it has no zone")
-    return (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    return (when - EPOCH) // timedelta(milliseconds=1)
 
 
 def read_instant(name: str, request: ApiRequest) -> int:

@@ -19,6 +19,14 @@ NOW = 1_772_452_800_000  # 2026-03-02 12:00 UTC, a Monday
 ADDRESS = "192.0.2.1"
 
 
+@pytest.fixture(autouse=True)
+def own_log_level() -> Iterator[None]:
+    """A command that a test runs sets the level of the log for its process: not for the next."""
+    level = cronwatch.log.level
+    yield
+    cronwatch.log.setLevel(level)
+
+
 class Clock:
     """Stands still until it is moved; to set `now` alone is to change the clock of the wall."""
 

@@ -815,8 +815,8 @@ FAULTS = {
             "transcripts/kuma.http: What goes wrong inside is an error of its shape",
         ),
         Fault(
-            "with self.db.savepoint():",
-            "with contextlib.nullcontext():",
+            'execute(self.db, "ROLLBACK TO part")',
+            'execute(self.db, "RELEASE part")\n                execute(self.db, "SAVEPOINT part")',
             "a monitor that could not be judged is left half done",
             "test_server.py::test_a_bad_monitor_leaves_nothing_half_done",
         ),
