@@ -1172,7 +1172,10 @@ def _live(state: MonitorState, began: int, at: int, run: Run | None = None) -> N
     if m.status == "down":
         m.missed_count += missed_by(state, at)
     if is_latest and following is not None and following >= (m.expected_at or 0):
-        m.expected_at, m.counted_at = following, began
+        m.expected_at = following
+        # Where a clock went back, `began` may be no longer what it was counted from.
+        is_before_absence = state.absence is not None and began <= state.absence.until
+        m.counted_at = None if is_before_absence else began
     if m.expected_at is not None:
         m.expected_at = first_unbroken(state, m.expected_at, at)
     if m.status == "new":
@@ -1182,7 +1185,7 @@ def _live(state: MonitorState, began: int, at: int, run: Run | None = None) -> N
 def _after_run(state: MonitorState, began: int, run: Run | None) -> int | None:
     """What its start counted for, unless the schedule was another one then."""
     edited_at = state.monitor.schedule_edited_at or 0
-    if run is not None and run.next_at is not None and run.started_at > edited_at:
+    if run is not None and run.next_at is not None and run.started_at >= edited_at:
         return run.next_at
     return next_after_life(state, began)
 
@@ -1334,10 +1337,12 @@ def edit(state: MonitorState, now: int, changes: Mapping[str, Any]) -> None:
     if moves:
         for run in state.runs:  # what it counts for is gone, its deadline stays
             run.deadline_at = run_deadline(state, run)
+            run.next_at = None
     for name in changed:
         setattr(m, name, changes[name])
     if "grace_seconds" in changed:
         m.grace_at = now
+        m.counted_at = None  # with another early window
     if moves:
         m.schedule_edited_at = now
         if m.status != "new" or m.armed:

@@ -3003,6 +3003,15 @@ def test_an_edit_of_max_run_seconds_does_not_move_the_deadline_of_an_open_run(
     assert told(state)[0] == ("stuck", NOW + 10 * MINUTE)
 
 
+def test_a_start_after_a_shortened_grace_is_early_by_the_new_one() -> None:
+    state = hear(an_up(cron=HOURLY), ping("success", NOW + 58 * MINUTE))
+
+    edit(state, NOW + 58 * MINUTE + 1, {"grace_seconds": 60})
+    hear(state, ping("start", NOW + 58 * MINUTE + 30 * SECOND))
+
+    assert state.runs[-1].next_at == NOW + HOUR
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -3589,6 +3598,29 @@ def test_after_a_clock_that_went_backwards_a_ping_moves_the_schedule() -> None:
     hear(state, ping("success", NOW - DAY + 30 * MINUTE))
 
     assert state.monitor.expected_at == NOW - DAY + 90 * MINUTE
+
+
+def test_after_a_clock_that_went_backwards_a_run_is_stuck_by_the_occurrence_after_its_own() -> (
+    None
+):
+    state = a_life(*seen_to_end(), ping("start"), cron=HOURLY)
+    turn_back(state, NOW + MINUTE, NOW - 2 * HOUR)  # which leaves the schedule at 13:00
+    hear(state, ping("success", NOW - 119 * MINUTE), ping("start", NOW - 110 * MINUTE))
+
+    settle(state, NOW)
+
+    assert told(state) == [("stuck", NOW - 55 * MINUTE)]  # the grace of 11:00
+
+
+def test_after_a_clock_that_went_backwards_a_run_from_after_an_edit_counts_as_before() -> None:
+    state = an_up(cron=HOURLY)
+    edit(state, NOW + 50 * MINUTE, {"expects": "complete"})
+    hear(state, ping("start", NOW + 58 * MINUTE))  # early, for 13:00
+    turn_back(state, NOW + 59 * MINUTE, NOW + 30 * MINUTE)
+
+    hear(state, ping("success", NOW + 31 * MINUTE))
+
+    assert state.monitor.expected_at == NOW + 2 * HOUR
 
 
 def test_after_a_clock_that_went_backwards_an_edited_grace_holds_nothing_back() -> None:
