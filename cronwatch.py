@@ -915,7 +915,7 @@ def _digest_at(state: MonitorState, now: int) -> int | None:
 def _emit_digest(state: MonitorState, at: int) -> None:
     kind, digest = next(
         (kind, digest)
-        for kind, digest in digests(state.monitor).items()
+        for kind, digest in sorted(digests(state.monitor).items())  # failures first
         if digest.collected and digest.until == at
     )
     emit(state, kind, at, run=digest.run, count=digest.collected, rules=digest.rules)

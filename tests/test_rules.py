@@ -762,6 +762,15 @@ def test_stuck_comes_before_a_digest_at_the_same_instant() -> None:
     assert told(state) == [("stuck", NOW + MINUTE - 1), ("silent_failure", NOW + MINUTE)]
 
 
+def test_a_digest_of_failures_comes_before_one_of_silent_failures_at_the_same_instant() -> None:
+    state = a_life(too_few(NOW), too_few(NOW), rules=rules("rows lt 10"))
+
+    hear(state, ping("fail", NOW), ping("fail", NOW + 1))
+    settle(state, NOW + MINUTE)
+
+    assert told(state)[1:] == [("failed", NOW + MINUTE), ("silent_failure", NOW + MINUTE)]
+
+
 def test_a_digest_comes_before_a_reminder_at_the_same_instant() -> None:
     state = hear(a_failed(reminder_interval_seconds=60), ping("fail", NOW + SECOND))
 
