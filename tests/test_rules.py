@@ -629,6 +629,24 @@ def test_the_end_of_a_run_counts_for_what_its_start_counted_for_across_the_end_o
     assert state.monitor.expected_at == HALF_PAST_TWO + DAY
 
 
+@pytest.mark.parametrize("expects", ["run", "complete"])
+def test_an_end_across_the_end_of_a_pause_that_comes_after_the_deadline_recovers(
+    expects: str,
+) -> None:
+    # Deadlines rest in a pause and count from its end, and the run is not awaited any more: its
+    # start moved nothing, its end is the first ping that could have met the occurrence.
+    state = a_paused(an_up(cron=DAILY, expects=expects), HALF_PAST_TWO - MINUTE)
+    hear(state, ping("start", HALF_PAST_TWO - 90 * SECOND))
+
+    hear(state, ping("success", HALF_PAST_TWO + 10 * MINUTE))
+
+    assert told(state) == [
+        ("missed", HALF_PAST_TWO + 5 * MINUTE),
+        ("recovered", HALF_PAST_TWO + 10 * MINUTE),
+    ]
+    assert state.monitor.expected_at == HALF_PAST_TWO + DAY
+
+
 def test_after_an_edit_the_end_of_a_run_counts_for_that_of_the_new_schedule() -> None:
     state = hear(an_up(cron=DAILY), ping("start", HALF_PAST_TWO - 90 * SECOND))
     edit(state, HALF_PAST_TWO - MINUTE, {"cron": "30 14,20 * * *"})
