@@ -1387,10 +1387,15 @@ def _skip_unverified(state: MonitorState, absence: Absence) -> bool:
     is_down = m.status == "down"
     awaited = first_unbroken(state, m.expected_at, absence.since) if is_down else m.expected_at
     is_met = awaited - early_ms(m, awaited) <= absence.until
-    if is_down and (is_met or m.unverified):
-        _count_missed(state, max(absence.since, (m.down_since or 0) + 1))
+    last = state.absence  # this one takes its place: what lay in it must be counted before
+    is_in_last = last is not None and _lies_within(m, m.expected_at, last)
+    if is_down and (is_met or is_in_last or m.unverified):
+        at = absence.since
+        if m.down_reason != "failed":  # the deadline that it broke counts, if later than our stamp
+            at = max(at, (m.down_since or 0) + 1)
+        _count_missed(state, at)
         awaited = m.expected_at
-    if not is_met:
+    if awaited - early_ms(m, awaited) > absence.until:
         return False
     if not is_down and absence.until - absence.since <= RESTART_MS and _holds(state):
         return False

@@ -2994,6 +2994,15 @@ def test_a_changed_grace_makes_no_run_stuck_before_the_edit() -> None:
     assert told(state) == [("stuck", NOW + 62 * MINUTE)]
 
 
+def test_a_start_after_a_shortened_grace_is_early_by_the_new_one() -> None:
+    state = hear(an_up(cron=HOURLY), ping("success", NOW + 58 * MINUTE))
+
+    edit(state, NOW + 58 * MINUTE + 1, {"grace_seconds": 60})
+    hear(state, ping("start", NOW + 58 * MINUTE + 30 * SECOND))
+
+    assert state.runs[-1].next_at == NOW + HOUR
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -3028,15 +3037,6 @@ def test_an_edit_of_max_run_seconds_does_not_move_the_deadline_of_an_open_run(
     settle(state, NOW + DAY)
 
     assert told(state)[0] == ("stuck", NOW + 10 * MINUTE)
-
-
-def test_a_start_after_a_shortened_grace_is_early_by_the_new_one() -> None:
-    state = hear(an_up(cron=HOURLY), ping("success", NOW + 58 * MINUTE))
-
-    edit(state, NOW + 58 * MINUTE + 1, {"grace_seconds": 60})
-    hear(state, ping("start", NOW + 58 * MINUTE + 30 * SECOND))
-
-    assert state.runs[-1].next_at == NOW + HOUR
 
 
 @pytest.mark.parametrize(
@@ -3479,6 +3479,47 @@ def test_what_lay_wholly_in_a_gap_is_not_counted_as_missed() -> None:
     hear(state, ping("success", expected_at + 42 * MINUTE))
 
     assert [event.missed_count for event in state.events] == [None, 2]
+
+
+def test_what_lay_wholly_in_a_gap_is_not_counted_after_the_next_gap_either() -> None:
+    state = a_life(ping("start", NOW + SECOND), cron=HOURLY, expects="complete")
+    judge_gap(state, NOW + 30 * MINUTE, NOW + 330 * MINUTE)  # 13:00 to 17:00 lie in it
+    hear(state, ping("success", NOW + 330 * MINUTE))
+
+    judge_gap(state, NOW + 340 * MINUTE, NOW + 341 * MINUTE)
+    hear(state, ping("success", NOW + 370 * MINUTE))  # 18:00 was missed
+
+    assert [event.missed_count for event in state.events] == [None, 1]
+
+
+def test_what_was_seen_to_be_missed_as_a_gap_began_is_not_excused_by_it() -> None:
+    state = an_up(grace_seconds=0)
+    settle(state, NOW + HOUR + 1)
+
+    judge_gap(state, NOW + HOUR, NOW + HOUR + 30 * SECOND)
+
+    assert (state.monitor.missed_count, state.monitor.expected_at) == (1, NOW + 2 * HOUR)
+
+
+def test_what_lay_wholly_in_a_gap_is_not_counted_where_a_failure_came_as_the_gap_began() -> None:
+    state = an_up(cron=HOURLY, grace_seconds=0, expects="complete")
+    hear(state, ping("fail", NOW + HOUR))
+    judge_gap(state, NOW + HOUR, NOW + HOUR + 2 * MINUTE)
+
+    hear(state, ping("success", NOW + 64 * MINUTE))
+
+    assert state.events[-1].missed_count == 0
+
+
+def test_two_gaps_with_no_minute_between_them_are_one_to_what_is_counted() -> None:
+    state = a_missed(cron=HOURLY)  # the occurrence of 13:00
+    judge_gap(state, NOW + 116 * MINUTE, NOW + 117 * MINUTE)  # excuses 14:00, and no other then
+    judge_gap(state, NOW + 150 * MINUTE, NOW + 185 * MINUTE - 10 * SECOND)
+    judge_gap(state, NOW + 185 * MINUTE + 10 * SECOND, NOW + 210 * MINUTE)  # 15:00 lies in both
+
+    hear(state, ping("success", NOW + 250 * MINUTE))  # 16:00 was missed
+
+    assert state.events[-1].missed_count == 2
 
 
 def test_a_ping_in_the_minute_after_a_gap_may_be_for_what_fell_into_it() -> None:
