@@ -4419,8 +4419,12 @@ class Outbox:
             event = event_json(claim.event, self.settings.base_url)
             sender = self.senders[claim.channel]
             attempt = sender(self.settings, claim.channel, claim.config, event, self.clock())
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             attempt = Attempt("silent", _problem(error))
+        except http.client.HTTPException as error:  # it quotes the receiver
+            attempt = Attempt(
+                "silent", "what it answers is no HTTP", clean(str(error), ANSWER_MAX)
+            )
         except Exception as error:  # noqa: BLE001 - one send that goes wrong ends no other
             attempt = Attempt("failed", _problem(error))
         if attempt.verdict != "busy":
