@@ -916,7 +916,7 @@ def _digest_at(state: MonitorState, now: int) -> int | None:
 def _emit_digest(state: MonitorState, at: int) -> None:
     kind, digest = next(
         (kind, digest)
-        for kind, digest in digests(state.monitor).items()
+        for kind, digest in sorted(digests(state.monitor).items())  # failures first
         if digest.collected and digest.until == at
     )
     emit(state, kind, at, run=digest.run, count=digest.collected, rules=digest.rules)
@@ -1175,7 +1175,10 @@ def _live(state: MonitorState, began: int, at: int, run: Run | None = None) -> N
     if m.status == "down":
         m.missed_count += missed_by(state, at)
     if is_latest and following is not None and following >= (m.expected_at or 0):
-        m.expected_at, m.counted_at = following, began
+        m.expected_at = following
+        # Where a clock went back, `began` may be no longer what it was counted from.
+        is_before_absence = state.absence is not None and began <= state.absence.until
+        m.counted_at = None if is_before_absence else began
     if m.expected_at is not None:
         m.expected_at = first_unbroken(state, m.expected_at, at)
     if m.status == "new":
@@ -1185,7 +1188,7 @@ def _live(state: MonitorState, began: int, at: int, run: Run | None = None) -> N
 def _after_run(state: MonitorState, began: int, run: Run | None) -> int | None:
     """What its start counted for, unless the schedule was another one then."""
     edited_at = state.monitor.schedule_edited_at or 0
-    if run is not None and run.next_at is not None and run.started_at > edited_at:
+    if run is not None and run.next_at is not None and run.started_at >= edited_at:
         return run.next_at
     return next_after_life(state, began)
 
@@ -1337,10 +1340,12 @@ def edit(state: MonitorState, now: int, changes: Mapping[str, Any]) -> None:
     if moves:
         for run in state.runs:  # what it counts for is gone, its deadline stays
             run.deadline_at = run_deadline(state, run)
+            run.next_at = None
     for name in changed:
         setattr(m, name, changes[name])
     if "grace_seconds" in changed:
         m.grace_at = now
+        m.counted_at = None  # with another early window
     if moves:
         m.schedule_edited_at = now
         if m.status != "new" or m.armed:
@@ -1385,10 +1390,15 @@ def _skip_unverified(state: MonitorState, absence: Absence) -> bool:
     is_down = m.status == "down"
     awaited = first_unbroken(state, m.expected_at, absence.since) if is_down else m.expected_at
     is_met = awaited - early_ms(m, awaited) <= absence.until
-    if is_down and (is_met or m.unverified):
-        _count_missed(state, max(absence.since, (m.down_since or 0) + 1))
+    last = state.absence  # this one takes its place: what lay in it must be counted before
+    is_in_last = last is not None and _lies_within(m, m.expected_at, last)
+    if is_down and (is_met or is_in_last or m.unverified):
+        at = absence.since
+        if m.down_reason != "failed":  # the deadline that it broke counts, if later than our stamp
+            at = max(at, (m.down_since or 0) + 1)
+        _count_missed(state, at)
         awaited = m.expected_at
-    if not is_met:
+    if awaited - early_ms(m, awaited) > absence.until:
         return False
     if not is_down and absence.until - absence.since <= RESTART_MS and _holds(state):
         return False
@@ -4430,8 +4440,12 @@ class Outbox:
             event = event_json(claim.event, self.settings.base_url)
             sender = self.senders[claim.channel]
             attempt = sender(self.settings, claim.channel, claim.config, event, self.clock())
-        except (OSError, http.client.HTTPException) as error:
+        except OSError as error:
             attempt = Attempt("silent", _problem(error))
+        except http.client.HTTPException as error:  # it quotes the receiver
+            attempt = Attempt(
+                "silent", "what it answers is no HTTP", clean(str(error), ANSWER_MAX)
+            )
         except Exception as error:  # noqa: BLE001 - one send that goes wrong ends no other
             attempt = Attempt("failed", _problem(error))
         if attempt.verdict != "busy":

@@ -283,6 +283,16 @@ class Life:
                 deadline = until + RESTART
         return deadline
 
+    def absences(self) -> list[tuple[int, int]]:
+        """The gaps; two with no minute between them are one: who tried again found us away."""
+        joined: list[tuple[int, int]] = []
+        for since, until in self.gaps:
+            if joined and since <= joined[-1][1] + RESTART:
+                earlier = joined.pop()
+                since, until = earlier[0], max(earlier[1], until)
+            joined.append((since, until))
+        return joined
+
     def is_within(self, occurrence: int, since: int, until: int) -> bool:
         """Whether its whole window lies in a gap."""
         opens = occurrence - self.early(occurrence)
@@ -395,7 +405,7 @@ class Life:
             self.go_down("missed", deadline)
             self.tell("missed", deadline)
         assert self.down
-        if not any(self.is_within(occurrence, *gap) for gap in self.gaps):
+        if not any(self.is_within(occurrence, *gap) for gap in self.absences()):
             self.down.missed.append((deadline, occurrence))
 
     def go_down(self, reason: str, at: int) -> None:

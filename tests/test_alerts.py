@@ -109,6 +109,7 @@ class Listener:
         self.status, self.answers = 200, list[int]()
         self.headers: dict[str, str] = {}
         self.text = b""
+        self.protocol = "HTTP/1.0"
         self.meanwhile: Callable[[], None] = lambda: None
         listener = self
 
@@ -118,6 +119,7 @@ class Listener:
                 names = {name.lower(): value for name, value in self.headers.items()}
                 listener.received.append(Received(self.command, self.path, names, body))
                 listener.meanwhile()
+                self.protocol_version = listener.protocol
                 self.send_response(
                     listener.answers.pop(0) if listener.answers else listener.status
                 )
@@ -2351,11 +2353,15 @@ def test_what_a_receiver_answers_is_not_shown_to_who_only_reads(
     assert ["hunter2" in text for text in shown] == [False] * 7
 
 
+@pytest.mark.parametrize(
+    "protocol, result", [("HTTP/1.0", "HTTP 400"), ("hunter2", "what it answers is no HTTP")]
+)
 def test_what_a_receiver_answers_is_not_told_to_others(
-    site: Site, make_listener: Callable[[], Listener]
+    site: Site, make_listener: Callable[[], Listener], protocol: str, result: str
 ) -> None:
     wrong, well = make_listener(), make_listener()
     wrong.status, wrong.text = 400, b"the key hunter2 has no credit"
+    wrong.protocol = protocol
     add_hook(site, wrong, "Wrong")
     add_hook(site, well, "Well")
     fail(site, nightly(site).token)
@@ -2363,7 +2369,7 @@ def test_what_a_receiver_answers_is_not_told_to_others(
         site.clock.move(seconds)
         site.server.deliver()
 
-    assert well.received[-1].event["summary"] == "Wrong takes no alerts: HTTP 400"
+    assert well.received[-1].event["summary"] == f"Wrong takes no alerts: {result}"
 
 
 def test_a_status_below_200_is_not_the_last_one(site: Site) -> None:

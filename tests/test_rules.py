@@ -629,6 +629,24 @@ def test_the_end_of_a_run_counts_for_what_its_start_counted_for_across_the_end_o
     assert state.monitor.expected_at == HALF_PAST_TWO + DAY
 
 
+@pytest.mark.parametrize("expects", ["run", "complete"])
+def test_an_end_across_the_end_of_a_pause_that_comes_after_the_deadline_recovers(
+    expects: str,
+) -> None:
+    # Deadlines rest in a pause and count from its end, and the run is not awaited any more: its
+    # start moved nothing, its end is the first ping that could have met the occurrence.
+    state = a_paused(an_up(cron=DAILY, expects=expects), HALF_PAST_TWO - MINUTE)
+    hear(state, ping("start", HALF_PAST_TWO - 90 * SECOND))
+
+    hear(state, ping("success", HALF_PAST_TWO + 10 * MINUTE))
+
+    assert told(state) == [
+        ("missed", HALF_PAST_TWO + 5 * MINUTE),
+        ("recovered", HALF_PAST_TWO + 10 * MINUTE),
+    ]
+    assert state.monitor.expected_at == HALF_PAST_TWO + DAY
+
+
 def test_after_an_edit_the_end_of_a_run_counts_for_that_of_the_new_schedule() -> None:
     state = hear(an_up(cron=DAILY), ping("start", HALF_PAST_TWO - 90 * SECOND))
     edit(state, HALF_PAST_TWO - MINUTE, {"cron": "30 14,20 * * *"})
@@ -760,6 +778,15 @@ def test_stuck_comes_before_a_digest_at_the_same_instant() -> None:
     settle(state, NOW + DAY)
 
     assert told(state) == [("stuck", NOW + MINUTE - 1), ("silent_failure", NOW + MINUTE)]
+
+
+def test_a_digest_of_failures_comes_before_one_of_silent_failures_at_the_same_instant() -> None:
+    state = a_life(too_few(NOW), too_few(NOW), rules=rules("rows lt 10"))
+
+    hear(state, ping("fail", NOW), ping("fail", NOW + 1))
+    settle(state, NOW + MINUTE)
+
+    assert told(state)[1:] == [("failed", NOW + MINUTE), ("silent_failure", NOW + MINUTE)]
 
 
 def test_a_digest_comes_before_a_reminder_at_the_same_instant() -> None:
@@ -2967,6 +2994,15 @@ def test_a_changed_grace_makes_no_run_stuck_before_the_edit() -> None:
     assert told(state) == [("stuck", NOW + 62 * MINUTE)]
 
 
+def test_a_start_after_a_shortened_grace_is_early_by_the_new_one() -> None:
+    state = hear(an_up(cron=HOURLY), ping("success", NOW + 58 * MINUTE))
+
+    edit(state, NOW + 58 * MINUTE + 1, {"grace_seconds": 60})
+    hear(state, ping("start", NOW + 58 * MINUTE + 30 * SECOND))
+
+    assert state.runs[-1].next_at == NOW + HOUR
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -3445,6 +3481,47 @@ def test_what_lay_wholly_in_a_gap_is_not_counted_as_missed() -> None:
     assert [event.missed_count for event in state.events] == [None, 2]
 
 
+def test_what_lay_wholly_in_a_gap_is_not_counted_after_the_next_gap_either() -> None:
+    state = a_life(ping("start", NOW + SECOND), cron=HOURLY, expects="complete")
+    judge_gap(state, NOW + 30 * MINUTE, NOW + 330 * MINUTE)  # 13:00 to 17:00 lie in it
+    hear(state, ping("success", NOW + 330 * MINUTE))
+
+    judge_gap(state, NOW + 340 * MINUTE, NOW + 341 * MINUTE)
+    hear(state, ping("success", NOW + 370 * MINUTE))  # 18:00 was missed
+
+    assert [event.missed_count for event in state.events] == [None, 1]
+
+
+def test_what_was_seen_to_be_missed_as_a_gap_began_is_not_excused_by_it() -> None:
+    state = an_up(grace_seconds=0)
+    settle(state, NOW + HOUR + 1)
+
+    judge_gap(state, NOW + HOUR, NOW + HOUR + 30 * SECOND)
+
+    assert (state.monitor.missed_count, state.monitor.expected_at) == (1, NOW + 2 * HOUR)
+
+
+def test_what_lay_wholly_in_a_gap_is_not_counted_where_a_failure_came_as_the_gap_began() -> None:
+    state = an_up(cron=HOURLY, grace_seconds=0, expects="complete")
+    hear(state, ping("fail", NOW + HOUR))
+    judge_gap(state, NOW + HOUR, NOW + HOUR + 2 * MINUTE)
+
+    hear(state, ping("success", NOW + 64 * MINUTE))
+
+    assert state.events[-1].missed_count == 0
+
+
+def test_two_gaps_with_no_minute_between_them_are_one_to_what_is_counted() -> None:
+    state = a_missed(cron=HOURLY)  # the occurrence of 13:00
+    judge_gap(state, NOW + 116 * MINUTE, NOW + 117 * MINUTE)  # excuses 14:00, and no other then
+    judge_gap(state, NOW + 150 * MINUTE, NOW + 185 * MINUTE - 10 * SECOND)
+    judge_gap(state, NOW + 185 * MINUTE + 10 * SECOND, NOW + 210 * MINUTE)  # 15:00 lies in both
+
+    hear(state, ping("success", NOW + 250 * MINUTE))  # 16:00 was missed
+
+    assert state.events[-1].missed_count == 2
+
+
 def test_a_ping_in_the_minute_after_a_gap_may_be_for_what_fell_into_it() -> None:
     state = an_up(interval_seconds=30, grace_seconds=0, expects="complete", max_run_seconds=3600)
     hear(state, ping("start", NOW + 1))
@@ -3589,6 +3666,29 @@ def test_after_a_clock_that_went_backwards_a_ping_moves_the_schedule() -> None:
     hear(state, ping("success", NOW - DAY + 30 * MINUTE))
 
     assert state.monitor.expected_at == NOW - DAY + 90 * MINUTE
+
+
+def test_after_a_clock_that_went_backwards_a_run_is_stuck_by_the_occurrence_after_its_own() -> (
+    None
+):
+    state = a_life(*seen_to_end(), ping("start"), cron=HOURLY)
+    turn_back(state, NOW + MINUTE, NOW - 2 * HOUR)  # which leaves the schedule at 13:00
+    hear(state, ping("success", NOW - 119 * MINUTE), ping("start", NOW - 110 * MINUTE))
+
+    settle(state, NOW)
+
+    assert told(state) == [("stuck", NOW - 55 * MINUTE)]  # the grace of 11:00
+
+
+def test_after_a_clock_that_went_backwards_a_run_from_after_an_edit_counts_as_before() -> None:
+    state = an_up(cron=HOURLY)
+    edit(state, NOW + 50 * MINUTE, {"expects": "complete"})
+    hear(state, ping("start", NOW + 58 * MINUTE))  # early, for 13:00
+    turn_back(state, NOW + 59 * MINUTE, NOW + 30 * MINUTE)
+
+    hear(state, ping("success", NOW + 31 * MINUTE))
+
+    assert state.monitor.expected_at == NOW + 2 * HOUR
 
 
 def test_after_a_clock_that_went_backwards_an_edited_grace_holds_nothing_back() -> None:

@@ -43,7 +43,8 @@ def five_differences(plan: Plan, world: World) -> str:
     return "\n\n".join([*differences(plan, world)][:5])
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+# In 2022 two absences with no minute between them hold what neither of them holds alone.
+@pytest.mark.parametrize("seed", [*SEEDS, pytest.param(2022, marks=pytest.mark.proof)])
 def test_a_year_under_the_rules_tells_what_the_oracle_expects(seed: int) -> None:
     plan = make_plan(seed, BEGIN, BEGIN + 365 * DAY, monitors=55, actions=450)
 

@@ -302,7 +302,9 @@ class Author:
             raise Over
         self.pass_to(at)
         gap = self.absences[0] if self.absences else NEVER
-        answered = 0 if self.life.down else gap.answered  # or what it missed could be either
+        change = self.life.first_change()
+        is_quiet = self.life.down is None and (change is None or change.order > gap.since)
+        answered = gap.answered if is_quiet else 0  # or what it missed could be either
         if gap.since + answered < at:
             return
         act = Action(at, word, **more)
