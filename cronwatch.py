@@ -9,6 +9,7 @@ process, one SQLite file, this module. Read it from the top: a section uses only
     Records         a monitor, a run, a ping, an event                              (pure)
     Rules           when a monitor is in trouble, and what a ping does about it     (pure)
     Dialects        how each service words a ping, a reply and an error             (pure)
+    Fields          what may be said and is shown of each thing, for checks, flags, OpenAPI  (pure)
     Storage         the database: opening, migrating, one writer, many readers
     Actions         one transaction each: create, pause, scan, judge an absence, prune
     Pings           who is meant by a ping, and what becomes of it
@@ -72,11 +73,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import formatdate, parsedate_to_datetime
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from time import monotonic, sleep, time_ns
 from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
@@ -131,7 +132,7 @@ class Unknown(Refused):
 
 
 def _setting(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+    return dataclasses.field(default=default, metadata={"help": text})
 
 
 def _parse_setting(name: str, kind: type, text: Any) -> Any:
@@ -452,6 +453,26 @@ def describe_cron(schedule: str) -> str:
 
 # == Records ==================================================================
 # Pure: what the rules speak about, as rows of schema.sql. No clock, database, HTTP or log.
+STATUSES = ("new", "up", "down", "paused")
+# What a monitor does, in one word: each monitor is counted once. In the order of lists.
+STATES = ("down", "late", "running", "up", "new", "paused")
+REASONS = ("missed", "failed", "stuck")
+RUN_STATES = ("running", "success", "failed", "stuck", "unknown")
+PING_KINDS = ("start", "success", "fail", "ok", "progress", "log")
+EVENT_KINDS = (
+    "missed",
+    "failed",
+    "stuck",
+    "reminder",
+    "silent_failure",
+    "outage",
+    "delivery_failed",
+    "recovered",
+    "test",
+)
+CHANNELS = ("command", "email", "apprise", "webhook", "slack", "discord", "ntfy")
+
+
 @dataclass(slots=True)
 class Monitor:
     """A row of the table monitor, in its order; schema.sql says what each column means."""
@@ -582,8 +603,12 @@ class Event:
     missed_count: int | None = None
     count: int | None = None
     rules: list[Rule] | None = None
-    status: str | None = field(default=None, compare=False)  # the monitor's, as it was then
-    due_at: int | None = field(default=None, compare=False)  # the occurrence that was missed
+    status: str | None = dataclasses.field(
+        default=None, compare=False
+    )  # the monitor's, as it was then
+    due_at: int | None = dataclasses.field(
+        default=None, compare=False
+    )  # the occurrence that was missed
 
 
 class Digest(NamedTuple):
@@ -605,8 +630,8 @@ class MonitorState:
     failure_alert_seconds: int = 60
     absence: Absence | None = None  # our last one
     quiet_until: int = 0  # nothing changes by itself before that
-    flips: list[Flip] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    flips: list[Flip] = dataclasses.field(default_factory=list)
+    events: list[Event] = dataclasses.field(default_factory=list)
 
 
 def digests(m: Monitor) -> dict[str, Digest]:
@@ -1965,6 +1990,930 @@ DIALECTS = {
     )
 }
 
+
+# == Fields ===================================================================
+# Pure: what may be said of each thing, and is shown of it. Checks, flags, OpenAPI follow from it.
+JsonObject = dict[str, Any]
+
+
+# -- what a value looks like, in JSON Schema
+def maybe(schema: JsonObject) -> JsonObject:
+    """The same, or null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def words(*allowed: str) -> JsonObject:
+    """One of some words."""
+    return {"type": "string", "enum": [*allowed]}
+
+
+def list_of(schema: JsonObject, **limits: int) -> JsonObject:
+    """A list of such values."""
+    return {"type": "array", "items": schema, **limits}
+
+
+def row_of(*schemas: JsonObject) -> JsonObject:
+    """A list with one value of each kind."""
+    size = len(schemas)
+    return {
+        "type": "array",
+        "prefixItems": [*schemas],
+        "items": False,
+        "minItems": size,
+        "maxItems": size,
+    }
+
+
+def closed(properties: JsonObject, optional: Mapping[str, Any] = {}) -> JsonObject:
+    """An object with these properties, perhaps with some more, and with no other."""
+    return {
+        "type": "object",
+        "properties": {**properties, **optional},
+        "required": [*properties],
+        "additionalProperties": False,
+    }
+
+
+def named(name: str, schema: JsonObject) -> JsonObject:
+    """Keep a schema under a name in the document, and refer to it."""
+    SCHEMAS[name] = schema
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+SCHEMAS: JsonObject = {}
+TEXT: JsonObject = {"type": "string"}
+UUID: JsonObject = {"type": "string", "format": "uuid"}
+URL: JsonObject = {"type": "string", "format": "uri"}
+INTEGER: JsonObject = {"type": "integer"}
+COUNT: JsonObject = {"type": "integer", "minimum": 0}
+NUMBER: JsonObject = {"type": "number"}
+YES_NO: JsonObject = {"type": "boolean"}
+TRUE: JsonObject = {"const": True}
+INSTANT = named(
+    "Instant",
+    {
+        "type": "string",
+        "format": "date-time",
+        "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+        "description": "In UTC.",
+    },
+)
+
+
+# -- how a value is read
+class Check(NamedTuple):
+    """Reads a value, given the name of its field, or raises `Invalid`; and what it looks like."""
+
+    read: Callable[[str, Any], Any]
+    schema: JsonObject
+
+
+def text_of(least: int, most: int, lines: bool = False) -> Check:
+    """A text of so many characters, without those that control a terminal."""
+
+    def read(name: str, value: Any) -> str:
+        stored = clean(value, most, lines) if isinstance(value, str) else None
+        if not isinstance(value, str) or len(value.strip()) > most or len(stored or "") < least:
+            raise Invalid(f"{name} must be {least} to {most} characters")
+        return stored or ""
+
+    schema = {**TEXT, "minLength": least, "maxLength": most}
+    return Check(read, {**schema, "pattern": r"[^\s\x00-\x1f\x7f-\x9f]"} if least else schema)
+
+
+def matching(pattern: str, rule: str) -> Check:
+    """A text of a form, kept as it is."""
+
+    def read(name: str, value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise Invalid(f"{name} must be {rule}")
+        return value
+
+    return Check(read, {**TEXT, "pattern": f"^{pattern}$"})
+
+
+def whole_of(least: int, most: int) -> Check:
+    """A whole number in a range."""
+
+    def read(name: str, value: Any) -> int:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or value % 1 or not least <= value <= most:
+            raise Invalid(f"{name} must be a whole number, {least} to {most}")
+        return int(value)
+
+    return Check(read, {**INTEGER, "minimum": least, "maximum": most})
+
+
+def or_none(check: Check, *empty: Any) -> Check:
+    """The same, or none, which null stands for, and what else is named."""
+
+    def read(name: str, value: Any) -> Any:
+        is_empty = value is None or (value is not False and value in empty)
+        return None if is_empty else check.read(name, value)
+
+    return Check(read, {"anyOf": [check.schema, {"enum": [None, *empty]}]})
+
+
+def _read_yes_no(name: str, value: Any) -> int:
+    if not isinstance(value, bool):
+        raise Invalid(f"{name} must be true or false")
+    return int(value)
+
+
+def one_of(*allowed: str) -> Check:
+    """One of some words."""
+
+    def read(name: str, value: Any) -> str:
+        if value not in allowed:
+            raise Invalid(f"{name} must be {' or '.join(allowed)}")
+        return str(value)
+
+    return Check(read, words(*allowed))
+
+
+def parsed_by(parse: Callable[[str], Any], form: str) -> Check:
+    """A text that a function does not refuse."""
+    text = text_of(1, 500)
+
+    def read(name: str, value: Any) -> str:
+        stored: str = text.read(name, value)
+        try:
+            parse(value)
+        except Invalid as error:
+            raise Invalid(f"{name}: {error.sentence}") from None
+        return stored
+
+    return Check(read, {**TEXT, "minLength": 1, "maxLength": 500, "format": form})
+
+
+def _read_tags(name: str, value: Any) -> str:
+    tags = value.split() if isinstance(value, str) else [] if value is None else value
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise Invalid(f"{name} must be tags separated by spaces, or a list of them")
+    return " ".join(dict.fromkeys(" ".join(clean(tag, 100) or "" for tag in tags).split()))
+
+
+def _read_rules(name: str, value: Any) -> str:
+    return json.dumps(check_rules([] if value is None else value))
+
+
+def _read_ids(name: str, value: Any) -> list[str] | None:
+    if value is not None and not (
+        isinstance(value, list) and all(isinstance(id_, str) for id_ in value)
+    ):
+        raise Invalid(f"{name} must be a list of ids")
+    return value
+
+
+def _read_handle(name: str, value: Any) -> str:
+    NAME.read(name, value)
+    return str(value).strip()  # as it is: pings have to match it
+
+
+def count_of(least: int, most: int) -> Check:
+    """A whole number of a query, which is text."""
+
+    def read(name: str, text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,16}", text) or not least <= int(text) <= most:
+            raise Invalid(f"{name} must be a whole number, {least} to {most}")
+        return int(text)
+
+    return Check(read, {**INTEGER, "minimum": least, "maximum": most})
+
+
+def parse_iso(text: str) -> int:
+    """An instant in ISO 8601, with `Z` or an offset, as ms since 1970 UTC; raises ValueError."""
+    when = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
+    if when.tzinfo is None:
+        raise ValueError("it has no zone")
+    return (when - EPOCH) // timedelta(milliseconds=1)
+
+
+def _read_instant(name: str, text: str) -> int:
+    try:
+        return parse_iso(text.replace(" ", "+"))  # a + that was not quoted arrives as a space
+    except (ValueError, OverflowError):
+        raise Invalid(f"{name} must be an instant such as 2026-03-01T00:00:00Z") from None
+
+
+RULE = {
+    "field": {**TEXT, "pattern": r"^[A-Za-z0-9_.\-]{1,50}$"},
+    "operator": words(*OPERATORS),
+    "value": {**NUMBER, "exclusiveMinimum": -(2**53), "exclusiveMaximum": 2**53},
+}
+RULE_SHOWN = named("Rule", closed(RULE))
+RULE_TAKEN = closed({**RULE, "operator": words(*OPERATORS, *SIGNS)})
+NAME = text_of(1, 200)
+YES_OR_NO = Check(_read_yes_no, YES_NO)
+ANY_TEXT = Check(lambda name, text: text, TEXT)
+SCHEDULE = parsed_by(check_schedule, "cron")
+ZONE = parsed_by(check_timezone, "timezone")
+TAGS = Check(_read_tags, {"anyOf": [TEXT, list_of(TEXT), {"type": "null"}]})
+RULES = Check(_read_rules, maybe(list_of(RULE_TAKEN, maxItems=20)))
+IDS = Check(_read_ids, maybe(list_of(TEXT)))
+A_HANDLE = Check(_read_handle, NAME.schema)
+AN_INSTANT = Check(_read_instant, {**TEXT, "format": "date-time"})
+DIALECT = one_of(*DIALECTS)
+HEADERS_TAKEN = {"type": ["object", "null"], "additionalProperties": TEXT}
+PASSWORD = matching(r"(?s:.{8,200})", "8 to 200 characters")
+
+
+# -- what may be said
+class Field(NamedTuple):
+    """What may be said under a name: in a JSON object, in a query, by a flag."""
+
+    name: str
+    check: Check
+    help: str = ""
+    default: Any = None
+    is_required: bool = False
+    repeats: bool = False  # in a query
+    column: str = ""
+    flag: str = ""
+    shown: Callable[[Any], Any] = lambda value: value  # the column, in JSON
+    schema: JsonObject = TEXT  # of that
+
+
+YEAR = 31_536_000  # seconds
+MONITOR = (
+    Field("name", NAME, "a name for people", is_required=True, column="name", flag="--name"),
+    Field("key", NAME, "how programs name it; made from the name", column="key"),
+    Field(
+        "intervalSeconds",
+        whole_of(60, 2_592_000),
+        "from run to run, instead of --cron: 90, 5m, 1h, 2d",
+        column="interval_seconds",
+        flag="--every",
+        shown=lambda seconds: seconds or 0,
+        schema=COUNT,
+    ),
+    Field(
+        "cronExpression",
+        SCHEDULE,
+        "'0 3 * * *', @daily, or 6 fields, seconds first",
+        column="cron",
+        flag="--cron",
+        schema=maybe(TEXT),
+    ),
+    Field(
+        "timezone",
+        ZONE,
+        "zone of --cron; default the host's",
+        "UTC",
+        column="timezone",
+        flag="--timezone",
+    ),
+    Field(
+        "graceSeconds",
+        whole_of(0, 86_400),
+        "how late it may be (default 5m)",
+        300,
+        column="grace_seconds",
+        flag="--grace",
+        schema=COUNT,
+    ),
+    Field("tags", TAGS, "tags, separated by spaces", "", column="tags", flag="--tags"),
+    Field(
+        "emailAlertsEnabled",
+        YES_OR_NO,
+        "the default mail integrations hear of it, too",
+        True,
+        column="email_alerts",
+        shown=bool,
+        schema=YES_NO,
+    ),
+    Field(
+        "reminderIntervalSeconds",
+        or_none(whole_of(60, YEAR), 0),
+        "time between reminders while down",
+        column="reminder_interval_seconds",
+        flag="--remind",
+        shown=lambda seconds: seconds or 0,
+        schema=COUNT,
+    ),
+    Field(
+        "expects",
+        one_of("run", "complete"),
+        "run (default): it runs; complete: it ends well",
+        "run",
+        column="expects",
+        flag="--expects",
+        schema=words("run", "complete"),
+    ),
+    Field(
+        "maxRunSeconds",
+        or_none(whole_of(1, YEAR), 0),
+        "time after which a started run is stuck",
+        column="max_run_seconds",
+        flag="--max-run",
+        schema=maybe(COUNT),
+    ),
+    Field(
+        "failureTolerance",
+        whole_of(0, 1000),
+        "failures in a row that are no alert (default 0)",
+        0,
+        column="failure_tolerance",
+        flag="--tolerance",
+        schema=COUNT,
+    ),
+    Field(
+        "minPingIntervalSeconds",
+        or_none(whole_of(1, 86_400), 0),
+        "refuse pings that come faster",
+        column="min_ping_interval_seconds",
+        flag="--min-interval",
+        schema=maybe(COUNT),
+    ),
+    Field(
+        "armed",
+        YES_OR_NO,
+        "alert even if it never pings",
+        False,
+        column="armed",
+        shown=bool,
+        schema=YES_NO,
+    ),
+    Field(
+        "rules",
+        RULES,
+        "a good run that matches one is told as a silent failure",
+        column="rules",
+        shown=lambda rules: json.loads(rules or "[]"),
+        schema=list_of(RULE_SHOWN),
+    ),
+    Field(
+        "notes",
+        text_of(0, 10_000, lines=True),
+        "what the next person should know",
+        "",
+        column="notes",
+        flag="--notes",
+    ),
+)
+SCHEDULE_NEEDS = {"interval": "intervalSeconds", "cron": "cronExpression", "none": None}
+SCHEDULE_TYPE = Field(
+    "scheduleType", one_of(*SCHEDULE_NEEDS), "none is never missed, only failed or stuck"
+)
+INTEGRATION_IDS = Field("integrationIds", IDS, "who is told; null for all that are default")
+UNIQUE = Field("unique", NAME, "change the monitor of this name instead, if there is one")
+MONITOR_CHANGES = (*MONITOR, SCHEDULE_TYPE, INTEGRATION_IDS)
+NEW_MONITOR = (*MONITOR_CHANGES, UNIQUE)
+PAUSE = (Field("hours", or_none(whole_of(0, 876_000)), "0 ends a pause; null: until resumed"),)
+NEW_HANDLE = (
+    Field("handle", A_HANDLE, "a token, code or key of an old service", is_required=True),
+    Field("dialect", DIALECT, "that service; else by the form of the handle"),
+)
+ROTATION = (Field("kind", one_of("token", "code"), "which to make anew", is_required=True),)
+NEW_KEY = (
+    Field("name", NAME, "a name for it", is_required=True),
+    Field("permission", one_of("ping", "read-only", "read-write"), "what it may", "read-write"),
+    Field(
+        "secret",
+        or_none(matching("[!-~]{8,200}", "8 to 200 plain characters")),
+        "adopt a key of an old service",
+    ),
+)
+SIGN_IN = (
+    Field("name", ANY_TEXT, "with a password"),
+    Field("password", ANY_TEXT, "of the user with that name"),
+    Field("link", NAME, "instead of both: the secret of a one-time link"),
+)
+TARGET = text_of(1, 2000)
+INTEGRATION_CHANGES = (
+    Field("name", NAME, "a name for it", is_required=True),
+    Field("enabled", YES_OR_NO, "whether anything is sent"),
+    Field("default", YES_OR_NO, "it hears of every monitor that names no integrations", True),
+    Field("url", TARGET, "http or https, without credentials"),
+    Field("address", TARGET, "one mail address"),
+    Field("headers", Check(lambda name, value: value, HEADERS_TAKEN), "sent with each webhook"),
+)
+NEW_INTEGRATION = (
+    Field("channel", one_of(*CHANNELS), "how it is told", is_required=True),
+    *(field for field in INTEGRATION_CHANGES if field.name != "enabled"),
+)
+NEW_PASSWORD = (Field("password", PASSWORD, "ends all other sessions", is_required=True),)
+
+
+def read_object(given: Any, *allowed: str) -> JsonObject:
+    """A JSON object with no field but these; raises `Invalid` with the name of another one."""
+    if not isinstance(given, dict):
+        raise Invalid("the body must be a JSON object")
+    if strange := set(given) - set(allowed):
+        near = difflib.get_close_matches(min(strange)[:60], allowed, 1)
+        advice = f" (did you mean {near[0]}?)" if near else ""
+        raise Invalid(f"'{clean(min(strange), 60)}' is not a known field{advice}")
+    return given
+
+
+def read_fields(fields: Sequence[Field], given: Any) -> JsonObject:
+    """The values of a JSON object, checked, with the defaults of what is not there."""
+    given = read_object(given, *(field.name for field in fields))
+    values = {field.name: field.default for field in fields}
+    for field in fields:
+        if field.name in given:
+            values[field.name] = field.check.read(field.name, given[field.name])
+        elif field.is_required:
+            raise Invalid(f"{field.name} is required")
+    return values
+
+
+def body_schema(fields: Sequence[Field], is_change: bool = False) -> JsonObject:
+    """What a body may have, as JSON Schema."""
+    properties = {}
+    for field in fields:
+        properties[field.name] = {**field.check.schema, "description": field.help}
+        if field.default is not None and not is_change:
+            properties[field.name]["default"] = field.default
+    required = [field.name for field in fields if field.is_required and not is_change]
+    return {**closed({}, properties), "required": required}
+
+
+# -- what a query may ask for
+def limit(most: int, default: int) -> Field:
+    """How many items of a list."""
+    return Field("limit", count_of(1, most), default=default)
+
+
+OFFSET = Field("offset", count_of(0, 2**53), default=0)
+NAME_PART = Field("query", ANY_TEXT, "part of the name, in any case", (), repeats=True)
+TAG = Field("tag", ANY_TEXT, "all of them", (), repeats=True)
+STATUS = Field("status", one_of(*STATUSES), "any of them", (), repeats=True)
+STATE = Field("status", one_of(*STATES), "any of them", (), repeats=True)
+RUN_STATE = Field("state", one_of(*RUN_STATES), "any of them", (), repeats=True)
+KIND = Field("kind", one_of(*EVENT_KINDS), "any of them", (), repeats=True)
+OF_MONITOR = Field("monitor", ANY_TEXT, "id or key of a monitor", "")
+SINCE = Field("since", AN_INSTANT, "from this instant on")
+UNTIL = Field("until", AN_INSTANT, "before this instant")
+BEFORE = Field("before", AN_INSTANT, "before this instant")
+DAYS = Field("days", count_of(1, 3660), "up to now, of each of them", (30,), repeats=True)
+THE_HANDLE = Field("handle", ANY_TEXT, "which", "")
+MONITOR_LIMIT = limit(100, 50)
+LIST_LIMIT = limit(200, 50)
+SUMMARY_LIMIT = limit(1000, 100)
+NIGHT_LIMIT = limit(200, 100)
+PREVIEW = (
+    Field("scheduleType", or_none(one_of("interval", "cron"), ""), default="interval"),
+    Field("cronExpression", or_none(ANY_TEXT, "")),
+    Field("timezone", or_none(ANY_TEXT, "")),
+    Field("intervalSeconds", or_none(count_of(0, 2**31), "")),
+    Field("graceSeconds", or_none(count_of(0, 2**31), "")),
+    OF_MONITOR,
+)
+
+
+def read_query(fields: Iterable[Field], query: Mapping[str, Sequence[str]]) -> JsonObject:
+    """The values of a query; what is not known is ignored."""
+    if any(len(texts) > 100 for texts in query.values()):
+        raise Invalid("a parameter can be repeated at most 100 times")
+    values: JsonObject = {}
+    for field in fields:
+        texts = query.get(field.name)
+        if texts and field.repeats:
+            values[field.name] = [field.check.read(field.name, text) for text in texts]
+        elif texts:
+            values[field.name] = field.check.read(field.name, texts[0])
+    return values
+
+
+class ApiRequest(NamedTuple):
+    """A management request."""
+
+    id: str = ""
+    query: Mapping[str, Any] = {}  # as `read_query` has it
+    body: Any = None
+    secret: bool = True  # whether secrets may be shown
+    run: str = ""
+    user: int | None = None  # who is signed in
+    session: str = ""  # and the hash of that session's secret
+    address: str | None = None
+    etag: str = ""  # of the answer that the caller has
+
+    def get(self, field: Field) -> Any:
+        """What the query says under a name, or its default."""
+        value = self.query.get(field.name)
+        return field.default if value is None else value
+
+
+# -- what is shown
+class Column(NamedTuple):
+    """What is shown of a row under a name: where SQL has it, how it looks, how it is made."""
+
+    name: str
+    sql: str
+    schema: JsonObject = maybe(TEXT)
+    show: Callable[[Any], Any] = lambda value: value
+
+
+def sql_list(columns: Iterable[Column]) -> str:
+    """What a SELECT has to ask for."""
+    return ", ".join(column.sql for column in columns)
+
+
+def show(columns: Iterable[Column], row: Sequence[Any]) -> JsonObject:
+    """A row of those as JSON."""
+    return {column.name: column.show(value) for column, value in zip(columns, row, strict=True)}
+
+
+def row_schema(
+    columns: Iterable[Column], more: Mapping[str, Any] = {}, optional: Mapping[str, Any] = {}
+) -> JsonObject:
+    """What `show` makes, as JSON Schema, with what is added to it."""
+    return closed({**{column.name: column.schema for column in columns}, **more}, optional)
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _json_of(text: str | None) -> Any:
+    return json.loads(text or "null")
+
+
+DURATION_MS = maybe(COUNT)
+REASON = {"enum": [*REASONS, None]}
+PERCENT = {**INTEGER, "minimum": 0, "maximum": 100}
+PINGS = (
+    Column("id", "p.num", TEXT, str),
+    Column("heartbeatId", "m.id", UUID),
+    Column("type", "kind", words(*PING_KINDS)),
+    Column("receivedAt", "at", INSTANT, iso),
+    Column("ipAddress", "address"),
+    Column("userAgent", "user_agent"),
+    Column("durationMs", "duration_ms", DURATION_MS),
+    Column("runId", "series"),
+    Column("exitCode", "exit_code", maybe(INTEGER)),
+    Column("run", "run", maybe(TEXT), _text_or_none),
+    Column("host", "host"),
+    Column("env", "env"),
+    Column("message", "message"),
+    Column("percent", "percent", maybe(PERCENT)),
+    Column("dialect", "dialect", DIALECT.schema),
+)
+RUNS = (
+    Column("id", "num", TEXT, str),
+    Column("series", "series"),
+    Column("state", "state", words(*RUN_STATES)),
+    Column("startedAt", "started_at", INSTANT, iso),
+    Column("endedAt", "ended_at", maybe(INSTANT), iso),
+    Column("durationMs", "duration_ms", DURATION_MS),
+    Column("exitCode", "exit_code", maybe(INTEGER)),
+    Column("message", "message"),
+    Column("host", "host"),
+)
+RUNS_IN_LISTS = (
+    *RUNS,
+    Column(
+        "metrics", "metrics", maybe({"type": "object", "additionalProperties": NUMBER}), _json_of
+    ),
+    Column("matched", "coalesce(matched, '[]')", list_of(RULE_SHOWN), _json_of),
+    Column("hasLog", "EXISTS (SELECT 1 FROM run_log WHERE run = num)", YES_NO, bool),
+)
+FLIPS = (
+    Column("at", "at", INSTANT, iso),
+    Column("status", "status", words(*STATUSES)),
+    Column("reason", "reason", REASON),
+)
+GAPS = (Column("since", "since", INSTANT, iso), Column("until", "until", INSTANT, iso))
+PROGRESS = (
+    Column("at", "at", INSTANT, iso),
+    Column("percent", "percent", maybe(PERCENT)),
+    Column("message", "message"),
+)
+HANDLES = (
+    Column("dialect", "kind", words("token", "code", *DIALECTS)),
+    Column("handle", "text", TEXT),
+)
+KEYS = (
+    Column("id", "id", UUID),
+    Column("name", "name", TEXT),
+    Column("prefix", "prefix", TEXT),
+    Column("permission", "permission", words("ping", "read-only", "read-write")),
+    Column("createdAt", "created_at", INSTANT, iso),
+)
+USERS = (
+    Column("id", "id", UUID),
+    Column("name", "name", TEXT),
+    Column("hasPassword", "password IS NOT NULL", YES_NO, bool),
+    Column("createdAt", "created_at", INSTANT, iso),
+    Column("lastSeenAt", "seen_at", maybe(INSTANT), iso),
+)
+INTEGRATIONS = (
+    Column("id", "i.id", UUID),
+    Column("channel", "i.channel", words(*CHANNELS)),
+    Column("name", "i.name", TEXT),
+    Column("enabled", "i.enabled", YES_NO, bool),
+    Column("default", "i.is_default", YES_NO, bool),
+    Column("failing", "i.failing", YES_NO, bool),
+    Column("createdAt", "i.created_at", INSTANT, iso),
+    Column("updatedAt", "i.updated_at", INSTANT, iso),
+)
+
+# -- what each answer looks like
+ERROR = named("Error", closed({"error": {**TEXT, "description": "A sentence for a person."}}))
+DELETED = named("Deleted", closed({"id": TEXT, "deleted": TRUE}))
+GAP_SHOWN = named("Gap", row_schema(GAPS))
+RUN_SHOWN = named("Run", row_schema(RUNS_IN_LISTS))
+STEP_SHOWN = named("Progress", row_schema(PROGRESS))
+RUN_DETAIL = named(
+    "RunDetail", row_schema(RUNS_IN_LISTS, {"progress": list_of(STEP_SHOWN, maxItems=1000)})
+)
+HANDLE_SHOWN = named("Handle", row_schema(HANDLES))
+HANDLES_SHOWN = named("Handles", closed({"handles": list_of(HANDLE_SHOWN)}))
+MONITOR_SECRETS = {
+    "token": UUID,
+    "code": {**TEXT, "pattern": f"^{CODE.pattern}$"},
+    "pingUrl": URL,
+    "handles": list_of(HANDLE_SHOWN),
+}
+MONITOR_SHOWN = {
+    "id": UUID,
+    "status": words(*STATUSES),
+    "paused": YES_NO,
+    "scheduleType": words(*SCHEDULE_NEEDS),
+    **{field.name: field.schema for field in MONITOR},
+    "lastPingAt": maybe(INSTANT),
+    "expectedAt": maybe(INSTANT),
+    "nextExpectedAt": {**maybe(INSTANT), "description": "The same and the grace."},
+    "downReason": REASON,
+    "downSince": maybe(INSTANT),
+    "pausedUntil": maybe(INSTANT),
+    "droppedPings": {**COUNT, "description": "Refused for want of an auth_key."},
+    "late": {**YES_NO, "description": "Past its time, still in its grace."},
+    "running": YES_NO,
+    "progress": maybe(STEP_SHOWN),
+    "lastRun": maybe(RUN_SHOWN),
+    "schedule": {**TEXT, "description": "In words."},
+    "recipients": {**list_of(TEXT), "description": "The integrations that are told, by name."},
+    "heard": {**YES_NO, "description": "Whether any is."},
+    "createdAt": INSTANT,
+    "updatedAt": INSTANT,
+}
+A_MONITOR = named("Monitor", closed(MONITOR_SHOWN, MONITOR_SECRETS))
+MONITOR_DETAIL = named(
+    "MonitorDetail",
+    closed(
+        {**MONITOR_SHOWN, "integrationIds": list_of(UUID), "upcoming": list_of(INSTANT)},
+        MONITOR_SECRETS,
+    ),
+)
+DELIVERY_SHOWN = {
+    "integrationId": UUID,
+    "name": TEXT,
+    "state": words("pending", "sent", "dead"),
+    "tries": COUNT,
+    "triedAt": maybe(INSTANT),
+    "result": maybe(TEXT),
+}
+EVENT_SHOWN = {
+    "id": UUID,
+    "kind": words(*EVENT_KINDS),
+    "at": {**INSTANT, "description": "When it happened."},
+    "toldAt": {**INSTANT, "description": "When it was noticed."},
+    "summary": {**TEXT, "description": "One sentence for a person."},
+    "monitor": maybe(
+        closed(
+            {
+                "id": UUID,
+                "key": TEXT,
+                "name": TEXT,
+                "tags": list_of(TEXT),
+                "status": words(*STATUSES),
+                "timezone": TEXT,
+                "notes": TEXT,
+                "url": URL,
+            }
+        )
+    ),
+    "run": maybe(row_schema(RUNS, {"logTail": maybe(TEXT)})),
+    "reason": REASON,
+    "downSince": maybe(INSTANT),
+    "downtimeSeconds": maybe(COUNT),
+    "failedCount": maybe(COUNT),
+    "missedCount": maybe(COUNT),
+    "count": {**maybe(COUNT), "description": "Failures that were collected."},
+    "rules": maybe(list_of(RULE_SHOWN)),
+    "lastSuccess": maybe(closed({"at": maybe(INSTANT), "durationMs": DURATION_MS})),
+    "gap": maybe(GAP_SHOWN),
+    "monitors": maybe(list_of(closed({"id": UUID, "key": TEXT, "name": TEXT}))),
+}
+EVENT_NAMES = tuple(EVENT_SHOWN)[5:]  # those that are kept with an event as they were then
+AN_EVENT = named("Event", closed(EVENT_SHOWN))
+LOGGED_EVENT = named(
+    "LoggedEvent", closed({**EVENT_SHOWN, "deliveries": list_of(closed(DELIVERY_SHOWN))})
+)
+AN_INTEGRATION = named(
+    "Integration",
+    row_schema(
+        INTEGRATIONS,
+        {
+            "pending": COUNT,
+            "dead": COUNT,
+            "lastDelivery": maybe(
+                closed(
+                    {
+                        "at": INSTANT,
+                        "state": words("pending", "sent", "dead"),
+                        "kind": words(*EVENT_KINDS),
+                        "result": maybe(TEXT),
+                    }
+                )
+            ),
+            "problem": maybe(TEXT),
+        },
+        {
+            "url": TEXT,
+            "address": TEXT,
+            "command": TEXT,
+            "headers": {"type": "object", "additionalProperties": TEXT},
+            "secret": {**TEXT, "description": "Signs its webhooks (Standard Webhooks)."},
+        },
+    ),
+)
+TEST_RESULT = {"ok": YES_NO, "result": TEXT}
+KEY_SHOWN = named("Key", row_schema(KEYS))
+USER_SHOWN = named("User", row_schema(USERS))
+SESSION_SHOWN = {"user": USER_SHOWN, "expiresAt": INSTANT}
+OUTBOX_SHOWN = {"pending": COUNT, "overdue": COUNT, "dead": COUNT}
+UPTIME_SHOWN = {
+    "since": INSTANT,
+    "until": INSTANT,
+    "upSeconds": COUNT,
+    "downSeconds": COUNT,
+    "pausedSeconds": COUNT,
+    "unknownSeconds": COUNT,
+    "uptime": maybe(NUMBER),
+    "downtimes": COUNT,
+}
+# When, how long in ms, the state of the run or `missed`, its exit code, its number.
+SLOT_STATES = words(*RUN_STATES, "matched", "missed")
+SLOT = row_of(INTEGER, DURATION_MS, SLOT_STATES, maybe(INTEGER), maybe(INTEGER))
+SUMMARY_MONITOR = named(
+    "SummaryMonitor",
+    closed(
+        {
+            "id": UUID,
+            "key": TEXT,
+            "name": TEXT,
+            "tags": list_of(TEXT),
+            "status": words(*STATUSES),
+            "state": words(*STATES),
+            "recipients": list_of(TEXT),
+            "schedule": TEXT,
+            "timezone": TEXT,
+            "graceSeconds": COUNT,
+            "lastPingAt": maybe(INSTANT),
+            "expectedAt": maybe(INSTANT),
+            "alertAt": maybe(INSTANT),
+            "downReason": REASON,
+            "downSince": maybe(INSTANT),
+            "pausedUntil": maybe(INSTANT),
+            "run": maybe(
+                closed(
+                    {
+                        "id": TEXT,
+                        "startedAt": INSTANT,
+                        "percent": maybe(PERCENT),
+                        "message": maybe(TEXT),
+                    }
+                )
+            ),
+            "matched": list_of(closed({**RULE, "actual": maybe(NUMBER)})),
+            "lastDurationMs": DURATION_MS,
+            "usualDurationMs": maybe(NUMBER),
+            "uptime": maybe(NUMBER),
+            "strip": list_of(SLOT, maxItems=30),
+        }
+    ),
+)
+SUMMARY_HEALTH = {
+    **OUTBOX_SHOWN,
+    "scanning": YES_NO,
+    "failing": list_of(TEXT),
+    "refused": YES_NO,
+    "databaseBytes": COUNT,
+}
+SUMMARY = named(
+    "Summary",
+    closed(
+        {
+            "version": TEXT,
+            "timezone": TEXT,
+            "baseUrl": URL,
+            "counts": closed(dict.fromkeys(STATES, COUNT)),
+            "tags": {"type": "object", "additionalProperties": COUNT},
+            "next": maybe(closed({"id": UUID, "name": TEXT, "at": INSTANT})),
+            "health": closed(SUMMARY_HEALTH),
+            "total": COUNT,
+            "limit": COUNT,
+            "offset": COUNT,
+            "monitors": list_of(SUMMARY_MONITOR),
+        }
+    ),
+)
+SECONDS = {**list_of(INTEGER), "description": "Seconds after `since`."}
+# Its begin and its length in seconds, the newest of its runs, how many it stands for.
+BARS = list_of(row_of(INTEGER, COUNT, INTEGER, COUNT))
+NIGHT = named(
+    "Night",
+    closed(
+        {
+            "since": INSTANT,
+            "now": INSTANT,
+            "until": INSTANT,
+            "total": COUNT,
+            "absences": list_of(row_of(INTEGER, INTEGER)),
+            "monitors": list_of(
+                closed(
+                    {
+                        "id": UUID,
+                        "name": TEXT,
+                        "timezone": TEXT,
+                        "state": words(*STATES),
+                        "runs": {"type": "object", "additionalProperties": BARS},
+                        "missed": SECONDS,
+                        "expected": SECONDS,
+                    }
+                )
+            ),
+        }
+    ),
+)
+HEALTH = named(
+    "Health",
+    closed(
+        {
+            "version": TEXT,
+            "startedAt": INSTANT,
+            "scannedAt": maybe(INSTANT),
+            "scanSeconds": NUMBER,
+            "outbox": closed(OUTBOX_SHOWN),
+            "databaseBytes": COUNT,
+            "pingsPerMinute": COUNT,
+            "refused": YES_NO,
+            "monitors": COUNT,
+            "absences": list_of(GAP_SHOWN),
+            "failing": list_of(closed({"id": UUID, "name": TEXT, "result": maybe(TEXT)})),
+        }
+    ),
+)
+PREVIEW_SHOWN = named(
+    "Preview",
+    closed(
+        {
+            "schedule": TEXT,
+            "timezone": TEXT,
+            "times": list_of(closed({"expectedAt": INSTANT, "alertAt": INSTANT, "words": TEXT})),
+            "sentence": TEXT,
+        }
+    ),
+)
+STATUS_PAGE = named(
+    "StatusPage",
+    closed(
+        {
+            "tag": TEXT,
+            "at": INSTANT,
+            "monitors": list_of(
+                closed(
+                    {
+                        "name": TEXT,
+                        "state": words(*STATES),
+                        "since": maybe(INSTANT),
+                        "uptime": maybe(NUMBER),
+                        "strip": list_of(row_of(INTEGER, DURATION_MS, SLOT_STATES)),
+                    }
+                )
+            ),
+        }
+    ),
+)
+HISTORY_KINDS = {
+    "ping": named("Ping", row_schema(PINGS)),
+    "flip": named("Flip", row_schema(FLIPS)),
+    "event": LOGGED_EVENT,
+    "absence": GAP_SHOWN,
+}
+HISTORY_SHOWN = closed(
+    {
+        "more": YES_NO,
+        "entries": list_of(
+            {
+                "oneOf": [
+                    closed({"at": INSTANT, "type": {"const": kind}, kind: schema})
+                    for kind, schema in HISTORY_KINDS.items()
+                ]
+            }
+        ),
+    }
+)
+
+
+def page_of(name: str, schema: JsonObject) -> JsonObject:
+    """A page of a list."""
+    return closed({name: list_of(schema), "total": COUNT, "limit": COUNT, "offset": COUNT})
+
+
 # == Storage ==================================================================
 # The database: opening, migrating, one write at a time, many readers. No rule, no request.
 
@@ -2536,7 +3485,7 @@ def add_event(
             "timezone": m.timezone,
             "notes": m.notes,
         },
-        "run": run and run_json(tx.db, run),
+        "run": run and run_json(tx.db, run.num),
         "reason": event.reason,
         "downSince": iso(event.down_since),
         "downtimeSeconds": event.downtime_ms and event.downtime_ms // 1000,
@@ -2618,21 +3567,11 @@ def last_success_json(db: SqliteDatabase, monitor: int, but: int | None) -> dict
     return {"at": iso(found[0][0]), "durationMs": found[0][1]} if found else None
 
 
-def run_json(db: SqliteDatabase, run: Run) -> dict[str, Any]:
+def run_json(db: SqliteDatabase, num: int) -> JsonObject | None:
     """A run as events show it, with the end of its log."""
-    logged = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", run.num)
-    return {
-        "id": str(run.num),
-        "series": run.series,
-        "state": run.state,
-        "startedAt": iso(run.started_at),
-        "endedAt": iso(run.ended_at),
-        "durationMs": run.duration_ms,
-        "exitCode": run.exit_code,
-        "message": run.message,
-        "host": run.host,
-        "logTail": logged[0][0] if logged else None,
-    }
+    found = rows(db, f"SELECT {sql_list(RUNS)} FROM run WHERE num = ?", num)
+    logs = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", num)
+    return {**show(RUNS, found[0]), "logTail": logs[0][0] if logs else None} if found else None
 
 
 def create_monitor(
@@ -3522,7 +4461,7 @@ def _test_lines(event: Mapping[str, Any], zone: str) -> list[str]:
     return ["Alerts arrive here"]
 
 
-class EventKind(NamedTuple):
+class EventForm(NamedTuple):
     """How a kind of event looks, its sentence, and the lines below that."""
 
     severity: Severity
@@ -3530,32 +4469,18 @@ class EventKind(NamedTuple):
     lines: Callable[[Mapping[str, Any], str], list[str]]
 
 
-EVENT_KINDS = {
-    "missed": EventKind(DOWN, _missed_summary, _down_lines),
-    "failed": EventKind(DOWN, _failed_summary, _down_lines),
-    "stuck": EventKind(DOWN, _stuck_summary, _down_lines),
-    "reminder": EventKind(DOWN, _reminder_summary, _down_lines),
-    "silent_failure": EventKind(WARNING, _silent_summary, _silent_lines),
-    "outage": EventKind(WARNING, _outage_summary, _outage_lines),
-    "delivery_failed": EventKind(WARNING, _undelivered_summary, _undelivered_lines),
-    "recovered": EventKind(WELL, _recovered_summary, _recovered_lines),
-    "test": EventKind(WELL, _test_summary, _test_lines),
+EVENT_FORMS = {
+    "missed": EventForm(DOWN, _missed_summary, _down_lines),
+    "failed": EventForm(DOWN, _failed_summary, _down_lines),
+    "stuck": EventForm(DOWN, _stuck_summary, _down_lines),
+    "reminder": EventForm(DOWN, _reminder_summary, _down_lines),
+    "silent_failure": EventForm(WARNING, _silent_summary, _silent_lines),
+    "outage": EventForm(WARNING, _outage_summary, _outage_lines),
+    "delivery_failed": EventForm(WARNING, _undelivered_summary, _undelivered_lines),
+    "recovered": EventForm(WELL, _recovered_summary, _recovered_lines),
+    "test": EventForm(WELL, _test_summary, _test_lines),
 }
 EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
-EVENT_FIELDS = (
-    "monitor",
-    "run",
-    "reason",
-    "downSince",
-    "downtimeSeconds",
-    "failedCount",
-    "missedCount",
-    "count",
-    "rules",
-    "lastSuccess",
-    "gap",
-    "monitors",
-)
 
 
 def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
@@ -3563,14 +4488,14 @@ def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
     _, id_, kind, at, told_at, body = row
     stored = json.loads(body)
     event = {"id": id_, "kind": kind, "at": iso(at), "toldAt": iso(told_at), "summary": ""}
-    event |= {name: stored.get(name) for name in EVENT_FIELDS}
+    event |= {name: stored.get(name) for name in EVENT_NAMES}
     monitor = event["monitor"] or {}
     if monitor:  # what was kept before it had a zone and notes
         monitor.setdefault("timezone", "UTC")
         monitor.setdefault("notes", "")
         monitor["url"] = f"{base_url}/#/monitors/{monitor['id']}"
     zone = monitor.get("timezone") or stored.get("timezone") or "UTC"
-    words = EVENT_KINDS[kind].summary(
+    words = EVENT_FORMS[kind].summary(
         monitor.get("name", ""), {**event, "about": stored["about"]}, zone
     )
     return {**event, "summary": words}
@@ -3587,7 +4512,7 @@ class Message(NamedTuple):
 
 def severity(event: Mapping[str, Any]) -> Severity:
     """How an event looks."""
-    return EVENT_KINDS[event["kind"]].severity
+    return EVENT_FORMS[event["kind"]].severity
 
 
 def _log_end(event: Mapping[str, Any]) -> str:
@@ -3603,7 +4528,7 @@ def word_event(event: Mapping[str, Any]) -> Message:
     monitor = event["monitor"]
     return Message(
         f"{severity(event).sign} {event['summary']}",
-        EVENT_KINDS[event["kind"]].lines(event, monitor["timezone"] if monitor else "UTC"),
+        EVENT_FORMS[event["kind"]].lines(event, monitor["timezone"] if monitor else "UTC"),
         _log_end(event),
         monitor["url"] if monitor else "",
     )
@@ -4467,98 +5392,8 @@ def _withdraw_test(tx: Transaction, num: int) -> None:
 
 # == Management ===============================================================
 # Monitors and the rest as the API and the command line word them. No request is read here.
-class Field(NamedTuple):
-    """A field of a monitor in the API and on the command line: its column, and its rule."""
-
-    name: str
-    column: str
-    rule: tuple[Any, ...]  # a check that takes the name, a value and these limits
-    shown: Callable[[Any], Any] = lambda value: value
-
-
-def _text(name: str, value: Any, least: int, most: int, lines: bool = False) -> str:
-    kept = clean(value, most, lines) if isinstance(value, str) else None
-    if not isinstance(value, str) or len(value.strip()) > most or len(kept or "") < least:
-        raise Invalid(f"{name} must be {least} to {most} characters")
-    return kept or ""
-
-
-def _whole(name: str, value: Any, least: int, most: int, none: bool = False) -> int | None:
-    if none and (value is None or (value == 0 and value is not False)):
-        return None
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or value % 1
-        or not (least <= value <= most)
-    ):
-        raise Invalid(f"{name} must be a whole number, {least} to {most}")
-    return int(value)
-
-
-def _yes_no(name: str, value: Any) -> int:
-    if not isinstance(value, bool):
-        raise Invalid(f"{name} must be true or false")
-    return int(value)
-
-
-def _one_of(name: str, value: Any, *words: str) -> str:
-    if value not in words:
-        raise Invalid(f"{name} must be {' or '.join(words)}")
-    return str(value)
-
-
-def _parsed(name: str, value: Any, parse: Callable[[str], Any]) -> str:
-    text = _text(name, value, 1, 500)
-    try:
-        parse(value)
-    except Invalid as error:
-        raise Invalid(f"{name}: {error.sentence}") from None
-    return text
-
-
-def _tags(name: str, value: Any) -> str:
-    words = (value or "").split() if value is None or isinstance(value, str) else value
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise Invalid(f"{name} must be tags separated by spaces, or a list of them")
-    return " ".join(dict.fromkeys(" ".join(clean(word, 100) or "" for word in words).split()))
-
-
-FIELDS = (
-    Field("name", "name", (_text, 1, 200)),
-    Field("key", "key", (_text, 1, 200)),
-    Field(
-        "intervalSeconds", "interval_seconds", (_whole, 60, 2_592_000), lambda found: found or 0
-    ),
-    Field("cronExpression", "cron", (_parsed, check_schedule)),
-    Field("timezone", "timezone", (_parsed, check_timezone)),
-    Field("graceSeconds", "grace_seconds", (_whole, 0, 86_400)),
-    Field("tags", "tags", (_tags,)),
-    Field("emailAlertsEnabled", "email_alerts", (_yes_no,), bool),
-    Field(
-        "reminderIntervalSeconds",
-        "reminder_interval_seconds",
-        (_whole, 60, 31_536_000, True),
-        lambda found: found or 0,
-    ),
-    Field("expects", "expects", (_one_of, "run", "complete")),
-    Field("maxRunSeconds", "max_run_seconds", (_whole, 1, 31_536_000, True)),
-    Field("failureTolerance", "failure_tolerance", (_whole, 0, 1000)),
-    Field("minPingIntervalSeconds", "min_ping_interval_seconds", (_whole, 1, 86_400, True)),
-    Field("armed", "armed", (_yes_no,), bool),
-    Field(
-        "rules",
-        "rules",
-        (lambda _, value: json.dumps(check_rules([] if value is None else value)),),
-        lambda found: json.loads(found or "[]"),
-    ),
-    Field("notes", "notes", (_text, 0, 10_000, True)),
-)
-SCHEDULES = {"interval": "intervalSeconds", "cron": "cronExpression", "none": None}
-
-
 def schedule_type(m: Monitor) -> str:
-    """Which of `SCHEDULES` a monitor has."""
+    """Which of `SCHEDULE_NEEDS` a monitor has."""
     return "cron" if m.cron else "interval" if m.interval_seconds else "none"
 
 
@@ -4582,59 +5417,56 @@ def _cron_words(cron: str) -> str:
     return describe_cron(cron)
 
 
-def read_object(given: Any, *known: str) -> dict[str, Any]:
-    """A JSON object with no field but these; raises `Invalid` with the name of another one."""
-    if not isinstance(given, dict):
-        raise Invalid("the body must be a JSON object")
-    if strange := set(given) - set(known):
-        near = difflib.get_close_matches(min(strange)[:60], known, 1)
-        raise Invalid(
-            f"'{clean(min(strange), 60)}' is not a known field"
-            + "".join(f" (did you mean {name}?)" for name in near)
-        )
-    return given
+IGNORED_SCHEDULE = {  # Cronping's own pages send 0 and null there
+    "intervalSeconds": or_none(whole_of(0, 2_592_000), 0),
+    "cronExpression": or_none(text_of(0, 500)),
+}
 
 
-def read_monitor(given: Any, m: Monitor | None = None) -> dict[str, Any]:
+def read_monitor(given: Any, m: Monitor | None = None) -> JsonObject:
     """The columns of a new monitor, or those that change, from its JSON; raises `Invalid`."""
-    rules = {field_.name: field_ for field_ in FIELDS}
-    given = read_object(given, *rules, "scheduleType", "integrationIds", "unique")
-    present = [kind for kind, need in SCHEDULES.items() if given.get(need or "")]
+    fields = {field.name: field for field in MONITOR}
+    given = read_object(given, *(field.name for field in NEW_MONITOR))
     kept = schedule_type(m) if m else "interval"
-    kind = given.get("scheduleType", present[0] if m and present else kept)
-    _one_of("scheduleType", kind, *SCHEDULES)
-    wanted = {"name", SCHEDULES[kind]} if m is None else {SCHEDULES[kind]} - {SCHEDULES[kept]}
+    kind = _read_schedule_type(given, kept, is_new=m is None)
+    wanted = {"name", SCHEDULE_NEEDS[kind]}
+    if m:
+        wanted = {SCHEDULE_NEEDS[kind]} - {SCHEDULE_NEEDS[kept]}
     if missing := wanted - set(given) - {None}:
         raise Invalid(f"{max(missing, key=str)} is required")
-    unused = {need for other, need in SCHEDULES.items() if need and other != kind}
-    for name in unused & set(given):  # Cronping's own pages send 0 and null there
-        _whole(name, given[name], 0, 2_592_000, True) if name == "intervalSeconds" else (
-            given[name] is None or _text(name, given[name], 0, 500)
-        )
-    # A stored schedule goes on unread: an older version took ranges that wrap.
-    is_same = m is not None and m.cron and given.get("cronExpression") == m.cron
-    unread = unused | ({"cronExpression"} if is_same else set())
+    unused = {need for other, need in SCHEDULE_NEEDS.items() if need and other != kind}
+    for name in unused & set(given):
+        IGNORED_SCHEDULE[name].read(name, given[name])
+    unread = set(unused)
+    if m and m.cron and given.get("cronExpression") == m.cron:
+        unread.add("cronExpression")  # an older version took ranges that wrap: it goes on unread
     columns = {
-        rules[name].column: rules[name].rule[0](name, value, *rules[name].rule[1:])
+        fields[name].column: fields[name].check.read(name, value)
         for name, value in given.items()
-        if name in rules and name not in unread
+        if name in fields and name not in unread
     }
-    return (
-        columns if kind == kept else {**columns, **{rules[name].column: None for name in unused}}
+    if kind != kept:
+        columns |= {fields[name].column: None for name in unused}
+    return columns
+
+
+def _read_schedule_type(given: JsonObject, kept: str, is_new: bool) -> str:
+    """What the body says; of an edit also what it gives by itself."""
+    present = [kind for kind, need in SCHEDULE_NEEDS.items() if given.get(need or "")]
+    implied = present[0] if present and not is_new else kept
+    kind: str = SCHEDULE_TYPE.check.read(
+        SCHEDULE_TYPE.name, given.get(SCHEDULE_TYPE.name, implied)
     )
+    return kind
 
 
-def read_ids(given: Mapping[str, Any]) -> list[str] | None:
+def read_ids(given: JsonObject) -> list[str] | None:
     """The integrations that are named; None for all default ones."""
-    ids = given.get("integrationIds")
-    if ids is not None and not (isinstance(ids, list) and all(isinstance(i, str) for i in ids)):
-        raise Invalid("integrationIds must be a list of ids")
+    ids: list[str] | None = IDS.read("integrationIds", given.get("integrationIds"))
     return ids
 
 
-JsonObject = dict[str, Any]
-RUNS_SQL = """SELECT monitor, num, series, state, started_at, ended_at, duration_ms, exit_code,
-    message, host, metrics, matched, EXISTS (SELECT 1 FROM run_log WHERE run = num) FROM run """
+RUNS_SQL = f"SELECT {sql_list(RUNS_IN_LISTS)}, monitor FROM run "
 NEWEST_RUNS = (
     RUNS_SQL
     + """WHERE num IN (SELECT (SELECT num FROM run WHERE monitor = m.num
@@ -4645,39 +5477,6 @@ OPEN_RUNS_OF = """SELECT r.monitor, r.num, max(r.started_at), r.message,
      ORDER BY num DESC LIMIT 1),
     (SELECT at FROM ping WHERE run = r.num AND kind = 'progress' ORDER BY num DESC LIMIT 1)
     FROM run r WHERE r.state = 'running' AND r.monitor IN """
-
-
-def run_row_json(row: Sequence[Any]) -> JsonObject:
-    """A row of `RUNS_SQL` in the API's form."""
-    (
-        _,
-        num,
-        series,
-        state,
-        started,
-        ended,
-        lasted,
-        code,
-        message,
-        host,
-        metrics,
-        matched,
-        has_log,
-    ) = row
-    return {
-        "id": str(num),
-        "series": series,
-        "state": state,
-        "startedAt": iso(started),
-        "endedAt": iso(ended),
-        "durationMs": lasted,
-        "exitCode": code,
-        "message": message,
-        "host": host,
-        "metrics": json.loads(metrics or "null"),
-        "matched": json.loads(matched or "[]"),
-        "hasLog": bool(has_log),
-    }
 
 
 def placeholders(nums: Sequence[Any]) -> str:
@@ -4729,23 +5528,23 @@ def monitors_json(
     nums = [m.num for m in monitors]
     recipients, running = recipients_of(tx, nums), open_runs_of(tx, nums)
     last = {
-        row[0]: run_row_json(row)
-        for row in rows(tx.db, f"{NEWEST_RUNS}{placeholders(nums)})", *nums)
+        num: show(RUNS_IN_LISTS, run)
+        for *run, num in rows(tx.db, f"{NEWEST_RUNS}{placeholders(nums)})", *nums)
     }
-    handles: dict[int, list[tuple[str, str]]] = {num: [] for num in nums}
-    for num, kind, text in rows(
+    handles: dict[int, list[Sequence[str]]] = {num: [] for num in nums}
+    for num, *handle in rows(
         tx.db,
-        "SELECT monitor, kind, text FROM handle WHERE monitor IN " + placeholders(nums),
+        f"SELECT monitor, {sql_list(HANDLES)} FROM handle WHERE monitor IN {placeholders(nums)}",
         *nums,
     ):
-        handles[num].append((kind, text))
+        handles[num].append(handle)
     return [
         {
             "id": m.id,
             "status": m.status,
             "paused": m.status == "paused",
             "scheduleType": schedule_type(m),
-            **{field_.name: field_.shown(getattr(m, field_.column)) for field_ in FIELDS},
+            **{field.name: field.shown(getattr(m, field.column)) for field in MONITOR},
             "lastPingAt": iso(m.last_ping_at),
             "expectedAt": iso(m.expected_at),
             "nextExpectedAt": iso(deadline(m)) if m.status in ("new", "up") else None,
@@ -4768,29 +5567,13 @@ def monitors_json(
     ]
 
 
-def _handles_json(tx: Transaction, handles: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def _handles_json(tx: Transaction, handles: Sequence[Sequence[str]]) -> JsonObject:
     ours = {kind: text for kind, text in handles if kind in OUR_HANDLES}
     return {
         **ours,
         "pingUrl": f"{tx.settings.base_url}/{ours['token']}",
-        "handles": [
-            {"dialect": kind, "handle": text} for kind, text in handles if kind not in ours
-        ],
+        "handles": [show(HANDLES, handle) for handle in handles if handle[0] not in ours],
     }
-
-
-class ApiRequest(NamedTuple):
-    """A management request."""
-
-    id: str = ""
-    query: Mapping[str, Sequence[str]] = {}
-    body: Any = None
-    secret: bool = True  # whether secrets may be shown
-    run: str = ""
-    user: int | None = None  # who is signed in
-    session: str = ""  # and the hash of that session's secret
-    address: str | None = None
-    etag: str = ""  # of the answer that the caller has
 
 
 Reply = tuple[dict[str, Any], int]  # with a status that is not the route's own
@@ -4813,43 +5596,28 @@ def get_monitor(tx: Transaction, name: str) -> Monitor:
     return Monitor(*found[0])
 
 
-def read_count(name: str, text: str, least: int, most: int) -> int:
-    """A whole number of a query."""
-    if not re.fullmatch(r"[0-9]{1,16}", text) or not least <= int(text) <= most:
-        raise Invalid(f"{name} must be a whole number, {least} to {most}")
-    return int(text)
-
-
-def read_page(request: ApiRequest, most: int, limit: str = "50") -> tuple[int, int]:
-    """`limit` and `offset` of a query."""
-    return (
-        read_count("limit", request.query.get("limit", [limit])[0], 1, most),
-        read_count("offset", request.query.get("offset", ["0"])[0], 0, 2**53),
-    )
-
-
-STATUSES = ("new", "up", "down", "paused")
-
-
 def read_filter(request: ApiRequest) -> tuple[str, list[Any]]:
-    """The condition that `query`, `status` and `tag` stand for, with its values."""
-    statuses = [_one_of("status", status, *STATUSES) for status in request.query.get("status", ())]
-    parts = [
-        ("instr(casefold(name), ?) > 0", text.casefold())
-        for text in request.query.get("query", ())
-    ]
-    parts += [
-        ("instr(' ' || tags || ' ', ?) > 0", f" {tag} ") for tag in request.query.get("tag", ())
-    ]
-    words = [part for part, _ in parts] + [f"status IN {placeholders(statuses)}"] * bool(statuses)
-    return " AND ".join(words) or "1", [value for _, value in parts] + statuses
+    """The condition that `query` and `tag` stand for, with its values."""
+    conditions = ["1"]
+    values = []
+    for part in request.get(NAME_PART):
+        conditions.append("instr(casefold(name), ?) > 0")
+        values.append(part.casefold())
+    for tag in request.get(TAG):
+        conditions.append("instr(' ' || tags || ' ', ?) > 0")
+        values.append(f" {tag} ")
+    return " AND ".join(conditions), values
 
 
-def list_monitors(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def list_monitors(tx: Transaction, request: ApiRequest) -> JsonObject:
     """A page of monitors by name, filtered as Cronping's page has it."""
-    (limit, offset), (wanted, values) = read_page(request, 100), read_filter(request)
+    limit, offset, statuses = (request.get(one) for one in (MONITOR_LIMIT, OFFSET, STATUS))
+    wanted, values = read_filter(request)
+    if statuses:
+        wanted = f"{wanted} AND status IN {placeholders(statuses)}"
+        values += statuses
     total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
-    found = rows(
+    page = rows(
         tx.db,
         f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} "
         "ORDER BY name, num LIMIT ? OFFSET ?",
@@ -4858,7 +5626,7 @@ def list_monitors(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
         offset,
     )
     return {
-        "heartbeats": monitors_json(tx, [Monitor(*row) for row in found], request.secret),
+        "heartbeats": monitors_json(tx, [Monitor(*row) for row in page], request.secret),
         "total": total,
         "limit": limit,
         "offset": offset,
@@ -4910,7 +5678,7 @@ def add_monitor(
         named = rows(
             tx.db,
             "SELECT id FROM monitor WHERE name = ? ORDER BY num LIMIT 1",
-            _text("unique", unique, 1, 200),
+            UNIQUE.check.read(UNIQUE.name, unique),
         )
         if named:
             body = {name: value for name, value in request.body.items() if name != "unique"}
@@ -4942,8 +5710,7 @@ def edit_monitor(
 
 def pause_heartbeat(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Pause a monitor, for `hours` where the body says so."""
-    hours = read_object({} if request.body is None else request.body, "hours").get("hours")
-    hours = None if hours is None else _whole("hours", hours, 0, 876_000)
+    hours = read_fields(PAUSE, {} if request.body is None else request.body)["hours"]
     return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, request.id).num, hours)])[0]
 
 
@@ -4966,49 +5733,38 @@ def mark_ok(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     return monitors_json(tx, [change_monitor(tx, num, lambda state: receive(state, ok))])[0]
 
 
-def list_handles(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def list_handles(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Every secret that pings a monitor."""
-    found = rows(
-        tx.db,
-        "SELECT kind, text FROM handle WHERE monitor = ? ORDER BY kind, text",
-        get_monitor(tx, request.id).num,
-    )
-    return {"handles": [{"dialect": kind, "handle": text} for kind, text in found]}
+    m = get_monitor(tx, request.id)
+    sql = f"SELECT {sql_list(HANDLES)} FROM handle WHERE monitor = ? ORDER BY kind, text"
+    return {"handles": [show(HANDLES, row) for row in rows(tx.db, sql, m.num)]}
 
 
-def _handle_text(value: Any) -> str:
-    _text("handle", value, 1, 200)
-    return str(value).strip()  # as it was given: pings have to match it
-
-
-def add_handle(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def add_handle(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Let a handle of an old service ping a monitor too."""
-    given, m = read_object(request.body, "handle", "dialect"), get_monitor(tx, request.id)
-    text = _handle_text(given.get("handle"))
-    kind = given.get("dialect", default_dialect(text))
-    adopt(tx, m.num, text, _one_of("dialect", kind, *DIALECTS))
+    given = read_fields(NEW_HANDLE, request.body)
+    m = get_monitor(tx, request.id)
+    adopt(tx, m.num, given["handle"], given["dialect"] or default_dialect(given["handle"]))
     return list_handles(tx, request)
 
 
-def remove_handle(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def remove_handle(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Let an adopted handle ping no more."""
-    m, (text, *_) = get_monitor(tx, request.id), request.query.get("handle", [""])
-    found = find_handle(tx, text)
-    if found is None or found[0] != m.num:
+    m = get_monitor(tx, request.id)
+    text = request.get(THE_HANDLE)
+    handle = find_handle(tx, text)
+    if handle is None or handle[0] != m.num:
         raise Refused("this monitor has no such handle", "NOT_FOUND", 404)
-    if found[1] in OUR_HANDLES:
-        raise Refused(f"a monitor always has a {found[1]}: rotate it instead", "CONFLICT", 409)
-    execute(
-        tx.db,
-        "DELETE FROM handle WHERE text = ?",
-        (text.lower() if TOKEN.fullmatch(text) else text,),
-    )
+    if handle[1] in OUR_HANDLES:
+        raise Refused(f"a monitor always has a {handle[1]}: rotate it instead", "CONFLICT", 409)
+    stored = text.lower() if TOKEN.fullmatch(text) else text
+    execute(tx.db, "DELETE FROM handle WHERE text = ?", (stored,))
     return list_handles(tx, request)
 
 
 def rotate_handle(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A new token or code in place of one that is known to too many."""
-    kind = _one_of("kind", read_object(request.body, "kind").get("kind"), *OUR_HANDLES)
+    kind = read_fields(ROTATION, request.body)["kind"]
     m = get_monitor(tx, request.id)
     execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (m.num, kind))
     adopt(tx, m.num, OUR_HANDLES[kind](), kind)
@@ -5022,50 +5778,46 @@ def remove_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     return {"id": m.id, "deleted": True}
 
 
-INTEGRATIONS_SQL = f"""SELECT i.*, a.state, a.result, a.answer, a.tried_at, e.kind,
-    i.channel != 'email' OR {HAS_MAIL} is_usable,
-    (SELECT count(*) FROM alert p WHERE p.integration = i.num AND p.state = 'pending') pending,
+INTEGRATIONS_SQL = f"""SELECT {sql_list(INTEGRATIONS)}, i.config,
+    i.channel != 'email' OR {HAS_MAIL},
+    (SELECT count(*) FROM alert p WHERE p.integration = i.num AND p.state = 'pending'),
     (SELECT count(*) FROM alert d JOIN event de ON de.num = d.event WHERE d.integration = i.num
-     AND d.state = 'dead' AND d.tried_at > ? AND de.kind != 'test') dead
+     AND d.state = 'dead' AND d.tried_at > ? AND de.kind != 'test'),
+    a.tried_at, a.state, e.kind, a.result, a.answer
     FROM integration i LEFT JOIN alert a ON a.num = (SELECT num FROM alert WHERE
     integration = i.num AND tried_at IS NOT NULL ORDER BY tried_at DESC, num DESC LIMIT 1)
-    LEFT JOIN event e ON e.num = a.event """
+    LEFT JOIN event e ON e.num = a.event WHERE ? IN (i.id, '') ORDER BY i.num"""
 DEAD_MS = 7 * 86_400_000  # for so long one is told of alerts that were given up
 
 
-def integrations_json(tx: Transaction, secret: bool, id_: str | None = None) -> list[JsonObject]:
+def integrations_json(tx: Transaction, secret: bool, id_: str = "") -> list[JsonObject]:
     """All integrations or one in Cronping's form, with how they do; what they need is secret."""
-    cursor = execute(
-        tx.db,
-        INTEGRATIONS_SQL + "WHERE ? IN (i.id, '') ORDER BY i.num",
-        (tx.settings.smtp_host, tx.now - DEAD_MS, id_ or ""),
+    found = rows(tx.db, INTEGRATIONS_SQL, tx.settings.smtp_host, tx.now - DEAD_MS, id_)
+    return [_integration_json(row, secret) for row in found]
+
+
+def _integration_json(row: Sequence[Any], secret: bool) -> JsonObject:
+    own, (config, is_usable, pending, dead, *last) = (
+        row[: len(INTEGRATIONS)],
+        row[len(INTEGRATIONS) :],
     )
-    names = [column[0] for column in cursor.description]
-    return [
-        {
-            "id": row["id"],
-            "channel": row["channel"],
-            "name": row["name"],
-            "enabled": bool(row["enabled"]),
-            "default": bool(row["is_default"]),
-            "failing": bool(row["failing"]),
-            "createdAt": iso(row["created_at"]),
-            "updatedAt": iso(row["updated_at"]),
-            "pending": row["pending"],
-            "dead": row["dead"],
-            "lastDelivery": None
-            if row["tried_at"] is None
-            else {
-                "at": iso(row["tried_at"]),
-                "state": row["state"],
-                "kind": row["kind"],
-                "result": outcome_text(row["result"], row["answer"]) if secret else None,
-            },
-            "problem": None if row["is_usable"] else NO_MAIL,
-            **(integration_config(row["channel"], json.loads(row["config"])) if secret else {}),
-        }
-        for row in (dict(zip(names, values, strict=True)) for values in cursor.fetchall())
-    ]
+    shown = show(INTEGRATIONS, own)
+    tried_at, state, kind, result, answer = last
+    delivery = {
+        "at": iso(tried_at),
+        "state": state,
+        "kind": kind,
+        "result": outcome_text(result, answer) if secret else None,
+    }
+    shown |= {
+        "pending": pending,
+        "dead": dead,
+        "lastDelivery": None if tried_at is None else delivery,
+        "problem": None if is_usable else NO_MAIL,
+    }
+    return (
+        {**shown, **integration_config(shown["channel"], json.loads(config))} if secret else shown
+    )
 
 
 def integration_config(channel: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -5089,9 +5841,10 @@ def show_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 def add_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Create an integration from its JSON, with what signs its webhooks."""
     given = read_object(request.body, "channel", "name", "headers", "default", *NEEDS.values())
-    channel, name = str(given.get("channel")), _text("name", given.get("name"), 1, 200)
+    channel = str(given.get("channel"))
+    name = NAME.read("name", given.get("name"))
     config = check_integration(channel, given, given.get("headers"))
-    default = bool(_yes_no("default", given.get("default", True)))
+    default = bool(YES_OR_NO.read("default", given.get("default", True)))
     return integrations_json(tx, True, create_integration(tx, channel, name, config, default))[0]
 
 
@@ -5131,12 +5884,12 @@ def change_integration(
     need = NEEDS[row["channel"]]
     given = read_object(body, "name", "enabled", "default", need, *["headers"] * (need == "url"))
     columns: dict[str, Any] = {
-        column: _yes_no(name, given[name])
+        column: YES_OR_NO.read(name, given[name])
         for name, column in (("enabled", "enabled"), ("default", "is_default"))
         if name in given
     }
     if "name" in given:
-        columns["name"] = _text("name", given["name"], 1, 200)
+        columns["name"] = NAME.read("name", given["name"])
         if columns["name"] != row["name"]:
             refuse_taken(tx, "integration", "name", columns["name"])
     if {need, "headers"} & set(given) or secret:
@@ -5221,59 +5974,31 @@ def send_tests(
 # What has happened, as the API and the page show it. Nothing is changed here.
 def paged(
     tx: Transaction,
-    name: str,
     request: ApiRequest,
     sql: str,
     values: Sequence[Any],
     order: str,
-    shown: Callable[[Any], Any],
-) -> dict[str, Any]:
-    """A page of a list: its rows, and how many there are in all."""
-    limit, offset = read_page(request, 200)
+) -> tuple[list[Any], JsonObject]:
+    """A page of a list, and what says which page it is."""
+    limit, offset = request.get(LIST_LIMIT), request.get(OFFSET)
     total = rows(tx.db, f"SELECT count(*) FROM ({sql})", *values)[0][0]
-    found = rows(tx.db, f"{sql} ORDER BY {order} LIMIT ? OFFSET ?", *values, limit, offset)
-    return {name: list(map(shown, found)), "total": total, "limit": limit, "offset": offset}
+    page = rows(tx.db, f"{sql} ORDER BY {order} LIMIT ? OFFSET ?", *values, limit, offset)
+    return page, {"total": total, "limit": limit, "offset": offset}
 
 
-PING_SQL = """SELECT p.num, m.id, kind, at, address, user_agent, duration_ms, series, exit_code,
-    run, host, env, message, percent, dialect FROM ping p JOIN monitor m ON m.num = p.monitor """
-PING_NAMES = (
-    "id",
-    "heartbeatId",
-    "type",
-    "receivedAt",
-    "ipAddress",
-    "userAgent",
-    "durationMs",
-    "runId",
-    "exitCode",
-    "run",
-    "host",
-    "env",
-    "message",
-    "percent",
-    "dialect",
-)
+PING_SQL = f"SELECT {sql_list(PINGS)} FROM ping p JOIN monitor m ON m.num = p.monitor "
 
 
-def ping_json(row: Sequence[Any]) -> JsonObject:
-    """A row of `PING_SQL` in Cronping's form."""
-    ping = dict(zip(PING_NAMES, row, strict=True))
-    return {
-        **ping,
-        "id": str(ping["id"]),
-        "receivedAt": iso(ping["receivedAt"]),
-        "run": ping["run"] and str(ping["run"]),
-    }
-
-
-def list_pings(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def list_pings(tx: Transaction, request: ApiRequest) -> JsonObject:
     """A monitor's pings, newest first. What is skipped is counted in the index, from whichever
     end is nearer: the last page of a million takes no longer than the first."""
-    m, (limit, offset) = get_monitor(tx, request.id), read_page(request, 200)
-    from_old, count = offset > m.ping_count // 2, max(0, min(limit, m.ping_count - offset))
-    way, skipped = ("ASC", m.ping_count - offset - count) if from_old else ("DESC", offset)
-    found = rows(
+    m = get_monitor(tx, request.id)
+    limit, offset = request.get(LIST_LIMIT), request.get(OFFSET)
+    count = max(0, min(limit, m.ping_count - offset))
+    way, skipped = "DESC", offset
+    if offset > m.ping_count // 2:
+        way, skipped = "ASC", m.ping_count - offset - count
+    page = rows(
         tx.db,
         PING_SQL + "WHERE p.num IN (SELECT num FROM ping WHERE monitor = ? ORDER "
         f"BY at {way}, num {way} LIMIT ? OFFSET ?)",
@@ -5281,31 +6006,24 @@ def list_pings(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
         count,
         max(0, skipped),
     )
-    found.sort(key=lambda row: (row[3], row[0]), reverse=True)
-    return {
-        "pings": list(map(ping_json, found)),
-        "total": m.ping_count,
-        "limit": limit,
-        "offset": offset,
-    }
+    page.sort(key=lambda row: (row[3], row[0]), reverse=True)
+    pings = [show(PINGS, row) for row in page]
+    return {"pings": pings, "total": m.ping_count, "limit": limit, "offset": offset}
 
 
-def list_runs(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def list_runs(tx: Transaction, request: ApiRequest) -> JsonObject:
     """A monitor's runs, newest first."""
-    states = [_one_of("state", state, *RUN_STATES) for state in request.query.get("state", ())]
-    wanted = f"WHERE monitor = ? AND (state IN {placeholders(states)} OR ?)"
-    return paged(
+    states = request.get(RUN_STATE) or RUN_STATES
+    page, place = paged(
         tx,
-        "runs",
         request,
-        RUNS_SQL + wanted,
-        [get_monitor(tx, request.id).num, *states, not states],
+        f"{RUNS_SQL} WHERE monitor = ? AND state IN {placeholders(states)}",
+        [get_monitor(tx, request.id).num, *states],
         "started_at DESC, num DESC",
-        run_row_json,
     )
+    return {"runs": [show(RUNS_IN_LISTS, row[:-1]) for row in page], **place}
 
 
-RUN_STATES = ("running", "success", "failed", "stuck", "unknown")
 PROGRESS_MAX = 1000
 
 
@@ -5322,31 +6040,23 @@ def _find_run(tx: Transaction, request: ApiRequest) -> Sequence[Any]:
 def show_run(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A run with its progress, oldest first."""
     row = _find_run(tx, request)
-    told = rows(
+    progress = rows(
         tx.db,
-        "SELECT at, percent, message FROM ping WHERE run = ? AND kind = 'progress' "
+        f"SELECT {sql_list(PROGRESS)} FROM ping WHERE run = ? AND kind = 'progress' "
         "ORDER BY num DESC LIMIT ?",
-        row[1],
+        row[0],
         PROGRESS_MAX,
     )
     return {
-        **run_row_json(row),
-        "progress": [
-            {"at": iso(at), "percent": percent, "message": message}
-            for at, percent, message in reversed(told)
-        ],
+        **show(RUNS_IN_LISTS, row[:-1]),
+        "progress": [show(PROGRESS, step) for step in reversed(progress)],
     }
 
 
 def show_log(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """The output of a run, as Crontify's page has it."""
-    found = rows(tx.db, "SELECT content FROM run_log WHERE run = ?", _find_run(tx, request)[1])
+    found = rows(tx.db, "SELECT content FROM run_log WHERE run = ?", _find_run(tx, request)[0])
     return {"hasLog": bool(found), "content": found[0][0] if found else None}
-
-
-def flip_json(row: Sequence[Any]) -> JsonObject:
-    """A change of status: its time, the status, the reason."""
-    return {"at": iso(row[0]), "status": row[1], "reason": row[2]}
 
 
 def _without_secrets(row: Sequence[Any]) -> Sequence[Any]:
@@ -5390,106 +6100,71 @@ def with_deliveries(tx: Transaction, found: Sequence[Any], secret: bool) -> list
     ]
 
 
-def list_events(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def list_events(tx: Transaction, request: ApiRequest) -> JsonObject:
     """The log of events, newest first, of one monitor or of all."""
-    name = request.id or request.query.get("monitor", [""])[0]
-    kinds = [_one_of("kind", kind, *EVENT_KINDS) for kind in request.query.get("kind", ())]
-    parts: list[tuple[str, list[Any]]] = []
-    if name:
-        parts.append(("e.monitor = ?", [get_monitor(tx, name).num]))
-    parts += [(f"e.kind IN {placeholders(kinds)}", kinds)] if kinds else []
-    parts += [
-        (f"e.at {sign} ?", [read_instant(bound, request)])
-        for bound, sign in (("since", ">="), ("until", "<"))
-        if bound in request.query
-    ]
-    page = paged(
-        tx,
-        "events",
-        request,
-        EVENTS_SQL + "WHERE " + (" AND ".join(part for part, _ in parts) or "1"),
-        [value for _, values in parts for value in values],
-        "e.num DESC",
-        lambda row: row,
-    )
-    return {**page, "events": with_deliveries(tx, page["events"], request.secret)}
+    conditions = ["1"]
+    values: list[Any] = []
+    if name := request.id or request.get(OF_MONITOR):
+        conditions.append("e.monitor = ?")
+        values.append(get_monitor(tx, name).num)
+    if kinds := request.get(KIND):
+        conditions.append(f"e.kind IN {placeholders(kinds)}")
+        values += kinds
+    for bound, sign in ((SINCE, ">="), (UNTIL, "<")):
+        if (at := request.get(bound)) is not None:
+            conditions.append(f"e.at {sign} ?")
+            values.append(at)
+    sql = f"{EVENTS_SQL} WHERE {' AND '.join(conditions)}"
+    page, place = paged(tx, request, sql, values, "e.num DESC")
+    return {"events": with_deliveries(tx, page, request.secret), **place}
 
 
-def parse_iso(text: str) -> int:
-    """An instant in ISO 8601, with `Z` or an offset, as ms since 1970 UTC; raises ValueError."""
-    when = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
-    if when.tzinfo is None:
-        raise ValueError("it has no zone")
-    return (when - EPOCH) // timedelta(milliseconds=1)
+HISTORY = {  # where each kind of entry comes from, newest first, and how it is shown
+    "ping": (
+        "SELECT at, {columns} FROM ping p JOIN monitor m ON m.num = p.monitor "
+        "WHERE p.monitor = :monitor AND at < :before ORDER BY at DESC, p.num DESC LIMIT :most",
+        PINGS,
+    ),
+    "flip": (
+        "SELECT at, {columns} FROM flip WHERE monitor = :monitor AND at < :before "
+        "ORDER BY at DESC, num DESC LIMIT :most",
+        FLIPS,
+    ),
+    "absence": (
+        "SELECT until, {columns} FROM absence WHERE since < until AND until < :before "
+        "AND until > :created_at ORDER BY until DESC, num DESC LIMIT :most",
+        GAPS,
+    ),
+}
+EVENTS_OF_MONITOR = "WHERE e.monitor = :monitor AND e.at < :before ORDER BY e.at DESC, num DESC"
 
 
-def read_instant(name: str, request: ApiRequest) -> int:
-    """A parameter with an instant; a `+` that was not quoted arrives as a space."""
-    try:
-        return parse_iso(request.query[name][0].replace(" ", "+"))
-    except (ValueError, OverflowError):
-        raise Invalid(f"{name} must be an instant such as 2026-03-01T00:00:00Z") from None
-
-
-def show_history(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def show_history(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Pings, flips, events and our own absences of a monitor, newest first. A page goes
     on to the end of its last instant: `before` that one begins the next."""
-    m, (limit, _) = get_monitor(tx, request.id), read_page(request, 200)
-    until, most = (
-        read_instant("before", request) if "before" in request.query else 2**62,
-        limit + 50,
-    )
-    order = "ORDER BY {0} DESC, num DESC LIMIT ?"
-    found = [
-        (row[3], "ping", ping_json(row))
-        for row in rows(
-            tx.db,
-            PING_SQL + "WHERE p.monitor = ? AND at < ? ORDER BY at DESC, p.num DESC LIMIT ?",
-            m.num,
-            until,
-            most,
-        )
-    ]
-    found += [
-        (row[0], "flip", flip_json(row))
-        for row in rows(
-            tx.db,
-            "SELECT at, status, reason FROM flip WHERE monitor = ? AND at < ? "
-            + order.format("at"),
-            m.num,
-            until,
-            most,
-        )
-    ]
-    events = rows(
-        tx.db,
-        EVENTS_SQL + "WHERE e.monitor = ? AND e.at < ? " + order.format("e.at"),
-        m.num,
-        until,
-        most,
-    )
-    found += [
-        (row[3], "event", event)
-        for row, event in zip(events, with_deliveries(tx, events, request.secret), strict=True)
-    ]
-    found += [
-        (at, "absence", {"since": iso(since), "until": iso(at)})
-        for since, at in rows(
-            tx.db,
-            "SELECT since, until FROM absence WHERE since < until AND until < ? AND until > ? "
-            + order.format("until"),
-            until,
-            m.created_at,
-            most,
-        )
-    ]
-    found.sort(key=lambda entry: -entry[0])
-    while limit < len(found) and found[limit][0] == found[limit - 1][0]:
+    m = get_monitor(tx, request.id)
+    limit, before = request.get(LIST_LIMIT), request.get(BEFORE)
+    bounds = {
+        "monitor": m.num,
+        "before": 2**62 if before is None else before,
+        "created_at": m.created_at,
+        "most": limit + 50,
+    }
+    entries: list[tuple[int, str, JsonObject]] = []
+    for kind, (sql, columns) in HISTORY.items():
+        for at, *row in execute(tx.db, sql.format(columns=sql_list(columns)), bounds).fetchall():
+            entries.append((at, kind, show(columns, row)))
+    events = execute(tx.db, f"{EVENTS_SQL} {EVENTS_OF_MONITOR} LIMIT :most", bounds).fetchall()
+    for row, event in zip(events, with_deliveries(tx, events, request.secret), strict=True):
+        entries.append((row[3], "event", event))
+    order = ("ping", "flip", "event", "absence")
+    entries.sort(key=lambda entry: (-entry[0], order.index(entry[1])))
+    while limit < len(entries) and entries[limit][0] == entries[limit - 1][0]:
         limit += 1
     return {
-        "more": len(found) > limit,
+        "more": len(entries) > limit,
         "entries": [
-            {"at": iso(at), "type": kind, kind: entry} for at, kind, entry in found[:limit]
+            {"at": iso(at), "type": kind, kind: entry} for at, kind, entry in entries[:limit]
         ],
     }
 
@@ -5518,30 +6193,26 @@ def uptime(
     }
 
 
-def show_uptime(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def show_uptime(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Uptime over any windows, computed from the flips."""
     m = get_monitor(tx, request.id)
-    if {"since", "until"} & set(request.query):
-        given = {
-            name: read_instant(name, request)
-            for name in ("since", "until")
-            if name in request.query
-        }
-        windows: list[tuple[int | None, int, int]] = [
-            (None, given.get("since", m.created_at), given.get("until", tx.now))
-        ]
-    else:
-        asked = request.query.get("days", ["30"])
-        if len(asked) > 20:
-            raise Invalid("days can be repeated at most 20 times")
+    since, until = request.get(SINCE), request.get(UNTIL)
+    days = request.get(DAYS)
+    if len(days) > 20:
+        raise Invalid("days can be repeated at most 20 times")
+    windows = [(count, tx.now - count * DAY_MS, tx.now) for count in days]
+    if since is not None or until is not None:
         windows = [
-            (days, tx.now - days * 86_400_000, tx.now)
-            for days in (read_count("days", text, 1, 3660) for text in asked)
+            (
+                None,
+                m.created_at if since is None else since,
+                tx.now if until is None else until,
+            )
         ]
     return {
         "windows": [
-            {"days": days, **_uptime_in(tx, m, max(since, m.created_at), min(until, tx.now))}
-            for days, since, until in windows
+            {"days": count, **_uptime_in(tx, m, max(begin, m.created_at), min(end, tx.now))}
+            for count, begin, end in windows
         ],
         "note": "pauses, the time before the first ping and the times when cronwatch itself "
         "was away count neither as up nor as down",
@@ -5571,15 +6242,13 @@ def _uptime_in(tx: Transaction, m: Monitor, since: int, until: int) -> JsonObjec
     return uptime([*(before or [(since, "new")]), *flips], absences, since, until)
 
 
-# What a monitor does, in one word: each monitor is counted once. The words stand in the order in
-# which a list has them.
-STATES = ("down", "late", "running", "up", "new", "paused")
 SHOWN_STATUS_SQL = """CASE WHEN status = 'up' AND expected_at < ? THEN 'late'
     WHEN status = 'up' AND num IN (SELECT monitor FROM run WHERE state = 'running') THEN 'running'
     ELSE status END"""
 # Who is expected has an instant at which it is due: the index has both, and is quickly read.
 OF_SCHEDULE = "monitor INDEXED BY monitor_due WHERE due_at IS NOT NULL AND"
-DAY_MS, HOUR_MS, STRIP_MAX, UPTIME_DAYS = 86_400_000, 3_600_000, 30, 30
+HOUR_MS = 3_600_000
+STRIP_MAX, UPTIME_DAYS = 30, 30
 STRIP_SQL = """SELECT m.num, r.started_at, r.duration_ms, r.state, r.exit_code, r.num, r.matched,
     CASE WHEN r.matched IS NOT NULL THEN r.metrics END FROM monitor m
     JOIN run r ON r.num IN (SELECT num FROM run WHERE monitor = m.num
@@ -5734,14 +6403,12 @@ def _matched_json(run: Sequence[Any]) -> list[JsonObject]:
 
 
 def page_of_monitors(
-    tx: Transaction, request: ApiRequest, most: int
+    tx: Transaction, request: ApiRequest, limit: int
 ) -> tuple[list[tuple[Monitor, str]], int]:
     """A page of the monitors that a query asks for, those in trouble first, each with its state;
     and how many there are in all."""
-    limit, offset = read_page(request, most, "100")
-    query = {name: texts for name, texts in request.query.items() if name != "status"}
-    wanted, values = read_filter(request._replace(query=query))
-    states = [_one_of("status", state, *STATES) for state in request.query.get("status", ())]
+    wanted, values = read_filter(request)
+    states = request.get(STATE)
     source = f"FROM (SELECT *, {SHOWN_STATUS_SQL} AS state FROM monitor WHERE {wanted}) WHERE " + (
         f"state IN {placeholders(states)}" if states else "1"
     )
@@ -5752,7 +6419,7 @@ def page_of_monitors(
         f"ORDER BY instr('{' '.join(STATES)}', state), name, num LIMIT ? OFFSET ?",
         *values,
         limit,
-        offset,
+        request.get(OFFSET),
     )
     total = rows(tx.db, f"SELECT count(*) {source}", *values)[0][0]
     return [(Monitor(*row), state) for state, *row in page], total
@@ -5761,8 +6428,8 @@ def page_of_monitors(
 def show_summary(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """What the first screen needs: a page of monitors, those in trouble first, with their last
     occurrences, and how many there are in which state; in as many queries for one as for many."""
-    limit, offset = read_page(request, 1000, "100")
-    monitors, total = page_of_monitors(tx, request, 1000)
+    limit = request.get(SUMMARY_LIMIT)
+    monitors, total = page_of_monitors(tx, request, limit)
     nums = [m.num for m, _ in monitors]
     recipients = recipients_of(tx, nums)
     running = open_runs_of(tx, nums)
@@ -5777,7 +6444,7 @@ def show_summary(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
         "health": _short_health(tx),
         "total": total,
         "limit": limit,
-        "offset": offset,
+        "offset": request.get(OFFSET),
         "monitors": [
             _summed_up(m, state, recipients[m.num], running.get(m.num), pasts[m.num])
             for m, state in monitors
@@ -5866,7 +6533,7 @@ def _next_expected(tx: Transaction) -> JsonObject | None:
 
 
 NIGHT_BACK_MS, NIGHT_AHEAD_MS, NIGHT_MERGE_MS = DAY_MS, 3 * HOUR_MS, 90_000
-NIGHT_RUNS_MAX, NIGHT_MONITORS_MAX = 50_000, 200
+NIGHT_RUNS_MAX = 50_000
 NIGHT_SQL = """SELECT monitor, num, started_at, coalesce(ended_at, started_at + duration_ms),
     CASE WHEN matched IS NOT NULL AND state = 'success' THEN 'matched' ELSE state END
     FROM run WHERE monitor IN {0} AND started_at > ? ORDER BY monitor, started_at, num LIMIT ?"""
@@ -5876,7 +6543,7 @@ def show_night(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """The last 24 hours of monitors as a timeline, in the order of the summary, and what is
     expected in the next three. Instants are seconds after `since`."""
     since, until = tx.now - NIGHT_BACK_MS, tx.now + NIGHT_AHEAD_MS
-    monitors, total = page_of_monitors(tx, request, NIGHT_MONITORS_MAX)
+    monitors, total = page_of_monitors(tx, request, request.get(NIGHT_LIMIT))
     nums = [m.num for m, _ in monitors]
     runs: dict[int, list[Any]] = {num: [] for num in nums}
     for num, *run in rows(
@@ -5952,7 +6619,7 @@ def _following(m: Monitor, after: int) -> int | None:
 
 def status_page(tx: Transaction, tag: str) -> dict[str, Any]:
     """What strangers may see of the monitors with a tag: names, states, strips and uptime."""
-    monitors, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag], "limit": ["200"]}), 200)
+    monitors, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), 200)
     pasts = load_pasts(tx, [m for m, _ in monitors])
     return {
         "tag": tag,
@@ -6043,41 +6710,37 @@ def show_health(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     }
 
 
-def preview(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def preview(tx: Transaction, request: ApiRequest) -> JsonObject:
     """When a schedule would expect a job next, and when its silence would be told. An interval of
     `monitor` that stays as it is counts on from its last ping."""
-    given = {name: texts[0] for name, texts in request.query.items() if texts[0]}
-    m = get_monitor(tx, given.pop("monitor")) if "monitor" in given else None
-    figures = {
-        name: read_count(name, given[name], 0, 2**31)
-        for name in ("intervalSeconds", "graceSeconds")
-        if name in given
+    given = {
+        field.name: request.get(field)
+        for field in PREVIEW
+        if field is not OF_MONITOR and request.get(field) is not None
     }
-    _one_of("scheduleType", given.get("scheduleType", "interval"), "interval", "cron")
-    columns = read_monitor({"name": "preview", "timezone": "UTC", **given, **figures})
-    cron, seconds = columns.get("cron"), columns.get("interval_seconds")
-    zone, grace = check_timezone(columns["timezone"]), columns.get("grace_seconds", 300)
+    name = request.get(OF_MONITOR)
+    m = get_monitor(tx, name) if name else None
+    columns = read_monitor({"name": "preview", "timezone": "UTC", **given})
+    cron, seconds = columns.get("cron"), columns.get("interval_seconds") or 0
+    zone = check_timezone(columns["timezone"])
+    grace_ms = columns.get("grace_seconds", 300) * 1000
     times = [tx.now]
     if m and m.expected_at and seconds == m.interval_seconds and not cron:
-        times = [m.expected_at - (seconds or 0) * 1000]
+        times = [m.expected_at - seconds * 1000]
     for _ in range(5):
-        times.append(
-            next_run(cron, columns["timezone"], times[-1])
-            if cron
-            else times[-1] + (seconds or 0) * 1000
-        )
-    words = describe_cron(cron) if cron else interval_words(seconds or 0)
-    said = [_local(at, zone) for at in times[1:]]
-    alert = _local(times[1] + grace * 1000, zone)
+        following = next_run(cron, zone.key, times[-1]) if cron else times[-1] + seconds * 1000
+        times.append(following)
+    times = times[1:]
+    schedule = describe_cron(cron) if cron else interval_words(seconds)
     return {
-        "schedule": words,
-        "timezone": columns["timezone"],
+        "schedule": schedule,
+        "timezone": zone.key,
         "times": [
-            {"expectedAt": iso(at), "alertAt": iso(at + grace * 1000), "words": local}
-            for at, local in zip(times[1:], said, strict=True)
+            {"expectedAt": iso(at), "alertAt": iso(at + grace_ms), "words": _local(at, zone)}
+            for at in times
         ],
-        "sentence": f"Expected {words}, next on {said[0]} ({columns['timezone']}); you are "
-        f"told if nothing is heard by {alert}.",
+        "sentence": f"Expected {schedule}, next on {_local(times[0], zone)} ({zone.key}); you are "
+        f"told if nothing is heard by {_local(times[0] + grace_ms, zone)}.",
     }
 
 
@@ -6337,8 +7000,8 @@ UNKNOWN_MAX = 30  # keys and handles, a minute and address
 SIGN_INS_MAX = 5  # that failed, of a name and address
 SIGN_IN_SECONDS = 300  # and in what time
 SCRYPTS_MAX = 4  # that run or wait
-KEY_PREFIX_SQL = "SELECT id, name, prefix, permission, created_at FROM api_key "
-USERS_SQL = "SELECT id, name, password IS NOT NULL, created_at, seen_at FROM user "
+KEYS_SQL = f"SELECT {sql_list(KEYS)} FROM api_key "
+USERS_SQL = f"SELECT {sql_list(USERS)} FROM user "
 scrypts = ThreadPoolExecutor(1, "scrypt")  # each takes 16 MB, which its thread then keeps
 scrypt_places = threading.BoundedSemaphore(SCRYPTS_MAX)  # or all that answer would wait
 
@@ -6382,21 +7045,9 @@ def check_password(given: Any) -> str | None:
     return given and hash_password(given)
 
 
-def user_json(row: Sequence[Any]) -> JsonObject:
-    """A row of `USERS_SQL`."""
-    id_, name, has_password, created_at, seen_at = row
-    return {
-        "id": id_,
-        "name": name,
-        "hasPassword": bool(has_password),
-        "createdAt": iso(created_at),
-        "lastSeenAt": iso(seen_at),
-    }
-
-
 def list_users(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """All who may sign in."""
-    return {"users": list(map(user_json, rows(tx.db, USERS_SQL + "ORDER BY num")))}
+    return {"users": [show(USERS, row) for row in rows(tx.db, USERS_SQL + "ORDER BY num")]}
 
 
 def find_user(tx: Transaction, name: str) -> tuple[int, str]:
@@ -6412,7 +7063,7 @@ def add_user(tx: Transaction, name: str, stored: str | None) -> dict[str, Any]:
     refuse_taken(tx, "user", "name", name)
     id_ = str(uuid.uuid4())
     insert(tx.db, "user", {"id": id_, "name": name, "password": stored, "created_at": tx.now})
-    return user_json(rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
+    return show(USERS, rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
 
 
 def change_password(tx: Transaction, user: int, stored: str | None, session: str = "") -> None:
@@ -6461,7 +7112,7 @@ def open_session(tx: Transaction, user: int) -> dict[str, Any]:
     update(tx.db, "user", user, {"seen_at": tx.now})
     return {
         "token": token,
-        "user": user_json(rows(tx.db, USERS_SQL + "WHERE num = ?", user)[0]),
+        "user": show(USERS, rows(tx.db, USERS_SQL + "WHERE num = ?", user)[0]),
         "expiresAt": iso(expires_at),
     }
 
@@ -6484,7 +7135,7 @@ def show_session(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     expires_at = rows(tx.db, "SELECT expires_at FROM session WHERE hash = ?", request.session)[0][
         0
     ]
-    return {"user": user_json(row), "expiresAt": iso(expires_at)}
+    return {"user": show(USERS, row), "expiresAt": iso(expires_at)}
 
 
 def end_session(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
@@ -6595,35 +7246,17 @@ def find_caller(tx: Transaction, secret: str | None, cookie: str | None) -> Call
     return None
 
 
-def list_keys(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def list_keys(tx: Transaction, request: ApiRequest) -> JsonObject:
     """All API keys, without their secrets."""
-    return {"keys": [key_json(row) for row in rows(tx.db, KEY_PREFIX_SQL + "ORDER BY num")]}
+    return {"keys": [show(KEYS, row) for row in rows(tx.db, KEYS_SQL + "ORDER BY num")]}
 
 
-def key_json(row: Sequence[Any]) -> JsonObject:
-    """A row of `KEY_PREFIX_SQL`."""
-    return {
-        **dict(zip(("id", "name", "prefix", "permission"), row, strict=False)),
-        "createdAt": iso(row[4]),
-    }
-
-
-def add_key(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def add_key(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Create an API key from its JSON; its secret is shown this once."""
-    given = read_object(request.body, *KEY_FIELDS)
-    name, secret = _text("name", given.get("name"), 1, 200), given.get("secret")
-    if secret is not None and not (
-        isinstance(secret, str) and re.fullmatch(r"[!-~]{8,200}", secret)
-    ):
-        raise Invalid("secret must be 8 to 200 plain characters")
-    permission = _one_of("permission", given.get("permission", "read-write"), *KEY_PERMISSIONS)
-    secret = create_key(tx, name, permission, secret)
-    row = rows(tx.db, KEY_PREFIX_SQL + "WHERE name = ?", name)[0]
-    return {**key_json(row), "secret": secret}
-
-
-KEY_FIELDS = ("name", "permission", "secret")
-KEY_PERMISSIONS = ("ping", "read-only", "read-write")
+    given = read_fields(NEW_KEY, request.body)
+    secret = create_key(tx, given["name"], given["permission"], given["secret"])
+    row = rows(tx.db, KEYS_SQL + "WHERE name = ?", given["name"])[0]
+    return {**show(KEYS, row), "secret": secret}
 
 
 def remove_key(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
@@ -6890,7 +7523,7 @@ def check_settings(settings: Settings) -> str:
     """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
     check_database(settings.database)
     check_timezone(zone := settings.timezone or host_timezone() or "UTC")
-    _one_of("smtp_security", settings.smtp_security, "starttls", "tls", "none")
+    one_of("starttls", "tls", "none").read("smtp_security", settings.smtp_security)
     for name in ("base_url", "heartbeat_url"):
         if (url := getattr(settings, name)) and not is_web_address(url):
             raise Invalid(f"{name} must be an http or https address")
@@ -7038,6 +7671,7 @@ class Service(Protocol):
     outbox: Outbox
     limiter: Limiter
     summaries: Summaries
+    status_pages: StatusPages
     metrics: Metrics
     scanner: Scanner | None
     started_at: int
@@ -7302,17 +7936,15 @@ def read_body(environ: Environ) -> bytes:
     return environ["wsgi.input"].read(min(length, BODY_MAX))  # type: ignore[no-any-return]
 
 
-def read_api_request(id_: str = "", run: str = "") -> ApiRequest:
+def read_api_request(fields: Sequence[Field] = (), id_: str = "", run: str = "") -> ApiRequest:
     """The management request that is being answered."""
     environ = bottle.request.environ
     body = read_body(environ)
     query = urllib.parse.parse_qs(bottle.request.query_string, keep_blank_values=True)
-    if any(len(texts) > 100 for texts in query.values()):
-        raise Invalid("a parameter can be repeated at most 100 times")
     caller = environ.get("cronwatch.caller", Caller(""))
     return ApiRequest(
         id_,
-        query,
+        read_query(fields, query),
         parse_json(body) if body.strip() else None,
         caller.may in ("read-write", "user"),
         run,
@@ -7328,7 +7960,12 @@ Action = Callable[[Service, ApiRequest], Any]
 
 def reads(query: Callable[[Transaction, ApiRequest], Any]) -> Action:
     """The action of a route that only reads."""
-    return lambda server, request: server.read(query, request)
+
+    def call(server: Service, request: ApiRequest) -> Any:
+        return server.read(query, request)
+
+    call.__doc__ = query.__doc__
+    return call
 
 
 def acts(action: Callable[[Transaction, ApiRequest], Any]) -> Action:
@@ -7339,12 +7976,18 @@ def acts(action: Callable[[Transaction, ApiRequest], Any]) -> Action:
         server.summaries.forget()
         return answer
 
+    call.__doc__ = action.__doc__
     return call
 
 
 def sends(test: Callable[[Outbox, ApiRequest], Any]) -> Action:
     """The action of a route that sends something."""
-    return lambda server, request: test(server.outbox, request)
+
+    def call(server: Service, request: ApiRequest) -> Any:
+        return test(server.outbox, request)
+
+    call.__doc__ = test.__doc__
+    return call
 
 
 def sign_in(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
@@ -7352,12 +7995,12 @@ def sign_in(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     environ = bottle.request.environ
     if not is_json(environ):  # a foreign page could sign somebody in as somebody else
         raise Refused("Content-Type must be application/json", status=415)
-    given = read_object(request.body, "name", "password", "link")
-    if "link" in given:
-        session = server.act(use_link, _text("link", given["link"], 1, 200))
+    given = read_fields(SIGN_IN, request.body)
+    if given["link"] is not None:
+        session = server.act(use_link, given["link"])
     else:
-        name = given.get("name")
-        password = given.get("password")
+        name = given["name"]
+        password = given["password"]
         if not isinstance(name, str) or not isinstance(password, str) or len(password) > 200:
             raise Invalid("name and password are required, or a link")
         user = find_by_password(server.read, server.limiter, name, password, request.address)
@@ -7368,8 +8011,7 @@ def sign_in(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
 
 def change_own_password(server: Service, request: ApiRequest) -> dict[str, Any]:
     """Give who is signed in another password; their other sessions and links end."""
-    password = read_object(request.body, "password").get("password")
-    stored = check_password("" if password is None else password)
+    stored = check_password(read_fields(NEW_PASSWORD, request.body)["password"])
     server.act(change_password, request.user, stored, request.session)
     return server.read(show_session, request)
 
@@ -7417,8 +8059,7 @@ class Summaries:
 
     def get(self, request: ApiRequest, scanning: bool) -> tuple[str, str]:
         """The tag and the JSON of a summary; `scanning` is what only the running server knows."""
-        query = tuple((name, *texts) for name, texts in sorted(request.query.items()))
-        key = (query, request.secret, scanning)
+        key = (json.dumps(request.query), request.secret, scanning)
         with self._lock:
             now = self.clock()
             made_at, tag, content = self._made.get(key, (now + 1, "", ""))
@@ -7451,69 +8092,325 @@ def summary(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     return respond(content, 200, "application/json", headers)
 
 
+def troubles(server: Service) -> list[str]:
+    """What keeps us from watching: nobody should rely on us meanwhile."""
+    sentences = []
+    if server.scanner is not None and not server.scanner.is_looking():
+        sentences.append("the scanner is stuck")
+    if server.store.is_failing:
+        sentences.append("nothing can be written")
+    return sentences
+
+
+def healthz(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
+    """200 while we watch, else 503, with what keeps us from it."""
+    sentences = troubles(server)
+    return respond({"ok": not sentences, "troubles": sentences}, 503 if sentences else 200)
+
+
+class StatusPages:
+    """What strangers may see of the monitors with the setting's tag.
+
+    Made at most once a second, for anybody may ask, and at most 64 KB.
+    """
+
+    LASTS_SECONDS = 1
+    SIZE_MAX = 65_536  # bytes
+
+    def __init__(self, server: Service, monotonic: Callable[[], float]) -> None:
+        self.server = server
+        self.monotonic = monotonic
+        self._lock = threading.Lock()
+        self._content = b""
+        self._ends_at = 0.0
+
+    def check(self, tag: str) -> None:
+        """Refuse every other tag like a path that is none."""
+        if not tag or tag != self.server.settings.status_tag:
+            raise Refused("There is nothing here", "ERROR", 404)
+
+    def get(self, tag: str) -> bytes:
+        """The JSON of the page."""
+        self.check(tag)
+        with self._lock:
+            now = self.monotonic()
+            if now >= self._ends_at:
+                self._content = self._make(tag)
+                self._ends_at = now + self.LASTS_SECONDS
+            return self._content
+
+    def _make(self, tag: str) -> bytes:
+        page = self.server.read(status_page, tag)
+        content = json.dumps(page).encode()
+        while len(content) > self.SIZE_MAX:
+            most = len(page["monitors"]) * self.SIZE_MAX // len(content)
+            page["monitors"] = page["monitors"][:most]
+            content = json.dumps(page).encode()
+        return content
+
+
+def status_content(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
+    """What the page of the tag of --status-tag shows; anybody may ask."""
+    return respond(server.status_pages.get(request.id).decode(), content_type="application/json")
+
+
+def describe(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
+    """This document."""
+    return respond(openapi(), content_type="application/json")
+
+
 class ApiRoute(NamedTuple):
-    """A route of the management API: who may call it, where it is, and what it does."""
+    """A route of the management API: who may call it, what it does, what it takes and gives."""
 
     permission: str | None
     method: str
     rule: str
     call: Action
+    gives: JsonObject
+    query: tuple[Field, ...] = ()
+    takes: tuple[Field, ...] = ()  # in its body
     status: int = 200
     dialect: Dialect = MANAGEMENT
 
 
-API_ROUTES = (
-    ApiRoute("read-only", "GET", f"{API}/heartbeats", reads(list_monitors)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats", acts(add_monitor), 201),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>", reads(show_monitor)),
-    ApiRoute("read-write", "PATCH", f"{API}/heartbeats/<id>", acts(edit_monitor)),
-    ApiRoute("read-write", "DELETE", f"{API}/heartbeats/<id>", acts(remove_monitor)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/pause", acts(pause_heartbeat)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/resume", acts(resume_heartbeat)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/ok", acts(mark_ok)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/test", sends(send_tests)),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/pings", reads(list_pings)),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs", reads(list_runs)),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs/<run>", reads(show_run)),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/events", reads(list_events)),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/log", reads(show_history)),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/uptime", reads(show_uptime)),
-    ApiRoute("read-write", "GET", f"{API}/heartbeats/<id>/handles", reads(list_handles)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/handles", acts(add_handle), 201),
-    ApiRoute("read-write", "DELETE", f"{API}/heartbeats/<id>/handles", acts(remove_handle)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/handles/rotate", acts(rotate_handle)),
-    ApiRoute(
-        "user",
-        "GET",
-        f"{API}/monitors/<id>/runs/<run>/log",
-        reads(show_log),
-        dialect=DIALECTS["crontify"],
-    ),
-    ApiRoute("read-only", "GET", f"{API}/integrations", reads(list_integrations)),
-    ApiRoute("read-write", "POST", f"{API}/integrations", acts(add_integration_by_api), 201),
-    ApiRoute("read-only", "GET", f"{API}/integrations/<id>", reads(show_integration)),
-    ApiRoute("read-write", "PATCH", f"{API}/integrations/<id>", acts(edit_integration)),
-    ApiRoute("read-write", "DELETE", f"{API}/integrations/<id>", acts(remove_integration_by_api)),
-    ApiRoute("read-write", "POST", f"{API}/integrations/<id>/test", sends(send_integration_test)),
-    ApiRoute("read-only", "GET", f"{API}/events", reads(list_events)),
-    ApiRoute("read-only", "GET", f"{API}/summary", summary),
-    ApiRoute("read-only", "GET", f"{API}/night", reads(show_night)),
-    ApiRoute("read-only", "GET", f"{API}/health", health),
-    ApiRoute("read-only", "GET", f"{API}/preview", reads(preview)),
-    ApiRoute("read-only", "GET", "/metrics", metrics),
-    ApiRoute(None, "POST", f"{API}/session", sign_in, 201),
-    ApiRoute("user", "GET", f"{API}/session", reads(show_session)),
-    ApiRoute("user", "PATCH", f"{API}/session", change_own_password),
-    ApiRoute("user", "DELETE", f"{API}/session", sign_out),
-    ApiRoute("user", "GET", f"{API}/keys", reads(list_keys)),
-    ApiRoute("user", "POST", f"{API}/keys", acts(add_key), 201),
-    ApiRoute("user", "DELETE", f"{API}/keys/<id>", acts(remove_key)),
+MONITORS = f"{API}/heartbeats"
+A_PAGE = (LIST_LIMIT, OFFSET)
+EVERY_KEY = closed({"keys": list_of(KEY_SHOWN)})
+A_SESSION = named("Session", closed(SESSION_SHOWN))
+NEW_SESSION = closed({"token": TEXT, **SESSION_SHOWN})
+A_NEW_KEY = row_schema(KEYS, {"secret": TEXT})
+A_LOG = closed({"hasLog": YES_NO, "content": maybe(TEXT)})
+A_TEST = closed(TEST_RESULT)
+TESTS = closed({"results": list_of(closed({"integrationId": UUID, "name": TEXT, **TEST_RESULT}))})
+EVERY_INTEGRATION = closed({"integrations": list_of(AN_INTEGRATION)})
+A_TROUBLE = closed({"ok": YES_NO, "troubles": list_of(TEXT)})
+UPTIMES = closed(
+    {"windows": list_of(closed({"days": maybe(COUNT), **UPTIME_SHOWN})), "note": TEXT}
 )
+# fmt: off
+API_ROUTES = (
+    ApiRoute("read-only", "GET", MONITORS, reads(list_monitors), page_of("heartbeats", A_MONITOR),
+             (MONITOR_LIMIT, OFFSET, NAME_PART, STATUS, TAG)),
+    ApiRoute("read-write", "POST", MONITORS, acts(add_monitor), A_MONITOR,
+             takes=NEW_MONITOR, status=201),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>", reads(show_monitor), MONITOR_DETAIL),
+    ApiRoute("read-write", "PATCH", f"{MONITORS}/<id>", acts(edit_monitor), A_MONITOR,
+             takes=MONITOR_CHANGES),
+    ApiRoute("read-write", "DELETE", f"{MONITORS}/<id>", acts(remove_monitor), DELETED),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/pause", acts(pause_heartbeat), A_MONITOR,
+             takes=PAUSE),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/resume", acts(resume_heartbeat), A_MONITOR),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/ok", acts(mark_ok), A_MONITOR),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/test", sends(send_tests), TESTS),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/pings", reads(list_pings),
+             page_of("pings", HISTORY_KINDS["ping"]), A_PAGE),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/runs", reads(list_runs),
+             page_of("runs", RUN_SHOWN), (*A_PAGE, RUN_STATE)),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/runs/<run>", reads(show_run), RUN_DETAIL),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/events", reads(list_events),
+             page_of("events", LOGGED_EVENT), (*A_PAGE, KIND, SINCE, UNTIL)),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/log", reads(show_history), HISTORY_SHOWN,
+             (LIST_LIMIT, BEFORE)),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/uptime", reads(show_uptime), UPTIMES,
+             (DAYS, SINCE, UNTIL)),
+    ApiRoute("read-write", "GET", f"{MONITORS}/<id>/handles", reads(list_handles), HANDLES_SHOWN),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/handles", acts(add_handle), HANDLES_SHOWN,
+             takes=NEW_HANDLE, status=201),
+    ApiRoute("read-write", "DELETE", f"{MONITORS}/<id>/handles", acts(remove_handle),
+             HANDLES_SHOWN, (THE_HANDLE,)),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/handles/rotate", acts(rotate_handle),
+             A_MONITOR, takes=ROTATION),
+    ApiRoute("user", "GET", f"{API}/monitors/<id>/runs/<run>/log", reads(show_log), A_LOG,
+             dialect=DIALECTS["crontify"]),
+    ApiRoute("read-only", "GET", f"{API}/integrations", reads(list_integrations),
+             EVERY_INTEGRATION),
+    ApiRoute("read-write", "POST", f"{API}/integrations", acts(add_integration_by_api),
+             AN_INTEGRATION, takes=NEW_INTEGRATION, status=201),
+    ApiRoute("read-only", "GET", f"{API}/integrations/<id>", reads(show_integration),
+             AN_INTEGRATION),
+    ApiRoute("read-write", "PATCH", f"{API}/integrations/<id>", acts(edit_integration),
+             AN_INTEGRATION, takes=INTEGRATION_CHANGES),
+    ApiRoute("read-write", "DELETE", f"{API}/integrations/<id>", acts(remove_integration_by_api),
+             DELETED),
+    ApiRoute("read-write", "POST", f"{API}/integrations/<id>/test", sends(send_integration_test),
+             A_TEST),
+    ApiRoute("read-only", "GET", f"{API}/events", reads(list_events),
+             page_of("events", LOGGED_EVENT), (*A_PAGE, KIND, OF_MONITOR, SINCE, UNTIL)),
+    ApiRoute("read-only", "GET", f"{API}/summary", summary, SUMMARY,
+             (SUMMARY_LIMIT, OFFSET, NAME_PART, STATE, TAG)),
+    ApiRoute("read-only", "GET", f"{API}/night", reads(show_night), NIGHT,
+             (NIGHT_LIMIT, OFFSET, NAME_PART, STATE, TAG)),
+    ApiRoute("read-only", "GET", f"{API}/health", health, HEALTH),
+    ApiRoute("read-only", "GET", f"{API}/preview", reads(preview), PREVIEW_SHOWN, PREVIEW),
+    ApiRoute("read-only", "GET", "/metrics", metrics, TEXT),
+    ApiRoute("read-only", "GET", "/api/openapi.json", describe, {"type": "object"}),
+    ApiRoute(None, "GET", "/healthz", healthz, A_TROUBLE),
+    ApiRoute(None, "GET", f"{API}/status/<id>", status_content, STATUS_PAGE),
+    ApiRoute(None, "POST", f"{API}/session", sign_in, NEW_SESSION, takes=SIGN_IN, status=201),
+    ApiRoute("user", "GET", f"{API}/session", reads(show_session), A_SESSION),
+    ApiRoute("user", "PATCH", f"{API}/session", change_own_password, A_SESSION,
+             takes=NEW_PASSWORD),
+    ApiRoute("user", "DELETE", f"{API}/session", sign_out, closed({"deleted": TRUE})),
+    ApiRoute("user", "GET", f"{API}/keys", reads(list_keys), EVERY_KEY),
+    ApiRoute("user", "POST", f"{API}/keys", acts(add_key), A_NEW_KEY, takes=NEW_KEY, status=201),
+    ApiRoute("user", "DELETE", f"{API}/keys/<id>", acts(remove_key), DELETED),
+)
+# fmt: on
+
+
+# -- OpenAPI 3.1: the document is made from the table of routes and their fields
+PING_PATHS = (  # of all dialects; a few stand for the words that may follow
+    "/ping/{name}",
+    "/ping/{name}/{word}",
+    "/ping/{name}/end/{outcome}",
+    "/ping/{name}/progress/{percent}",
+    "/p/{apiKey}/{name}",
+    "/api/push/{name}",
+    "/api/v1/ping/{name}/{word}",
+    "/start/{name}",
+    "/finish/{name}",
+    "/fail/{name}",
+    "/{name}",
+    "/{name}/{word}",
+    "/{name}/pause/{hours}",
+)
+REFUSALS_SHOWN = {
+    "400": "What is asked for is wrong, as the sentence says.",
+    "401": "No valid API key or session.",
+    "403": "It may not do that.",
+    "404": "There is no such thing.",
+    "409": "Something is in the way, as a name that is taken.",
+    "413": "The body is larger than 10 MB.",
+    "415": "The body is no JSON.",
+    "429": "Too many requests: Retry-After says for how long.",
+    "500": "Something is broken here.",
+    "503": "The database cannot be read or written at the moment.",
+}
+ABOUT_API = (
+    "Instants are ISO 8601 in UTC with milliseconds and Z, null where unknown; durations say "
+    "their unit. A monitor is called a heartbeat, as in Cronping's API, whose routes these are; "
+    "{id} of a monitor is its id or key, of an integration its id or name. A field that is not "
+    "known is refused by name, a query parameter is ignored. `x-permission` says who may: "
+    "`read-only` any API key but one that may only ping, and users; `read-write` keys with that "
+    "permission, and users; `user` who is signed in. What a read-only key gets has no secret in "
+    "it: no handle of a monitor, nothing that an integration needs, no log and no answer of a "
+    "receiver."
+)
+
+
+def _json_content(schema: JsonObject) -> JsonObject:
+    return {"content": {"application/json": {"schema": schema}}}
+
+
+def _responses(route: ApiRoute) -> JsonObject:
+    """The answers of a route, and the refusals of its kind."""
+    answer = _json_content(route.gives) if route.gives is not TEXT else {}
+    responses = {str(route.status): {"description": "As it is now.", **answer}}
+    if route.takes is NEW_MONITOR:
+        responses["200"] = {"description": "There was one of that name.", **answer}
+    if route.call is summary:
+        responses["304"] = {"description": "As the caller has it (If-None-Match)."}
+    statuses = {"500", "503"}
+    if route.permission or route.takes:
+        statuses |= {"401", "403", "429"}
+    if "<" in route.rule or route.query:
+        statuses |= {"400", "404", "409"}
+    if route.takes:
+        statuses |= {"400", "404", "409", "413", "415"}
+    for status in sorted(statuses):
+        responses[status] = {"$ref": f"#/components/responses/{status}"}
+        if route.dialect is not MANAGEMENT:  # it has words of its own
+            responses[status] = {"description": REFUSALS_SHOWN[status]}
+    return responses
+
+
+def _operation(route: ApiRoute) -> JsonObject:
+    """What the document says of a route."""
+    operation: JsonObject = {
+        "summary": (route.call.__doc__ or "").partition("\n")[0],
+        "operationId": f"{route.method.lower()}{_camel_case(route.rule)}",
+        "x-permission": route.permission or "public",
+        "parameters": [*_path_parameters(route.rule), *map(_query_parameter, route.query)],
+        "responses": _responses(route),
+    }
+    if route.permission is None:
+        operation["security"] = []
+    if route.takes:
+        is_change = route.method == "PATCH" and "<id>" in route.rule
+        content = _json_content(body_schema(route.takes, is_change))
+        operation["requestBody"] = {"required": route.takes is not PAUSE, **content}
+    return operation
+
+
+def _camel_case(rule: str) -> str:
+    return "".join(word.title() for word in re.findall("[a-z]+", rule.removeprefix(API)))
+
+
+def _path_parameters(path: str) -> list[JsonObject]:
+    schema = {**TEXT, "minLength": 1}
+    return [
+        {"name": name, "in": "path", "required": True, "schema": schema}
+        for name in re.findall(r"[<{](\w+)[>}]", path)
+    ]
+
+
+def _query_parameter(field: Field) -> JsonObject:
+    schema = field.check.schema
+    if field.repeats:
+        schema = list_of(schema, maxItems=100)
+    if field.default is not None:
+        schema = {**schema, "default": field.default}
+    return {"name": field.name, "in": "query", "description": field.help, "schema": schema}
+
+
+def _ping_operations(path: str) -> JsonObject:
+    """Every dialect answers in its own words."""
+    return {
+        method: {
+            "summary": "A ping, in the words of a service",
+            "operationId": f"{method}Ping{path.count('/')}{_camel_case(path)}",
+            "x-permission": "ping",
+            "security": [],
+            "parameters": _path_parameters(path),
+            "responses": {"200": {"description": "Recorded."}, "default": {"description": "Not."}},
+        }
+        for method in ("get", "post")
+    }
+
+
+@cache
+def openapi() -> str:
+    """The document, as JSON."""
+    paths: dict[str, JsonObject] = {path: _ping_operations(path) for path in PING_PATHS}
+    for route in API_ROUTES:
+        path = route.rule.replace("<", "{").replace(">", "}")
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route)
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "cronwatch", "version": __version__, "description": ABOUT_API},
+        "security": [{"apiKey": []}, {"bearer": []}, {"basic": []}, {"session": []}],
+        "paths": paths,
+        "webhooks": {"event": {"post": {"requestBody": _json_content(AN_EVENT)}}},
+        "components": {
+            "schemas": SCHEMAS,
+            "responses": {
+                status: {"description": text, **_json_content(ERROR)}
+                for status, text in REFUSALS_SHOWN.items()
+            },
+            "securitySchemes": {
+                "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "basic": {"type": "http", "scheme": "basic"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+            },
+        },
+    }
+    return json.dumps(document)
 
 
 def manage(server: Service, route: ApiRoute, id: str = "", run: str = "") -> bottle.HTTPResponse:
     """Answer a route of the table by its action."""
-    answer = route.call(server, read_api_request(id, run))
+    answer = route.call(server, read_api_request(route.query, id, run))
     if isinstance(answer, bottle.HTTPResponse):
         return answer
     if isinstance(answer, tuple):
@@ -7632,74 +8529,12 @@ def front_page(files: Mapping[str, StaticFile]) -> bottle.HTTPResponse:
     return static(files, "index.html")
 
 
-class StatusPages:
-    """What strangers may see of the monitors with the setting's tag.
-
-    Made at most once a second, for anybody may ask, and at most 64 KB.
-    """
-
-    LASTS_SECONDS = 1
-    SIZE_MAX = 65_536  # bytes
-
-    def __init__(self, server: Service, monotonic: Callable[[], float]) -> None:
-        self.server = server
-        self.monotonic = monotonic
-        self._lock = threading.Lock()
-        self._content = b""
-        self._ends_at = 0.0
-
-    def check(self, tag: str) -> None:
-        """Refuse every other tag like a path that is none."""
-        if not tag or tag != self.server.settings.status_tag:
-            raise Refused("There is nothing here", "ERROR", 404)
-
-    def get(self, tag: str) -> bytes:
-        """The JSON of the page."""
-        self.check(tag)
-        with self._lock:
-            now = self.monotonic()
-            if now >= self._ends_at:
-                self._content = self._make(tag)
-                self._ends_at = now + self.LASTS_SECONDS
-            return self._content
-
-    def _make(self, tag: str) -> bytes:
-        page = self.server.read(status_page, tag)
-        content = json.dumps(page).encode()
-        while len(content) > self.SIZE_MAX:
-            most = len(page["monitors"]) * self.SIZE_MAX // len(content)
-            page["monitors"] = page["monitors"][:most]
-            content = json.dumps(page).encode()
-        return content
-
-
 def status_file(
     pages: StatusPages, files: Mapping[str, StaticFile], tag: str
 ) -> bottle.HTTPResponse:
     """The page to hang on the wall, without signing in."""
     pages.check(tag)
     return static(files, "status.html")
-
-
-def status_content(pages: StatusPages, tag: str) -> bottle.HTTPResponse:
-    """What that page shows."""
-    return respond(pages.get(tag).decode(), content_type="application/json")
-
-
-def troubles(server: Service) -> list[str]:
-    """What keeps us from watching: nobody should rely on us meanwhile."""
-    sentences = []
-    if server.scanner is not None and not server.scanner.is_looking():
-        sentences.append("the scanner is stuck")
-    if server.store.is_failing:
-        sentences.append("nothing can be written")
-    return sentences
-
-
-def healthz(server: Service) -> bottle.HTTPResponse:
-    """200 while we watch, else 503, with what keeps us from it."""
-    sentences = troubles(server)
-    return respond({"ok": not sentences, "troubles": sentences}, 503 if sentences else 200)
 
 
 LAST_RULE = r"/<path:re:[\s\S]*>"  # a line break, too
@@ -7717,18 +8552,12 @@ def make_app(server: Service) -> bottle.Bottle:
         call = partial(manage, server, row)
         app.route(row.rule, row.method, call, permission=row.permission, dialect=row.dialect)
     app.route("/api/sync", "POST", partial(sync, server), dialect=DIALECTS["cronradar"])
-    app.route("/healthz", "GET", partial(healthz, server))
     files = read_static_files()
     app.route("/", "GET", partial(front_page, files))
     app.route("/static/<name:path>", "GET", partial(static, files))
     app.route("/manifest.json", "GET", partial(static, files, "manifest.json"))
-    pages = StatusPages(server, server.limiter.monotonic)
-    app.route("/status/<tag>", "GET", partial(status_file, pages, files))
-    app.route(f"{API}/status/<tag>", "GET", partial(status_content, pages))
+    app.route("/status/<tag>", "GET", partial(status_file, server.status_pages, files))
     app.route("/cronwatch-exec", "GET", partial(static, files, "cronwatch-exec"))
-    described = {name: files.pop(name) for name in [*files] if name == "openapi.json"}
-    describe = partial(static, described, "openapi.json")
-    app.route("/api/openapi.json", "GET", describe, permission="read-only")
     app.route(LAST_RULE, "ANY", partial(ping, server))
     return app
 
@@ -8080,6 +8909,7 @@ class Server:
         self.scanner: Scanner | None = None
         self.started_at = clock()
         self.summaries = Summaries(self.read, clock)
+        self.status_pages = StatusPages(self, monotonic)
         self.follows_address = not settings.base_url
         self.follows_host_zone = not settings.timezone
         prefix = f"/{settings.url_prefix.strip('/')}".rstrip("/")
@@ -8801,11 +9631,11 @@ def export_all(tx: Transaction, secret: bool = False) -> JsonObject:
 
 
 def _exported(shown: JsonObject, secret: bool) -> JsonObject:
-    unused = {need for kind, need in SCHEDULES.items() if kind != shown["scheduleType"]}
+    unused = {need for kind, need in SCHEDULE_NEEDS.items() if kind != shown["scheduleType"]}
     names = (
         "key",
         "scheduleType",
-        *(field_.name for field_ in FIELDS if field_.name != "key"),
+        *(field.name for field in MONITOR if field.name != "key"),
         *["token", "code", "handles"] * secret,
     )
     return {name: shown[name] for name in names if name not in unused}
@@ -8820,7 +9650,7 @@ def apply_all(tx: Transaction, given: Any) -> None:
     ):
         for item in _objects(kind, read_object(given, "integrations", "monitors").get(kind)):
             try:
-                _text(name, item.get(name), 1, 200)
+                NAME.read(name, item.get(name))
                 apply(tx, dict(item))
             except Refused as refused:
                 raise Refused(
@@ -8856,13 +9686,11 @@ def _apply_integration(tx: Transaction, item: dict[str, Any]) -> None:
 
 
 def _apply_monitor(tx: Transaction, item: dict[str, Any]) -> None:
-    handles = [
-        (
-            read_object(one, "handle", "dialect").get("handle"),
-            _one_of("dialect", one.get("dialect"), *DIALECTS),
-        )
-        for one in _objects("handles", item.pop("handles", None))
-    ]
+    handles = []
+    for one in _objects("handles", item.pop("handles", None)):
+        handle = read_object(one, "handle", "dialect")
+        dialect = DIALECT.read("dialect", handle.get("dialect"))
+        handles.append((handle.get("handle"), dialect))
     handles += [(item.pop(kind), kind) for kind in OUR_HANDLES if kind in item]
     if "integrations" in item:
         names = item.pop("integrations")
@@ -8871,9 +9699,7 @@ def _apply_monitor(tx: Transaction, item: dict[str, Any]) -> None:
         item["integrationIds"] = (
             names
             if names is None
-            else [
-                find_integration(tx, _text("integrations", name, 1, 200))["id"] for name in names
-            ]
+            else [find_integration(tx, NAME.read("integrations", name))["id"] for name in names]
         )
     key = item["key"]
     if rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", key):
@@ -8881,7 +9707,7 @@ def _apply_monitor(tx: Transaction, item: dict[str, Any]) -> None:
     else:
         add_monitor(tx, ApiRequest(body={"name": title(key), **item}))
     for text, kind in handles:
-        _apply_handle(tx, get_monitor(tx, key).num, _handle_text(text), kind)
+        _apply_handle(tx, get_monitor(tx, key).num, A_HANDLE.read("handle", text), kind)
 
 
 def _apply_handle(tx: Transaction, num: int, text: str, kind: str) -> None:
@@ -8944,20 +9770,14 @@ def duration(text: str) -> int:
 
 
 METAVARS = {int: "N", duration: "TIME", str: "TEXT"}
-MONITOR_FLAGS = (
-    ("--name", "name", str, "a name for people; default: made from KEY"),
-    ("--cron", "cronExpression", str, "'0 3 * * *', @daily, or 6 fields, seconds first"),
-    ("--every", "intervalSeconds", duration, "from run to run, instead of --cron: 90, 5m, 1h, 2d"),
-    ("--timezone", "timezone", str, "zone of --cron; default the host's"),
-    ("--grace", "graceSeconds", duration, "how late it may be (default 5m)"),
-    ("--expects", "expects", str, "run (default): it runs; complete: it ends well"),
-    ("--max-run", "maxRunSeconds", duration, "time after which a started run is stuck"),
-    ("--tolerance", "failureTolerance", int, "failures in a row that are no alert (default 0)"),
-    ("--remind", "reminderIntervalSeconds", duration, "time between reminders while down"),
-    ("--min-interval", "minPingIntervalSeconds", duration, "refuse pings that come faster"),
-    ("--tags", "tags", str, "tags, separated by spaces"),
-    ("--notes", "notes", str, "what the next person should know"),
-)
+MONITOR_FLAGS = [field for field in MONITOR if field.flag]
+
+
+def flag_type(field: Field) -> Callable[[str], Any]:
+    """How the text of a flag is read: what is in seconds may have a unit."""
+    if field.name.endswith("Seconds"):
+        return duration
+    return int if field.check.schema.get("type") == "integer" else str
 
 
 PING_LINE = "curl -fsS -m 10 --retry 3 {}"
@@ -8975,17 +9795,17 @@ def _print_table(options: argparse.Namespace, found: list[dict[str, Any]], *colu
     print(json.dumps(found, indent=2) if options.json else "\n".join(lines))
 
 
-def _read_handle(text: str) -> tuple[str, str]:
+def _split_handle(text: str) -> tuple[str, str]:
     """An adopted handle and its dialect: the one before a colon, else by the handle's shape."""
     dialect, colon, rest = text.partition(":")
     if colon:
-        return rest, _one_of("the service of a handle", dialect, *DIALECTS)
+        return rest, DIALECT.read("the service of a handle", dialect)
     return text, default_dialect(text)
 
 
 def _monitor_fields(options: argparse.Namespace) -> dict[str, Any]:
     """What the flags say of a monitor, in the words of the API."""
-    values = {name: getattr(options, name) for _, name, _, _ in MONITOR_FLAGS}
+    values = {field.name: getattr(options, field.name) for field in MONITOR_FLAGS}
     fields = {name: value for name, value in values.items() if value is not None}
     if {"cronExpression", "intervalSeconds"} <= set(fields):
         raise Invalid("give --cron or --every, not both")
@@ -9001,7 +9821,7 @@ def _monitor_fields(options: argparse.Namespace) -> dict[str, Any]:
 
 def _add_monitor(server: Server, options: argparse.Namespace) -> None:
     fields = _monitor_fields(options)
-    kind = next((kind for kind, need in SCHEDULES.items() if need in fields), "none")
+    kind = next((kind for kind, need in SCHEDULE_NEEDS.items() if need in fields), "none")
     shown, _ = server.act(
         add_monitor,
         ApiRequest(
@@ -9013,7 +9833,7 @@ def _add_monitor(server: Server, options: argparse.Namespace) -> None:
                 **fields,
             }
         ),
-        dict(map(_read_handle, options.handle or ())),
+        dict(map(_split_handle, options.handle or ())),
     )
     if options.json:
         print(json.dumps(shown, indent=2))
@@ -9031,7 +9851,7 @@ def _add_monitor(server: Server, options: argparse.Namespace) -> None:
 
 def _edit_monitor(server: Server, options: argparse.Namespace) -> None:
     fields = _monitor_fields(options)
-    handles = dict(map(_read_handle, options.handle or ()))
+    handles = dict(map(_split_handle, options.handle or ()))
     if options.no_schedule:
         if {"cronExpression", "intervalSeconds"} & set(fields):
             raise Invalid("give a schedule or --no-schedule, not both")
@@ -9062,7 +9882,7 @@ def _print_rows(table: Sequence[Sequence[str]], head: Sequence[str] = ()) -> Non
 def _all_monitors(server: Server) -> list[JsonObject]:
     monitors: list[JsonObject] = []
     while page := server.read(
-        list_monitors, ApiRequest(query={"limit": ["100"], "offset": [str(len(monitors))]})
+        list_monitors, ApiRequest(query={"limit": 100, "offset": len(monitors)})
     )["heartbeats"]:
         monitors += page
     return monitors
@@ -9116,7 +9936,7 @@ def _examine(server: Server, options: argparse.Namespace) -> int:
 
 
 def _list_events(server: Server, options: argparse.Namespace) -> None:
-    query = {"limit": [str(options.limit)]}
+    query = {"limit": LIST_LIMIT.check.read("limit", str(options.limit))}
     events = server.read(list_events, ApiRequest(options.name or "", query=query))["events"]
     if options.json:
         print(json.dumps(events, indent=2))
@@ -9323,7 +10143,7 @@ def _read_password() -> str:
 
 
 def _add_user(server: Server, options: argparse.Namespace) -> None:
-    name = _text("name", options.name, 1, 200)
+    name = NAME.read("name", options.name)
     server.act(add_user, name, check_password(_read_password()))
     print(f"{name} may sign in at {server.settings.base_url}/")
 
@@ -9341,7 +10161,7 @@ def _print_unit(options: argparse.Namespace) -> None:
     if options.name is None:
         print("\n".join(names))
     else:
-        _one_of("the name of a unit", options.name, *names)
+        one_of(*names).read("the name of a unit", options.name)
         print((folder / options.name).read_text("utf-8"), end="")
 
 
@@ -9396,7 +10216,7 @@ def _completion_arms() -> str:
         flags = [names[0] for names, _ in arguments if names[0].startswith("--")]
         if call not in WITHOUT_DATABASE and "--database" not in flags:
             flags.append("--database")
-        keys = " keys=1" if call in TAKES_KEY or KEY in arguments else ""
+        keys = " keys=1" if call in TAKES_KEY or THE_KEY in arguments else ""
         end = "" if group else " "
         commands.append(f'*" {path}{end}"*) offers="{" ".join(flags)}"{keys} ;;')
     firsts = [f'"1 "*) offers="{" ".join([*groups.pop(""), "--help", "--version"])}" ;;']
@@ -9410,22 +10230,28 @@ def _print_completion(options: argparse.Namespace) -> None:
 
 
 WITHOUT_DATABASE = (_print_unit, _print_completion)
-TAKES_KEY = (_edit_monitor, _list_events)  # beside those with KEY
+TAKES_KEY = (_edit_monitor, _list_events)  # beside those with a key
 
 
 def _argument(*names: str, **more: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     return names, more
 
 
-KEY = _argument("name", metavar="key", help="its key or id")
-NAME = _argument("name", help="its name")
-JSON = _argument("--json", action="store_true", help="print JSON")
-YES = _argument("--yes", action="store_true", help="do not ask first")
+THE_KEY = _argument("name", metavar="key", help="its key or id")
+THE_NAME = _argument("name", help="its name")
+AS_JSON = _argument("--json", action="store_true", help="print JSON")
+UNASKED = _argument("--yes", action="store_true", help="do not ask first")
 FIELD_FLAGS = [
-    _argument(flag, dest=name, type=kind, help=text, metavar=METAVARS[kind])
-    for flag, name, kind, text in MONITOR_FLAGS
+    _argument(
+        field.flag,
+        dest=field.name,
+        type=flag_type(field),
+        help=field.help,
+        metavar=METAVARS[flag_type(field)],
+    )
+    for field in MONITOR_FLAGS
 ]
-RULE = _argument(
+RULE_FLAG = _argument(
     "--rule",
     nargs=3,
     action="append",
@@ -9472,7 +10298,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
         [
             _argument("name", nargs="?", metavar="[key]", help="of one monitor: its key or id"),
             _argument("--limit", type=int, default=20, metavar="N", help="how many (default 20)"),
-            JSON,
+            AS_JSON,
         ],
     ),
     (
@@ -9485,14 +10311,14 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
             _argument(
                 "--armed", action="store_true", default=None, help="alert even if it never pings"
             ),
-            RULE,
+            RULE_FLAG,
             _argument(
                 "--handle",
                 action="append",
                 metavar="[SERVICE:]TEXT",
                 help=("keep one of an old service: " + " ".join(DIALECTS)),
             ),
-            JSON,
+            AS_JSON,
         ],
     ),
     (
@@ -9508,29 +10334,29 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
                 action=argparse.BooleanOptionalAction,
                 help="alert even if it never pings",
             ),
-            RULE,
+            RULE_FLAG,
             _argument(
                 "--handle",
                 action="append",
                 metavar="[SERVICE:]TEXT",
                 help="let one of an old service ping it, too",
             ),
-            JSON,
+            AS_JSON,
         ],
     ),
     (
         "monitor list",
         "list all monitors, those in trouble first",
         _list_monitors,
-        [JSON, _argument("--keys", action="store_true", help=argparse.SUPPRESS)],
+        [AS_JSON, _argument("--keys", action="store_true", help=argparse.SUPPRESS)],
     ),
-    ("monitor show", "how one does, and what pings it", _show_monitor, [KEY, JSON]),
+    ("monitor show", "how one does, and what pings it", _show_monitor, [THE_KEY, AS_JSON]),
     (
         "monitor pause",
         "no alerts until resumed",
         _pause_monitor,
         [
-            KEY,
+            THE_KEY,
             _argument(
                 "--for",
                 dest="seconds",
@@ -9541,7 +10367,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
             _argument("--hours", type=int, help="the same in hours"),
         ],
     ),
-    ("monitor resume", "end a pause", _resume_monitor, [KEY]),
+    ("monitor resume", "end a pause", _resume_monitor, [THE_KEY]),
     (
         "monitor remove",
         "delete one with all that was recorded",
@@ -9550,7 +10376,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
             "Remove {}, with its pings, runs and events?",
             "removed, with its pings, runs and events",
         ),
-        [KEY, YES],
+        [THE_KEY, UNASKED],
     ),
     (
         "integration add",
@@ -9583,28 +10409,29 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
             "default",
             "failing",
         ),
-        [JSON],
+        [AS_JSON],
     ),
-    ("integration test", "send a test now", _test_integration, [NAME]),
+    ("integration test", "send a test now", _test_integration, [THE_NAME]),
     (
         "integration remove",
         "delete one",
         _ends(remove_integration, "Remove {}, with the alerts that wait for it?", "removed"),
-        [NAME, YES],
+        [THE_NAME, UNASKED],
     ),
     (
         "key create",
         "print a new API key",
         lambda server, options: print(
             server.act(
-                add_key, ApiRequest(body={name: getattr(options, name) for name in KEY_FIELDS})
+                add_key,
+                ApiRequest(body={field.name: getattr(options, field.name) for field in NEW_KEY}),
             )["secret"]
         ),
         [
             _argument("name", help="a name for it"),
             _argument(
                 "--permission",
-                choices=KEY_PERMISSIONS,
+                choices=("ping", "read-only", "read-write"),
                 default="read-write",
                 metavar="TEXT",
                 help="ping, read-only or read-write (default)",
@@ -9623,13 +10450,13 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
             "permission",
             "createdAt",
         ),
-        [JSON],
+        [AS_JSON],
     ),
     (
         "key revoke",
         "end an API key",
         _ends(remove_key, "Revoke {}? What uses it is refused from then on.", "revoked"),
-        [NAME, YES],
+        [THE_NAME, UNASKED],
     ),
     (
         "import crontab",
@@ -9682,8 +10509,8 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
         _print_completion,
         [_argument("shell", choices=("bash", "zsh"), metavar="shell", help="bash or zsh")],
     ),
-    ("user add", "let somebody sign in; asks for a password", _add_user, [NAME]),
-    ("user passwd", "change a password; asks for it", _change_password, [NAME]),
+    ("user add", "let somebody sign in; asks for a password", _add_user, [THE_NAME]),
+    ("user passwd", "change a password; asks for it", _change_password, [THE_NAME]),
     (
         "user list",
         "list who may sign in",
@@ -9695,19 +10522,19 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
             "createdAt",
             "lastSeenAt",
         ),
-        [JSON],
+        [AS_JSON],
     ),
     (
         "user remove",
         "end an account",
         _ends(remove_user, "Remove {}, and end all sessions?", "removed, and signed out"),
-        [NAME, YES],
+        [THE_NAME, UNASKED],
     ),
     (
         "user link",
         "print a link that signs in once, within an hour",
         lambda server, options: print(
-            server.act(make_link, _text("name", options.name, 1, 200), True)["url"]
+            server.act(make_link, NAME.read("name", options.name), True)["url"]
         ),
         [
             _argument(
@@ -9739,8 +10566,8 @@ class JsonLines(logging.Formatter):
 
 def start_log(settings: Settings, serves: bool) -> None:
     """Write the log to standard error, of a command what is wrong; the journal adds the time."""
-    _one_of("log_format", settings.log_format, "text", "json")
-    _one_of("log_level", settings.log_level, "debug", "info", "warning", "error")
+    one_of("text", "json").read("log_format", settings.log_format)
+    one_of("debug", "info", "warning", "error").read("log_level", settings.log_level)
     handler = logging.StreamHandler()
     text = logging.Formatter("%(levelname)s %(message)s")
     handler.setFormatter(JsonLines() if settings.log_format == "json" else text)

@@ -24,6 +24,7 @@ SECTIONS = [
     "Records",
     "Rules",
     "Dialects",
+    "Fields",
     "Storage",
     "Actions",
     "Pings",
@@ -38,7 +39,7 @@ SECTIONS = [
     "Configuration",
     "Command line",
 ]
-PURE = ["Schedules", "Records", "Rules", "Dialects"]
+PURE = ["Schedules", "Records", "Rules", "Dialects", "Fields"]
 BANNER = re.compile(r"# == (\S.*\S) =+")
 BANNER_WIDTH = 79
 

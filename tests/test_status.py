@@ -112,7 +112,7 @@ def test_only_these_routes_ask_nobody_who_they_are(site: Site) -> None:
         ("GET", "/manifest.json"),
         ("GET", "/healthz"),
         ("GET", "/status/<tag>"),
-        ("GET", f"{cronwatch.API}/status/<tag>"),
+        ("GET", f"{cronwatch.API}/status/<id>"),
         ("POST", f"{cronwatch.API}/session"),
         ("POST", "/api/sync"),
         ("ANY", cronwatch.LAST_RULE),
