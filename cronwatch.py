@@ -4,25 +4,22 @@
 Jobs send small HTTP pings; cronwatch notices failure, lateness and silence, and tells people. One
 process, one SQLite file, this module. Read it from the top: a section uses only those above.
 
-    Settings        what can be set, and the one exception for a caller's mistakes
-    Schedules       when a cron expression comes round                              (pure)
-    Records         a monitor, a run, a ping, an event                              (pure)
-    Rules           when a monitor is in trouble, and what a ping does about it     (pure)
-    Dialects        how each service words a ping, a reply and an error             (pure)
-    Fields          what may be said and is shown of each thing, for checks, flags, OpenAPI  (pure)
-    Storage         the database: opening, migrating, one writer, many readers
-    Actions         one transaction each: create, pause, scan, judge an absence, prune
-    Pings           who is meant by a ping, and what becomes of it
-    Alerts          what an event says, how it is sent, the outbox
-    Management      monitors and integrations as the API and the command line word them
-    Reports         what has happened: pings, runs, events, uptime, the summary, health
-    People          users, sessions and API keys, and what each may do
-    Background      the threads that scan, deliver and keep house
-    Metrics         what Prometheus asks for
-    HTTP            the plugins, the management API, pings, the page
-    Server          Waitress with a lane for pings, the loops, the parts wired; the doctor
-    Configuration   a crontab to begin with, or a file that is kept under version control
-    Command line    serve, status, doctor, monitor, integration, key, user, export, and the rest
+    Settings           what can be set, and the one exception for a caller's mistakes
+    Schedules          when a cron expression comes round                             (pure)
+    Records            a monitor, a run, a ping, an event                             (pure)
+    Rules              when a monitor is in trouble, and what a ping does about it    (pure)
+    Dialects           how each service words a ping, a reply and an error            (pure)
+    Fields             what may be said and is shown of each thing                    (pure)
+    Storage            the database: opening, migrating, one write at a time, many readers
+    Monitors           load and save, create, edit, pause, handles, scan, absence, retention
+    Pings              who is meant by a ping, and what becomes of it
+    Alerts             integrations: what an event says, how it is sent, the outbox
+    Reports            what has happened: pings, runs, events, uptime, the summary, metrics
+    People             users, sessions and API keys, what each may do, the limiter
+    HTTP               the plugins, the table of routes, pings, the page, OpenAPI
+    Server             the loops, Waitress with a lane for pings, the parts wired
+    Import and export  a crontab to begin with, or a file that is kept under version control
+    Command line       serve, status, doctor, monitor, integration, key, user, and the rest
 """
 
 from __future__ import annotations
@@ -90,7 +87,7 @@ import waitress.server
 from cron_descriptor import Options as CronDescriptorOptions
 from cron_descriptor import get_description
 from croniter import CroniterBadDateError, CroniterError, croniter
-from peewee import SqliteDatabase, Table
+from peewee import SqliteDatabase
 from prometheus_client.core import GaugeMetricFamily
 from waitress.buffers import OverflowableBuffer
 
@@ -104,6 +101,8 @@ log = logging.getLogger("cronwatch")
 
 # == Settings =================================================================
 # What can be set. Nothing here opens, reads or starts anything.
+
+
 class Refused(Exception):
     """What a caller cannot have: an HTTP status, a code for programs, a sentence for people."""
 
@@ -423,6 +422,8 @@ def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
 # Where the words of cron-descriptor are short and right: a step that divides its hour or day, one
 # list at a time, and no day that must match two fields.
 _LIST = r"[\w,-]+"
+
+
 _EVERY = r"\*(/(1|2|3|4|5|6|10|12|15|20|30))?"
 DESCRIBED = re.compile(
     rf"({_EVERY} \* \*"  # second, minute, hour
@@ -449,6 +450,21 @@ def describe_cron(schedule: str) -> str:
     if is_daily and words.startswith("at "):
         words = f"every day {words}"
     return words if len(words) <= DESCRIBED_LENGTH else schedule
+
+
+WHOLE_UNITS = {60: "every minute", 3600: "every hour", 86_400: "every day", 604_800: "every week"}
+
+
+def _span(seconds: int) -> str:
+    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{round(seconds / unit, 1):g} {name}"
+    return f"{seconds} s"
+
+
+def interval_words(seconds: int) -> str:
+    """An interval in words."""
+    return WHOLE_UNITS.get(seconds, f"every {_span(seconds)}")
 
 
 # == Records ==================================================================
@@ -1656,6 +1672,7 @@ def unknown_dialect(route: Route) -> Dialect:
 
 # -- words: the same ones on every path; they do not contradict each other
 
+
 NO_WORD = "'{}' is not a known signal"
 VERBS = {
     "start": "start",
@@ -1994,6 +2011,7 @@ DIALECTS = {
 # == Fields ===================================================================
 # Pure: what may be said of each thing, and is shown of it. Checks, flags, OpenAPI follow from it.
 JsonObject = dict[str, Any]
+NEEDS = {**dict.fromkeys(CHANNELS, "url"), "command": "command", "email": "address"}
 
 
 # -- what a value looks like, in JSON Schema
@@ -2488,6 +2506,7 @@ class ApiRequest(NamedTuple):
     session: str = ""  # and the hash of that session's secret
     address: str | None = None
     etag: str = ""  # of the answer that the caller has
+    is_local: bool = False  # from the command line
 
     def get(self, field: Field) -> Any:
         """What the query says under a name, or its default."""
@@ -2608,7 +2627,6 @@ INTEGRATIONS = (
     Column("createdAt", "i.created_at", INSTANT, iso),
     Column("updatedAt", "i.updated_at", INSTANT, iso),
 )
-
 # -- what each answer looks like
 ERROR = named("Error", closed({"error": {**TEXT, "description": "A sentence for a person."}}))
 DELETED = named("Deleted", closed({"id": TEXT, "deleted": TRUE}))
@@ -2916,19 +2934,11 @@ def page_of(name: str, schema: JsonObject) -> JsonObject:
 
 # == Storage ==================================================================
 # The database: opening, migrating, one write at a time, many readers. No rule, no request.
-
-INTEGRATION = Table("integration")
-MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
-RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
-PING_FIELDS = [*Ping._fields[:-2], "monitor", "run", "dialect"]  # the last two: not kept there
-
 GLANCE_SECONDS = 0.05  # how long a write waits for its turn at once
 PATIENCE_SECONDS = 2  # how long it tries again before it is refused
 OPEN_SECONDS = 10  # how long a start or a copy waits for another program
-
 DATABASE_ERRORS = (peewee.DatabaseError, sqlite3.DatabaseError)
 CONSTRAINT_ERRORS = (peewee.IntegrityError, sqlite3.IntegrityError)
-
 T = TypeVar("T")
 
 
@@ -2940,18 +2950,6 @@ def execute(db: SqliteDatabase, sql: str, params: Any = ()) -> sqlite3.Cursor:
 def rows(db: SqliteDatabase, sql: str, *params: Any) -> list[Any]:
     """All rows of a query: an unfinished SELECT would hold the write-ahead log."""
     return execute(db, sql, params).fetchall()
-
-
-def select(db: SqliteDatabase, query: peewee.Query) -> sqlite3.Cursor:
-    """Run a query that Peewee has built."""
-    return execute(db, *db.get_sql_context().sql(query).query())
-
-
-def dicts(db: SqliteDatabase, query: Any) -> list[dict[str, Any]]:
-    """All rows of a Peewee query, by column."""
-    cursor = select(db, query)
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def insert(db: SqliteDatabase, table: str, values: Mapping[str, Any]) -> int:
@@ -3329,14 +3327,61 @@ class Store:
         self.reader.close()
 
 
-# == Actions ==================================================================
-# One transaction each, on plain values. No request, no thread, no network.
+class Transaction(NamedTuple):
+    """What an action works with: the writer's transaction, and the instant it stands for."""
+
+    db: SqliteDatabase
+    store: Store
+    settings: Settings
+    now: int
+
+
+def placeholders(nums: Sequence[Any]) -> str:
+    """So many question marks, in brackets."""
+    return f"({', '.join('?' * len(nums))})"
+
+
+def hash_secret(secret: str) -> str:
+    """How a secret is stored and found: SHA-256 in hex, of what is random enough by itself."""
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def refuse_taken(tx: Transaction, table: str, column: str, value: str) -> None:
+    """Refuse, with 409, what another row has."""
+    if rows(tx.db, f"SELECT 1 FROM {table} WHERE {column} = ?", value):
+        what = {"api_key": "an API key", "integration": "an integration"}.get(table, f"a {table}")
+        which = "this secret" if column == "hash" else f"the {column} '{value}'"
+        raise Refused(f"there is {what} with {which} already: choose another one", "CONFLICT", 409)
+
+
+def remember(tx: Transaction, name: str, value: Any) -> None:
+    """Keep what the server knows of itself for the next start, and for the command line."""
+    execute(tx.db, "INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def remembered(store: Store, name: str, default: Any) -> Any:
+    """What was kept so."""
+    found = store.read(lambda db: rows(db, "SELECT value FROM meta WHERE name = ?", name))
+    return found[0][0] if found else default
+
+
+def stamp_alive(tx: Transaction) -> None:
+    """Write down that we live, for the next start to know how long we were away."""
+    remember(tx, "alive_at", tx.now)
+
+
+# == Monitors =================================================================
+# All that is done to a monitor, each in one transaction. No request and no network.
+MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
+RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
 LAST_ABSENCE = "SELECT coalesce(spared_since, since), until FROM absence ORDER BY num DESC LIMIT 1"
 STATE_SQL = f"""SELECT {", ".join(f"m.{name}" for name in MONITOR_FIELDS)},
     coalesce(a.spared_since, a.since), a.until,
     (SELECT seq FROM sqlite_sequence WHERE name = 'ping')
     FROM monitor m LEFT JOIN absence a ON a.num = (SELECT max(num) FROM absence) WHERE m.num = ?"""
 RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = :monitor AND "
+
+
 # The runs that a ping may belong to, each kind on an index of its own.
 # Each kind has a limit: however many runs never end, a ping costs the same.
 OPEN_RUNS = " UNION ALL ".join(
@@ -3344,6 +3389,8 @@ OPEN_RUNS = " UNION ALL ".join(
     f"ORDER BY num {way} LIMIT 100)"
     for awaited, way in ((1, "ASC"), (1, "DESC"), (0, "DESC"))
 )
+
+
 LAST_STARTS = (
     f" UNION ALL SELECT * FROM ({RUN_SQL} opened = 1 ORDER BY started_at DESC, num DESC LIMIT 3)"
 )
@@ -3353,30 +3400,13 @@ LAST_ENDED = (
     "LIMIT 200) WHERE host IS :host AND state != 'running' AND "
     "(series IS NULL OR state IN ('success', 'failed')) LIMIT 1)"
 )
+PING_FIELDS = [*Ping._fields[:-2], "monitor", "run", "dialect"]  # the last two: not kept there
 INSERT_RUN, INSERT_PING = (
     f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
     for table, names in (("run", RUN_FIELDS), ("ping", PING_FIELDS))
 )
 MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
-BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
-SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 25, 500, 1000  # pings wait for a transaction with so many
-REGISTERED_MAX = 1000  # monitors, by a key that may only ping
-CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
-BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-OUR_HANDLES: dict[str, Callable[[], str]] = {
-    "token": lambda: str(uuid.uuid4()),
-    "code": lambda: "".join(secrets.choice(BASE62) for _ in range(8)),
-}
-
-
-class Transaction(NamedTuple):
-    """What an action works with: the writer's transaction, and the instant it stands for."""
-
-    db: SqliteDatabase
-    store: Store
-    settings: Settings
-    now: int
 
 
 class Before(NamedTuple):
@@ -3448,6 +3478,9 @@ def change_monitor(tx: Transaction, num: int, change: Callable[[MonitorState], A
     return state.monitor
 
 
+# -- what is told, and to whom
+
+TAIL_MAX = 1000  # characters of the end of a log
 # A command may not have the settings of the server, which keeps whether it can send mail.
 HAS_MAIL = "(? != '' OR EXISTS (SELECT 1 FROM meta WHERE name = 'smtp_host' AND value != ''))"
 RECIPIENT_NUMS = f"""SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
@@ -3456,6 +3489,7 @@ RECIPIENT_NUMS = f"""SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
         WHEN 'email' THEN {HAS_MAIL} AND m.email_alerts
             AND (l.monitor IS NOT NULL OR i.is_default)
         ELSE l.monitor IS NOT NULL OR m.default_integrations AND i.is_default END AND m.num IN """
+RECIPIENT_NAMES = RECIPIENT_NUMS.replace("SELECT m.num, i.num", "SELECT m.num, i.name")
 
 
 def find_recipients(tx: Transaction, m: Monitor | None) -> list[int]:
@@ -3466,6 +3500,19 @@ def find_recipients(tx: Transaction, m: Monitor | None) -> list[int]:
         sql = "SELECT num FROM integration WHERE enabled AND is_default AND "
         return [num for (num,) in rows(tx.db, f"{sql}(channel != 'email' OR {HAS_MAIL})", host)]
     return [integration for _, integration in rows(tx.db, RECIPIENT_NUMS + "(?)", host, m.num)]
+
+
+def recipients_of(tx: Transaction, nums: Sequence[int]) -> dict[int, list[str]]:
+    """The names of the integrations that are told of these monitors."""
+    names: dict[int, list[str]] = {num: [] for num in nums}
+    for num, name in rows(
+        tx.db,
+        f"{RECIPIENT_NAMES}{placeholders(nums)} ORDER BY i.name",
+        tx.settings.smtp_host,
+        *nums,
+    ):
+        names[num].append(name)
+    return names
 
 
 def add_event(
@@ -3574,6 +3621,356 @@ def run_json(db: SqliteDatabase, num: int) -> JsonObject | None:
     return {**show(RUNS, found[0]), "logTail": logs[0][0] if logs else None} if found else None
 
 
+# -- what pings one: its handles
+
+BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+OUR_HANDLES: dict[str, Callable[[], str]] = {
+    "token": lambda: str(uuid.uuid4()),
+    "code": lambda: "".join(secrets.choice(BASE62) for _ in range(8)),
+}
+
+
+def _look_up(tx: Transaction, sql: str, text: str) -> tuple[int, str] | None:
+    found = rows(tx.db, sql, text)
+    return found[0] if found else None
+
+
+def find_handle(tx: Transaction, text: str) -> tuple[int, str] | None:
+    """The monitor of a handle, and the handle's kind."""
+    text = text.lower() if TOKEN.fullmatch(text) else text
+    return _look_up(tx, "SELECT monitor, kind FROM handle WHERE text = ?", text)
+
+
+def find_monitor(tx: Transaction, name: str) -> int | None:
+    """The monitor with this key, handle or id."""
+    name = clean(name, 200) or ""
+    found = (
+        _look_up(tx, "SELECT num, 1 FROM monitor WHERE key = ?", name)
+        or find_handle(tx, name)
+        or _look_up(tx, "SELECT num, 3 FROM monitor WHERE id = ?", name.lower())
+    )
+    return found[0] if found else None
+
+
+def get_monitor(tx: Transaction, name: str) -> Monitor:
+    """The monitor with this id or key; refuses with 404."""
+    found = rows(
+        tx.db,
+        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE id = ? OR "
+        "key = ? ORDER BY id = ? DESC LIMIT 1",
+        name,
+        name,
+        name,
+    )
+    if not found:
+        raise Refused(
+            f"Heartbeat not found: there is no monitor '{clean(name, 200)}'", "NOT_FOUND", 404
+        )
+    return Monitor(*found[0])
+
+
+def adopt(tx: Transaction, num: int, text: str, kind: str) -> None:
+    """Let a handle ping a monitor; refuses one that another monitor has."""
+    text = text.lower() if TOKEN.fullmatch(text) else text
+    if clean(text, 200) != text or "://" in text or text in RESERVED:
+        raise Invalid(
+            "a handle must be 1 to 200 characters without controls, and no URL nor any "
+            "of the words " + ", ".join(sorted(RESERVED))
+        )
+    refuse_taken(tx, "handle", "text", text)
+    execute(tx.db, "INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
+
+
+def list_handles(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """Every secret that pings a monitor."""
+    m = get_monitor(tx, request.id)
+    sql = f"SELECT {sql_list(HANDLES)} FROM handle WHERE monitor = ? ORDER BY kind, text"
+    return {"handles": [show(HANDLES, row) for row in rows(tx.db, sql, m.num)]}
+
+
+def add_handle(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """Let a handle of an old service ping a monitor too."""
+    given = read_fields(NEW_HANDLE, request.body)
+    m = get_monitor(tx, request.id)
+    adopt(tx, m.num, given["handle"], given["dialect"] or default_dialect(given["handle"]))
+    return list_handles(tx, request)
+
+
+def remove_handle(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """Let an adopted handle ping no more."""
+    m = get_monitor(tx, request.id)
+    text = request.get(THE_HANDLE)
+    handle = find_handle(tx, text)
+    if handle is None or handle[0] != m.num:
+        raise Refused("this monitor has no such handle", "NOT_FOUND", 404)
+    if handle[1] in OUR_HANDLES:
+        raise Refused(f"a monitor always has a {handle[1]}: rotate it instead", "CONFLICT", 409)
+    stored = text.lower() if TOKEN.fullmatch(text) else text
+    execute(tx.db, "DELETE FROM handle WHERE text = ?", (stored,))
+    return list_handles(tx, request)
+
+
+def rotate_handle(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+    """A new token or code in place of one that is known to too many."""
+    kind = read_fields(ROTATION, request.body)["kind"]
+    m = get_monitor(tx, request.id)
+    execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (m.num, kind))
+    adopt(tx, m.num, OUR_HANDLES[kind](), kind)
+    return monitors_json(tx, [m])[0]
+
+
+# -- how one is shown
+
+
+def schedule_type(m: Monitor) -> str:
+    """Which of `SCHEDULE_NEEDS` a monitor has."""
+    return "cron" if m.cron else "interval" if m.interval_seconds else "none"
+
+
+def schedule_words(m: Monitor) -> str:
+    """When a monitor is expected, in words."""
+    if m.cron:
+        return _cron_words(m.cron)
+    return interval_words(m.interval_seconds) if m.interval_seconds else "no schedule"
+
+
+@lru_cache(10_000)
+def _cron_words(cron: str) -> str:
+    return describe_cron(cron)
+
+
+RUNS_SQL = f"SELECT {sql_list(RUNS_IN_LISTS)}, monitor FROM run "
+NEWEST_RUNS = (
+    RUNS_SQL
+    + """WHERE num IN (SELECT (SELECT num FROM run WHERE monitor = m.num
+    ORDER BY started_at DESC, num DESC LIMIT 1) FROM monitor m WHERE m.num IN """
+)
+OPEN_RUNS_OF = """SELECT r.monitor, r.num, max(r.started_at), r.message,
+    (SELECT percent FROM ping WHERE run = r.num AND kind = 'progress' AND percent IS NOT NULL
+     ORDER BY num DESC LIMIT 1),
+    (SELECT at FROM ping WHERE run = r.num AND kind = 'progress' ORDER BY num DESC LIMIT 1)
+    FROM run r WHERE r.state = 'running' AND r.monitor IN """
+
+
+def open_runs_of(tx: Transaction, nums: Sequence[int]) -> dict[int, Any]:
+    """The newest open run of these monitors, as columns of `OPEN_RUNS_OF`."""
+    return {
+        num: run
+        for num, *run in rows(
+            tx.db, f"{OPEN_RUNS_OF}{placeholders(nums)} GROUP BY r.monitor", *nums
+        )
+    }
+
+
+def _progress_of(run: Sequence[Any] | None) -> JsonObject | None:
+    if run is None or run[4] is None:
+        return None
+    return {"percent": run[3], "message": run[2], "at": iso(run[4])}
+
+
+def is_late(m: Monitor, now: int) -> bool:
+    """Whether it is past its time, and still in grace."""
+    return m.status == "up" and m.expected_at is not None and m.expected_at < now
+
+
+def monitors_json(
+    tx: Transaction, monitors: Sequence[Monitor], secret: bool = True
+) -> list[JsonObject]:
+    """Monitors in the form of Cronping's page, with our fields; `secret` shows their handles."""
+    nums = [m.num for m in monitors]
+    recipients, running = recipients_of(tx, nums), open_runs_of(tx, nums)
+    last = {
+        num: show(RUNS_IN_LISTS, run)
+        for *run, num in rows(tx.db, f"{NEWEST_RUNS}{placeholders(nums)})", *nums)
+    }
+    handles: dict[int, list[Sequence[str]]] = {num: [] for num in nums}
+    for num, *handle in rows(
+        tx.db,
+        f"SELECT monitor, {sql_list(HANDLES)} FROM handle WHERE monitor IN {placeholders(nums)}",
+        *nums,
+    ):
+        handles[num].append(handle)
+    return [
+        {
+            "id": m.id,
+            "status": m.status,
+            "paused": m.status == "paused",
+            "scheduleType": schedule_type(m),
+            **{field.name: field.shown(getattr(m, field.column)) for field in MONITOR},
+            "lastPingAt": iso(m.last_ping_at),
+            "expectedAt": iso(m.expected_at),
+            "nextExpectedAt": iso(deadline(m)) if m.status in ("new", "up") else None,
+            "downReason": m.down_reason,
+            "downSince": iso(m.down_since),
+            "pausedUntil": iso(m.pause_until),
+            "droppedPings": m.dropped_pings,
+            "late": is_late(m, tx.now),
+            "running": m.num in running,
+            "progress": _progress_of(running.get(m.num)),
+            "lastRun": last.get(m.num),
+            "schedule": schedule_words(m),
+            "recipients": recipients[m.num],
+            "heard": bool(recipients[m.num]),
+            "createdAt": iso(m.created_at),
+            "updatedAt": iso(m.updated_at),
+            **(_handles_json(tx, handles[m.num]) if secret else {}),
+        }
+        for m in monitors
+    ]
+
+
+def _handles_json(tx: Transaction, handles: Sequence[Sequence[str]]) -> JsonObject:
+    ours = {kind: text for kind, text in handles if kind in OUR_HANDLES}
+    return {
+        **ours,
+        "pingUrl": f"{tx.settings.base_url}/{ours['token']}",
+        "handles": [show(HANDLES, handle) for handle in handles if handle[0] not in ours],
+    }
+
+
+def read_filter(request: ApiRequest) -> tuple[str, list[Any]]:
+    """The condition that `query` and `tag` stand for, with its values."""
+    conditions = ["1"]
+    values = []
+    for part in request.get(NAME_PART):
+        conditions.append("instr(casefold(name), ?) > 0")
+        values.append(part.casefold())
+    for tag in request.get(TAG):
+        conditions.append("instr(' ' || tags || ' ', ?) > 0")
+        values.append(f" {tag} ")
+    return " AND ".join(conditions), values
+
+
+def list_monitors(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """A page of monitors by name, filtered as Cronping's page has it."""
+    limit, offset, statuses = (request.get(one) for one in (MONITOR_LIMIT, OFFSET, STATUS))
+    wanted, values = read_filter(request)
+    if statuses:
+        wanted = f"{wanted} AND status IN {placeholders(statuses)}"
+        values += statuses
+    total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
+    page = rows(
+        tx.db,
+        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} "
+        "ORDER BY name, num LIMIT ? OFFSET ?",
+        *values,
+        limit,
+        offset,
+    )
+    return {
+        "heartbeats": monitors_json(tx, [Monitor(*row) for row in page], request.secret),
+        "total": total,
+        "limit": limit,
+        "offset": offset,
+    }
+
+
+def monitor_keys(tx: Transaction) -> list[str]:
+    """The keys of all monitors, for a shell to complete."""
+    return [key for (key,) in rows(tx.db, "SELECT key FROM monitor ORDER BY key")]
+
+
+def show_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+    """A monitor, with the integrations that are linked to it, and when it is expected next."""
+    m = get_monitor(tx, request.id)
+    linked = rows(
+        tx.db,
+        "SELECT id FROM integration WHERE is_default AND ? OR num IN (SELECT "
+        "integration FROM monitor_integration WHERE monitor = ?) ORDER BY num",
+        m.default_integrations,
+        m.num,
+    )
+    coming = [m.expected_at] if m.expected_at is not None and m.expected_at > tx.now else []
+    return {
+        **monitors_json(tx, [m], request.secret)[0],
+        "integrationIds": [id_ for (id_,) in linked],
+        "upcoming": [iso(at) for at in next_times(m, tx.now, coming)],
+    }
+
+
+def next_times(m: Monitor, now: int, known: Sequence[int] = (), count: int = 5) -> list[int]:
+    """The next occurrences, the known ones first; none where there is nothing to begin from."""
+    times = list(known)
+    if m.interval_seconds and not times:
+        return []
+    while len(times) < count:
+        following = next_occurrence(m, times[-1] if times else now)
+        if following is None:
+            break
+        times.append(following)
+    return times
+
+
+# -- what is done to one
+
+IGNORED_SCHEDULE = {  # Cronping's own pages send 0 and null there
+    "intervalSeconds": or_none(whole_of(0, 2_592_000), 0),
+    "cronExpression": or_none(text_of(0, 500)),
+}
+
+
+def read_monitor(given: Any, m: Monitor | None = None) -> JsonObject:
+    """The columns of a new monitor, or those that change, from its JSON; raises `Invalid`."""
+    fields = {field.name: field for field in MONITOR}
+    given = read_object(given, *(field.name for field in NEW_MONITOR))
+    kept = schedule_type(m) if m else "interval"
+    kind = _read_schedule_type(given, kept, is_new=m is None)
+    wanted = {"name", SCHEDULE_NEEDS[kind]}
+    if m:
+        wanted = {SCHEDULE_NEEDS[kind]} - {SCHEDULE_NEEDS[kept]}
+    if missing := wanted - set(given) - {None}:
+        raise Invalid(f"{max(missing, key=str)} is required")
+    unused = {need for other, need in SCHEDULE_NEEDS.items() if need and other != kind}
+    for name in unused & set(given):
+        IGNORED_SCHEDULE[name].read(name, given[name])
+    unread = set(unused)
+    if m and m.cron and given.get("cronExpression") == m.cron:
+        unread.add("cronExpression")  # an older version took ranges that wrap: it goes on unread
+    columns = {
+        fields[name].column: fields[name].check.read(name, value)
+        for name, value in given.items()
+        if name in fields and name not in unread
+    }
+    if kind != kept:
+        columns |= {fields[name].column: None for name in unused}
+    return columns
+
+
+def _read_schedule_type(given: JsonObject, kept: str, is_new: bool) -> str:
+    """What the body says; of an edit also what it gives by itself."""
+    present = [kind for kind, need in SCHEDULE_NEEDS.items() if given.get(need or "")]
+    implied = present[0] if present and not is_new else kept
+    kind: str = SCHEDULE_TYPE.check.read(
+        SCHEDULE_TYPE.name, given.get(SCHEDULE_TYPE.name, implied)
+    )
+    return kind
+
+
+def read_ids(given: JsonObject) -> list[str] | None:
+    """The integrations that are named; None for all default ones."""
+    ids: list[str] | None = IDS.read("integrationIds", given.get("integrationIds"))
+    return ids
+
+
+def free_key(db: SqliteDatabase, name: str) -> str:
+    """A key made from a name, with a number where it is taken."""
+    base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:180] or "monitor"
+    taken = {
+        key
+        for (key,) in rows(
+            db, "SELECT key FROM monitor WHERE key = ? OR key GLOB ?", base, f"{base}-[0-9]*"
+        )
+    }
+    numbered = (f"{base}-{n}" for n in range(2, len(taken) + 3))
+    return base if base not in taken else next(key for key in numbered if key not in taken)
+
+
+def title(key: str) -> str:
+    """A name made from a key, in Title Case."""
+    words = re.split(r"[-_.\s]+", key)
+    return " ".join(word[:1].upper() + word[1:] for word in words if word)[:200] or key
+
+
 def create_monitor(
     tx: Transaction,
     fields: Mapping[str, Any],
@@ -3609,39 +4006,6 @@ def create_monitor(
     return num
 
 
-def refuse_taken(tx: Transaction, table: str, column: str, value: str) -> None:
-    """Refuse, with 409, what another row has."""
-    if rows(tx.db, f"SELECT 1 FROM {table} WHERE {column} = ?", value):
-        what = {"api_key": "an API key", "integration": "an integration"}.get(table, f"a {table}")
-        which = "this secret" if column == "hash" else f"the {column} '{value}'"
-        raise Refused(f"there is {what} with {which} already: choose another one", "CONFLICT", 409)
-
-
-def free_key(db: SqliteDatabase, name: str) -> str:
-    """A key made from a name, with a number where it is taken."""
-    base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:180] or "monitor"
-    taken = {
-        key
-        for (key,) in rows(
-            db, "SELECT key FROM monitor WHERE key = ? OR key GLOB ?", base, f"{base}-[0-9]*"
-        )
-    }
-    numbered = (f"{base}-{n}" for n in range(2, len(taken) + 3))
-    return base if base not in taken else next(key for key in numbered if key not in taken)
-
-
-def adopt(tx: Transaction, num: int, text: str, kind: str) -> None:
-    """Let a handle ping a monitor; refuses one that another monitor has."""
-    text = text.lower() if TOKEN.fullmatch(text) else text
-    if clean(text, 200) != text or "://" in text or text in RESERVED:
-        raise Invalid(
-            "a handle must be 1 to 200 characters without controls, and no URL nor any "
-            "of the words " + ", ".join(sorted(RESERVED))
-        )
-    refuse_taken(tx, "handle", "text", text)
-    execute(tx.db, "INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
-
-
 def link_integrations(tx: Transaction, num: int, ids: Sequence[str]) -> None:
     """Let exactly these integrations hear of a monitor."""
     execute(tx.db, "DELETE FROM monitor_integration WHERE monitor = ?", (num,))
@@ -3652,59 +4016,92 @@ def link_integrations(tx: Transaction, num: int, ids: Sequence[str]) -> None:
         execute(tx.db, "INSERT INTO monitor_integration VALUES (?, ?)", (num, found[0][0]))
 
 
-def pause_monitor(tx: Transaction, num: int, hours: float | None) -> Monitor:
-    """Pause for so many hours, None until resumed; 0 resumes."""
-    if hours == 0:
+PAUSE_MAX = 876_000 * 3600  # seconds
+Reply = tuple[dict[str, Any], int]  # with a status that is not the route's own
+
+
+def add_monitor(
+    tx: Transaction, request: ApiRequest, handles: Mapping[str, str] | None = None
+) -> Reply:
+    """Create a monitor from its JSON; with `unique`, change the one of that name if there is."""
+    columns, unique = {"timezone": "UTC", **read_monitor(request.body)}, request.body.get("unique")
+    if unique is not None:
+        named = rows(
+            tx.db,
+            "SELECT id FROM monitor WHERE name = ? ORDER BY num LIMIT 1",
+            UNIQUE.check.read(UNIQUE.name, unique),
+        )
+        if named:
+            body = {name: value for name, value in request.body.items() if name != "unique"}
+            return edit_monitor(tx, request._replace(id=named[0][0], body=body)), 200
+    num = create_monitor(tx, columns, handles, read_ids(request.body))
+    return monitors_json(tx, [load_state(tx, num)[0].monitor])[0], 201
+
+
+def edit_monitor(
+    tx: Transaction, request: ApiRequest, handles: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Change what the body names, and adopt more handles."""
+    m = get_monitor(tx, request.id)
+    for text, kind in (handles or {}).items():
+        adopt(tx, m.num, text, kind)
+    if isinstance(request.body, dict) and "unique" in request.body:
+        raise Invalid("'unique' can only be given when a monitor is created")
+    columns, ids = read_monitor(request.body, m), read_ids(request.body)
+    if "integrationIds" in request.body:
+        link_integrations(tx, m.num, ids or ())
+        columns["default_integrations"] = int(ids is None)
+    if columns.get("key", m.key) != m.key:
+        refuse_taken(tx, "monitor", "key", columns["key"])
+    if cron := columns.get("cron", m.cron):
+        next_run(cron, columns.get("timezone", m.timezone), tx.now)
+    changed = change_monitor(tx, m.num, lambda state: edit(state, tx.now, columns))
+    return monitors_json(tx, [changed])[0]
+
+
+def pause_monitor(tx: Transaction, num: int, seconds: float | None) -> Monitor:
+    """Pause for so many seconds, a hundred years at most; None until resumed, 0 resumes."""
+    if seconds == 0:
         return change_monitor(tx, num, lambda state: resume(state, tx.now))
-    until = None if hours is None else tx.now + round(min(hours, 876_000) * 3_600_000)
+    until = None if seconds is None else tx.now + round(min(seconds, PAUSE_MAX) * 1000)
     return change_monitor(tx, num, lambda state: pause(state, tx.now, until))
 
 
-def hash_secret(secret: str) -> str:
-    """How a secret is stored and found: SHA-256 in hex, of what is random enough by itself."""
-    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+def pause_for(tx: Transaction, name: str, seconds: float | None) -> JsonObject:
+    """The same, by its key or id."""
+    return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, name).num, seconds)])[0]
 
 
-def create_integration(
-    tx: Transaction, channel: str, name: str, config: Mapping[str, Any], is_default: bool = True
-) -> str:
-    """A new integration; its id. Raises `Refused` 409 where the name is taken."""
-    refuse_taken(tx, "integration", "name", name)
-    id_ = str(uuid.uuid4())
-    insert(
-        tx.db,
-        "integration",
-        {
-            "id": id_,
-            "channel": channel,
-            "name": name,
-            "config": json.dumps(config),
-            "is_default": int(is_default),
-            "created_at": tx.now,
-            "updated_at": tx.now,
-        },
-    )
-    return id_
+def pause_heartbeat(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """Pause a monitor, for `hours` where the body says so."""
+    hours = read_fields(PAUSE, {} if request.body is None else request.body)["hours"]
+    return pause_for(tx, request.id, None if hours is None else hours * 3600)
 
 
-def create_key(tx: Transaction, name: str, permission: str, secret: str | None = None) -> str:
-    """A new API key, or an old service's that is adopted; the secret, for the only time."""
-    secret = secret or "cw_" + secrets.token_urlsafe(24)
-    refuse_taken(tx, "api_key", "name", name)
-    refuse_taken(tx, "api_key", "hash", hash_secret(secret))
-    insert(
-        tx.db,
-        "api_key",
-        {
-            "id": str(uuid.uuid4()),
-            "name": name,
-            "hash": hash_secret(secret),
-            "prefix": secret[:12],
-            "permission": permission,
-            "created_at": tx.now,
-        },
-    )
-    return secret
+def resume_heartbeat(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+    """Resume a monitor: in Cronping it is new then."""
+    num = get_monitor(tx, request.id).num
+    return monitors_json(tx, [change_monitor(tx, num, lambda state: resume(state, tx.now, True))])[
+        0
+    ]
+
+
+def mark_ok(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+    """All is well, says a person: up without an event, as by Cronitor's /ok."""
+    ok, num = Ping("ok", tx.now), get_monitor(tx, request.id).num
+    return monitors_json(tx, [change_monitor(tx, num, lambda state: receive(state, ok))])[0]
+
+
+def remove_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+    """Delete a monitor with all that hangs on it."""
+    m = get_monitor(tx, request.id)
+    execute(tx.db, "DELETE FROM monitor WHERE num = ?", (m.num,))
+    return {"id": m.id, "deleted": True}
+
+
+# -- what happens by itself: deadlines, and absences of ours
+
+SCAN_LIMIT = 25  # monitors in one transaction: pings wait for it
 
 
 def scan_due(
@@ -3786,6 +4183,9 @@ def _judge_monitors(tx: Transaction, since: int, until: int, damaged: Container[
         add_event(tx, Event("outage", until), None, gap=gap, monitors=named)
 
 
+BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
+
+
 def _turn_clock_back(tx: Transaction, before: int, now: int, damaged: Container[int]) -> None:
     """Nothing lies later than it would be counted from now; no monitor is left out."""
     for sql in (
@@ -3806,25 +4206,65 @@ def _turn_clock_back(tx: Transaction, before: int, now: int, damaged: Container[
             change_alone(tx, num, lambda state: turn_back(state, before, now))
 
 
-def remember(tx: Transaction, name: str, value: Any) -> None:
-    """Keep what the server knows of itself for the next start, and for the command line."""
-    execute(tx.db, "INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+AWAY_MS = 60_000  # beyond its interval, between two looks
 
 
-def remembered(store: Store, name: str, default: Any) -> Any:
-    """What was kept so."""
-    found = store.read(lambda db: rows(db, "SELECT value FROM meta WHERE name = ?", name))
-    return found[0][0] if found else default
+class Scanner:
+    """Looks for what fell due, and judges whether we were away since the last look."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], int],
+        scan_seconds: float,
+        scan: Callable[[], None],
+        away: Callable[[int, int], None],
+    ) -> None:
+        self.store, self.clock, self.scan, self.away = store, clock, scan, away
+        self.longest_ms = round(scan_seconds * 1000) + AWAY_MS
+        self.last_at = clock()
+        self.refusals = store.refusals  # that were judged
+        self._judging = threading.Lock()
+        self.measure: Callable[[float], None] = lambda seconds: None  # of each look
+
+    def was_away(self) -> bool:
+        """Whether there is a gap to judge, before anything that comes after it is done."""
+        was_refused = self.store.refusals != self.refusals
+        return was_refused or not 0 <= self.clock() - self.last_at <= self.longest_ms
+
+    def judge(self) -> None:
+        """Judge a gap. Where nothing can be written, it lasts until something can."""
+        with self._judging:
+            if not self.was_away():
+                return
+            refusals = self.store.refusals
+            now = self.clock()
+            self.away(self.last_at, now)
+            self.last_at = now
+            self.refusals = refusals
+
+    def is_looking(self) -> bool:
+        """Whether the last look was not too long ago."""
+        return self.clock() - self.last_at <= self.longest_ms
+
+    def look(self) -> None:
+        """One look."""
+        self.judge()
+        now = self.clock()
+        began = monotonic()
+        self.scan()
+        self.last_at = now
+        self.measure(monotonic() - began)
 
 
-def stamp_alive(tx: Transaction) -> None:
-    """Write down that we live, for the next start to know how long we were away."""
-    remember(tx, "alive_at", tx.now)
-
+# -- what is kept, and for how long
 
 DAY_MS = 86_400_000
+PRUNE_LIMIT = 500  # rows in one transaction
 PRUNE_STEP = 100  # so many pings beyond its bound are worth a look at all that a monitor has
 OLD = {"run": "started_at < :before", "absence": "until < :before"}
+
+
 # The last three runs that a start opened say whether the next one is awaited. The flip stays that
 # tells the status at that instant.
 PRUNABLE = {
@@ -3839,6 +4279,8 @@ PRUNABLE = {
         "AND later.at > flip.at AND later.at < :before)"
     ),
 }
+
+
 # Of an open run that a newer one of its host has left behind so long ago nobody waits for the end.
 FORGET_LEFT_BEHIND = """UPDATE run SET state = 'unknown'
     WHERE num > :after AND num <= :last AND started_at < :before AND state = 'running'
@@ -3910,6 +4352,9 @@ def monitors_beyond(
     )
 
 
+FREE_PAGES = 2000  # 8 MB: what is soon used again stays
+
+
 def give_back(tx: Transaction) -> bool:
     """Let the file shrink by some of the pages that are free; whether enough are left for more."""
     (free,) = rows(tx.db, "PRAGMA freelist_count")[0]
@@ -3919,7 +4364,6 @@ def give_back(tx: Transaction) -> bool:
     return bool(vacuums and free > FREE_PAGES + PRUNE_LIMIT)
 
 
-FREE_PAGES = 2000  # 8 MB: what is soon used again stays
 PRUNED = ("ping", "run", "flip", "event", "absence")
 
 
@@ -3957,6 +4401,10 @@ def prune(tx: Transaction, table: str, before: int, after: int = 0) -> int | Non
 
 # == Pings ====================================================================
 # What a request to a ping route comes to. It knows dialects and rules, and no HTTP.
+REGISTERED_MAX = 1000  # monitors, by a key that may only ping
+CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
+
+
 class PingRequest(NamedTuple):
     """A request to a ping route."""
 
@@ -3982,17 +4430,6 @@ class Target(NamedTuple):
     key: tuple[int, str] | None = None  # the API key that was shown, and its permission
 
 
-def _look_up(tx: Transaction, sql: str, text: str) -> tuple[int, str] | None:
-    found = rows(tx.db, sql, text)
-    return found[0] if found else None
-
-
-def find_handle(tx: Transaction, text: str) -> tuple[int, str] | None:
-    """The monitor of a handle, and the handle's kind."""
-    text = text.lower() if TOKEN.fullmatch(text) else text
-    return _look_up(tx, "SELECT monitor, kind FROM handle WHERE text = ?", text)
-
-
 def find_key(tx: Transaction, secret: str | None) -> tuple[int, str] | None:
     """The number of an API key, and its permission."""
     return (
@@ -4000,17 +4437,6 @@ def find_key(tx: Transaction, secret: str | None) -> tuple[int, str] | None:
         if secret
         else None
     )
-
-
-def find_monitor(tx: Transaction, name: str) -> int | None:
-    """The monitor with this key, handle or id."""
-    name = clean(name, 200) or ""
-    found = (
-        _look_up(tx, "SELECT num, 1 FROM monitor WHERE key = ?", name)
-        or find_handle(tx, name)
-        or _look_up(tx, "SELECT num, 3 FROM monitor WHERE id = ?", name.lower())
-    )
-    return found[0] if found else None
 
 
 def _may_ping(key: tuple[int, str] | None) -> bool:
@@ -4107,7 +4533,7 @@ def _record(tx: Transaction, request: PingRequest, target: Target) -> Answer:
         )
         return target.dialect, PingResult("log", tx.now, "", target.name, "", "dropped"), None
     if said[0] == "pause":
-        m = pause_monitor(tx, num, said[1])
+        m = pause_monitor(tx, num, None if said[1] is None else said[1] * 3600)
         return (
             target.dialect,
             PingResult("pause", tx.now, "pause", target.name, m.key, m.status),
@@ -4228,12 +4654,6 @@ def _declare(tx: Transaction, state: MonitorState, said: Mapping[str, Any]) -> R
     return problem
 
 
-def title(key: str) -> str:
-    """A name made from a key, in Title Case."""
-    words = re.split(r"[-_.\s]+", key)
-    return " ".join(word[:1].upper() + word[1:] for word in words if word)[:200] or key
-
-
 def sync_monitors(tx: Transaction, secret: str | None, given: Any) -> dict[str, Any]:
     """CronRadar's POST /api/sync: create and update, never delete; errors by item."""
     api_key = _check_key(tx, secret, DIALECTS["cronradar"])
@@ -4270,7 +4690,7 @@ def _is_declared(tx: Transaction, num: int | None, schedule: Any) -> bool:
 
 
 # == Alerts ===================================================================
-# What an event says, how it is sent, and the outbox. No rule is decided here.
+# Integrations: what an event says, how it is sent, the outbox. No rule is decided here.
 RETRY_SECONDS = (10, 30, 120, 600, 3600, *[3600] * 24)
 
 
@@ -4292,13 +4712,6 @@ DOWN = Severity("✖", 0xD13B3B, "high")
 WARNING = Severity("▲", 0xD9902F, "default")
 WELL = Severity("✔", 0x2E9E5B, "default")
 TEXT_LINES, NOTES_MAX, MESSAGE_MAX, NAMES_MAX = 10, 500, 200, 20
-
-
-def _span(seconds: int) -> str:
-    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= unit:
-            return f"{round(seconds / unit, 1):g} {name}"
-    return f"{seconds} s"
 
 
 def _lasted(milliseconds_: int) -> str:
@@ -4623,8 +5036,6 @@ BODIES: dict[str, Callable[[Mapping[str, Any]], Post]] = {
     "discord": _post_discord,
     "ntfy": _post_ntfy,
 }
-
-
 # -- the senders: what came of a try
 SEND_SECONDS, COMMAND_SECONDS, ANSWER_MAX, VARIABLE_MAX = 10, 30, 300, 4096
 REST_SECONDS, REST_MAX_SECONDS = 30, 3600
@@ -5000,7 +5411,6 @@ SENDERS: dict[str, Sender] = {
     "apprise": send_apprise,
     **dict.fromkeys(BODIES, send_webhook),
 }
-NEEDS = {"command": "command", "email": "address", **dict.fromkeys(["apprise", *BODIES], "url")}
 
 
 def is_signing_secret(secret: Any) -> bool:
@@ -5275,13 +5685,22 @@ def claim_test(tx: Transaction, integration: int, name: str, m: Monitor | None =
     return _claim(tx, add_test(tx, integration, name, m))
 
 
-def find_integration(tx: Transaction, name: str) -> dict[str, Any]:
+class Integration(NamedTuple):
+    """What is known of an integration: its row, without how it does."""
+
+    num: int
+    id: str
+    channel: str
+    name: str
+    config: str  # JSON
+
+
+def find_integration(tx: Transaction, name: str) -> Integration:
     """The integration with this id or name; refuses with 404."""
-    c = INTEGRATION.c
-    found = dicts(tx.db, INTEGRATION.select().where((c.id == name) | (c.name == name)))
-    if not found:
-        raise Refused(f"there is no integration '{clean(name, 200)}'", "NOT_FOUND", 404)
-    return found[0]
+    sql = f"SELECT {', '.join(Integration._fields)} FROM integration WHERE ? IN (id, name)"
+    for row in rows(tx.db, sql, name):
+        return Integration(*row)
+    raise Refused(f"there is no integration '{clean(name, 200)}'", "NOT_FOUND", 404)
 
 
 def _problem(error: Exception) -> str:
@@ -5390,394 +5809,32 @@ def _withdraw_test(tx: Transaction, num: int) -> None:
     execute(tx.db, "UPDATE alert SET state = 'dead' WHERE num = ? AND state = 'pending'", (num,))
 
 
-# == Management ===============================================================
-# Monitors and the rest as the API and the command line word them. No request is read here.
-def schedule_type(m: Monitor) -> str:
-    """Which of `SCHEDULE_NEEDS` a monitor has."""
-    return "cron" if m.cron else "interval" if m.interval_seconds else "none"
+# -- integrations as the API has them
 
 
-WHOLE_UNITS = {60: "every minute", 3600: "every hour", 86_400: "every day", 604_800: "every week"}
-
-
-def interval_words(seconds: int) -> str:
-    """An interval in words."""
-    return WHOLE_UNITS.get(seconds, f"every {_span(seconds)}")
-
-
-def schedule_words(m: Monitor) -> str:
-    """When a monitor is expected, in words."""
-    if m.cron:
-        return _cron_words(m.cron)
-    return interval_words(m.interval_seconds) if m.interval_seconds else "no schedule"
-
-
-@lru_cache(10_000)
-def _cron_words(cron: str) -> str:
-    return describe_cron(cron)
-
-
-IGNORED_SCHEDULE = {  # Cronping's own pages send 0 and null there
-    "intervalSeconds": or_none(whole_of(0, 2_592_000), 0),
-    "cronExpression": or_none(text_of(0, 500)),
-}
-
-
-def read_monitor(given: Any, m: Monitor | None = None) -> JsonObject:
-    """The columns of a new monitor, or those that change, from its JSON; raises `Invalid`."""
-    fields = {field.name: field for field in MONITOR}
-    given = read_object(given, *(field.name for field in NEW_MONITOR))
-    kept = schedule_type(m) if m else "interval"
-    kind = _read_schedule_type(given, kept, is_new=m is None)
-    wanted = {"name", SCHEDULE_NEEDS[kind]}
-    if m:
-        wanted = {SCHEDULE_NEEDS[kind]} - {SCHEDULE_NEEDS[kept]}
-    if missing := wanted - set(given) - {None}:
-        raise Invalid(f"{max(missing, key=str)} is required")
-    unused = {need for other, need in SCHEDULE_NEEDS.items() if need and other != kind}
-    for name in unused & set(given):
-        IGNORED_SCHEDULE[name].read(name, given[name])
-    unread = set(unused)
-    if m and m.cron and given.get("cronExpression") == m.cron:
-        unread.add("cronExpression")  # an older version took ranges that wrap: it goes on unread
-    columns = {
-        fields[name].column: fields[name].check.read(name, value)
-        for name, value in given.items()
-        if name in fields and name not in unread
-    }
-    if kind != kept:
-        columns |= {fields[name].column: None for name in unused}
-    return columns
-
-
-def _read_schedule_type(given: JsonObject, kept: str, is_new: bool) -> str:
-    """What the body says; of an edit also what it gives by itself."""
-    present = [kind for kind, need in SCHEDULE_NEEDS.items() if given.get(need or "")]
-    implied = present[0] if present and not is_new else kept
-    kind: str = SCHEDULE_TYPE.check.read(
-        SCHEDULE_TYPE.name, given.get(SCHEDULE_TYPE.name, implied)
-    )
-    return kind
-
-
-def read_ids(given: JsonObject) -> list[str] | None:
-    """The integrations that are named; None for all default ones."""
-    ids: list[str] | None = IDS.read("integrationIds", given.get("integrationIds"))
-    return ids
-
-
-RUNS_SQL = f"SELECT {sql_list(RUNS_IN_LISTS)}, monitor FROM run "
-NEWEST_RUNS = (
-    RUNS_SQL
-    + """WHERE num IN (SELECT (SELECT num FROM run WHERE monitor = m.num
-    ORDER BY started_at DESC, num DESC LIMIT 1) FROM monitor m WHERE m.num IN """
-)
-OPEN_RUNS_OF = """SELECT r.monitor, r.num, max(r.started_at), r.message,
-    (SELECT percent FROM ping WHERE run = r.num AND kind = 'progress' AND percent IS NOT NULL
-     ORDER BY num DESC LIMIT 1),
-    (SELECT at FROM ping WHERE run = r.num AND kind = 'progress' ORDER BY num DESC LIMIT 1)
-    FROM run r WHERE r.state = 'running' AND r.monitor IN """
-
-
-def placeholders(nums: Sequence[Any]) -> str:
-    """So many question marks, in brackets."""
-    return f"({', '.join('?' * len(nums))})"
-
-
-RECIPIENT_NAMES = RECIPIENT_NUMS.replace("SELECT m.num, i.num", "SELECT m.num, i.name")
-
-
-def recipients_of(tx: Transaction, nums: Sequence[int]) -> dict[int, list[str]]:
-    """The names of the integrations that are told of these monitors."""
-    names: dict[int, list[str]] = {num: [] for num in nums}
-    for num, name in rows(
+def create_integration(
+    tx: Transaction, channel: str, name: str, config: Mapping[str, Any], is_default: bool = True
+) -> str:
+    """A new integration; its id. Raises `Refused` 409 where the name is taken."""
+    refuse_taken(tx, "integration", "name", name)
+    id_ = str(uuid.uuid4())
+    insert(
         tx.db,
-        f"{RECIPIENT_NAMES}{placeholders(nums)} ORDER BY i.name",
-        tx.settings.smtp_host,
-        *nums,
-    ):
-        names[num].append(name)
-    return names
-
-
-def open_runs_of(tx: Transaction, nums: Sequence[int]) -> dict[int, Any]:
-    """The newest open run of these monitors, as columns of `OPEN_RUNS_OF`."""
-    return {
-        num: run
-        for num, *run in rows(
-            tx.db, f"{OPEN_RUNS_OF}{placeholders(nums)} GROUP BY r.monitor", *nums
-        )
-    }
-
-
-def _progress_of(run: Sequence[Any] | None) -> JsonObject | None:
-    if run is None or run[4] is None:
-        return None
-    return {"percent": run[3], "message": run[2], "at": iso(run[4])}
-
-
-def is_late(m: Monitor, now: int) -> bool:
-    """Whether it is past its time, and still in grace."""
-    return m.status == "up" and m.expected_at is not None and m.expected_at < now
-
-
-def monitors_json(
-    tx: Transaction, monitors: Sequence[Monitor], secret: bool = True
-) -> list[JsonObject]:
-    """Monitors in the form of Cronping's page, with our fields; `secret` shows their handles."""
-    nums = [m.num for m in monitors]
-    recipients, running = recipients_of(tx, nums), open_runs_of(tx, nums)
-    last = {
-        num: show(RUNS_IN_LISTS, run)
-        for *run, num in rows(tx.db, f"{NEWEST_RUNS}{placeholders(nums)})", *nums)
-    }
-    handles: dict[int, list[Sequence[str]]] = {num: [] for num in nums}
-    for num, *handle in rows(
-        tx.db,
-        f"SELECT monitor, {sql_list(HANDLES)} FROM handle WHERE monitor IN {placeholders(nums)}",
-        *nums,
-    ):
-        handles[num].append(handle)
-    return [
+        "integration",
         {
-            "id": m.id,
-            "status": m.status,
-            "paused": m.status == "paused",
-            "scheduleType": schedule_type(m),
-            **{field.name: field.shown(getattr(m, field.column)) for field in MONITOR},
-            "lastPingAt": iso(m.last_ping_at),
-            "expectedAt": iso(m.expected_at),
-            "nextExpectedAt": iso(deadline(m)) if m.status in ("new", "up") else None,
-            "downReason": m.down_reason,
-            "downSince": iso(m.down_since),
-            "pausedUntil": iso(m.pause_until),
-            "droppedPings": m.dropped_pings,
-            "late": is_late(m, tx.now),
-            "running": m.num in running,
-            "progress": _progress_of(running.get(m.num)),
-            "lastRun": last.get(m.num),
-            "schedule": schedule_words(m),
-            "recipients": recipients[m.num],
-            "heard": bool(recipients[m.num]),
-            "createdAt": iso(m.created_at),
-            "updatedAt": iso(m.updated_at),
-            **(_handles_json(tx, handles[m.num]) if secret else {}),
-        }
-        for m in monitors
-    ]
-
-
-def _handles_json(tx: Transaction, handles: Sequence[Sequence[str]]) -> JsonObject:
-    ours = {kind: text for kind, text in handles if kind in OUR_HANDLES}
-    return {
-        **ours,
-        "pingUrl": f"{tx.settings.base_url}/{ours['token']}",
-        "handles": [show(HANDLES, handle) for handle in handles if handle[0] not in ours],
-    }
-
-
-Reply = tuple[dict[str, Any], int]  # with a status that is not the route's own
-
-
-def get_monitor(tx: Transaction, name: str) -> Monitor:
-    """The monitor with this id or key; refuses with 404."""
-    found = rows(
-        tx.db,
-        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE id = ? OR "
-        "key = ? ORDER BY id = ? DESC LIMIT 1",
-        name,
-        name,
-        name,
+            "id": id_,
+            "channel": channel,
+            "name": name,
+            "config": json.dumps(config),
+            "is_default": int(is_default),
+            "created_at": tx.now,
+            "updated_at": tx.now,
+        },
     )
-    if not found:
-        raise Refused(
-            f"Heartbeat not found: there is no monitor '{clean(name, 200)}'", "NOT_FOUND", 404
-        )
-    return Monitor(*found[0])
+    return id_
 
 
-def read_filter(request: ApiRequest) -> tuple[str, list[Any]]:
-    """The condition that `query` and `tag` stand for, with its values."""
-    conditions = ["1"]
-    values = []
-    for part in request.get(NAME_PART):
-        conditions.append("instr(casefold(name), ?) > 0")
-        values.append(part.casefold())
-    for tag in request.get(TAG):
-        conditions.append("instr(' ' || tags || ' ', ?) > 0")
-        values.append(f" {tag} ")
-    return " AND ".join(conditions), values
-
-
-def list_monitors(tx: Transaction, request: ApiRequest) -> JsonObject:
-    """A page of monitors by name, filtered as Cronping's page has it."""
-    limit, offset, statuses = (request.get(one) for one in (MONITOR_LIMIT, OFFSET, STATUS))
-    wanted, values = read_filter(request)
-    if statuses:
-        wanted = f"{wanted} AND status IN {placeholders(statuses)}"
-        values += statuses
-    total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
-    page = rows(
-        tx.db,
-        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} "
-        "ORDER BY name, num LIMIT ? OFFSET ?",
-        *values,
-        limit,
-        offset,
-    )
-    return {
-        "heartbeats": monitors_json(tx, [Monitor(*row) for row in page], request.secret),
-        "total": total,
-        "limit": limit,
-        "offset": offset,
-    }
-
-
-def monitor_keys(tx: Transaction) -> list[str]:
-    """The keys of all monitors, for a shell to complete."""
-    return [key for (key,) in rows(tx.db, "SELECT key FROM monitor ORDER BY key")]
-
-
-def show_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """A monitor, with the integrations that are linked to it, and when it is expected next."""
-    m = get_monitor(tx, request.id)
-    linked = rows(
-        tx.db,
-        "SELECT id FROM integration WHERE is_default AND ? OR num IN (SELECT "
-        "integration FROM monitor_integration WHERE monitor = ?) ORDER BY num",
-        m.default_integrations,
-        m.num,
-    )
-    coming = [m.expected_at] if m.expected_at is not None and m.expected_at > tx.now else []
-    return {
-        **monitors_json(tx, [m], request.secret)[0],
-        "integrationIds": [id_ for (id_,) in linked],
-        "upcoming": [iso(at) for at in next_times(m, tx.now, coming)],
-    }
-
-
-def next_times(m: Monitor, now: int, known: Sequence[int] = (), count: int = 5) -> list[int]:
-    """The next occurrences, the known ones first; none where there is nothing to begin from."""
-    times = list(known)
-    if m.interval_seconds and not times:
-        return []
-    while len(times) < count:
-        following = next_occurrence(m, times[-1] if times else now)
-        if following is None:
-            break
-        times.append(following)
-    return times
-
-
-def add_monitor(
-    tx: Transaction, request: ApiRequest, handles: Mapping[str, str] | None = None
-) -> Reply:
-    """Create a monitor from its JSON; with `unique`, change the one of that name if there is."""
-    columns, unique = {"timezone": "UTC", **read_monitor(request.body)}, request.body.get("unique")
-    if unique is not None:
-        named = rows(
-            tx.db,
-            "SELECT id FROM monitor WHERE name = ? ORDER BY num LIMIT 1",
-            UNIQUE.check.read(UNIQUE.name, unique),
-        )
-        if named:
-            body = {name: value for name, value in request.body.items() if name != "unique"}
-            return edit_monitor(tx, request._replace(id=named[0][0], body=body)), 200
-    num = create_monitor(tx, columns, handles, read_ids(request.body))
-    return monitors_json(tx, [load_state(tx, num)[0].monitor])[0], 201
-
-
-def edit_monitor(
-    tx: Transaction, request: ApiRequest, handles: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """Change what the body names, and adopt more handles."""
-    m = get_monitor(tx, request.id)
-    for text, kind in (handles or {}).items():
-        adopt(tx, m.num, text, kind)
-    if isinstance(request.body, dict) and "unique" in request.body:
-        raise Invalid("'unique' can only be given when a monitor is created")
-    columns, ids = read_monitor(request.body, m), read_ids(request.body)
-    if "integrationIds" in request.body:
-        link_integrations(tx, m.num, ids or ())
-        columns["default_integrations"] = int(ids is None)
-    if columns.get("key", m.key) != m.key:
-        refuse_taken(tx, "monitor", "key", columns["key"])
-    if cron := columns.get("cron", m.cron):
-        next_run(cron, columns.get("timezone", m.timezone), tx.now)
-    changed = change_monitor(tx, m.num, lambda state: edit(state, tx.now, columns))
-    return monitors_json(tx, [changed])[0]
-
-
-def pause_heartbeat(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """Pause a monitor, for `hours` where the body says so."""
-    hours = read_fields(PAUSE, {} if request.body is None else request.body)["hours"]
-    return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, request.id).num, hours)])[0]
-
-
-def pause_for(tx: Transaction, name: str, seconds: int) -> dict[str, Any]:
-    """Pause a monitor for so many seconds; 0 resumes."""
-    return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, name).num, seconds / 3600)])[0]
-
-
-def resume_heartbeat(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """Resume a monitor: in Cronping it is new then."""
-    num = get_monitor(tx, request.id).num
-    return monitors_json(tx, [change_monitor(tx, num, lambda state: resume(state, tx.now, True))])[
-        0
-    ]
-
-
-def mark_ok(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """All is well, says a person: up without an event, as by Cronitor's /ok."""
-    ok, num = Ping("ok", tx.now), get_monitor(tx, request.id).num
-    return monitors_json(tx, [change_monitor(tx, num, lambda state: receive(state, ok))])[0]
-
-
-def list_handles(tx: Transaction, request: ApiRequest) -> JsonObject:
-    """Every secret that pings a monitor."""
-    m = get_monitor(tx, request.id)
-    sql = f"SELECT {sql_list(HANDLES)} FROM handle WHERE monitor = ? ORDER BY kind, text"
-    return {"handles": [show(HANDLES, row) for row in rows(tx.db, sql, m.num)]}
-
-
-def add_handle(tx: Transaction, request: ApiRequest) -> JsonObject:
-    """Let a handle of an old service ping a monitor too."""
-    given = read_fields(NEW_HANDLE, request.body)
-    m = get_monitor(tx, request.id)
-    adopt(tx, m.num, given["handle"], given["dialect"] or default_dialect(given["handle"]))
-    return list_handles(tx, request)
-
-
-def remove_handle(tx: Transaction, request: ApiRequest) -> JsonObject:
-    """Let an adopted handle ping no more."""
-    m = get_monitor(tx, request.id)
-    text = request.get(THE_HANDLE)
-    handle = find_handle(tx, text)
-    if handle is None or handle[0] != m.num:
-        raise Refused("this monitor has no such handle", "NOT_FOUND", 404)
-    if handle[1] in OUR_HANDLES:
-        raise Refused(f"a monitor always has a {handle[1]}: rotate it instead", "CONFLICT", 409)
-    stored = text.lower() if TOKEN.fullmatch(text) else text
-    execute(tx.db, "DELETE FROM handle WHERE text = ?", (stored,))
-    return list_handles(tx, request)
-
-
-def rotate_handle(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """A new token or code in place of one that is known to too many."""
-    kind = read_fields(ROTATION, request.body)["kind"]
-    m = get_monitor(tx, request.id)
-    execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (m.num, kind))
-    adopt(tx, m.num, OUR_HANDLES[kind](), kind)
-    return monitors_json(tx, [m])[0]
-
-
-def remove_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """Delete a monitor with all that hangs on it."""
-    m = get_monitor(tx, request.id)
-    execute(tx.db, "DELETE FROM monitor WHERE num = ?", (m.num,))
-    return {"id": m.id, "deleted": True}
-
-
+DEAD_MS = 7 * 86_400_000  # for so long one is told of alerts that were given up
 INTEGRATIONS_SQL = f"""SELECT {sql_list(INTEGRATIONS)}, i.config,
     i.channel != 'email' OR {HAS_MAIL},
     (SELECT count(*) FROM alert p WHERE p.integration = i.num AND p.state = 'pending'),
@@ -5787,7 +5844,6 @@ INTEGRATIONS_SQL = f"""SELECT {sql_list(INTEGRATIONS)}, i.config,
     FROM integration i LEFT JOIN alert a ON a.num = (SELECT num FROM alert WHERE
     integration = i.num AND tried_at IS NOT NULL ORDER BY tried_at DESC, num DESC LIMIT 1)
     LEFT JOIN event e ON e.num = a.event WHERE ? IN (i.id, '') ORDER BY i.num"""
-DEAD_MS = 7 * 86_400_000  # for so long one is told of alerts that were given up
 
 
 def integrations_json(tx: Transaction, secret: bool, id_: str = "") -> list[JsonObject]:
@@ -5835,25 +5891,15 @@ def list_integrations(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 
 def show_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """One integration, by id or name."""
-    return integrations_json(tx, request.secret, find_integration(tx, request.id)["id"])[0]
-
-
-def add_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """Create an integration from its JSON, with what signs its webhooks."""
-    given = read_object(request.body, "channel", "name", "headers", "default", *NEEDS.values())
-    channel = str(given.get("channel"))
-    name = NAME.read("name", given.get("name"))
-    config = check_integration(channel, given, given.get("headers"))
-    default = bool(YES_OR_NO.read("default", given.get("default", True)))
-    return integrations_json(tx, True, create_integration(tx, channel, name, config, default))[0]
+    return integrations_json(tx, request.secret, find_integration(tx, request.id).id)[0]
 
 
 LOCAL_CHANNELS = {"command": "a command", "apprise": "an integration of Apprise"}
 
 
-def _refuse_local(channel: Any) -> None:
+def _check_local(request: ApiRequest, channel: str) -> None:
     """Only who is on the server may say what runs there, as Apprise does for some of its URLs."""
-    if channel in LOCAL_CHANNELS:
+    if channel in LOCAL_CHANNELS and not request.is_local:
         raise Refused(
             f"{LOCAL_CHANNELS[channel]} can only be made, changed and removed with `cronwatch "
             "integration` on the server",
@@ -5862,65 +5908,59 @@ def _refuse_local(channel: Any) -> None:
         )
 
 
-def add_integration_by_api(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """As `add_integration`, but never a command."""
-    channel = request.body.get("channel") if isinstance(request.body, dict) else None
-    _refuse_local(channel if isinstance(channel, str) else None)
-    return add_integration(tx, request)
+def add_integration(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """Create an integration from its JSON, with what signs its webhooks."""
+    body = request.body if isinstance(request.body, dict) else {}
+    channel = str(body.get("channel"))
+    _check_local(request, channel)
+    given = read_object(request.body, "channel", "name", "headers", "default", *NEEDS.values())
+    name = NAME.read("name", given.get("name"))
+    config = check_integration(channel, given, given.get("headers"))
+    is_default = YES_OR_NO.read("default", given.get("default", True))
+    id_ = create_integration(tx, channel, name, config, bool(is_default))
+    return integrations_json(tx, True, id_)[0]
 
 
-def edit_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def edit_integration(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Change what the body names; a command can only be switched off and on."""
-    row = find_integration(tx, request.id)
+    integration = find_integration(tx, request.id)
     if not isinstance(request.body, dict) or set(request.body) - {"enabled"}:
-        _refuse_local(row["channel"])
-    return change_integration(tx, row, request.body)
+        _check_local(request, integration.channel)
+    return change_integration(tx, integration, request.body)
 
 
 def change_integration(
-    tx: Transaction, row: Mapping[str, Any], body: Any, secret: str | None = None
-) -> dict[str, Any]:
+    tx: Transaction, integration: Integration, body: Any, secret: str | None = None
+) -> JsonObject:
     """Change an integration by its JSON, and what signs its webhooks where that is given."""
-    need = NEEDS[row["channel"]]
-    given = read_object(body, "name", "enabled", "default", need, *["headers"] * (need == "url"))
-    columns: dict[str, Any] = {
-        column: YES_OR_NO.read(name, given[name])
-        for name, column in (("enabled", "enabled"), ("default", "is_default"))
-        if name in given
-    }
+    need = NEEDS[integration.channel]
+    names = ["name", "enabled", "default", need]
+    if need == "url":
+        names.append("headers")
+    given = read_object(body, *names)
+    columns: JsonObject = {"updated_at": tx.now, "rests_until": None}  # it may be another receiver
+    for name, column in (("enabled", "enabled"), ("default", "is_default")):
+        if name in given:
+            columns[column] = YES_OR_NO.read(name, given[name])
     if "name" in given:
         columns["name"] = NAME.read("name", given["name"])
-        if columns["name"] != row["name"]:
+        if columns["name"] != integration.name:
             refuse_taken(tx, "integration", "name", columns["name"])
     if {need, "headers"} & set(given) or secret:
-        config = {**json.loads(row["config"]), **given}
-        columns["config"] = json.dumps(
-            check_integration(
-                row["channel"], config, config.get("headers"), secret or config.get("secret")
-            )
-        )
-    columns |= {"updated_at": tx.now, "rests_until": None}  # it may be another receiver now
-    update(tx.db, "integration", row["num"], columns)
-    return integrations_json(tx, True, row["id"])[0]
+        config = {**json.loads(integration.config), **given}
+        secret = secret or config.get("secret")
+        config = check_integration(integration.channel, config, config.get("headers"), secret)
+        columns["config"] = json.dumps(config)
+    update(tx.db, "integration", integration.num, columns)
+    return integrations_json(tx, True, integration.id)[0]
 
 
-def remove_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def remove_integration(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Delete an integration, with the alerts that were for it."""
-    row = find_integration(tx, request.id)
-    execute(tx.db, "DELETE FROM integration WHERE num = ?", (row["num"],))
-    return {"id": row["id"], "deleted": True}
-
-
-def remove_integration_by_api(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """As `remove_integration`, but never a command."""
-    _refuse_local(find_integration(tx, request.id)["channel"])
-    return remove_integration(tx, request)
-
-
-def send_integration_test(outbox: Outbox, request: ApiRequest) -> dict[str, Any]:
-    """Send a test to an integration now, and tell what came of it."""
-    row = outbox.read(find_integration, request.id)
-    return attempt_json(outbox.test(row["num"], row["name"]))
+    integration = find_integration(tx, request.id)
+    _check_local(request, integration.channel)
+    execute(tx.db, "DELETE FROM integration WHERE num = ?", (integration.num,))
+    return {"id": integration.id, "deleted": True}
 
 
 def attempt_json(attempt: Attempt) -> dict[str, Any]:
@@ -5929,6 +5969,12 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
         "ok": attempt.verdict == "sent",
         "result": outcome_text(attempt.result, attempt.answer),
     }
+
+
+def send_integration_test(outbox: Outbox, request: ApiRequest) -> dict[str, Any]:
+    """Send a test to an integration now, and tell what came of it."""
+    integration = outbox.read(find_integration, request.id)
+    return attempt_json(outbox.test(integration.num, integration.name))
 
 
 REQUEST_SECONDS = 30  # for which a route waits for a receiver
@@ -5972,6 +6018,8 @@ def send_tests(
 
 # == Reports ==================================================================
 # What has happened, as the API and the page show it. Nothing is changed here.
+
+
 def paged(
     tx: Transaction,
     request: ApiRequest,
@@ -6752,239 +6800,111 @@ def _local(at: int, zone: ZoneInfo) -> str:
     )
 
 
-# -- in words, for who reads a terminal
-STATE_SIGNS = {
-    "down": "✖",
-    "late": "▲",
-    "running": "●",
-    "up": "✔",
-    "new": "○",
-    "paused": "‖",
-}  # in the order of the page: those in trouble first
-DAY_NAMES = {-1: "Yesterday", 0: "Today", 1: "Tomorrow"}
-DOWN_WORDS = {"missed": "no ping", "failed": "failed", "stuck": "stuck"}
-NO_SCHEDULE = "none: its silence is never told, only that it failed or is stuck"
-STATUS_MOST, STATUS_NEXT = 20, 5  # lines of each kind in the status
+# -- for Prometheus
+
+MONITORS_MAX = 1000  # that have series of their own
 
 
-def instant_words(at: int, zone: ZoneInfo, now: int) -> str:
-    """An instant as the page shows it: Today 03:00, Yesterday 03:00, Thu 26 Nov 03:00."""
-    when = datetime.fromtimestamp(at // 1000, zone)
-    today = datetime.fromtimestamp(now // 1000, zone)
-    days = (when.date() - today.date()).days
-    if days in DAY_NAMES:
-        return f"{DAY_NAMES[days]} {when:%H:%M}"
-    year = "" if when.year == today.year else f" {when.year}"
-    return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
+class Metrics:
+    """A registry of our own, which is also one of its collectors."""
+
+    def __init__(self, read: Callable[..., Any], clock: Callable[[], int]) -> None:
+        self.read, self.clock = read, clock
+        self.scanner: Scanner | None = None
+        self.registry = prometheus.CollectorRegistry()
+        kinds: dict[str, Any] = {"registry": self.registry}
+        self.pings = prometheus.Counter("cronwatch_pings", "Pings recorded.", ["dialect"], **kinds)
+        self.runs = prometheus.Counter("cronwatch_runs", "Runs a ping ended.", ["state"], **kinds)
+        self.alerts = prometheus.Counter(
+            "cronwatch_alert_tries", "Tries to send an alert.", ["result"], **kinds
+        )
+        self.batches = prometheus.Histogram(
+            "cronwatch_batch_size",
+            "Changes that shared a commit.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+            **kinds,
+        )
+        self.scans = prometheus.Histogram(
+            "cronwatch_scan_seconds",
+            "How long a look for what fell due took.",
+            buckets=(0.001, 0.01, 0.1, 1, 10),
+            **kinds,
+        )
+        self.registry.register(self)
+        self._pings = {name: self.pings.labels(name) for name in DIALECTS}
+        self._runs = {state: self.runs.labels(state) for state in ENDED}
+        self._tries = [self.alerts.labels(result) for result in ("sent", "failed")]  # from 0 on
+
+    def count_ping(self, dialect: Dialect, result: PingResult) -> None:
+        """Count a ping that is on disk, and the run that it ended."""
+        if result.kind == "pause" or result.status == "dropped":
+            return
+        self._pings[dialect.name].inc()
+        if result.kind in OUTCOMES and result.state in self._runs:
+            self._runs[result.state].inc()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """What the database knows now; each monitor by its key, up to 1,000 of them."""
+        counts, outbox, size, monitors = self.read(measured)
+        statuses = GaugeMetricFamily("cronwatch_monitors", "Monitors by status.", None, ["status"])
+        for status, count in counts.items():
+            statuses.add_metric([status], count)
+        yield statuses
+        waiting = GaugeMetricFamily(
+            "cronwatch_alerts",
+            "Alerts that wait, are a minute beyond their time, or were given up.",
+            None,
+            ["state"],
+        )
+        for state, count in outbox.items():
+            waiting.add_metric([state], count)
+        yield waiting
+        yield GaugeMetricFamily("cronwatch_database_bytes", "Size of the database.", size)
+        if self.scanner is not None:
+            age = (self.clock() - self.scanner.last_at) / 1000
+            yield GaugeMetricFamily("cronwatch_scan_age_seconds", "Since the last look.", age)
+        yield from _monitor_metrics(monitors)
 
 
-def near_words(at: int, zone: ZoneInfo, now: int) -> str:
-    """The same, and within an hour how far away it is: in 9 min, 40 s ago."""
-    seconds = abs(at - now) // 1000
-    if seconds >= 3600:
-        return instant_words(at, zone, now)
-    distance = f"{seconds // 60} min" if seconds >= 60 else f"{seconds} s"
-    return f"in {distance}" if at > now else f"{distance} ago"
+def _monitor_metrics(
+    monitors: Sequence[tuple[str, str, int | None, int | None]],
+) -> Iterator[GaugeMetricFamily]:
+    status = GaugeMetricFamily(
+        "cronwatch_monitor_status",
+        "1 for the status that a monitor has.",
+        None,
+        ["monitor", "status"],
+    )
+    heard = GaugeMetricFamily(
+        "cronwatch_monitor_last_ping_timestamp_seconds",
+        "When something was last heard of it.",
+        None,
+        ["monitor"],
+    )
+    lasted = GaugeMetricFamily(
+        "cronwatch_monitor_last_duration_seconds", "How long its last run took.", None, ["monitor"]
+    )
+    for key, now, last_ping_at, duration_ms in monitors:
+        for one in STATUSES:
+            status.add_metric([key, one], float(one == now))
+        if last_ping_at is not None:
+            heard.add_metric([key], last_ping_at / 1000)
+        if duration_ms is not None:
+            lasted.add_metric([key], duration_ms / 1000)
+    yield from (status, heard, lasted)
 
 
-def state_of(m: JsonObject) -> str:
-    """The one of `STATE_SIGNS` that a monitor in the API's form is in."""
-    if m["status"] != "up":
-        return str(m["status"])
-    if m["late"]:
-        return "late"
-    return "running" if m["running"] else "up"
-
-
-def in_order_of_page(monitors: Iterable[JsonObject]) -> list[JsonObject]:
-    """Those in trouble first, then by name."""
-    order = list(STATE_SIGNS)
-    return sorted(monitors, key=lambda m: (order.index(state_of(m)), m["name"]))
-
-
-def _down_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    reason = DOWN_WORDS.get(m["downReason"], m["downReason"])
-    return f"{reason} since {instant_words(parse_iso(m['downSince']), zone, now)}"
-
-
-def _late_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    words = f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
-    deadline_at = parse_iso(m["nextExpectedAt"])
-    return f"{words}, down {near_words(deadline_at, zone, now)}" if deadline_at > now else words
-
-
-def _running_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    words = f"started {near_words(parse_iso(m['lastRun']['startedAt']), zone, now)}"
-    progress = m["progress"]
-    if progress is None:
-        return words
-    message = f": {progress['message']}" if progress["message"] else ""
-    return f"{words}, {progress['percent']} %{message}"
-
-
-def _up_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    if m["expectedAt"] is not None:
-        return f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
-    if m["lastPingAt"] is not None:
-        return f"last ping {near_words(parse_iso(m['lastPingAt']), zone, now)}"
-    return ""
-
-
-def _new_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    due = f", {_up_words(m, zone, now)}" if m["expectedAt"] is not None else ""
-    return f"no ping yet{due}"
-
-
-def _paused_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    if m["pausedUntil"] is None:
-        return "until resumed"
-    return f"until {near_words(parse_iso(m['pausedUntil']), zone, now)}"
-
-
-STATE_WORDS: dict[str, Callable[[JsonObject, ZoneInfo, int], str]] = {
-    "down": _down_words,
-    "late": _late_words,
-    "running": _running_words,
-    "up": _up_words,
-    "new": _new_words,
-    "paused": _paused_words,
-}
-
-
-def sign_and_state(m: JsonObject) -> str:
-    """As in ✖ down."""
-    return f"{STATE_SIGNS[state_of(m)]} {state_of(m)}"
-
-
-def state_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    """How a monitor in the API's form does: failed since Today 03:05; due in 9 min."""
-    return STATE_WORDS[state_of(m)](m, zone, now)
-
-
-def expectation_words(m: JsonObject, zone: ZoneInfo) -> str:
-    """When a monitor in the API's form is expected: every day at 03:00; with its zone where that
-    is another than the reader's."""
-    if m["scheduleType"] == "cron":
-        of_zone = "" if m["timezone"] == zone.key else f" ({m['timezone']})"
-        return f"{describe_cron(m['cronExpression'])}{of_zone}"
-    if m["scheduleType"] == "interval":
-        return f"every {_span(m['intervalSeconds'])}"
-    return "no schedule"
-
-
-def list_rows(monitors: Iterable[JsonObject], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
-    """Monitors as rows of a table: the key, how it does, when it is expected."""
-    table: list[tuple[str, ...]] = []
-    for m in in_order_of_page(monitors):
-        words = state_words(m, zone, now)
-        if not m["heard"]:
-            words += ", no notifications"
-        table.append((m["key"], sign_and_state(m), words, expectation_words(m, zone)))
-    return table
-
-
-def status_rows(monitors: Sequence[JsonObject], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
-    """Who is down, late or running, and who is due next, as rows of a table."""
-    table: list[tuple[str, ...]] = []
-    ordered = in_order_of_page(monitors)
-    for state in ("down", "late", "running"):
-        those = [m for m in ordered if state_of(m) == state]
-        for m in those[:STATUS_MOST]:
-            table.append((sign_and_state(m), m["key"], state_words(m, zone, now)))
-        if len(those) > STATUS_MOST:
-            table.append(("", f"and {len(those) - STATUS_MOST} more", ""))
-    for at, m in _coming(monitors, now)[:STATUS_NEXT]:
-        table.append(("→ next", m["key"], near_words(at, zone, now)))
-    return table
-
-
-def status_headline(monitors: Sequence[JsonObject], zone: ZoneInfo, now: int) -> str:
-    """All in one line: 2 down · 1 late · next: Database dump in 9 min."""
-    counts = Counter(state_of(m) for m in monitors)
-    parts = [f"{counts[state]} {state}" for state in STATE_SIGNS if counts[state]]
-    for at, m in _coming(monitors, now)[:1]:
-        parts.append(f"next: {m['name']} {near_words(at, zone, now)}")
-    return " · ".join(parts)
-
-
-def _coming(monitors: Iterable[JsonObject], now: int) -> list[tuple[int, JsonObject]]:
-    """The monitors that are expected, by when they are."""
-    expected = [
-        (parse_iso(m["expectedAt"]), m)
-        for m in monitors
-        if m["expectedAt"] is not None and m["status"] in ("new", "up")
-    ]
-    return sorted((pair for pair in expected if pair[0] > now), key=lambda pair: pair[0])
-
-
-def _delivery_words(delivery: JsonObject) -> str:
-    """Who was told of an event, or why not."""
-    words = {"sent": "told", "pending": "not yet told", "dead": "never told"}[delivery["state"]]
-    result = delivery["result"]
-    reason = f" ({result.splitlines()[0]})" if result and delivery["state"] != "sent" else ""
-    return f"{words}: {delivery['name']}{reason}"
-
-
-def event_lines(event: JsonObject, zone: ZoneInfo, now: int) -> list[str]:
-    """An event in the API's form for a person: when and what; below it, to whom it was told."""
-    lines = [f"{instant_words(parse_iso(event['at']), zone, now)}  {event['summary']}"]
-    lines += [f"    {_delivery_words(delivery)}" for delivery in event["deliveries"]]
-    return lines if event["deliveries"] else [*lines, "    no notifications"]
-
-
-def run_words(run: JsonObject, zone: ZoneInfo, now: int) -> str:
-    """A run in the API's form: failed, Today 03:00, took 5 min, exit code 3: disk full."""
-    parts = [run["state"], near_words(parse_iso(run["startedAt"]), zone, now)]
-    if run["durationMs"] is not None:
-        parts.append(f"took {_span(run['durationMs'] // 1000)}")
-    if run["exitCode"] is not None:
-        parts.append(f"exit code {run['exitCode']}")
-    message = f": {run['message']}" if run["message"] else ""
-    return ", ".join(parts) + message
-
-
-def _seconds_words(seconds: int | None, words: str = "{}") -> str:
-    return words.format(_span(seconds)) if seconds else ""
-
-
-def _near_words_or_none(at: str | None, zone: ZoneInfo, now: int) -> str:
-    return near_words(parse_iso(at), zone, now) if at else ""
-
-
-def schedule_details(m: JsonObject, zone: ZoneInfo) -> str:
-    """The same with the grace; or what it means to have none."""
-    if m["scheduleType"] == "none":
-        return NO_SCHEDULE
-    return expectation_words(m, zone) + _seconds_words(m["graceSeconds"], ", grace {}")
-
-
-def monitor_details(
-    m: JsonObject, recipients: Sequence[str], zone: ZoneInfo, now: int
-) -> list[tuple[str, str]]:
-    """What a monitor is, what it did last and what pings it, as labels and words; what it does not
-    have is left out."""
-    upcoming = [instant_words(parse_iso(at), zone, now) for at in m["upcoming"][:3]]
-    rules = [f"{rule['field']} {rule['operator']} {rule['value']:g}" for rule in m["rules"]]
-    handles = [f"{handle['dialect']}:{handle['handle']}" for handle in m["handles"]]
-    details = [
-        ("schedule", schedule_details(m, zone)),
-        ("expects", "that it ends well" if m["expects"] == "complete" else ""),
-        ("next", ", ".join(upcoming)),
-        ("last ping", _near_words_or_none(m["lastPingAt"], zone, now)),
-        ("last run", run_words(m["lastRun"], zone, now) if m["lastRun"] else ""),
-        ("max run", _seconds_words(m["maxRunSeconds"])),
-        ("tolerance", f"{m['failureTolerance']} failures" if m["failureTolerance"] else ""),
-        ("remind", _seconds_words(m["reminderIntervalSeconds"], "every {}")),
-        ("at most", _seconds_words(m["minPingIntervalSeconds"], "one ping in {}")),
-        ("rules", "; ".join(rules)),
-        ("tags", m["tags"]),
-        ("notes", m["notes"]),
-        ("tells", ", ".join(recipients) or "nobody: see `cronwatch integration add --help`"),
-        ("token", m["token"]),
-        ("code", m["code"]),
-        ("handles", ", ".join(handles)),
-    ]
-    return [(label, words) for label, words in details if words]
+def measured(tx: Transaction) -> tuple[Any, ...]:
+    """The figures of the database, in as many queries for one monitor as for many."""
+    size = rows(tx.db, "PRAGMA page_count")[0][0] * rows(tx.db, "PRAGMA page_size")[0][0]
+    monitors = rows(
+        tx.db,
+        "SELECT m.key, m.status, m.last_ping_at, (SELECT duration_ms FROM run WHERE "
+        "monitor = m.num AND duration_ms IS NOT NULL ORDER BY started_at DESC LIMIT 1) "
+        "FROM monitor m ORDER BY m.num LIMIT ?",
+        MONITORS_MAX,
+    )
+    return count_monitors(tx), outbox_counts(tx), size, monitors
 
 
 # == People ===================================================================
@@ -7251,6 +7171,26 @@ def list_keys(tx: Transaction, request: ApiRequest) -> JsonObject:
     return {"keys": [show(KEYS, row) for row in rows(tx.db, KEYS_SQL + "ORDER BY num")]}
 
 
+def create_key(tx: Transaction, name: str, permission: str, secret: str | None = None) -> str:
+    """A new API key, or an old service's that is adopted; the secret, for the only time."""
+    secret = secret or "cw_" + secrets.token_urlsafe(24)
+    refuse_taken(tx, "api_key", "name", name)
+    refuse_taken(tx, "api_key", "hash", hash_secret(secret))
+    insert(
+        tx.db,
+        "api_key",
+        {
+            "id": str(uuid.uuid4()),
+            "name": name,
+            "hash": hash_secret(secret),
+            "prefix": secret[:12],
+            "permission": permission,
+            "created_at": tx.now,
+        },
+    )
+    return secret
+
+
 def add_key(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Create an API key from its JSON; its secret is shown this once."""
     given = read_fields(NEW_KEY, request.body)
@@ -7267,385 +7207,8 @@ def remove_key(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     return {"id": found[0][0], "deleted": True}
 
 
-# == Background ===============================================================
-# What runs by itself. A turn is an action or the outbox; here it is only repeated.
-AWAY_MS, STAMP_SECONDS, DELIVER_SECONDS, BEAT_SECONDS = 60_000, 30, 0.5, 20
-
-
-def repeat(
-    stop: threading.Event,
-    seconds: float,
-    turn: Callable[[], Any],
-    name: str,
-    first: float | None = None,
-) -> threading.Thread:
-    """Start a thread that takes a turn, and the next so long after its end, until stopped."""
-
-    def loop() -> None:
-        wait = seconds if first is None else first
-        while not stop.wait(wait):
-            wait = seconds
-            try:
-                turn()
-            except Exception as error:  # one bad turn must not end the watch
-                log.error(
-                    "a turn of %s failed: %s",
-                    thread.name,
-                    error,
-                    exc_info=not isinstance(error, Refused),
-                )
-
-    thread = threading.Thread(target=loop, name=name, daemon=True)
-    thread.start()
-    return thread
-
-
-class Scanner:
-    """Looks for what fell due, and judges whether we were away since the last look."""
-
-    def __init__(
-        self,
-        store: Store,
-        clock: Callable[[], int],
-        scan_seconds: float,
-        scan: Callable[[], None],
-        away: Callable[[int, int], None],
-    ) -> None:
-        self.store, self.clock, self.scan, self.away = store, clock, scan, away
-        self.longest_ms = round(scan_seconds * 1000) + AWAY_MS
-        self.last_at = clock()
-        self.refusals = store.refusals  # that were judged
-        self._judging = threading.Lock()
-        self.measure: Callable[[float], None] = lambda seconds: None  # of each look
-
-    def was_away(self) -> bool:
-        """Whether there is a gap to judge, before anything that comes after it is done."""
-        was_refused = self.store.refusals != self.refusals
-        return was_refused or not 0 <= self.clock() - self.last_at <= self.longest_ms
-
-    def judge(self) -> None:
-        """Judge a gap. Where nothing can be written, it lasts until something can."""
-        with self._judging:
-            if not self.was_away():
-                return
-            refusals = self.store.refusals
-            now = self.clock()
-            self.away(self.last_at, now)
-            self.last_at = now
-            self.refusals = refusals
-
-    def is_looking(self) -> bool:
-        """Whether the last look was not too long ago."""
-        return self.clock() - self.last_at <= self.longest_ms
-
-    def look(self) -> None:
-        """One look."""
-        try:
-            self.judge()
-            now = self.clock()
-            began = monotonic()
-            self.scan()
-            self.last_at = now
-            self.measure(monotonic() - began)
-        finally:  # a disk that is full is no reason to be killed, only to hang is
-            notify("WATCHDOG=1")
-
-
-def keep_house(
-    act: Callable[..., Any], read: Callable[..., Any], settings: Settings, now: int
-) -> None:
-    """Delete what is too old, then what is too much, then give back what is free."""
-    act(prune_sessions)
-    for table in PRUNED if settings.keep_days else ():
-        after: int | None = 0
-        while after is not None:
-            after = act(prune, table, now - settings.keep_days * 86_400_000, after)
-    many_pings, many_logs = read(monitors_beyond, settings.keep_pings, settings.keep_logs)
-    for num in many_pings:
-        while act(prune_pings, num, settings.keep_pings) == PRUNE_LIMIT:
-            pass
-    for num in many_logs:
-        while act(prune_logs, num, settings.keep_logs):
-            pass
-    while act(give_back):
-        pass
-
-
-def notify(state: str) -> None:
-    """Tell systemd, if that started us (sd_notify(3)): READY=1, WATCHDOG=1 or STOPPING=1."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
-        peer.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
-        peer.send(state.encode())
-
-
-def system_clock() -> int:
-    """Milliseconds since 1970 UTC."""
-    return time_ns() // 1_000_000
-
-
-# Instants by which zones are told apart: two that differ since 1970 differ at some of them.
-ZONE_SAMPLES = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=10 * n) for n in range(2500)]
-RECENT_SAMPLES = [at for at in ZONE_SAMPLES if 2015 <= at.year <= 2025]
-TZDATA = importlib.resources.files("tzdata")  # the system's own may have a file mounted over one
-
-
-def _packaged_zone(name: str) -> ZoneInfo:
-    with TZDATA.joinpath("zoneinfo", name).open("rb") as file:
-        return ZoneInfo.from_file(file)
-
-
-def _offsets_agree(
-    one: ZoneInfo, other: ZoneInfo, samples: Sequence[datetime] = ZONE_SAMPLES
-) -> Iterator[bool]:
-    """Whether two clocks show the same time, for each of the samples."""
-    for at in samples:
-        yield at.astimezone(one).utcoffset() == at.astimezone(other).utcoffset()
-
-
-def _is_likely(zone: ZoneInfo, name: str) -> bool:
-    """Whether it mostly agreed of late: the files may be of an older and of a newer release."""
-    agreements = _offsets_agree(zone, _packaged_zone(name), RECENT_SAMPLES)
-    return sum(agreements) > len(RECENT_SAMPLES) / 2
-
-
-def _is_alike(zone: ZoneInfo, name: str) -> bool:
-    """Whether it agrees always, and calls its time the same: UTC is not GMT."""
-    other, last = _packaged_zone(name), ZONE_SAMPLES[-1]
-    has_same_name = last.astimezone(zone).tzname() == last.astimezone(other).tzname()
-    return has_same_name and all(_offsets_agree(zone, other))
-
-
-def _is_file_of(content: bytes, name: str) -> bool:
-    """Whether this is, byte for byte, what a zone database here has for a name."""
-    paths = [Path(folder, name) for folder in zoneinfo.TZPATH]
-    files = [TZDATA.joinpath("zoneinfo", name), *(path for path in paths if path.is_file())]
-    return any(file.read_bytes() == content for file in files)
-
-
-def _name_zone(content: bytes, hints: Sequence[str]) -> str | None:
-    """The name of a zone whose file this is; the hints are names that it may well have."""
-    zone = ZoneInfo.from_file(io.BytesIO(content))
-    names = TZDATA.joinpath("zones").read_text().split()
-    for name in hints:
-        if name in names and _is_likely(zone, name):
-            return name
-    table = TZDATA.joinpath("zoneinfo", "zone1970.tab").read_text().splitlines()
-    usual = [line.split("\t")[2] for line in table if not line.startswith("#")]
-    candidates = ("UTC", *usual, *names)
-    same = (n for n in candidates if _is_file_of(content, n) and _is_likely(zone, n))
-    alike = (name for name in candidates if _is_alike(zone, name))
-    return next(same, None) or next(alike, None)
-
-
-def _path_zone(path: str | Path) -> str:
-    """The zone of a path such as /usr/share/zoneinfo/Europe/Berlin, where it is one of those."""
-    return str(path).rpartition("zoneinfo/")[2].removeprefix("posix/")
-
-
-def host_timezone(rule: str | None = None, etc: Path = Path("/etc")) -> str | None:
-    """The name of the host's zone, in which a crontab speaks; None where it cannot be told.
-
-    `rule` stands for the variable TZ. Without it and /etc/localtime the C library takes UTC; where
-    the file is a copy or a mount, /etc/timezone or the times that it holds say which zone it is.
-    """
-    rule = (os.environ.get("TZ", "") if rule is None else rule).removeprefix(":")
-    if rule and not rule.startswith("/"):
-        with contextlib.suppress(Invalid):
-            check_timezone(rule)
-            return rule
-        return None  # a rule such as CET-1CEST,M3.5.0,M10.5.0/3
-    localtime, timezone = Path(rule or etc / "localtime"), etc / "timezone"
-    if not os.path.lexists(localtime):
-        return "UTC"
-    try:
-        target = os.readlink(localtime) if localtime.is_symlink() else localtime
-        hints = [_path_zone(target), _path_zone(localtime.resolve())]
-        hints += timezone.read_text(errors="replace").split() if timezone.is_file() else []
-        return _name_zone(localtime.read_bytes(), hints)
-    except (OSError, ValueError):  # it leads nowhere, or is no zone
-        return None
-
-
-UNKNOWN_ZONE = (
-    "neither TZ nor /etc/localtime names the host's time zone: times without a zone are taken "
-    "for UTC until CRONWATCH_TIMEZONE=Europe/Berlin (or yours) says better"
-)
-
-
-def check_database(path: str) -> None:
-    """Raise `Invalid` for what cannot be opened as a database, with the reason."""
-    if not path:
-        raise Invalid("database must be the name of a file")
-    if os.path.isdir(path):
-        raise Invalid(
-            f"the database {path} is a folder: name a file in it, or remove it if Docker made it "
-            "because the file of a mount was not there"
-        )
-    if not os.path.exists(path):
-        return
-    owner = os.stat(path).st_uid
-    me = os.geteuid()
-    effective = os.access in os.supports_effective_ids
-    if owner != me and not os.access(path, os.R_OK | os.W_OK, effective_ids=effective):
-        raise Invalid(
-            f"the database {path} belongs to {_user_name(owner)}, and {_user_name(me)} may not "
-            "write to it: run this as its owner, or as root"
-        )
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:  # of a container, or of a user that is gone
-        return f"user {uid}"
-
-
-def is_any_address(host: str) -> bool:
-    """Whether to listen on it means on all addresses: one that nobody can connect to."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_unspecified
-    except ValueError:
-        return host in ("*", "0")
-
-
-def listen_url(listen: str, port: int | str, prefix: str) -> str:
-    """How this host reaches itself; by its own name where it listens on all addresses."""
-    host = listen.rpartition(":")[0].strip("[]")
-    if is_any_address(host):
-        host = socket.gethostname()
-    return f"http://[{host}]:{port}{prefix}" if ":" in host else f"http://{host}:{port}{prefix}"
-
-
-def check_settings(settings: Settings) -> str:
-    """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
-    check_database(settings.database)
-    check_timezone(zone := settings.timezone or host_timezone() or "UTC")
-    one_of("starttls", "tls", "none").read("smtp_security", settings.smtp_security)
-    for name in ("base_url", "heartbeat_url"):
-        if (url := getattr(settings, name)) and not is_web_address(url):
-            raise Invalid(f"{name} must be an http or https address")
-    if not re.fullmatch(r"([0-9.]+|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*|\*)?", settings.trusted_proxy):
-        raise Invalid("trusted_proxy must be an address such as 127.0.0.1")
-    if re.search(r"[\s/]", settings.status_tag):
-        raise Invalid("status_tag must be one tag, without a space or a slash")
-    if not settings.scan_seconds:
-        raise Invalid("scan_seconds must be more than 0")
-    return zone
-
-
-# == Metrics ==================================================================
-# What Prometheus asks for: counters of this process, and what the database knows. It only counts.
-MONITORS_MAX = 1000  # that have series of their own
-
-
-class Metrics:
-    """A registry of our own, which is also one of its collectors."""
-
-    def __init__(self, read: Callable[..., Any], clock: Callable[[], int]) -> None:
-        self.read, self.clock = read, clock
-        self.scanner: Scanner | None = None
-        self.registry = prometheus.CollectorRegistry()
-        kinds: dict[str, Any] = {"registry": self.registry}
-        self.pings = prometheus.Counter("cronwatch_pings", "Pings recorded.", ["dialect"], **kinds)
-        self.runs = prometheus.Counter("cronwatch_runs", "Runs a ping ended.", ["state"], **kinds)
-        self.alerts = prometheus.Counter(
-            "cronwatch_alert_tries", "Tries to send an alert.", ["result"], **kinds
-        )
-        self.batches = prometheus.Histogram(
-            "cronwatch_batch_size",
-            "Changes that shared a commit.",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
-            **kinds,
-        )
-        self.scans = prometheus.Histogram(
-            "cronwatch_scan_seconds",
-            "How long a look for what fell due took.",
-            buckets=(0.001, 0.01, 0.1, 1, 10),
-            **kinds,
-        )
-        self.registry.register(self)
-        self._pings = {name: self.pings.labels(name) for name in DIALECTS}
-        self._runs = {state: self.runs.labels(state) for state in ENDED}
-        self._tries = [self.alerts.labels(result) for result in ("sent", "failed")]  # from 0 on
-
-    def count_ping(self, dialect: Dialect, result: PingResult) -> None:
-        """Count a ping that is on disk, and the run that it ended."""
-        if result.kind == "pause" or result.status == "dropped":
-            return
-        self._pings[dialect.name].inc()
-        if result.kind in OUTCOMES and result.state in self._runs:
-            self._runs[result.state].inc()
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """What the database knows now; each monitor by its key, up to 1,000 of them."""
-        counts, outbox, size, monitors = self.read(measured)
-        statuses = GaugeMetricFamily("cronwatch_monitors", "Monitors by status.", None, ["status"])
-        for status, count in counts.items():
-            statuses.add_metric([status], count)
-        yield statuses
-        waiting = GaugeMetricFamily(
-            "cronwatch_alerts",
-            "Alerts that wait, are a minute beyond their time, or were given up.",
-            None,
-            ["state"],
-        )
-        for state, count in outbox.items():
-            waiting.add_metric([state], count)
-        yield waiting
-        yield GaugeMetricFamily("cronwatch_database_bytes", "Size of the database.", size)
-        if self.scanner is not None:
-            age = (self.clock() - self.scanner.last_at) / 1000
-            yield GaugeMetricFamily("cronwatch_scan_age_seconds", "Since the last look.", age)
-        yield from _monitor_metrics(monitors)
-
-
-def _monitor_metrics(
-    monitors: Sequence[tuple[str, str, int | None, int | None]],
-) -> Iterator[GaugeMetricFamily]:
-    status = GaugeMetricFamily(
-        "cronwatch_monitor_status",
-        "1 for the status that a monitor has.",
-        None,
-        ["monitor", "status"],
-    )
-    heard = GaugeMetricFamily(
-        "cronwatch_monitor_last_ping_timestamp_seconds",
-        "When something was last heard of it.",
-        None,
-        ["monitor"],
-    )
-    lasted = GaugeMetricFamily(
-        "cronwatch_monitor_last_duration_seconds", "How long its last run took.", None, ["monitor"]
-    )
-    for key, now, last_ping_at, duration_ms in monitors:
-        for one in STATUSES:
-            status.add_metric([key, one], float(one == now))
-        if last_ping_at is not None:
-            heard.add_metric([key], last_ping_at / 1000)
-        if duration_ms is not None:
-            lasted.add_metric([key], duration_ms / 1000)
-    yield from (status, heard, lasted)
-
-
-def measured(tx: Transaction) -> tuple[Any, ...]:
-    """The figures of the database, in as many queries for one monitor as for many."""
-    size = rows(tx.db, "PRAGMA page_count")[0][0] * rows(tx.db, "PRAGMA page_size")[0][0]
-    monitors = rows(
-        tx.db,
-        "SELECT m.key, m.status, m.last_ping_at, (SELECT duration_ms FROM run WHERE "
-        "monitor = m.num AND duration_ms IS NOT NULL ORDER BY started_at DESC LIMIT 1) "
-        "FROM monitor m ORDER BY m.num LIMIT ?",
-        MONITORS_MAX,
-    )
-    return count_monitors(tx), outbox_counts(tx), size, monitors
-
-
 # == HTTP =====================================================================
 # Each route translates and calls one action; what cuts across routes is a plugin.
-
 API = "/api/v1"
 COOKIE = "cronwatch_session"
 BODY_MAX = 1_048_576  # bytes of a body that are looked at
@@ -7659,7 +7222,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 MANAGEMENT = DIALECTS["cronping"]._replace(retry_after=True)
-
 Environ = dict[str, Any]
 
 
@@ -8224,13 +7786,13 @@ API_ROUTES = (
              dialect=DIALECTS["crontify"]),
     ApiRoute("read-only", "GET", f"{API}/integrations", reads(list_integrations),
              EVERY_INTEGRATION),
-    ApiRoute("read-write", "POST", f"{API}/integrations", acts(add_integration_by_api),
+    ApiRoute("read-write", "POST", f"{API}/integrations", acts(add_integration),
              AN_INTEGRATION, takes=NEW_INTEGRATION, status=201),
     ApiRoute("read-only", "GET", f"{API}/integrations/<id>", reads(show_integration),
              AN_INTEGRATION),
     ApiRoute("read-write", "PATCH", f"{API}/integrations/<id>", acts(edit_integration),
              AN_INTEGRATION, takes=INTEGRATION_CHANGES),
-    ApiRoute("read-write", "DELETE", f"{API}/integrations/<id>", acts(remove_integration_by_api),
+    ApiRoute("read-write", "DELETE", f"{API}/integrations/<id>", acts(remove_integration),
              DELETED),
     ApiRoute("read-write", "POST", f"{API}/integrations/<id>/test", sends(send_integration_test),
              A_TEST),
@@ -8256,8 +7818,6 @@ API_ROUTES = (
     ApiRoute("user", "DELETE", f"{API}/keys/<id>", acts(remove_key), DELETED),
 )
 # fmt: on
-
-
 # -- OpenAPI 3.1: the document is made from the table of routes and their fields
 PING_PATHS = (  # of all dialects; a few stand for the words that may follow
     "/ping/{name}",
@@ -8563,7 +8123,168 @@ def make_app(server: Service) -> bottle.Bottle:
 
 
 # == Server ===================================================================
-# Waitress with a lane for pings, the loops, and the parts wired. What is done stands above.
+# The loops, Waitress with a lane for pings, and the parts wired. What is done stands above.
+
+
+# -- what is there: the zone of the host, the database, the address
+
+
+def system_clock() -> int:
+    """Milliseconds since 1970 UTC."""
+    return time_ns() // 1_000_000
+
+
+# Instants by which zones are told apart: two that differ since 1970 differ at some of them.
+ZONE_SAMPLES = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=10 * n) for n in range(2500)]
+RECENT_SAMPLES = [at for at in ZONE_SAMPLES if 2015 <= at.year <= 2025]
+TZDATA = importlib.resources.files("tzdata")  # the system's own may have a file mounted over one
+
+
+def _packaged_zone(name: str) -> ZoneInfo:
+    with TZDATA.joinpath("zoneinfo", name).open("rb") as file:
+        return ZoneInfo.from_file(file)
+
+
+def _offsets_agree(
+    one: ZoneInfo, other: ZoneInfo, samples: Sequence[datetime] = ZONE_SAMPLES
+) -> Iterator[bool]:
+    """Whether two clocks show the same time, for each of the samples."""
+    for at in samples:
+        yield at.astimezone(one).utcoffset() == at.astimezone(other).utcoffset()
+
+
+def _is_likely(zone: ZoneInfo, name: str) -> bool:
+    """Whether it mostly agreed of late: the files may be of an older and of a newer release."""
+    agreements = _offsets_agree(zone, _packaged_zone(name), RECENT_SAMPLES)
+    return sum(agreements) > len(RECENT_SAMPLES) / 2
+
+
+def _is_alike(zone: ZoneInfo, name: str) -> bool:
+    """Whether it agrees always, and calls its time the same: UTC is not GMT."""
+    other, last = _packaged_zone(name), ZONE_SAMPLES[-1]
+    has_same_name = last.astimezone(zone).tzname() == last.astimezone(other).tzname()
+    return has_same_name and all(_offsets_agree(zone, other))
+
+
+def _is_file_of(content: bytes, name: str) -> bool:
+    """Whether this is, byte for byte, what a zone database here has for a name."""
+    paths = [Path(folder, name) for folder in zoneinfo.TZPATH]
+    files = [TZDATA.joinpath("zoneinfo", name), *(path for path in paths if path.is_file())]
+    return any(file.read_bytes() == content for file in files)
+
+
+def _name_zone(content: bytes, hints: Sequence[str]) -> str | None:
+    """The name of a zone whose file this is; the hints are names that it may well have."""
+    zone = ZoneInfo.from_file(io.BytesIO(content))
+    names = TZDATA.joinpath("zones").read_text().split()
+    for name in hints:
+        if name in names and _is_likely(zone, name):
+            return name
+    table = TZDATA.joinpath("zoneinfo", "zone1970.tab").read_text().splitlines()
+    usual = [line.split("\t")[2] for line in table if not line.startswith("#")]
+    candidates = ("UTC", *usual, *names)
+    same = (n for n in candidates if _is_file_of(content, n) and _is_likely(zone, n))
+    alike = (name for name in candidates if _is_alike(zone, name))
+    return next(same, None) or next(alike, None)
+
+
+def _path_zone(path: str | Path) -> str:
+    """The zone of a path such as /usr/share/zoneinfo/Europe/Berlin, where it is one of those."""
+    return str(path).rpartition("zoneinfo/")[2].removeprefix("posix/")
+
+
+def host_timezone(rule: str | None = None, etc: Path = Path("/etc")) -> str | None:
+    """The name of the host's zone, in which a crontab speaks; None where it cannot be told.
+
+    `rule` stands for the variable TZ. Without it and /etc/localtime the C library takes UTC; where
+    the file is a copy or a mount, /etc/timezone or the times that it holds say which zone it is.
+    """
+    rule = (os.environ.get("TZ", "") if rule is None else rule).removeprefix(":")
+    if rule and not rule.startswith("/"):
+        with contextlib.suppress(Invalid):
+            check_timezone(rule)
+            return rule
+        return None  # a rule such as CET-1CEST,M3.5.0,M10.5.0/3
+    localtime, timezone = Path(rule or etc / "localtime"), etc / "timezone"
+    if not os.path.lexists(localtime):
+        return "UTC"
+    try:
+        target = os.readlink(localtime) if localtime.is_symlink() else localtime
+        hints = [_path_zone(target), _path_zone(localtime.resolve())]
+        hints += timezone.read_text(errors="replace").split() if timezone.is_file() else []
+        return _name_zone(localtime.read_bytes(), hints)
+    except (OSError, ValueError):  # it leads nowhere, or is no zone
+        return None
+
+
+UNKNOWN_ZONE = (
+    "neither TZ nor /etc/localtime names the host's time zone: times without a zone are taken "
+    "for UTC until CRONWATCH_TIMEZONE=Europe/Berlin (or yours) says better"
+)
+
+
+def check_database(path: str) -> None:
+    """Raise `Invalid` for what cannot be opened as a database, with the reason."""
+    if not path:
+        raise Invalid("database must be the name of a file")
+    if os.path.isdir(path):
+        raise Invalid(
+            f"the database {path} is a folder: name a file in it, or remove it if Docker made it "
+            "because the file of a mount was not there"
+        )
+    if not os.path.exists(path):
+        return
+    owner = os.stat(path).st_uid
+    me = os.geteuid()
+    effective = os.access in os.supports_effective_ids
+    if owner != me and not os.access(path, os.R_OK | os.W_OK, effective_ids=effective):
+        raise Invalid(
+            f"the database {path} belongs to {_user_name(owner)}, and {_user_name(me)} may not "
+            "write to it: run this as its owner, or as root"
+        )
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # of a container, or of a user that is gone
+        return f"user {uid}"
+
+
+def is_any_address(host: str) -> bool:
+    """Whether to listen on it means on all addresses: one that nobody can connect to."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return host in ("*", "0")
+
+
+def listen_url(listen: str, port: int | str, prefix: str) -> str:
+    """How this host reaches itself; by its own name where it listens on all addresses."""
+    host = listen.rpartition(":")[0].strip("[]")
+    if is_any_address(host):
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}{prefix}" if ":" in host else f"http://{host}:{port}{prefix}"
+
+
+def check_settings(settings: Settings) -> str:
+    """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
+    check_database(settings.database)
+    check_timezone(zone := settings.timezone or host_timezone() or "UTC")
+    one_of("starttls", "tls", "none").read("smtp_security", settings.smtp_security)
+    for name in ("base_url", "heartbeat_url"):
+        if (url := getattr(settings, name)) and not is_web_address(url):
+            raise Invalid(f"{name} must be an http or https address")
+    if not re.fullmatch(r"([0-9.]+|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*|\*)?", settings.trusted_proxy):
+        raise Invalid("trusted_proxy must be an address such as 127.0.0.1")
+    if re.search(r"[\s/]", settings.status_tag):
+        raise Invalid("status_tag must be one tag, without a space or a slash")
+    if not settings.scan_seconds:
+        raise Invalid("scan_seconds must be more than 0")
+    return zone
+
+
+# -- Waitress, with a lane for pings
 
 THREADS = 16  # that answer all but pings
 SLOWEST_SECONDS = 30  # until a request has to be whole
@@ -8836,6 +8557,69 @@ def make_web_server(
     return server
 
 
+# -- the loops
+
+STAMP_SECONDS, DELIVER_SECONDS, BEAT_SECONDS = 30, 0.5, 20
+
+
+def repeat(
+    stop: threading.Event,
+    seconds: float,
+    turn: Callable[[], Any],
+    name: str,
+    first: float | None = None,
+) -> threading.Thread:
+    """Start a thread that takes a turn, and the next so long after its end, until stopped."""
+
+    def loop() -> None:
+        wait = seconds if first is None else first
+        while not stop.wait(wait):
+            wait = seconds
+            try:
+                turn()
+            except Exception as error:  # one bad turn must not end the watch
+                log.error(
+                    "a turn of %s failed: %s",
+                    thread.name,
+                    error,
+                    exc_info=not isinstance(error, Refused),
+                )
+
+    thread = threading.Thread(target=loop, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def keep_house(
+    act: Callable[..., Any], read: Callable[..., Any], settings: Settings, now: int
+) -> None:
+    """Delete what is too old, then what is too much, then give back what is free."""
+    act(prune_sessions)
+    for table in PRUNED if settings.keep_days else ():
+        after: int | None = 0
+        while after is not None:
+            after = act(prune, table, now - settings.keep_days * 86_400_000, after)
+    many_pings, many_logs = read(monitors_beyond, settings.keep_pings, settings.keep_logs)
+    for num in many_pings:
+        while act(prune_pings, num, settings.keep_pings) == PRUNE_LIMIT:
+            pass
+    for num in many_logs:
+        while act(prune_logs, num, settings.keep_logs):
+            pass
+    while act(give_back):
+        pass
+
+
+def notify(state: str) -> None:
+    """Tell systemd, if that started us (sd_notify(3)): READY=1, WATCHDOG=1 or STOPPING=1."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
+        peer.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
+        peer.send(state.encode())
+
+
 def beat(server: Server) -> None:
     """Ping who watches us, if all is well: we look, can write, and no alert is overdue. Raises
     `Refused` where that cannot be said, without the URL: it is a secret."""
@@ -8864,6 +8648,7 @@ def start_loops(
         try:
             scanner.look()
         finally:
+            notify("WATCHDOG=1")  # a disk that is full is no reason to be killed, only to hang is
             if server.store.is_replaced:
                 end()
 
@@ -8879,6 +8664,9 @@ def start_loops(
         repeat(stop, 3600, server.housekeeping, "housekeeping", 60),
         *([repeat(stop, BEAT_SECONDS, lambda: beat(server), "beat")] if beats else []),
     ]
+
+
+# -- the parts, wired
 
 
 def welcome(server: Server) -> None:
@@ -9039,207 +8827,10 @@ class Server:
         self.store.close()
 
 
-# -- what is wrong before it hurts: `cronwatch doctor`
-
-
-class Finding(NamedTuple):
-    """What a check came to, in a sentence that says what to do; with what sign."""
-
-    sign: str  # one of the three below
-    sentence: str
-
-
-FINE, WORTH_KNOWING, WRONG = "✔", "▲", "✖"
-FREE_LEAST = 100 * 2**20  # bytes on the disk of the database
-STAMP_LATE_MS = 4 * STAMP_SECONDS * 1000
-
-
-def check_disk(free: int, size: int) -> Finding:
-    """Whether there is room beside a database of this size; all in bytes."""
-    room = f"{free // 2**20:,} MB are free where the database is ({size // 2**20:,} MB)"
-    if free < FREE_LEAST:
-        return Finding(WRONG, f"only {room}: make room, or pings are refused")
-    if free < 2 * size:
-        return Finding(WORTH_KNOWING, f"{room}: a backup or an update needs as much again")
-    return Finding(FINE, room)
-
-
-def check_clock(now: int, alive_at: int | None, zone: ZoneInfo, synchronized: str) -> Finding:
-    """Whether the clock is right, as far as one can tell: it does not show a time before what is
-    written down already, and `timedatectl` does not say that nobody sets it."""
-    shows = f"the clock shows {instant_words(now, zone, now)} ({zone.key})"
-    if alive_at is not None and alive_at > now:
-        at = instant_words(alive_at, zone, now)
-        return Finding(WRONG, f"{shows}, but a server has run at {at} already: set the clock")
-    if synchronized == "no":
-        return Finding(WORTH_KNOWING, f"{shows}, and no time server sets it: `timedatectl`")
-    return Finding(FINE, shows)
-
-
-def _is_synchronized() -> str:
-    """What `timedatectl` says, yes or no; nothing where it is not there."""
-    try:
-        answer = subprocess.run(
-            ["timedatectl", "show", "--property=NTPSynchronized", "--value"],  # noqa: S607
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.decode("utf-8", "replace").strip()
-
-
-def check_zone(zone: str, host_zone: str | None, is_set: bool) -> Finding:
-    """Whether times without a zone are of the zone that one means."""
-    if host_zone is None and not is_set:
-        return Finding(WORTH_KNOWING, UNKNOWN_ZONE)
-    if host_zone not in (None, zone):
-        return Finding(FINE, f"times without a zone are of {zone} (the host's is {host_zone})")
-    return Finding(FINE, f"times without a zone are of {zone}")
-
-
-def check_server(is_running: bool, alive_at: int | None, now: int) -> Finding:
-    """Whether a server runs on the database, and lives."""
-    since = None if alive_at is None else max(0, now - alive_at) // 1000
-    if not is_running:
-        last = "" if since is None else f" (the last one lived {_span(since)} ago)"
-        start = "`systemctl start cronwatch` or `cronwatch serve`"
-        return Finding(WRONG, f"{NOT_SERVED}{last}: {start}")
-    if alive_at is None or now - alive_at > STAMP_LATE_MS:
-        stamp = "never" if since is None else f"{_span(since)} ago, which is too long"
-        return Finding(WRONG, f"a server runs, and last wrote that it lives {stamp}: see its log")
-    return Finding(FINE, f"a server runs, and wrote {since} s ago that it lives")
-
-
-def check_address(base_url: str) -> Finding:
-    """Whether others can follow the links of alerts."""
-    host = urllib.parse.urlsplit(base_url).hostname or ""
-    if host == "localhost" or host.startswith("127.") or host == "::1":
-        return Finding(
-            WORTH_KNOWING,
-            f"links begin with {base_url}, which leads nowhere on other machines: set "
-            "CRONWATCH_BASE_URL to how they reach this one",
-        )
-    return Finding(FINE, f"links begin with {base_url}")
-
-
-def _attempt(what: str, advice: str, attempt: Callable[[], None]) -> Finding:
-    try:
-        attempt()
-    except (OSError, smtplib.SMTPException, subprocess.TimeoutExpired, ValueError) as error:
-        reason = clean(f"{type(error).__name__}: {error}", 300)
-        return Finding(WRONG, f"{what}: {reason}. {advice}")
-    return Finding(FINE, what)
-
-
-def check_smtp(settings: Settings, is_needed: bool) -> Finding:
-    """Whether the mail server takes us, by connecting and signing in, without a mail."""
-    if not settings.smtp_host:
-        if is_needed:
-            return Finding(WRONG, "no mail can be sent: set CRONWATCH_SMTP_HOST and the others")
-        return Finding(FINE, "no mail server is set, and nobody wants mail")
-    what = f"the mail server {settings.smtp_host}:{settings.smtp_port}"
-    return _attempt(what, "See the smtp_… settings.", lambda: try_smtp(settings))
-
-
-def check_receiver(integration: JsonObject) -> Finding:
-    """Whether the receiver of an integration is there, as far as one can tell without an event: of
-    a URL by connecting to its host, of a command by letting the shell read it; mail is the mail
-    server's affair, and what Apprise does is not known."""
-    name, channel = integration["name"], integration["channel"]
-    again = f"Then `cronwatch integration test {shlex.quote(name)}`."
-    if not integration["enabled"]:
-        return Finding(WORTH_KNOWING, f"{name} is off: nothing is sent to it")
-    if integration["failing"]:
-        result = (integration["lastDelivery"] or {}).get("result") or "no answer"
-        return Finding(WRONG, f"{name} has failed: {clean(result, 200)}. Mend it. {again}")
-    if channel == "command":
-        command = integration["command"]
-        return _attempt(f"{name}, a command", again, lambda: try_command(command))
-    if NEEDS[channel] == "url" and channel != "apprise":
-        url = integration["url"]
-        host = urllib.parse.urlsplit(url).netloc
-        return _attempt(f"{name}, by {channel} to {host}", again, lambda: try_web_address(url))
-    return Finding(FINE, f"{name}, by {channel}: only a test tells. {again}")
-
-
-def check_notifications(
-    monitors: Sequence[JsonObject], integrations: Sequence[JsonObject]
-) -> Finding:
-    """Whether anybody is told of each monitor."""
-    if not integrations:
-        return Finding(WRONG, "nobody is told of anything: see `cronwatch integration add --help`")
-    silent = [m["key"] for m in monitors if not m["heard"]]
-    if not silent:
-        return Finding(FINE, "somebody is told of every monitor")
-    names = ", ".join(silent[:5]) + (f" and {len(silent) - 5} more" if len(silent) > 5 else "")
-    return Finding(
-        WRONG, f"no notifications of {names}: link an integration, or have a default one"
-    )
-
-
-def check_outbox(counts: Mapping[str, int]) -> Finding:
-    """Whether alerts go out."""
-    if counts["overdue"]:
-        return Finding(WRONG, f"{counts['overdue']} alerts are overdue: see `cronwatch events`")
-    if counts["dead"]:
-        return Finding(
-            WORTH_KNOWING, f"{counts['dead']} alerts were given up lately: see `cronwatch events`"
-        )
-    return Finding(FINE, "no alert is overdue")
-
-
-def check_watcher(heartbeat_url: str) -> Finding:
-    """Whether another box would notice that this one is gone, and can be reached."""
-    if not heartbeat_url:
-        return Finding(
-            WORTH_KNOWING,
-            "nobody watches cronwatch itself: set CRONWATCH_HEARTBEAT_URL to a monitor of another "
-            "box or service",
-        )
-    host = urllib.parse.urlsplit(heartbeat_url).netloc  # the rest is a secret
-    what = f"who watches cronwatch itself, at {host}"
-    return _attempt(what, "See heartbeat_url.", lambda: try_web_address(heartbeat_url))
-
-
-def check_wrapper(path: str | None, base_url: str) -> Finding:
-    """Whether jobs of this machine can be run by the wrapper."""
-    if path:
-        return Finding(FINE, f"cronwatch-exec is {path}")
-    place = "/usr/local/bin/cronwatch-exec"
-    return Finding(
-        WORTH_KNOWING,
-        f"cronwatch-exec is not here: curl -fsSo {place} {base_url}/cronwatch-exec && "
-        f"chmod +x {place}",
-    )
-
-
-def examine(server: Server, monitors: Sequence[JsonObject]) -> Iterator[Finding]:
-    """Each check in turn, with the settings of this process: those of another server are its own.
-    No event, no mail and no ping is sent."""
-    settings, now = server.settings, server.clock()
-    alive_at = remembered(server.store, "alive_at", None)
-    folder = os.path.dirname(os.path.abspath(settings.database))
-    integrations = server.read(list_integrations, ApiRequest())["integrations"]
-    wants_mail = any(one["enabled"] and one["channel"] == "email" for one in integrations)
-    yield check_server(is_served(settings.database), alive_at, now)
-    yield check_disk(shutil.disk_usage(folder).free, os.path.getsize(settings.database))
-    yield check_clock(now, alive_at, ZoneInfo(settings.timezone), _is_synchronized())
-    yield check_zone(settings.timezone, host_timezone(), not server.follows_host_zone)
-    yield check_address(settings.base_url)
-    yield check_notifications(monitors, integrations)
-    yield check_smtp(settings, wants_mail)
-    for integration in integrations:
-        yield check_receiver(integration)
-    yield check_outbox(server.read(outbox_counts))
-    yield check_watcher(settings.heartbeat_url)
-    yield check_wrapper(shutil.which("cronwatch-exec"), settings.base_url)
-
-
-# == Configuration ============================================================
+# == Import and export ========================================================
 # Monitors as text: a crontab to begin with, or a file that is kept under version control.
+
+
 class CronLine(NamedTuple):
     """A job of a crontab: the parts of its line as they were, and what we make of them."""
 
@@ -9674,7 +9265,7 @@ def _apply_integration(tx: Transaction, item: dict[str, Any]) -> None:
         raise Invalid("secret must be whsec_ and at least 16 bytes as base64")
     known = rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name)
     if not known:
-        add_integration(tx, ApiRequest(body=item))
+        add_integration(tx, ApiRequest(body=item, is_local=True))
     elif known[0][0] != item.pop("channel", known[0][0]):
         raise Invalid("its channel cannot be changed: give the new one another name")
     change_integration(
@@ -9699,7 +9290,7 @@ def _apply_monitor(tx: Transaction, item: dict[str, Any]) -> None:
         item["integrationIds"] = (
             names
             if names is None
-            else [find_integration(tx, NAME.read("integrations", name))["id"] for name in names]
+            else [find_integration(tx, NAME.read("integrations", name)).id for name in names]
         )
     key = item["key"]
     if rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", key):
@@ -9754,6 +9345,446 @@ def apply_file(tx: Transaction, given: Any, dry: bool) -> str:
 
 # == Command line =============================================================
 # Each command translates its arguments and calls one action. Nothing is decided here.
+
+
+# -- in words
+
+# -- in words, for who reads a terminal
+STATE_SIGNS = {
+    "down": "✖",
+    "late": "▲",
+    "running": "●",
+    "up": "✔",
+    "new": "○",
+    "paused": "‖",
+}  # in the order of the page: those in trouble first
+DAY_NAMES = {-1: "Yesterday", 0: "Today", 1: "Tomorrow"}
+DOWN_WORDS = {"missed": "no ping", "failed": "failed", "stuck": "stuck"}
+NO_SCHEDULE = "none: its silence is never told, only that it failed or is stuck"
+STATUS_MOST, STATUS_NEXT = 20, 5  # lines of each kind in the status
+
+
+def instant_words(at: int, zone: ZoneInfo, now: int) -> str:
+    """An instant as the page shows it: Today 03:00, Yesterday 03:00, Thu 26 Nov 03:00."""
+    when = datetime.fromtimestamp(at // 1000, zone)
+    today = datetime.fromtimestamp(now // 1000, zone)
+    days = (when.date() - today.date()).days
+    if days in DAY_NAMES:
+        return f"{DAY_NAMES[days]} {when:%H:%M}"
+    year = "" if when.year == today.year else f" {when.year}"
+    return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
+
+
+def near_words(at: int, zone: ZoneInfo, now: int) -> str:
+    """The same, and within an hour how far away it is: in 9 min, 40 s ago."""
+    seconds = abs(at - now) // 1000
+    if seconds >= 3600:
+        return instant_words(at, zone, now)
+    distance = f"{seconds // 60} min" if seconds >= 60 else f"{seconds} s"
+    return f"in {distance}" if at > now else f"{distance} ago"
+
+
+def state_of(m: JsonObject) -> str:
+    """The one of `STATE_SIGNS` that a monitor in the API's form is in."""
+    if m["status"] != "up":
+        return str(m["status"])
+    if m["late"]:
+        return "late"
+    return "running" if m["running"] else "up"
+
+
+def in_order_of_page(monitors: Iterable[JsonObject]) -> list[JsonObject]:
+    """Those in trouble first, then by name."""
+    order = list(STATE_SIGNS)
+    return sorted(monitors, key=lambda m: (order.index(state_of(m)), m["name"]))
+
+
+def _down_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
+    reason = DOWN_WORDS.get(m["downReason"], m["downReason"])
+    return f"{reason} since {instant_words(parse_iso(m['downSince']), zone, now)}"
+
+
+def _late_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
+    words = f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
+    deadline_at = parse_iso(m["nextExpectedAt"])
+    return f"{words}, down {near_words(deadline_at, zone, now)}" if deadline_at > now else words
+
+
+def _running_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
+    words = f"started {near_words(parse_iso(m['lastRun']['startedAt']), zone, now)}"
+    progress = m["progress"]
+    if progress is None:
+        return words
+    message = f": {progress['message']}" if progress["message"] else ""
+    return f"{words}, {progress['percent']} %{message}"
+
+
+def _up_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
+    if m["expectedAt"] is not None:
+        return f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
+    if m["lastPingAt"] is not None:
+        return f"last ping {near_words(parse_iso(m['lastPingAt']), zone, now)}"
+    return ""
+
+
+def _new_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
+    due = f", {_up_words(m, zone, now)}" if m["expectedAt"] is not None else ""
+    return f"no ping yet{due}"
+
+
+def _paused_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
+    if m["pausedUntil"] is None:
+        return "until resumed"
+    return f"until {near_words(parse_iso(m['pausedUntil']), zone, now)}"
+
+
+STATE_WORDS: dict[str, Callable[[JsonObject, ZoneInfo, int], str]] = {
+    "down": _down_words,
+    "late": _late_words,
+    "running": _running_words,
+    "up": _up_words,
+    "new": _new_words,
+    "paused": _paused_words,
+}
+
+
+def sign_and_state(m: JsonObject) -> str:
+    """As in ✖ down."""
+    return f"{STATE_SIGNS[state_of(m)]} {state_of(m)}"
+
+
+def state_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
+    """How a monitor in the API's form does: failed since Today 03:05; due in 9 min."""
+    return STATE_WORDS[state_of(m)](m, zone, now)
+
+
+def expectation_words(m: JsonObject, zone: ZoneInfo) -> str:
+    """When a monitor in the API's form is expected: every day at 03:00; with its zone where that
+    is another than the reader's."""
+    if m["scheduleType"] == "cron":
+        of_zone = "" if m["timezone"] == zone.key else f" ({m['timezone']})"
+        return f"{describe_cron(m['cronExpression'])}{of_zone}"
+    if m["scheduleType"] == "interval":
+        return f"every {_span(m['intervalSeconds'])}"
+    return "no schedule"
+
+
+def list_rows(monitors: Iterable[JsonObject], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
+    """Monitors as rows of a table: the key, how it does, when it is expected."""
+    table: list[tuple[str, ...]] = []
+    for m in in_order_of_page(monitors):
+        words = state_words(m, zone, now)
+        if not m["heard"]:
+            words += ", no notifications"
+        table.append((m["key"], sign_and_state(m), words, expectation_words(m, zone)))
+    return table
+
+
+def status_rows(monitors: Sequence[JsonObject], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
+    """Who is down, late or running, and who is due next, as rows of a table."""
+    table: list[tuple[str, ...]] = []
+    ordered = in_order_of_page(monitors)
+    for state in ("down", "late", "running"):
+        those = [m for m in ordered if state_of(m) == state]
+        for m in those[:STATUS_MOST]:
+            table.append((sign_and_state(m), m["key"], state_words(m, zone, now)))
+        if len(those) > STATUS_MOST:
+            table.append(("", f"and {len(those) - STATUS_MOST} more", ""))
+    for at, m in _coming(monitors, now)[:STATUS_NEXT]:
+        table.append(("→ next", m["key"], near_words(at, zone, now)))
+    return table
+
+
+def status_headline(monitors: Sequence[JsonObject], zone: ZoneInfo, now: int) -> str:
+    """All in one line: 2 down · 1 late · next: Database dump in 9 min."""
+    counts = Counter(state_of(m) for m in monitors)
+    parts = [f"{counts[state]} {state}" for state in STATE_SIGNS if counts[state]]
+    for at, m in _coming(monitors, now)[:1]:
+        parts.append(f"next: {m['name']} {near_words(at, zone, now)}")
+    return " · ".join(parts)
+
+
+def _coming(monitors: Iterable[JsonObject], now: int) -> list[tuple[int, JsonObject]]:
+    """The monitors that are expected, by when they are."""
+    expected = [
+        (parse_iso(m["expectedAt"]), m)
+        for m in monitors
+        if m["expectedAt"] is not None and m["status"] in ("new", "up")
+    ]
+    return sorted((pair for pair in expected if pair[0] > now), key=lambda pair: pair[0])
+
+
+def _delivery_words(delivery: JsonObject) -> str:
+    """Who was told of an event, or why not."""
+    words = {"sent": "told", "pending": "not yet told", "dead": "never told"}[delivery["state"]]
+    result = delivery["result"]
+    reason = f" ({result.splitlines()[0]})" if result and delivery["state"] != "sent" else ""
+    return f"{words}: {delivery['name']}{reason}"
+
+
+def event_lines(event: JsonObject, zone: ZoneInfo, now: int) -> list[str]:
+    """An event in the API's form for a person: when and what; below it, to whom it was told."""
+    lines = [f"{instant_words(parse_iso(event['at']), zone, now)}  {event['summary']}"]
+    lines += [f"    {_delivery_words(delivery)}" for delivery in event["deliveries"]]
+    return lines if event["deliveries"] else [*lines, "    no notifications"]
+
+
+def run_words(run: JsonObject, zone: ZoneInfo, now: int) -> str:
+    """A run in the API's form: failed, Today 03:00, took 5 min, exit code 3: disk full."""
+    parts = [run["state"], near_words(parse_iso(run["startedAt"]), zone, now)]
+    if run["durationMs"] is not None:
+        parts.append(f"took {_span(run['durationMs'] // 1000)}")
+    if run["exitCode"] is not None:
+        parts.append(f"exit code {run['exitCode']}")
+    message = f": {run['message']}" if run["message"] else ""
+    return ", ".join(parts) + message
+
+
+def _seconds_words(seconds: int | None, words: str = "{}") -> str:
+    return words.format(_span(seconds)) if seconds else ""
+
+
+def _near_words_or_none(at: str | None, zone: ZoneInfo, now: int) -> str:
+    return near_words(parse_iso(at), zone, now) if at else ""
+
+
+def schedule_details(m: JsonObject, zone: ZoneInfo) -> str:
+    """The same with the grace; or what it means to have none."""
+    if m["scheduleType"] == "none":
+        return NO_SCHEDULE
+    return expectation_words(m, zone) + _seconds_words(m["graceSeconds"], ", grace {}")
+
+
+def monitor_details(
+    m: JsonObject, recipients: Sequence[str], zone: ZoneInfo, now: int
+) -> list[tuple[str, str]]:
+    """What a monitor is, what it did last and what pings it, as labels and words; what it does not
+    have is left out."""
+    upcoming = [instant_words(parse_iso(at), zone, now) for at in m["upcoming"][:3]]
+    rules = [f"{rule['field']} {rule['operator']} {rule['value']:g}" for rule in m["rules"]]
+    handles = [f"{handle['dialect']}:{handle['handle']}" for handle in m["handles"]]
+    details = [
+        ("schedule", schedule_details(m, zone)),
+        ("expects", "that it ends well" if m["expects"] == "complete" else ""),
+        ("next", ", ".join(upcoming)),
+        ("last ping", _near_words_or_none(m["lastPingAt"], zone, now)),
+        ("last run", run_words(m["lastRun"], zone, now) if m["lastRun"] else ""),
+        ("max run", _seconds_words(m["maxRunSeconds"])),
+        ("tolerance", f"{m['failureTolerance']} failures" if m["failureTolerance"] else ""),
+        ("remind", _seconds_words(m["reminderIntervalSeconds"], "every {}")),
+        ("at most", _seconds_words(m["minPingIntervalSeconds"], "one ping in {}")),
+        ("rules", "; ".join(rules)),
+        ("tags", m["tags"]),
+        ("notes", m["notes"]),
+        ("tells", ", ".join(recipients) or "nobody: see `cronwatch integration add --help`"),
+        ("token", m["token"]),
+        ("code", m["code"]),
+        ("handles", ", ".join(handles)),
+    ]
+    return [(label, words) for label, words in details if words]
+
+
+# -- what is wrong before it hurts
+
+
+class Finding(NamedTuple):
+    """What a check came to, in a sentence that says what to do; with what sign."""
+
+    sign: str  # one of the three below
+    sentence: str
+
+
+FINE, WORTH_KNOWING, WRONG = "✔", "▲", "✖"
+FREE_LEAST = 100 * 2**20  # bytes on the disk of the database
+STAMP_LATE_MS = 4 * STAMP_SECONDS * 1000
+
+
+def check_disk(free: int, size: int) -> Finding:
+    """Whether there is room beside a database of this size; all in bytes."""
+    room = f"{free // 2**20:,} MB are free where the database is ({size // 2**20:,} MB)"
+    if free < FREE_LEAST:
+        return Finding(WRONG, f"only {room}: make room, or pings are refused")
+    if free < 2 * size:
+        return Finding(WORTH_KNOWING, f"{room}: a backup or an update needs as much again")
+    return Finding(FINE, room)
+
+
+def check_clock(now: int, alive_at: int | None, zone: ZoneInfo, synchronized: str) -> Finding:
+    """Whether the clock is right, as far as one can tell: it does not show a time before what is
+    written down already, and `timedatectl` does not say that nobody sets it."""
+    shows = f"the clock shows {instant_words(now, zone, now)} ({zone.key})"
+    if alive_at is not None and alive_at > now:
+        at = instant_words(alive_at, zone, now)
+        return Finding(WRONG, f"{shows}, but a server has run at {at} already: set the clock")
+    if synchronized == "no":
+        return Finding(WORTH_KNOWING, f"{shows}, and no time server sets it: `timedatectl`")
+    return Finding(FINE, shows)
+
+
+def _is_synchronized() -> str:
+    """What `timedatectl` says, yes or no; nothing where it is not there."""
+    try:
+        answer = subprocess.run(
+            ["timedatectl", "show", "--property=NTPSynchronized", "--value"],  # noqa: S607
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.decode("utf-8", "replace").strip()
+
+
+def check_zone(zone: str, host_zone: str | None, is_set: bool) -> Finding:
+    """Whether times without a zone are of the zone that one means."""
+    if host_zone is None and not is_set:
+        return Finding(WORTH_KNOWING, UNKNOWN_ZONE)
+    if host_zone not in (None, zone):
+        return Finding(FINE, f"times without a zone are of {zone} (the host's is {host_zone})")
+    return Finding(FINE, f"times without a zone are of {zone}")
+
+
+def check_server(is_running: bool, alive_at: int | None, now: int) -> Finding:
+    """Whether a server runs on the database, and lives."""
+    since = None if alive_at is None else max(0, now - alive_at) // 1000
+    if not is_running:
+        last = "" if since is None else f" (the last one lived {_span(since)} ago)"
+        start = "`systemctl start cronwatch` or `cronwatch serve`"
+        return Finding(WRONG, f"{NOT_SERVED}{last}: {start}")
+    if alive_at is None or now - alive_at > STAMP_LATE_MS:
+        stamp = "never" if since is None else f"{_span(since)} ago, which is too long"
+        return Finding(WRONG, f"a server runs, and last wrote that it lives {stamp}: see its log")
+    return Finding(FINE, f"a server runs, and wrote {since} s ago that it lives")
+
+
+def check_address(base_url: str) -> Finding:
+    """Whether others can follow the links of alerts."""
+    host = urllib.parse.urlsplit(base_url).hostname or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        return Finding(
+            WORTH_KNOWING,
+            f"links begin with {base_url}, which leads nowhere on other machines: set "
+            "CRONWATCH_BASE_URL to how they reach this one",
+        )
+    return Finding(FINE, f"links begin with {base_url}")
+
+
+def _attempt(what: str, advice: str, attempt: Callable[[], None]) -> Finding:
+    try:
+        attempt()
+    except (OSError, smtplib.SMTPException, subprocess.TimeoutExpired, ValueError) as error:
+        reason = clean(f"{type(error).__name__}: {error}", 300)
+        return Finding(WRONG, f"{what}: {reason}. {advice}")
+    return Finding(FINE, what)
+
+
+def check_smtp(settings: Settings, is_needed: bool) -> Finding:
+    """Whether the mail server takes us, by connecting and signing in, without a mail."""
+    if not settings.smtp_host:
+        if is_needed:
+            return Finding(WRONG, "no mail can be sent: set CRONWATCH_SMTP_HOST and the others")
+        return Finding(FINE, "no mail server is set, and nobody wants mail")
+    what = f"the mail server {settings.smtp_host}:{settings.smtp_port}"
+    return _attempt(what, "See the smtp_… settings.", lambda: try_smtp(settings))
+
+
+def check_receiver(integration: JsonObject) -> Finding:
+    """Whether the receiver of an integration is there, as far as one can tell without an event: of
+    a URL by connecting to its host, of a command by letting the shell read it; mail is the mail
+    server's affair, and what Apprise does is not known."""
+    name, channel = integration["name"], integration["channel"]
+    again = f"Then `cronwatch integration test {shlex.quote(name)}`."
+    if not integration["enabled"]:
+        return Finding(WORTH_KNOWING, f"{name} is off: nothing is sent to it")
+    if integration["failing"]:
+        result = (integration["lastDelivery"] or {}).get("result") or "no answer"
+        return Finding(WRONG, f"{name} has failed: {clean(result, 200)}. Mend it. {again}")
+    if channel == "command":
+        command = integration["command"]
+        return _attempt(f"{name}, a command", again, lambda: try_command(command))
+    if NEEDS[channel] == "url" and channel != "apprise":
+        url = integration["url"]
+        host = urllib.parse.urlsplit(url).netloc
+        return _attempt(f"{name}, by {channel} to {host}", again, lambda: try_web_address(url))
+    return Finding(FINE, f"{name}, by {channel}: only a test tells. {again}")
+
+
+def check_notifications(
+    monitors: Sequence[JsonObject], integrations: Sequence[JsonObject]
+) -> Finding:
+    """Whether anybody is told of each monitor."""
+    if not integrations:
+        return Finding(WRONG, "nobody is told of anything: see `cronwatch integration add --help`")
+    silent = [m["key"] for m in monitors if not m["heard"]]
+    if not silent:
+        return Finding(FINE, "somebody is told of every monitor")
+    names = ", ".join(silent[:5]) + (f" and {len(silent) - 5} more" if len(silent) > 5 else "")
+    return Finding(
+        WRONG, f"no notifications of {names}: link an integration, or have a default one"
+    )
+
+
+def check_outbox(counts: Mapping[str, int]) -> Finding:
+    """Whether alerts go out."""
+    if counts["overdue"]:
+        return Finding(WRONG, f"{counts['overdue']} alerts are overdue: see `cronwatch events`")
+    if counts["dead"]:
+        return Finding(
+            WORTH_KNOWING, f"{counts['dead']} alerts were given up lately: see `cronwatch events`"
+        )
+    return Finding(FINE, "no alert is overdue")
+
+
+def check_watcher(heartbeat_url: str) -> Finding:
+    """Whether another box would notice that this one is gone, and can be reached."""
+    if not heartbeat_url:
+        return Finding(
+            WORTH_KNOWING,
+            "nobody watches cronwatch itself: set CRONWATCH_HEARTBEAT_URL to a monitor of another "
+            "box or service",
+        )
+    host = urllib.parse.urlsplit(heartbeat_url).netloc  # the rest is a secret
+    what = f"who watches cronwatch itself, at {host}"
+    return _attempt(what, "See heartbeat_url.", lambda: try_web_address(heartbeat_url))
+
+
+def check_wrapper(path: str | None, base_url: str) -> Finding:
+    """Whether jobs of this machine can be run by the wrapper."""
+    if path:
+        return Finding(FINE, f"cronwatch-exec is {path}")
+    place = "/usr/local/bin/cronwatch-exec"
+    return Finding(
+        WORTH_KNOWING,
+        f"cronwatch-exec is not here: curl -fsSo {place} {base_url}/cronwatch-exec && "
+        f"chmod +x {place}",
+    )
+
+
+def examine(server: Server, monitors: Sequence[JsonObject]) -> Iterator[Finding]:
+    """Each check in turn, with the settings of this process: those of another server are its own.
+    No event, no mail and no ping is sent."""
+    settings, now = server.settings, server.clock()
+    alive_at = remembered(server.store, "alive_at", None)
+    folder = os.path.dirname(os.path.abspath(settings.database))
+    integrations = server.read(list_integrations, ApiRequest())["integrations"]
+    wants_mail = any(one["enabled"] and one["channel"] == "email" for one in integrations)
+    yield check_server(is_served(settings.database), alive_at, now)
+    yield check_disk(shutil.disk_usage(folder).free, os.path.getsize(settings.database))
+    yield check_clock(now, alive_at, ZoneInfo(settings.timezone), _is_synchronized())
+    yield check_zone(settings.timezone, host_timezone(), not server.follows_host_zone)
+    yield check_address(settings.base_url)
+    yield check_notifications(monitors, integrations)
+    yield check_smtp(settings, wants_mail)
+    for integration in integrations:
+        yield check_receiver(integration)
+    yield check_outbox(server.read(outbox_counts))
+    yield check_watcher(settings.heartbeat_url)
+    yield check_wrapper(shutil.which("cronwatch-exec"), settings.base_url)
+
+
+# -- commands
+
 DURATION = re.compile("([0-9]{1,9}) ?([smhdw]?)")
 UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -9966,11 +9997,8 @@ def _print_status(monitor: Mapping[str, Any]) -> None:
 def _pause_monitor(server: Server, options: argparse.Namespace) -> None:
     if options.hours is not None and options.seconds is not None:
         raise Invalid("give --for or --hours, not both")
-    if options.seconds is None:
-        request = ApiRequest(options.name, body={"hours": options.hours})
-        _print_status(server.act(pause_heartbeat, request))
-    else:
-        _print_status(server.act(pause_for, options.name, options.seconds))
+    seconds = options.seconds if options.hours is None else options.hours * 3600
+    _print_status(server.act(pause_for, options.name, seconds))
 
 
 def _resume_monitor(server: Server, options: argparse.Namespace) -> None:
@@ -9992,7 +10020,8 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
                     NEEDS[options.channel]: options.target,
                     "headers": {name.strip(): value.strip() for name, _, value in lines},
                 }
-            )
+            ),
+            is_local=True,
         ),
     )
     print(
@@ -10004,10 +10033,10 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
 
 
 def _test_integration(server: Server, options: argparse.Namespace) -> None:
-    row = server.read(find_integration, options.name)
+    integration = server.read(find_integration, options.name)
     by_server = is_served(server.settings.database)
     send = server.outbox.test_by_server if by_server else server.outbox.test
-    outcome = attempt_json(send(row["num"], row["name"]))
+    outcome = attempt_json(send(integration.num, integration.name))
     if not outcome["ok"]:
         raise Refused(f"{options.name} does not work: {outcome['result']}")
     print(f"{options.name} works: {outcome['result']}")
@@ -10028,7 +10057,7 @@ def _ends(
 ) -> Callable[..., None]:
     def call(server: Server, options: argparse.Namespace) -> None:
         _confirm(options, question.format(options.name))
-        server.act(action, ApiRequest(options.name))
+        server.act(action, ApiRequest(options.name, is_local=True))
         print(f"{options.name} is {done}")
 
     return call
@@ -10183,6 +10212,8 @@ _cronwatch() {{
 }}
 complete -o default -F _cronwatch cronwatch
 """
+
+
 ZSH = """\
 #compdef cronwatch
 # Completion of cronwatch for zsh. In ~/.zshrc, behind compinit: eval "$(cronwatch completion zsh)"
@@ -10577,7 +10608,6 @@ def start_log(settings: Settings, serves: bool) -> None:
 
 MAKERS = ("serve", "add", "create", "link", "crontab", "apply")  # may begin with an empty one
 VARIABLES = "; shown are the defaults, and CRONWATCH_LISTEN is --listen"
-
 HELP_LAYOUT = partial(argparse.HelpFormatter, max_help_position=30, width=80)
 
 

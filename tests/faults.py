@@ -350,8 +350,8 @@ FAULTS = {
             "test_alerts.py::test_a_disabled_integration_does_not_hear",
         ),
         Fault(
-            "min(hours, 876_000) * 3_600_000",
-            "min(hours, 876_000) * 60_000",
+            "min(seconds, PAUSE_MAX) * 1000",
+            "min(seconds, PAUSE_MAX) * 16",
             "a pause for a day ends after 24 minutes, and somebody is woken",
             "transcripts/cronitor.http: A pause lasts so many hours, is no ping, and answers a "
             "page",
@@ -841,8 +841,8 @@ FAULTS = {
     ],
     "Loops": [
         Fault(
-            "= 60_000, 30, 0.5, 20",
-            "= 600_000, 30, 0.5, 20",
+            "AWAY_MS = 60_000",
+            "AWAY_MS = 600_000",
             "a laptop that slept for nine minutes tells of jobs that ran",
             "test_server.py::test_more_than_a_minute_beyond_the_interval_is_a_gap",
         ),
