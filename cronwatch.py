@@ -4500,13 +4500,19 @@ def _check_key(tx: Transaction, secret: str | None, dialect: Dialect) -> tuple[i
     return key
 
 
-Answer = tuple[Dialect, PingResult, "Refused | None"]  # the last: of something that is recorded
+class Answer(NamedTuple):
+    """What a ping is answered: in whose words, what became of it, and what was wrong with it."""
+
+    dialect: Dialect
+    result: PingResult
+    problem: Refused | None = None
 
 
 def record_ping(tx: Transaction, request: PingRequest) -> Answer:
     """Find the monitor that is meant, create it where the dialect does so, and record the ping."""
     target = find_target(tx, request)
-    request.seen.append(target.dialect)
+    dialect = target.dialect
+    request.seen.append(dialect)
     if not request.allowed:
         raise Refused(
             "Method not allowed: use GET, POST or HEAD",
@@ -4514,33 +4520,31 @@ def record_ping(tx: Transaction, request: PingRequest) -> Answer:
             405,
             allow=("GET", "HEAD", "POST"),
         )
-    return _record(tx, request, target)
-
-
-def _record(tx: Transaction, request: PingRequest, target: Target) -> Answer:
-    created = target.monitor is None
     num = _register(tx, request, target) if target.monitor is None else target.monitor
-    bare = request.route.bare or ("success" if target.key else target.dialect.bare)
-    said = read_word(target.dialect, bare, target.words, request.query)
-    if (
-        tx.settings.authenticate_pings
-        and target.dialect.auth
-        and not target.key
-        and not _may_ping(find_key(tx, request.query.get(target.dialect.auth)))
-    ):
-        execute(
-            tx.db, "UPDATE monitor SET dropped_pings = dropped_pings + 1 WHERE num = ?", (num,)
-        )
-        return target.dialect, PingResult("log", tx.now, "", target.name, "", "dropped"), None
-    if said[0] == "pause":
-        m = pause_monitor(tx, num, None if said[1] is None else said[1] * 3600)
-        return (
-            target.dialect,
-            PingResult("pause", tx.now, "pause", target.name, m.key, m.status),
-            None,
-        )
-    worded = bool(target.words or request.query.get(target.dialect.state))
-    ping = read_ping(target.dialect, said, worded, request.query, request.metrics, request.body)
+    bare = request.route.bare or ("success" if target.key else dialect.bare)
+    word = read_word(dialect, bare, target.words, request.query)
+    if _lacks_auth(tx, request, target):
+        sql = "UPDATE monitor SET dropped_pings = dropped_pings + 1 WHERE num = ?"
+        execute(tx.db, sql, (num,))
+        return Answer(dialect, PingResult("log", tx.now, "", target.name, "", "dropped"))
+    if word[0] == "pause":
+        m = pause_monitor(tx, num, None if word[1] is None else word[1] * 3600)
+        return Answer(dialect, PingResult("pause", tx.now, "pause", target.name, m.key, m.status))
+    is_worded = bool(target.words or request.query.get(dialect.state))
+    ping = read_ping(dialect, word, is_worded, request.query, request.metrics, request.body)
+    return _record(tx, request, target, num, ping)
+
+
+def _lacks_auth(tx: Transaction, request: PingRequest, target: Target) -> bool:
+    """Whether pings must be authenticated, as Cronitor's can, and this one is not."""
+    name = target.dialect.auth
+    if not tx.settings.authenticate_pings or not name or target.key:
+        return False
+    return not _may_ping(find_key(tx, request.query.get(name)))
+
+
+def _record(tx: Transaction, request: PingRequest, target: Target, num: int, ping: Ping) -> Answer:
+    """Let the rules do what a ping does to its monitor, and keep all of it."""
     state, before = load_state(tx, num, ping)
     ping = ping._replace(
         num=before.next_ping,
@@ -4550,45 +4554,40 @@ def _record(tx: Transaction, request: PingRequest, target: Target) -> Answer:
     )
     wait = is_too_soon(state, ping)
     if wait is not None:
-        raise Refused(
-            f"Rate limit exceeded: wait {wait} seconds", "RATE_LIMIT_EXCEEDED", 429, wait
-        )
-    problem = (
-        None if created or not target.dialect.declares else _declare(tx, state, request.query)
-    )
+        sentence = f"Rate limit exceeded: wait {wait} seconds"
+        raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
+    is_new = target.monitor is None
+    problem = None
+    if target.dialect.declares and not is_new:
+        problem = _declare(tx, state, request.query)
     run = receive(state, ping)
     m = state.monitor
-    m.last_ping_at, m.ping_count = tx.now, m.ping_count + 1
+    m.last_ping_at = tx.now
+    m.ping_count += 1
     save_state(tx, state, before, (run.num, ping.log) if run and ping.log else None)
-    lasted = run.duration_ms if run and ping.kind in OUTCOMES else ping.duration_ms
-    execute(
-        tx.db,
-        INSERT_PING,
-        (*ping._replace(duration_ms=lasted)[:-2], num, run and run.num, target.dialect.name),
-    )
+    if run and ping.kind in OUTCOMES:
+        ping = ping._replace(duration_ms=run.duration_ms)
+    execute(tx.db, INSERT_PING, (*ping[:-2], num, run and run.num, target.dialect.name))
     _keep_bounds(tx, m, has_log=run is not None and ping.log is not None)
     due_by = deadline(m) if m.status == "up" else None
-    return (
-        target.dialect,
-        PingResult(
-            ping.kind,
-            tx.now,
-            "/".join(target.words),
-            target.name,
-            m.key,
-            m.status,
-            run.num if run else None,
-            run.state if run else None,
-            lasted,
-            m.expected_at if due_by else None,
-            due_by,
-            ping.message,
-            created,
-            1000 * (monotonic() - request.received),
-            m.id,
-        ),
-        problem,
+    result = PingResult(
+        kind=ping.kind,
+        at=tx.now,
+        word="/".join(target.words),
+        name=target.name,
+        key=m.key,
+        status=m.status,
+        run=run.num if run else None,
+        state=run.state if run else None,
+        duration_ms=ping.duration_ms,
+        next_at=m.expected_at if due_by else None,
+        deadline_at=due_by,
+        message=ping.message,
+        created=is_new,
+        took_ms=1000 * (monotonic() - request.received),
+        id=m.id,
     )
+    return Answer(target.dialect, result, problem)
 
 
 def _keep_bounds(tx: Transaction, m: Monitor, has_log: bool) -> None:

@@ -294,8 +294,8 @@ FAULTS = {
             "test_people.py::test_unknown_handles_are_limited_by_address",
         ),
         Fault(
-            "tx.now, m.ping_count + 1",
-            "tx.now, m.ping_count",
+            "m.ping_count += 1",
+            "m.ping_count += 0",
             "the pings of a monitor are not counted, and kept for ever",
             "test_retention.py::test_the_pings_of_a_monitor_are_counted_right",
         ),

@@ -532,7 +532,7 @@ def test_a_missed_deadline_after_the_gap_is_told(site: Site) -> None:
 
 def test_the_end_of_a_pause_in_the_gap_has_its_true_time(site: Site) -> None:
     job = up(site, **NIGHTLY)
-    site.server.act(cronwatch.pause_monitor, job.num, 2)
+    site.server.act(cronwatch.pause_monitor, job.num, 2 * 3600)
     site.clock.now = NOW + 4 * HOUR
 
     site.server.away(NOW + HOUR, NOW + 4 * HOUR)
