@@ -1633,6 +1633,7 @@ def read_route(parts: list[str]) -> Route | None:
 ROUTES = (
     (("api", "v1", "ping"), "crontify", None),
     (("api", "push"), "kuma", "success"),
+    (("api", "v1", "heartbeat"), "betterstack", None),
     (("p",), "cronitor", "success"),
     (("ping",), "ping", None),
     (("start",), "healthchecks", "start"),  # Cronhub's, in the words of borgmatic 1.9
@@ -1752,13 +1753,14 @@ def read_ping(
     # npm's Event reports, without a state, how long it collected: no run took that long.
     lasted = measured.get("duration") if worded else None
     figures = {**numbers(measured), **numbers(content.get("meta"))}
-    given = query.get("status_code", figures.get("exit_code")) if kind in OUTCOMES else None
+    given = query.get(dialect.exit_code, figures.get("exit_code")) if kind in OUTCOMES else None
     series = query.get("series") or query.get("rid") or query.get("runId")
     if "rid" in query and not TOKEN.fullmatch(series or ""):
         series = None
     texts = (
         query.get("message"),
         query.get("msg"),
+        query.get("m"),
         content.get("message"),
         content.get("msg"),
         content.get("errorMessage"),
@@ -1830,6 +1832,7 @@ class Dialect(NamedTuple):
     log_max: int = 10_000
     needs_key: bool = False  # an API key in a header, even with a known handle
     wants_key: str = "API key authentication is required"
+    exit_code: str = "status_code"  # the query parameter with it
     auth: str = ""  # the query parameter with an API key, where pings must be authenticated
     declares: bool = False  # a ping may declare a schedule, a grace and a name
     says_created: bool = False  # by status 201
@@ -2003,6 +2006,23 @@ DIALECTS = {
             "Monitor not found or not active.",
             state="status",
             states=lambda said: "success" if said == "up" else "fail",
+        ),
+        Dialect(
+            "deadmanssnitch",
+            lambda r: "Got it, thanks!",
+            str,
+            "Snitch not found",
+            message_max=256,
+            exit_code="s",
+            state="s",
+            states=lambda said: "success" if said == "0" else "fail",
+        ),
+        Dialect(
+            "betterstack",
+            lambda r: "OK",
+            str,
+            "Heartbeat not found",
+            read_body=_log_body,
         ),
     )
 }
@@ -6664,9 +6684,9 @@ def _following(m: Monitor, after: int) -> int | None:
     return next_cron_run(m.cron, m.timezone, after) if m.cron else next_occurrence(m, after)
 
 
-def status_page(tx: Transaction, tag: str) -> dict[str, Any]:
+def status_page(tx: Transaction, tag: str) -> JsonObject:
     """What strangers may see of the monitors with a tag: names, states, strips and uptime."""
-    monitors, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), 200)
+    monitors, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)
     pasts = load_pasts(tx, [m for m, _ in monitors])
     return {
         "tag": tag,
@@ -6682,6 +6702,92 @@ def status_page(tx: Transaction, tag: str) -> dict[str, Any]:
             for m, state in monitors
         ],
     }
+
+
+# -- what readers of Uptime Kuma ask for: Home Assistant, Homarr, Homepage
+STATUS_MAX = 200  # monitors
+BEATS_MAX = 600  # of all of them
+KUMA_STATUSES = {"down": 0, "up": 1, "running": 1, "new": 2, "late": 2, "paused": 3}
+KUMA_BEATS = {"success": 1, "matched": 1, "failed": 0, "stuck": 0, "missed": 0}
+KUMA_WINDOWS = {"1d": DAY_MS, "30d": 30 * DAY_MS, "365d": 365 * DAY_MS}
+# Home Assistant compares it with the newest release of Uptime Kuma, and nags below it.
+KUMA_VERSION = ("2", "5", "3")
+
+
+def kuma_page(tx: Transaction, tag: str) -> JsonObject:
+    """A status page of Uptime Kuma: its monitors (server/routers/status-page-router.js)."""
+    monitors, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)
+    group = {
+        "id": 1,
+        "name": tag,
+        "weight": 1,
+        "monitorList": [{"id": m.num, "name": m.name, "type": "push"} for m, _ in monitors],
+    }
+    return {
+        "config": {
+            "slug": tag,
+            "title": tag,
+            "description": None,
+            "icon": "",
+            "theme": "auto",
+            "published": True,
+            "showTags": False,
+            "autoRefreshInterval": 300,
+        },
+        "incident": None,
+        "incidents": [],
+        "publicGroupList": [group],
+        "maintenanceList": [],
+    }
+
+
+def kuma_heartbeats(tx: Transaction, tag: str) -> JsonObject:
+    """The last beats of a status page of Uptime Kuma, oldest first, and uptime of a day."""
+    page, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)
+    monitors = [m for m, _ in page]
+    pasts = load_pasts(tx, monitors)
+    most = BEATS_MAX // max(1, len(monitors))
+    ratios = load_uptimes(tx, monitors, {"24": DAY_MS})
+    return {
+        "heartbeatList": {
+            str(m.num): [
+                {
+                    "status": KUMA_BEATS[state],
+                    "time": _kuma_time(at),
+                    "msg": "",
+                    "ping": duration_ms,
+                }
+                for at, duration_ms, state, *_ in pasts[m.num].strip[-most:]
+                if state in KUMA_BEATS
+            ]
+            for m in monitors
+        },
+        "uptimeList": {
+            f"{num}_{window}": ratio
+            for (num, window), ratio in ratios.items()
+            if ratio is not None
+        },
+    }
+
+
+def _kuma_time(at: int) -> str:
+    return (iso(at) or "").replace("T", " ").removesuffix("Z")
+
+
+def load_uptimes(
+    tx: Transaction, monitors: Sequence[Monitor], windows: Mapping[str, int]
+) -> dict[tuple[int, str], float | None]:
+    """The share of time that monitors were up, by number and window, which is in ms until now."""
+    since = tx.now - max(windows.values())
+    flips = load_flips(tx, [m.num for m in monitors], since)
+    absences = load_absences(tx, since)
+    ratios: dict[tuple[int, str], float | None] = {}
+    for m in monitors:
+        changes = [(at, status) for at, status, _ in flips[m.num]]
+        for name, length in windows.items():
+            begin = max(tx.now - length, m.created_at)
+            ratios[m.num, name] = uptime(changes, absences, begin, tx.now)["uptime"]
+    return ratios
 
 
 def count_monitors(tx: Transaction) -> dict[str, int]:
@@ -6844,7 +6950,7 @@ class Metrics:
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """What the database knows now; each monitor by its key, up to 1,000 of them."""
-        counts, outbox, size, monitors = self.read(measured)
+        counts, outbox, size, monitors, ratios = self.read(measured)
         statuses = GaugeMetricFamily("cronwatch_monitors", "Monitors by status.", None, ["status"])
         for status, count in counts.items():
             statuses.add_metric([status], count)
@@ -6863,11 +6969,13 @@ class Metrics:
             age = (self.clock() - self.scanner.last_at) / 1000
             yield GaugeMetricFamily("cronwatch_scan_age_seconds", "Since the last look.", age)
         yield from _monitor_metrics(monitors)
+        yield from _kuma_metrics(monitors, ratios)
 
 
-def _monitor_metrics(
-    monitors: Sequence[tuple[str, str, int | None, int | None]],
-) -> Iterator[GaugeMetricFamily]:
+Measured = Sequence[tuple[Monitor, str, int | None]]  # with the state, and the last duration in ms
+
+
+def _monitor_metrics(monitors: Measured) -> Iterator[GaugeMetricFamily]:
     status = GaugeMetricFamily(
         "cronwatch_monitor_status",
         "1 for the status that a monitor has.",
@@ -6883,27 +6991,57 @@ def _monitor_metrics(
     lasted = GaugeMetricFamily(
         "cronwatch_monitor_last_duration_seconds", "How long its last run took.", None, ["monitor"]
     )
-    for key, now, last_ping_at, duration_ms in monitors:
+    for m, _, duration_ms in monitors:
         for one in STATUSES:
-            status.add_metric([key, one], float(one == now))
-        if last_ping_at is not None:
-            heard.add_metric([key], last_ping_at / 1000)
+            status.add_metric([m.key, one], float(one == m.status))
+        if m.last_ping_at is not None:
+            heard.add_metric([m.key], m.last_ping_at / 1000)
         if duration_ms is not None:
-            lasted.add_metric([key], duration_ms / 1000)
+            lasted.add_metric([m.key], duration_ms / 1000)
     yield from (status, heard, lasted)
+
+
+def _kuma_metrics(
+    monitors: Measured, ratios: Mapping[tuple[int, str], float | None]
+) -> Iterator[GaugeMetricFamily]:
+    """The gauges of Uptime Kuma, for what reads them; all labels have to be there."""
+    names = ["id", "name", "type", "url", "hostname", "port"]
+    labels = [f"monitor_{name}" for name in names]
+    status = GaugeMetricFamily(
+        "monitor_status", "As Uptime Kuma: 0 down, 1 up, 2 pending, 3 maintenance.", None, labels
+    )
+    share = GaugeMetricFamily("monitor_uptime_ratio", "As Uptime Kuma.", None, [*labels, "window"])
+    response = GaugeMetricFamily(
+        "monitor_response_time", "As Uptime Kuma: the last duration in ms.", None, labels
+    )
+    for m, state, duration_ms in monitors:
+        values = [str(m.num), m.name, "push", "null", "null", "null"]
+        status.add_metric(values, KUMA_STATUSES[state])
+        if duration_ms is not None:
+            response.add_metric(values, duration_ms)
+        for window in KUMA_WINDOWS:
+            if (ratio := ratios[m.num, window]) is not None:
+                share.add_metric([*values, window], ratio)
+    version = GaugeMetricFamily(
+        "app_version", "As Uptime Kuma.", None, ["version", "major", "minor", "patch"]
+    )
+    version.add_metric([".".join(KUMA_VERSION), *KUMA_VERSION], 1)
+    yield from (status, share, response, version)
 
 
 def measured(tx: Transaction) -> tuple[Any, ...]:
     """The figures of the database, in as many queries for one monitor as for many."""
-    size = rows(tx.db, "PRAGMA page_count")[0][0] * rows(tx.db, "PRAGMA page_size")[0][0]
-    monitors = rows(
+    found = rows(
         tx.db,
-        "SELECT m.key, m.status, m.last_ping_at, (SELECT duration_ms FROM run WHERE "
-        "monitor = m.num AND duration_ms IS NOT NULL ORDER BY started_at DESC LIMIT 1) "
-        "FROM monitor m ORDER BY m.num LIMIT ?",
+        f"SELECT {', '.join(MONITOR_FIELDS)}, {SHOWN_STATUS_SQL}, (SELECT duration_ms FROM run "
+        "WHERE monitor = m.num AND duration_ms IS NOT NULL ORDER BY started_at DESC LIMIT 1) "
+        "FROM monitor m ORDER BY num LIMIT ?",
+        tx.now,
         MONITORS_MAX,
     )
-    return count_monitors(tx), outbox_counts(tx), size, monitors
+    monitors = [(Monitor(*row), state, duration_ms) for *row, state, duration_ms in found]
+    ratios = load_uptimes(tx, [m for m, _, _ in monitors], KUMA_WINDOWS)
+    return count_monitors(tx), outbox_counts(tx), rows(tx.db, SIZE_SQL)[0][0], monitors, ratios
 
 
 # == People ===================================================================
@@ -7391,7 +7529,7 @@ def header_text(raw: str | None) -> str | None:
 
 
 def header_secret(environ: Mapping[str, str]) -> str | None:
-    """The API key in a header: X-API-Key, Basic (as its user), Bearer or ApiKey."""
+    """The API key in a header: X-API-Key, Basic (its user, else its password), Bearer, ApiKey."""
     key = header_text(environ.get("HTTP_X_API_KEY"))
     if key:
         return key
@@ -7399,7 +7537,8 @@ def header_secret(environ: Mapping[str, str]) -> str | None:
     kind, _, secret = credentials.strip().partition(" ")
     if kind.lower() == "basic":
         with contextlib.suppress(ValueError):
-            return base64.b64decode(secret).decode("utf-8", "replace").partition(":")[0] or None
+            user, _, password = base64.b64decode(secret).decode("utf-8", "replace").partition(":")
+            return user or password or None
     return secret.strip() or None if kind.lower() in ("bearer", "apikey") else None
 
 
@@ -7672,7 +7811,7 @@ def healthz(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
 class StatusPages:
     """What strangers may see of the monitors with the setting's tag.
 
-    Made at most once a second, for anybody may ask, and at most 64 KB.
+    Each is made at most once a second, for anybody may ask, and has at most 64 KB.
     """
 
     LASTS_SECONDS = 1
@@ -7682,37 +7821,43 @@ class StatusPages:
         self.server = server
         self.monotonic = monotonic
         self._lock = threading.Lock()
-        self._content = b""
-        self._ends_at = 0.0
+        self._made: dict[Any, tuple[float, str]] = {}  # until when each lasts, and its JSON
 
     def check(self, tag: str) -> None:
         """Refuse every other tag like a path that is none."""
         if not tag or tag != self.server.settings.status_tag:
             raise Refused("There is nothing here", "ERROR", 404)
 
-    def get(self, tag: str) -> bytes:
-        """The JSON of the page."""
+    def get(self, make: Callable[[Transaction, str], JsonObject], tag: str) -> str:
+        """The JSON of one of them."""
         self.check(tag)
         with self._lock:
             now = self.monotonic()
-            if now >= self._ends_at:
-                self._content = self._make(tag)
-                self._ends_at = now + self.LASTS_SECONDS
-            return self._content
+            ends_at, content = self._made.get(make, (now, ""))
+            if now >= ends_at:
+                content = self._make(make, tag)
+                self._made[make] = now + self.LASTS_SECONDS, content
+            return content
 
-    def _make(self, tag: str) -> bytes:
-        page = self.server.read(status_page, tag)
-        content = json.dumps(page).encode()
-        while len(content) > self.SIZE_MAX:
+    def _make(self, make: Callable[[Transaction, str], JsonObject], tag: str) -> str:
+        page = self.server.read(make, tag)
+        content = json.dumps(page)
+        while len(content) > self.SIZE_MAX and page.get("monitors"):
             most = len(page["monitors"]) * self.SIZE_MAX // len(content)
             page["monitors"] = page["monitors"][:most]
-            content = json.dumps(page).encode()
+            content = json.dumps(page)
         return content
 
 
-def status_content(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
-    """What the page of the tag of --status-tag shows; anybody may ask."""
-    return respond(server.status_pages.get(request.id).decode(), content_type="application/json")
+def gives_status(make: Callable[[Transaction, str], JsonObject]) -> Action:
+    """The action of a route that shows strangers what has the tag of --status-tag."""
+
+    def call(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
+        content = server.status_pages.get(make, request.id)
+        return respond(content, content_type="application/json")
+
+    call.__doc__ = make.__doc__
+    return call
 
 
 def describe(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
@@ -7744,6 +7889,7 @@ A_LOG = closed({"hasLog": YES_NO, "content": maybe(TEXT)})
 A_TEST = closed(TEST_RESULT)
 TESTS = closed({"results": list_of(closed({"integrationId": UUID, "name": TEXT, **TEST_RESULT}))})
 EVERY_INTEGRATION = closed({"integrations": list_of(AN_INTEGRATION)})
+ANY_OBJECT: JsonObject = {"type": "object"}
 A_TROUBLE = closed({"ok": YES_NO, "troubles": list_of(TEXT)})
 UPTIMES = closed(
     {"windows": list_of(closed({"days": maybe(COUNT), **UPTIME_SHOWN})), "note": TEXT}
@@ -7804,9 +7950,12 @@ API_ROUTES = (
     ApiRoute("read-only", "GET", f"{API}/health", health, HEALTH),
     ApiRoute("read-only", "GET", f"{API}/preview", reads(preview), PREVIEW_SHOWN, PREVIEW),
     ApiRoute("read-only", "GET", "/metrics", metrics, TEXT),
-    ApiRoute("read-only", "GET", "/api/openapi.json", describe, {"type": "object"}),
+    ApiRoute("read-only", "GET", "/api/openapi.json", describe, ANY_OBJECT),
     ApiRoute(None, "GET", "/healthz", healthz, A_TROUBLE),
-    ApiRoute(None, "GET", f"{API}/status/<id>", status_content, STATUS_PAGE),
+    ApiRoute(None, "GET", f"{API}/status/<id>", gives_status(status_page), STATUS_PAGE),
+    ApiRoute(None, "GET", "/api/status-page/<id>", gives_status(kuma_page), ANY_OBJECT),
+    ApiRoute(None, "GET", "/api/status-page/heartbeat/<id>", gives_status(kuma_heartbeats),
+             ANY_OBJECT),
     ApiRoute(None, "POST", f"{API}/session", sign_in, NEW_SESSION, takes=SIGN_IN, status=201),
     ApiRoute("user", "GET", f"{API}/session", reads(show_session), A_SESSION),
     ApiRoute("user", "PATCH", f"{API}/session", change_own_password, A_SESSION,
@@ -7826,6 +7975,7 @@ PING_PATHS = (  # of all dialects; a few stand for the words that may follow
     "/p/{apiKey}/{name}",
     "/api/push/{name}",
     "/api/v1/ping/{name}/{word}",
+    "/api/v1/heartbeat/{name}",
     "/start/{name}",
     "/finish/{name}",
     "/fail/{name}",
@@ -8634,6 +8784,14 @@ def beat(server: Server) -> None:
         raise Refused(f"who watches us answers HTTP {status}")
 
 
+def look(scanner: Scanner) -> None:
+    """Look once, and tell systemd that we live."""
+    try:
+        scanner.look()
+    finally:  # a disk that is full is no reason to be killed, only to hang is
+        notify("WATCHDOG=1")
+
+
 def start_loops(
     server: Server, stop: threading.Event, end: Callable[[], None]
 ) -> list[threading.Thread]:
@@ -8643,11 +8801,10 @@ def start_loops(
     """
     scan_seconds, beats = server.settings.scan_seconds, bool(server.settings.heartbeat_url)
 
-    def look() -> None:
+    def turn() -> None:
         try:
-            scanner.look()
+            look(scanner)
         finally:
-            notify("WATCHDOG=1")  # a disk that is full is no reason to be killed, only to hang is
             if server.store.is_replaced:
                 end()
 
@@ -8657,7 +8814,7 @@ def start_loops(
     server.scanner.measure = server.metrics.scans.observe
     server.metrics.scanner = server.scanner
     return [
-        repeat(stop, scan_seconds, look, "scan"),
+        repeat(stop, scan_seconds, turn, "scan"),
         repeat(stop, DELIVER_SECONDS, server.outbox.turn, "deliver"),
         repeat(stop, STAMP_SECONDS, lambda: server.act(stamp_alive), "stamp"),
         repeat(stop, 3600, server.housekeeping, "housekeeping", 60),

@@ -664,7 +664,7 @@ FAULTS = {
             "test_metrics.py::test_a_monitor_tells_when_it_was_last_heard_of",
         ),
         Fault(
-            "float(one == now)",
+            "float(one == m.status)",
             "1.0",
             "an alert of Prometheus sees each monitor down",
             "test_metrics.py::test_a_monitor_has_the_status_that_it_has_and_no_other",

@@ -113,6 +113,8 @@ def test_only_these_routes_ask_nobody_who_they_are(site: Site) -> None:
         ("GET", "/healthz"),
         ("GET", "/status/<tag>"),
         ("GET", f"{cronwatch.API}/status/<id>"),
+        ("GET", "/api/status-page/<id>"),
+        ("GET", "/api/status-page/heartbeat/<id>"),
         ("POST", f"{cronwatch.API}/session"),
         ("POST", "/api/sync"),
         ("ANY", cronwatch.LAST_RULE),
