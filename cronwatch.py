@@ -149,8 +149,8 @@ def _parse_setting(name: str, kind: type, text: Any) -> Any:
             }[text.lower()]
         value = kind(text)
     except (KeyError, ValueError):
-        wanted = {bool: "yes or no", int: "a whole number", float: "a number"}[kind]
-        raise Invalid(f"{name} must be {wanted}, not {text!r}") from None
+        rule = {bool: "yes or no", int: "a whole number", float: "a number"}[kind]
+        raise Invalid(f"{name} must be {rule}, not {text!r}") from None
     if kind is not str and not 0 <= value < 2**31:
         raise Invalid(f"{name} must be 0 to 2147483647, not {text!r}")
     return value
@@ -186,14 +186,14 @@ class Settings:
     smtp_from: str = _setting("", "sender of mails; default cronwatch@ the host's name")
 
     @classmethod
-    def load(cls, given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
         """The settings from flags, else variables, else defaults; `Invalid` for a wrong one.
 
         An empty variable counts as unset: Docker Compose makes one of an unset `${X}`.
         """
         values = {}
         for setting in dataclasses.fields(cls):
-            text = given.get(setting.name)
+            text = flags.get(setting.name)
             if text is None:
                 text = environ.get(f"CRONWATCH_{setting.name.upper()}") or None
             if text is not None:
@@ -345,8 +345,10 @@ def check_schedule(schedule: str) -> None:
             first, last = _range_end(low), _range_end(high)
             if first > last:
                 values = [*range(first, most + 1), *range(least, last + 1)]
-                listed = ",".join(f"{n}{nth}" for n in values[:: int(step[1:] or 1)])
-                raise Invalid(f"cron never runs {wrapped[0]}, which wraps round: write {listed}")
+                values_listed = ",".join(f"{n}{nth}" for n in values[:: int(step[1:] or 1)])
+                raise Invalid(
+                    f"cron never runs {wrapped[0]}, which wraps round: write {values_listed}"
+                )
 
 
 @lru_cache(1024)
@@ -378,10 +380,10 @@ def _clock_changes(zone: ZoneInfo, wall: datetime) -> list[int]:
 
 def _next_fixed(cron: Cron, zone: ZoneInfo, after: int) -> int:
     """With a fixed minute and hour: once, right after the change where its time is skipped."""
-    shown = datetime.fromtimestamp(after, zone)
-    if shown.fold:  # all that is repeated has run before the change
-        shown = datetime.fromtimestamp(_clock_changes(zone, shown)[0] - 1, zone)
-    wall = cron.wall_from(shown.replace(tzinfo=None, fold=0) + timedelta(seconds=1))
+    clock = datetime.fromtimestamp(after, zone)
+    if clock.fold:  # all that is repeated has run before the change
+        clock = datetime.fromtimestamp(_clock_changes(zone, clock)[0] - 1, zone)
+    wall = cron.wall_from(clock.replace(tzinfo=None, fold=0) + timedelta(seconds=1))
     return min(_instants(zone, wall)[:1] + _clock_changes(zone, wall))
 
 
@@ -389,10 +391,10 @@ def _next_wildcard(cron: Cron, zone: ZoneInfo, after: int) -> int:
     """Any other job: whenever the clock shows a match."""
     start = after + 1
     for _ in range(100):  # `*/9 2 * 3 0#2` is skipped each year in New York
-        shown = datetime.fromtimestamp(start, zone).replace(tzinfo=None, fold=0)
-        wall = cron.wall_from(shown)
+        clock = datetime.fromtimestamp(start, zone).replace(tzinfo=None, fold=0)
+        wall = cron.wall_from(clock)
         match = next(at for at in _instants(zone, wall) if at >= start)
-        changes = _clock_changes(zone, shown) + _clock_changes(zone, wall)
+        changes = _clock_changes(zone, clock) + _clock_changes(zone, wall)
         ahead = [at for at in changes if start < at <= match]
         if not ahead:
             return match
@@ -666,15 +668,15 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
 SIGNS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "=": "eq", "!=": "ne"}
 
 
-def check_rules(given: object) -> list[Rule]:
+def check_rules(rules: object) -> list[Rule]:
     """Rules in their stored form, at most 20, or `Invalid` with what is wrong with them."""
-    if not isinstance(given, list) or len(given) > 20:
+    if not isinstance(rules, list) or len(rules) > 20:
         raise Invalid("rules must be a list of at most 20")
-    return [_check_rule(rule) for rule in given]
+    return [_check_rule(rule) for rule in rules]
 
 
-def _check_rule(given: object) -> Rule:
-    fields = given if isinstance(given, dict) else {}
+def _check_rule(rule: object) -> Rule:
+    fields = rule if isinstance(rule, dict) else {}
     name, sign, value = (fields.get(word) for word in ("field", "operator", "value"))
     sign = SIGNS.get(str(sign), str(sign))
     if (
@@ -1028,10 +1030,10 @@ def emit(state: MonitorState, kind: str, at: int, **more: Any) -> None:
     state.events.append(Event(kind, at, **{"status": m.status, **more}))
 
 
-def spacing_ms(state: MonitorState, told: int) -> int:
+def spacing_ms(state: MonitorState, count: int) -> int:
     """How long events are collected after so many were told: doubled by each, up to an hour."""
     longest = max(SPACING_SECONDS, state.failure_alert_seconds)
-    doublings = min(told - 1, 20)
+    doublings = min(count - 1, 20)
     return min(state.failure_alert_seconds * (1 << doublings), longest) * 1000
 
 
@@ -1052,9 +1054,9 @@ def emit_or_collect(
         _space(state, kind, at, digest.told + 1)
 
 
-def _space(state: MonitorState, kind: str, at: int, told: int) -> None:
+def _space(state: MonitorState, kind: str, at: int, count: int) -> None:
     """After the event that was told at an instant, further ones are collected."""
-    _set_digest(state, kind, Digest(told, at + spacing_ms(state, told)))
+    _set_digest(state, kind, Digest(count, at + spacing_ms(state, count)))
 
 
 def _set_digest(state: MonitorState, kind: str, digest: Digest | None) -> None:
@@ -1518,30 +1520,30 @@ def clean(text: Any, limit: int, lines: bool = False) -> str | None:
     """Text that is safe to store and tell: valid UTF-8, no controls, bounded; None when empty."""
     if text is None or isinstance(text, (dict, list)):
         return None
-    kept = str(text)[: 4 * limit].encode("utf-8", "replace").decode()
-    kept = CONTROLS.sub("", kept) if lines else LINE_BREAKS.sub(" ", kept)
-    return kept[:limit].strip() or None
+    safe = str(text)[: 4 * limit].encode("utf-8", "replace").decode()
+    safe = CONTROLS.sub("", safe) if lines else LINE_BREAKS.sub(" ", safe)
+    return safe[:limit].strip() or None
 
 
 def number(value: Any) -> float | None:
     """A finite number under 2^53, else None."""
     try:
-        found = math.nan if isinstance(value, bool) else float(value)
+        figure = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if abs(found) < 2**53 else None
+    return figure if abs(figure) < 2**53 else None
 
 
 def whole(value: Any) -> int | None:
     """A number that `number` accepts, without its fraction."""
-    found = number(value)
-    return None if found is None else int(found)
+    figure = number(value)
+    return None if figure is None else int(figure)
 
 
 def milliseconds(value: Any, unit: int = 1000) -> int | None:
     """A believable duration in milliseconds, from seconds; None where it is none."""
-    found = number(value)
-    return round(found * unit) if found is not None and 0 <= found * unit < LONGEST_MS else None
+    figure = number(value)
+    return round(figure * unit) if figure is not None and 0 <= figure * unit < LONGEST_MS else None
 
 
 def parse_json(body: bytes) -> Any:
@@ -1554,14 +1556,14 @@ def parse_json(body: bytes) -> Any:
 
 def numbers(value: Any, path: str = "", depth: int = 4) -> dict[str, float]:
     """The numbers in a JSON object by their dotted path; all else is dropped."""
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for name, item in value.items() if isinstance(value, dict) and depth else ():
         where = clean(f"{path}{name}", 50) or "_"
         if isinstance(item, dict):
-            found.update(numbers(item, f"{where}.", depth - 1))
+            figures.update(numbers(item, f"{where}.", depth - 1))
         elif (figure := number(item)) is not None:
-            found[where] = int(figure) if figure.is_integer() else figure
-    return dict(list(found.items())[:METRICS_MAX])
+            figures[where] = int(figure) if figure.is_integer() else figure
+    return dict(list(figures.items())[:METRICS_MAX])
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -1710,9 +1712,9 @@ def read_verb(words: Sequence[str], refusal: str = NO_WORD) -> tuple[str, int | 
     if word in VERBS:
         return VERBS[word], None
     for pattern, kind, largest in NUMBERED:
-        found = pattern.fullmatch(word)
-        if found and found[1].isascii() and int(found[1]) <= largest:
-            value = int(found[1])
+        match = pattern.fullmatch(word)
+        if match and match[1].isascii() and int(match[1]) <= largest:
+            value = int(match[1])
             return (kind, value) if kind != "exit" else ("fail" if value else "success", value)
     raise Invalid(refusal.format(clean(word, 60)), "INVALID_URL")
 
@@ -1724,21 +1726,21 @@ def read_word(
     Raises `Invalid` for a word that is none."""
     if words:
         return read_verb(words, dialect.no_word)
-    said = query.get(dialect.state, "") if dialect.state else ""
-    return (dialect.states(said) if said else bare), None
+    word = query.get(dialect.state, "") if dialect.state else ""
+    return (dialect.states(word) if word else bare), None
 
 
 def read_ping(
     dialect: Dialect,
-    said: tuple[str, int | None],
-    worded: bool,
+    word: tuple[str, int | None],
+    is_worded: bool,
     query: Mapping[str, str],
     metrics: Iterable[str],
     body: bytes,
 ) -> Ping:
     """The ping that a request stands for, with nothing in it that is not safe to store.
     Raises `Invalid` for the body of a progress that is not JSON."""
-    kind, figure = said
+    kind, figure = word
     if not (query or metrics or body):  # as of most
         return Ping(
             kind,
@@ -1751,9 +1753,11 @@ def read_ping(
     measured = {name: value for name, _, value in parts}
     percent = whole(content.get("progress")) if figure is None else figure
     # npm's Event reports, without a state, how long it collected: no run took that long.
-    lasted = measured.get("duration") if worded else None
+    lasted = measured.get("duration") if is_worded else None
     figures = {**numbers(measured), **numbers(content.get("meta"))}
-    given = query.get(dialect.exit_code, figures.get("exit_code")) if kind in OUTCOMES else None
+    exit_code = (
+        query.get(dialect.exit_code, figures.get("exit_code")) if kind in OUTCOMES else None
+    )
     series = query.get("series") or query.get("rid") or query.get("runId")
     if "rid" in query and not TOKEN.fullmatch(series or ""):
         series = None
@@ -1775,7 +1779,7 @@ def read_ping(
         message=clean(next(filter(None, texts), None), dialect.message_max),
         percent=percent if kind == "progress" and percent in range(101) else None,
         duration_ms=milliseconds(query.get("ping"), 1) if duration is None else duration,
-        exit_code=figure if kind in OUTCOMES and figure is not None else whole(given),
+        exit_code=figure if kind in OUTCOMES and figure is not None else whole(exit_code),
         metrics=json.dumps(figures) if figures else None,
         log=clean(content.get("logOutput") or content.get("log"), dialect.log_max, lines=True),
     )
@@ -1895,10 +1899,10 @@ def _reply_cronping(r: PingResult) -> dict[str, Any]:
 def _reply_cronitor(r: PingResult) -> str:
     if r.kind != "pause":
         return "OK"
-    said = "paused" if r.status == "paused" else "monitored again"
+    state = "paused" if r.status == "paused" else "monitored again"
     return (
         f'<!doctype html><html lang="en"><title>cronwatch</title>'
-        f"<p>{html.escape(r.key)} is {said}.</p></html>"
+        f"<p>{html.escape(r.key)} is {state}.</p></html>"
     )
 
 
@@ -1929,8 +1933,8 @@ def _create_cronradar(query: Mapping[str, str]) -> dict[str, Any] | None:
 
 def _create_healthchecks(query: Mapping[str, str]) -> dict[str, Any] | None:
     """Healthchecks' own defaults: a day, and an hour of grace."""
-    wanted = query.get("create") == "1"
-    return {"interval_seconds": 86_400, "grace_seconds": 3600} if wanted else None
+    is_asked = query.get("create") == "1"
+    return {"interval_seconds": 86_400, "grace_seconds": 3600} if is_asked else None
 
 
 NO_MONITOR = "Monitor '{}' not found. Provide schedule parameter for auto-registration."
@@ -2433,24 +2437,24 @@ NEW_INTEGRATION = (
 NEW_PASSWORD = (Field("password", PASSWORD, "ends all other sessions", is_required=True),)
 
 
-def read_object(given: Any, *allowed: str) -> JsonObject:
+def read_object(body: Any, *allowed: str) -> JsonObject:
     """A JSON object with no field but these; raises `Invalid` with the name of another one."""
-    if not isinstance(given, dict):
+    if not isinstance(body, dict):
         raise Invalid("the body must be a JSON object")
-    if strange := set(given) - set(allowed):
+    if strange := set(body) - set(allowed):
         near = difflib.get_close_matches(min(strange)[:60], allowed, 1)
         advice = f" (did you mean {near[0]}?)" if near else ""
         raise Invalid(f"'{clean(min(strange), 60)}' is not a known field{advice}")
-    return given
+    return body
 
 
-def read_fields(fields: Sequence[Field], given: Any) -> JsonObject:
+def read_fields(fields: Sequence[Field], body: Any) -> JsonObject:
     """The values of a JSON object, checked, with the defaults of what is not there."""
-    given = read_object(given, *(field.name for field in fields))
+    body = read_object(body, *(field.name for field in fields))
     values = {field.name: field.default for field in fields}
     for field in fields:
-        if field.name in given:
-            values[field.name] = field.check.read(field.name, given[field.name])
+        if field.name in body:
+            values[field.name] = field.check.read(field.name, body[field.name])
         elif field.is_required:
             raise Invalid(f"{field.name} is required")
     return values
@@ -3381,8 +3385,8 @@ def remember(tx: Transaction, name: str, value: Any) -> None:
 
 def remembered(store: Store, name: str, default: Any) -> Any:
     """What was kept so."""
-    found = store.read(lambda db: rows(db, "SELECT value FROM meta WHERE name = ?", name))
-    return found[0][0] if found else default
+    values = store.read(lambda db: rows(db, "SELECT value FROM meta WHERE name = ?", name))
+    return values[0][0] if values else default
 
 
 def stamp_alive(tx: Transaction) -> None:
@@ -3591,7 +3595,7 @@ def add_event(
 
 def _restart_during(tx: Transaction, event: Event) -> dict[str, Any] | None:
     """The last short absence of ours that a run was open in: its end may have been lost then."""
-    found = rows(
+    gaps = rows(
         tx.db,
         "SELECT since, until FROM absence WHERE until > since AND until - since <= ? "
         "AND until > (SELECT started_at FROM run WHERE num = ?) AND until <= ? "
@@ -3600,7 +3604,7 @@ def _restart_during(tx: Transaction, event: Event) -> dict[str, Any] | None:
         event.run,
         event.at,
     )
-    return {"since": iso(found[0][0]), "until": iso(found[0][1])} if found else None
+    return {"since": iso(gaps[0][0]), "until": iso(gaps[0][1])} if gaps else None
 
 
 def _about(event: Event, m: Monitor | None, run: Run | None) -> dict[str, Any] | None:
@@ -3617,13 +3621,13 @@ def _about(event: Event, m: Monitor | None, run: Run | None) -> dict[str, Any] |
 
 def find_run_row(db: SqliteDatabase, num: int) -> Run | None:
     """A run by its number."""
-    found = rows(db, f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE num = ?", num)
-    return Run(*found[0]) if found else None
+    runs = rows(db, f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE num = ?", num)
+    return Run(*runs[0]) if runs else None
 
 
 def last_success_json(db: SqliteDatabase, monitor: int, but: int | None) -> dict[str, Any] | None:
     """The last good run of a monitor but that one, as events show it."""
-    found = rows(
+    runs = rows(
         db,
         "SELECT ended_at, duration_ms FROM (SELECT * FROM run WHERE monitor = ? "
         "ORDER BY started_at DESC, num DESC LIMIT 2000) "
@@ -3631,14 +3635,14 @@ def last_success_json(db: SqliteDatabase, monitor: int, but: int | None) -> dict
         monitor,
         but,
     )
-    return {"at": iso(found[0][0]), "durationMs": found[0][1]} if found else None
+    return {"at": iso(runs[0][0]), "durationMs": runs[0][1]} if runs else None
 
 
 def run_json(db: SqliteDatabase, num: int) -> JsonObject | None:
     """A run as events show it, with the end of its log."""
-    found = rows(db, f"SELECT {sql_list(RUNS)} FROM run WHERE num = ?", num)
+    runs = rows(db, f"SELECT {sql_list(RUNS)} FROM run WHERE num = ?", num)
     logs = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", num)
-    return {**show(RUNS, found[0]), "logTail": logs[0][0] if logs else None} if found else None
+    return {**show(RUNS, runs[0]), "logTail": logs[0][0] if logs else None} if runs else None
 
 
 # -- what pings one: its handles
@@ -3651,8 +3655,8 @@ OUR_HANDLES: dict[str, Callable[[], str]] = {
 
 
 def _look_up(tx: Transaction, sql: str, text: str) -> tuple[int, str] | None:
-    found = rows(tx.db, sql, text)
-    return found[0] if found else None
+    pairs = rows(tx.db, sql, text)
+    return pairs[0] if pairs else None
 
 
 def find_handle(tx: Transaction, text: str) -> tuple[int, str] | None:
@@ -3664,17 +3668,17 @@ def find_handle(tx: Transaction, text: str) -> tuple[int, str] | None:
 def find_monitor(tx: Transaction, name: str) -> int | None:
     """The monitor with this key, handle or id."""
     name = clean(name, 200) or ""
-    found = (
+    match = (
         _look_up(tx, "SELECT num, 1 FROM monitor WHERE key = ?", name)
         or find_handle(tx, name)
         or _look_up(tx, "SELECT num, 3 FROM monitor WHERE id = ?", name.lower())
     )
-    return found[0] if found else None
+    return match[0] if match else None
 
 
 def get_monitor(tx: Transaction, name: str) -> Monitor:
     """The monitor with this id or key; refuses with 404."""
-    found = rows(
+    monitors = rows(
         tx.db,
         f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE id = ? OR "
         "key = ? ORDER BY id = ? DESC LIMIT 1",
@@ -3682,11 +3686,11 @@ def get_monitor(tx: Transaction, name: str) -> Monitor:
         name,
         name,
     )
-    if not found:
+    if not monitors:
         raise Refused(
             f"Heartbeat not found: there is no monitor '{clean(name, 200)}'", "NOT_FOUND", 404
         )
-    return Monitor(*found[0])
+    return Monitor(*monitors[0])
 
 
 def adopt(tx: Transaction, num: int, text: str, kind: str) -> None:
@@ -3710,9 +3714,9 @@ def list_handles(tx: Transaction, request: ApiRequest) -> JsonObject:
 
 def add_handle(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Let a handle of an old service ping a monitor too."""
-    given = read_fields(NEW_HANDLE, request.body)
+    body = read_fields(NEW_HANDLE, request.body)
     m = get_monitor(tx, request.id)
-    adopt(tx, m.num, given["handle"], given["dialect"] or default_dialect(given["handle"]))
+    adopt(tx, m.num, body["handle"], body["dialect"] or default_dialect(body["handle"]))
     return list_handles(tx, request)
 
 
@@ -3864,14 +3868,14 @@ def read_filter(request: ApiRequest) -> tuple[str, list[Any]]:
 def list_monitors(tx: Transaction, request: ApiRequest) -> JsonObject:
     """A page of monitors by name, filtered as Cronping's page has it."""
     limit, offset, statuses = (request.get(one) for one in (MONITOR_LIMIT, OFFSET, STATUS))
-    wanted, values = read_filter(request)
+    condition, values = read_filter(request)
     if statuses:
-        wanted = f"{wanted} AND status IN {placeholders(statuses)}"
+        condition = f"{condition} AND status IN {placeholders(statuses)}"
         values += statuses
-    total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
+    total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {condition}", *values)[0][0]
     page = rows(
         tx.db,
-        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} "
+        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {condition} "
         "ORDER BY name, num LIMIT ? OFFSET ?",
         *values,
         limit,
@@ -3908,9 +3912,9 @@ def show_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     }
 
 
-def next_times(m: Monitor, now: int, known: Sequence[int] = (), count: int = 5) -> list[int]:
+def next_times(m: Monitor, now: int, coming: Sequence[int] = (), count: int = 5) -> list[int]:
     """The next occurrences, the known ones first; none where there is nothing to begin from."""
-    times = list(known)
+    times = list(coming)
     if m.interval_seconds and not times:
         return []
     while len(times) < count:
@@ -3929,46 +3933,44 @@ IGNORED_SCHEDULE = {  # Cronping's own pages send 0 and null there
 }
 
 
-def read_monitor(given: Any, m: Monitor | None = None) -> JsonObject:
+def read_monitor(body: Any, m: Monitor | None = None) -> JsonObject:
     """The columns of a new monitor, or those that change, from its JSON; raises `Invalid`."""
     fields = {field.name: field for field in MONITOR}
-    given = read_object(given, *(field.name for field in NEW_MONITOR))
-    kept = schedule_type(m) if m else "interval"
-    kind = _read_schedule_type(given, kept, is_new=m is None)
-    wanted = {"name", SCHEDULE_NEEDS[kind]}
+    body = read_object(body, *(field.name for field in NEW_MONITOR))
+    before = schedule_type(m) if m else "interval"
+    kind = _read_schedule_type(body, before, is_new=m is None)
+    needed = {"name", SCHEDULE_NEEDS[kind]}
     if m:
-        wanted = {SCHEDULE_NEEDS[kind]} - {SCHEDULE_NEEDS[kept]}
-    if missing := wanted - set(given) - {None}:
+        needed = {SCHEDULE_NEEDS[kind]} - {SCHEDULE_NEEDS[before]}
+    if missing := needed - set(body) - {None}:
         raise Invalid(f"{max(missing, key=str)} is required")
     unused = {need for other, need in SCHEDULE_NEEDS.items() if need and other != kind}
-    for name in unused & set(given):
-        IGNORED_SCHEDULE[name].read(name, given[name])
+    for name in unused & set(body):
+        IGNORED_SCHEDULE[name].read(name, body[name])
     unread = set(unused)
-    if m and m.cron and given.get("cronExpression") == m.cron:
+    if m and m.cron and body.get("cronExpression") == m.cron:
         unread.add("cronExpression")  # an older version took ranges that wrap: it goes on unread
     columns = {
         fields[name].column: fields[name].check.read(name, value)
-        for name, value in given.items()
+        for name, value in body.items()
         if name in fields and name not in unread
     }
-    if kind != kept:
+    if kind != before:
         columns |= {fields[name].column: None for name in unused}
     return columns
 
 
-def _read_schedule_type(given: JsonObject, kept: str, is_new: bool) -> str:
+def _read_schedule_type(body: JsonObject, before: str, is_new: bool) -> str:
     """What the body says; of an edit also what it gives by itself."""
-    present = [kind for kind, need in SCHEDULE_NEEDS.items() if given.get(need or "")]
-    implied = present[0] if present and not is_new else kept
-    kind: str = SCHEDULE_TYPE.check.read(
-        SCHEDULE_TYPE.name, given.get(SCHEDULE_TYPE.name, implied)
-    )
+    implied_by = [kind for kind, need in SCHEDULE_NEEDS.items() if body.get(need or "")]
+    implied = implied_by[0] if implied_by and not is_new else before
+    kind: str = SCHEDULE_TYPE.check.read(SCHEDULE_TYPE.name, body.get(SCHEDULE_TYPE.name, implied))
     return kind
 
 
-def read_ids(given: JsonObject) -> list[str] | None:
+def read_ids(body: JsonObject) -> list[str] | None:
     """The integrations that are named; None for all default ones."""
-    ids: list[str] | None = IDS.read("integrationIds", given.get("integrationIds"))
+    ids: list[str] | None = IDS.read("integrationIds", body.get("integrationIds"))
     return ids
 
 
@@ -4030,10 +4032,10 @@ def link_integrations(tx: Transaction, num: int, ids: Sequence[str]) -> None:
     """Let exactly these integrations hear of a monitor."""
     execute(tx.db, "DELETE FROM monitor_integration WHERE monitor = ?", (num,))
     for id_ in dict.fromkeys(ids):
-        found = rows(tx.db, "SELECT num FROM integration WHERE id = ?", id_)
-        if not found:
+        nums = rows(tx.db, "SELECT num FROM integration WHERE id = ?", id_)
+        if not nums:
             raise Invalid(f"integrationIds names '{clean(id_, 60)}', which does not exist")
-        execute(tx.db, "INSERT INTO monitor_integration VALUES (?, ?)", (num, found[0][0]))
+        execute(tx.db, "INSERT INTO monitor_integration VALUES (?, ?)", (num, nums[0][0]))
 
 
 PAUSE_MAX = 876_000 * 3600  # seconds
@@ -4314,8 +4316,8 @@ FORGET_LEFT_BEHIND = """UPDATE run SET state = 'unknown'
 def prune_pings(tx: Transaction, monitor: int, keep: int) -> int:
     """Delete up to 500 of the oldest pings of a monitor that has more than it may, and runs,
     events and flips, of which it may have as many; how many pings."""
-    found = rows(tx.db, "SELECT ping_count FROM monitor WHERE num = ?", monitor)
-    beyond = min(PRUNE_LIMIT, found[0][0] - keep) if found else 0
+    counts = rows(tx.db, "SELECT ping_count FROM monitor WHERE num = ?", monitor)
+    beyond = min(PRUNE_LIMIT, counts[0][0] - keep) if counts else 0
     if beyond <= 0:
         return 0
     execute(
@@ -4645,15 +4647,17 @@ def register_monitor(
     return create_monitor(tx, {**own, **fields, "registered_by": num})
 
 
-def _declare(tx: Transaction, state: MonitorState, said: Mapping[str, Any]) -> Refused | None:
+def _declare(
+    tx: Transaction, state: MonitorState, declaration: Mapping[str, Any]
+) -> Refused | None:
     """Apply what a ping or a sync declares where it differs from what was declared before, and
     nobody has set something else since."""
-    m, declared, problem = state.monitor, read_declared(said), None
+    m, declared, problem = state.monitor, read_declared(declaration), None
     before = json.loads(m.declared or "{}")
     try:
         # What was declared before goes on unread: an older version took ranges that wrap.
-        if said.get("schedule") and said["schedule"] != before.get("cron"):
-            schedule = read_schedule(said["schedule"])
+        if declaration.get("schedule") and declaration["schedule"] != before.get("cron"):
+            schedule = read_schedule(declaration["schedule"])
             next_run(schedule["cron"], m.timezone, tx.now)  # a zone may skip it
             declared |= schedule
     except Invalid as error:
@@ -4673,10 +4677,10 @@ def _declare(tx: Transaction, state: MonitorState, said: Mapping[str, Any]) -> R
     return problem
 
 
-def sync_monitors(tx: Transaction, secret: str | None, given: Any) -> dict[str, Any]:
+def sync_monitors(tx: Transaction, secret: str | None, body: Any) -> dict[str, Any]:
     """CronRadar's POST /api/sync: create and update, never delete; errors by item."""
     api_key = _check_key(tx, secret, DIALECTS["cronradar"])
-    items = given.get("monitors") if isinstance(given, dict) else None
+    items = body.get("monitors") if isinstance(body, dict) else None
     if not isinstance(items, list) or len(items) > 100:
         raise Invalid("monitors must be a list of at most 100")
     counts, errors = {"created": 0, "updated": 0}, []
@@ -4748,12 +4752,12 @@ def _zone_name(when: datetime) -> str:
 
 def _clock_time(text: str, zone: str, told_at: str) -> str:
     """An instant as a wall clock shows it, with the day where that is not the day of the alert."""
-    when, told = (
+    when, today = (
         datetime.fromisoformat(one).astimezone(ZoneInfo(zone)) for one in (text, told_at)
     )
-    if when.date() == told.date():
+    if when.date() == today.date():
         return f"{when:%H:%M}"
-    year = f" {when.year}" if when.year != told.year else ""
+    year = f" {when.year}" if when.year != today.year else ""
     return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
 
 
@@ -4818,8 +4822,8 @@ WHY_DOWN = {"missed": "it did not report", "failed": "it failed", "stuck": "it i
 
 def _reminder_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
     since, until = (datetime.fromisoformat(event[one]) for one in ("downSince", "at"))
-    lasted = _span(round((until - since).total_seconds()))
-    return f"{name} is still down after {lasted}: {WHY_DOWN[event['reason']]}"
+    length = _span(round((until - since).total_seconds()))
+    return f"{name} is still down after {length}: {WHY_DOWN[event['reason']]}"
 
 
 def _outage_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
@@ -5373,8 +5377,8 @@ def send_email(
         code, text = error.smtp_code, error.smtp_error
     else:
         return Attempt("sent", f"accepted by {settings.smtp_host}")
-    said = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    return Attempt("failed", f"SMTP {code}", clean(said, ANSWER_MAX))
+    answer = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return Attempt("failed", f"SMTP {code}", clean(answer, ANSWER_MAX))
 
 
 def send_apprise(
@@ -5392,22 +5396,22 @@ def send_apprise(
 def load_apprise() -> Any:
     """The module of the extra, with its log silenced; raises `Invalid` without the extra."""
     try:
-        found = importlib.import_module("apprise")
+        apprise = importlib.import_module("apprise")
     except ImportError:
         raise Invalid("apprise is not installed: pip install 'cronwatch[apprise]'") from None
-    found.logger.disabled = True
-    return found
+    apprise.logger.disabled = True
+    return apprise
 
 
-def with_apprise(given: T) -> T:
+def with_apprise(body: T) -> T:
     """What is given, of one integration or more, with Apprise loaded where it may be needed: that
     takes up to a second, and pings would wait for a transaction that did so."""
-    found = given.get("integrations", [given]) if isinstance(given, dict) else None
-    for one in found if isinstance(found, list) else ():
+    bodies = body.get("integrations", [body]) if isinstance(body, dict) else None
+    for one in bodies if isinstance(bodies, list) else ():
         if isinstance(one, dict) and "url" in one and one.get("channel", "apprise") == "apprise":
             with contextlib.suppress(Invalid):  # the check says so
                 load_apprise().Apprise.instantiate(str(one["url"])[:2000])
-    return given
+    return body
 
 
 ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
@@ -5519,14 +5523,14 @@ def check_headers(headers: Any) -> dict[str, str]:
 
 
 def check_integration(
-    channel: str, given: Mapping[str, Any], headers: Any, secret: str | None = None
+    channel: str, body: Mapping[str, Any], headers: Any, secret: str | None = None
 ) -> dict[str, Any]:
     """The stored form of what an integration needs, with a new signing secret where it has none;
     or `Invalid` with what is wrong with it."""
     if channel not in SENDERS:
         raise Invalid(f"channel must be one of {', '.join(SENDERS)}")
     need = NEEDS[channel]
-    target = given.get(need)
+    target = body.get(need)
     if not isinstance(target, str) or not 1 <= len(target) <= 2000 or "\0" in target:
         raise Invalid(f"{need} must be 1 to 2000 characters")
     rule = TARGET_RULES.get(channel)
@@ -5564,26 +5568,26 @@ OLDEST_DUE = f"""SELECT a.num FROM integration i CROSS JOIN alert a INDEXED BY a
 def waiting_integrations(tx: Transaction) -> list[int]:
     """The integrations with something to send."""
     is_due = "EXISTS (SELECT 1 FROM alert WHERE state = 'pending' AND integration = i.num AND {})"
-    found = execute(
+    cursor = execute(
         tx.db,
         f"SELECT num FROM integration i WHERE {is_due.format('due_at < 0')} "
         f"OR {IS_AWAKE} AND {is_due.format('due_at <= :now')}",
         {"now": tx.now},
     )
-    return [num for (num,) in found.fetchall()]
+    return [num for (num,) in cursor.fetchall()]
 
 
 def claim_alert(tx: Transaction, integration: int) -> Claim | None:
     """Take a test, else the oldest due alert of an integration that does not rest; what waits
     behind another one of its monitor is not due."""
-    found = rows(
+    alerts = rows(
         tx.db,
         "SELECT num FROM alert WHERE state = 'pending' AND integration = ? AND due_at < 0 LIMIT 1",
         integration,
     )
-    if not found:
-        found = execute(tx.db, OLDEST_DUE, {"integration": integration, "now": tx.now}).fetchall()
-    return _claim(tx, found[0][0]) if found else None
+    if not alerts:
+        alerts = execute(tx.db, OLDEST_DUE, {"integration": integration, "now": tx.now}).fetchall()
+    return _claim(tx, alerts[0][0]) if alerts else None
 
 
 def _claim(tx: Transaction, num: int) -> Claim:
@@ -5621,15 +5625,15 @@ def after_try(attempt: Attempt, tries: int, now: int) -> dict[str, Any]:
 def settle_alert(tx: Transaction, num: int, attempt: Attempt) -> bool:
     """Keep what came of a try, for the alert and for its integration. True when that was the last
     try of the alert, in vain."""
-    found = rows(
+    alerts = rows(
         tx.db,
         "SELECT a.tries, a.integration, a.monitor, e.kind FROM alert a "
         "JOIN event e ON e.num = a.event WHERE a.num = ?",
         num,
     )
-    if not found:  # it was removed meanwhile
+    if not alerts:  # it was removed meanwhile
         return False
-    tries, integration, monitor, kind = found[0]
+    tries, integration, monitor, kind = alerts[0]
     is_test = kind == "test"
     if is_test:
         columns: dict[str, Any] = {"state": "sent" if attempt.verdict == "sent" else "dead"}
@@ -5817,10 +5821,10 @@ class Outbox:
 
 
 def _test_result(tx: Transaction, num: int) -> Attempt | None:
-    found = rows(tx.db, "SELECT state, result, answer FROM alert WHERE num = ?", num)
-    if not found:
+    alerts = rows(tx.db, "SELECT state, result, answer FROM alert WHERE num = ?", num)
+    if not alerts:
         return Attempt("failed", "it was removed meanwhile")
-    state, result, answer = found[0]
+    state, result, answer = alerts[0]
     return result and Attempt("sent" if state == "sent" else "failed", result, answer)
 
 
@@ -5867,32 +5871,30 @@ INTEGRATIONS_SQL = f"""SELECT {sql_list(INTEGRATIONS)}, i.config,
 
 def integrations_json(tx: Transaction, secret: bool, id_: str = "") -> list[JsonObject]:
     """All integrations or one in Cronping's form, with how they do; what they need is secret."""
-    found = rows(tx.db, INTEGRATIONS_SQL, tx.settings.smtp_host, tx.now - DEAD_MS, id_)
-    return [_integration_json(row, secret) for row in found]
+    integrations = rows(tx.db, INTEGRATIONS_SQL, tx.settings.smtp_host, tx.now - DEAD_MS, id_)
+    return [_integration_json(row, secret) for row in integrations]
 
 
 def _integration_json(row: Sequence[Any], secret: bool) -> JsonObject:
-    own, (config, is_usable, pending, dead, *last) = (
-        row[: len(INTEGRATIONS)],
-        row[len(INTEGRATIONS) :],
-    )
-    shown = show(INTEGRATIONS, own)
-    tried_at, state, kind, result, answer = last
+    integration = show(INTEGRATIONS, row[: len(INTEGRATIONS)])
+    config, is_usable, pending, dead, tried_at, state, kind, result, answer = row[
+        len(INTEGRATIONS) :
+    ]
     delivery = {
         "at": iso(tried_at),
         "state": state,
         "kind": kind,
         "result": outcome_text(result, answer) if secret else None,
     }
-    shown |= {
+    integration |= {
         "pending": pending,
         "dead": dead,
         "lastDelivery": None if tried_at is None else delivery,
         "problem": None if is_usable else NO_MAIL,
     }
-    return (
-        {**shown, **integration_config(shown["channel"], json.loads(config))} if secret else shown
-    )
+    if secret:
+        integration |= integration_config(integration["channel"], json.loads(config))
+    return integration
 
 
 def integration_config(channel: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -5956,17 +5958,17 @@ def change_integration(
     names = ["name", "enabled", "default", need]
     if need == "url":
         names.append("headers")
-    given = read_object(body, *names)
+    changes = read_object(body, *names)
     columns: JsonObject = {"updated_at": tx.now, "rests_until": None}  # it may be another receiver
     for name, column in (("enabled", "enabled"), ("default", "is_default")):
-        if name in given:
-            columns[column] = YES_OR_NO.read(name, given[name])
-    if "name" in given:
-        columns["name"] = NAME.read("name", given["name"])
+        if name in changes:
+            columns[column] = YES_OR_NO.read(name, changes[name])
+    if "name" in changes:
+        columns["name"] = NAME.read("name", changes["name"])
         if columns["name"] != integration.name:
             refuse_taken(tx, "integration", "name", columns["name"])
-    if {need, "headers"} & set(given) or secret:
-        config = {**json.loads(integration.config), **given}
+    if {need, "headers"} & set(changes) or secret:
+        config = {**json.loads(integration.config), **changes}
         secret = secret or config.get("secret")
         config = check_integration(integration.channel, config, config.get("headers"), secret)
         columns["config"] = json.dumps(config)
@@ -6096,12 +6098,12 @@ PROGRESS_MAX = 1000
 
 def _find_run(tx: Transaction, request: ApiRequest) -> Sequence[Any]:
     num = int(request.run) if re.fullmatch("[0-9]{1,15}", request.run) else None
-    found = rows(
+    runs = rows(
         tx.db, RUNS_SQL + "WHERE num = ? AND monitor = ?", num, get_monitor(tx, request.id).num
     )
-    if not found:
+    if not runs:
         raise Refused("Monitor not found: it has no such run", "NOT_FOUND", 404)
-    return found[0]  # type: ignore[no-any-return]
+    return runs[0]  # type: ignore[no-any-return]
 
 
 def show_run(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
@@ -6122,8 +6124,8 @@ def show_run(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 
 def show_log(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """The output of a run, as Crontify's page has it."""
-    found = rows(tx.db, "SELECT content FROM run_log WHERE run = ?", _find_run(tx, request)[0])
-    return {"hasLog": bool(found), "content": found[0][0] if found else None}
+    logs = rows(tx.db, "SELECT content FROM run_log WHERE run = ?", _find_run(tx, request)[0])
+    return {"hasLog": bool(logs), "content": logs[0][0] if logs else None}
 
 
 def _without_secrets(row: Sequence[Any]) -> Sequence[Any]:
@@ -6137,15 +6139,15 @@ def _without_secrets(row: Sequence[Any]) -> Sequence[Any]:
     return [*columns, json.dumps(body)]
 
 
-def with_deliveries(tx: Transaction, found: Sequence[Any], secret: bool) -> list[JsonObject]:
+def with_deliveries(tx: Transaction, events: Sequence[Any], secret: bool) -> list[JsonObject]:
     """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom; logs and what
     receivers answered are secret."""
-    sent: dict[int, list[JsonObject]] = {row[0]: [] for row in found}
+    sent: dict[int, list[JsonObject]] = {row[0]: [] for row in events}
     for event, id_, name, state, tries, tried_at, result, answer in rows(
         tx.db,
         "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result, a.answer FROM "
         "alert a JOIN integration i ON i.num = a.integration WHERE a.event IN "
-        f"{placeholders(found)} ORDER BY a.event, a.num",
+        f"{placeholders(events)} ORDER BY a.event, a.num",
         *sent,
     ):
         sent[event].append(
@@ -6163,7 +6165,7 @@ def with_deliveries(tx: Transaction, found: Sequence[Any], secret: bool) -> list
             **event_json(row if secret else _without_secrets(row), tx.settings.base_url),
             "deliveries": sent[row[0]],
         }
-        for row in found
+        for row in events
     ]
 
 
@@ -6241,21 +6243,21 @@ def uptime(
 ) -> JsonObject:
     """How long a monitor had which status in a window, in seconds; `flips` begin with the status
     at its start. What we did not watch ourselves is unknown, like all before a first ping."""
-    spent: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
     bounds = [max(since, min(at, until)) for at, _ in flips] + [until]
     for (_, status), begin, end in zip(flips, bounds, bounds[1:], strict=False):
         away = sum(max(0, min(end, back) - max(begin, gone)) for gone, back in absences)
-        spent[status] += end - begin - away
-        spent["new"] += away
-    watched = spent["up"] + spent["down"]
+        totals[status] += end - begin - away
+        totals["new"] += away
+    watched = totals["up"] + totals["down"]
     return {
         "since": iso(since),
         "until": iso(until),
-        "upSeconds": spent["up"] // 1000,
-        "downSeconds": spent["down"] // 1000,
-        "pausedSeconds": spent["paused"] // 1000,
-        "unknownSeconds": spent["new"] // 1000,
-        "uptime": round(spent["up"] / watched, 6) if watched else None,
+        "upSeconds": totals["up"] // 1000,
+        "downSeconds": totals["down"] // 1000,
+        "pausedSeconds": totals["paused"] // 1000,
+        "unknownSeconds": totals["new"] // 1000,
+        "uptime": round(totals["up"] / watched, 6) if watched else None,
         "downtimes": sum(status == "down" for _, status in flips),
     }
 
@@ -6443,8 +6445,8 @@ def _past(
 ) -> Past:
     runs.sort(key=operator.itemgetter(0, 4))
     strip: list[Slot] = [
-        (at, lasted, "matched" if matched and state == "success" else state, code, num)
-        for at, lasted, state, code, num, matched, _ in runs
+        (at, duration_ms, "matched" if matched and state == "success" else state, code, num)
+        for at, duration_ms, state, code, num, matched, _ in runs
     ]
     missed = missed_occurrences(m, flips, [run[0] for run in runs], absences, now)
     if len(strip) == STRIP_MAX:  # what lies before its first run is out of sight
@@ -6461,10 +6463,10 @@ def _past(
 
 def _matched_json(run: Sequence[Any]) -> list[JsonObject]:
     """The rules that matched a run, each with the value that it met."""
-    _, lasted, _, code, _, matched, metrics = run
+    _, duration_ms, _, code, _, matched, metrics = run
     if matched is None:
         return []
-    own = {"duration_seconds": lasted and lasted / 1000, "exit_code": code}
+    own = {"duration_seconds": duration_ms and duration_ms / 1000, "exit_code": code}
     values = {**json.loads(metrics or "{}"), **own}
     return [{**rule, "actual": values.get(rule["field"])} for rule in json.loads(matched)]
 
@@ -6474,10 +6476,11 @@ def page_of_monitors(
 ) -> tuple[list[tuple[Monitor, str]], int]:
     """A page of the monitors that a query asks for, those in trouble first, each with its state;
     and how many there are in all."""
-    wanted, values = read_filter(request)
+    condition, values = read_filter(request)
     states = request.get(STATE)
-    source = f"FROM (SELECT *, {SHOWN_STATUS_SQL} AS state FROM monitor WHERE {wanted}) WHERE " + (
-        f"state IN {placeholders(states)}" if states else "1"
+    source = (
+        f"FROM (SELECT *, {SHOWN_STATUS_SQL} AS state FROM monitor WHERE {condition}) WHERE "
+        + (f"state IN {placeholders(states)}" if states else "1")
     )
     values = [tx.now, *values, *states]
     page = rows(
@@ -6523,9 +6526,9 @@ def _summed_up(
     m: Monitor, state: str, recipients: list[str], running: Sequence[Any] | None, past: Past
 ) -> JsonObject:
     good = sorted(
-        lasted
-        for _, lasted, outcome, _, _ in past.strip
-        if lasted is not None and outcome in ("success", "matched")
+        duration_ms
+        for _, duration_ms, outcome, _, _ in past.strip
+        if duration_ms is not None and outcome in ("success", "matched")
     )
     durations = [slot[1] for slot in past.strip if slot[1] is not None]
     return {
@@ -6814,8 +6817,8 @@ SIZE_SQL = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_si
 
 def outbox_counts(tx: Transaction) -> dict[str, int]:
     """How many alerts wait, how many for a minute beyond their time, how many were given up."""
-    found = rows(tx.db, OUTBOX_SQL, tx.now - 60_000, tx.now - DEAD_MS)[0]
-    return dict(zip(("pending", "overdue", "dead"), found, strict=True))
+    counts = rows(tx.db, OUTBOX_SQL, tx.now - 60_000, tx.now - DEAD_MS)[0]
+    return dict(zip(("pending", "overdue", "dead"), counts, strict=True))
 
 
 def _short_health(tx: Transaction) -> JsonObject:
@@ -6866,14 +6869,14 @@ def show_health(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 def preview(tx: Transaction, request: ApiRequest) -> JsonObject:
     """When a schedule would expect a job next, and when its silence would be told. An interval of
     `monitor` that stays as it is counts on from its last ping."""
-    given = {
+    body = {
         field.name: request.get(field)
         for field in PREVIEW
         if field is not OF_MONITOR and request.get(field) is not None
     }
     name = request.get(OF_MONITOR)
     m = get_monitor(tx, name) if name else None
-    columns = read_monitor({"name": "preview", "timezone": "UTC", **given})
+    columns = read_monitor({"name": "preview", "timezone": "UTC", **body})
     cron, seconds = columns.get("cron"), columns.get("interval_seconds") or 0
     zone = check_timezone(columns["timezone"])
     grace_ms = columns.get("grace_seconds", 300) * 1000
@@ -6982,23 +6985,23 @@ def _monitor_metrics(monitors: Measured) -> Iterator[GaugeMetricFamily]:
         None,
         ["monitor", "status"],
     )
-    heard = GaugeMetricFamily(
+    last_ping = GaugeMetricFamily(
         "cronwatch_monitor_last_ping_timestamp_seconds",
         "When something was last heard of it.",
         None,
         ["monitor"],
     )
-    lasted = GaugeMetricFamily(
+    duration = GaugeMetricFamily(
         "cronwatch_monitor_last_duration_seconds", "How long its last run took.", None, ["monitor"]
     )
     for m, _, duration_ms in monitors:
         for one in STATUSES:
             status.add_metric([m.key, one], float(one == m.status))
         if m.last_ping_at is not None:
-            heard.add_metric([m.key], m.last_ping_at / 1000)
+            last_ping.add_metric([m.key], m.last_ping_at / 1000)
         if duration_ms is not None:
-            lasted.add_metric([m.key], duration_ms / 1000)
-    yield from (status, heard, lasted)
+            duration.add_metric([m.key], duration_ms / 1000)
+    yield from (status, last_ping, duration)
 
 
 def _kuma_metrics(
@@ -7031,7 +7034,7 @@ def _kuma_metrics(
 
 def measured(tx: Transaction) -> tuple[Any, ...]:
     """The figures of the database, in as many queries for one monitor as for many."""
-    found = rows(
+    page = rows(
         tx.db,
         f"SELECT {', '.join(MONITOR_FIELDS)}, {SHOWN_STATUS_SQL}, (SELECT duration_ms FROM run "
         "WHERE monitor = m.num AND duration_ms IS NOT NULL ORDER BY started_at DESC LIMIT 1) "
@@ -7039,7 +7042,7 @@ def measured(tx: Transaction) -> tuple[Any, ...]:
         tx.now,
         MONITORS_MAX,
     )
-    monitors = [(Monitor(*row), state, duration_ms) for *row, state, duration_ms in found]
+    monitors = [(Monitor(*row), state, duration_ms) for *row, state, duration_ms in page]
     ratios = load_uptimes(tx, [m for m, _, _ in monitors], KUMA_WINDOWS)
     return count_monitors(tx), outbox_counts(tx), rows(tx.db, SIZE_SQL)[0][0], monitors, ratios
 
@@ -7095,11 +7098,11 @@ def is_password(password: str, stored: str | None) -> bool:
     return hmac.compare_digest(hash_password(password, salt), stored or NOBODYS)
 
 
-def check_password(given: Any) -> str | None:
+def check_password(password: Any) -> str | None:
     """The stored form of a new password; None for none. Raises `Invalid`."""
-    if given is not None and not (isinstance(given, str) and 8 <= len(given) <= 200):
+    if password is not None and not (isinstance(password, str) and 8 <= len(password) <= 200):
         raise Invalid("password must be 8 to 200 characters")
-    return given and hash_password(given)
+    return password and hash_password(password)
 
 
 def list_users(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
@@ -7109,10 +7112,10 @@ def list_users(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 
 def find_user(tx: Transaction, name: str) -> tuple[int, str]:
     """The num and id of a user, by name or id; refuses with 404."""
-    found = rows(tx.db, "SELECT num, id FROM user WHERE ? IN (id, name)", name)
-    if not found:
+    users = rows(tx.db, "SELECT num, id FROM user WHERE ? IN (id, name)", name)
+    if not users:
         raise Refused(f"there is no user '{clean(name, 200)}'", "NOT_FOUND", 404)
-    return found[0]  # type: ignore[no-any-return]
+    return users[0]  # type: ignore[no-any-return]
 
 
 def add_user(tx: Transaction, name: str, stored: str | None) -> dict[str, Any]:
@@ -7176,14 +7179,14 @@ def open_session(tx: Transaction, user: int) -> dict[str, Any]:
 
 def use_link(tx: Transaction, secret: str) -> dict[str, Any]:
     """Sign in by a link, which ends with this."""
-    found = rows(
+    links = rows(
         tx.db,
         "DELETE FROM session WHERE hash = ? AND is_link RETURNING user, expires_at",
         hash_secret(secret),
     )
-    if not found or found[0][1] <= tx.now:
+    if not links or links[0][1] <= tx.now:
         raise Unknown("This link has been used or has expired", "UNAUTHORIZED", 401)
-    return open_session(tx, found[0][0])
+    return open_session(tx, links[0][0])
 
 
 def show_session(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
@@ -7268,8 +7271,8 @@ def find_by_password(
     if wait is not None:
         sentence = "Too many failed sign-ins: wait a little"
         raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
-    found = read(lambda tx: rows(tx.db, "SELECT num, password FROM user WHERE name = ?", name))
-    num, stored = found[0] if found else (0, None)
+    users = read(lambda tx: rows(tx.db, "SELECT num, password FROM user WHERE name = ?", name))
+    num, stored = users[0] if users else (0, None)
     if not is_password(password, stored):
         limiter.count(who, SIGN_IN_SECONDS)
         raise Refused("Wrong name or password", "UNAUTHORIZED", 401)
@@ -7297,9 +7300,9 @@ def find_caller(tx: Transaction, secret: str | None, cookie: str | None) -> Call
         if session:
             hashed = hash_secret(session)
             sql = "SELECT user FROM session WHERE hash = ? AND NOT is_link AND expires_at > ?"
-            found = rows(tx.db, sql, hashed, tx.now)
-            if found:
-                return Caller("user", user=found[0][0], session=hashed, by_cookie=by_cookie)
+            sessions = rows(tx.db, sql, hashed, tx.now)
+            if sessions:
+                return Caller("user", user=sessions[0][0], session=hashed, by_cookie=by_cookie)
     return None
 
 
@@ -7330,18 +7333,18 @@ def create_key(tx: Transaction, name: str, permission: str, secret: str | None =
 
 def add_key(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Create an API key from its JSON; its secret is shown this once."""
-    given = read_fields(NEW_KEY, request.body)
-    secret = create_key(tx, given["name"], given["permission"], given["secret"])
-    row = rows(tx.db, KEYS_SQL + "WHERE name = ?", given["name"])[0]
+    body = read_fields(NEW_KEY, request.body)
+    secret = create_key(tx, body["name"], body["permission"], body["secret"])
+    row = rows(tx.db, KEYS_SQL + "WHERE name = ?", body["name"])[0]
     return {**show(KEYS, row), "secret": secret}
 
 
 def remove_key(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """End an API key, by its name or id."""
-    found = rows(tx.db, "DELETE FROM api_key WHERE ? IN (name, id) RETURNING id", request.id)
-    if not found:
+    ids = rows(tx.db, "DELETE FROM api_key WHERE ? IN (name, id) RETURNING id", request.id)
+    if not ids:
         raise Refused(f"there is no API key with the name '{request.id}'", "NOT_FOUND", 404)
-    return {"id": found[0][0], "deleted": True}
+    return {"id": ids[0][0], "deleted": True}
 
 
 # == HTTP =====================================================================
@@ -7695,12 +7698,12 @@ def sign_in(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     environ = bottle.request.environ
     if not is_json(environ):  # a foreign page could sign somebody in as somebody else
         raise Refused("Content-Type must be application/json", status=415)
-    given = read_fields(SIGN_IN, request.body)
-    if given["link"] is not None:
-        session = server.act(use_link, given["link"])
+    body = read_fields(SIGN_IN, request.body)
+    if body["link"] is not None:
+        session = server.act(use_link, body["link"])
     else:
-        name = given["name"]
-        password = given["password"]
+        name = body["name"]
+        password = body["password"]
         if not isinstance(name, str) or not isinstance(password, str) or len(password) > 200:
             raise Invalid("name and password are required, or a link")
         user = find_by_password(server.read, server.limiter, name, password, request.address)
@@ -8161,8 +8164,8 @@ def ping(server: Service, path: str) -> bottle.HTTPResponse:
     try:
         dialect, result, problem = server.act(record_ping, request)
     finally:  # what goes wrong is worded by the dialect that was met
-        met = request.seen[-1] if request.seen else unknown_dialect(request.route)
-        environ["cronwatch.dialect"] = met
+        dialect_met = request.seen[-1] if request.seen else unknown_dialect(request.route)
+        environ["cronwatch.dialect"] = dialect_met
     server.metrics.count_ping(dialect, result)
     log.debug("%s of %s, monitor %s", result.kind, dialect.name, result.id)
     if problem is not None:
@@ -8176,8 +8179,8 @@ def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
     """405 for a path that has other methods, in the words of its route; 404 for one without."""
     allowed = {}
     for method in ("GET", "HEAD", "POST", "PATCH", "DELETE"):
-        asked = {"PATH_INFO": environ["PATH_INFO"], "REQUEST_METHOD": method}
-        route, _ = app.router.match(asked)
+        request = {"PATH_INFO": environ["PATH_INFO"], "REQUEST_METHOD": method}
+        route, _ = app.router.match(request)
         if route.rule != LAST_RULE:
             allowed[method] = route
     if not allowed:
@@ -8667,8 +8670,8 @@ def open_socket(listen: str) -> socket.socket:
         )[0]
         return socket.create_server(address[:2], family=family)
     except (OSError, ValueError) as error:
-        taken = getattr(error, "errno", 0) == errno.EADDRINUSE
-        reason = "another program listens there: choose another port" if taken else error
+        is_taken = getattr(error, "errno", 0) == errno.EADDRINUSE
+        reason = "another program listens there: choose another port" if is_taken else error
         raise Refused(f"cannot listen on {listen}: {reason}") from None
 
 
@@ -9220,13 +9223,13 @@ def _identity(job: CronLine, host: str) -> str:
 def _match_jobs(tx: Transaction, jobs: Sequence[CronLine], host: str) -> list[int | None]:
     """The monitor that each job has already. One that was made before commands were declared has
     its command in the notes."""
-    wanted = {_identity(job, host) for job in jobs}
-    wanted |= {clean(job.command, 10_000) or "" for job in jobs if not host} - {""}
+    identities_wanted = {_identity(job, host) for job in jobs}
+    identities_wanted |= {clean(job.command, 10_000) or "" for job in jobs if not host} - {""}
     same_command = rows(
         tx.db,
         "SELECT num, coalesce(json_extract(declared, '$.crontab'), notes) AS job, cron, timezone "
         "FROM monitor WHERE job IN (SELECT value FROM json_each(?)) ORDER BY num",
-        json.dumps(sorted(wanted)),
+        json.dumps(sorted(identities_wanted)),
     )
     free = {num: (identity, (cron, zone)) for num, identity, cron, zone in same_command}
     matches: dict[int, int] = {}
@@ -9326,8 +9329,8 @@ def wrapped_line(job: CronLine, url: str, wrapper: str) -> str:
     is_plain = re.fullmatch(r"/[\w./+-]+( [\w./:@,+= -]*)?", job.command)
     command = job.command if is_plain else f"{job.shell} -c {shlex.quote(job.command)}"
     folder, _, name = wrapper.rpartition("/")
-    found = name if folder in job.path.split(":") else shlex.quote(wrapper).replace("%", r"\%")
-    return f"{job.when} {job.user}{found} {url} -- {command}{job.given}"
+    program = name if folder in job.path.split(":") else shlex.quote(wrapper).replace("%", r"\%")
+    return f"{job.when} {job.user}{program} {url} -- {command}{job.given}"
 
 
 def export_all(tx: Transaction, secret: bool = False) -> JsonObject:
@@ -9377,25 +9380,25 @@ def export_all(tx: Transaction, secret: bool = False) -> JsonObject:
     }
 
 
-def _exported(shown: JsonObject, secret: bool) -> JsonObject:
-    unused = {need for kind, need in SCHEDULE_NEEDS.items() if kind != shown["scheduleType"]}
+def _exported(monitor: JsonObject, secret: bool) -> JsonObject:
+    unused = {need for kind, need in SCHEDULE_NEEDS.items() if kind != monitor["scheduleType"]}
     names = (
         "key",
         "scheduleType",
         *(field.name for field in MONITOR if field.name != "key"),
         *["token", "code", "handles"] * secret,
     )
-    return {name: shown[name] for name in names if name not in unused}
+    return {name: monitor[name] for name in names if name not in unused}
 
 
-def apply_all(tx: Transaction, given: Any) -> None:
+def apply_all(tx: Transaction, file: Any) -> None:
     """Bring integrations (by name) and monitors (by key) to what a file says; others, and fields
     that are not there, stay. Raises `Refused` with the item that is wrong: nothing is changed."""
     for kind, name, apply in (
         ("integrations", "name", _apply_integration),
         ("monitors", "key", _apply_monitor),
     ):
-        for item in _objects(kind, read_object(given, "integrations", "monitors").get(kind)):
+        for item in _objects(kind, read_object(file, "integrations", "monitors").get(kind)):
             try:
                 NAME.read(name, item.get(name))
                 apply(tx, dict(item))
@@ -9419,15 +9422,15 @@ def _apply_integration(tx: Transaction, item: dict[str, Any]) -> None:
     secret, enabled, name = item.pop("secret", None), item.pop("enabled", None), item["name"]
     if secret is not None and not is_signing_secret(secret):
         raise Invalid("secret must be whsec_ and at least 16 bytes as base64")
-    known = rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name)
-    if not known:
+    channels = rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name)
+    if not channels:
         add_integration(tx, ApiRequest(body=item, is_local=True))
-    elif known[0][0] != item.pop("channel", known[0][0]):
+    elif channels[0][0] != item.pop("channel", channels[0][0]):
         raise Invalid("its channel cannot be changed: give the new one another name")
     change_integration(
         tx,
         find_integration(tx, name),
-        {**(item if known else {}), **({} if enabled is None else {"enabled": enabled})},
+        {**(item if channels else {}), **({} if enabled is None else {"enabled": enabled})},
         secret,
     )
 
@@ -9485,10 +9488,10 @@ def masked(value: Any) -> Any:
     }
 
 
-def apply_file(tx: Transaction, given: Any, dry: bool) -> str:
+def apply_file(tx: Transaction, file: Any, dry: bool) -> str:
     """Apply a file, and return what changes as a diff; `DryRun` with it where nothing may."""
     before = export_all(tx, True)
-    apply_all(tx, given)
+    apply_all(tx, file)
     old, new = (
         json.dumps(masked(state), indent=1, ensure_ascii=False).splitlines()
         for state in (before, export_all(tx, True))
@@ -9971,15 +9974,15 @@ PING_LINE = "curl -fsS -m 10 --retry 3 {}"
 LIST_HEAD = ("key", "status", "details", "schedule")
 
 
-def _print_table(options: argparse.Namespace, found: list[dict[str, Any]], *columns: str) -> None:
+def _print_table(options: argparse.Namespace, items: list[dict[str, Any]], *columns: str) -> None:
     """A table for people, or JSON for programs."""
     table = [
         columns,
-        *([str(row[name] if row[name] is not None else "-") for name in columns] for row in found),
+        *([str(row[name] if row[name] is not None else "-") for name in columns] for row in items),
     ]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
-    print(json.dumps(found, indent=2) if options.json else "\n".join(lines))
+    print(json.dumps(items, indent=2) if options.json else "\n".join(lines))
 
 
 def _split_handle(text: str) -> tuple[str, str]:
@@ -10009,7 +10012,7 @@ def _monitor_fields(options: argparse.Namespace) -> dict[str, Any]:
 def _add_monitor(server: Server, options: argparse.Namespace) -> None:
     fields = _monitor_fields(options)
     kind = next((kind for kind, need in SCHEDULE_NEEDS.items() if need in fields), "none")
-    shown, _ = server.act(
+    monitor, _ = server.act(
         add_monitor,
         ApiRequest(
             body={
@@ -10023,16 +10026,16 @@ def _add_monitor(server: Server, options: argparse.Namespace) -> None:
         dict(map(_split_handle, options.handle or ())),
     )
     if options.json:
-        print(json.dumps(shown, indent=2))
+        print(json.dumps(monitor, indent=2))
         return
     print(
-        f"{shown['key']} is monitored. Let the job ping it:\n\n  "
-        f"{PING_LINE.format(shown['pingUrl'])}\n\n"
-        f"Its token is {shown['token']}, its code {shown['code']}."
+        f"{monitor['key']} is monitored. Let the job ping it:\n\n  "
+        f"{PING_LINE.format(monitor['pingUrl'])}\n\n"
+        f"Its token is {monitor['token']}, its code {monitor['code']}."
     )
-    if shown["scheduleType"] == "none":
+    if monitor["scheduleType"] == "none":
         print(f"Its schedule is {NO_SCHEDULE} (see --cron and --every).")
-    if not shown["heard"]:
+    if not monitor["heard"]:
         print("Nobody hears of it yet: see `cronwatch integration add --help`.")
 
 
@@ -10165,7 +10168,7 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
     lines = [line.partition(":") for line in options.header or ()]
     if not all(colon for _, colon, _ in lines):
         raise Invalid("--header must be a header line, as in 'NAME: VALUE'")
-    made = server.act(
+    integration = server.act(
         add_integration,
         ApiRequest(
             body=with_apprise(
@@ -10184,8 +10187,8 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
         f"{options.name} is told of everything from now on: try "
         f"`cronwatch integration test {options.name}`"
     )
-    if "secret" in made:
-        print(f"Its signatures are made with {made['secret']}")
+    if "secret" in integration:
+        print(f"Its signatures are made with {integration['secret']}")
 
 
 def _test_integration(server: Server, options: argparse.Namespace) -> None:
@@ -10236,13 +10239,13 @@ def _read_file(name: str) -> str:
 def _own_crontab() -> str:
     """What `crontab -l` prints."""
     try:
-        found = subprocess.run(["crontab", "-l"], capture_output=True, check=False)  # noqa: S607
+        listing = subprocess.run(["crontab", "-l"], capture_output=True, check=False)  # noqa: S607
     except OSError:
         raise Refused("there is no program crontab here: name a file") from None
-    said = found.stderr.decode("utf-8", "replace").strip()
-    if found.returncode and "no crontab for" not in said:
-        raise Refused(f"crontab -l: {said}")
-    return found.stdout.decode("utf-8", "surrogateescape")
+    error = listing.stderr.decode("utf-8", "replace").strip()
+    if listing.returncode and "no crontab for" not in error:
+        raise Refused(f"crontab -l: {error}")
+    return listing.stdout.decode("utf-8", "surrogateescape")
 
 
 def _drop_long_lines(
@@ -10307,11 +10310,11 @@ def _import_crontab(server: Server, options: argparse.Namespace) -> None:
 
 def _apply(server: Server, options: argparse.Namespace) -> None:
     try:
-        given = json.loads(_read_file(options.file))
+        file = json.loads(_read_file(options.file))
     except (ValueError, RecursionError) as error:
         raise Invalid(f"{options.file} must be JSON: {error}") from None
     try:
-        changes = server.act(apply_file, with_apprise(given), options.dry_run)
+        changes = server.act(apply_file, with_apprise(file), options.dry_run)
     except DryRun as dry:
         changes = str(dry)
     print(changes or "nothing changes")
@@ -10503,7 +10506,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
                 "--handle",
                 action="append",
                 metavar="[SERVICE:]TEXT",
-                help=("keep one of an old service: " + " ".join(DIALECTS)),
+                help="keep one of an old service, as in cronitor:d3x0f1",
             ),
             AS_JSON,
         ],
@@ -10803,11 +10806,11 @@ def make_parser() -> argparse.ArgumentParser:
             formatter_class=HELP_LAYOUT,
         )
         command.set_defaults(call=call, group=group, word=word)
-        listed = command.add_argument_group()  # without headings it fits a screen
-        listed.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+        options = command.add_argument_group()  # without headings it fits a screen
+        options.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
         has_database = serves or call in WITHOUT_DATABASE
         for names, more in (*arguments, *SETTING_FLAGS[: not has_database]):
-            listed.add_argument(*names, **more)
+            options.add_argument(*names, **more)
     return parser
 
 
