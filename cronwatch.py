@@ -7372,8 +7372,7 @@ class Service(Protocol):
     store: Store
     outbox: Outbox
     limiter: Limiter
-    summaries: Summaries
-    status_pages: StatusPages
+    recent: Recent
     metrics: Metrics
     scanner: Scanner | None
     started_at: int
@@ -7676,7 +7675,7 @@ def acts(action: Callable[[Transaction, ApiRequest], Any]) -> Action:
 
     def call(server: Service, request: ApiRequest) -> Any:
         answer = server.act(action, request)
-        server.summaries.forget()
+        server.recent.forget()
         return answer
 
     call.__doc__ = action.__doc__
@@ -7740,44 +7739,33 @@ def metrics(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(content, 200, {"Content-Type": prometheus.CONTENT_TYPE_LATEST})
 
 
-class Summaries:
-    """Answers with the summary, made at most once a second, or after what a person changes.
+class Recent:
+    """What takes longer to make than hundreds of pings: each is made once a second at the most."""
 
-    With a thousand monitors making it takes longer than hundreds of pings.
-    """
-
-    LASTS_MS = 1000
+    LASTS_SECONDS = 1
     SIZE_MAX = 20
 
-    def __init__(self, read: Callable[..., Any], clock: Callable[[], int]) -> None:
-        self.read = read
-        self.clock = clock
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.monotonic = monotonic
         self._lock = threading.Lock()
-        self._made: dict[Any, tuple[int, str, str]] = {}  # when, its tag, and the JSON
+        self._made: dict[Any, tuple[float, str]] = {}  # until when each lasts, and its JSON
 
     def forget(self) -> None:
         """A person has changed something."""
         with self._lock:
             self._made.clear()
 
-    def get(self, request: ApiRequest, scanning: bool) -> tuple[str, str]:
-        """The tag and the JSON of a summary; `scanning` is what only the running server knows."""
-        key = (json.dumps(request.query), request.secret, scanning)
+    def get(self, key: Any, make: Callable[[], str]) -> str:
+        """The JSON that was made a moment ago, or is made now."""
         with self._lock:
-            now = self.clock()
-            made_at, tag, content = self._made.get(key, (now + 1, "", ""))
-            if not made_at <= now < made_at + self.LASTS_MS:
-                tag, content = self._make(request, scanning)
+            now = self.monotonic()
+            ends_at, content = self._made.get(key, (now, ""))
+            if now >= ends_at:
+                content = make()
                 if len(self._made) >= self.SIZE_MAX:
                     self._made.clear()
-                self._made[key] = now, tag, content
-        return tag, content
-
-    def _make(self, request: ApiRequest, scanning: bool) -> tuple[str, str]:
-        summary = self.read(show_summary, request)
-        summary["health"]["scanning"] = scanning
-        content = json.dumps(summary)
-        return f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"', content
+                self._made[key] = now + self.LASTS_SECONDS, content
+            return content
 
 
 def summary(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
@@ -7786,13 +7774,26 @@ def summary(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     When the last scan was is a header: it makes no other answer of it.
     """
     scanner = server.scanner
-    tag, content = server.summaries.get(request, scanner is None or scanner.is_looking())
+    is_scanning = scanner is None or scanner.is_looking()
+
+    def make() -> str:
+        first_screen = server.read(show_summary, request)
+        first_screen["health"]["scanning"] = is_scanning
+        return json.dumps(first_screen)
+
+    content = server.recent.get((json.dumps(request.query), request.secret, is_scanning), make)
+    tag = make_tag(content.encode())
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if scanner:
         headers["X-Scanned-At"] = str(iso(scanner.last_at))
     if tag in request.etag:
         return bottle.HTTPResponse(b"", 304, headers)
     return respond(content, 200, "application/json", headers)
+
+
+def make_tag(content: bytes) -> str:
+    """The ETag of a content."""
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 def troubles(server: Service) -> list[str]:
@@ -7811,55 +7812,33 @@ def healthz(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     return respond({"ok": not sentences, "troubles": sentences}, 503 if sentences else 200)
 
 
-class StatusPages:
-    """What strangers may see of the monitors with the setting's tag.
-
-    Each is made at most once a second, for anybody may ask, and has at most 64 KB.
-    """
-
-    LASTS_SECONDS = 1
-    SIZE_MAX = 65_536  # bytes
-
-    def __init__(self, server: Service, monotonic: Callable[[], float]) -> None:
-        self.server = server
-        self.monotonic = monotonic
-        self._lock = threading.Lock()
-        self._made: dict[Any, tuple[float, str]] = {}  # until when each lasts, and its JSON
-
-    def check(self, tag: str) -> None:
-        """Refuse every other tag like a path that is none."""
-        if not tag or tag != self.server.settings.status_tag:
-            raise Refused("There is nothing here", "ERROR", 404)
-
-    def get(self, make: Callable[[Transaction, str], JsonObject], tag: str) -> str:
-        """The JSON of one of them."""
-        self.check(tag)
-        with self._lock:
-            now = self.monotonic()
-            ends_at, content = self._made.get(make, (now, ""))
-            if now >= ends_at:
-                content = self._make(make, tag)
-                self._made[make] = now + self.LASTS_SECONDS, content
-            return content
-
-    def _make(self, make: Callable[[Transaction, str], JsonObject], tag: str) -> str:
-        page = self.server.read(make, tag)
-        content = json.dumps(page)
-        while len(content) > self.SIZE_MAX and page.get("monitors"):
-            most = len(page["monitors"]) * self.SIZE_MAX // len(content)
-            page["monitors"] = page["monitors"][:most]
-            content = json.dumps(page)
-        return content
+STATUS_BYTES_MAX = 65_536
 
 
-def gives_status(make: Callable[[Transaction, str], JsonObject]) -> Action:
-    """The action of a route that shows strangers what has the tag of --status-tag."""
+def check_status_tag(server: Service, tag: str) -> None:
+    """Refuse every tag but that of the setting like a path that is none."""
+    if not tag or tag != server.settings.status_tag:
+        raise Refused("There is nothing here", "ERROR", 404)
+
+
+def gives_status(query: Callable[[Transaction, str], JsonObject]) -> Action:
+    """The action of a route that shows strangers what has the tag of the setting, in 64 KB."""
 
     def call(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
-        content = server.status_pages.get(make, request.id)
-        return respond(content, content_type="application/json")
+        check_status_tag(server, request.id)
 
-    call.__doc__ = make.__doc__
+        def make() -> str:
+            page = server.read(query, request.id)
+            content = json.dumps(page)
+            while len(content) > STATUS_BYTES_MAX and page.get("monitors"):
+                most = len(page["monitors"]) * STATUS_BYTES_MAX // len(content)
+                page["monitors"] = page["monitors"][:most]
+                content = json.dumps(page)
+            return content
+
+        return respond(server.recent.get(query, make), content_type="application/json")
+
+    call.__doc__ = query.__doc__
     return call
 
 
@@ -8218,8 +8197,8 @@ def read_static_files() -> dict[str, StaticFile]:
             content_type = mimetypes.guess_type(path.name)[0] or "text/plain"
             if content_type.startswith("text/"):
                 content_type += "; charset=utf-8"
-            tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            files[path.relative_to(folder).as_posix()] = StaticFile(content, content_type, tag)
+            file = StaticFile(content, content_type, make_tag(content))
+            files[path.relative_to(folder).as_posix()] = file
     return files
 
 
@@ -8241,11 +8220,9 @@ def front_page(files: Mapping[str, StaticFile]) -> bottle.HTTPResponse:
     return static(files, "index.html")
 
 
-def status_file(
-    pages: StatusPages, files: Mapping[str, StaticFile], tag: str
-) -> bottle.HTTPResponse:
+def status_file(server: Service, files: Mapping[str, StaticFile], tag: str) -> bottle.HTTPResponse:
     """The page to hang on the wall, without signing in."""
-    pages.check(tag)
+    check_status_tag(server, tag)
     return static(files, "status.html")
 
 
@@ -8268,7 +8245,7 @@ def make_app(server: Service) -> bottle.Bottle:
     app.route("/", "GET", partial(front_page, files))
     app.route("/static/<name:path>", "GET", partial(static, files))
     app.route("/manifest.json", "GET", partial(static, files, "manifest.json"))
-    app.route("/status/<tag>", "GET", partial(status_file, server.status_pages, files))
+    app.route("/status/<tag>", "GET", partial(status_file, server, files))
     app.route("/cronwatch-exec", "GET", partial(static, files, "cronwatch-exec"))
     app.route(LAST_RULE, "ANY", partial(ping, server))
     return app
@@ -8855,8 +8832,7 @@ class Server:
         self.damaged: set[int] = set()  # monitors that cannot be watched any more
         self.scanner: Scanner | None = None
         self.started_at = clock()
-        self.summaries = Summaries(self.read, clock)
-        self.status_pages = StatusPages(self, monotonic)
+        self.recent = Recent(monotonic)
         self.follows_address = not settings.base_url
         self.follows_host_zone = not settings.timezone
         prefix = f"/{settings.url_prefix.strip('/')}".rstrip("/")

@@ -1025,7 +1025,7 @@ FAULTS = {
             "test_cli.py::test_the_line_of_the_readme_fetches_the_wrapper",
         ),
         Fault(
-            "if not tag or tag != self.server.settings.status_tag:",
+            "if not tag or tag != server.settings.status_tag:",
             "if not tag:",
             "strangers see the monitors of every tag",
             "test_status.py::test_no_other_tag_has_a_page",
