@@ -723,7 +723,7 @@ def matching_rules(m: Monitor, run: Run) -> list[Rule]:
 OUTCOMES = {"success": "success", "fail": "failed"}  # the kinds of ping that end a run
 ENDED = ("success", "failed")
 SCHEDULE_FIELDS = ("cron", "interval_seconds", "timezone", "expects")
-EARLY_SECONDS = 300  # before an occurrence, at the most: a sign of life counts for it
+EARLY_SECONDS = 300  # the most that a sign of life may come early: see early_ms
 RETRY_MS = 10_000  # a client that heard no answer says it again
 SAME_FAILURE_MS = 600_000  # a script that fails in a loop fails once
 RESTART_MS = 60_000  # no longer an absence is a restart; clients try again for as long
@@ -752,7 +752,10 @@ def occurrence_from(m: Monitor, occurrence: int, at: int) -> int:
 
 
 def early_ms(m: Monitor, occurrence: int) -> int:
-    """How long before an occurrence a sign of life counts for it, in milliseconds."""
+    """How long before an occurrence a sign of life counts for it, in milliseconds.
+
+    For an interval only where an absence is judged: a ping moves what is expected by itself.
+    """
     limit = min(m.grace_seconds, EARLY_SECONDS) * 1000
     if m.interval_seconds:
         return min(limit, m.interval_seconds * 250)
@@ -1072,7 +1075,10 @@ def newest(runs: Iterable[Run]) -> Run | None:
 
 
 def find_run(state: MonitorState, ping: Ping) -> Run | None:
-    """The run of the ping's series; without one the newest of its host that can take it."""
+    """The run of the ping's series; without one the newest of its host that can take it.
+
+    Of a monitor's runs the state has those that can matter: see OPEN_RUNS and what follows it.
+    """
     if ping.series is not None:
         of_series = (run for run in state.runs if run.series == ping.series)
         return max(of_series, key=lambda run: run.num, default=None)  # the last that arrived
@@ -1148,7 +1154,7 @@ def receive(state: MonitorState, ping: Ping) -> Run | None:
 
 
 def _repeat(state: MonitorState, ping: Ping, run: Run) -> None:
-    """Changes nothing, but a job that goes on failing is alive."""
+    """A retry changes nothing; but a job that goes on failing is alive."""
     if run.sign_of_life and ping.kind == "fail" and ping.at - (run.ended_at or 0) > RETRY_MS:
         began = run.started_at if run.opened else ping.at
         _live(state, began, ping.at, run if run.opened else None)
@@ -2267,7 +2273,7 @@ class Field(NamedTuple):
     name: str
     check: Check
     help: str = ""
-    default: Any = None
+    default: Any = None  # of a monitor's columns schema.sql has it: this one is shown
     is_required: bool = False
     repeats: bool = False  # in a query
     column: str = ""
@@ -3140,7 +3146,10 @@ class Busy(Unavailable):
 
 
 def is_damaged(error: BaseException) -> bool:
-    """Whether an error says that a page of the file cannot be read: the others still can."""
+    """Whether an error says that a page of the file cannot be read: the others still can.
+
+    Only that has no class of its own: a full disk, for one, is an OperationalError.
+    """
     return type(error) in DATABASE_ERRORS
 
 
@@ -3185,13 +3194,13 @@ class Store:
             path, {**pragmas, "query_only": 1}, timeout=OPEN_SECONDS, autoconnect=False
         )
         self.reader.register_function(str.casefold, "casefold", 1)  # SQLite's own is for ASCII
-        self.is_failing = False  # the last write could not be done
-        self.refusals = 0  # writes that could not be done
+        self.is_failing = False  # from a write that could not be done to the next commit
+        self.refusals = 0  # writes that could not be done: for who judges what we did not hear
         self.is_replaced = False  # another file, or none, is at our path
         self.count_commit: Callable[[int], None] = lambda size: None  # of so many changes
         self._lock = threading.Lock()
         self._owner: int | None = None  # the thread that has a transaction open
-        self.lost: BaseException | None = None  # what ended its transaction before the end
+        self.lost: BaseException | None = None  # what ended its transaction, until the next one
         self._changes = 0  # in it
         self._open()
 
@@ -4466,7 +4475,11 @@ def _may_ping(key: tuple[int, str] | None) -> bool:
 
 
 def find_target(tx: Transaction, request: PingRequest) -> Target:
-    """Who is meant: a handle, else an API key in the path, else one in a header; or refuses."""
+    """Who is meant: a handle, else an API key in the path, else one in a header; or refuses.
+
+    A key that may only read is none in a path (401 or 404, like any text), is refused with 403 in
+    a header, and does not hinder a handle, which pings by itself.
+    """
     route, names = request.route, request.route.names
     handle = find_handle(tx, names[0])
     beside = names[1] if len(names) > 1 and names[1] not in VERBS else None
@@ -5554,7 +5567,9 @@ class Claim(NamedTuple):
 
 
 CLAIM_MS = 60_000  # longer than a try can last
-ASIDE_TRIES, TOLD_TRIES, SILENCE_MAX_MS = 3, 4, 600_000
+ASIDE_TRIES = 3  # of one alert that is refused, until the next one of its monitor goes
+TOLD_TRIES = 4  # of an integration in a row, until the others are told
+SILENCE_MAX_MS = 600_000  # until one that does not answer is asked again
 TESTS_MAX = 2  # at a time
 TEST_SECONDS = 40  # for which a command waits
 TEST_DUE_AT = -1  # a test is due before all else, also while its integration rests or is off
@@ -6391,20 +6406,27 @@ def missed_occurrences(
         times = last_occurrences(m, begin, end - grace - 1, most)
         missed += [
             occurrence
-            for occurrence in times
-            if not _ran_for(m, occurrence, starts)
+            for occurrence, early in zip(times, _early_windows(m, times), strict=True)
+            if not _ran_for(m, occurrence, early, starts)
             and not any(since <= occurrence and occurrence + grace <= to for since, to in absences)
         ]
     return missed[-most:]
 
 
-def _ran_for(m: Monitor, occurrence: int, starts: Sequence[int]) -> bool:
-    """Whether a run began in the window of an occurrence."""
-    early = min(m.grace_seconds, EARLY_SECONDS) * 1000
-    if m.interval_seconds:
-        early = min(early, m.interval_seconds * 250)
+def _ran_for(m: Monitor, occurrence: int, early: int, starts: Sequence[int]) -> bool:
+    """Whether a run began in the window of an occurrence, which opens so many ms before it."""
     after = bisect_left(starts, occurrence - early)
     return after < len(starts) and starts[after] <= occurrence + m.grace_seconds * 1000
+
+
+def _early_windows(m: Monitor, times: Sequence[int]) -> Iterator[int]:
+    """As `early_ms`, for occurrences that follow each other: it would look for the one before."""
+    limit = min(m.grace_seconds, EARLY_SECONDS) * 1000
+    if m.interval_seconds:
+        limit = min(limit, m.interval_seconds * 250)
+    yield from (limit for _ in times[:1])
+    for before, occurrence in itertools.pairwise(times):
+        yield min(limit, (occurrence - before) // 4)
 
 
 def load_flips(
@@ -8525,7 +8547,8 @@ class PingLane(waitress.task.ThreadedTaskDispatcher):
     def answer(self) -> None:
         """Record what has arrived in one transaction, then send the answers.
 
-        Where it cannot begin, or was lost, the workers have those that were not begun.
+        Where it was lost, all that were begun get one bare 503: what Bottle answered them before
+        the commit may say that all is well. The workers have those that were not begun.
         """
         batch = [self.arrived.popleft() for _ in range(min(BATCH_MAX, len(self.arrived)))]
         held: list[Connection] = []

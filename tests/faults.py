@@ -576,7 +576,7 @@ FAULTS = {
             "test_api.py::test_pings_come_newest_first",
         ),
         Fault(
-            "if not _ran_for(m, occurrence, starts)",
+            "if not _ran_for(m, occurrence, early, starts)",
             "if True",
             "a job that fails each hour is shown as one that never runs",
             "test_reports.py::test_a_job_that_fails_each_hour_misses_nothing",
