@@ -8698,6 +8698,7 @@ def make_web_server(
             asyncore_use_poll=True,
             cleanup_interval=5,
             max_request_body_size=10_485_760,
+            clear_untrusted_proxy_headers=False,  # we read them ourselves
         ),
     )
     lane.set_thread_count(THREADS)
@@ -10035,7 +10036,7 @@ def _add_monitor(server: Server, options: argparse.Namespace) -> None:
     if monitor["scheduleType"] == "none":
         print(f"Its schedule is {NO_SCHEDULE} (see --cron and --every).")
     if not monitor["heard"]:
-        print("Nobody hears of it yet: see `cronwatch integration add --help`.")
+        print("No notifications yet: see `cronwatch integration add --help`.")
 
 
 def _edit_monitor(server: Server, options: argparse.Namespace) -> None:
@@ -10292,7 +10293,7 @@ def _import_crontab(server: Server, options: argparse.Namespace) -> None:
             "A job is known again by its command: --host NAME tells those of other machines apart"
         )
     if options.yes and not all(report.monitor["heard"] for report in reports if report.monitor):
-        comments.append("Nobody hears of them yet: see `cronwatch integration add --help`")
+        comments.append("No notifications yet: see `cronwatch integration add --help`")
     if program is None:
         comments.append(
             f"cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {base_url}/cronwatch-exec "
