@@ -31,7 +31,7 @@ PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 LINK = re.compile(r"https?://[^/]+(/#/link/\S+)")
 ELSEWHERE = "cron.lan"  # the loopback by a name that makes no secure context of plain http
 SESSIONS: dict[str, list[Any]] = {}  # the cookies of who is signed in, by the server's URL
-# By options: a new context has to compile every module again, which takes longer than a test.
+# By options: in a new context all modules are compiled anew, which takes longer than most tests.
 CONTEXTS: dict[str, Any] = {}
 AWAY = "net::ERR_CONNECTION_REFUSED"
 
@@ -72,6 +72,7 @@ def context(browser: Any, **options: Any) -> Any:
     name = repr(sorted(options.items()))
     if name not in CONTEXTS:
         CONTEXTS[name] = new_context(browser, **options)
+        CONTEXTS[name].new_page()  # while there is a page, Chromium keeps what it has compiled
     return CONTEXTS[name]
 
 
