@@ -30,7 +30,8 @@ FLAGS = (  # no sandbox as root, and nothing of what the browser would ask the w
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 LINK = re.compile(r"https?://[^/]+(/#/link/\S+)")
 ELSEWHERE = "cron.lan"  # the loopback by a name that makes no secure context of plain http
-SESSIONS: dict[str, list[Any]] = {}  # the cookies of who is signed in, by the server's URL
+# The cookies of who is signed in, by the server's URL and key: a later server may get its port.
+SESSIONS: dict[tuple[str, str], list[Any]] = {}
 # By options: in a new context all modules are compiled anew, which takes longer than most tests.
 CONTEXTS: dict[str, Any] = {}
 AWAY = "net::ERR_CONNECTION_REFUSED"
@@ -133,8 +134,9 @@ class Tab:
     def sign_in(self) -> None:
         """Sign in with a link that signs in once, as its click does; the next tab of the same
         server goes on with that session."""
-        if self.live.url in SESSIONS:
-            self.context.add_cookies(SESSIONS[self.live.url])
+        server = self.live.url, self.live.key
+        if server in SESSIONS:
+            self.context.add_cookies(SESSIONS[server])
             self.page.goto(f"{self.live.url}/")
         else:
             found = LINK.search(self.live.quick("user", "link", NAME))
@@ -144,7 +146,7 @@ class Tab:
         self.page.locator("#signout:not([hidden])").wait_for(state="attached")
         if self.page.get_by_text("Set a password?").count():  # who came by a link is offered one
             self.page.keyboard.press("Escape")
-        SESSIONS[self.live.url] = self.context.cookies()
+        SESSIONS[server] = self.context.cookies()
 
     def see(self, text: str | re.Pattern[str]) -> None:
         """Wait until a text is in view."""

@@ -581,7 +581,8 @@ def test_the_first_screen_asks_for_data_once(page: Tab, shared: Live) -> None:
     asked: list[str] = []
     page.page.on("request", lambda request: asked.append(request.url))
 
-    page.page.reload()
+    with page.page.expect_response(re.compile("/api/v1/night")):
+        page.page.reload()
     page.row("once").wait_for()
     paths = [url.partition("/api/v1/")[2] for url in asked if "/api/" in url]
 
@@ -645,19 +646,20 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield live
 
 
-def test_a_thousand_monitors_take_a_quarter_of_a_second_of_script(
+def test_a_thousand_monitors_take_a_quarter_of_a_second_of_processor_time(
     browser: Any, many: Live
 ) -> None:
     with looking(browser, many) as tab:
         session = tab.context.new_cdp_session(tab.page)
-        session.send("Performance.enable")
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})  # not of the wall
+        tab.open()
         tab.see("The first 100 of 1000 are shown.")
         tab.page.locator(".night path.bar").first.wait_for(state="attached")
         metrics = {
             one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]
         }
 
-        assert metrics["ScriptDuration"] < 0.25
+        assert 0 < metrics["TaskDuration"] < 0.25
 
 
 # -- The night

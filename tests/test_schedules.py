@@ -630,6 +630,7 @@ def judge(schedule: str, zone: str) -> Callable[[str, str, int, int], list[int]]
 
 
 # A fresh one looks for what nobody has seen yet: it may be red where nothing was changed.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "new_seed",
     [
