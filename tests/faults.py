@@ -388,7 +388,7 @@ FAULTS = {
             '"webhook-id": event["id"]',
             '"webhook-id": str(uuid.uuid4())',
             "a receiver cannot tell a retry from another event",
-            "test_alerts.py::test_a_retry_has_the_same_id",
+            "test_alerts.py::test_a_retry_has_the_same_id_and_body",
         ),
         Fault(
             'f"{id_}.{stamp}.".encode()',
