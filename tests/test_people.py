@@ -1058,4 +1058,5 @@ def test_a_first_start_on_a_terminal_prints_a_link_that_signs_in(
 
     link = re.search(r"http://cron\.test/#/link/([\w-]{43})", screen.getvalue())
     assert link
-    assert site.send("POST", SESSION, json.dumps({"link": link[1]})).status_int == 201
+    given = json.dumps({"link": link[1]})
+    assert site.post(SESSION, given, Content_Type="application/json").status_int == 201
