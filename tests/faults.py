@@ -312,7 +312,7 @@ FAULTS = {
             '"default_integrations": int(integrations is None),',
             '"default_integrations": 1,',
             "a monitor is told to those whom its maker left out",
-            "test_alerts.py::test_a_monitor_that_names_integrations_is_heard_by_those_only",
+            "test_alerts.py::test_who_hears_of_a_monitor",
         ),
         Fault(
             '"prefix": secret[:12],',
@@ -342,7 +342,7 @@ FAULTS = {
             "WHEN 'email' THEN {HAS_MAIL} AND m.email_alerts",
             "WHEN 'email' THEN {HAS_MAIL}",
             "a monitor whose mails are off goes on sending mails",
-            "test_alerts.py::test_default_mail_counts_as_linked_with_email_alerts_only",
+            "test_alerts.py::test_who_hears_of_a_monitor",
         ),
         Fault(
             "WHERE i.enabled AND CASE i.channel",

@@ -32,7 +32,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP as SmtpServer
 from aiosmtpd.smtp import AuthResult, LoginPassword
 from conftest import NOW, Made, Site
-from live_server import run
+from live_server import run, wait_for
 
 import cronwatch
 
@@ -70,14 +70,6 @@ RUN_FIELDS = [
 ]
 NOON = "2026-03-02T12:00:00.000Z"
 HOSTILE = "$(touch pwned) `touch pwned` ; touch pwned # 'x' \"y\" %s \\ <b> 🔥 ünï"
-
-
-def wait_for(is_so: Callable[[], Any], seconds: float = 10) -> None:
-    """Poll until something is so, at most for so long."""
-    until, pause = time.monotonic() + seconds, threading.Event()
-    while not is_so():
-        assert time.monotonic() < until, "it never came to be so"
-        pause.wait(0.005)
 
 
 def assert_set(flag: threading.Event) -> None:
@@ -142,6 +134,10 @@ class Listener:
     @property
     def kinds(self) -> list[str]:
         return [one.event["kind"] for one in self.received]
+
+    @property
+    def ids(self) -> list[str]:
+        return [one.headers["webhook-id"] for one in self.received]
 
     def close(self) -> None:
         self.server.shutdown()
@@ -248,17 +244,35 @@ def mailing(make_site: Callable[..., Site]) -> Site:
     return make_site(smtp_host="127.0.0.1")
 
 
-def test_a_monitor_is_heard_by_every_default_integration(mailing: Site) -> None:
-    add(mailing, "slack", SLACK, "Slack")
-    add(mailing, "email", "me@home.example", "Mail")
+MAIL, NTFY = "me@home.example", "https://ntfy.example/me"
+HEARERS: dict[str, tuple[dict[str, bool], dict[str, Any], list[str]]] = {
+    # who there is, by default or not; what the monitor says; who hears of it
+    "every default one": ({"slack": True, "email": True}, {}, ["slack", "email"]),
+    "none that is not default": ({"slack": False, "email": False}, {}, []),
+    "those that are named": ({"slack": True, "ntfy": False}, {"named": ["ntfy"]}, ["ntfy"]),
+    "each once": ({"slack": True}, {"named": ["slack", "slack"]}, ["slack"]),
+    "default mail anyhow": ({"slack": True, "email": True}, {"named": []}, ["email"]),
+    "no mail where it is off": (
+        {"slack": True, "email": True},
+        {"emailAlertsEnabled": False},
+        ["slack"],
+    ),
+}
 
-    assert told_of_a_failure(mailing) == ["Slack", "Mail"]
 
+@pytest.mark.parametrize("case", HEARERS)
+def test_who_hears_of_a_monitor(mailing: Site, case: str) -> None:
+    integrations, fields, hearers = HEARERS[case]
+    targets = {"slack": SLACK, "email": MAIL, "ntfy": NTFY}
+    ids = {
+        name: add(mailing, name, targets[name], name, default)
+        for name, default in integrations.items()
+    }
+    named = fields.get("named")
+    rest = {name: value for name, value in fields.items() if name != "named"}
+    chosen = {} if named is None else {"integrationIds": [ids[name] for name in named]}
 
-def test_an_integration_that_is_not_default_does_not_hear_by_itself(site: Site) -> None:
-    add(site, "slack", SLACK, "Slack", default=False)
-
-    assert told_of_a_failure(site) == []
+    assert told_of_a_failure(mailing, **rest, **chosen) == hearers
 
 
 def test_a_default_integration_that_is_made_later_hears_too(site: Site) -> None:
@@ -270,13 +284,6 @@ def test_a_default_integration_that_is_made_later_hears_too(site: Site) -> None:
     assert alerts(site) == [("Slack", "failed")]
 
 
-def test_a_monitor_that_names_integrations_is_heard_by_those_only(site: Site) -> None:
-    add(site, "slack", SLACK, "Slack")
-    ntfy = add(site, "ntfy", "https://ntfy.example/me", "ntfy", default=False)
-
-    assert told_of_a_failure(site, integrationIds=[ntfy]) == ["ntfy"]
-
-
 def test_a_default_integration_that_is_made_later_does_not_hear_of_one_that_names_others(
     site: Site,
 ) -> None:
@@ -286,32 +293,6 @@ def test_a_default_integration_that_is_made_later_does_not_hear_of_one_that_name
     fail(site, token)
 
     assert alerts(site) == []
-
-
-def test_a_monitor_that_names_no_integration_is_heard_by_default_mail(mailing: Site) -> None:
-    add(mailing, "slack", SLACK, "Slack")
-    add(mailing, "email", "me@home.example", "Mail")
-
-    assert told_of_a_failure(mailing, integrationIds=[]) == ["Mail"]
-
-
-def test_default_mail_counts_as_linked_with_email_alerts_only(mailing: Site) -> None:
-    add(mailing, "slack", SLACK, "Slack")
-    add(mailing, "email", "me@home.example", "Mail")
-
-    assert told_of_a_failure(mailing, emailAlertsEnabled=False) == ["Slack"]
-
-
-def test_mail_that_is_not_default_does_not_count_as_linked(mailing: Site) -> None:
-    add(mailing, "email", "me@home.example", "Mail", default=False)
-
-    assert told_of_a_failure(mailing) == []
-
-
-def test_a_default_integration_that_is_named_too_hears_once(site: Site) -> None:
-    slack = add(site, "slack", SLACK, "Slack")
-
-    assert told_of_a_failure(site, integrationIds=[slack, slack]) == ["Slack"]
 
 
 def test_mail_hears_of_no_monitor_where_no_mail_server_is_set(site: Site) -> None:
@@ -1136,7 +1117,7 @@ def test_a_command_that_hangs_is_killed_with_its_children(
 
     pids = [int(pid) for pid in (folder / "pids").read_text().split()]
     try:
-        wait_for(lambda: not any(map(is_alive, pids)), 2)
+        wait_for(lambda: not any(map(is_alive, pids)), "their end")
         assert time.monotonic() - began < 15
     finally:
         for pid in filter(is_alive, pids):
@@ -1771,8 +1752,8 @@ def test_a_slow_integration_delays_no_other(
     turn.start()
 
     try:
-        wait_for(lambda: well.received and slow.received)
-        wait_for(lambda: site.rows("SELECT 1 FROM alert WHERE state = 'sent'"))
+        wait_for(lambda: well.received and slow.received, "both")
+        wait_for(lambda: site.rows("SELECT 1 FROM alert WHERE state = 'sent'"), "a success")
     finally:
         release.set()
         turn.join(10)
@@ -1785,7 +1766,7 @@ def test_a_slow_integration_delays_no_scan(site: Site, listener: Listener) -> No
     make_missed(site)
     turn = threading.Thread(target=site.server.deliver)
     turn.start()
-    wait_for(lambda: listener.received)
+    wait_for(lambda: listener.received, "a try")
 
     job = site.monitor(key="other")
     site.get(f"/{job.token}")
@@ -2232,7 +2213,7 @@ def test_a_third_test_at_a_time_is_refused(site: Site, listener: Listener) -> No
     ]
     for thread in threads:
         thread.start()
-    wait_for(lambda: len(listener.received) == 2)
+    wait_for(lambda: len(listener.received) == 2, "both tests")
 
     answer = site.post(f"/api/v1/integrations/{id_}/test", X_API_Key="cw_management")
 

@@ -523,9 +523,6 @@ def test_with_room_again_all_works_without_a_restart(site: Site) -> None:
     assert len(notes(site)) == 1
 
 
-PINGS = ["/ping/{code}", "/{token}", "/ping/{token}", "/api/push/{token}", "/{code}/run"]
-
-
 def fill_with_pings(site: Site, token: str) -> int:
     """Ping until one is refused, as a disk fills up; how many were acknowledged."""
     fill_disk(site)
@@ -535,41 +532,12 @@ def fill_with_pings(site: Site, token: str) -> int:
     raise AssertionError("the disk never filled up")
 
 
-@pytest.mark.parametrize("path", PINGS)
-def test_a_ping_on_a_full_disk_is_answered_503(site: Site, path: str) -> None:
-    job = site.monitor()
-    fill_with_pings(site, job.token)
-
-    answer = site.get(path.format(token=job.token, code=job.code))
-
-    assert answer.status_int == 503
-
-
 def test_every_ping_that_a_filling_disk_acknowledged_is_on_it(site: Site) -> None:
     job = site.monitor()
 
     acknowledged = fill_with_pings(site, job.token)
 
     assert len(site.pings) == acknowledged > 0
-
-
-def test_lists_are_shown_while_the_disk_is_full(site: Site, api_key: str) -> None:
-    job = site.monitor()
-    fill_with_pings(site, job.token)
-
-    answer = site.get("/api/v1/heartbeats", X_API_Key=api_key)
-
-    assert answer.status_int == 200
-
-
-def test_a_ping_is_taken_again_once_there_is_room(site: Site) -> None:
-    job = site.monitor()
-    fill_with_pings(site, job.token)
-    make_room(site)
-
-    answer = site.get(f"/{job.token}")
-
-    assert answer.status_int == 200
 
 
 def test_a_file_that_another_program_holds_for_too_long_is_answered_503(

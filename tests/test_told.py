@@ -5,8 +5,6 @@ The story is lived through once; each test looks at one fact of it.
 
 from __future__ import annotations
 
-import email
-import email.policy
 import fcntl
 import json
 import re
@@ -18,14 +16,12 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 from live_server import LIMIT_SECONDS, Live, call, environment, serving, wait_for
+from test_alerts import Listener, Mailbox, Received
 
 import cronwatch
 
@@ -38,71 +34,6 @@ while [ -e running ]; do
 done
 """
 COMMAND = "cat >> ran.jsonl; echo >> ran.jsonl"
-
-
-@dataclass
-class Hook:
-    """One request that a webhook received."""
-
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def event(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.body)
-        return found
-
-
-@contextmanager
-def a_webhook(hooks: list[Hook]) -> Iterator[str]:
-    """The URL of an HTTP listener that keeps what it is sent."""
-
-    class Listener(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            hooks.append(Hook({name.lower(): value for name, value in self.headers.items()}, body))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *said: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/hook"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-class Mailbox(Controller):
-    """An SMTP listener on a free port that keeps what it is sent."""
-
-    def __init__(self) -> None:
-        self.mails: list[EmailMessage] = []
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        super().__init__(self, hostname="127.0.0.1", port=self.socket.getsockname()[1])
-
-    def _create_server(self) -> Any:
-        return self.loop.create_server(self._factory_invoker, sock=self.socket)
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
-        assert isinstance(mail, EmailMessage)
-        mail["X-To"], mail["X-From"] = ",".join(envelope.rcpt_tos), envelope.mail_from
-        self.mails.append(mail)
-        return "250 kept"
-
-
-@contextmanager
-def a_mailbox() -> Iterator[Mailbox]:
-    box = Mailbox()
-    box.start()
-    try:
-        yield box
-    finally:
-        box.stop()
 
 
 @contextmanager
@@ -125,7 +56,7 @@ class Story:
     """What came of it."""
 
     monitor: dict[str, Any] = field(default_factory=dict)
-    hooks: list[Hook] = field(default_factory=list)
+    hooks: list[Received] = field(default_factory=list)
     mails: list[EmailMessage] = field(default_factory=list)
     folder: Path = Path()
     dead_was_asked: bytes = b""
@@ -147,6 +78,7 @@ class Story:
 
     def told(self, kind: str, key: str = "nightly") -> dict[str, Any]:
         """The event that the webhook had."""
+        found: dict[str, Any]
         (found,) = (
             e
             for e in (hook.event for hook in self.hooks)
@@ -198,11 +130,12 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     folder = tmp_path_factory.mktemp("told")
     story = Story(folder=folder)
     with ExitStack() as stack:
-        hook_url = stack.enter_context(a_webhook(story.hooks))
-        mailbox = stack.enter_context(a_mailbox())
+        listener = stack.enter_context(closing(Listener()))
+        mailbox = Mailbox()
+        stack.callback(mailbox.controller.stop)
         dead = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         dead.settimeout(LIMIT_SECONDS)
-        story.mails = mailbox.mails
+        story.hooks, story.mails = listener.received, mailbox.received
         live = stack.enter_context(
             serving(
                 folder,
@@ -219,7 +152,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
                 CRONWATCH_SMTP_PASSWORD="not to be seen",
             )
         )
-        listen(live, hook_url, f"http://127.0.0.1:{dead.getsockname()[1]}/dead")
+        listen(live, listener.url, f"http://127.0.0.1:{dead.getsockname()[1]}/dead")
         live.quick(
             "monitor",
             "add",
