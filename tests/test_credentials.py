@@ -31,17 +31,8 @@ def is_shaped(dialect: str, reply: webtest.TestResponse) -> bool:
             and reply.text
             and not reply.text.startswith(("<", "{"))
         )
-    said = reply.json
-    shapes: dict[str, Callable[[], object]] = {
-        "cronbeats": lambda: set(said) == {"status", "message"} and said["status"] == "error",
-        "cronradar": lambda: said["error"].isupper() and said["message"],
-        "crontify": lambda: (
-            said["success"] is False and said["message"] and said["statusCode"] == reply.status_int
-        ),
-        "cronping": lambda: set(said) == {"error"} and said["error"],
-        "kuma": lambda: said["ok"] is False and said["msg"],
-    }
-    return bool(reply.content_type == "application/json" and shapes[dialect]())
+    shape = hostile.SHAPES[dialect]
+    return bool(reply.content_type == "application/json" and shape(reply.json, reply.status_int))
 
 
 ROUTES = [
