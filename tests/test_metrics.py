@@ -12,7 +12,7 @@ import pytest
 from conftest import Made, Site
 from live_server import LIMIT_SECONDS, Live, serving, wait_for
 from prometheus_client.parser import text_string_to_metric_families
-from trouble import Watch
+from trouble import Watch, add, failed
 
 import cronwatch
 
@@ -178,17 +178,8 @@ def test_a_ping_that_is_not_on_disk_is_not_counted(watched: Site) -> None:
 
 
 def test_tries_to_send_are_counted(watched: Site) -> None:
-    words = [
-        "integration",
-        "add",
-        "ntfy",
-        "me",
-        "http://127.0.0.1:9/nobody",
-        "--database",
-        str(watched.database),
-    ]
-    assert cronwatch.main(words) == 0
-    watched.get(f"/{watched.monitor(key='job').token}/fail")
+    add(watched, "ntfy", "http://127.0.0.1:9/nobody", "me")
+    failed(watched, key="job")
 
     watched.server.deliver()
 
@@ -207,17 +198,8 @@ def test_tries_to_send_are_counted_from_0_on(watched: Site, result: str) -> None
 def test_what_waits_to_be_sent_is_counted(
     watched: Site, after_seconds: float, state: str, count: int
 ) -> None:
-    words = [
-        "integration",
-        "add",
-        "ntfy",
-        "me",
-        "http://127.0.0.1:9/nobody",
-        "--database",
-        str(watched.database),
-    ]
-    assert cronwatch.main(words) == 0
-    watched.get(f"/{watched.monitor(key='job').token}/fail")
+    add(watched, "ntfy", "http://127.0.0.1:9/nobody", "me")
+    failed(watched, key="job")
     watched.clock.move(after_seconds)
 
     assert scrape(watched)["cronwatch_alerts", state] == count
