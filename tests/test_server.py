@@ -579,28 +579,23 @@ def watch(site: Site) -> Watch:
     return Watch(site)
 
 
-def test_a_look_scans(watch: Watch) -> None:
-    watch.look(5)
-
-    assert watch.scans == 1
-
-
-def test_looks_at_their_interval_know_no_gap(watch: Watch) -> None:
-    for _ in range(100):
-        watch.look(5)
-
-    assert watch.gaps == []
-
-
-@pytest.mark.parametrize("seconds, gaps", [(65, []), (65.001, [(5, 70)]), (3600, [(5, 3605)])])
+@pytest.mark.parametrize(
+    "looks, gaps",
+    [
+        ([5] * 100, []),
+        ([5, 65], []),
+        ([5, 65.001], [(5, 70)]),
+        ([5, 3600, 5, 5], [(5, 3605)]),  # it is judged once
+        ([5, -2], [(5, 3)]),  # a clock behind its last look
+    ],
+)
 def test_more_than_a_minute_beyond_the_interval_is_a_gap(
-    watch: Watch, seconds: float, gaps: list[tuple[int, int]]
+    watch: Watch, looks: list[float], gaps: list[tuple[int, int]]
 ) -> None:
-    watch.look(5)
+    for seconds in looks:
+        watch.look(seconds)
 
-    watch.look(seconds)
-
-    assert watch.gaps == gaps
+    assert (watch.gaps, watch.scans) == (gaps, len(looks))
 
 
 def test_the_interval_is_that_of_the_setting(site: Site) -> None:
@@ -612,14 +607,6 @@ def test_the_interval_is_that_of_the_setting(site: Site) -> None:
     assert watch.gaps == []
 
 
-def test_a_clock_behind_its_last_look_is_a_gap(watch: Watch) -> None:
-    watch.look(5)
-
-    watch.look(-2)
-
-    assert watch.gaps == [(5, 3)]
-
-
 def test_a_gap_is_judged_before_the_scan(site: Site, watch: Watch) -> None:
     up(site, **DAILY)
     watch.look(5)
@@ -627,15 +614,6 @@ def test_a_gap_is_judged_before_the_scan(site: Site, watch: Watch) -> None:
     watch.look(26 * 3600)
 
     assert site.events == ["outage"]
-
-
-def test_a_gap_is_judged_once(watch: Watch) -> None:
-    watch.look(3600)
-    watch.look(5)
-
-    watch.look(5)
-
-    assert len(watch.gaps) == 1
 
 
 def test_pings_that_were_answered_503_are_a_gap(site: Site, watch: Watch) -> None:
