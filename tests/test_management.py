@@ -714,11 +714,6 @@ def test_runs_are_filtered_by_state(
     assert ([run["durationMs"] for run in page["runs"]], page["total"]) == (found, len(found))
 
 
-@pytest.mark.parametrize("query", ["state=over", "limit=0", "limit=201", "offset=-1", "state="])
-def test_runs_that_cannot_be_asked_for_are_refused(api: Manager, query: str) -> None:
-    assert api.get(f"{HEARTBEATS}/job/runs?{query}").status_int == 400
-
-
 def test_the_log_of_a_run_is_in_no_list(api: Manager, token: str) -> None:
     api.site.post(f"/ping/{token}", "the output")
 
@@ -924,24 +919,6 @@ def test_events_are_filtered_by_the_id_of_a_heartbeat(busy: Manager) -> None:
     assert [event["kind"] for event in shown["events"]] == ["recovered", "failed"]
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "kind=invented",
-        "since=yesterday",
-        "until=5",
-        "since=2026-03-02T12:00:00",
-        "since=",
-        "limit=0",
-        "limit=201",
-        "offset=x",
-        "since=2026-13-01T00:00:00Z",
-    ],
-)
-def test_events_that_cannot_be_asked_for_are_refused(busy: Manager, query: str) -> None:
-    assert busy.get(f"{EVENTS}?{query}").status_int == 400
-
-
 def test_events_of_a_heartbeat_that_does_not_exist_are_not_found(busy: Manager) -> None:
     assert busy.get(f"{EVENTS}?monitor=nothing").status_int == 404
 
@@ -1075,24 +1052,6 @@ def test_uptime_outlives_the_flips_that_are_not_kept(make_site: Callable[..., Si
     assert window(api, "?days=1")["upSeconds"] == 86_400
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "days=0",
-        "days=3661",
-        "days=x",
-        "days=",
-        "days=1.5",
-        "since=yesterday",
-        "until=",
-        f"since={at(500)}&until={at(400)}",
-        "&".join(["days=1"] * 21),
-    ],
-)
-def test_a_window_that_cannot_be_is_refused(lived: Manager, query: str) -> None:
-    assert lived.get(f"{HEARTBEATS}/job/uptime?{query}").status_int == 400
-
-
 # the log of all that happened
 
 
@@ -1148,11 +1107,6 @@ def test_pages_of_the_log_show_every_entry_once(lived: Manager, limit: int) -> N
         before = f"&before={entries[-1]['at']}"
 
     assert entries == lived.job("/log")["entries"]
-
-
-@pytest.mark.parametrize("query", ["limit=0", "limit=201", "before=now", "before="])
-def test_a_log_that_cannot_be_asked_for_is_refused(api: Manager, query: str) -> None:
-    assert api.get(f"{HEARTBEATS}/job/log?{query}").status_int == 400
 
 
 # integrations
@@ -1628,11 +1582,6 @@ def test_pages_of_the_summary_follow_each_other(mixed: Manager) -> None:
     assert [page["total"] for page in pages] == [6, 6]
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "offset=-1", "status=lost"])
-def test_a_summary_that_cannot_be_is_refused(api: Manager, query: str) -> None:
-    assert api.get(f"{API}/summary?{query}").status_int == 400
-
-
 def test_the_health_of_cronwatch_is_in_the_summary(api: Manager, token: str) -> None:
     hook(api)
     api.site.get(f"/{token}/fail")
@@ -1876,35 +1825,6 @@ def test_a_schedule_is_put_into_words(api: Manager, query: str, words: str) -> N
     assert words in shown["sentence"]
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "",
-        "scheduleType=cron",
-        "scheduleType=interval",
-        "intervalSeconds=59",
-        "intervalSeconds=x",
-        "intervalSeconds=2592001",
-        "intervalSeconds=",
-        "scheduleType=daily&intervalSeconds=60",
-        "intervalSeconds=60&graceSeconds=86401",
-        "intervalSeconds=60&graceSeconds=-1",
-        "intervalSeconds=60&timezone=Mars/Olympus",
-        "scheduleType=none",
-        "scheduleType=cron&cronExpression=x",
-        "scheduleType=cron&cronExpression=0+0+30+2+*",
-        "scheduleType=cron&cronExpression=@reboot",
-        "scheduleType=cron&cronExpression=R+*+*+*+*",
-        "scheduleType=cron&cronExpression=61+*+*+*+*",
-        "scheduleType=cron&cronExpression=0+22-6+*+*+*",
-    ],
-)
-def test_a_schedule_that_cannot_be_is_refused(api: Manager, query: str) -> None:
-    answer = api.get(f"{API}/preview?{query}")
-
-    assert (answer.status_int, list(answer.json)) == (400, ["error"])
-
-
 # the example of the page: provision from CI/CD
 
 
@@ -1934,3 +1854,64 @@ def test_the_workflow_of_the_readme_registers_a_heartbeat(tmp_path: Path) -> Non
         (reply.json["name"], reply.json["tags"], reply.json["intervalSeconds"])
         for reply in replies
     } == {("deploy-health-shop", "ci deploy", 300)}
+
+
+# what cannot be asked for
+
+
+REFUSED = {
+    f"{HEARTBEATS}/job/runs": ["state=over", "limit=0", "limit=201", "offset=-1", "state="],
+    EVENTS: [
+        "kind=invented",
+        "since=yesterday",
+        "until=5",
+        "since=2026-03-02T12:00:00",
+        "since=",
+        "limit=0",
+        "limit=201",
+        "offset=x",
+        "since=2026-13-01T00:00:00Z",
+    ],
+    f"{HEARTBEATS}/job/uptime": [
+        "days=0",
+        "days=3661",
+        "days=x",
+        "days=",
+        "days=1.5",
+        "since=yesterday",
+        "until=",
+        f"since={at(500)}&until={at(400)}",
+        "&".join(["days=1"] * 21),
+    ],
+    f"{HEARTBEATS}/job/log": ["limit=0", "limit=201", "before=now", "before="],
+    f"{API}/summary": ["limit=0", "limit=1001", "offset=-1", "status=lost"],
+    f"{API}/preview": [
+        "",
+        "scheduleType=cron",
+        "scheduleType=interval",
+        "intervalSeconds=59",
+        "intervalSeconds=x",
+        "intervalSeconds=2592001",
+        "intervalSeconds=",
+        "scheduleType=daily&intervalSeconds=60",
+        "intervalSeconds=60&graceSeconds=86401",
+        "intervalSeconds=60&graceSeconds=-1",
+        "intervalSeconds=60&timezone=Mars/Olympus",
+        "scheduleType=none",
+        "scheduleType=cron&cronExpression=x",
+        "scheduleType=cron&cronExpression=0+0+30+2+*",
+        "scheduleType=cron&cronExpression=@reboot",
+        "scheduleType=cron&cronExpression=R+*+*+*+*",
+        "scheduleType=cron&cronExpression=61+*+*+*+*",
+        "scheduleType=cron&cronExpression=0+22-6+*+*+*",
+    ],
+}
+
+
+@pytest.mark.parametrize("path", REFUSED)
+def test_a_query_that_cannot_be_is_refused(api: Manager, path: str) -> None:
+    answers = {query: api.get(f"{path}?{query}") for query in REFUSED[path]}
+
+    assert {query: (reply.status_int, list(reply.json)) for query, reply in answers.items()} == (
+        dict.fromkeys(REFUSED[path], (400, ["error"]))
+    )
