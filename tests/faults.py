@@ -13,7 +13,7 @@ class Fault(NamedTuple):
     fragment: str
     instead: str
     harm: str
-    test: str  # FILE::FUNCTION, or a heading of a transcript
+    test: str  # FILE::FUNCTION, or a heading of a transcript or a story
 
 
 FAULTS = {
@@ -99,13 +99,14 @@ FAULTS = {
             "run.duration_ms / 1000\n    if run.exit_code",
             "run.duration_ms\n    if run.exit_code",
             "a rule on seconds sees milliseconds",
-            "test_rules.py::test_a_rule_looks_at_a_reported_duration",
+            "stories/troubles.txt: A rule looks at the reported duration, else at that from start "
+            "to end",
         ),
         Fault(
             'values["exit_code"] = run.exit_code',
             "pass",
             "a rule on the exit code never matches",
-            "test_rules.py::test_a_rule_looks_at_the_exit_code_where_it_is_known",
+            "stories/troubles.txt: A rule looks at the exit code where it is known",
         ),
         Fault(
             "if ends_run or find_repeated(state, ping) is not None:",
@@ -118,37 +119,37 @@ FAULTS = {
             "m.failures, m.digests = 0, None\n    _live",
             "m.failures = 0\n    _live",
             "failures are told after somebody said that all is well",
-            "test_rules.py::test_ok_drops_a_digest_and_reminders",
+            "stories/troubles.txt: Ok drops digests and reminders, and leaves runs open",
         ),
         Fault(
             'is_counted = m.status != "paused" and (m.armed or not is_new)',
             'is_counted = m.status != "paused" and not is_new',
             "an armed monitor that never ran is silent for ever after a pause",
-            "test_rules.py::test_the_resume_of_cronping_arms_a_new_armed_monitor_anew",
+            "stories/pauses.txt: Cronping's resume arms a new armed monitor anew",
         ),
         Fault(
             "if m.unverified and not _lies_within(m, awaited, absence):",
             "if False:",
             "a job that is dead is excused by each restart",
-            "test_rules.py::test_two_gaps_in_a_row_without_a_sign_of_life_are_no_excuse",
+            "stories/absences.txt: Two gaps in a row without a sign of life are no excuse",
         ),
         Fault(
             "return absence.until + RESTART_MS\n    return at",
             "return at\n    return at",
             "a restart in the minute of a deadline calls a job missed",
-            "test_rules.py::test_no_deadline_falls_into_a_gap_or_the_minute_after_it",
+            "stories/absences.txt: No deadline falls into a gap or the minute after it",
         ),
         Fault(
             "return max(of_series, key=lambda run: run.num, default=None)",
             "return min(of_series, key=lambda run: run.num, default=None)",
             "a script with one series for all its runs gets stuck",
-            "test_rules.py::test_the_end_belongs_to_the_newest_run_of_its_series",
+            "stories/runs.txt: A ping with a series belongs to the newest run of it",
         ),
         Fault(
             "is_same = run.ended_at is not None and ping.at - run.ended_at <= RETRY_MS",
             "is_same = False",
             "a run whose end overtook its start is called stuck",
-            "test_rules.py::test_a_start_that_its_own_end_has_overtaken_opens_no_second_run",
+            "stories/runs.txt: A start that its own end has overtaken opens no second run",
         ),
     ],
     "Dialects": [
@@ -311,7 +312,7 @@ FAULTS = {
             '"default_integrations": int(integrations is None),',
             '"default_integrations": 1,',
             "a monitor is told to those whom its maker left out",
-            "test_alerts.py::test_a_monitor_that_names_integrations_is_heard_by_those_only",
+            "test_alerts.py::test_who_hears_of_a_monitor",
         ),
         Fault(
             '"prefix": secret[:12],',
@@ -341,7 +342,7 @@ FAULTS = {
             "WHEN 'email' THEN {HAS_MAIL} AND m.email_alerts",
             "WHEN 'email' THEN {HAS_MAIL}",
             "a monitor whose mails are off goes on sending mails",
-            "test_alerts.py::test_default_mail_counts_as_linked_with_email_alerts_only",
+            "test_alerts.py::test_who_hears_of_a_monitor",
         ),
         Fault(
             "WHERE i.enabled AND CASE i.channel",
@@ -387,7 +388,7 @@ FAULTS = {
             '"webhook-id": event["id"]',
             '"webhook-id": str(uuid.uuid4())',
             "a receiver cannot tell a retry from another event",
-            "test_alerts.py::test_a_retry_has_the_same_id",
+            "test_alerts.py::test_a_retry_has_the_same_id_and_body",
         ),
         Fault(
             'f"{id_}.{stamp}.".encode()',
@@ -579,7 +580,7 @@ FAULTS = {
             "if not _ran_for(m, occurrence, early, starts)",
             "if True",
             "a job that fails each hour is shown as one that never runs",
-            "test_reports.py::test_a_job_that_fails_each_hour_misses_nothing",
+            "test_reports.py::test_an_hour_that_was_missed_is_a_slot_of_the_strip",
         ),
         Fault(
             "any(since <= occurrence and occurrence + grace <= to",

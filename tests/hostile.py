@@ -367,6 +367,14 @@ bodies = st.one_of(
 # -- requests
 
 
+OLD_HANDLES = {  # what a site calls them, with the service that each is adopted from
+    "d3x": "cronitor",
+    "ping": "cronping",
+    "cronbeats": "cronbeats",
+    "radar": "cronradar",
+    "hc": "healthchecks",
+    "kuma": "kuma",
+}
 HANDLES = ("{code}", "{token}", "{d3x}", "{ping}", "{cronbeats}", "{radar}", "{hc}", "{kuma}")
 NAMES = (*HANDLES, "{key}", "{id}", "{integration}", "{writer}", "{pinger}", "{reader}")
 WORDS = (

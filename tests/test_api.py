@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import webtest
 from conftest import Made, Site
-from live_server import DIRECT, serving
 
 import cronwatch
 
@@ -112,7 +111,7 @@ def test_a_list_has_the_documented_frame(api: Api) -> None:
     assert api.get(HEARTBEATS).json == {"heartbeats": [], "total": 0, "limit": 50, "offset": 0}
 
 
-def test_a_heartbeat_has_every_documented_field_with_its_type(api: Api) -> None:
+def test_a_heartbeat_is_shown_as_documented(api: Api) -> None:
     api.site.get(f"/{api.post(HEARTBEATS, LIKE_EXAMPLE).json['token']}")
 
     (shown,) = api.get(HEARTBEATS).json["heartbeats"]
@@ -120,30 +119,10 @@ def test_a_heartbeat_has_every_documented_field_with_its_type(api: Api) -> None:
     assert {name: type(shown.get(name)) for name in EXAMPLE} == {
         name: type(value) for name, value in EXAMPLE.items()
     }
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "name",
-        "status",
-        "paused",
-        "scheduleType",
-        "intervalSeconds",
-        "cronExpression",
-        "timezone",
-        "graceSeconds",
-        "tags",
-        "emailAlertsEnabled",
-        "reminderIntervalSeconds",
-    ],
-)
-def test_a_heartbeat_like_the_example_is_shown_like_it(api: Api, name: str) -> None:
-    api.site.get(f"/{api.post(HEARTBEATS, LIKE_EXAMPLE).json['token']}")
-
-    (shown,) = api.get(HEARTBEATS).json["heartbeats"]
-
-    assert shown[name] == EXAMPLE[name]
+    own = {name for name in EXAMPLE if name.endswith("At")} | {"id", "token", "pingUrl"}
+    assert {name: shown[name] for name in EXAMPLE if name not in own} == {
+        name: value for name, value in EXAMPLE.items() if name not in own
+    }
 
 
 def test_the_next_expected_time_includes_the_grace(api: Api) -> None:
@@ -164,12 +143,6 @@ def test_a_heartbeat_that_never_pinged_has_no_times(api: Api) -> None:
     assert (shown["status"], shown["lastPingAt"], shown["nextExpectedAt"]) == ("new", None, None)
 
 
-def test_the_ping_url_is_the_base_and_the_token(api: Api) -> None:
-    shown = api.create()
-
-    assert shown["pingUrl"] == f"http://cron.test/{shown['token']}"
-
-
 def test_the_ping_url_pings(api: Api) -> None:
     shown = api.create()
 
@@ -183,22 +156,6 @@ def numbered(site: Site, count: int) -> None:
         site.monitor(name=f"Job {n:03}")
 
 
-def test_a_list_has_at_most_50_by_default(api: Api) -> None:
-    numbered(api.site, 51)
-
-    answer = api.get(HEARTBEATS)
-
-    assert (len(answer.json["heartbeats"]), answer.json["total"]) == (50, 51)
-
-
-def test_a_list_is_limited(api: Api) -> None:
-    numbered(api.site, 5)
-
-    answer = api.get(f"{HEARTBEATS}?limit=2")
-
-    assert (len(names(answer)), answer.json["total"], answer.json["limit"]) == (2, 5, 2)
-
-
 def test_pages_of_a_list_follow_each_other(api: Api) -> None:
     numbered(api.site, 5)
 
@@ -210,10 +167,6 @@ def test_pages_of_a_list_follow_each_other(api: Api) -> None:
         ["Job 004"],
         [],
     ]
-
-
-def test_a_page_says_where_it_begins(api: Api) -> None:
-    assert api.get(f"{HEARTBEATS}?offset=7").json["offset"] == 7
 
 
 MOST = {HEARTBEATS: 100, f"{HEARTBEATS}/{{id}}/pings": 200, EVENTS: 200}
@@ -374,35 +327,7 @@ def test_one_heartbeat_names_the_default_integrations_that_it_got(api: Api) -> N
     assert api.get(f"{HEARTBEATS}/{shown['id']}").json["integrationIds"] == [slack]
 
 
-def test_one_heartbeat_without_integrations_names_none(api: Api) -> None:
-    add_slack(api)
-    shown = api.create(integrationIds=[])
-
-    assert api.get(f"{HEARTBEATS}/{shown['id']}").json["integrationIds"] == []
-
-
 # create a heartbeat
-
-
-def test_the_example_of_the_page_creates_a_heartbeat(api: Api) -> None:
-    answer = api.post(
-        HEARTBEATS,
-        {
-            "name": "Daily DB Backup",
-            "scheduleType": "cron",
-            "cronExpression": "0 3 * * *",
-            "timezone": "America/Sao_Paulo",
-            "graceSeconds": 600,
-        },
-    )
-
-    assert (answer.status_int, answer.json["graceSeconds"]) == (201, 600)
-
-
-def test_what_was_created_is_shown_in_full(api: Api) -> None:
-    shown = api.create()
-
-    assert set(EXAMPLE) - set(shown) == set()
 
 
 @pytest.mark.parametrize(
@@ -597,23 +522,6 @@ def test_a_cron_expression_that_cannot_be_is_refused_by_name(shared: Api, value:
     assert "cronExpression" in sentence
 
 
-def test_a_cron_expression_is_refused_with_the_reason(shared: Api) -> None:
-    sentence = shared.refused(
-        {"name": "x", "scheduleType": "cron", "cronExpression": "0 25 * * *"}
-    )
-
-    assert "hour must be 0-23" in sentence
-
-
-def test_a_range_that_wraps_is_refused_with_what_to_write(shared: Api) -> None:
-    sentence = shared.refused(
-        {"name": "x", "scheduleType": "cron", "cronExpression": "0 9 * * FRI-SUN"}
-    )
-
-    assert "cronExpression: cron never runs fri-sun" in sentence
-    assert "write 5,6,0" in sentence
-
-
 @pytest.mark.parametrize(
     "given, missing",
     [
@@ -637,39 +545,6 @@ def test_a_refusal_names_the_limits(shared: Api, name: str, least: str, most: st
     sentence = shared.refused({"name": "x", "intervalSeconds": 60, name: -5})
 
     assert re.search(rf"\b{least}\b.*\b{most}\b", sentence)
-
-
-def test_an_unknown_field_is_refused_by_name(shared: Api) -> None:
-    assert "'colour'" in shared.refused({"name": "x", "intervalSeconds": 60, "colour": "red"})
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        "",
-        "{",
-        "[]",
-        '"text"',
-        "5",
-        "null",
-        "[" * 100_000,
-        '{"name": "x"',
-        b"\xff\xfe",
-        "a=b",
-        '{"name": "x", "intervalSeconds": NaN}',
-    ],
-    ids=lambda value: ascii(value)[:24],
-)
-def test_a_body_that_is_no_object_is_refused(shared: Api, body: str | bytes) -> None:
-    answer = shared.post(HEARTBEATS, body)
-
-    assert (answer.status_int, list(answer.json)) == (400, ["error"])
-
-
-def test_tags_that_are_null_are_none(api: Api) -> None:
-    answer = api.post(HEARTBEATS, {"name": "x", "intervalSeconds": 60, "tags": None})
-
-    assert answer.status_int == 400 or answer.json["tags"] == ""
 
 
 def test_what_is_refused_leaves_nothing(api: Api) -> None:
@@ -704,10 +579,6 @@ UPSERT = {
     "intervalSeconds": 300,
     "graceSeconds": 60,
 }  # of the page
-
-
-def test_a_unique_one_is_created_at_first(api: Api) -> None:
-    assert api.post(HEARTBEATS, UPSERT).status_int == 201
 
 
 def test_a_unique_one_that_exists_is_updated(api: Api) -> None:
@@ -775,54 +646,12 @@ def test_a_pause_whose_body_is_no_object_is_refused(api: Api, body: str | bytes)
     assert (answer.status_int, api.site.monitors[0]["status"]) == (400, "new")
 
 
-def test_an_unknown_field_of_a_pause_is_refused_by_name(api: Api) -> None:
-    shown = api.create()
-
-    assert "'minutes'" in api.refused({"minutes": 5}, f"{HEARTBEATS}/{shown['id']}/pause")
-
-
-def test_no_alert_fires_while_paused(api: Api) -> None:
-    paused(api)
-    api.site.clock.move(86_400)
-
-    api.site.server.scan()
-
-    assert api.site.events == []
-
-
 def test_a_resume_resets_the_status_to_new(api: Api) -> None:
     shown = paused(api)
 
     answer = api.post(f"{HEARTBEATS}/{shown['id']}/resume")
 
     assert (answer.status_int, answer.json["status"], answer.json["paused"]) == (200, "new", False)
-
-
-def test_after_a_resume_nothing_is_expected(api: Api) -> None:
-    shown = paused(api)
-
-    answer = api.post(f"{HEARTBEATS}/{shown['id']}/resume")
-
-    assert answer.json["nextExpectedAt"] is None
-
-
-def test_after_a_resume_the_next_ping_establishes_the_cadence(api: Api) -> None:
-    shown = paused(api)
-    api.post(f"{HEARTBEATS}/{shown['id']}/resume")
-
-    api.site.get(f"/{shown['token']}")
-
-    again = api.get(f"{HEARTBEATS}/{shown['id']}").json
-    assert (again["status"], again["expectedAt"]) == ("up", "2026-03-02T13:00:00.000Z")
-
-
-def test_a_resume_of_one_that_is_not_paused_does_nothing(api: Api) -> None:
-    shown = api.create()
-    api.site.get(f"/{shown['token']}")
-
-    answer = api.post(f"{HEARTBEATS}/{shown['id']}/resume")
-
-    assert (answer.status_int, answer.json["status"]) == (200, "up")
 
 
 # pings
@@ -877,26 +706,6 @@ def test_the_ids_of_pings_are_texts_of_their_own(api: Api) -> None:
     assert (isinstance(first, str), first == second) == (True, False)
 
 
-@pytest.mark.parametrize(
-    "path, kind, code",
-    [
-        ("", "success", None),
-        ("/start", "start", None),
-        ("/fail", "fail", None),
-        ("/log", "log", None),
-        ("/0", "success", 0),
-        ("/3", "fail", 3),
-    ],
-)
-def test_a_ping_says_of_what_type_it_is(api: Api, path: str, kind: str, code: int | None) -> None:
-    job = api.site.monitor()
-    api.site.get(f"/{job.token}{path}")
-
-    (shown,) = pings(api, job)["pings"]
-
-    assert (shown["type"], shown["exitCode"]) == (kind, code)
-
-
 def test_the_run_of_a_ping_is_the_clients_own_id(api: Api) -> None:
     job = api.site.monitor()
     api.site.get(f"/{job.token}/start?rid={UNKNOWN}")
@@ -929,14 +738,6 @@ def test_pages_of_pings_follow_each_other(api: Api) -> None:
     ]
 
 
-def test_a_list_of_pings_counts_them_all(api: Api) -> None:
-    job = api.site.monitor()
-    for _ in range(3):
-        api.site.get(f"/{job.token}")
-
-    assert pings(api, job, "?limit=1")["total"] == 3
-
-
 def test_a_list_of_pings_has_those_of_one_heartbeat(api: Api) -> None:
     job, other = api.site.monitor(), api.site.monitor()
     api.site.get(f"/{other.token}")
@@ -945,28 +746,6 @@ def test_a_list_of_pings_has_those_of_one_heartbeat(api: Api) -> None:
 
 
 # integrations
-
-
-def test_a_list_of_integrations_is_empty_at_first(api: Api) -> None:
-    assert api.get(INTEGRATIONS).json == {"integrations": []}
-
-
-def test_an_integration_is_shown_as_documented(api: Api) -> None:
-    id_ = add_slack(api, "Slack #alerts")
-
-    (shown,) = api.get(INTEGRATIONS).json["integrations"]
-
-    assert {
-        name: shown.get(name)
-        for name in ("id", "channel", "name", "enabled", "createdAt", "updatedAt")
-    } == {
-        "id": id_,
-        "channel": "slack",
-        "name": "Slack #alerts",
-        "enabled": True,
-        "createdAt": NOON,
-        "updatedAt": NOON,
-    }
 
 
 def test_a_list_of_integrations_shows_no_address_to_who_may_only_read(
@@ -1011,13 +790,6 @@ def test_an_integration_is_default_unless_told_otherwise(api: Api) -> None:
     add_slack(api, "B", default=False)
 
     assert [one["default"] for one in api.get(INTEGRATIONS).json["integrations"]] == [True, False]
-
-
-def test_a_command_cannot_be_created(api: Api) -> None:
-    answer = api.post(INTEGRATIONS, {"channel": "command", "name": "Me", "command": "touch it"})
-
-    assert (answer.status_int in (400, 403), "command" in answer.json["error"]) == (True, True)
-    assert api.site.rows("SELECT * FROM integration") == []
 
 
 @pytest.mark.parametrize(
@@ -1068,38 +840,12 @@ def test_an_integration_without_a_required_field_is_refused_by_name(
     assert missing in shared.refused(given, INTEGRATIONS)
 
 
-@pytest.mark.parametrize("body", ["", "{", "[]", "5", "null"])
-def test_an_integration_that_is_no_object_is_refused(shared: Api, body: str) -> None:
-    answer = shared.post(INTEGRATIONS, body)
-
-    assert answer.status_int == 400
-
-
 def test_a_name_that_is_taken_is_refused(api: Api) -> None:
     add_slack(api)
 
     answer = api.post(INTEGRATIONS, {"channel": "ntfy", "name": "Slack", "url": "http://nas/"})
 
     assert (answer.status_int, "name" in answer.json["error"]) == (409, True)
-
-
-def test_a_test_that_cannot_be_sent_says_why(api: Api) -> None:
-    made = api.post(
-        INTEGRATIONS, {"channel": "webhook", "name": "Me", "url": "http://127.0.0.1:9/"}
-    ).json
-
-    answer = api.post(f"{INTEGRATIONS}/{made['id']}/test")
-
-    assert (answer.json["ok"], "refused" in answer.json["result"]) == (False, True)
-
-
-def test_a_test_is_an_event(api: Api) -> None:
-    made = api.post(
-        INTEGRATIONS, {"channel": "webhook", "name": "Me", "url": "http://127.0.0.1:9/"}
-    ).json
-    api.post(f"{INTEGRATIONS}/{made['id']}/test")
-
-    assert [event["kind"] for event in api.get(EVENTS).json["events"]] == ["test"]
 
 
 # events
@@ -1134,101 +880,6 @@ def test_pages_of_events_follow_each_other(api: Api) -> None:
 # keys
 
 
-ROUTES = [
-    ("GET", HEARTBEATS),
-    ("POST", HEARTBEATS),
-    ("GET", f"{HEARTBEATS}/{{id}}"),
-    ("POST", f"{HEARTBEATS}/{{id}}/pause"),
-    ("POST", f"{HEARTBEATS}/{{id}}/resume"),
-    ("GET", f"{HEARTBEATS}/{{id}}/pings"),
-    ("GET", INTEGRATIONS),
-    ("POST", INTEGRATIONS),
-    ("POST", f"{INTEGRATIONS}/{{integration}}/test"),
-    ("GET", EVENTS),
-]
-READS = [route for route in ROUTES if route[0] == "GET"]
-WRITES = [route for route in ROUTES if route[0] == "POST"]
-BODIES = {
-    HEARTBEATS: {"name": "x", "intervalSeconds": 60},
-    INTEGRATIONS: {"channel": "ntfy", "name": "x", "url": "http://127.0.0.1:9/"},
-}
-
-
-def call(
-    site: Site,
-    method: str,
-    path: str,
-    key: str | None,
-    suffix: str = "",
-    header: str = "X-Api-Key",
-) -> webtest.TestResponse:
-    """A request that is fine but perhaps for its key."""
-    owner = Api(site, site.api_key())
-    ids = {
-        "id": owner.create()["id"],
-        "integration": add_slack(owner, f"Slack {len(site.monitors)}"),
-    }
-    body = json.dumps(BODIES[path]) if method == "POST" and path in BODIES else ""
-    headers = {} if key is None else {header: key}
-    return site.send(method, path.format(**ids) + suffix, body, headers)
-
-
-@pytest.mark.parametrize("method, path", ROUTES)
-def test_a_route_without_a_key_is_refused(site: Site, method: str, path: str) -> None:
-    answer = call(site, method, path, None)
-
-    assert (answer.status_int, list(answer.json)) == (401, ["error"])
-
-
-@pytest.mark.parametrize("method, path", ROUTES)
-def test_a_route_with_a_wrong_key_is_refused(site: Site, method: str, path: str) -> None:
-    assert call(site, method, path, "cw_wrong").status_int == 401
-
-
-@pytest.mark.parametrize("method, path", READS)
-def test_a_read_only_key_may_read(site: Site, method: str, path: str) -> None:
-    assert call(site, method, path, site.api_key("read-only")).status_int == 200
-
-
-@pytest.mark.parametrize("method, path", WRITES)
-def test_a_read_only_key_may_not_write(site: Site, method: str, path: str) -> None:
-    answer = call(site, method, path, site.api_key("read-only"))
-
-    assert (answer.status_int, list(answer.json)) == (403, ["error"])
-
-
-@pytest.mark.parametrize("method, path", ROUTES)
-def test_a_key_that_may_only_ping_may_nothing_else(site: Site, method: str, path: str) -> None:
-    assert call(site, method, path, site.api_key("ping")).status_int == 403
-
-
-def test_what_a_read_only_key_may_not_write_is_not_written(site: Site, reader: Api) -> None:
-    for path, body in BODIES.items():
-        reader.post(path, body)
-
-    assert (site.monitors, site.rows("SELECT * FROM integration")) == ([], [])
-
-
-@pytest.mark.parametrize("method, path", WRITES)
-def test_a_read_write_key_may_write(site: Site, method: str, path: str) -> None:
-    assert call(site, method, path, site.api_key()).status_int in (200, 201)
-
-
-@pytest.mark.parametrize(
-    "header, form", [("X-Api-Key", "{}"), ("x-api-key", "{}"), ("Authorization", "Bearer {}")]
-)
-def test_a_key_is_taken_from_this_header(site: Site, header: str, form: str) -> None:
-    key = form.format(site.api_key())
-
-    assert call(site, "GET", HEARTBEATS, key, header=header).status_int == 200
-
-
-def test_a_key_in_the_query_is_not_taken(site: Site) -> None:
-    key = site.api_key()
-
-    assert site.get(f"{HEARTBEATS}?api_key={key}&x-api-key={key}").status_int == 401
-
-
 SECRET_FIELDS = {"token", "pingUrl", "code", "handles"}
 
 
@@ -1251,28 +902,10 @@ def test_a_read_only_key_sees_all_else(site: Site, api: Api, reader: Api) -> Non
     assert seen[0] - seen[1] == SECRET_FIELDS
 
 
-@pytest.mark.parametrize("path", [f"{HEARTBEATS}/{{id}}/pings", EVENTS, INTEGRATIONS])
-def test_no_other_list_shows_a_handle(site: Site, reader: Api, path: str) -> None:
-    job = site.monitor(handles={"my-old-handle": "cronitor"})
-    site.get("/my-old-handle/fail")
-
-    text = reader.get(path.format(id=job.id)).text
-
-    assert [secret for secret in (job.token, job.code, "my-old-handle") if secret in text] == []
-
-
 def test_a_handle_is_no_name_of_a_heartbeat(api: Api) -> None:
     shown = api.create()
 
     assert api.get(f"{HEARTBEATS}/{shown['token']}").status_int == 404
-
-
-def test_an_adopted_handle_is_shown_with_its_dialect(api: Api) -> None:
-    job = api.site.monitor(handles={"my-old-handle": "cronitor"})
-
-    shown = api.get(f"{HEARTBEATS}/{job.id}").json
-
-    assert shown["handles"] == [{"dialect": "cronitor", "handle": "my-old-handle"}]
 
 
 # limits
@@ -1298,129 +931,11 @@ def test_request_101_in_a_minute_is_refused_in_the_words_of_the_page(limited: Ap
     )
 
 
-def test_a_refusal_says_when_to_retry(limited: Api) -> None:
-    wait = int(limited.get(INTEGRATIONS).headers["Retry-After"])
-
-    limited.site.clock.move(wait)
-
-    assert 1 <= wait <= 60
-    assert limited.get(INTEGRATIONS).status_int == 200
-
-
-def test_each_key_has_a_limit_of_its_own(limited: Api) -> None:
-    other = Api(limited.site, limited.site.api_key())
-
-    assert other.get(INTEGRATIONS).status_int == 200
-
-
-def test_pings_have_no_limit_of_the_management(limited: Api) -> None:
-    job = limited.site.monitor()
-
-    assert limited.site.get(f"/{job.token}", X_Api_Key=limited.key).status_int == 200
-
-
-def test_the_limit_is_that_of_the_setting(make_site: Callable[..., Site]) -> None:
-    site = make_site(api_rate_limit=2)
-    api = Api(site, site.api_key())
-
-    answers = [api.get(EVENTS) for _ in range(3)]
-
-    assert [answer.status_int for answer in answers] == [200, 200, 429]
-    assert answers[2].json["error"] == "Rate limit exceeded. Max 2 requests per minute."
-
-
 def test_a_limit_of_0_is_none(api: Api) -> None:
     assert {api.get(EVENTS).status_int for _ in range(150)} == {200}
 
 
-def test_wrong_keys_are_limited_per_address(site: Site) -> None:
-    def attempt(address: str) -> int:
-        return int(
-            site.send("GET", EVENTS, headers={"X-Api-Key": "cw_guess"}, address=address).status_int
-        )
-
-    attempts = [attempt("198.51.100.7") for _ in range(200)]
-
-    assert (attempts[0], attempts[-1], attempt("198.51.100.8")) == (401, 429, 401)
-
-
 # what does not exist
-
-
-@pytest.mark.parametrize(
-    "method, path",
-    [
-        ("GET", f"{HEARTBEATS}/{UNKNOWN}"),
-        ("POST", f"{HEARTBEATS}/{UNKNOWN}/pause"),
-        ("POST", f"{HEARTBEATS}/{UNKNOWN}/resume"),
-        ("GET", f"{HEARTBEATS}/{UNKNOWN}/pings"),
-        ("POST", f"{INTEGRATIONS}/{UNKNOWN}/test"),
-        ("GET", "/api/v1/nothing"),
-        ("GET", "/api/v1"),
-        ("GET", f"{HEARTBEATS}/%00"),
-        ("GET", f"{HEARTBEATS}/%ff"),
-        ("GET", f"{HEARTBEATS}/{'x' * 5000}"),
-    ],
-    ids=lambda value: value[-20:],
-)
-def test_what_does_not_exist_is_not_found(shared: Api, method: str, path: str) -> None:
-    answer = shared.site.send(method, path, headers={"X-Api-Key": shared.key})
-
-    assert (answer.status_int, list(answer.json)) == (404, ["error"])
-
-
-def test_a_heartbeat_that_does_not_exist_is_called_so(api: Api) -> None:
-    assert "eartbeat" in api.get(f"{HEARTBEATS}/{UNKNOWN}").json["error"]
-
-
-@pytest.mark.parametrize(
-    "method, path",
-    [
-        ("PUT", HEARTBEATS),
-        ("DELETE", HEARTBEATS),
-        ("OPTIONS", HEARTBEATS),
-        ("PUT", f"{HEARTBEATS}/{{id}}"),
-        ("GET", f"{HEARTBEATS}/{{id}}/pause"),
-        ("DELETE", f"{HEARTBEATS}/{{id}}/resume"),
-        ("POST", f"{HEARTBEATS}/{{id}}/pings"),
-        ("DELETE", INTEGRATIONS),
-        ("GET", f"{INTEGRATIONS}/{{integration}}/test"),
-        ("POST", EVENTS),
-        ("DELETE", EVENTS),
-    ],
-)
-def test_a_method_that_a_route_does_not_know_is_refused(
-    site: Site, method: str, path: str
-) -> None:
-    answer = call(site, method, path, site.api_key())
-
-    assert (answer.status_int, list(answer.json)) == (405, ["error"])
-
-
-@pytest.mark.parametrize(
-    "method, path, allowed",
-    [
-        ("DELETE", EVENTS, "GET, HEAD"),
-        ("PUT", HEARTBEATS, "GET, HEAD, POST"),
-        ("POST", f"{HEARTBEATS}/{{id}}", "GET, HEAD, PATCH, DELETE"),
-        ("GET", f"{HEARTBEATS}/{{id}}/pause", "POST"),
-        ("GET", "/api/sync", "POST"),
-        ("POST", "/healthz", "GET, HEAD"),
-        ("POST", "/static/app.js", "GET, HEAD"),
-        ("DELETE", "/", "GET, HEAD"),
-        ("DELETE", "/{token}", "GET, HEAD, POST"),
-        ("PUT", "/ping/{code}/start", "GET, HEAD, POST"),
-        ("PUT", "/api/v1/ping/{token}/start", "GET, HEAD, POST"),
-    ],
-)
-def test_a_refused_method_comes_with_those_that_are_allowed(
-    site: Site, api_key: str, method: str, path: str, allowed: str
-) -> None:
-    job = site.monitor()
-
-    answer = site.send(method, job.at(path), headers={"X-Api-Key": api_key})
-
-    assert (answer.status_int, answer.headers.get("Allow")) == (405, allowed)
 
 
 @pytest.mark.parametrize("form", [("X-Api-Key", "{}"), ("Authorization", "Bearer {}")])
@@ -1474,124 +989,13 @@ def test_the_log_names_no_path_no_query_no_body_and_no_secret(
     assert [text for text in never if text in caplog.text] == []
 
 
-def test_a_get_that_would_pause_changes_nothing(api: Api) -> None:
-    shown = api.create()
-
-    api.get(f"{HEARTBEATS}/{shown['id']}/pause")
-
-    assert api.site.monitors[0]["status"] == "new"
-
-
-@pytest.mark.parametrize("method, path", ROUTES)
-def test_a_trailing_slash_is_the_same_path(site: Site, method: str, path: str) -> None:
-    assert call(site, method, path, site.api_key(), "/").status_int in (200, 201)
-
-
-def test_a_head_is_a_get_without_a_body(api: Api) -> None:
-    answer = api.site.send("HEAD", HEARTBEATS, headers={"X-Api-Key": api.key})
-
-    assert (answer.status_int, answer.body) == (200, b"")
-
-
-def test_an_error_of_ours_is_shaped_like_any_other(api: Api) -> None:
-    api.site.rows("DROP TABLE handle")
-
-    answer = api.post(HEARTBEATS, {"name": "x", "intervalSeconds": 60})
-
-    assert (answer.status_int in (500, 503), list(answer.json)) == (True, ["error"])
-
-
-@pytest.mark.parametrize("method, path", ROUTES)
-def test_every_answer_is_json(site: Site, method: str, path: str) -> None:
-    answer = call(site, method, path, site.api_key())
-
-    assert answer.headers["Content-Type"].startswith("application/json")
-
-
 # security
-
-
-ANYWHERE = [
-    ("GET", "/"),
-    ("GET", "/static/missing.js"),
-    ("GET", "/static/../schema.sql"),
-    ("GET", HEARTBEATS),
-    ("POST", HEARTBEATS),
-    ("DELETE", HEARTBEATS),
-    ("GET", "/api/v1/nothing"),
-    ("POST", "/api/sync"),
-    ("GET", "/{token}"),
-    ("GET", "/{token}/nonsense"),
-    ("PUT", "/{token}"),
-    ("GET", "/ping/{code}"),
-    ("GET", "/ping/nobody"),
-    ("GET", f"/{UNKNOWN}"),
-    ("GET", "/{code}/pause/1"),
-    ("GET", "/favicon.ico"),
-    ("GET", "/healthz"),
-    ("GET", "/a/b/c/d/e"),
-]
-
-
-@pytest.mark.parametrize("with_key", [True, False], ids=["key", "no key"])
-@pytest.mark.parametrize("method, path", ANYWHERE)
-def test_every_answer_has_the_security_headers(
-    site: Site, method: str, path: str, with_key: bool
-) -> None:
-    job, key = site.monitor(), site.api_key()
-
-    answer = site.send(
-        method,
-        path.format(token=job.token, code=job.code),
-        headers={"X-Api-Key": key} if with_key else {},
-    )
-
-    policy = answer.headers["Content-Security-Policy"]
-    assert (
-        "frame-ancestors 'none'" in policy,
-        "default-src" in policy,
-        "unsafe" in policy,
-        answer.headers["X-Content-Type-Options"],
-        answer.headers["Referrer-Policy"],
-    ) == (True, True, False, "nosniff", "no-referrer")
-
-
-def test_an_error_of_ours_has_the_security_headers(api: Api) -> None:
-    api.site.rows("DROP TABLE handle")
-
-    answer = api.site.get("/anything/run")
-
-    assert (answer.status_int >= 500, "Content-Security-Policy" in answer.headers) == (True, True)
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/static/../schema.sql",
-        "/static/%2e%2e/schema.sql",
-        "/static/..%2fschema.sql",
-        "/static//etc/passwd",
-        "/static/%2fetc%2fpasswd",
-    ],
-)
-def test_nothing_outside_the_static_folder_is_served(site: Site, path: str) -> None:
-    answer = site.get(path)
-
-    assert (answer.status_int >= 400, b"CREATE TABLE" in answer.body, b"root:" in answer.body) == (
-        True,
-        False,
-        False,
-    )
 
 
 def test_a_key_is_stored_as_its_hash(site: Site, api_key: str) -> None:
     stored = json.dumps(site.rows("SELECT * FROM api_key"))
 
     assert api_key not in stored
-
-
-def test_the_first_12_characters_of_a_key_are_kept(site: Site, api_key: str) -> None:
-    assert site.rows("SELECT prefix FROM api_key") == [{"prefix": api_key[:12]}]
 
 
 def test_the_host_of_a_request_is_in_no_link(site: Site, api_key: str) -> None:
@@ -1628,21 +1032,6 @@ def test_no_secret_is_ever_logged(
     )
 
     assert [secret for secret in (job.token, job.code, api_key, "s3cret") if secret in said] == []
-
-
-def test_no_secret_is_in_the_log_of_a_real_server(tmp_path: Path) -> None:
-    with serving(tmp_path) as live:
-        shown = live.add("job")
-        for path in (f"/{shown['token']}?msg=s3cret", f"/ping/{shown['code']}"):
-            DIRECT.open(live.url + path, timeout=20).close()
-        live.ask("GET", "/heartbeats", key="s3cret-guess")
-        live.ask("GET", f"/{shown['token']}/s3cret")
-
-    assert [
-        secret
-        for secret in (shown["token"], shown["code"], live.key, "s3cret")
-        if secret in live.log
-    ] == []
 
 
 def test_a_range_that_the_page_does_not_have_gets_the_page(site: Site) -> None:

@@ -16,7 +16,6 @@ import pytest
 from conftest import Site
 from killing import unsound
 from live_server import (
-    CRONWATCH,
     DIRECT,
     LIMIT_SECONDS,
     Done,
@@ -341,23 +340,6 @@ def test_a_copy_in_place_of_the_database_brings_who_is_told_back(
     shown = live.ask("GET", "/integrations").json["integrations"]
 
     assert [one["name"] for one in shown] == ["me"]
-
-
-def test_a_copy_is_taken_by_another_program(site: Site, tmp_path: Path) -> None:
-    back_up(busy(site), tmp_path / "copy.db")
-
-    done = subprocess.run(
-        [*CRONWATCH, "monitor", "list", "--database", "copy.db"],
-        cwd=tmp_path,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=False,
-    )
-
-    assert (done.returncode, "nightly" in done.stdout) == (0, True)
 
 
 def test_a_copy_that_an_upgrade_makes_is_for_its_owner_alone(tmp_path: Path) -> None:

@@ -150,28 +150,6 @@ def test_a_run_whose_end_could_not_be_heard_is_told_as_an_outage(impatient: Site
     )
 
 
-@pytest.mark.parametrize(
-    "path, shape",
-    [
-        ("/ping/{code}", {"status", "message"}),
-        ("/{token}", {"error"}),
-        ("/api/v1/ping/{id}/start", {"success", "error"}),
-        ("/api/push/{token}", {"ok", "msg"}),
-    ],
-    ids=["cronbeats", "cronping", "crontify", "kuma"],
-)
-def test_a_ping_that_cannot_be_written_is_refused_in_the_shape_of_its_dialect(
-    impatient: Site, path: str, shape: set[str]
-) -> None:
-    job, key = impatient.monitor(), impatient.api_key()
-
-    with unwritable(impatient):
-        answer = impatient.post(job.at(path), X_API_Key=key)
-
-    assert answer.status_int == 503
-    assert shape <= set(answer.json)
-
-
 # a small disk, under a server in a process of its own
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from cronwatch import (
-    DIALECTS,
     Invalid,
     clean,
     iso,
@@ -229,10 +228,3 @@ def test_a_path_is_split_whatever_is_in_it(raw: str, parts: list[str]) -> None:
 )
 def test_a_path_of_something_else_is_no_route_of_a_ping(parts: list[str]) -> None:
     assert read_route(parts) is None
-
-
-@pytest.mark.parametrize(
-    "name", ["cronbeats", "cronradar", "cronitor", "crontify", "cronping", "healthchecks", "kuma"]
-)
-def test_each_dialect_is_a_row(name: str) -> None:
-    assert DIALECTS[name].name == name

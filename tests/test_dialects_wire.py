@@ -139,28 +139,6 @@ def test_a_request_to_a_whole_url_is_accepted(real: Real) -> None:
     assert status == 200
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/ping/{token}/",
-        "/ping/{token}/fail/",
-        "/{token}/",
-        "/{code}/run/",
-        "/ping/{code}/start/",
-        "/api/push/{token}/",
-        "/start/{token}/",
-        "//ping//{code}",
-        "/ping/{code}/end//success/",
-    ],
-)
-def test_nothing_redirects(real: Real, path: str) -> None:
-    target = real.job.at(path)
-
-    status, _ = real.say(f"POST {target}", "Content-Length: 0\r\n")
-
-    assert status == 200
-
-
 def test_start_progress_and_end_within_milliseconds_are_all_heard(site: Site) -> None:
     job = site.monitor()
     words = ["start", *(f"progress/{percent}" for percent in range(0, 101, 5)), "end/success"]
@@ -171,11 +149,3 @@ def test_start_progress_and_end_within_milliseconds_are_all_heard(site: Site) ->
         site.clock.move(0.001)
 
     assert (set(statuses), len(site.pings), len(site.runs)) == ({200}, 23, 1)
-
-
-def test_several_monitors_at_the_same_instant_are_all_heard(site: Site) -> None:
-    jobs = [site.monitor() for _ in range(20)]
-
-    statuses = {site.post(f"/ping/{job.code}").status_int for job in jobs}
-
-    assert (statuses, len(site.pings)) == ({200}, 20)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from faults import FAULTS, Fault
+from test_rules import STORIES
 from test_transcripts import CASES
 
 import cronwatch
@@ -25,10 +26,16 @@ EACH_FAULT = [
 ]
 TRANSCRIPTS = "test_transcripts.py::test_what_is_sent_is_answered_as_in_the_transcript"
 TRANSCRIPT = re.compile(r"transcripts/(\w+)\.http: (.*)")
+STORY = re.compile(r"stories/(\w+)\.txt: (.*)")
 
 
 def node_ids(test: str) -> Iterator[str]:
-    """The tests that a fault names: a function, or a heading of a transcript with all its rows."""
+    """The tests that a fault names: a function, or a heading of a transcript or of a story."""
+    if story := STORY.fullmatch(test):
+        name = f"{story[1]}: {story[2]}"
+        assert name in [one.id for one in STORIES], f"{name} is no story"
+        yield f"test_rules.py::test_a_story_ends_as_it_says[{name}]"
+        return
     heading = TRANSCRIPT.fullmatch(test)
     if not heading:
         yield test

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import pytest
 from conftest import Site
 from killing import living_site
-from live_server import Live, call, serving, wait_for
+from live_server import Live, serving, wait_for
 from test_alerts import Listener
-from trouble import Watch, failed
+from trouble import Watch, add, failed
 
 import cronwatch
 
-PATH = "/a-secret-path"
+PATH, NOBODY = "/a-secret-path", "http://127.0.0.1:9/nobody"
 
 
 class Beating(NamedTuple):
@@ -44,22 +44,6 @@ def beating(make_site: Callable[..., Site]) -> Iterator[Beating]:
         yield Beating(site, listener, watch)
 
 
-def dead_webhook(site: Site) -> None:
-    """Somebody to be told who is not there."""
-    assert (
-        call(
-            "integration",
-            "add",
-            "ntfy",
-            "me",
-            "http://127.0.0.1:9/nobody",
-            "--database",
-            str(site.database),
-        ).code
-        == 0
-    )
-
-
 def test_while_all_is_well_it_pings_who_watches_it(beating: Beating) -> None:
     assert beating.beat() == [("GET", PATH)]
 
@@ -79,7 +63,7 @@ def test_where_nothing_can_be_written_it_is_silent(beating: Beating) -> None:
 
 
 def test_an_alert_that_nobody_gets_makes_it_silent(beating: Beating) -> None:
-    dead_webhook(beating.site)
+    add(beating.site, "ntfy", NOBODY, "me")
     failed(beating.site)
     beating.watch.quiet(61)
 
@@ -87,14 +71,14 @@ def test_an_alert_that_nobody_gets_makes_it_silent(beating: Beating) -> None:
 
 
 def test_an_alert_that_is_about_to_go_out_is_no_reason_to_be_silent(beating: Beating) -> None:
-    dead_webhook(beating.site)
+    add(beating.site, "ntfy", NOBODY, "me")
     failed(beating.site)
 
     assert beating.beat() == [("GET", PATH)]
 
 
 def test_an_alert_that_waits_for_its_next_try_makes_it_silent(beating: Beating) -> None:
-    dead_webhook(beating.site)
+    add(beating.site, "ntfy", NOBODY, "me")
     failed(beating.site)
     beating.site.server.deliver()
     beating.watch.quiet(10 + 61)

@@ -25,7 +25,7 @@ import hostile
 import pytest
 from aiosmtpd.controller import Controller
 from conftest import Site, basic
-from hostile import Shot, Wire, check_answer, check_database, strict_json
+from hostile import OLD_HANDLES, Shot, Wire, check_answer, check_database, strict_json
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
@@ -36,14 +36,6 @@ import cronwatch
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 HEARTBEATS = f"{cronwatch.API}/heartbeats"
-OLD_HANDLES = {
-    "d3x": "cronitor",
-    "ping": "cronping",
-    "cronbeats": "cronbeats",
-    "radar": "cronradar",
-    "hc": "healthchecks",
-    "kuma": "kuma",
-}
 
 
 class Place(NamedTuple):

@@ -16,7 +16,7 @@ from threading import Event
 
 import hostile
 import pytest
-from hostile import Shot, check_answer, check_database, read_answer
+from hostile import OLD_HANDLES, Shot, check_answer, check_database, read_answer
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
@@ -28,14 +28,6 @@ import cronwatch
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
 LINE = re.compile(r"(DEBUG|INFO|WARNING|ERROR|CRITICAL) \S.*")
-OLD_HANDLES = {
-    "d3x": "cronitor",
-    "ping": "cronping",
-    "cronbeats": "cronbeats",
-    "radar": "cronradar",
-    "hc": "healthchecks",
-    "kuma": "kuma",
-}
 
 
 def connect(live: Live) -> socket.socket:

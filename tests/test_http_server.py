@@ -56,20 +56,6 @@ def ask(address: Address, raw: bytes) -> bytes:
         return answer
 
 
-def test_raw_bytes_in_the_request_line_are_taken(
-    site: Site, listening: Callable[..., tuple[Any, Address]]
-) -> None:
-    job, (_, address) = site.monitor(), listening()
-
-    answer = ask(
-        address,
-        b"GET /%s?msg=gr\xc3\xbcn\xff HTTP/1.1\r\nHost: x\r\n"
-        b"Connection: close\r\n\r\n" % job.token.encode(),
-    )
-
-    assert (answer[:15], site.pings[0]["message"]) == (b"HTTP/1.1 200 OK", "grün\ufffd")
-
-
 def test_bare_spaces_in_the_request_line_are_taken(
     site: Site, listening: Callable[..., tuple[Any, Address]]
 ) -> None:
@@ -132,20 +118,6 @@ def test_what_strangers_can_ask_for_is_in_memory_and_small() -> None:
     large = {name for name, file in files.items() if len(file.content) > 65_536}
 
     assert large == set()
-
-
-def test_a_post_without_a_length_is_answered_at_once(
-    site: Site, listening: Callable[..., tuple[Any, Address]]
-) -> None:
-    job, (_, address) = site.monitor(), listening()
-
-    answer = ask(
-        address,
-        b"POST /ping/%s/start HTTP/1.1\r\nHost: x\r\n"
-        b"Connection: close\r\n\r\n" % job.code.encode(),
-    )
-
-    assert (answer[:15], site.kinds) == (b"HTTP/1.1 200 OK", ["start"])
 
 
 def test_many_kept_connections_are_all_answered(

@@ -88,25 +88,6 @@ def at(seconds: float) -> str:
     return cronwatch.iso(NOW + round(seconds * 1000)) or ""
 
 
-def statements(site: Site, ask: Callable[[], Any]) -> list[str]:
-    """The SQL that a request has read with."""
-    said: list[str] = []
-    reader: Any = site.server.store.reader
-    connect = reader._connect
-
-    def traced() -> Any:
-        connection = connect()
-        connection.set_trace_callback(said.append)
-        return connection
-
-    reader._connect = traced
-    try:
-        ask()
-    finally:
-        del reader._connect
-    return [text for text in said if text.startswith("SELECT")]
-
-
 # update heartbeat: "only include the fields you want to change"
 
 
@@ -131,37 +112,18 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("name, value", CHANGES)
-def test_a_field_is_changed(api: Manager, name: str, value: Any) -> None:
-    api.change(**{name: value})
-
-    assert api.job(name="other-key" if name == "key" else "job")[name] == value
-
-
-@pytest.mark.parametrize("name, value", CHANGES)
-def test_nothing_but_the_field_is_changed(api: Manager, name: str, value: Any) -> None:
+def test_a_field_is_changed_and_no_other(api: Manager, name: str, value: Any) -> None:
     before = api.job()
     api.site.clock.move(5)
 
-    after = api.change(**{name: value})
+    api.change(**{name: value})
 
-    moving = {name, "updatedAt", "integrationIds", "upcoming", "schedule"}
+    after = api.job(name="other-key" if name == "key" else "job")
+    moving = {"updatedAt", "integrationIds", "upcoming", "schedule"} - {name}
     assert {key: shown for key, shown in after.items() if key not in moving} == {
-        key: shown for key, shown in before.items() if key not in moving
+        **{key: shown for key, shown in before.items() if key not in moving},
+        name: value,
     }
-
-
-def test_the_example_of_the_page_updates_a_heartbeat(api: Manager) -> None:
-    answer = api.ask(
-        "PATCH",
-        f"{HEARTBEATS}/{api.job()['id']}",
-        {"graceSeconds": 600, "tags": "prod db critical"},
-    )
-
-    assert (answer.status_int, answer.json["graceSeconds"], answer.json["tags"]) == (
-        200,
-        600,
-        "prod db critical",
-    )
 
 
 def test_an_update_shows_the_whole_heartbeat(api: Manager) -> None:
@@ -175,14 +137,6 @@ def test_an_update_is_dated(api: Manager) -> None:
     api.site.clock.move(60)
 
     assert api.change(name="Renamed")["updatedAt"] == at(60)
-
-
-def test_an_update_of_nothing_changes_nothing(api: Manager) -> None:
-    before = api.job()
-
-    api.change()
-
-    assert api.job() == before
 
 
 @pytest.mark.parametrize(
@@ -275,10 +229,6 @@ def test_a_key_that_another_one_has_is_refused(api: Manager) -> None:
     assert (answer.status_int, "taken" in answer.json["error"]) == (409, True)
 
 
-def test_its_own_key_is_no_conflict(api: Manager) -> None:
-    assert api.change(key="job", name="Renamed")["name"] == "Renamed"
-
-
 @pytest.mark.parametrize(
     "given, shown",
     [
@@ -317,13 +267,6 @@ def test_a_stored_range_that_wraps_can_be_sent_back(api: Manager) -> None:
     after = api.change(scheduleType="cron", cronExpression="0 22-6 * * *", graceSeconds=600)
 
     assert (after["cronExpression"], after["graceSeconds"]) == ("0 22-6 * * *", 600)
-
-
-def test_a_changed_schedule_is_counted_from_the_update(api: Manager, token: str) -> None:
-    api.site.get(f"/{token}")
-    api.site.clock.move(600)
-
-    assert api.change(intervalSeconds=7200)["expectedAt"] == at(7800)
 
 
 def test_integrations_are_linked_by_an_update(api: Manager) -> None:
@@ -417,12 +360,6 @@ def test_the_handles_of_a_deleted_heartbeat_ping_nothing(api: Manager, token: st
     assert api.site.get(f"/{token}").status_int == 404
 
 
-def test_deleting_it_twice_is_not_found(api: Manager) -> None:
-    api.ask("DELETE", f"{HEARTBEATS}/job")
-
-    assert api.ask("DELETE", f"{HEARTBEATS}/job").status_int == 404
-
-
 def test_deleting_one_leaves_the_others(api: Manager) -> None:
     other = api.create(key="other")
     api.site.get(f"/{other['token']}")
@@ -474,10 +411,6 @@ def test_why_it_is_down_and_since_when_is_shown(api: Manager, token: str) -> Non
     )
 
 
-def test_nobody_hears_of_it_without_an_integration(api: Manager) -> None:
-    assert api.job()["heard"] is False
-
-
 @pytest.mark.parametrize(
     "change, heard", [({}, True), ({"enabled": False}, False), ({"default": False}, False)]
 )
@@ -526,21 +459,10 @@ def test_its_last_run_is_shown(api: Manager, token: str) -> None:
     assert (last["state"], last["durationMs"], last["exitCode"]) == ("failed", 3000, 7)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "lastRun",
-        "progress",
-        "pausedUntil",
-        "downReason",
-        "downSince",
-        "lastPingAt",
-        "expectedAt",
-        "nextExpectedAt",
-    ],
-)
-def test_one_that_never_pinged_has_none(api: Manager, name: str) -> None:
-    assert api.job()[name] is None
+def test_one_that_never_pinged_has_no_times(api: Manager) -> None:
+    names = "lastRun progress pausedUntil downReason downSince lastPingAt expectedAt"
+
+    assert {name: api.job()[name] for name in names.split()} == dict.fromkeys(names.split())
 
 
 def test_marking_it_as_ok_makes_it_up_without_an_event(api: Manager, token: str) -> None:
@@ -610,14 +532,6 @@ def test_a_handle_is_adopted(api: Manager, given: dict[str, str], dialect: str) 
 
     assert answer.status_int == 201
     assert api.job()["handles"] == [{"dialect": dialect, "handle": given["handle"]}]
-
-
-def test_an_adopted_handle_pings(api: Manager) -> None:
-    api.do("handles", {"handle": "d3x0c1"})
-
-    api.site.get("/d3x0c1/complete")
-
-    assert api.job()["status"] == "up"
 
 
 @pytest.mark.parametrize(
@@ -706,15 +620,6 @@ def test_a_rotated_handle_pings_no_more(api: Manager, kind: str) -> None:
     )
 
 
-def test_a_new_token_is_shown_with_its_url(api: Manager, token: str) -> None:
-    shown = api.do("handles/rotate", {"kind": "token"})
-
-    assert (shown["token"] != token, shown["pingUrl"]) == (
-        True,
-        f"http://cron.test/{shown['token']}",
-    )
-
-
 def test_a_rotation_leaves_the_other_handles(api: Manager) -> None:
     api.do("handles", {"handle": "d3x0c1"})
     before = api.job()
@@ -754,10 +659,6 @@ def run_it(site: Site, token: str, seconds: float, end: str = "", body: str = ""
     site.clock.move(60 - seconds)
 
 
-def test_a_list_of_runs_is_empty_at_first(api: Manager) -> None:
-    assert api.job("/runs") == {"runs": [], "total": 0, "limit": 50, "offset": 0}
-
-
 def test_a_run_is_shown_with_all_that_is_known(api: Manager, token: str) -> None:
     api.site.get(f"/{token}/run?series=abc&host=nas")
     api.site.clock.move(4.523)
@@ -779,19 +680,6 @@ def test_a_run_is_shown_with_all_that_is_known(api: Manager, token: str) -> None
         "matched": [],
         "hasLog": False,
     }
-
-
-def test_a_run_that_is_open_has_no_end(api: Manager, token: str) -> None:
-    api.site.get(f"/{token}/start")
-
-    (run,) = api.job("/runs")["runs"]
-
-    assert (run["state"], run["endedAt"], run["durationMs"], run["metrics"]) == (
-        "running",
-        None,
-        None,
-        None,
-    )
 
 
 def test_runs_come_newest_first_by_pages(api: Manager, token: str) -> None:
@@ -824,11 +712,6 @@ def test_runs_are_filtered_by_state(
     page = api.job(f"/runs?{query}")
 
     assert ([run["durationMs"] for run in page["runs"]], page["total"]) == (found, len(found))
-
-
-@pytest.mark.parametrize("query", ["state=over", "limit=0", "limit=201", "offset=-1", "state="])
-def test_runs_that_cannot_be_asked_for_are_refused(api: Manager, query: str) -> None:
-    assert api.get(f"{HEARTBEATS}/job/runs?{query}").status_int == 400
 
 
 def test_the_log_of_a_run_is_in_no_list(api: Manager, token: str) -> None:
@@ -1036,24 +919,6 @@ def test_events_are_filtered_by_the_id_of_a_heartbeat(busy: Manager) -> None:
     assert [event["kind"] for event in shown["events"]] == ["recovered", "failed"]
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "kind=invented",
-        "since=yesterday",
-        "until=5",
-        "since=2026-03-02T12:00:00",
-        "since=",
-        "limit=0",
-        "limit=201",
-        "offset=x",
-        "since=2026-13-01T00:00:00Z",
-    ],
-)
-def test_events_that_cannot_be_asked_for_are_refused(busy: Manager, query: str) -> None:
-    assert busy.get(f"{EVENTS}?{query}").status_int == 400
-
-
 def test_events_of_a_heartbeat_that_does_not_exist_are_not_found(busy: Manager) -> None:
     assert busy.get(f"{EVENTS}?monitor=nothing").status_int == 404
 
@@ -1100,12 +965,6 @@ def test_uptime_leaves_out_pauses_absences_and_the_time_before_the_first_ping(
         "uptime": round(5700 / 6300, 6),
         "downtimes": 1,
     }
-
-
-def test_what_uptime_leaves_out_is_said(lived: Manager) -> None:
-    note = lived.job("/uptime")["note"]
-
-    assert [word for word in ("paus", "away", "before the first ping") if word not in note] == []
 
 
 @pytest.mark.parametrize(
@@ -1171,14 +1030,6 @@ def test_a_window_may_have_only_a_beginning_or_an_end(lived: Manager) -> None:
     ]
 
 
-def test_uptime_of_one_that_never_pinged_is_unknown(api: Manager) -> None:
-    api.site.clock.move(100)
-
-    found = window(api)
-
-    assert (found["uptime"], found["unknownSeconds"]) == (None, 100)
-
-
 def test_further_failures_are_no_further_downtimes(api: Manager, token: str) -> None:
     api.site.get(f"/{token}")
     api.site.clock.move(4000)
@@ -1201,29 +1052,7 @@ def test_uptime_outlives_the_flips_that_are_not_kept(make_site: Callable[..., Si
     assert window(api, "?days=1")["upSeconds"] == 86_400
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "days=0",
-        "days=3661",
-        "days=x",
-        "days=",
-        "days=1.5",
-        "since=yesterday",
-        "until=",
-        f"since={at(500)}&until={at(400)}",
-        "&".join(["days=1"] * 21),
-    ],
-)
-def test_a_window_that_cannot_be_is_refused(lived: Manager, query: str) -> None:
-    assert lived.get(f"{HEARTBEATS}/job/uptime?{query}").status_int == 400
-
-
 # the log of all that happened
-
-
-def test_a_log_is_empty_at_first(api: Manager) -> None:
-    assert api.job("/log") == {"entries": [], "more": False}
 
 
 def test_the_log_merges_all_that_happened_newest_first(lived: Manager) -> None:
@@ -1278,11 +1107,6 @@ def test_pages_of_the_log_show_every_entry_once(lived: Manager, limit: int) -> N
         before = f"&before={entries[-1]['at']}"
 
     assert entries == lived.job("/log")["entries"]
-
-
-@pytest.mark.parametrize("query", ["limit=0", "limit=201", "before=now", "before="])
-def test_a_log_that_cannot_be_asked_for_is_refused(api: Manager, query: str) -> None:
-    assert api.get(f"{HEARTBEATS}/job/log?{query}").status_int == 400
 
 
 # integrations
@@ -1354,14 +1178,6 @@ def test_an_integration_is_changed(api: Manager, name: str, value: Any) -> None:
     answer = api.ask("PATCH", f"{INTEGRATIONS}/hook", {name: value})
 
     assert (answer.status_int, answer.json) == (200, {**made, name: value, "updatedAt": at(5)})
-
-
-def test_its_signing_secret_survives_a_new_url(api: Manager) -> None:
-    made = hook(api)
-
-    answer = api.ask("PATCH", f"{INTEGRATIONS}/hook", {"url": "http://127.0.0.1:9/other"})
-
-    assert answer.json["secret"] == made["secret"]
 
 
 def test_the_address_of_a_mail_integration_is_changed(api: Manager) -> None:
@@ -1457,15 +1273,6 @@ def test_an_integration_that_does_not_exist_is_not_found(
     answer = api.ask(method, f"{INTEGRATIONS}/nothing{suffix}", {} if method == "PATCH" else None)
 
     assert (answer.status_int, list(answer.json)) == (404, ["error"])
-
-
-def test_one_that_is_switched_off_is_told_nothing(api: Manager, token: str) -> None:
-    hook(api)
-    api.ask("PATCH", f"{INTEGRATIONS}/hook", {"enabled": False})
-
-    api.site.get(f"/{token}/fail")
-
-    assert api.get(EVENTS).json["events"][0]["deliveries"] == []
 
 
 def test_it_shows_how_its_alerts_do(api: Manager, token: str) -> None:
@@ -1593,12 +1400,6 @@ def test_no_integration_is_turned_into_a_command(api: Manager) -> None:
     assert api.site.rows("SELECT channel FROM integration") == [{"channel": "webhook"}]
 
 
-def test_a_user_may_make_no_command_either(user: Manager, api: Manager) -> None:
-    answer = user.post(INTEGRATIONS, {"channel": "command", "name": "x", "command": "true"})
-
-    assert answer.status_int == 403
-
-
 # summary
 
 
@@ -1681,17 +1482,6 @@ def test_a_monitor_is_summed_up(api: Manager, token: str, code: str) -> None:
         "uptime": 0.7708,
         "strip": [[*slot, run["num"]] for slot, run in zip(strip, api.site.runs, strict=True)],
     }
-
-
-def test_a_monitor_that_never_ran_is_summed_up(api: Manager) -> None:
-    (shown,) = summary(api)["monitors"]
-
-    assert (shown["run"], shown["lastDurationMs"], shown["usualDurationMs"], shown["strip"]) == (
-        None,
-        None,
-        None,
-        [],
-    )
 
 
 def test_the_last_thirty_runs_are_shown_oldest_first(api: Manager, token: str) -> None:
@@ -1792,50 +1582,6 @@ def test_pages_of_the_summary_follow_each_other(mixed: Manager) -> None:
     assert [page["total"] for page in pages] == [6, 6]
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "offset=-1", "status=lost"])
-def test_a_summary_that_cannot_be_is_refused(api: Manager, query: str) -> None:
-    assert api.get(f"{API}/summary?{query}").status_int == 400
-
-
-def test_the_summary_takes_as_many_queries_for_one_as_for_many(api: Manager, token: str) -> None:
-    run_it(api.site, token, 1)
-    one = statements(api.site, lambda: summary(api))
-    for n in range(120):
-        api.site.get(f"/{api.site.monitor(name=f'Job {n}').token}/start")
-    api.site.clock.move(1)
-
-    many = statements(api.site, lambda: summary(api))
-
-    assert (len(many), 0 < len(one) < 20) == (len(one), True)
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "",
-        "/job",
-        "/job/pings",
-        "/job/runs",
-        "/job/events",
-        "/job/log",
-        "/job/uptime?days=1",
-    ],
-)
-def test_a_list_takes_as_many_queries_for_few_as_for_many(
-    api: Manager, token: str, path: str
-) -> None:
-    hook(api)
-    run_it(api.site, token, 1, "/fail")
-    few = statements(api.site, lambda: api.get(HEARTBEATS + path))
-    for n in range(30):
-        run_it(api.site, token, 1, "/fail" if n % 2 else "")
-        api.site.monitor(name=f"Job {n}")
-
-    many = statements(api.site, lambda: api.get(HEARTBEATS + path))
-
-    assert (len(many), len(few) > 0) == (len(few), True)
-
-
 def test_the_health_of_cronwatch_is_in_the_summary(api: Manager, token: str) -> None:
     hook(api)
     api.site.get(f"/{token}/fail")
@@ -1902,14 +1648,6 @@ def test_a_change_changes_the_etag(mixed: Manager, change: Callable[[Manager], A
 
     change(mixed)
     mixed.site.clock.move(1)
-
-    assert asked_again(mixed, tag).status_int == 200
-
-
-def test_what_a_person_changes_is_in_the_next_summary(mixed: Manager) -> None:
-    tag = etag(mixed)
-
-    mixed.change(name="x")
 
     assert asked_again(mixed, tag).status_int == 200
 
@@ -2087,70 +1825,7 @@ def test_a_schedule_is_put_into_words(api: Manager, query: str, words: str) -> N
     assert words in shown["sentence"]
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "",
-        "scheduleType=cron",
-        "scheduleType=interval",
-        "intervalSeconds=59",
-        "intervalSeconds=x",
-        "intervalSeconds=2592001",
-        "intervalSeconds=",
-        "scheduleType=daily&intervalSeconds=60",
-        "intervalSeconds=60&graceSeconds=86401",
-        "intervalSeconds=60&graceSeconds=-1",
-        "intervalSeconds=60&timezone=Mars/Olympus",
-        "scheduleType=none",
-        "scheduleType=cron&cronExpression=x",
-        "scheduleType=cron&cronExpression=0+0+30+2+*",
-        "scheduleType=cron&cronExpression=@reboot",
-        "scheduleType=cron&cronExpression=R+*+*+*+*",
-        "scheduleType=cron&cronExpression=61+*+*+*+*",
-        "scheduleType=cron&cronExpression=0+22-6+*+*+*",
-    ],
-)
-def test_a_schedule_that_cannot_be_is_refused(api: Manager, query: str) -> None:
-    answer = api.get(f"{API}/preview?{query}")
-
-    assert (answer.status_int, list(answer.json)) == (400, ["error"])
-
-
-def test_a_bad_schedule_is_refused_with_the_reason(api: Manager) -> None:
-    answer = api.get(f"{API}/preview?scheduleType=cron&cronExpression=0+24+*+*+*")
-
-    assert "hour must be 0-23" in answer.json["error"]
-
-
-@pytest.mark.parametrize(
-    "cron, zone",
-    [("0 3 * * *", "Europe/Berlin"), ("*/7 * * * *", "UTC"), ("15 10 5 * * MON", "Asia/Kolkata")],
-)
-def test_a_preview_is_what_the_scheduler_does(api: Manager, cron: str, zone: str) -> None:
-    shown = preview(api, f"scheduleType=cron&cronExpression={quote(cron)}&timezone={zone}")
-
-    times = [NOW]
-    for _ in range(5):
-        times.append(cronwatch.next_run(cron, zone, times[-1]))
-    assert [time["expectedAt"] for time in shown["times"]] == list(map(cronwatch.iso, times[1:]))
-
-
 # the example of the page: provision from CI/CD
-
-
-def test_a_deployment_registers_its_heartbeat_again_and_again(api: Manager) -> None:
-    given = {
-        "name": "deploy-health-shop",
-        "unique": "deploy-health-shop",
-        "intervalSeconds": 300,
-        "graceSeconds": 60,
-        "tags": "ci deploy",
-    }
-
-    answers = [api.post(HEARTBEATS, given) for _ in range(3)]
-
-    assert [answer.status_int for answer in answers] == [201, 200, 200]
-    assert len({answer.json["id"] for answer in answers}) == 1
 
 
 def test_a_deployment_keeps_what_others_have_changed(api: Manager) -> None:
@@ -2179,3 +1854,64 @@ def test_the_workflow_of_the_readme_registers_a_heartbeat(tmp_path: Path) -> Non
         (reply.json["name"], reply.json["tags"], reply.json["intervalSeconds"])
         for reply in replies
     } == {("deploy-health-shop", "ci deploy", 300)}
+
+
+# what cannot be asked for
+
+
+REFUSED = {
+    f"{HEARTBEATS}/job/runs": ["state=over", "limit=0", "limit=201", "offset=-1", "state="],
+    EVENTS: [
+        "kind=invented",
+        "since=yesterday",
+        "until=5",
+        "since=2026-03-02T12:00:00",
+        "since=",
+        "limit=0",
+        "limit=201",
+        "offset=x",
+        "since=2026-13-01T00:00:00Z",
+    ],
+    f"{HEARTBEATS}/job/uptime": [
+        "days=0",
+        "days=3661",
+        "days=x",
+        "days=",
+        "days=1.5",
+        "since=yesterday",
+        "until=",
+        f"since={at(500)}&until={at(400)}",
+        "&".join(["days=1"] * 21),
+    ],
+    f"{HEARTBEATS}/job/log": ["limit=0", "limit=201", "before=now", "before="],
+    f"{API}/summary": ["limit=0", "limit=1001", "offset=-1", "status=lost"],
+    f"{API}/preview": [
+        "",
+        "scheduleType=cron",
+        "scheduleType=interval",
+        "intervalSeconds=59",
+        "intervalSeconds=x",
+        "intervalSeconds=2592001",
+        "intervalSeconds=",
+        "scheduleType=daily&intervalSeconds=60",
+        "intervalSeconds=60&graceSeconds=86401",
+        "intervalSeconds=60&graceSeconds=-1",
+        "intervalSeconds=60&timezone=Mars/Olympus",
+        "scheduleType=none",
+        "scheduleType=cron&cronExpression=x",
+        "scheduleType=cron&cronExpression=0+0+30+2+*",
+        "scheduleType=cron&cronExpression=@reboot",
+        "scheduleType=cron&cronExpression=R+*+*+*+*",
+        "scheduleType=cron&cronExpression=61+*+*+*+*",
+        "scheduleType=cron&cronExpression=0+22-6+*+*+*",
+    ],
+}
+
+
+@pytest.mark.parametrize("path", REFUSED)
+def test_a_query_that_cannot_be_is_refused(api: Manager, path: str) -> None:
+    answers = {query: api.get(f"{path}?{query}") for query in REFUSED[path]}
+
+    assert {query: (reply.status_int, list(reply.json)) for query, reply in answers.items()} == (
+        dict.fromkeys(REFUSED[path], (400, ["error"]))
+    )

@@ -12,7 +12,7 @@ import pytest
 from conftest import Made, Site
 from live_server import LIMIT_SECONDS, Live, serving, wait_for
 from prometheus_client.parser import text_string_to_metric_families
-from trouble import Watch
+from trouble import Watch, add, failed
 
 import cronwatch
 
@@ -45,19 +45,6 @@ def pinged(site: Site) -> Made:
 
 
 # who may ask
-
-
-@pytest.mark.parametrize(
-    "permission, status", [("read-only", 200), ("read-write", 200), ("ping", 403)]
-)
-def test_metrics_are_for_who_may_read(site: Site, permission: str, status: int) -> None:
-    key = site.api_key(permission)
-
-    assert site.get("/metrics", X_API_Key=key).status_int == status
-
-
-def test_metrics_are_for_nobody_without_a_key(site: Site) -> None:
-    assert site.get("/metrics").status_int == 401
 
 
 def test_metrics_come_as_a_version_of_the_text_format(watched: Site) -> None:
@@ -191,17 +178,8 @@ def test_a_ping_that_is_not_on_disk_is_not_counted(watched: Site) -> None:
 
 
 def test_tries_to_send_are_counted(watched: Site) -> None:
-    words = [
-        "integration",
-        "add",
-        "ntfy",
-        "me",
-        "http://127.0.0.1:9/nobody",
-        "--database",
-        str(watched.database),
-    ]
-    assert cronwatch.main(words) == 0
-    watched.get(f"/{watched.monitor(key='job').token}/fail")
+    add(watched, "ntfy", "http://127.0.0.1:9/nobody", "me")
+    failed(watched, key="job")
 
     watched.server.deliver()
 
@@ -220,17 +198,8 @@ def test_tries_to_send_are_counted_from_0_on(watched: Site, result: str) -> None
 def test_what_waits_to_be_sent_is_counted(
     watched: Site, after_seconds: float, state: str, count: int
 ) -> None:
-    words = [
-        "integration",
-        "add",
-        "ntfy",
-        "me",
-        "http://127.0.0.1:9/nobody",
-        "--database",
-        str(watched.database),
-    ]
-    assert cronwatch.main(words) == 0
-    watched.get(f"/{watched.monitor(key='job').token}/fail")
+    add(watched, "ntfy", "http://127.0.0.1:9/nobody", "me")
+    failed(watched, key="job")
     watched.clock.move(after_seconds)
 
     assert scrape(watched)["cronwatch_alerts", state] == count
@@ -338,13 +307,6 @@ def test_a_scan_that_comes_a_little_late_is_no_trouble(watch: Watch) -> None:
     assert health(watch.site) == (200, [])
 
 
-def test_a_scanner_that_looks_again_is_well(watch: Watch) -> None:
-    watch.look()
-    watch.look(after_seconds=100)
-
-    assert health(watch.site) == (200, [])
-
-
 def block(site: Site) -> None:
     """Let nothing be written from now on: what a scan and a ping change is no table any more."""
     site.rows("ALTER TABLE meta RENAME TO elsewhere")
@@ -405,12 +367,6 @@ def test_once_there_is_room_all_is_well(watch: Watch) -> None:
     watch.look()
 
     assert health(watch.site) == (200, [])
-
-
-def test_health_says_nothing_else_to_strangers(site: Site) -> None:
-    pinged(site)
-
-    assert site.get("/healthz").json == {"ok": True, "troubles": []}
 
 
 # systemd
@@ -493,17 +449,6 @@ def test_a_manager_that_is_gone_is_no_trouble(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
-    watch = Watch(site)
-
-    watch.scanner.look()
-
-    assert watch.scanner.last_at == site.clock.now
-
-
-def test_without_a_manager_nothing_is_said(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     watch = Watch(site)
 
     watch.scanner.look()

@@ -172,12 +172,6 @@ def test_the_cookie_is_secure_where_people_come_by_https(
     assert ("Secure" in cookie_of(people.enter())[1]) is secure
 
 
-def test_the_cookie_signs_in(people: People) -> None:
-    answer = people.ask("GET", SESSION, Cookie=f"cronwatch_session={people.token()}")
-
-    assert (answer.status_int, answer.json["user"]["name"]) == (200, "Ann")
-
-
 def test_a_write_with_the_cookie_goes_through_with_the_header(people: People) -> None:
     answer = people.ask(
         "POST", KEYS, {"name": "ci"}, X_Cronwatch="1", Cookie=f"cronwatch_session={people.token()}"
@@ -507,31 +501,11 @@ def test_wrong_sign_ins_of_one_name_hold_up_no_other_one_at_the_address(people: 
     assert people.enter("Bob").status_int == 201
 
 
-def test_the_addresses_of_one_ipv6_network_wait_together(people: People) -> None:
-    for n in range(5):
-        failures(people, 1, address=f"2001:db8::{n:x}")
-
-    assert people.enter(address="2001:db8::abcd:1").status_int == 429
-
-
 def test_a_success_is_a_new_beginning(people: People) -> None:
     failures(people, 4)
     people.enter()
 
     assert failures(people, 5) == [401] * 5
-
-
-def test_whoever_waits_is_refused_without_a_look_at_the_password(people: People) -> None:
-    failures(people, 6)
-
-    assert people.enter().json == people.enter(password="wrong password").json
-
-
-def test_a_session_goes_on_while_its_name_has_to_wait(people: People) -> None:
-    token = people.token()
-    failures(people, 6)
-
-    assert people.session(token) == 200
 
 
 def test_a_link_signs_in_while_its_name_has_to_wait(people: People) -> None:
@@ -714,39 +688,6 @@ def test_unknown_handles_are_limited_by_address(site: Site) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/ping/{code}",
-        "/{code}/complete",
-        "/{token}",
-        "/ping/{token}",
-        "/api/push/{token}?status=up&msg=OK&ping=",
-    ],
-)
-def test_a_known_handle_is_never_limited(site: Site, path: str) -> None:
-    job = site.monitor()
-    for n in range(31):
-        site.get(f"/{n:08}/run")
-
-    assert site.get(job.at(path), X_Api_Key="wrong").status_int == 200
-
-
-def test_unknown_handles_stop_no_key(site: Site, api_key: str) -> None:
-    for n in range(31):
-        site.get(f"/{n:08}/run")
-
-    assert site.get(f"{API}/events", X_Api_Key=api_key).status_int == 200
-
-
-def test_a_crontify_ping_by_handle_and_key_is_never_limited(site: Site, api_key: str) -> None:
-    job = site.monitor()
-    for n in range(31):
-        site.get(f"/{n:08}/run")
-
-    assert site.post(f"/api/v1/ping/{job.token}/start", X_Api_Key=api_key).status_int == 200
-
-
 def test_who_is_unknown_is_logged_once_a_minute(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -851,17 +792,6 @@ def test_a_user_who_is_removed_is_signed_out(people: People) -> None:
     )
 
 
-@pytest.mark.parametrize("given", [[], "x", None, "{"], ids=ascii)
-def test_what_is_no_object_is_refused(people: People, given: Any) -> None:
-    assert people.as_ann("POST", KEYS, given).status_int == 400
-
-
-def test_an_unknown_field_is_refused_with_the_nearest_known_one(people: People) -> None:
-    answer = people.as_ann("PATCH", SESSION, {"passwrd": "x" * 8})
-
-    assert answer.json["error"] == "'passwrd' is not a known field (did you mean password?)"
-
-
 def test_a_user_is_not_limited_in_requests(make_site: Callable[..., Site]) -> None:
     people = People(make_site(api_rate_limit=3))
 
@@ -897,33 +827,6 @@ def test_keys_are_listed_by_their_first_12_characters(people: People) -> None:
         "keys": [{name: value for name, value in made.items() if name != "secret"}]
     }
     assert made["secret"] not in answer.text
-
-
-def test_a_list_of_keys_is_empty_at_first(people: People) -> None:
-    assert people.as_ann("GET", KEYS).json == {"keys": []}
-
-
-@pytest.mark.parametrize(
-    "permission, statuses",
-    [("read-write", (200, 201)), ("read-only", (200, 403)), ("ping", (403, 403))],
-)
-def test_a_created_key_may_what_it_says(
-    people: People, permission: str, statuses: tuple[int, int]
-) -> None:
-    key = people.as_ann("POST", KEYS, {"name": "ci", "permission": permission}).json["secret"]
-
-    found = (
-        people.ask("GET", f"{API}/heartbeats", X_Api_Key=key).status_int,
-        people.ask(
-            "POST", f"{API}/heartbeats", {"name": "x", "intervalSeconds": 60}, X_Api_Key=key
-        ).status_int,
-    )
-
-    assert found == statuses
-
-
-def test_a_key_may_read_and_write_unless_told_otherwise(people: People) -> None:
-    assert people.as_ann("POST", KEYS, {"name": "ci"}).json["permission"] == "read-write"
 
 
 def test_an_old_key_is_adopted(people: People) -> None:
@@ -1009,17 +912,7 @@ def home(people: People) -> Path:
 
 
 @pytest.mark.proof
-def test_a_user_is_added_with_a_password_from_one_line_of_input(
-    people: People, home: Path
-) -> None:
-    done = command(home, "user", "add", "Bob", given="bobs password\nanother line\n")
-
-    assert (done.code, done.err) == (0, "")
-    assert people.enter("Bob", "bobs password").status_int == 201
-
-
-@pytest.mark.proof
-@pytest.mark.parametrize("given", ["bobs password\n", "bobs password\r\n", "bobs password"])
+@pytest.mark.parametrize("given", ["bobs password\nmore\n", "bobs password\r\n", "bobs password"])
 def test_the_end_of_the_line_is_no_part_of_the_password(
     people: People, home: Path, given: str
 ) -> None:
@@ -1165,4 +1058,5 @@ def test_a_first_start_on_a_terminal_prints_a_link_that_signs_in(
 
     link = re.search(r"http://cron\.test/#/link/([\w-]{43})", screen.getvalue())
     assert link
-    assert site.send("POST", SESSION, json.dumps({"link": link[1]})).status_int == 201
+    given = json.dumps({"link": link[1]})
+    assert site.post(SESSION, given, Content_Type="application/json").status_int == 201

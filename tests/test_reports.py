@@ -45,31 +45,25 @@ def hours(site: Site, job: Made, count: int, path: str = "") -> None:
 # -- Strips
 
 
-def test_an_hour_that_was_missed_is_a_slot_of_the_strip(site: Site, job: Made) -> None:
-    hours(site, job, 2)
-    site.clock.move(10 * MINUTE)
+@pytest.mark.parametrize(
+    "count, path, minutes, states",
+    [
+        (2, "", 10, "success success missed"),
+        (1, "", 3 * 60 + 4, "success missed missed missed"),
+        (1, "", 2 * 60 + 5, "success missed missed"),  # the grace of the next is not over
+        (3, "/1", 0, "failed failed failed"),  # who fails each hour misses nothing
+        (1, "/1", 2 * 60, "failed missed missed"),
+    ],
+)
+def test_an_hour_that_was_missed_is_a_slot_of_the_strip(
+    site: Site, job: Made, count: int, path: str, minutes: int, states: str
+) -> None:
+    hours(site, job, count, path)
+    site.clock.move(minutes * MINUTE)
 
     site.server.scan()
 
-    assert strip(site) == [(0, "success"), (1, "success"), (2, "missed")]
-
-
-def test_each_hour_is_missed_while_it_is_down(site: Site, job: Made) -> None:
-    hours(site, job, 1)
-
-    site.clock.move(3 * HOUR + 4 * MINUTE)
-    site.server.scan()
-
-    assert strip(site) == [(0, "success"), (1, "missed"), (2, "missed"), (3, "missed")]
-
-
-def test_an_hour_whose_grace_is_not_over_is_not_missed_yet(site: Site, job: Made) -> None:
-    hours(site, job, 1)
-
-    site.clock.move(2 * HOUR + 5 * MINUTE)
-    site.server.scan()
-
-    assert strip(site)[-1] == (2, "missed")
+    assert strip(site) == list(enumerate(states.split()))
 
 
 def test_a_run_after_an_absence_of_the_job_ends_what_is_missed(site: Site, job: Made) -> None:
@@ -82,21 +76,6 @@ def test_a_run_after_an_absence_of_the_job_ends_what_is_missed(site: Site, job: 
 
     assert strip(site)[:4] == [(0, "success"), (1, "missed"), (2, "missed"), (3, "missed")]
     assert strip(site)[4][1] == "success"
-
-
-def test_a_job_that_fails_each_hour_misses_nothing(site: Site, job: Made) -> None:
-    hours(site, job, 3, "/1")
-
-    assert strip(site) == [(0, "failed"), (1, "failed"), (2, "failed")]
-
-
-def test_a_job_that_failed_and_fell_silent_misses_the_hours_after(site: Site, job: Made) -> None:
-    hours(site, job, 1, "/1")
-
-    site.clock.move(2 * HOUR)
-    site.server.scan()
-
-    assert strip(site) == [(0, "failed"), (1, "missed"), (2, "missed")]
 
 
 def test_an_interval_counts_from_the_last_ping(site: Site) -> None:

@@ -92,24 +92,14 @@ def largest_step(seen: list[int]) -> int:
 # how much
 
 
-def test_the_newest_pings_of_a_monitor_are_kept(make_site: Callable[..., Site]) -> None:
+def test_the_newest_pings_and_runs_of_a_monitor_are_kept(make_site: Callable[..., Site]) -> None:
     site = make_site(keep_pings=5)
     job = site.monitor()
     ping(site, job, 12)
 
     site.server.housekeeping()
 
-    assert nums(site, "ping", job) == [8, 9, 10, 11, 12]
-
-
-def test_the_newest_runs_of_a_monitor_are_kept(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=5)
-    job = site.monitor()
-    ping(site, job, 12)
-
-    site.server.housekeeping()
-
-    assert nums(site, "run", job) == [8, 9, 10, 11, 12]
+    assert nums(site, "ping", job) == nums(site, "run", job) == [8, 9, 10, 11, 12]
 
 
 def test_as_many_pings_as_are_kept_all_stay(make_site: Callable[..., Site]) -> None:
@@ -156,17 +146,6 @@ def test_pings_that_make_no_run_push_no_run_out(make_site: Callable[..., Site]) 
     assert (len(nums(site, "ping", job)), nums(site, "run", job)) == (5, [1, 2, 3, 4])
 
 
-def test_an_open_run_stays_however_old(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=5)
-    job = site.monitor()
-    site.get(f"/{job.code}/run?host=nas&series=long")
-    ping(site, job, 12)
-
-    site.server.housekeeping()
-
-    assert [run["num"] for run in site.runs if run["state"] == "running"] == [1]
-
-
 def test_the_end_of_an_open_run_still_finds_it(make_site: Callable[..., Site]) -> None:
     site = make_site(keep_pings=5)
     job = site.monitor()
@@ -207,17 +186,6 @@ def test_the_newest_logs_of_a_monitor_are_kept(make_site: Callable[..., Site]) -
     assert logs(site, job) == [5, 6, 7]
 
 
-def test_logs_are_bounded_as_they_come(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_logs=3)
-    job = site.monitor()
-
-    for _ in range(5):
-        site.clock.move(60)
-        site.post(f"/ping/{job.token}", "a log")
-
-    assert [row["run"] for row in site.rows("SELECT run FROM run_log")] == [3, 4, 5]
-
-
 def test_pings_are_bounded_as_they_come_a_hundred_at_a_time(
     make_site: Callable[..., Site],
 ) -> None:
@@ -230,17 +198,6 @@ def test_pings_are_bounded_as_they_come_a_hundred_at_a_time(
         counts.append(site.monitors[0]["ping_count"])
 
     assert counts[-3:] == [104, 5, 6]
-
-
-def test_a_run_stays_where_its_log_goes(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_logs=3)
-    job = site.monitor()
-    for turn in range(7):
-        site.post(f"/ping/{job.token}", f"log {turn}")
-
-    site.server.housekeeping()
-
-    assert len(nums(site, "run", job)) == 7
 
 
 def test_a_run_without_a_log_takes_no_place_of_one(make_site: Callable[..., Site]) -> None:
@@ -420,17 +377,6 @@ def die_in_the_third_step(site: Site) -> None:
 # the file
 
 
-def test_a_file_becomes_smaller_when_much_is_deleted(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_logs=5)
-    fill(site, site.monitor(), 200, LOG)
-    before = pages(site)
-
-    site.server.housekeeping()
-
-    assert before > 200 * 24
-    assert pages(site) < cronwatch.FREE_PAGES + STEP + 300
-
-
 def test_what_is_given_back_is_gone_from_the_disk(make_site: Callable[..., Site]) -> None:
     site = make_site(keep_logs=5)
     fill(site, site.monitor(), 200, LOG)
@@ -495,13 +441,6 @@ def test_a_file_that_cannot_become_smaller_uses_its_space_again(old: Site) -> No
     assert pages(old) == before
 
 
-def test_a_new_file_can_become_smaller(tmp_path: Path) -> None:
-    site = Site(tmp_path / "new.db")
-    site.server.close()
-
-    assert count(site, "PRAGMA auto_vacuum") == 2
-
-
 @pytest.mark.parametrize("name", ["cronwatch.db", "cronwatch.db-wal"])
 def test_a_new_file_is_for_its_owner_alone(tmp_path: Path, name: str) -> None:
     with closing(Site(tmp_path / "cronwatch.db").server) as server:
@@ -544,16 +483,6 @@ def test_a_log_of_another_monitor_pushes_out_none(make_site: Callable[..., Site]
         site.post(f"/ping/{job.token}", "log")
 
     assert count(site, "SELECT count(*) FROM run_log") == 2
-
-
-def test_all_logs_stay_where_none_are_to_go(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_logs=0)
-    job = site.monitor()
-
-    for n in range(3):
-        site.post(f"/ping/{job.token}", f"log {n}")
-
-    assert len(logs(site, job)) == 3
 
 
 def open_runs(site: Site, job: Made, count: int, awaited: int) -> None:

@@ -158,13 +158,6 @@ def test_a_zone_that_is_set_needs_no_other(
 # -- the database
 
 
-def test_a_folder_in_place_of_the_database_is_called_a_folder(tmp_path: Path) -> None:
-    done = call("serve", "--database", str(tmp_path), "--listen", "127.0.0.1:0")
-
-    assert done.code == 1
-    assert f"{tmp_path} is a folder" in done.err
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 def test_a_database_of_another_owner_is_said_to_be_his() -> None:
     with tempfile.TemporaryDirectory() as folder:

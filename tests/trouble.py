@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import urllib.error
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from conftest import Made, Site
@@ -74,32 +71,3 @@ def states(site: Site, name: str) -> list[str]:
             name,
         )
     ]
-
-
-class Hook:
-    """A webhook that works, and keeps the ids and the kinds of what it was told."""
-
-    def __init__(self) -> None:
-        self.ids, self.kinds = list[str](), list[str]()
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                hook.ids.append(self.headers["webhook-id"])
-                hook.kinds.append(json.loads(body)["kind"])
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
-        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
-        self.thread.start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
