@@ -64,6 +64,7 @@ import tempfile
 import threading
 import urllib.parse
 import uuid
+import zlib
 import zoneinfo
 from bisect import bisect_left
 from collections import Counter, deque
@@ -1633,6 +1634,8 @@ def read_route(parts: list[str]) -> Route | None:
         rest = parts[len(prefix) :]
         if tuple(parts[: len(prefix)]) == prefix and rest:
             return Route(family, rest, bare)
+    if len(parts) >= 5 and CHECK_IN_PATH.fullmatch("/".join(parts[:3])):
+        return Route("sentry", parts[3:])
     if not parts or parts[0] in RESERVED:
         return None
     return Route("root", parts)
@@ -1648,6 +1651,7 @@ ROUTES = (
     (("finish",), "healthchecks", "success"),
     (("fail",), "healthchecks", "fail"),
 )
+CHECK_IN_PATH = re.compile(r"api/[0-9]+/cron")  # then the slug, the key, and perhaps a word
 BY_HANDLE = {
     ("ping", "token"): "healthchecks",
     ("ping", "code"): "cronbeats",
@@ -1822,6 +1826,7 @@ class PingResult(NamedTuple):
     duration_ms: int | None = None
     next_at: int | None = None
     deadline_at: int | None = None
+    series: str | None = None
     message: str | None = None
     created: bool = False
     took_ms: float = 0.0
@@ -1843,9 +1848,13 @@ class Dialect(NamedTuple):
     needs_key: bool = False  # an API key in a header, even with a known handle
     wants_key: str = "API key authentication is required"
     exit_code: str = "status_code"  # the query parameter with it
+    wants_key_status: int = 401
     auth: str = ""  # the query parameter with an API key, where pings must be authenticated
-    declares: bool = False  # a ping may declare a schedule, a grace and a name
+    # The columns that a ping declares, given what was declared last; or `Invalid`.
+    declares: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None
+    status: int = 200
     says_created: bool = False  # by status 201
+    ends_newest: bool = False  # an end without a series is of the newest run, whatever its series
     retry_after: bool = False  # whether a client may be told to wait inside the user's job
     creates: Callable[[Mapping[str, str]], dict[str, Any] | None] = lambda query: None
     state: str = ""  # the query parameter that carries the word
@@ -1912,11 +1921,15 @@ def _reply_cronitor(r: PingResult) -> str:
     )
 
 
-def read_schedule(text: str) -> dict[str, Any]:
-    """The columns of a declared cron expression; `Invalid` in CronRadar's words."""
+def read_schedule(text: Any, before: Mapping[str, Any] = {}) -> dict[str, Any]:
+    """The columns of a declared cron expression; `Invalid` in CronRadar's words.
+
+    What was declared before goes on unread: an older version took ranges that wrap.
+    """
     schedule = clean(text, 501) or ""
     try:
-        check_schedule(schedule)
+        if schedule != before.get("cron"):
+            check_schedule(schedule)
     except Invalid as error:
         raise Invalid(
             f"Invalid cron expression: '{schedule}' ({error.sentence})", "INVALID_SCHEDULE"
@@ -1931,16 +1944,159 @@ def read_declared(query: Mapping[str, Any]) -> dict[str, Any]:
     return declared if grace is None else {**declared, "grace_seconds": max(0, min(grace, 86_400))}
 
 
+def _declare_cronradar(query: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    schedule = query.get("schedule")
+    return {**(read_schedule(schedule, before) if schedule else {}), **read_declared(query)}
+
+
 def _create_cronradar(query: Mapping[str, str]) -> dict[str, Any] | None:
     if not query.get("schedule"):
         return None
-    return {"grace_seconds": 60, **read_schedule(query["schedule"]), **read_declared(query)}
+    return {"grace_seconds": 60, **_declare_cronradar(query, {})}
 
 
 def _create_healthchecks(query: Mapping[str, str]) -> dict[str, Any] | None:
     """Healthchecks' own defaults: a day, and an hour of grace."""
     is_asked = query.get("create") == "1"
     return {"interval_seconds": 86_400, "grace_seconds": 3600} if is_asked else None
+
+
+# -- Sentry: check-ins, by themselves or in envelopes
+
+NOT_PACKED = "the body is not what its Content-Encoding says"
+CHECK_INS_MAX = 100  # of an envelope
+CHECK_IN_STATUSES = {"in_progress": "start", "ok": "success", "error": "fail"}
+INTERVAL_UNITS = {  # in seconds, the longest that there are: nobody is told too early
+    "minute": 60,
+    "hour": 3600,
+    "day": 86_400,
+    "week": 604_800,
+    "month": 31 * 86_400,
+    "year": 366 * 86_400,
+}
+
+
+def unpack(body: bytes, encoding: str, limit: int) -> bytes:
+    """A body as it was before it was packed; no more than the limit of it is ever unpacked.
+
+    Raises `Refused` 413 from the limit on, and `Invalid` for what is broken.
+    """
+    if encoding and len(body) < limit:
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # with the header of gzip or zlib
+        try:
+            body = unpacker.decompress(body, limit)
+        except zlib.error:
+            raise Invalid(NOT_PACKED) from None
+        if len(body) < limit and (unpacker.unused_data or not unpacker.eof):
+            raise Invalid(NOT_PACKED)
+    if len(body) >= limit:
+        raise Refused(f"an envelope must be smaller than {limit} bytes", status=413)
+    return body
+
+
+def read_envelope(body: bytes) -> tuple[str | None, list[dict[str, Any]]]:
+    """The id of a Sentry envelope, and the check-ins in it; all other items are dropped.
+
+    A header, then items, each with a header of its own; all is JSON, a line each, but an item with
+    a length. Raises `Invalid`.
+    """
+    line, at = _line_at(body, 0)
+    header = _json_object(line)
+    check_ins = []
+    while at < len(body):
+        line, at = _line_at(body, at)
+        if not line.strip():
+            continue
+        item = _json_object(line)
+        content, at = _content_at(body, at, item.get("length"))
+        if item.get("type") == "check_in":
+            check_ins.append(_json_object(content))
+    if len(check_ins) > CHECK_INS_MAX:
+        raise Invalid(f"an envelope must have at most {CHECK_INS_MAX} check-ins")
+    return clean(header.get("event_id"), 36), check_ins
+
+
+def _line_at(body: bytes, at: int) -> tuple[bytes, int]:
+    """The line that begins there, and where the next one does."""
+    end = body.find(b"\n", at)
+    end = len(body) if end < 0 else end
+    return body[at:end], end + 1
+
+
+def _content_at(body: bytes, at: int, length: Any) -> tuple[bytes, int]:
+    if length is None:
+        return _line_at(body, at)
+    if not isinstance(length, int) or not 0 <= length <= len(body) - at:
+        raise Invalid("the length of an item is not that of what follows it")
+    return body[at : at + length], at + length
+
+
+def _json_object(text: bytes) -> dict[str, Any]:
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise Invalid("an envelope must be lines of JSON objects")
+    return value
+
+
+def read_check_in(slug: Any, content: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The key of the monitor that a Sentry check-in is of, and what it says, in the words of
+    pings. A monitor has a key for each environment."""
+    environment = clean(content.get("environment"), 100)
+    key = clean(slug, 200) or ""
+    if environment not in (None, "production"):
+        key += f"@{environment}"
+    check_in_id = (clean(content.get("check_in_id"), 200) or "").replace("-", "").lower()
+    return key, {
+        "status": clean(content.get("status"), 20) or "none",  # which is refused, too
+        "series": check_in_id if check_in_id.strip("0") else None,
+        "env": environment,
+        "duration": content.get("duration"),
+        "monitor_config": content.get("monitor_config"),
+    }
+
+
+def _check_in_kind(status: str) -> str:
+    if status not in CHECK_IN_STATUSES:
+        raise Invalid("status must be in_progress, ok or error")
+    return CHECK_IN_STATUSES[status]
+
+
+def _declare_sentry(query: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a whole monitor_config: what it leaves out is as Sentry has it."""
+    config = query.get("monitor_config")
+    if not isinstance(config, dict):
+        return {}
+    timezone = clean(config.get("timezone"), 100) or "UTC"
+    check_timezone(timezone)
+    margin = _minutes(config.get("checkin_margin"), 86_400)
+    threshold = whole(config.get("failure_issue_threshold")) or 1
+    return {
+        **_read_sentry_schedule(config.get("schedule"), before),
+        "timezone": timezone,
+        "grace_seconds": 60 if margin is None else margin,
+        "max_run_seconds": _minutes(config.get("max_runtime"), 31_536_000) or None,
+        "failure_tolerance": max(0, min(threshold - 1, 1000)),
+    }
+
+
+def _minutes(value: Any, most: int) -> int | None:
+    """Minutes in seconds."""
+    minutes = whole(value)
+    return None if minutes is None else max(0, min(60 * minutes, most))
+
+
+def _read_sentry_schedule(schedule: Any, before: Mapping[str, Any]) -> dict[str, Any]:
+    schedule = schedule if isinstance(schedule, dict) else {}
+    value = schedule.get("value")
+    if schedule.get("type") != "interval":
+        if len(str(value).split()) > 5:
+            raise Invalid(f"Invalid cron expression: '{clean(value, 501)}' (5 fields at most)")
+        return read_schedule(value, before)
+    count, unit = whole(value), INTERVAL_UNITS.get(str(schedule.get("unit")))
+    if count is None or unit is None or not 0 < count * unit <= 315_360_000:
+        units = ", ".join(INTERVAL_UNITS)
+        raise Invalid(f"an interval must be a number of {units}: 10 years at most")
+    return {"cron": None, "interval_seconds": count * unit}
 
 
 NO_MONITOR = "Monitor '{}' not found. Provide schedule parameter for auto-registration."
@@ -1961,7 +2117,7 @@ DIALECTS = {
             _reply_cronradar,
             lambda refused: {"error": refused.code, "message": refused.sentence},
             NO_MONITOR,
-            declares=True,
+            declares=_declare_cronradar,
             creates=_create_cronradar,
         ),
         Dialect(
@@ -2033,6 +2189,26 @@ DIALECTS = {
             str,
             "Heartbeat not found",
             read_body=_log_body,
+        ),
+        Dialect(
+            "sentry",
+            lambda r: {"id": r.series or "0" * 32},  # the next check-in may name the run so
+            lambda refused: {"detail": refused.sentence},
+            "Monitor '{}' not found. Send a monitor_config to create it.",
+            read_body=_json_body,
+            needs_key=True,
+            wants_key="The key in the DSN is no valid API key",
+            wants_key_status=403,
+            declares=_declare_sentry,
+            creates=lambda query: _declare_sentry(query, {}) or None,
+            status=202,
+            ends_newest=True,
+            state="status",
+            states=_check_in_kind,
+            headers={
+                "X-Sentry-Rate-Limits": "3600:error;transaction;session;log_item;span;profile"
+                ":organization"
+            },
         ),
     )
 }
@@ -4434,6 +4610,7 @@ def prune(tx: Transaction, table: str, before: int, after: int = 0) -> int | Non
 # What a request to a ping route comes to. It knows dialects and rules, and no HTTP.
 REGISTERED_MAX = 1000  # monitors, by a key that may only ping
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
+SCHEDULE_COLUMNS = ("cron", "interval_seconds")
 
 
 class PingRequest(NamedTuple):
@@ -4511,8 +4688,8 @@ def find_target(tx: Transaction, request: PingRequest) -> Target:
 def _find_by_header(tx: Transaction, request: PingRequest) -> Target:
     names, dialect = request.route.names, unknown_dialect(request.route)
     if dialect.needs_key:
-        _check_key(tx, request.secret, dialect)
-        return Target(dialect, names[1:], find_monitor(tx, names[0]), names[0])
+        api_key = _check_key(tx, request.secret, dialect)
+        return Target(dialect, names[1:], find_monitor(tx, names[0]), names[0], api_key)
     key = find_key(tx, request.secret)
     if request.route.family == "ping" and _may_ping(key):
         monitor = find_monitor(tx, names[0])
@@ -4529,10 +4706,19 @@ def _find_by_header(tx: Transaction, request: PingRequest) -> Target:
 def _check_key(tx: Transaction, secret: str | None, dialect: Dialect) -> tuple[int, str]:
     key = find_key(tx, secret)
     if key is None:
-        raise Unknown(dialect.wants_key, "AUTHENTICATION_REQUIRED", 401)
+        raise Unknown(dialect.wants_key, "AUTHENTICATION_REQUIRED", dialect.wants_key_status)
     if not _may_ping(key):
         raise Refused("API key does not have access to this resource", "ACCESS_DENIED", 403)
     return key
+
+
+def as_check_in(
+    request: PingRequest, slug: Any, content: Mapping[str, Any], words: Sequence[str] = ()
+) -> PingRequest:
+    """The ping that a check-in of Sentry is."""
+    key, query = read_check_in(slug, content)
+    route = Route("sentry", [key, *words])
+    return request._replace(route=route, query={**request.query, **query}, body=b"")
 
 
 class Answer(NamedTuple):
@@ -4580,6 +4766,8 @@ def _lacks_auth(tx: Transaction, request: PingRequest, target: Target) -> bool:
 
 def _record(tx: Transaction, request: PingRequest, target: Target, num: int, ping: Ping) -> Answer:
     """Let the rules do what a ping does to its monitor, and keep all of it."""
+    if target.dialect.ends_newest and ping.series is None and ping.kind in OUTCOMES:
+        ping = ping._replace(series=_newest_series(tx, num))
     state, before = load_state(tx, num, ping)
     ping = ping._replace(
         num=before.next_ping,
@@ -4592,9 +4780,7 @@ def _record(tx: Transaction, request: PingRequest, target: Target, num: int, pin
         sentence = f"Rate limit exceeded: wait {wait} seconds"
         raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
     is_new = target.monitor is None
-    problem = None
-    if target.dialect.declares and not is_new:
-        problem = _declare(tx, state, request.query)
+    problem = None if is_new else _declare(tx, state, target.dialect, request.query)
     run = receive(state, ping)
     m = state.monitor
     m.last_ping_at = tx.now
@@ -4617,12 +4803,34 @@ def _record(tx: Transaction, request: PingRequest, target: Target, num: int, pin
         duration_ms=ping.duration_ms,
         next_at=m.expected_at if due_by else None,
         deadline_at=due_by,
+        series=ping.series,
         message=ping.message,
         created=is_new,
         took_ms=1000 * (monotonic() - request.received),
         id=m.id,
     )
     return Answer(target.dialect, result, problem)
+
+
+def _newest_series(tx: Transaction, num: int) -> str | None:
+    """The series of the newest run that is open, if it has one."""
+    open_runs = "SELECT series FROM run WHERE monitor = ? AND state = 'running'"
+    newest = rows(tx.db, f"{open_runs} ORDER BY started_at DESC, num DESC LIMIT 1", num)
+    return newest[0][0] if newest else None
+
+
+def record_check_ins(
+    tx: Transaction, requests: Iterable[PingRequest]
+) -> tuple[list[Answer], Refused | None]:
+    """Record the check-ins of an envelope, and return the first refusal, which undoes no other."""
+    answers, problems = [], []
+    for request in requests:
+        try:
+            answers.append(tx.store.write(partial(record_ping, tx, request)))
+            problems.append(answers[-1].problem)
+        except Refused as refused:
+            problems.append(refused)
+    return answers, next(filter(None, problems), None)
 
 
 def _keep_bounds(tx: Transaction, m: Monitor, has_log: bool) -> None:
@@ -4661,33 +4869,34 @@ def register_monitor(
 
 
 def _declare(
-    tx: Transaction, state: MonitorState, declaration: Mapping[str, Any]
+    tx: Transaction, state: MonitorState, dialect: Dialect, declaration: Mapping[str, Any]
 ) -> Refused | None:
     """Apply what a ping or a sync declares where it differs from what was declared before, and
     nobody has set something else since."""
-    m, declared, problem = state.monitor, read_declared(declaration), None
+    if dialect.declares is None:
+        return None
+    m = state.monitor
     before = json.loads(m.declared or "{}")
     try:
-        # What was declared before goes on unread: an older version took ranges that wrap.
-        if declaration.get("schedule") and declaration["schedule"] != before.get("cron"):
-            schedule = read_schedule(declaration["schedule"])
-            next_run(schedule["cron"], m.timezone, tx.now)  # a zone may skip it
-            declared |= schedule
+        declared = dialect.declares(declaration, before)
+        updates = {name: value for name, value in declared.items() if value != before.get(name)}
+        if declared.get("cron") and not updates.keys().isdisjoint(("cron", "timezone")):
+            zone = declared.get("timezone", m.timezone)
+            next_run(declared["cron"], zone, tx.now)  # a zone may skip it
     except Invalid as error:
-        problem = error
-    unscheduled = m.cron is None and m.interval_seconds is None
-    changed = {
-        name: value
-        for name, value in declared.items()
-        if value != before.get(name)
-        and (
-            (name in before and getattr(m, name) == before[name])
-            or (unscheduled and name in ("cron", "interval_seconds"))
-        )
-    }
-    edit(state, tx.now, {**changed, "interval_seconds": None} if "cron" in changed else changed)
+        return error
+    may_change = [name for name in updates if _is_as_declared(m, name, before)]
+    edit(state, tx.now, {name: updates[name] for name in may_change})
     m.declared = json.dumps({**before, **declared}) if declared else m.declared
-    return problem
+    return None
+
+
+def _is_as_declared(m: Monitor, name: str, before: Mapping[str, Any]) -> bool:
+    """Whether a field is as it was declared last; a monitor without a schedule takes any."""
+    if name in SCHEDULE_COLUMNS:  # they are one thing
+        schedule = (m.cron, m.interval_seconds)
+        return schedule in ((None, None), (before.get("cron"), before.get("interval_seconds")))
+    return name in before and getattr(m, name) == before[name]
 
 
 def sync_monitors(tx: Transaction, secret: str | None, body: Any) -> dict[str, Any]:
@@ -4712,7 +4921,8 @@ def _sync(tx: Transaction, api_key: tuple[int, str], key: str | None, item: Any)
     schedule, num = item.get("schedule"), find_monitor(tx, key)
     columns = {} if _is_declared(tx, num, schedule) else read_schedule(schedule)
     if num is not None:
-        change_monitor(tx, num, lambda state: _declare(tx, state, item))
+        dialect = DIALECTS["cronradar"]
+        change_monitor(tx, num, lambda state: _declare(tx, state, dialect, item))
         return "updated"
     fields = {"grace_seconds": 60, **columns, **read_declared(item)}
     register_monitor(tx, api_key, key, {**fields, "declared": json.dumps(fields)})
@@ -7335,7 +7545,8 @@ def list_keys(tx: Transaction, request: ApiRequest) -> JsonObject:
 
 def create_key(tx: Transaction, name: str, permission: str, secret: str | None = None) -> str:
     """A new API key, or an old service's that is adopted; the secret, for the only time."""
-    secret = secret or "cw_" + secrets.token_urlsafe(24)
+    # Some of Sentry's SDKs take letters and digits only, clients of Healthchecks 32 of them.
+    secret = secret or "cw" + "".join(secrets.choice(BASE62) for _ in range(30))
     refuse_taken(tx, "api_key", "name", name)
     refuse_taken(tx, "api_key", "hash", hash_secret(secret))
     insert(
@@ -8135,11 +8346,8 @@ def manage(server: Service, route: ApiRoute, id: str = "", run: str = "") -> bot
 # -- pings
 
 
-def read_ping_request(environ: Environ) -> PingRequest | None:
-    """The ping that a request is; None where its path is none's."""
-    route = read_route(split_path(environ["REQUEST_URI"]))
-    if route is None:
-        return None
+def read_ping_request(environ: Environ, route: Route) -> PingRequest:
+    """The ping that a request is."""
     raw_query = recoded(environ.get("QUERY_STRING", ""))
     query = urllib.parse.parse_qs(raw_query, keep_blank_values=True) if raw_query else {}
     return PingRequest(
@@ -8159,9 +8367,14 @@ def read_ping_request(environ: Environ) -> PingRequest | None:
 def ping(server: Service, path: str) -> bottle.HTTPResponse:
     """Every ping of every dialect, in the shape of its own; it takes what is no other route's."""
     environ = bottle.request.environ
-    request = read_ping_request(environ)
-    if request is None:
+    route = read_route(split_path(environ["REQUEST_URI"]))
+    if route is None:
         return refuse_path(server.app, environ)
+    request = read_ping_request(environ, route)
+    if route.family == "sentry":
+        slug, secret, *words = route.names
+        content = {**DIALECTS["sentry"].read_body(request.body, ""), **request.query}
+        request = as_check_in(request._replace(secret=secret), slug, content, words)
     try:
         dialect, result, problem = server.act(record_ping, request)
     finally:  # what goes wrong is worded by the dialect that was met
@@ -8171,9 +8384,38 @@ def ping(server: Service, path: str) -> bottle.HTTPResponse:
     log.debug("%s of %s, monitor %s", result.kind, dialect.name, result.id)
     if problem is not None:
         raise problem
-    status = 201 if result.created and dialect.says_created else 200
+    status = 201 if result.created and dialect.says_created else dialect.status
     content_type = "text/html" if result.kind == "pause" else "text/plain"
     return respond(dialect.reply(result), status, content_type, dialect.headers)
+
+
+SENTRY_KEY = re.compile(r"\bsentry_key=([^\s,&]+)")
+NO_ENCODING = (
+    "Content-Encoding must be gzip or deflate: an SDK of Sentry that has brotli needs "
+    '_experiments={"transport_compression_algo": "gzip"}'
+)
+
+
+def receive_envelope(server: Service, project: int) -> bottle.HTTPResponse:
+    """Sentry's POST /api/PROJECT/envelope: check-ins are pings, all else is dropped."""
+    environ = bottle.request.environ
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "").lower()
+    if encoding not in ("", "gzip", "deflate"):
+        if server.limiter.count("encoding") == 1:
+            log.warning("a check-in of Sentry was refused: %s", NO_ENCODING)
+        raise Refused(NO_ENCODING, status=415)
+    key = SENTRY_KEY.search(environ.get("HTTP_X_SENTRY_AUTH") or environ.get("QUERY_STRING", ""))
+    request = read_ping_request(environ, Route("sentry", []))
+    id_, check_ins = read_envelope(unpack(request.body, encoding, BODY_MAX))
+    if check_ins:
+        request = request._replace(secret=key[1] if key else None)
+        requests = [as_check_in(request, each.get("monitor_slug"), each) for each in check_ins]
+        answers, problem = server.act(record_check_ins, requests)
+        for dialect, result, _ in answers:
+            server.metrics.count_ping(dialect, result)
+        if problem:
+            raise problem
+    return respond({"id": id_}, headers=DIALECTS["sentry"].headers)
 
 
 def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
@@ -8263,6 +8505,8 @@ def make_app(server: Service) -> bottle.Bottle:
         call = partial(manage, server, row)
         app.route(row.rule, row.method, call, permission=row.permission, dialect=row.dialect)
     app.route("/api/sync", "POST", partial(sync, server), dialect=DIALECTS["cronradar"])
+    envelope = partial(receive_envelope, server)
+    app.route("/api/<project:int>/envelope", "POST", envelope, dialect=DIALECTS["sentry"])
     files = read_static_files()
     app.route("/", "GET", partial(front_page, files))
     app.route("/static/<name:path>", "GET", partial(static, files))
