@@ -610,7 +610,7 @@ class Stage:
         ("pulse", 3, {"cron": "* * * * * *", "grace_seconds": 0}),
         ("pulse", 2, {"interval_seconds": 1, "grace_seconds": 1}),
     )
-    FLAGS = ("--scan-seconds", "0.1", "--failure-alert-seconds", "86400")
+    FLAGS = ("--scan-seconds", "0.1", "--failure-alert-seconds", "86400", "--keep-pings", "0")
 
     def __init__(
         self,
