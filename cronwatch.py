@@ -4,24 +4,22 @@
 Jobs send small HTTP pings; cronwatch notices failure, lateness and silence, and tells people. One
 process, one SQLite file, this module. Read it from the top: a section uses only those above.
 
-    Settings        what can be set, and the one exception for a caller's mistakes
-    Schedules       when a cron expression comes round                              (pure)
-    Records         a monitor, a run, a ping, an event                              (pure)
-    Rules           when a monitor is in trouble, and what a ping does about it     (pure)
-    Dialects        how each service words a ping, a reply and an error             (pure)
-    Storage         the database: opening, migrating, one writer, many readers
-    Actions         one transaction each: create, pause, scan, judge an absence, prune
-    Pings           who is meant by a ping, and what becomes of it
-    Alerts          what an event says, how it is sent, the outbox
-    Management      monitors and integrations as the API and the command line word them
-    Reports         what has happened: pings, runs, events, uptime, the summary, health
-    People          users, sessions and API keys, and what each may do
-    Background      the threads that scan, deliver and keep house
-    Metrics         what Prometheus asks for
-    HTTP            the plugins, the management API, pings, the page
-    Server          Waitress with a lane for pings, the loops, the parts wired; the doctor
-    Configuration   a crontab to begin with, or a file that is kept under version control
-    Command line    serve, status, doctor, monitor, integration, key, user, export, and the rest
+    Settings           what can be set, and the one exception for a caller's mistakes
+    Schedules          when a cron expression comes round                             (pure)
+    Records            a monitor, a run, a ping, an event                             (pure)
+    Rules              when a monitor is in trouble, and what a ping does about it    (pure)
+    Dialects           how each service words a ping, a reply and an error            (pure)
+    Fields             what may be said and is shown of each thing                    (pure)
+    Storage            the database: opening, migrating, one write at a time, many readers
+    Monitors           load and save, create, edit, pause, handles, scan, absence, retention
+    Pings              who is meant by a ping, and what becomes of it
+    Alerts             integrations: what an event says, how it is sent, the outbox
+    Reports            what has happened: pings, runs, events, uptime, the summary, metrics
+    People             users, sessions and API keys, what each may do, the limiter
+    HTTP               the plugins, the table of routes, pings, the page, OpenAPI
+    Server             the loops, Waitress with a lane for pings, the parts wired
+    Import and export  a crontab to begin with, or a file that is kept under version control
+    Command line       serve, status, doctor, monitor, integration, key, user, and the rest
 """
 
 from __future__ import annotations
@@ -72,11 +70,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.utils import formatdate, parsedate_to_datetime
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from time import monotonic, sleep, time_ns
 from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
@@ -89,7 +87,7 @@ import waitress.server
 from cron_descriptor import Options as CronDescriptorOptions
 from cron_descriptor import get_description
 from croniter import CroniterBadDateError, CroniterError, croniter
-from peewee import SqliteDatabase, Table
+from peewee import SqliteDatabase
 from prometheus_client.core import GaugeMetricFamily
 from waitress.buffers import OverflowableBuffer
 
@@ -103,6 +101,8 @@ log = logging.getLogger("cronwatch")
 
 # == Settings =================================================================
 # What can be set. Nothing here opens, reads or starts anything.
+
+
 class Refused(Exception):
     """What a caller cannot have: an HTTP status, a code for programs, a sentence for people."""
 
@@ -131,7 +131,7 @@ class Unknown(Refused):
 
 
 def _setting(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+    return dataclasses.field(default=default, metadata={"help": text})
 
 
 def _parse_setting(name: str, kind: type, text: Any) -> Any:
@@ -422,6 +422,8 @@ def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
 # Where the words of cron-descriptor are short and right: a step that divides its hour or day, one
 # list at a time, and no day that must match two fields.
 _LIST = r"[\w,-]+"
+
+
 _EVERY = r"\*(/(1|2|3|4|5|6|10|12|15|20|30))?"
 DESCRIBED = re.compile(
     rf"({_EVERY} \* \*"  # second, minute, hour
@@ -450,8 +452,43 @@ def describe_cron(schedule: str) -> str:
     return words if len(words) <= DESCRIBED_LENGTH else schedule
 
 
+WHOLE_UNITS = {60: "every minute", 3600: "every hour", 86_400: "every day", 604_800: "every week"}
+
+
+def _span(seconds: int) -> str:
+    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{round(seconds / unit, 1):g} {name}"
+    return f"{seconds} s"
+
+
+def interval_words(seconds: int) -> str:
+    """An interval in words."""
+    return WHOLE_UNITS.get(seconds, f"every {_span(seconds)}")
+
+
 # == Records ==================================================================
 # Pure: what the rules speak about, as rows of schema.sql. No clock, database, HTTP or log.
+STATUSES = ("new", "up", "down", "paused")
+# What a monitor does, in one word: each monitor is counted once. In the order of lists.
+STATES = ("down", "late", "running", "up", "new", "paused")
+REASONS = ("missed", "failed", "stuck")
+RUN_STATES = ("running", "success", "failed", "stuck", "unknown")
+PING_KINDS = ("start", "success", "fail", "ok", "progress", "log")
+EVENT_KINDS = (
+    "missed",
+    "failed",
+    "stuck",
+    "reminder",
+    "silent_failure",
+    "outage",
+    "delivery_failed",
+    "recovered",
+    "test",
+)
+CHANNELS = ("command", "email", "apprise", "webhook", "slack", "discord", "ntfy")
+
+
 @dataclass(slots=True)
 class Monitor:
     """A row of the table monitor, in its order; schema.sql says what each column means."""
@@ -582,8 +619,12 @@ class Event:
     missed_count: int | None = None
     count: int | None = None
     rules: list[Rule] | None = None
-    status: str | None = field(default=None, compare=False)  # the monitor's, as it was then
-    due_at: int | None = field(default=None, compare=False)  # the occurrence that was missed
+    status: str | None = dataclasses.field(
+        default=None, compare=False
+    )  # the monitor's, as it was then
+    due_at: int | None = dataclasses.field(
+        default=None, compare=False
+    )  # the occurrence that was missed
 
 
 class Digest(NamedTuple):
@@ -605,8 +646,8 @@ class MonitorState:
     failure_alert_seconds: int = 60
     absence: Absence | None = None  # our last one
     quiet_until: int = 0  # nothing changes by itself before that
-    flips: list[Flip] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    flips: list[Flip] = dataclasses.field(default_factory=list)
+    events: list[Event] = dataclasses.field(default_factory=list)
 
 
 def digests(m: Monitor) -> dict[str, Digest]:
@@ -1592,6 +1633,7 @@ def read_route(parts: list[str]) -> Route | None:
 ROUTES = (
     (("api", "v1", "ping"), "crontify", None),
     (("api", "push"), "kuma", "success"),
+    (("api", "v1", "heartbeat"), "betterstack", None),
     (("p",), "cronitor", "success"),
     (("ping",), "ping", None),
     (("start",), "healthchecks", "start"),  # Cronhub's, in the words of borgmatic 1.9
@@ -1630,6 +1672,7 @@ def unknown_dialect(route: Route) -> Dialect:
 
 
 # -- words: the same ones on every path; they do not contradict each other
+
 
 NO_WORD = "'{}' is not a known signal"
 VERBS = {
@@ -1710,13 +1753,14 @@ def read_ping(
     # npm's Event reports, without a state, how long it collected: no run took that long.
     lasted = measured.get("duration") if worded else None
     figures = {**numbers(measured), **numbers(content.get("meta"))}
-    given = query.get("status_code", figures.get("exit_code")) if kind in OUTCOMES else None
+    given = query.get(dialect.exit_code, figures.get("exit_code")) if kind in OUTCOMES else None
     series = query.get("series") or query.get("rid") or query.get("runId")
     if "rid" in query and not TOKEN.fullmatch(series or ""):
         series = None
     texts = (
         query.get("message"),
         query.get("msg"),
+        query.get("m"),
         content.get("message"),
         content.get("msg"),
         content.get("errorMessage"),
@@ -1788,6 +1832,7 @@ class Dialect(NamedTuple):
     log_max: int = 10_000
     needs_key: bool = False  # an API key in a header, even with a known handle
     wants_key: str = "API key authentication is required"
+    exit_code: str = "status_code"  # the query parameter with it
     auth: str = ""  # the query parameter with an API key, where pings must be authenticated
     declares: bool = False  # a ping may declare a schedule, a grace and a name
     says_created: bool = False  # by status 201
@@ -1962,24 +2007,958 @@ DIALECTS = {
             state="status",
             states=lambda said: "success" if said == "up" else "fail",
         ),
+        Dialect(
+            "deadmanssnitch",
+            lambda r: "Got it, thanks!",
+            str,
+            "Snitch not found",
+            message_max=256,
+            exit_code="s",
+            state="s",
+            states=lambda said: "success" if said == "0" else "fail",
+        ),
+        Dialect(
+            "betterstack",
+            lambda r: "OK",
+            str,
+            "Heartbeat not found",
+            read_body=_log_body,
+        ),
     )
 }
 
+
+# == Fields ===================================================================
+# Pure: what may be said of each thing, and is shown of it. Checks, flags, OpenAPI follow from it.
+JsonObject = dict[str, Any]
+NEEDS = {**dict.fromkeys(CHANNELS, "url"), "command": "command", "email": "address"}
+
+
+# -- what a value looks like, in JSON Schema
+def maybe(schema: JsonObject) -> JsonObject:
+    """The same, or null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def words(*allowed: str) -> JsonObject:
+    """One of some words."""
+    return {"type": "string", "enum": [*allowed]}
+
+
+def list_of(schema: JsonObject, **limits: int) -> JsonObject:
+    """A list of such values."""
+    return {"type": "array", "items": schema, **limits}
+
+
+def row_of(*schemas: JsonObject) -> JsonObject:
+    """A list with one value of each kind."""
+    size = len(schemas)
+    return {
+        "type": "array",
+        "prefixItems": [*schemas],
+        "items": False,
+        "minItems": size,
+        "maxItems": size,
+    }
+
+
+def closed(properties: JsonObject, optional: Mapping[str, Any] = {}) -> JsonObject:
+    """An object with these properties, perhaps with some more, and with no other."""
+    return {
+        "type": "object",
+        "properties": {**properties, **optional},
+        "required": [*properties],
+        "additionalProperties": False,
+    }
+
+
+def named(name: str, schema: JsonObject) -> JsonObject:
+    """Keep a schema under a name in the document, and refer to it."""
+    SCHEMAS[name] = schema
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+SCHEMAS: JsonObject = {}
+TEXT: JsonObject = {"type": "string"}
+UUID: JsonObject = {"type": "string", "format": "uuid"}
+URL: JsonObject = {"type": "string", "format": "uri"}
+INTEGER: JsonObject = {"type": "integer"}
+COUNT: JsonObject = {"type": "integer", "minimum": 0}
+NUMBER: JsonObject = {"type": "number"}
+YES_NO: JsonObject = {"type": "boolean"}
+TRUE: JsonObject = {"const": True}
+INSTANT = named(
+    "Instant",
+    {
+        "type": "string",
+        "format": "date-time",
+        "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+        "description": "In UTC.",
+    },
+)
+
+
+# -- how a value is read
+class Check(NamedTuple):
+    """Reads a value, given the name of its field, or raises `Invalid`; and what it looks like."""
+
+    read: Callable[[str, Any], Any]
+    schema: JsonObject
+
+
+def text_of(least: int, most: int, lines: bool = False) -> Check:
+    """A text of so many characters, without those that control a terminal."""
+
+    def read(name: str, value: Any) -> str:
+        stored = clean(value, most, lines) if isinstance(value, str) else None
+        if not isinstance(value, str) or len(value.strip()) > most or len(stored or "") < least:
+            raise Invalid(f"{name} must be {least} to {most} characters")
+        return stored or ""
+
+    schema = {**TEXT, "minLength": least, "maxLength": most}
+    return Check(read, {**schema, "pattern": r"[^\s\x00-\x1f\x7f-\x9f]"} if least else schema)
+
+
+def matching(pattern: str, rule: str) -> Check:
+    """A text of a form, kept as it is."""
+
+    def read(name: str, value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise Invalid(f"{name} must be {rule}")
+        return value
+
+    return Check(read, {**TEXT, "pattern": f"^{pattern}$"})
+
+
+def whole_of(least: int, most: int) -> Check:
+    """A whole number in a range."""
+
+    def read(name: str, value: Any) -> int:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or value % 1 or not least <= value <= most:
+            raise Invalid(f"{name} must be a whole number, {least} to {most}")
+        return int(value)
+
+    return Check(read, {**INTEGER, "minimum": least, "maximum": most})
+
+
+def or_none(check: Check, *empty: Any) -> Check:
+    """The same, or none, which null stands for, and what else is named."""
+
+    def read(name: str, value: Any) -> Any:
+        is_empty = value is None or (value is not False and value in empty)
+        return None if is_empty else check.read(name, value)
+
+    return Check(read, {"anyOf": [check.schema, {"enum": [None, *empty]}]})
+
+
+def _read_yes_no(name: str, value: Any) -> int:
+    if not isinstance(value, bool):
+        raise Invalid(f"{name} must be true or false")
+    return int(value)
+
+
+def one_of(*allowed: str) -> Check:
+    """One of some words."""
+
+    def read(name: str, value: Any) -> str:
+        if value not in allowed:
+            raise Invalid(f"{name} must be {' or '.join(allowed)}")
+        return str(value)
+
+    return Check(read, words(*allowed))
+
+
+def parsed_by(parse: Callable[[str], Any], form: str) -> Check:
+    """A text that a function does not refuse."""
+    text = text_of(1, 500)
+
+    def read(name: str, value: Any) -> str:
+        stored: str = text.read(name, value)
+        try:
+            parse(value)
+        except Invalid as error:
+            raise Invalid(f"{name}: {error.sentence}") from None
+        return stored
+
+    return Check(read, {**TEXT, "minLength": 1, "maxLength": 500, "format": form})
+
+
+def _read_tags(name: str, value: Any) -> str:
+    tags = value.split() if isinstance(value, str) else [] if value is None else value
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise Invalid(f"{name} must be tags separated by spaces, or a list of them")
+    return " ".join(dict.fromkeys(" ".join(clean(tag, 100) or "" for tag in tags).split()))
+
+
+def _read_rules(name: str, value: Any) -> str:
+    return json.dumps(check_rules([] if value is None else value))
+
+
+def _read_ids(name: str, value: Any) -> list[str] | None:
+    if value is not None and not (
+        isinstance(value, list) and all(isinstance(id_, str) for id_ in value)
+    ):
+        raise Invalid(f"{name} must be a list of ids")
+    return value
+
+
+def _read_handle(name: str, value: Any) -> str:
+    NAME.read(name, value)
+    return str(value).strip()  # as it is: pings have to match it
+
+
+def count_of(least: int, most: int) -> Check:
+    """A whole number of a query, which is text."""
+
+    def read(name: str, text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,16}", text) or not least <= int(text) <= most:
+            raise Invalid(f"{name} must be a whole number, {least} to {most}")
+        return int(text)
+
+    return Check(read, {**INTEGER, "minimum": least, "maximum": most})
+
+
+def parse_iso(text: str) -> int:
+    """An instant in ISO 8601, with `Z` or an offset, as ms since 1970 UTC; raises ValueError."""
+    when = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
+    if when.tzinfo is None:
+        raise ValueError("it has no zone")
+    return (when - EPOCH) // timedelta(milliseconds=1)
+
+
+def _read_instant(name: str, text: str) -> int:
+    try:
+        return parse_iso(text.replace(" ", "+"))  # a + that was not quoted arrives as a space
+    except (ValueError, OverflowError):
+        raise Invalid(f"{name} must be an instant such as 2026-03-01T00:00:00Z") from None
+
+
+RULE = {
+    "field": {**TEXT, "pattern": r"^[A-Za-z0-9_.\-]{1,50}$"},
+    "operator": words(*OPERATORS),
+    "value": {**NUMBER, "exclusiveMinimum": -(2**53), "exclusiveMaximum": 2**53},
+}
+RULE_SHOWN = named("Rule", closed(RULE))
+RULE_TAKEN = closed({**RULE, "operator": words(*OPERATORS, *SIGNS)})
+NAME = text_of(1, 200)
+YES_OR_NO = Check(_read_yes_no, YES_NO)
+ANY_TEXT = Check(lambda name, text: text, TEXT)
+SCHEDULE = parsed_by(check_schedule, "cron")
+ZONE = parsed_by(check_timezone, "timezone")
+TAGS = Check(_read_tags, {"anyOf": [TEXT, list_of(TEXT), {"type": "null"}]})
+RULES = Check(_read_rules, maybe(list_of(RULE_TAKEN, maxItems=20)))
+IDS = Check(_read_ids, maybe(list_of(TEXT)))
+A_HANDLE = Check(_read_handle, NAME.schema)
+AN_INSTANT = Check(_read_instant, {**TEXT, "format": "date-time"})
+DIALECT = one_of(*DIALECTS)
+HEADERS_TAKEN = {"type": ["object", "null"], "additionalProperties": TEXT}
+PASSWORD = matching(r"(?s:.{8,200})", "8 to 200 characters")
+
+
+# -- what may be said
+class Field(NamedTuple):
+    """What may be said under a name: in a JSON object, in a query, by a flag."""
+
+    name: str
+    check: Check
+    help: str = ""
+    default: Any = None
+    is_required: bool = False
+    repeats: bool = False  # in a query
+    column: str = ""
+    flag: str = ""
+    shown: Callable[[Any], Any] = lambda value: value  # the column, in JSON
+    schema: JsonObject = TEXT  # of that
+
+
+YEAR = 31_536_000  # seconds
+MONITOR = (
+    Field("name", NAME, "a name for people", is_required=True, column="name", flag="--name"),
+    Field("key", NAME, "how programs name it; made from the name", column="key"),
+    Field(
+        "intervalSeconds",
+        whole_of(60, 2_592_000),
+        "from run to run, instead of --cron: 90, 5m, 1h, 2d",
+        column="interval_seconds",
+        flag="--every",
+        shown=lambda seconds: seconds or 0,
+        schema=COUNT,
+    ),
+    Field(
+        "cronExpression",
+        SCHEDULE,
+        "'0 3 * * *', @daily, or 6 fields, seconds first",
+        column="cron",
+        flag="--cron",
+        schema=maybe(TEXT),
+    ),
+    Field(
+        "timezone",
+        ZONE,
+        "zone of --cron; default the host's",
+        "UTC",
+        column="timezone",
+        flag="--timezone",
+    ),
+    Field(
+        "graceSeconds",
+        whole_of(0, 86_400),
+        "how late it may be (default 5m)",
+        300,
+        column="grace_seconds",
+        flag="--grace",
+        schema=COUNT,
+    ),
+    Field("tags", TAGS, "tags, separated by spaces", "", column="tags", flag="--tags"),
+    Field(
+        "emailAlertsEnabled",
+        YES_OR_NO,
+        "the default mail integrations hear of it, too",
+        True,
+        column="email_alerts",
+        shown=bool,
+        schema=YES_NO,
+    ),
+    Field(
+        "reminderIntervalSeconds",
+        or_none(whole_of(60, YEAR), 0),
+        "time between reminders while down",
+        column="reminder_interval_seconds",
+        flag="--remind",
+        shown=lambda seconds: seconds or 0,
+        schema=COUNT,
+    ),
+    Field(
+        "expects",
+        one_of("run", "complete"),
+        "run (default): it runs; complete: it ends well",
+        "run",
+        column="expects",
+        flag="--expects",
+        schema=words("run", "complete"),
+    ),
+    Field(
+        "maxRunSeconds",
+        or_none(whole_of(1, YEAR), 0),
+        "time after which a started run is stuck",
+        column="max_run_seconds",
+        flag="--max-run",
+        schema=maybe(COUNT),
+    ),
+    Field(
+        "failureTolerance",
+        whole_of(0, 1000),
+        "failures in a row that are no alert (default 0)",
+        0,
+        column="failure_tolerance",
+        flag="--tolerance",
+        schema=COUNT,
+    ),
+    Field(
+        "minPingIntervalSeconds",
+        or_none(whole_of(1, 86_400), 0),
+        "refuse pings that come faster",
+        column="min_ping_interval_seconds",
+        flag="--min-interval",
+        schema=maybe(COUNT),
+    ),
+    Field(
+        "armed",
+        YES_OR_NO,
+        "alert even if it never pings",
+        False,
+        column="armed",
+        shown=bool,
+        schema=YES_NO,
+    ),
+    Field(
+        "rules",
+        RULES,
+        "a good run that matches one is told as a silent failure",
+        column="rules",
+        shown=lambda rules: json.loads(rules or "[]"),
+        schema=list_of(RULE_SHOWN),
+    ),
+    Field(
+        "notes",
+        text_of(0, 10_000, lines=True),
+        "what the next person should know",
+        "",
+        column="notes",
+        flag="--notes",
+    ),
+)
+SCHEDULE_NEEDS = {"interval": "intervalSeconds", "cron": "cronExpression", "none": None}
+SCHEDULE_TYPE = Field(
+    "scheduleType", one_of(*SCHEDULE_NEEDS), "none is never missed, only failed or stuck"
+)
+INTEGRATION_IDS = Field("integrationIds", IDS, "who is told; null for all that are default")
+UNIQUE = Field("unique", NAME, "change the monitor of this name instead, if there is one")
+MONITOR_CHANGES = (*MONITOR, SCHEDULE_TYPE, INTEGRATION_IDS)
+NEW_MONITOR = (*MONITOR_CHANGES, UNIQUE)
+PAUSE = (Field("hours", or_none(whole_of(0, 876_000)), "0 ends a pause; null: until resumed"),)
+NEW_HANDLE = (
+    Field("handle", A_HANDLE, "a token, code or key of an old service", is_required=True),
+    Field("dialect", DIALECT, "that service; else by the form of the handle"),
+)
+ROTATION = (Field("kind", one_of("token", "code"), "which to make anew", is_required=True),)
+NEW_KEY = (
+    Field("name", NAME, "a name for it", is_required=True),
+    Field("permission", one_of("ping", "read-only", "read-write"), "what it may", "read-write"),
+    Field(
+        "secret",
+        or_none(matching("[!-~]{8,200}", "8 to 200 plain characters")),
+        "adopt a key of an old service",
+    ),
+)
+SIGN_IN = (
+    Field("name", ANY_TEXT, "with a password"),
+    Field("password", ANY_TEXT, "of the user with that name"),
+    Field("link", NAME, "instead of both: the secret of a one-time link"),
+)
+TARGET = text_of(1, 2000)
+INTEGRATION_CHANGES = (
+    Field("name", NAME, "a name for it", is_required=True),
+    Field("enabled", YES_OR_NO, "whether anything is sent"),
+    Field("default", YES_OR_NO, "it hears of every monitor that names no integrations", True),
+    Field("url", TARGET, "http or https, without credentials"),
+    Field("address", TARGET, "one mail address"),
+    Field("headers", Check(lambda name, value: value, HEADERS_TAKEN), "sent with each webhook"),
+)
+NEW_INTEGRATION = (
+    Field("channel", one_of(*CHANNELS), "how it is told", is_required=True),
+    *(field for field in INTEGRATION_CHANGES if field.name != "enabled"),
+)
+NEW_PASSWORD = (Field("password", PASSWORD, "ends all other sessions", is_required=True),)
+
+
+def read_object(given: Any, *allowed: str) -> JsonObject:
+    """A JSON object with no field but these; raises `Invalid` with the name of another one."""
+    if not isinstance(given, dict):
+        raise Invalid("the body must be a JSON object")
+    if strange := set(given) - set(allowed):
+        near = difflib.get_close_matches(min(strange)[:60], allowed, 1)
+        advice = f" (did you mean {near[0]}?)" if near else ""
+        raise Invalid(f"'{clean(min(strange), 60)}' is not a known field{advice}")
+    return given
+
+
+def read_fields(fields: Sequence[Field], given: Any) -> JsonObject:
+    """The values of a JSON object, checked, with the defaults of what is not there."""
+    given = read_object(given, *(field.name for field in fields))
+    values = {field.name: field.default for field in fields}
+    for field in fields:
+        if field.name in given:
+            values[field.name] = field.check.read(field.name, given[field.name])
+        elif field.is_required:
+            raise Invalid(f"{field.name} is required")
+    return values
+
+
+def body_schema(fields: Sequence[Field], is_change: bool = False) -> JsonObject:
+    """What a body may have, as JSON Schema."""
+    properties = {}
+    for field in fields:
+        properties[field.name] = {**field.check.schema, "description": field.help}
+        if field.default is not None and not is_change:
+            properties[field.name]["default"] = field.default
+    required = [field.name for field in fields if field.is_required and not is_change]
+    return {**closed({}, properties), "required": required}
+
+
+# -- what a query may ask for
+def limit(most: int, default: int) -> Field:
+    """How many items of a list."""
+    return Field("limit", count_of(1, most), default=default)
+
+
+OFFSET = Field("offset", count_of(0, 2**53), default=0)
+NAME_PART = Field("query", ANY_TEXT, "part of the name, in any case", (), repeats=True)
+TAG = Field("tag", ANY_TEXT, "all of them", (), repeats=True)
+STATUS = Field("status", one_of(*STATUSES), "any of them", (), repeats=True)
+STATE = Field("status", one_of(*STATES), "any of them", (), repeats=True)
+RUN_STATE = Field("state", one_of(*RUN_STATES), "any of them", (), repeats=True)
+KIND = Field("kind", one_of(*EVENT_KINDS), "any of them", (), repeats=True)
+OF_MONITOR = Field("monitor", ANY_TEXT, "id or key of a monitor", "")
+SINCE = Field("since", AN_INSTANT, "from this instant on")
+UNTIL = Field("until", AN_INSTANT, "before this instant")
+BEFORE = Field("before", AN_INSTANT, "before this instant")
+DAYS = Field("days", count_of(1, 3660), "up to now, of each of them", (30,), repeats=True)
+THE_HANDLE = Field("handle", ANY_TEXT, "which", "")
+MONITOR_LIMIT = limit(100, 50)
+LIST_LIMIT = limit(200, 50)
+SUMMARY_LIMIT = limit(1000, 100)
+NIGHT_LIMIT = limit(200, 100)
+PREVIEW = (
+    Field("scheduleType", or_none(one_of("interval", "cron"), ""), default="interval"),
+    Field("cronExpression", or_none(ANY_TEXT, "")),
+    Field("timezone", or_none(ANY_TEXT, "")),
+    Field("intervalSeconds", or_none(count_of(0, 2**31), "")),
+    Field("graceSeconds", or_none(count_of(0, 2**31), "")),
+    OF_MONITOR,
+)
+
+
+def read_query(fields: Iterable[Field], query: Mapping[str, Sequence[str]]) -> JsonObject:
+    """The values of a query; what is not known is ignored."""
+    if any(len(texts) > 100 for texts in query.values()):
+        raise Invalid("a parameter can be repeated at most 100 times")
+    values: JsonObject = {}
+    for field in fields:
+        texts = query.get(field.name)
+        if texts and field.repeats:
+            values[field.name] = [field.check.read(field.name, text) for text in texts]
+        elif texts:
+            values[field.name] = field.check.read(field.name, texts[0])
+    return values
+
+
+class ApiRequest(NamedTuple):
+    """A management request."""
+
+    id: str = ""
+    query: Mapping[str, Any] = {}  # as `read_query` has it
+    body: Any = None
+    secret: bool = True  # whether secrets may be shown
+    run: str = ""
+    user: int | None = None  # who is signed in
+    session: str = ""  # and the hash of that session's secret
+    address: str | None = None
+    etag: str = ""  # of the answer that the caller has
+    is_local: bool = False  # from the command line
+
+    def get(self, field: Field) -> Any:
+        """What the query says under a name, or its default."""
+        value = self.query.get(field.name)
+        return field.default if value is None else value
+
+
+# -- what is shown
+class Column(NamedTuple):
+    """What is shown of a row under a name: where SQL has it, how it looks, how it is made."""
+
+    name: str
+    sql: str
+    schema: JsonObject = maybe(TEXT)
+    show: Callable[[Any], Any] = lambda value: value
+
+
+def sql_list(columns: Iterable[Column]) -> str:
+    """What a SELECT has to ask for."""
+    return ", ".join(column.sql for column in columns)
+
+
+def show(columns: Iterable[Column], row: Sequence[Any]) -> JsonObject:
+    """A row of those as JSON."""
+    return {column.name: column.show(value) for column, value in zip(columns, row, strict=True)}
+
+
+def row_schema(
+    columns: Iterable[Column], more: Mapping[str, Any] = {}, optional: Mapping[str, Any] = {}
+) -> JsonObject:
+    """What `show` makes, as JSON Schema, with what is added to it."""
+    return closed({**{column.name: column.schema for column in columns}, **more}, optional)
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _json_of(text: str | None) -> Any:
+    return json.loads(text or "null")
+
+
+DURATION_MS = maybe(COUNT)
+REASON = {"enum": [*REASONS, None]}
+PERCENT = {**INTEGER, "minimum": 0, "maximum": 100}
+PINGS = (
+    Column("id", "p.num", TEXT, str),
+    Column("heartbeatId", "m.id", UUID),
+    Column("type", "kind", words(*PING_KINDS)),
+    Column("receivedAt", "at", INSTANT, iso),
+    Column("ipAddress", "address"),
+    Column("userAgent", "user_agent"),
+    Column("durationMs", "duration_ms", DURATION_MS),
+    Column("runId", "series"),
+    Column("exitCode", "exit_code", maybe(INTEGER)),
+    Column("run", "run", maybe(TEXT), _text_or_none),
+    Column("host", "host"),
+    Column("env", "env"),
+    Column("message", "message"),
+    Column("percent", "percent", maybe(PERCENT)),
+    Column("dialect", "dialect", DIALECT.schema),
+)
+RUNS = (
+    Column("id", "num", TEXT, str),
+    Column("series", "series"),
+    Column("state", "state", words(*RUN_STATES)),
+    Column("startedAt", "started_at", INSTANT, iso),
+    Column("endedAt", "ended_at", maybe(INSTANT), iso),
+    Column("durationMs", "duration_ms", DURATION_MS),
+    Column("exitCode", "exit_code", maybe(INTEGER)),
+    Column("message", "message"),
+    Column("host", "host"),
+)
+RUNS_IN_LISTS = (
+    *RUNS,
+    Column(
+        "metrics", "metrics", maybe({"type": "object", "additionalProperties": NUMBER}), _json_of
+    ),
+    Column("matched", "coalesce(matched, '[]')", list_of(RULE_SHOWN), _json_of),
+    Column("hasLog", "EXISTS (SELECT 1 FROM run_log WHERE run = num)", YES_NO, bool),
+)
+FLIPS = (
+    Column("at", "at", INSTANT, iso),
+    Column("status", "status", words(*STATUSES)),
+    Column("reason", "reason", REASON),
+)
+GAPS = (Column("since", "since", INSTANT, iso), Column("until", "until", INSTANT, iso))
+PROGRESS = (
+    Column("at", "at", INSTANT, iso),
+    Column("percent", "percent", maybe(PERCENT)),
+    Column("message", "message"),
+)
+HANDLES = (
+    Column("dialect", "kind", words("token", "code", *DIALECTS)),
+    Column("handle", "text", TEXT),
+)
+KEYS = (
+    Column("id", "id", UUID),
+    Column("name", "name", TEXT),
+    Column("prefix", "prefix", TEXT),
+    Column("permission", "permission", words("ping", "read-only", "read-write")),
+    Column("createdAt", "created_at", INSTANT, iso),
+)
+USERS = (
+    Column("id", "id", UUID),
+    Column("name", "name", TEXT),
+    Column("hasPassword", "password IS NOT NULL", YES_NO, bool),
+    Column("createdAt", "created_at", INSTANT, iso),
+    Column("lastSeenAt", "seen_at", maybe(INSTANT), iso),
+)
+INTEGRATIONS = (
+    Column("id", "i.id", UUID),
+    Column("channel", "i.channel", words(*CHANNELS)),
+    Column("name", "i.name", TEXT),
+    Column("enabled", "i.enabled", YES_NO, bool),
+    Column("default", "i.is_default", YES_NO, bool),
+    Column("failing", "i.failing", YES_NO, bool),
+    Column("createdAt", "i.created_at", INSTANT, iso),
+    Column("updatedAt", "i.updated_at", INSTANT, iso),
+)
+# -- what each answer looks like
+ERROR = named("Error", closed({"error": {**TEXT, "description": "A sentence for a person."}}))
+DELETED = named("Deleted", closed({"id": TEXT, "deleted": TRUE}))
+GAP_SHOWN = named("Gap", row_schema(GAPS))
+RUN_SHOWN = named("Run", row_schema(RUNS_IN_LISTS))
+STEP_SHOWN = named("Progress", row_schema(PROGRESS))
+RUN_DETAIL = named(
+    "RunDetail", row_schema(RUNS_IN_LISTS, {"progress": list_of(STEP_SHOWN, maxItems=1000)})
+)
+HANDLE_SHOWN = named("Handle", row_schema(HANDLES))
+HANDLES_SHOWN = named("Handles", closed({"handles": list_of(HANDLE_SHOWN)}))
+MONITOR_SECRETS = {
+    "token": UUID,
+    "code": {**TEXT, "pattern": f"^{CODE.pattern}$"},
+    "pingUrl": URL,
+    "handles": list_of(HANDLE_SHOWN),
+}
+MONITOR_SHOWN = {
+    "id": UUID,
+    "status": words(*STATUSES),
+    "paused": YES_NO,
+    "scheduleType": words(*SCHEDULE_NEEDS),
+    **{field.name: field.schema for field in MONITOR},
+    "lastPingAt": maybe(INSTANT),
+    "expectedAt": maybe(INSTANT),
+    "nextExpectedAt": {**maybe(INSTANT), "description": "The same and the grace."},
+    "downReason": REASON,
+    "downSince": maybe(INSTANT),
+    "pausedUntil": maybe(INSTANT),
+    "droppedPings": {**COUNT, "description": "Refused for want of an auth_key."},
+    "late": {**YES_NO, "description": "Past its time, still in its grace."},
+    "running": YES_NO,
+    "progress": maybe(STEP_SHOWN),
+    "lastRun": maybe(RUN_SHOWN),
+    "schedule": {**TEXT, "description": "In words."},
+    "recipients": {**list_of(TEXT), "description": "The integrations that are told, by name."},
+    "heard": {**YES_NO, "description": "Whether any is."},
+    "createdAt": INSTANT,
+    "updatedAt": INSTANT,
+}
+A_MONITOR = named("Monitor", closed(MONITOR_SHOWN, MONITOR_SECRETS))
+MONITOR_DETAIL = named(
+    "MonitorDetail",
+    closed(
+        {**MONITOR_SHOWN, "integrationIds": list_of(UUID), "upcoming": list_of(INSTANT)},
+        MONITOR_SECRETS,
+    ),
+)
+DELIVERY_SHOWN = {
+    "integrationId": UUID,
+    "name": TEXT,
+    "state": words("pending", "sent", "dead"),
+    "tries": COUNT,
+    "triedAt": maybe(INSTANT),
+    "result": maybe(TEXT),
+}
+EVENT_SHOWN = {
+    "id": UUID,
+    "kind": words(*EVENT_KINDS),
+    "at": {**INSTANT, "description": "When it happened."},
+    "toldAt": {**INSTANT, "description": "When it was noticed."},
+    "summary": {**TEXT, "description": "One sentence for a person."},
+    "monitor": maybe(
+        closed(
+            {
+                "id": UUID,
+                "key": TEXT,
+                "name": TEXT,
+                "tags": list_of(TEXT),
+                "status": words(*STATUSES),
+                "timezone": TEXT,
+                "notes": TEXT,
+                "url": URL,
+            }
+        )
+    ),
+    "run": maybe(row_schema(RUNS, {"logTail": maybe(TEXT)})),
+    "reason": REASON,
+    "downSince": maybe(INSTANT),
+    "downtimeSeconds": maybe(COUNT),
+    "failedCount": maybe(COUNT),
+    "missedCount": maybe(COUNT),
+    "count": {**maybe(COUNT), "description": "Failures that were collected."},
+    "rules": maybe(list_of(RULE_SHOWN)),
+    "lastSuccess": maybe(closed({"at": maybe(INSTANT), "durationMs": DURATION_MS})),
+    "gap": maybe(GAP_SHOWN),
+    "monitors": maybe(list_of(closed({"id": UUID, "key": TEXT, "name": TEXT}))),
+}
+EVENT_NAMES = tuple(EVENT_SHOWN)[5:]  # those that are kept with an event as they were then
+AN_EVENT = named("Event", closed(EVENT_SHOWN))
+LOGGED_EVENT = named(
+    "LoggedEvent", closed({**EVENT_SHOWN, "deliveries": list_of(closed(DELIVERY_SHOWN))})
+)
+AN_INTEGRATION = named(
+    "Integration",
+    row_schema(
+        INTEGRATIONS,
+        {
+            "pending": COUNT,
+            "dead": COUNT,
+            "lastDelivery": maybe(
+                closed(
+                    {
+                        "at": INSTANT,
+                        "state": words("pending", "sent", "dead"),
+                        "kind": words(*EVENT_KINDS),
+                        "result": maybe(TEXT),
+                    }
+                )
+            ),
+            "problem": maybe(TEXT),
+        },
+        {
+            "url": TEXT,
+            "address": TEXT,
+            "command": TEXT,
+            "headers": {"type": "object", "additionalProperties": TEXT},
+            "secret": {**TEXT, "description": "Signs its webhooks (Standard Webhooks)."},
+        },
+    ),
+)
+TEST_RESULT = {"ok": YES_NO, "result": TEXT}
+KEY_SHOWN = named("Key", row_schema(KEYS))
+USER_SHOWN = named("User", row_schema(USERS))
+SESSION_SHOWN = {"user": USER_SHOWN, "expiresAt": INSTANT}
+OUTBOX_SHOWN = {"pending": COUNT, "overdue": COUNT, "dead": COUNT}
+UPTIME_SHOWN = {
+    "since": INSTANT,
+    "until": INSTANT,
+    "upSeconds": COUNT,
+    "downSeconds": COUNT,
+    "pausedSeconds": COUNT,
+    "unknownSeconds": COUNT,
+    "uptime": maybe(NUMBER),
+    "downtimes": COUNT,
+}
+# When, how long in ms, the state of the run or `missed`, its exit code, its number.
+SLOT_STATES = words(*RUN_STATES, "matched", "missed")
+SLOT = row_of(INTEGER, DURATION_MS, SLOT_STATES, maybe(INTEGER), maybe(INTEGER))
+SUMMARY_MONITOR = named(
+    "SummaryMonitor",
+    closed(
+        {
+            "id": UUID,
+            "key": TEXT,
+            "name": TEXT,
+            "tags": list_of(TEXT),
+            "status": words(*STATUSES),
+            "state": words(*STATES),
+            "recipients": list_of(TEXT),
+            "schedule": TEXT,
+            "timezone": TEXT,
+            "graceSeconds": COUNT,
+            "lastPingAt": maybe(INSTANT),
+            "expectedAt": maybe(INSTANT),
+            "alertAt": maybe(INSTANT),
+            "downReason": REASON,
+            "downSince": maybe(INSTANT),
+            "pausedUntil": maybe(INSTANT),
+            "run": maybe(
+                closed(
+                    {
+                        "id": TEXT,
+                        "startedAt": INSTANT,
+                        "percent": maybe(PERCENT),
+                        "message": maybe(TEXT),
+                    }
+                )
+            ),
+            "matched": list_of(closed({**RULE, "actual": maybe(NUMBER)})),
+            "lastDurationMs": DURATION_MS,
+            "usualDurationMs": maybe(NUMBER),
+            "uptime": maybe(NUMBER),
+            "strip": list_of(SLOT, maxItems=30),
+        }
+    ),
+)
+SUMMARY_HEALTH = {
+    **OUTBOX_SHOWN,
+    "scanning": YES_NO,
+    "failing": list_of(TEXT),
+    "refused": YES_NO,
+    "databaseBytes": COUNT,
+}
+SUMMARY = named(
+    "Summary",
+    closed(
+        {
+            "version": TEXT,
+            "timezone": TEXT,
+            "baseUrl": URL,
+            "counts": closed(dict.fromkeys(STATES, COUNT)),
+            "tags": {"type": "object", "additionalProperties": COUNT},
+            "next": maybe(closed({"id": UUID, "name": TEXT, "at": INSTANT})),
+            "health": closed(SUMMARY_HEALTH),
+            "total": COUNT,
+            "limit": COUNT,
+            "offset": COUNT,
+            "monitors": list_of(SUMMARY_MONITOR),
+        }
+    ),
+)
+SECONDS = {**list_of(INTEGER), "description": "Seconds after `since`."}
+# Its begin and its length in seconds, the newest of its runs, how many it stands for.
+BARS = list_of(row_of(INTEGER, COUNT, INTEGER, COUNT))
+NIGHT = named(
+    "Night",
+    closed(
+        {
+            "since": INSTANT,
+            "now": INSTANT,
+            "until": INSTANT,
+            "total": COUNT,
+            "absences": list_of(row_of(INTEGER, INTEGER)),
+            "monitors": list_of(
+                closed(
+                    {
+                        "id": UUID,
+                        "name": TEXT,
+                        "timezone": TEXT,
+                        "state": words(*STATES),
+                        "runs": {"type": "object", "additionalProperties": BARS},
+                        "missed": SECONDS,
+                        "expected": SECONDS,
+                    }
+                )
+            ),
+        }
+    ),
+)
+HEALTH = named(
+    "Health",
+    closed(
+        {
+            "version": TEXT,
+            "startedAt": INSTANT,
+            "scannedAt": maybe(INSTANT),
+            "scanSeconds": NUMBER,
+            "outbox": closed(OUTBOX_SHOWN),
+            "databaseBytes": COUNT,
+            "pingsPerMinute": COUNT,
+            "refused": YES_NO,
+            "monitors": COUNT,
+            "absences": list_of(GAP_SHOWN),
+            "failing": list_of(closed({"id": UUID, "name": TEXT, "result": maybe(TEXT)})),
+        }
+    ),
+)
+PREVIEW_SHOWN = named(
+    "Preview",
+    closed(
+        {
+            "schedule": TEXT,
+            "timezone": TEXT,
+            "times": list_of(closed({"expectedAt": INSTANT, "alertAt": INSTANT, "words": TEXT})),
+            "sentence": TEXT,
+        }
+    ),
+)
+STATUS_PAGE = named(
+    "StatusPage",
+    closed(
+        {
+            "tag": TEXT,
+            "at": INSTANT,
+            "monitors": list_of(
+                closed(
+                    {
+                        "name": TEXT,
+                        "state": words(*STATES),
+                        "since": maybe(INSTANT),
+                        "uptime": maybe(NUMBER),
+                        "strip": list_of(row_of(INTEGER, DURATION_MS, SLOT_STATES)),
+                    }
+                )
+            ),
+        }
+    ),
+)
+HISTORY_KINDS = {
+    "ping": named("Ping", row_schema(PINGS)),
+    "flip": named("Flip", row_schema(FLIPS)),
+    "event": LOGGED_EVENT,
+    "absence": GAP_SHOWN,
+}
+HISTORY_SHOWN = closed(
+    {
+        "more": YES_NO,
+        "entries": list_of(
+            {
+                "oneOf": [
+                    closed({"at": INSTANT, "type": {"const": kind}, kind: schema})
+                    for kind, schema in HISTORY_KINDS.items()
+                ]
+            }
+        ),
+    }
+)
+
+
+def page_of(name: str, schema: JsonObject) -> JsonObject:
+    """A page of a list."""
+    return closed({name: list_of(schema), "total": COUNT, "limit": COUNT, "offset": COUNT})
+
+
 # == Storage ==================================================================
 # The database: opening, migrating, one write at a time, many readers. No rule, no request.
-
-INTEGRATION = Table("integration")
-MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
-RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
-PING_FIELDS = [*Ping._fields[:-2], "monitor", "run", "dialect"]  # the last two: not kept there
-
 GLANCE_SECONDS = 0.05  # how long a write waits for its turn at once
 PATIENCE_SECONDS = 2  # how long it tries again before it is refused
 OPEN_SECONDS = 10  # how long a start or a copy waits for another program
-
 DATABASE_ERRORS = (peewee.DatabaseError, sqlite3.DatabaseError)
 CONSTRAINT_ERRORS = (peewee.IntegrityError, sqlite3.IntegrityError)
-
 T = TypeVar("T")
 
 
@@ -1991,18 +2970,6 @@ def execute(db: SqliteDatabase, sql: str, params: Any = ()) -> sqlite3.Cursor:
 def rows(db: SqliteDatabase, sql: str, *params: Any) -> list[Any]:
     """All rows of a query: an unfinished SELECT would hold the write-ahead log."""
     return execute(db, sql, params).fetchall()
-
-
-def select(db: SqliteDatabase, query: peewee.Query) -> sqlite3.Cursor:
-    """Run a query that Peewee has built."""
-    return execute(db, *db.get_sql_context().sql(query).query())
-
-
-def dicts(db: SqliteDatabase, query: Any) -> list[dict[str, Any]]:
-    """All rows of a Peewee query, by column."""
-    cursor = select(db, query)
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def insert(db: SqliteDatabase, table: str, values: Mapping[str, Any]) -> int:
@@ -2380,14 +3347,61 @@ class Store:
         self.reader.close()
 
 
-# == Actions ==================================================================
-# One transaction each, on plain values. No request, no thread, no network.
+class Transaction(NamedTuple):
+    """What an action works with: the writer's transaction, and the instant it stands for."""
+
+    db: SqliteDatabase
+    store: Store
+    settings: Settings
+    now: int
+
+
+def placeholders(nums: Sequence[Any]) -> str:
+    """So many question marks, in brackets."""
+    return f"({', '.join('?' * len(nums))})"
+
+
+def hash_secret(secret: str) -> str:
+    """How a secret is stored and found: SHA-256 in hex, of what is random enough by itself."""
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def refuse_taken(tx: Transaction, table: str, column: str, value: str) -> None:
+    """Refuse, with 409, what another row has."""
+    if rows(tx.db, f"SELECT 1 FROM {table} WHERE {column} = ?", value):
+        what = {"api_key": "an API key", "integration": "an integration"}.get(table, f"a {table}")
+        which = "this secret" if column == "hash" else f"the {column} '{value}'"
+        raise Refused(f"there is {what} with {which} already: choose another one", "CONFLICT", 409)
+
+
+def remember(tx: Transaction, name: str, value: Any) -> None:
+    """Keep what the server knows of itself for the next start, and for the command line."""
+    execute(tx.db, "INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def remembered(store: Store, name: str, default: Any) -> Any:
+    """What was kept so."""
+    found = store.read(lambda db: rows(db, "SELECT value FROM meta WHERE name = ?", name))
+    return found[0][0] if found else default
+
+
+def stamp_alive(tx: Transaction) -> None:
+    """Write down that we live, for the next start to know how long we were away."""
+    remember(tx, "alive_at", tx.now)
+
+
+# == Monitors =================================================================
+# All that is done to a monitor, each in one transaction. No request and no network.
+MONITOR_FIELDS = [column.name for column in dataclasses.fields(Monitor)]
+RUN_FIELDS = [column.name for column in dataclasses.fields(Run)]
 LAST_ABSENCE = "SELECT coalesce(spared_since, since), until FROM absence ORDER BY num DESC LIMIT 1"
 STATE_SQL = f"""SELECT {", ".join(f"m.{name}" for name in MONITOR_FIELDS)},
     coalesce(a.spared_since, a.since), a.until,
     (SELECT seq FROM sqlite_sequence WHERE name = 'ping')
     FROM monitor m LEFT JOIN absence a ON a.num = (SELECT max(num) FROM absence) WHERE m.num = ?"""
 RUN_SQL = f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE monitor = :monitor AND "
+
+
 # The runs that a ping may belong to, each kind on an index of its own.
 # Each kind has a limit: however many runs never end, a ping costs the same.
 OPEN_RUNS = " UNION ALL ".join(
@@ -2395,6 +3409,8 @@ OPEN_RUNS = " UNION ALL ".join(
     f"ORDER BY num {way} LIMIT 100)"
     for awaited, way in ((1, "ASC"), (1, "DESC"), (0, "DESC"))
 )
+
+
 LAST_STARTS = (
     f" UNION ALL SELECT * FROM ({RUN_SQL} opened = 1 ORDER BY started_at DESC, num DESC LIMIT 3)"
 )
@@ -2404,30 +3420,13 @@ LAST_ENDED = (
     "LIMIT 200) WHERE host IS :host AND state != 'running' AND "
     "(series IS NULL OR state IN ('success', 'failed')) LIMIT 1)"
 )
+PING_FIELDS = [*Ping._fields[:-2], "monitor", "run", "dialect"]  # the last two: not kept there
 INSERT_RUN, INSERT_PING = (
     f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
     for table, names in (("run", RUN_FIELDS), ("ping", PING_FIELDS))
 )
 MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
-BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
-SCAN_LIMIT, PRUNE_LIMIT, TAIL_MAX = 25, 500, 1000  # pings wait for a transaction with so many
-REGISTERED_MAX = 1000  # monitors, by a key that may only ping
-CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
-BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-OUR_HANDLES: dict[str, Callable[[], str]] = {
-    "token": lambda: str(uuid.uuid4()),
-    "code": lambda: "".join(secrets.choice(BASE62) for _ in range(8)),
-}
-
-
-class Transaction(NamedTuple):
-    """What an action works with: the writer's transaction, and the instant it stands for."""
-
-    db: SqliteDatabase
-    store: Store
-    settings: Settings
-    now: int
 
 
 class Before(NamedTuple):
@@ -2499,6 +3498,9 @@ def change_monitor(tx: Transaction, num: int, change: Callable[[MonitorState], A
     return state.monitor
 
 
+# -- what is told, and to whom
+
+TAIL_MAX = 1000  # characters of the end of a log
 # A command may not have the settings of the server, which keeps whether it can send mail.
 HAS_MAIL = "(? != '' OR EXISTS (SELECT 1 FROM meta WHERE name = 'smtp_host' AND value != ''))"
 RECIPIENT_NUMS = f"""SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
@@ -2507,6 +3509,7 @@ RECIPIENT_NUMS = f"""SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
         WHEN 'email' THEN {HAS_MAIL} AND m.email_alerts
             AND (l.monitor IS NOT NULL OR i.is_default)
         ELSE l.monitor IS NOT NULL OR m.default_integrations AND i.is_default END AND m.num IN """
+RECIPIENT_NAMES = RECIPIENT_NUMS.replace("SELECT m.num, i.num", "SELECT m.num, i.name")
 
 
 def find_recipients(tx: Transaction, m: Monitor | None) -> list[int]:
@@ -2517,6 +3520,19 @@ def find_recipients(tx: Transaction, m: Monitor | None) -> list[int]:
         sql = "SELECT num FROM integration WHERE enabled AND is_default AND "
         return [num for (num,) in rows(tx.db, f"{sql}(channel != 'email' OR {HAS_MAIL})", host)]
     return [integration for _, integration in rows(tx.db, RECIPIENT_NUMS + "(?)", host, m.num)]
+
+
+def recipients_of(tx: Transaction, nums: Sequence[int]) -> dict[int, list[str]]:
+    """The names of the integrations that are told of these monitors."""
+    names: dict[int, list[str]] = {num: [] for num in nums}
+    for num, name in rows(
+        tx.db,
+        f"{RECIPIENT_NAMES}{placeholders(nums)} ORDER BY i.name",
+        tx.settings.smtp_host,
+        *nums,
+    ):
+        names[num].append(name)
+    return names
 
 
 def add_event(
@@ -2536,7 +3552,7 @@ def add_event(
             "timezone": m.timezone,
             "notes": m.notes,
         },
-        "run": run and run_json(tx.db, run),
+        "run": run and run_json(tx.db, run.num),
         "reason": event.reason,
         "downSince": iso(event.down_since),
         "downtimeSeconds": event.downtime_ms and event.downtime_ms // 1000,
@@ -2618,21 +3634,361 @@ def last_success_json(db: SqliteDatabase, monitor: int, but: int | None) -> dict
     return {"at": iso(found[0][0]), "durationMs": found[0][1]} if found else None
 
 
-def run_json(db: SqliteDatabase, run: Run) -> dict[str, Any]:
+def run_json(db: SqliteDatabase, num: int) -> JsonObject | None:
     """A run as events show it, with the end of its log."""
-    logged = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", run.num)
+    found = rows(db, f"SELECT {sql_list(RUNS)} FROM run WHERE num = ?", num)
+    logs = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", num)
+    return {**show(RUNS, found[0]), "logTail": logs[0][0] if logs else None} if found else None
+
+
+# -- what pings one: its handles
+
+BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+OUR_HANDLES: dict[str, Callable[[], str]] = {
+    "token": lambda: str(uuid.uuid4()),
+    "code": lambda: "".join(secrets.choice(BASE62) for _ in range(8)),
+}
+
+
+def _look_up(tx: Transaction, sql: str, text: str) -> tuple[int, str] | None:
+    found = rows(tx.db, sql, text)
+    return found[0] if found else None
+
+
+def find_handle(tx: Transaction, text: str) -> tuple[int, str] | None:
+    """The monitor of a handle, and the handle's kind."""
+    text = text.lower() if TOKEN.fullmatch(text) else text
+    return _look_up(tx, "SELECT monitor, kind FROM handle WHERE text = ?", text)
+
+
+def find_monitor(tx: Transaction, name: str) -> int | None:
+    """The monitor with this key, handle or id."""
+    name = clean(name, 200) or ""
+    found = (
+        _look_up(tx, "SELECT num, 1 FROM monitor WHERE key = ?", name)
+        or find_handle(tx, name)
+        or _look_up(tx, "SELECT num, 3 FROM monitor WHERE id = ?", name.lower())
+    )
+    return found[0] if found else None
+
+
+def get_monitor(tx: Transaction, name: str) -> Monitor:
+    """The monitor with this id or key; refuses with 404."""
+    found = rows(
+        tx.db,
+        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE id = ? OR "
+        "key = ? ORDER BY id = ? DESC LIMIT 1",
+        name,
+        name,
+        name,
+    )
+    if not found:
+        raise Refused(
+            f"Heartbeat not found: there is no monitor '{clean(name, 200)}'", "NOT_FOUND", 404
+        )
+    return Monitor(*found[0])
+
+
+def adopt(tx: Transaction, num: int, text: str, kind: str) -> None:
+    """Let a handle ping a monitor; refuses one that another monitor has."""
+    text = text.lower() if TOKEN.fullmatch(text) else text
+    if clean(text, 200) != text or "://" in text or text in RESERVED:
+        raise Invalid(
+            "a handle must be 1 to 200 characters without controls, and no URL nor any "
+            "of the words " + ", ".join(sorted(RESERVED))
+        )
+    refuse_taken(tx, "handle", "text", text)
+    execute(tx.db, "INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
+
+
+def list_handles(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """Every secret that pings a monitor."""
+    m = get_monitor(tx, request.id)
+    sql = f"SELECT {sql_list(HANDLES)} FROM handle WHERE monitor = ? ORDER BY kind, text"
+    return {"handles": [show(HANDLES, row) for row in rows(tx.db, sql, m.num)]}
+
+
+def add_handle(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """Let a handle of an old service ping a monitor too."""
+    given = read_fields(NEW_HANDLE, request.body)
+    m = get_monitor(tx, request.id)
+    adopt(tx, m.num, given["handle"], given["dialect"] or default_dialect(given["handle"]))
+    return list_handles(tx, request)
+
+
+def remove_handle(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """Let an adopted handle ping no more."""
+    m = get_monitor(tx, request.id)
+    text = request.get(THE_HANDLE)
+    handle = find_handle(tx, text)
+    if handle is None or handle[0] != m.num:
+        raise Refused("this monitor has no such handle", "NOT_FOUND", 404)
+    if handle[1] in OUR_HANDLES:
+        raise Refused(f"a monitor always has a {handle[1]}: rotate it instead", "CONFLICT", 409)
+    stored = text.lower() if TOKEN.fullmatch(text) else text
+    execute(tx.db, "DELETE FROM handle WHERE text = ?", (stored,))
+    return list_handles(tx, request)
+
+
+def rotate_handle(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+    """A new token or code in place of one that is known to too many."""
+    kind = read_fields(ROTATION, request.body)["kind"]
+    m = get_monitor(tx, request.id)
+    execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (m.num, kind))
+    adopt(tx, m.num, OUR_HANDLES[kind](), kind)
+    return monitors_json(tx, [m])[0]
+
+
+# -- how one is shown
+
+
+def schedule_type(m: Monitor) -> str:
+    """Which of `SCHEDULE_NEEDS` a monitor has."""
+    return "cron" if m.cron else "interval" if m.interval_seconds else "none"
+
+
+def schedule_words(m: Monitor) -> str:
+    """When a monitor is expected, in words."""
+    if m.cron:
+        return _cron_words(m.cron)
+    return interval_words(m.interval_seconds) if m.interval_seconds else "no schedule"
+
+
+@lru_cache(10_000)
+def _cron_words(cron: str) -> str:
+    return describe_cron(cron)
+
+
+RUNS_SQL = f"SELECT {sql_list(RUNS_IN_LISTS)}, monitor FROM run "
+NEWEST_RUNS = (
+    RUNS_SQL
+    + """WHERE num IN (SELECT (SELECT num FROM run WHERE monitor = m.num
+    ORDER BY started_at DESC, num DESC LIMIT 1) FROM monitor m WHERE m.num IN """
+)
+OPEN_RUNS_OF = """SELECT r.monitor, r.num, max(r.started_at), r.message,
+    (SELECT percent FROM ping WHERE run = r.num AND kind = 'progress' AND percent IS NOT NULL
+     ORDER BY num DESC LIMIT 1),
+    (SELECT at FROM ping WHERE run = r.num AND kind = 'progress' ORDER BY num DESC LIMIT 1)
+    FROM run r WHERE r.state = 'running' AND r.monitor IN """
+
+
+def open_runs_of(tx: Transaction, nums: Sequence[int]) -> dict[int, Any]:
+    """The newest open run of these monitors, as columns of `OPEN_RUNS_OF`."""
     return {
-        "id": str(run.num),
-        "series": run.series,
-        "state": run.state,
-        "startedAt": iso(run.started_at),
-        "endedAt": iso(run.ended_at),
-        "durationMs": run.duration_ms,
-        "exitCode": run.exit_code,
-        "message": run.message,
-        "host": run.host,
-        "logTail": logged[0][0] if logged else None,
+        num: run
+        for num, *run in rows(
+            tx.db, f"{OPEN_RUNS_OF}{placeholders(nums)} GROUP BY r.monitor", *nums
+        )
     }
+
+
+def _progress_of(run: Sequence[Any] | None) -> JsonObject | None:
+    if run is None or run[4] is None:
+        return None
+    return {"percent": run[3], "message": run[2], "at": iso(run[4])}
+
+
+def is_late(m: Monitor, now: int) -> bool:
+    """Whether it is past its time, and still in grace."""
+    return m.status == "up" and m.expected_at is not None and m.expected_at < now
+
+
+def monitors_json(
+    tx: Transaction, monitors: Sequence[Monitor], secret: bool = True
+) -> list[JsonObject]:
+    """Monitors in the form of Cronping's page, with our fields; `secret` shows their handles."""
+    nums = [m.num for m in monitors]
+    recipients, running = recipients_of(tx, nums), open_runs_of(tx, nums)
+    last = {
+        num: show(RUNS_IN_LISTS, run)
+        for *run, num in rows(tx.db, f"{NEWEST_RUNS}{placeholders(nums)})", *nums)
+    }
+    handles: dict[int, list[Sequence[str]]] = {num: [] for num in nums}
+    for num, *handle in rows(
+        tx.db,
+        f"SELECT monitor, {sql_list(HANDLES)} FROM handle WHERE monitor IN {placeholders(nums)}",
+        *nums,
+    ):
+        handles[num].append(handle)
+    return [
+        {
+            "id": m.id,
+            "status": m.status,
+            "paused": m.status == "paused",
+            "scheduleType": schedule_type(m),
+            **{field.name: field.shown(getattr(m, field.column)) for field in MONITOR},
+            "lastPingAt": iso(m.last_ping_at),
+            "expectedAt": iso(m.expected_at),
+            "nextExpectedAt": iso(deadline(m)) if m.status in ("new", "up") else None,
+            "downReason": m.down_reason,
+            "downSince": iso(m.down_since),
+            "pausedUntil": iso(m.pause_until),
+            "droppedPings": m.dropped_pings,
+            "late": is_late(m, tx.now),
+            "running": m.num in running,
+            "progress": _progress_of(running.get(m.num)),
+            "lastRun": last.get(m.num),
+            "schedule": schedule_words(m),
+            "recipients": recipients[m.num],
+            "heard": bool(recipients[m.num]),
+            "createdAt": iso(m.created_at),
+            "updatedAt": iso(m.updated_at),
+            **(_handles_json(tx, handles[m.num]) if secret else {}),
+        }
+        for m in monitors
+    ]
+
+
+def _handles_json(tx: Transaction, handles: Sequence[Sequence[str]]) -> JsonObject:
+    ours = {kind: text for kind, text in handles if kind in OUR_HANDLES}
+    return {
+        **ours,
+        "pingUrl": f"{tx.settings.base_url}/{ours['token']}",
+        "handles": [show(HANDLES, handle) for handle in handles if handle[0] not in ours],
+    }
+
+
+def read_filter(request: ApiRequest) -> tuple[str, list[Any]]:
+    """The condition that `query` and `tag` stand for, with its values."""
+    conditions = ["1"]
+    values = []
+    for part in request.get(NAME_PART):
+        conditions.append("instr(casefold(name), ?) > 0")
+        values.append(part.casefold())
+    for tag in request.get(TAG):
+        conditions.append("instr(' ' || tags || ' ', ?) > 0")
+        values.append(f" {tag} ")
+    return " AND ".join(conditions), values
+
+
+def list_monitors(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """A page of monitors by name, filtered as Cronping's page has it."""
+    limit, offset, statuses = (request.get(one) for one in (MONITOR_LIMIT, OFFSET, STATUS))
+    wanted, values = read_filter(request)
+    if statuses:
+        wanted = f"{wanted} AND status IN {placeholders(statuses)}"
+        values += statuses
+    total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
+    page = rows(
+        tx.db,
+        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} "
+        "ORDER BY name, num LIMIT ? OFFSET ?",
+        *values,
+        limit,
+        offset,
+    )
+    return {
+        "heartbeats": monitors_json(tx, [Monitor(*row) for row in page], request.secret),
+        "total": total,
+        "limit": limit,
+        "offset": offset,
+    }
+
+
+def monitor_keys(tx: Transaction) -> list[str]:
+    """The keys of all monitors, for a shell to complete."""
+    return [key for (key,) in rows(tx.db, "SELECT key FROM monitor ORDER BY key")]
+
+
+def show_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+    """A monitor, with the integrations that are linked to it, and when it is expected next."""
+    m = get_monitor(tx, request.id)
+    linked = rows(
+        tx.db,
+        "SELECT id FROM integration WHERE is_default AND ? OR num IN (SELECT "
+        "integration FROM monitor_integration WHERE monitor = ?) ORDER BY num",
+        m.default_integrations,
+        m.num,
+    )
+    coming = [m.expected_at] if m.expected_at is not None and m.expected_at > tx.now else []
+    return {
+        **monitors_json(tx, [m], request.secret)[0],
+        "integrationIds": [id_ for (id_,) in linked],
+        "upcoming": [iso(at) for at in next_times(m, tx.now, coming)],
+    }
+
+
+def next_times(m: Monitor, now: int, known: Sequence[int] = (), count: int = 5) -> list[int]:
+    """The next occurrences, the known ones first; none where there is nothing to begin from."""
+    times = list(known)
+    if m.interval_seconds and not times:
+        return []
+    while len(times) < count:
+        following = next_occurrence(m, times[-1] if times else now)
+        if following is None:
+            break
+        times.append(following)
+    return times
+
+
+# -- what is done to one
+
+IGNORED_SCHEDULE = {  # Cronping's own pages send 0 and null there
+    "intervalSeconds": or_none(whole_of(0, 2_592_000), 0),
+    "cronExpression": or_none(text_of(0, 500)),
+}
+
+
+def read_monitor(given: Any, m: Monitor | None = None) -> JsonObject:
+    """The columns of a new monitor, or those that change, from its JSON; raises `Invalid`."""
+    fields = {field.name: field for field in MONITOR}
+    given = read_object(given, *(field.name for field in NEW_MONITOR))
+    kept = schedule_type(m) if m else "interval"
+    kind = _read_schedule_type(given, kept, is_new=m is None)
+    wanted = {"name", SCHEDULE_NEEDS[kind]}
+    if m:
+        wanted = {SCHEDULE_NEEDS[kind]} - {SCHEDULE_NEEDS[kept]}
+    if missing := wanted - set(given) - {None}:
+        raise Invalid(f"{max(missing, key=str)} is required")
+    unused = {need for other, need in SCHEDULE_NEEDS.items() if need and other != kind}
+    for name in unused & set(given):
+        IGNORED_SCHEDULE[name].read(name, given[name])
+    unread = set(unused)
+    if m and m.cron and given.get("cronExpression") == m.cron:
+        unread.add("cronExpression")  # an older version took ranges that wrap: it goes on unread
+    columns = {
+        fields[name].column: fields[name].check.read(name, value)
+        for name, value in given.items()
+        if name in fields and name not in unread
+    }
+    if kind != kept:
+        columns |= {fields[name].column: None for name in unused}
+    return columns
+
+
+def _read_schedule_type(given: JsonObject, kept: str, is_new: bool) -> str:
+    """What the body says; of an edit also what it gives by itself."""
+    present = [kind for kind, need in SCHEDULE_NEEDS.items() if given.get(need or "")]
+    implied = present[0] if present and not is_new else kept
+    kind: str = SCHEDULE_TYPE.check.read(
+        SCHEDULE_TYPE.name, given.get(SCHEDULE_TYPE.name, implied)
+    )
+    return kind
+
+
+def read_ids(given: JsonObject) -> list[str] | None:
+    """The integrations that are named; None for all default ones."""
+    ids: list[str] | None = IDS.read("integrationIds", given.get("integrationIds"))
+    return ids
+
+
+def free_key(db: SqliteDatabase, name: str) -> str:
+    """A key made from a name, with a number where it is taken."""
+    base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:180] or "monitor"
+    taken = {
+        key
+        for (key,) in rows(
+            db, "SELECT key FROM monitor WHERE key = ? OR key GLOB ?", base, f"{base}-[0-9]*"
+        )
+    }
+    numbered = (f"{base}-{n}" for n in range(2, len(taken) + 3))
+    return base if base not in taken else next(key for key in numbered if key not in taken)
+
+
+def title(key: str) -> str:
+    """A name made from a key, in Title Case."""
+    words = re.split(r"[-_.\s]+", key)
+    return " ".join(word[:1].upper() + word[1:] for word in words if word)[:200] or key
 
 
 def create_monitor(
@@ -2670,39 +4026,6 @@ def create_monitor(
     return num
 
 
-def refuse_taken(tx: Transaction, table: str, column: str, value: str) -> None:
-    """Refuse, with 409, what another row has."""
-    if rows(tx.db, f"SELECT 1 FROM {table} WHERE {column} = ?", value):
-        what = {"api_key": "an API key", "integration": "an integration"}.get(table, f"a {table}")
-        which = "this secret" if column == "hash" else f"the {column} '{value}'"
-        raise Refused(f"there is {what} with {which} already: choose another one", "CONFLICT", 409)
-
-
-def free_key(db: SqliteDatabase, name: str) -> str:
-    """A key made from a name, with a number where it is taken."""
-    base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:180] or "monitor"
-    taken = {
-        key
-        for (key,) in rows(
-            db, "SELECT key FROM monitor WHERE key = ? OR key GLOB ?", base, f"{base}-[0-9]*"
-        )
-    }
-    numbered = (f"{base}-{n}" for n in range(2, len(taken) + 3))
-    return base if base not in taken else next(key for key in numbered if key not in taken)
-
-
-def adopt(tx: Transaction, num: int, text: str, kind: str) -> None:
-    """Let a handle ping a monitor; refuses one that another monitor has."""
-    text = text.lower() if TOKEN.fullmatch(text) else text
-    if clean(text, 200) != text or "://" in text or text in RESERVED:
-        raise Invalid(
-            "a handle must be 1 to 200 characters without controls, and no URL nor any "
-            "of the words " + ", ".join(sorted(RESERVED))
-        )
-    refuse_taken(tx, "handle", "text", text)
-    execute(tx.db, "INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
-
-
 def link_integrations(tx: Transaction, num: int, ids: Sequence[str]) -> None:
     """Let exactly these integrations hear of a monitor."""
     execute(tx.db, "DELETE FROM monitor_integration WHERE monitor = ?", (num,))
@@ -2713,59 +4036,92 @@ def link_integrations(tx: Transaction, num: int, ids: Sequence[str]) -> None:
         execute(tx.db, "INSERT INTO monitor_integration VALUES (?, ?)", (num, found[0][0]))
 
 
-def pause_monitor(tx: Transaction, num: int, hours: float | None) -> Monitor:
-    """Pause for so many hours, None until resumed; 0 resumes."""
-    if hours == 0:
+PAUSE_MAX = 876_000 * 3600  # seconds
+Reply = tuple[dict[str, Any], int]  # with a status that is not the route's own
+
+
+def add_monitor(
+    tx: Transaction, request: ApiRequest, handles: Mapping[str, str] | None = None
+) -> Reply:
+    """Create a monitor from its JSON; with `unique`, change the one of that name if there is."""
+    columns, unique = {"timezone": "UTC", **read_monitor(request.body)}, request.body.get("unique")
+    if unique is not None:
+        named = rows(
+            tx.db,
+            "SELECT id FROM monitor WHERE name = ? ORDER BY num LIMIT 1",
+            UNIQUE.check.read(UNIQUE.name, unique),
+        )
+        if named:
+            body = {name: value for name, value in request.body.items() if name != "unique"}
+            return edit_monitor(tx, request._replace(id=named[0][0], body=body)), 200
+    num = create_monitor(tx, columns, handles, read_ids(request.body))
+    return monitors_json(tx, [load_state(tx, num)[0].monitor])[0], 201
+
+
+def edit_monitor(
+    tx: Transaction, request: ApiRequest, handles: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Change what the body names, and adopt more handles."""
+    m = get_monitor(tx, request.id)
+    for text, kind in (handles or {}).items():
+        adopt(tx, m.num, text, kind)
+    if isinstance(request.body, dict) and "unique" in request.body:
+        raise Invalid("'unique' can only be given when a monitor is created")
+    columns, ids = read_monitor(request.body, m), read_ids(request.body)
+    if "integrationIds" in request.body:
+        link_integrations(tx, m.num, ids or ())
+        columns["default_integrations"] = int(ids is None)
+    if columns.get("key", m.key) != m.key:
+        refuse_taken(tx, "monitor", "key", columns["key"])
+    if cron := columns.get("cron", m.cron):
+        next_run(cron, columns.get("timezone", m.timezone), tx.now)
+    changed = change_monitor(tx, m.num, lambda state: edit(state, tx.now, columns))
+    return monitors_json(tx, [changed])[0]
+
+
+def pause_monitor(tx: Transaction, num: int, seconds: float | None) -> Monitor:
+    """Pause for so many seconds, a hundred years at most; None until resumed, 0 resumes."""
+    if seconds == 0:
         return change_monitor(tx, num, lambda state: resume(state, tx.now))
-    until = None if hours is None else tx.now + round(min(hours, 876_000) * 3_600_000)
+    until = None if seconds is None else tx.now + round(min(seconds, PAUSE_MAX) * 1000)
     return change_monitor(tx, num, lambda state: pause(state, tx.now, until))
 
 
-def hash_secret(secret: str) -> str:
-    """How a secret is stored and found: SHA-256 in hex, of what is random enough by itself."""
-    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+def pause_for(tx: Transaction, name: str, seconds: float | None) -> JsonObject:
+    """The same, by its key or id."""
+    return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, name).num, seconds)])[0]
 
 
-def create_integration(
-    tx: Transaction, channel: str, name: str, config: Mapping[str, Any], is_default: bool = True
-) -> str:
-    """A new integration; its id. Raises `Refused` 409 where the name is taken."""
-    refuse_taken(tx, "integration", "name", name)
-    id_ = str(uuid.uuid4())
-    insert(
-        tx.db,
-        "integration",
-        {
-            "id": id_,
-            "channel": channel,
-            "name": name,
-            "config": json.dumps(config),
-            "is_default": int(is_default),
-            "created_at": tx.now,
-            "updated_at": tx.now,
-        },
-    )
-    return id_
+def pause_heartbeat(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """Pause a monitor, for `hours` where the body says so."""
+    hours = read_fields(PAUSE, {} if request.body is None else request.body)["hours"]
+    return pause_for(tx, request.id, None if hours is None else hours * 3600)
 
 
-def create_key(tx: Transaction, name: str, permission: str, secret: str | None = None) -> str:
-    """A new API key, or an old service's that is adopted; the secret, for the only time."""
-    secret = secret or "cw_" + secrets.token_urlsafe(24)
-    refuse_taken(tx, "api_key", "name", name)
-    refuse_taken(tx, "api_key", "hash", hash_secret(secret))
-    insert(
-        tx.db,
-        "api_key",
-        {
-            "id": str(uuid.uuid4()),
-            "name": name,
-            "hash": hash_secret(secret),
-            "prefix": secret[:12],
-            "permission": permission,
-            "created_at": tx.now,
-        },
-    )
-    return secret
+def resume_heartbeat(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+    """Resume a monitor: in Cronping it is new then."""
+    num = get_monitor(tx, request.id).num
+    return monitors_json(tx, [change_monitor(tx, num, lambda state: resume(state, tx.now, True))])[
+        0
+    ]
+
+
+def mark_ok(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+    """All is well, says a person: up without an event, as by Cronitor's /ok."""
+    ok, num = Ping("ok", tx.now), get_monitor(tx, request.id).num
+    return monitors_json(tx, [change_monitor(tx, num, lambda state: receive(state, ok))])[0]
+
+
+def remove_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+    """Delete a monitor with all that hangs on it."""
+    m = get_monitor(tx, request.id)
+    execute(tx.db, "DELETE FROM monitor WHERE num = ?", (m.num,))
+    return {"id": m.id, "deleted": True}
+
+
+# -- what happens by itself: deadlines, and absences of ours
+
+SCAN_LIMIT = 25  # monitors in one transaction: pings wait for it
 
 
 def scan_due(
@@ -2847,6 +4203,9 @@ def _judge_monitors(tx: Transaction, since: int, until: int, damaged: Container[
         add_event(tx, Event("outage", until), None, gap=gap, monitors=named)
 
 
+BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
+
+
 def _turn_clock_back(tx: Transaction, before: int, now: int, damaged: Container[int]) -> None:
     """Nothing lies later than it would be counted from now; no monitor is left out."""
     for sql in (
@@ -2867,25 +4226,65 @@ def _turn_clock_back(tx: Transaction, before: int, now: int, damaged: Container[
             change_alone(tx, num, lambda state: turn_back(state, before, now))
 
 
-def remember(tx: Transaction, name: str, value: Any) -> None:
-    """Keep what the server knows of itself for the next start, and for the command line."""
-    execute(tx.db, "INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+AWAY_MS = 60_000  # beyond its interval, between two looks
 
 
-def remembered(store: Store, name: str, default: Any) -> Any:
-    """What was kept so."""
-    found = store.read(lambda db: rows(db, "SELECT value FROM meta WHERE name = ?", name))
-    return found[0][0] if found else default
+class Scanner:
+    """Looks for what fell due, and judges whether we were away since the last look."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], int],
+        scan_seconds: float,
+        scan: Callable[[], None],
+        away: Callable[[int, int], None],
+    ) -> None:
+        self.store, self.clock, self.scan, self.away = store, clock, scan, away
+        self.longest_ms = round(scan_seconds * 1000) + AWAY_MS
+        self.last_at = clock()
+        self.refusals = store.refusals  # that were judged
+        self._judging = threading.Lock()
+        self.measure: Callable[[float], None] = lambda seconds: None  # of each look
+
+    def was_away(self) -> bool:
+        """Whether there is a gap to judge, before anything that comes after it is done."""
+        was_refused = self.store.refusals != self.refusals
+        return was_refused or not 0 <= self.clock() - self.last_at <= self.longest_ms
+
+    def judge(self) -> None:
+        """Judge a gap. Where nothing can be written, it lasts until something can."""
+        with self._judging:
+            if not self.was_away():
+                return
+            refusals = self.store.refusals
+            now = self.clock()
+            self.away(self.last_at, now)
+            self.last_at = now
+            self.refusals = refusals
+
+    def is_looking(self) -> bool:
+        """Whether the last look was not too long ago."""
+        return self.clock() - self.last_at <= self.longest_ms
+
+    def look(self) -> None:
+        """One look."""
+        self.judge()
+        now = self.clock()
+        began = monotonic()
+        self.scan()
+        self.last_at = now
+        self.measure(monotonic() - began)
 
 
-def stamp_alive(tx: Transaction) -> None:
-    """Write down that we live, for the next start to know how long we were away."""
-    remember(tx, "alive_at", tx.now)
-
+# -- what is kept, and for how long
 
 DAY_MS = 86_400_000
+PRUNE_LIMIT = 500  # rows in one transaction
 PRUNE_STEP = 100  # so many pings beyond its bound are worth a look at all that a monitor has
 OLD = {"run": "started_at < :before", "absence": "until < :before"}
+
+
 # The last three runs that a start opened say whether the next one is awaited. The flip stays that
 # tells the status at that instant.
 PRUNABLE = {
@@ -2900,6 +4299,8 @@ PRUNABLE = {
         "AND later.at > flip.at AND later.at < :before)"
     ),
 }
+
+
 # Of an open run that a newer one of its host has left behind so long ago nobody waits for the end.
 FORGET_LEFT_BEHIND = """UPDATE run SET state = 'unknown'
     WHERE num > :after AND num <= :last AND started_at < :before AND state = 'running'
@@ -2971,6 +4372,9 @@ def monitors_beyond(
     )
 
 
+FREE_PAGES = 2000  # 8 MB: what is soon used again stays
+
+
 def give_back(tx: Transaction) -> bool:
     """Let the file shrink by some of the pages that are free; whether enough are left for more."""
     (free,) = rows(tx.db, "PRAGMA freelist_count")[0]
@@ -2980,7 +4384,6 @@ def give_back(tx: Transaction) -> bool:
     return bool(vacuums and free > FREE_PAGES + PRUNE_LIMIT)
 
 
-FREE_PAGES = 2000  # 8 MB: what is soon used again stays
 PRUNED = ("ping", "run", "flip", "event", "absence")
 
 
@@ -3018,6 +4421,10 @@ def prune(tx: Transaction, table: str, before: int, after: int = 0) -> int | Non
 
 # == Pings ====================================================================
 # What a request to a ping route comes to. It knows dialects and rules, and no HTTP.
+REGISTERED_MAX = 1000  # monitors, by a key that may only ping
+CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
+
+
 class PingRequest(NamedTuple):
     """A request to a ping route."""
 
@@ -3043,17 +4450,6 @@ class Target(NamedTuple):
     key: tuple[int, str] | None = None  # the API key that was shown, and its permission
 
 
-def _look_up(tx: Transaction, sql: str, text: str) -> tuple[int, str] | None:
-    found = rows(tx.db, sql, text)
-    return found[0] if found else None
-
-
-def find_handle(tx: Transaction, text: str) -> tuple[int, str] | None:
-    """The monitor of a handle, and the handle's kind."""
-    text = text.lower() if TOKEN.fullmatch(text) else text
-    return _look_up(tx, "SELECT monitor, kind FROM handle WHERE text = ?", text)
-
-
 def find_key(tx: Transaction, secret: str | None) -> tuple[int, str] | None:
     """The number of an API key, and its permission."""
     return (
@@ -3061,17 +4457,6 @@ def find_key(tx: Transaction, secret: str | None) -> tuple[int, str] | None:
         if secret
         else None
     )
-
-
-def find_monitor(tx: Transaction, name: str) -> int | None:
-    """The monitor with this key, handle or id."""
-    name = clean(name, 200) or ""
-    found = (
-        _look_up(tx, "SELECT num, 1 FROM monitor WHERE key = ?", name)
-        or find_handle(tx, name)
-        or _look_up(tx, "SELECT num, 3 FROM monitor WHERE id = ?", name.lower())
-    )
-    return found[0] if found else None
 
 
 def _may_ping(key: tuple[int, str] | None) -> bool:
@@ -3135,13 +4520,19 @@ def _check_key(tx: Transaction, secret: str | None, dialect: Dialect) -> tuple[i
     return key
 
 
-Answer = tuple[Dialect, PingResult, "Refused | None"]  # the last: of something that is recorded
+class Answer(NamedTuple):
+    """What a ping is answered: in whose words, what became of it, and what was wrong with it."""
+
+    dialect: Dialect
+    result: PingResult
+    problem: Refused | None = None
 
 
 def record_ping(tx: Transaction, request: PingRequest) -> Answer:
     """Find the monitor that is meant, create it where the dialect does so, and record the ping."""
     target = find_target(tx, request)
-    request.seen.append(target.dialect)
+    dialect = target.dialect
+    request.seen.append(dialect)
     if not request.allowed:
         raise Refused(
             "Method not allowed: use GET, POST or HEAD",
@@ -3149,33 +4540,31 @@ def record_ping(tx: Transaction, request: PingRequest) -> Answer:
             405,
             allow=("GET", "HEAD", "POST"),
         )
-    return _record(tx, request, target)
-
-
-def _record(tx: Transaction, request: PingRequest, target: Target) -> Answer:
-    created = target.monitor is None
     num = _register(tx, request, target) if target.monitor is None else target.monitor
-    bare = request.route.bare or ("success" if target.key else target.dialect.bare)
-    said = read_word(target.dialect, bare, target.words, request.query)
-    if (
-        tx.settings.authenticate_pings
-        and target.dialect.auth
-        and not target.key
-        and not _may_ping(find_key(tx, request.query.get(target.dialect.auth)))
-    ):
-        execute(
-            tx.db, "UPDATE monitor SET dropped_pings = dropped_pings + 1 WHERE num = ?", (num,)
-        )
-        return target.dialect, PingResult("log", tx.now, "", target.name, "", "dropped"), None
-    if said[0] == "pause":
-        m = pause_monitor(tx, num, said[1])
-        return (
-            target.dialect,
-            PingResult("pause", tx.now, "pause", target.name, m.key, m.status),
-            None,
-        )
-    worded = bool(target.words or request.query.get(target.dialect.state))
-    ping = read_ping(target.dialect, said, worded, request.query, request.metrics, request.body)
+    bare = request.route.bare or ("success" if target.key else dialect.bare)
+    word = read_word(dialect, bare, target.words, request.query)
+    if _lacks_auth(tx, request, target):
+        sql = "UPDATE monitor SET dropped_pings = dropped_pings + 1 WHERE num = ?"
+        execute(tx.db, sql, (num,))
+        return Answer(dialect, PingResult("log", tx.now, "", target.name, "", "dropped"))
+    if word[0] == "pause":
+        m = pause_monitor(tx, num, None if word[1] is None else word[1] * 3600)
+        return Answer(dialect, PingResult("pause", tx.now, "pause", target.name, m.key, m.status))
+    is_worded = bool(target.words or request.query.get(dialect.state))
+    ping = read_ping(dialect, word, is_worded, request.query, request.metrics, request.body)
+    return _record(tx, request, target, num, ping)
+
+
+def _lacks_auth(tx: Transaction, request: PingRequest, target: Target) -> bool:
+    """Whether pings must be authenticated, as Cronitor's can, and this one is not."""
+    name = target.dialect.auth
+    if not tx.settings.authenticate_pings or not name or target.key:
+        return False
+    return not _may_ping(find_key(tx, request.query.get(name)))
+
+
+def _record(tx: Transaction, request: PingRequest, target: Target, num: int, ping: Ping) -> Answer:
+    """Let the rules do what a ping does to its monitor, and keep all of it."""
     state, before = load_state(tx, num, ping)
     ping = ping._replace(
         num=before.next_ping,
@@ -3185,45 +4574,40 @@ def _record(tx: Transaction, request: PingRequest, target: Target) -> Answer:
     )
     wait = is_too_soon(state, ping)
     if wait is not None:
-        raise Refused(
-            f"Rate limit exceeded: wait {wait} seconds", "RATE_LIMIT_EXCEEDED", 429, wait
-        )
-    problem = (
-        None if created or not target.dialect.declares else _declare(tx, state, request.query)
-    )
+        sentence = f"Rate limit exceeded: wait {wait} seconds"
+        raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
+    is_new = target.monitor is None
+    problem = None
+    if target.dialect.declares and not is_new:
+        problem = _declare(tx, state, request.query)
     run = receive(state, ping)
     m = state.monitor
-    m.last_ping_at, m.ping_count = tx.now, m.ping_count + 1
+    m.last_ping_at = tx.now
+    m.ping_count += 1
     save_state(tx, state, before, (run.num, ping.log) if run and ping.log else None)
-    lasted = run.duration_ms if run and ping.kind in OUTCOMES else ping.duration_ms
-    execute(
-        tx.db,
-        INSERT_PING,
-        (*ping._replace(duration_ms=lasted)[:-2], num, run and run.num, target.dialect.name),
-    )
+    if run and ping.kind in OUTCOMES:
+        ping = ping._replace(duration_ms=run.duration_ms)
+    execute(tx.db, INSERT_PING, (*ping[:-2], num, run and run.num, target.dialect.name))
     _keep_bounds(tx, m, has_log=run is not None and ping.log is not None)
     due_by = deadline(m) if m.status == "up" else None
-    return (
-        target.dialect,
-        PingResult(
-            ping.kind,
-            tx.now,
-            "/".join(target.words),
-            target.name,
-            m.key,
-            m.status,
-            run.num if run else None,
-            run.state if run else None,
-            lasted,
-            m.expected_at if due_by else None,
-            due_by,
-            ping.message,
-            created,
-            1000 * (monotonic() - request.received),
-            m.id,
-        ),
-        problem,
+    result = PingResult(
+        kind=ping.kind,
+        at=tx.now,
+        word="/".join(target.words),
+        name=target.name,
+        key=m.key,
+        status=m.status,
+        run=run.num if run else None,
+        state=run.state if run else None,
+        duration_ms=ping.duration_ms,
+        next_at=m.expected_at if due_by else None,
+        deadline_at=due_by,
+        message=ping.message,
+        created=is_new,
+        took_ms=1000 * (monotonic() - request.received),
+        id=m.id,
     )
+    return Answer(target.dialect, result, problem)
 
 
 def _keep_bounds(tx: Transaction, m: Monitor, has_log: bool) -> None:
@@ -3289,12 +4673,6 @@ def _declare(tx: Transaction, state: MonitorState, said: Mapping[str, Any]) -> R
     return problem
 
 
-def title(key: str) -> str:
-    """A name made from a key, in Title Case."""
-    words = re.split(r"[-_.\s]+", key)
-    return " ".join(word[:1].upper() + word[1:] for word in words if word)[:200] or key
-
-
 def sync_monitors(tx: Transaction, secret: str | None, given: Any) -> dict[str, Any]:
     """CronRadar's POST /api/sync: create and update, never delete; errors by item."""
     api_key = _check_key(tx, secret, DIALECTS["cronradar"])
@@ -3331,7 +4709,7 @@ def _is_declared(tx: Transaction, num: int | None, schedule: Any) -> bool:
 
 
 # == Alerts ===================================================================
-# What an event says, how it is sent, and the outbox. No rule is decided here.
+# Integrations: what an event says, how it is sent, the outbox. No rule is decided here.
 RETRY_SECONDS = (10, 30, 120, 600, 3600, *[3600] * 24)
 
 
@@ -3353,13 +4731,6 @@ DOWN = Severity("✖", 0xD13B3B, "high")
 WARNING = Severity("▲", 0xD9902F, "default")
 WELL = Severity("✔", 0x2E9E5B, "default")
 TEXT_LINES, NOTES_MAX, MESSAGE_MAX, NAMES_MAX = 10, 500, 200, 20
-
-
-def _span(seconds: int) -> str:
-    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= unit:
-            return f"{round(seconds / unit, 1):g} {name}"
-    return f"{seconds} s"
 
 
 def _lasted(milliseconds_: int) -> str:
@@ -3522,7 +4893,7 @@ def _test_lines(event: Mapping[str, Any], zone: str) -> list[str]:
     return ["Alerts arrive here"]
 
 
-class EventKind(NamedTuple):
+class EventForm(NamedTuple):
     """How a kind of event looks, its sentence, and the lines below that."""
 
     severity: Severity
@@ -3530,32 +4901,18 @@ class EventKind(NamedTuple):
     lines: Callable[[Mapping[str, Any], str], list[str]]
 
 
-EVENT_KINDS = {
-    "missed": EventKind(DOWN, _missed_summary, _down_lines),
-    "failed": EventKind(DOWN, _failed_summary, _down_lines),
-    "stuck": EventKind(DOWN, _stuck_summary, _down_lines),
-    "reminder": EventKind(DOWN, _reminder_summary, _down_lines),
-    "silent_failure": EventKind(WARNING, _silent_summary, _silent_lines),
-    "outage": EventKind(WARNING, _outage_summary, _outage_lines),
-    "delivery_failed": EventKind(WARNING, _undelivered_summary, _undelivered_lines),
-    "recovered": EventKind(WELL, _recovered_summary, _recovered_lines),
-    "test": EventKind(WELL, _test_summary, _test_lines),
+EVENT_FORMS = {
+    "missed": EventForm(DOWN, _missed_summary, _down_lines),
+    "failed": EventForm(DOWN, _failed_summary, _down_lines),
+    "stuck": EventForm(DOWN, _stuck_summary, _down_lines),
+    "reminder": EventForm(DOWN, _reminder_summary, _down_lines),
+    "silent_failure": EventForm(WARNING, _silent_summary, _silent_lines),
+    "outage": EventForm(WARNING, _outage_summary, _outage_lines),
+    "delivery_failed": EventForm(WARNING, _undelivered_summary, _undelivered_lines),
+    "recovered": EventForm(WELL, _recovered_summary, _recovered_lines),
+    "test": EventForm(WELL, _test_summary, _test_lines),
 }
 EVENTS_SQL = """SELECT e.num, e.id, e.kind, e.at, e.told_at, e.body FROM event e """
-EVENT_FIELDS = (
-    "monitor",
-    "run",
-    "reason",
-    "downSince",
-    "downtimeSeconds",
-    "failedCount",
-    "missedCount",
-    "count",
-    "rules",
-    "lastSuccess",
-    "gap",
-    "monitors",
-)
 
 
 def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
@@ -3563,14 +4920,14 @@ def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
     _, id_, kind, at, told_at, body = row
     stored = json.loads(body)
     event = {"id": id_, "kind": kind, "at": iso(at), "toldAt": iso(told_at), "summary": ""}
-    event |= {name: stored.get(name) for name in EVENT_FIELDS}
+    event |= {name: stored.get(name) for name in EVENT_NAMES}
     monitor = event["monitor"] or {}
     if monitor:  # what was kept before it had a zone and notes
         monitor.setdefault("timezone", "UTC")
         monitor.setdefault("notes", "")
         monitor["url"] = f"{base_url}/#/monitors/{monitor['id']}"
     zone = monitor.get("timezone") or stored.get("timezone") or "UTC"
-    words = EVENT_KINDS[kind].summary(
+    words = EVENT_FORMS[kind].summary(
         monitor.get("name", ""), {**event, "about": stored["about"]}, zone
     )
     return {**event, "summary": words}
@@ -3587,7 +4944,7 @@ class Message(NamedTuple):
 
 def severity(event: Mapping[str, Any]) -> Severity:
     """How an event looks."""
-    return EVENT_KINDS[event["kind"]].severity
+    return EVENT_FORMS[event["kind"]].severity
 
 
 def _log_end(event: Mapping[str, Any]) -> str:
@@ -3603,7 +4960,7 @@ def word_event(event: Mapping[str, Any]) -> Message:
     monitor = event["monitor"]
     return Message(
         f"{severity(event).sign} {event['summary']}",
-        EVENT_KINDS[event["kind"]].lines(event, monitor["timezone"] if monitor else "UTC"),
+        EVENT_FORMS[event["kind"]].lines(event, monitor["timezone"] if monitor else "UTC"),
         _log_end(event),
         monitor["url"] if monitor else "",
     )
@@ -3698,8 +5055,6 @@ BODIES: dict[str, Callable[[Mapping[str, Any]], Post]] = {
     "discord": _post_discord,
     "ntfy": _post_ntfy,
 }
-
-
 # -- the senders: what came of a try
 SEND_SECONDS, COMMAND_SECONDS, ANSWER_MAX, VARIABLE_MAX = 10, 30, 300, 4096
 REST_SECONDS, REST_MAX_SECONDS = 30, 3600
@@ -4075,7 +5430,6 @@ SENDERS: dict[str, Sender] = {
     "apprise": send_apprise,
     **dict.fromkeys(BODIES, send_webhook),
 }
-NEEDS = {"command": "command", "email": "address", **dict.fromkeys(["apprise", *BODIES], "url")}
 
 
 def is_signing_secret(secret: Any) -> bool:
@@ -4350,13 +5704,22 @@ def claim_test(tx: Transaction, integration: int, name: str, m: Monitor | None =
     return _claim(tx, add_test(tx, integration, name, m))
 
 
-def find_integration(tx: Transaction, name: str) -> dict[str, Any]:
+class Integration(NamedTuple):
+    """What is known of an integration: its row, without how it does."""
+
+    num: int
+    id: str
+    channel: str
+    name: str
+    config: str  # JSON
+
+
+def find_integration(tx: Transaction, name: str) -> Integration:
     """The integration with this id or name; refuses with 404."""
-    c = INTEGRATION.c
-    found = dicts(tx.db, INTEGRATION.select().where((c.id == name) | (c.name == name)))
-    if not found:
-        raise Refused(f"there is no integration '{clean(name, 200)}'", "NOT_FOUND", 404)
-    return found[0]
+    sql = f"SELECT {', '.join(Integration._fields)} FROM integration WHERE ? IN (id, name)"
+    for row in rows(tx.db, sql, name):
+        return Integration(*row)
+    raise Refused(f"there is no integration '{clean(name, 200)}'", "NOT_FOUND", 404)
 
 
 def _problem(error: Exception) -> str:
@@ -4465,607 +5828,71 @@ def _withdraw_test(tx: Transaction, num: int) -> None:
     execute(tx.db, "UPDATE alert SET state = 'dead' WHERE num = ? AND state = 'pending'", (num,))
 
 
-# == Management ===============================================================
-# Monitors and the rest as the API and the command line word them. No request is read here.
-class Field(NamedTuple):
-    """A field of a monitor in the API and on the command line: its column, and its rule."""
-
-    name: str
-    column: str
-    rule: tuple[Any, ...]  # a check that takes the name, a value and these limits
-    shown: Callable[[Any], Any] = lambda value: value
+# -- integrations as the API has them
 
 
-def _text(name: str, value: Any, least: int, most: int, lines: bool = False) -> str:
-    kept = clean(value, most, lines) if isinstance(value, str) else None
-    if not isinstance(value, str) or len(value.strip()) > most or len(kept or "") < least:
-        raise Invalid(f"{name} must be {least} to {most} characters")
-    return kept or ""
-
-
-def _whole(name: str, value: Any, least: int, most: int, none: bool = False) -> int | None:
-    if none and (value is None or (value == 0 and value is not False)):
-        return None
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or value % 1
-        or not (least <= value <= most)
-    ):
-        raise Invalid(f"{name} must be a whole number, {least} to {most}")
-    return int(value)
-
-
-def _yes_no(name: str, value: Any) -> int:
-    if not isinstance(value, bool):
-        raise Invalid(f"{name} must be true or false")
-    return int(value)
-
-
-def _one_of(name: str, value: Any, *words: str) -> str:
-    if value not in words:
-        raise Invalid(f"{name} must be {' or '.join(words)}")
-    return str(value)
-
-
-def _parsed(name: str, value: Any, parse: Callable[[str], Any]) -> str:
-    text = _text(name, value, 1, 500)
-    try:
-        parse(value)
-    except Invalid as error:
-        raise Invalid(f"{name}: {error.sentence}") from None
-    return text
-
-
-def _tags(name: str, value: Any) -> str:
-    words = (value or "").split() if value is None or isinstance(value, str) else value
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise Invalid(f"{name} must be tags separated by spaces, or a list of them")
-    return " ".join(dict.fromkeys(" ".join(clean(word, 100) or "" for word in words).split()))
-
-
-FIELDS = (
-    Field("name", "name", (_text, 1, 200)),
-    Field("key", "key", (_text, 1, 200)),
-    Field(
-        "intervalSeconds", "interval_seconds", (_whole, 60, 2_592_000), lambda found: found or 0
-    ),
-    Field("cronExpression", "cron", (_parsed, check_schedule)),
-    Field("timezone", "timezone", (_parsed, check_timezone)),
-    Field("graceSeconds", "grace_seconds", (_whole, 0, 86_400)),
-    Field("tags", "tags", (_tags,)),
-    Field("emailAlertsEnabled", "email_alerts", (_yes_no,), bool),
-    Field(
-        "reminderIntervalSeconds",
-        "reminder_interval_seconds",
-        (_whole, 60, 31_536_000, True),
-        lambda found: found or 0,
-    ),
-    Field("expects", "expects", (_one_of, "run", "complete")),
-    Field("maxRunSeconds", "max_run_seconds", (_whole, 1, 31_536_000, True)),
-    Field("failureTolerance", "failure_tolerance", (_whole, 0, 1000)),
-    Field("minPingIntervalSeconds", "min_ping_interval_seconds", (_whole, 1, 86_400, True)),
-    Field("armed", "armed", (_yes_no,), bool),
-    Field(
-        "rules",
-        "rules",
-        (lambda _, value: json.dumps(check_rules([] if value is None else value)),),
-        lambda found: json.loads(found or "[]"),
-    ),
-    Field("notes", "notes", (_text, 0, 10_000, True)),
-)
-SCHEDULES = {"interval": "intervalSeconds", "cron": "cronExpression", "none": None}
-
-
-def schedule_type(m: Monitor) -> str:
-    """Which of `SCHEDULES` a monitor has."""
-    return "cron" if m.cron else "interval" if m.interval_seconds else "none"
-
-
-WHOLE_UNITS = {60: "every minute", 3600: "every hour", 86_400: "every day", 604_800: "every week"}
-
-
-def interval_words(seconds: int) -> str:
-    """An interval in words."""
-    return WHOLE_UNITS.get(seconds, f"every {_span(seconds)}")
-
-
-def schedule_words(m: Monitor) -> str:
-    """When a monitor is expected, in words."""
-    if m.cron:
-        return _cron_words(m.cron)
-    return interval_words(m.interval_seconds) if m.interval_seconds else "no schedule"
-
-
-@lru_cache(10_000)
-def _cron_words(cron: str) -> str:
-    return describe_cron(cron)
-
-
-def read_object(given: Any, *known: str) -> dict[str, Any]:
-    """A JSON object with no field but these; raises `Invalid` with the name of another one."""
-    if not isinstance(given, dict):
-        raise Invalid("the body must be a JSON object")
-    if strange := set(given) - set(known):
-        near = difflib.get_close_matches(min(strange)[:60], known, 1)
-        raise Invalid(
-            f"'{clean(min(strange), 60)}' is not a known field"
-            + "".join(f" (did you mean {name}?)" for name in near)
-        )
-    return given
-
-
-def read_monitor(given: Any, m: Monitor | None = None) -> dict[str, Any]:
-    """The columns of a new monitor, or those that change, from its JSON; raises `Invalid`."""
-    rules = {field_.name: field_ for field_ in FIELDS}
-    given = read_object(given, *rules, "scheduleType", "integrationIds", "unique")
-    present = [kind for kind, need in SCHEDULES.items() if given.get(need or "")]
-    kept = schedule_type(m) if m else "interval"
-    kind = given.get("scheduleType", present[0] if m and present else kept)
-    _one_of("scheduleType", kind, *SCHEDULES)
-    wanted = {"name", SCHEDULES[kind]} if m is None else {SCHEDULES[kind]} - {SCHEDULES[kept]}
-    if missing := wanted - set(given) - {None}:
-        raise Invalid(f"{max(missing, key=str)} is required")
-    unused = {need for other, need in SCHEDULES.items() if need and other != kind}
-    for name in unused & set(given):  # Cronping's own pages send 0 and null there
-        _whole(name, given[name], 0, 2_592_000, True) if name == "intervalSeconds" else (
-            given[name] is None or _text(name, given[name], 0, 500)
-        )
-    # A stored schedule goes on unread: an older version took ranges that wrap.
-    is_same = m is not None and m.cron and given.get("cronExpression") == m.cron
-    unread = unused | ({"cronExpression"} if is_same else set())
-    columns = {
-        rules[name].column: rules[name].rule[0](name, value, *rules[name].rule[1:])
-        for name, value in given.items()
-        if name in rules and name not in unread
-    }
-    return (
-        columns if kind == kept else {**columns, **{rules[name].column: None for name in unused}}
-    )
-
-
-def read_ids(given: Mapping[str, Any]) -> list[str] | None:
-    """The integrations that are named; None for all default ones."""
-    ids = given.get("integrationIds")
-    if ids is not None and not (isinstance(ids, list) and all(isinstance(i, str) for i in ids)):
-        raise Invalid("integrationIds must be a list of ids")
-    return ids
-
-
-JsonObject = dict[str, Any]
-RUNS_SQL = """SELECT monitor, num, series, state, started_at, ended_at, duration_ms, exit_code,
-    message, host, metrics, matched, EXISTS (SELECT 1 FROM run_log WHERE run = num) FROM run """
-NEWEST_RUNS = (
-    RUNS_SQL
-    + """WHERE num IN (SELECT (SELECT num FROM run WHERE monitor = m.num
-    ORDER BY started_at DESC, num DESC LIMIT 1) FROM monitor m WHERE m.num IN """
-)
-OPEN_RUNS_OF = """SELECT r.monitor, r.num, max(r.started_at), r.message,
-    (SELECT percent FROM ping WHERE run = r.num AND kind = 'progress' AND percent IS NOT NULL
-     ORDER BY num DESC LIMIT 1),
-    (SELECT at FROM ping WHERE run = r.num AND kind = 'progress' ORDER BY num DESC LIMIT 1)
-    FROM run r WHERE r.state = 'running' AND r.monitor IN """
-
-
-def run_row_json(row: Sequence[Any]) -> JsonObject:
-    """A row of `RUNS_SQL` in the API's form."""
-    (
-        _,
-        num,
-        series,
-        state,
-        started,
-        ended,
-        lasted,
-        code,
-        message,
-        host,
-        metrics,
-        matched,
-        has_log,
-    ) = row
-    return {
-        "id": str(num),
-        "series": series,
-        "state": state,
-        "startedAt": iso(started),
-        "endedAt": iso(ended),
-        "durationMs": lasted,
-        "exitCode": code,
-        "message": message,
-        "host": host,
-        "metrics": json.loads(metrics or "null"),
-        "matched": json.loads(matched or "[]"),
-        "hasLog": bool(has_log),
-    }
-
-
-def placeholders(nums: Sequence[Any]) -> str:
-    """So many question marks, in brackets."""
-    return f"({', '.join('?' * len(nums))})"
-
-
-RECIPIENT_NAMES = RECIPIENT_NUMS.replace("SELECT m.num, i.num", "SELECT m.num, i.name")
-
-
-def recipients_of(tx: Transaction, nums: Sequence[int]) -> dict[int, list[str]]:
-    """The names of the integrations that are told of these monitors."""
-    names: dict[int, list[str]] = {num: [] for num in nums}
-    for num, name in rows(
+def create_integration(
+    tx: Transaction, channel: str, name: str, config: Mapping[str, Any], is_default: bool = True
+) -> str:
+    """A new integration; its id. Raises `Refused` 409 where the name is taken."""
+    refuse_taken(tx, "integration", "name", name)
+    id_ = str(uuid.uuid4())
+    insert(
         tx.db,
-        f"{RECIPIENT_NAMES}{placeholders(nums)} ORDER BY i.name",
-        tx.settings.smtp_host,
-        *nums,
-    ):
-        names[num].append(name)
-    return names
-
-
-def open_runs_of(tx: Transaction, nums: Sequence[int]) -> dict[int, Any]:
-    """The newest open run of these monitors, as columns of `OPEN_RUNS_OF`."""
-    return {
-        num: run
-        for num, *run in rows(
-            tx.db, f"{OPEN_RUNS_OF}{placeholders(nums)} GROUP BY r.monitor", *nums
-        )
-    }
-
-
-def _progress_of(run: Sequence[Any] | None) -> JsonObject | None:
-    if run is None or run[4] is None:
-        return None
-    return {"percent": run[3], "message": run[2], "at": iso(run[4])}
-
-
-def is_late(m: Monitor, now: int) -> bool:
-    """Whether it is past its time, and still in grace."""
-    return m.status == "up" and m.expected_at is not None and m.expected_at < now
-
-
-def monitors_json(
-    tx: Transaction, monitors: Sequence[Monitor], secret: bool = True
-) -> list[JsonObject]:
-    """Monitors in the form of Cronping's page, with our fields; `secret` shows their handles."""
-    nums = [m.num for m in monitors]
-    recipients, running = recipients_of(tx, nums), open_runs_of(tx, nums)
-    last = {
-        row[0]: run_row_json(row)
-        for row in rows(tx.db, f"{NEWEST_RUNS}{placeholders(nums)})", *nums)
-    }
-    handles: dict[int, list[tuple[str, str]]] = {num: [] for num in nums}
-    for num, kind, text in rows(
-        tx.db,
-        "SELECT monitor, kind, text FROM handle WHERE monitor IN " + placeholders(nums),
-        *nums,
-    ):
-        handles[num].append((kind, text))
-    return [
+        "integration",
         {
-            "id": m.id,
-            "status": m.status,
-            "paused": m.status == "paused",
-            "scheduleType": schedule_type(m),
-            **{field_.name: field_.shown(getattr(m, field_.column)) for field_ in FIELDS},
-            "lastPingAt": iso(m.last_ping_at),
-            "expectedAt": iso(m.expected_at),
-            "nextExpectedAt": iso(deadline(m)) if m.status in ("new", "up") else None,
-            "downReason": m.down_reason,
-            "downSince": iso(m.down_since),
-            "pausedUntil": iso(m.pause_until),
-            "droppedPings": m.dropped_pings,
-            "late": is_late(m, tx.now),
-            "running": m.num in running,
-            "progress": _progress_of(running.get(m.num)),
-            "lastRun": last.get(m.num),
-            "schedule": schedule_words(m),
-            "recipients": recipients[m.num],
-            "heard": bool(recipients[m.num]),
-            "createdAt": iso(m.created_at),
-            "updatedAt": iso(m.updated_at),
-            **(_handles_json(tx, handles[m.num]) if secret else {}),
-        }
-        for m in monitors
-    ]
-
-
-def _handles_json(tx: Transaction, handles: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    ours = {kind: text for kind, text in handles if kind in OUR_HANDLES}
-    return {
-        **ours,
-        "pingUrl": f"{tx.settings.base_url}/{ours['token']}",
-        "handles": [
-            {"dialect": kind, "handle": text} for kind, text in handles if kind not in ours
-        ],
-    }
-
-
-class ApiRequest(NamedTuple):
-    """A management request."""
-
-    id: str = ""
-    query: Mapping[str, Sequence[str]] = {}
-    body: Any = None
-    secret: bool = True  # whether secrets may be shown
-    run: str = ""
-    user: int | None = None  # who is signed in
-    session: str = ""  # and the hash of that session's secret
-    address: str | None = None
-    etag: str = ""  # of the answer that the caller has
-
-
-Reply = tuple[dict[str, Any], int]  # with a status that is not the route's own
-
-
-def get_monitor(tx: Transaction, name: str) -> Monitor:
-    """The monitor with this id or key; refuses with 404."""
-    found = rows(
-        tx.db,
-        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE id = ? OR "
-        "key = ? ORDER BY id = ? DESC LIMIT 1",
-        name,
-        name,
-        name,
+            "id": id_,
+            "channel": channel,
+            "name": name,
+            "config": json.dumps(config),
+            "is_default": int(is_default),
+            "created_at": tx.now,
+            "updated_at": tx.now,
+        },
     )
-    if not found:
-        raise Refused(
-            f"Heartbeat not found: there is no monitor '{clean(name, 200)}'", "NOT_FOUND", 404
-        )
-    return Monitor(*found[0])
+    return id_
 
 
-def read_count(name: str, text: str, least: int, most: int) -> int:
-    """A whole number of a query."""
-    if not re.fullmatch(r"[0-9]{1,16}", text) or not least <= int(text) <= most:
-        raise Invalid(f"{name} must be a whole number, {least} to {most}")
-    return int(text)
-
-
-def read_page(request: ApiRequest, most: int, limit: str = "50") -> tuple[int, int]:
-    """`limit` and `offset` of a query."""
-    return (
-        read_count("limit", request.query.get("limit", [limit])[0], 1, most),
-        read_count("offset", request.query.get("offset", ["0"])[0], 0, 2**53),
-    )
-
-
-STATUSES = ("new", "up", "down", "paused")
-
-
-def read_filter(request: ApiRequest) -> tuple[str, list[Any]]:
-    """The condition that `query`, `status` and `tag` stand for, with its values."""
-    statuses = [_one_of("status", status, *STATUSES) for status in request.query.get("status", ())]
-    parts = [
-        ("instr(casefold(name), ?) > 0", text.casefold())
-        for text in request.query.get("query", ())
-    ]
-    parts += [
-        ("instr(' ' || tags || ' ', ?) > 0", f" {tag} ") for tag in request.query.get("tag", ())
-    ]
-    words = [part for part, _ in parts] + [f"status IN {placeholders(statuses)}"] * bool(statuses)
-    return " AND ".join(words) or "1", [value for _, value in parts] + statuses
-
-
-def list_monitors(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """A page of monitors by name, filtered as Cronping's page has it."""
-    (limit, offset), (wanted, values) = read_page(request, 100), read_filter(request)
-    total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
-    found = rows(
-        tx.db,
-        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} "
-        "ORDER BY name, num LIMIT ? OFFSET ?",
-        *values,
-        limit,
-        offset,
-    )
-    return {
-        "heartbeats": monitors_json(tx, [Monitor(*row) for row in found], request.secret),
-        "total": total,
-        "limit": limit,
-        "offset": offset,
-    }
-
-
-def monitor_keys(tx: Transaction) -> list[str]:
-    """The keys of all monitors, for a shell to complete."""
-    return [key for (key,) in rows(tx.db, "SELECT key FROM monitor ORDER BY key")]
-
-
-def show_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """A monitor, with the integrations that are linked to it, and when it is expected next."""
-    m = get_monitor(tx, request.id)
-    linked = rows(
-        tx.db,
-        "SELECT id FROM integration WHERE is_default AND ? OR num IN (SELECT "
-        "integration FROM monitor_integration WHERE monitor = ?) ORDER BY num",
-        m.default_integrations,
-        m.num,
-    )
-    coming = [m.expected_at] if m.expected_at is not None and m.expected_at > tx.now else []
-    return {
-        **monitors_json(tx, [m], request.secret)[0],
-        "integrationIds": [id_ for (id_,) in linked],
-        "upcoming": [iso(at) for at in next_times(m, tx.now, coming)],
-    }
-
-
-def next_times(m: Monitor, now: int, known: Sequence[int] = (), count: int = 5) -> list[int]:
-    """The next occurrences, the known ones first; none where there is nothing to begin from."""
-    times = list(known)
-    if m.interval_seconds and not times:
-        return []
-    while len(times) < count:
-        following = next_occurrence(m, times[-1] if times else now)
-        if following is None:
-            break
-        times.append(following)
-    return times
-
-
-def add_monitor(
-    tx: Transaction, request: ApiRequest, handles: Mapping[str, str] | None = None
-) -> Reply:
-    """Create a monitor from its JSON; with `unique`, change the one of that name if there is."""
-    columns, unique = {"timezone": "UTC", **read_monitor(request.body)}, request.body.get("unique")
-    if unique is not None:
-        named = rows(
-            tx.db,
-            "SELECT id FROM monitor WHERE name = ? ORDER BY num LIMIT 1",
-            _text("unique", unique, 1, 200),
-        )
-        if named:
-            body = {name: value for name, value in request.body.items() if name != "unique"}
-            return edit_monitor(tx, request._replace(id=named[0][0], body=body)), 200
-    num = create_monitor(tx, columns, handles, read_ids(request.body))
-    return monitors_json(tx, [load_state(tx, num)[0].monitor])[0], 201
-
-
-def edit_monitor(
-    tx: Transaction, request: ApiRequest, handles: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """Change what the body names, and adopt more handles."""
-    m = get_monitor(tx, request.id)
-    for text, kind in (handles or {}).items():
-        adopt(tx, m.num, text, kind)
-    if isinstance(request.body, dict) and "unique" in request.body:
-        raise Invalid("'unique' can only be given when a monitor is created")
-    columns, ids = read_monitor(request.body, m), read_ids(request.body)
-    if "integrationIds" in request.body:
-        link_integrations(tx, m.num, ids or ())
-        columns["default_integrations"] = int(ids is None)
-    if columns.get("key", m.key) != m.key:
-        refuse_taken(tx, "monitor", "key", columns["key"])
-    if cron := columns.get("cron", m.cron):
-        next_run(cron, columns.get("timezone", m.timezone), tx.now)
-    changed = change_monitor(tx, m.num, lambda state: edit(state, tx.now, columns))
-    return monitors_json(tx, [changed])[0]
-
-
-def pause_heartbeat(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """Pause a monitor, for `hours` where the body says so."""
-    hours = read_object({} if request.body is None else request.body, "hours").get("hours")
-    hours = None if hours is None else _whole("hours", hours, 0, 876_000)
-    return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, request.id).num, hours)])[0]
-
-
-def pause_for(tx: Transaction, name: str, seconds: int) -> dict[str, Any]:
-    """Pause a monitor for so many seconds; 0 resumes."""
-    return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, name).num, seconds / 3600)])[0]
-
-
-def resume_heartbeat(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """Resume a monitor: in Cronping it is new then."""
-    num = get_monitor(tx, request.id).num
-    return monitors_json(tx, [change_monitor(tx, num, lambda state: resume(state, tx.now, True))])[
-        0
-    ]
-
-
-def mark_ok(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """All is well, says a person: up without an event, as by Cronitor's /ok."""
-    ok, num = Ping("ok", tx.now), get_monitor(tx, request.id).num
-    return monitors_json(tx, [change_monitor(tx, num, lambda state: receive(state, ok))])[0]
-
-
-def list_handles(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """Every secret that pings a monitor."""
-    found = rows(
-        tx.db,
-        "SELECT kind, text FROM handle WHERE monitor = ? ORDER BY kind, text",
-        get_monitor(tx, request.id).num,
-    )
-    return {"handles": [{"dialect": kind, "handle": text} for kind, text in found]}
-
-
-def _handle_text(value: Any) -> str:
-    _text("handle", value, 1, 200)
-    return str(value).strip()  # as it was given: pings have to match it
-
-
-def add_handle(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """Let a handle of an old service ping a monitor too."""
-    given, m = read_object(request.body, "handle", "dialect"), get_monitor(tx, request.id)
-    text = _handle_text(given.get("handle"))
-    kind = given.get("dialect", default_dialect(text))
-    adopt(tx, m.num, text, _one_of("dialect", kind, *DIALECTS))
-    return list_handles(tx, request)
-
-
-def remove_handle(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """Let an adopted handle ping no more."""
-    m, (text, *_) = get_monitor(tx, request.id), request.query.get("handle", [""])
-    found = find_handle(tx, text)
-    if found is None or found[0] != m.num:
-        raise Refused("this monitor has no such handle", "NOT_FOUND", 404)
-    if found[1] in OUR_HANDLES:
-        raise Refused(f"a monitor always has a {found[1]}: rotate it instead", "CONFLICT", 409)
-    execute(
-        tx.db,
-        "DELETE FROM handle WHERE text = ?",
-        (text.lower() if TOKEN.fullmatch(text) else text,),
-    )
-    return list_handles(tx, request)
-
-
-def rotate_handle(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """A new token or code in place of one that is known to too many."""
-    kind = _one_of("kind", read_object(request.body, "kind").get("kind"), *OUR_HANDLES)
-    m = get_monitor(tx, request.id)
-    execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (m.num, kind))
-    adopt(tx, m.num, OUR_HANDLES[kind](), kind)
-    return monitors_json(tx, [m])[0]
-
-
-def remove_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """Delete a monitor with all that hangs on it."""
-    m = get_monitor(tx, request.id)
-    execute(tx.db, "DELETE FROM monitor WHERE num = ?", (m.num,))
-    return {"id": m.id, "deleted": True}
-
-
-INTEGRATIONS_SQL = f"""SELECT i.*, a.state, a.result, a.answer, a.tried_at, e.kind,
-    i.channel != 'email' OR {HAS_MAIL} is_usable,
-    (SELECT count(*) FROM alert p WHERE p.integration = i.num AND p.state = 'pending') pending,
+DEAD_MS = 7 * 86_400_000  # for so long one is told of alerts that were given up
+INTEGRATIONS_SQL = f"""SELECT {sql_list(INTEGRATIONS)}, i.config,
+    i.channel != 'email' OR {HAS_MAIL},
+    (SELECT count(*) FROM alert p WHERE p.integration = i.num AND p.state = 'pending'),
     (SELECT count(*) FROM alert d JOIN event de ON de.num = d.event WHERE d.integration = i.num
-     AND d.state = 'dead' AND d.tried_at > ? AND de.kind != 'test') dead
+     AND d.state = 'dead' AND d.tried_at > ? AND de.kind != 'test'),
+    a.tried_at, a.state, e.kind, a.result, a.answer
     FROM integration i LEFT JOIN alert a ON a.num = (SELECT num FROM alert WHERE
     integration = i.num AND tried_at IS NOT NULL ORDER BY tried_at DESC, num DESC LIMIT 1)
-    LEFT JOIN event e ON e.num = a.event """
-DEAD_MS = 7 * 86_400_000  # for so long one is told of alerts that were given up
+    LEFT JOIN event e ON e.num = a.event WHERE ? IN (i.id, '') ORDER BY i.num"""
 
 
-def integrations_json(tx: Transaction, secret: bool, id_: str | None = None) -> list[JsonObject]:
+def integrations_json(tx: Transaction, secret: bool, id_: str = "") -> list[JsonObject]:
     """All integrations or one in Cronping's form, with how they do; what they need is secret."""
-    cursor = execute(
-        tx.db,
-        INTEGRATIONS_SQL + "WHERE ? IN (i.id, '') ORDER BY i.num",
-        (tx.settings.smtp_host, tx.now - DEAD_MS, id_ or ""),
+    found = rows(tx.db, INTEGRATIONS_SQL, tx.settings.smtp_host, tx.now - DEAD_MS, id_)
+    return [_integration_json(row, secret) for row in found]
+
+
+def _integration_json(row: Sequence[Any], secret: bool) -> JsonObject:
+    own, (config, is_usable, pending, dead, *last) = (
+        row[: len(INTEGRATIONS)],
+        row[len(INTEGRATIONS) :],
     )
-    names = [column[0] for column in cursor.description]
-    return [
-        {
-            "id": row["id"],
-            "channel": row["channel"],
-            "name": row["name"],
-            "enabled": bool(row["enabled"]),
-            "default": bool(row["is_default"]),
-            "failing": bool(row["failing"]),
-            "createdAt": iso(row["created_at"]),
-            "updatedAt": iso(row["updated_at"]),
-            "pending": row["pending"],
-            "dead": row["dead"],
-            "lastDelivery": None
-            if row["tried_at"] is None
-            else {
-                "at": iso(row["tried_at"]),
-                "state": row["state"],
-                "kind": row["kind"],
-                "result": outcome_text(row["result"], row["answer"]) if secret else None,
-            },
-            "problem": None if row["is_usable"] else NO_MAIL,
-            **(integration_config(row["channel"], json.loads(row["config"])) if secret else {}),
-        }
-        for row in (dict(zip(names, values, strict=True)) for values in cursor.fetchall())
-    ]
+    shown = show(INTEGRATIONS, own)
+    tried_at, state, kind, result, answer = last
+    delivery = {
+        "at": iso(tried_at),
+        "state": state,
+        "kind": kind,
+        "result": outcome_text(result, answer) if secret else None,
+    }
+    shown |= {
+        "pending": pending,
+        "dead": dead,
+        "lastDelivery": None if tried_at is None else delivery,
+        "problem": None if is_usable else NO_MAIL,
+    }
+    return (
+        {**shown, **integration_config(shown["channel"], json.loads(config))} if secret else shown
+    )
 
 
 def integration_config(channel: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -5083,24 +5910,15 @@ def list_integrations(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 
 def show_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """One integration, by id or name."""
-    return integrations_json(tx, request.secret, find_integration(tx, request.id)["id"])[0]
-
-
-def add_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """Create an integration from its JSON, with what signs its webhooks."""
-    given = read_object(request.body, "channel", "name", "headers", "default", *NEEDS.values())
-    channel, name = str(given.get("channel")), _text("name", given.get("name"), 1, 200)
-    config = check_integration(channel, given, given.get("headers"))
-    default = bool(_yes_no("default", given.get("default", True)))
-    return integrations_json(tx, True, create_integration(tx, channel, name, config, default))[0]
+    return integrations_json(tx, request.secret, find_integration(tx, request.id).id)[0]
 
 
 LOCAL_CHANNELS = {"command": "a command", "apprise": "an integration of Apprise"}
 
 
-def _refuse_local(channel: Any) -> None:
+def _check_local(request: ApiRequest, channel: str) -> None:
     """Only who is on the server may say what runs there, as Apprise does for some of its URLs."""
-    if channel in LOCAL_CHANNELS:
+    if channel in LOCAL_CHANNELS and not request.is_local:
         raise Refused(
             f"{LOCAL_CHANNELS[channel]} can only be made, changed and removed with `cronwatch "
             "integration` on the server",
@@ -5109,65 +5927,59 @@ def _refuse_local(channel: Any) -> None:
         )
 
 
-def add_integration_by_api(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """As `add_integration`, but never a command."""
-    channel = request.body.get("channel") if isinstance(request.body, dict) else None
-    _refuse_local(channel if isinstance(channel, str) else None)
-    return add_integration(tx, request)
+def add_integration(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """Create an integration from its JSON, with what signs its webhooks."""
+    body = request.body if isinstance(request.body, dict) else {}
+    channel = str(body.get("channel"))
+    _check_local(request, channel)
+    given = read_object(request.body, "channel", "name", "headers", "default", *NEEDS.values())
+    name = NAME.read("name", given.get("name"))
+    config = check_integration(channel, given, given.get("headers"))
+    is_default = YES_OR_NO.read("default", given.get("default", True))
+    id_ = create_integration(tx, channel, name, config, bool(is_default))
+    return integrations_json(tx, True, id_)[0]
 
 
-def edit_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def edit_integration(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Change what the body names; a command can only be switched off and on."""
-    row = find_integration(tx, request.id)
+    integration = find_integration(tx, request.id)
     if not isinstance(request.body, dict) or set(request.body) - {"enabled"}:
-        _refuse_local(row["channel"])
-    return change_integration(tx, row, request.body)
+        _check_local(request, integration.channel)
+    return change_integration(tx, integration, request.body)
 
 
 def change_integration(
-    tx: Transaction, row: Mapping[str, Any], body: Any, secret: str | None = None
-) -> dict[str, Any]:
+    tx: Transaction, integration: Integration, body: Any, secret: str | None = None
+) -> JsonObject:
     """Change an integration by its JSON, and what signs its webhooks where that is given."""
-    need = NEEDS[row["channel"]]
-    given = read_object(body, "name", "enabled", "default", need, *["headers"] * (need == "url"))
-    columns: dict[str, Any] = {
-        column: _yes_no(name, given[name])
-        for name, column in (("enabled", "enabled"), ("default", "is_default"))
-        if name in given
-    }
+    need = NEEDS[integration.channel]
+    names = ["name", "enabled", "default", need]
+    if need == "url":
+        names.append("headers")
+    given = read_object(body, *names)
+    columns: JsonObject = {"updated_at": tx.now, "rests_until": None}  # it may be another receiver
+    for name, column in (("enabled", "enabled"), ("default", "is_default")):
+        if name in given:
+            columns[column] = YES_OR_NO.read(name, given[name])
     if "name" in given:
-        columns["name"] = _text("name", given["name"], 1, 200)
-        if columns["name"] != row["name"]:
+        columns["name"] = NAME.read("name", given["name"])
+        if columns["name"] != integration.name:
             refuse_taken(tx, "integration", "name", columns["name"])
     if {need, "headers"} & set(given) or secret:
-        config = {**json.loads(row["config"]), **given}
-        columns["config"] = json.dumps(
-            check_integration(
-                row["channel"], config, config.get("headers"), secret or config.get("secret")
-            )
-        )
-    columns |= {"updated_at": tx.now, "rests_until": None}  # it may be another receiver now
-    update(tx.db, "integration", row["num"], columns)
-    return integrations_json(tx, True, row["id"])[0]
+        config = {**json.loads(integration.config), **given}
+        secret = secret or config.get("secret")
+        config = check_integration(integration.channel, config, config.get("headers"), secret)
+        columns["config"] = json.dumps(config)
+    update(tx.db, "integration", integration.num, columns)
+    return integrations_json(tx, True, integration.id)[0]
 
 
-def remove_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def remove_integration(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Delete an integration, with the alerts that were for it."""
-    row = find_integration(tx, request.id)
-    execute(tx.db, "DELETE FROM integration WHERE num = ?", (row["num"],))
-    return {"id": row["id"], "deleted": True}
-
-
-def remove_integration_by_api(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
-    """As `remove_integration`, but never a command."""
-    _refuse_local(find_integration(tx, request.id)["channel"])
-    return remove_integration(tx, request)
-
-
-def send_integration_test(outbox: Outbox, request: ApiRequest) -> dict[str, Any]:
-    """Send a test to an integration now, and tell what came of it."""
-    row = outbox.read(find_integration, request.id)
-    return attempt_json(outbox.test(row["num"], row["name"]))
+    integration = find_integration(tx, request.id)
+    _check_local(request, integration.channel)
+    execute(tx.db, "DELETE FROM integration WHERE num = ?", (integration.num,))
+    return {"id": integration.id, "deleted": True}
 
 
 def attempt_json(attempt: Attempt) -> dict[str, Any]:
@@ -5176,6 +5988,12 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
         "ok": attempt.verdict == "sent",
         "result": outcome_text(attempt.result, attempt.answer),
     }
+
+
+def send_integration_test(outbox: Outbox, request: ApiRequest) -> dict[str, Any]:
+    """Send a test to an integration now, and tell what came of it."""
+    integration = outbox.read(find_integration, request.id)
+    return attempt_json(outbox.test(integration.num, integration.name))
 
 
 REQUEST_SECONDS = 30  # for which a route waits for a receiver
@@ -5219,61 +6037,35 @@ def send_tests(
 
 # == Reports ==================================================================
 # What has happened, as the API and the page show it. Nothing is changed here.
+
+
 def paged(
     tx: Transaction,
-    name: str,
     request: ApiRequest,
     sql: str,
     values: Sequence[Any],
     order: str,
-    shown: Callable[[Any], Any],
-) -> dict[str, Any]:
-    """A page of a list: its rows, and how many there are in all."""
-    limit, offset = read_page(request, 200)
+) -> tuple[list[Any], JsonObject]:
+    """A page of a list, and what says which page it is."""
+    limit, offset = request.get(LIST_LIMIT), request.get(OFFSET)
     total = rows(tx.db, f"SELECT count(*) FROM ({sql})", *values)[0][0]
-    found = rows(tx.db, f"{sql} ORDER BY {order} LIMIT ? OFFSET ?", *values, limit, offset)
-    return {name: list(map(shown, found)), "total": total, "limit": limit, "offset": offset}
+    page = rows(tx.db, f"{sql} ORDER BY {order} LIMIT ? OFFSET ?", *values, limit, offset)
+    return page, {"total": total, "limit": limit, "offset": offset}
 
 
-PING_SQL = """SELECT p.num, m.id, kind, at, address, user_agent, duration_ms, series, exit_code,
-    run, host, env, message, percent, dialect FROM ping p JOIN monitor m ON m.num = p.monitor """
-PING_NAMES = (
-    "id",
-    "heartbeatId",
-    "type",
-    "receivedAt",
-    "ipAddress",
-    "userAgent",
-    "durationMs",
-    "runId",
-    "exitCode",
-    "run",
-    "host",
-    "env",
-    "message",
-    "percent",
-    "dialect",
-)
+PING_SQL = f"SELECT {sql_list(PINGS)} FROM ping p JOIN monitor m ON m.num = p.monitor "
 
 
-def ping_json(row: Sequence[Any]) -> JsonObject:
-    """A row of `PING_SQL` in Cronping's form."""
-    ping = dict(zip(PING_NAMES, row, strict=True))
-    return {
-        **ping,
-        "id": str(ping["id"]),
-        "receivedAt": iso(ping["receivedAt"]),
-        "run": ping["run"] and str(ping["run"]),
-    }
-
-
-def list_pings(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def list_pings(tx: Transaction, request: ApiRequest) -> JsonObject:
     """A monitor's pings, newest first. What is skipped is counted in the index, from whichever
     end is nearer: the last page of a million takes no longer than the first."""
-    m, (limit, offset) = get_monitor(tx, request.id), read_page(request, 200)
-    from_old, count = offset > m.ping_count // 2, max(0, min(limit, m.ping_count - offset))
-    way, skipped = ("ASC", m.ping_count - offset - count) if from_old else ("DESC", offset)
-    found = rows(
+    m = get_monitor(tx, request.id)
+    limit, offset = request.get(LIST_LIMIT), request.get(OFFSET)
+    count = max(0, min(limit, m.ping_count - offset))
+    way, skipped = "DESC", offset
+    if offset > m.ping_count // 2:
+        way, skipped = "ASC", m.ping_count - offset - count
+    page = rows(
         tx.db,
         PING_SQL + "WHERE p.num IN (SELECT num FROM ping WHERE monitor = ? ORDER "
         f"BY at {way}, num {way} LIMIT ? OFFSET ?)",
@@ -5281,31 +6073,24 @@ def list_pings(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
         count,
         max(0, skipped),
     )
-    found.sort(key=lambda row: (row[3], row[0]), reverse=True)
-    return {
-        "pings": list(map(ping_json, found)),
-        "total": m.ping_count,
-        "limit": limit,
-        "offset": offset,
-    }
+    page.sort(key=lambda row: (row[3], row[0]), reverse=True)
+    pings = [show(PINGS, row) for row in page]
+    return {"pings": pings, "total": m.ping_count, "limit": limit, "offset": offset}
 
 
-def list_runs(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def list_runs(tx: Transaction, request: ApiRequest) -> JsonObject:
     """A monitor's runs, newest first."""
-    states = [_one_of("state", state, *RUN_STATES) for state in request.query.get("state", ())]
-    wanted = f"WHERE monitor = ? AND (state IN {placeholders(states)} OR ?)"
-    return paged(
+    states = request.get(RUN_STATE) or RUN_STATES
+    page, place = paged(
         tx,
-        "runs",
         request,
-        RUNS_SQL + wanted,
-        [get_monitor(tx, request.id).num, *states, not states],
+        f"{RUNS_SQL} WHERE monitor = ? AND state IN {placeholders(states)}",
+        [get_monitor(tx, request.id).num, *states],
         "started_at DESC, num DESC",
-        run_row_json,
     )
+    return {"runs": [show(RUNS_IN_LISTS, row[:-1]) for row in page], **place}
 
 
-RUN_STATES = ("running", "success", "failed", "stuck", "unknown")
 PROGRESS_MAX = 1000
 
 
@@ -5322,31 +6107,23 @@ def _find_run(tx: Transaction, request: ApiRequest) -> Sequence[Any]:
 def show_run(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A run with its progress, oldest first."""
     row = _find_run(tx, request)
-    told = rows(
+    progress = rows(
         tx.db,
-        "SELECT at, percent, message FROM ping WHERE run = ? AND kind = 'progress' "
+        f"SELECT {sql_list(PROGRESS)} FROM ping WHERE run = ? AND kind = 'progress' "
         "ORDER BY num DESC LIMIT ?",
-        row[1],
+        row[0],
         PROGRESS_MAX,
     )
     return {
-        **run_row_json(row),
-        "progress": [
-            {"at": iso(at), "percent": percent, "message": message}
-            for at, percent, message in reversed(told)
-        ],
+        **show(RUNS_IN_LISTS, row[:-1]),
+        "progress": [show(PROGRESS, step) for step in reversed(progress)],
     }
 
 
 def show_log(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """The output of a run, as Crontify's page has it."""
-    found = rows(tx.db, "SELECT content FROM run_log WHERE run = ?", _find_run(tx, request)[1])
+    found = rows(tx.db, "SELECT content FROM run_log WHERE run = ?", _find_run(tx, request)[0])
     return {"hasLog": bool(found), "content": found[0][0] if found else None}
-
-
-def flip_json(row: Sequence[Any]) -> JsonObject:
-    """A change of status: its time, the status, the reason."""
-    return {"at": iso(row[0]), "status": row[1], "reason": row[2]}
 
 
 def _without_secrets(row: Sequence[Any]) -> Sequence[Any]:
@@ -5390,106 +6167,71 @@ def with_deliveries(tx: Transaction, found: Sequence[Any], secret: bool) -> list
     ]
 
 
-def list_events(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def list_events(tx: Transaction, request: ApiRequest) -> JsonObject:
     """The log of events, newest first, of one monitor or of all."""
-    name = request.id or request.query.get("monitor", [""])[0]
-    kinds = [_one_of("kind", kind, *EVENT_KINDS) for kind in request.query.get("kind", ())]
-    parts: list[tuple[str, list[Any]]] = []
-    if name:
-        parts.append(("e.monitor = ?", [get_monitor(tx, name).num]))
-    parts += [(f"e.kind IN {placeholders(kinds)}", kinds)] if kinds else []
-    parts += [
-        (f"e.at {sign} ?", [read_instant(bound, request)])
-        for bound, sign in (("since", ">="), ("until", "<"))
-        if bound in request.query
-    ]
-    page = paged(
-        tx,
-        "events",
-        request,
-        EVENTS_SQL + "WHERE " + (" AND ".join(part for part, _ in parts) or "1"),
-        [value for _, values in parts for value in values],
-        "e.num DESC",
-        lambda row: row,
-    )
-    return {**page, "events": with_deliveries(tx, page["events"], request.secret)}
+    conditions = ["1"]
+    values: list[Any] = []
+    if name := request.id or request.get(OF_MONITOR):
+        conditions.append("e.monitor = ?")
+        values.append(get_monitor(tx, name).num)
+    if kinds := request.get(KIND):
+        conditions.append(f"e.kind IN {placeholders(kinds)}")
+        values += kinds
+    for bound, sign in ((SINCE, ">="), (UNTIL, "<")):
+        if (at := request.get(bound)) is not None:
+            conditions.append(f"e.at {sign} ?")
+            values.append(at)
+    sql = f"{EVENTS_SQL} WHERE {' AND '.join(conditions)}"
+    page, place = paged(tx, request, sql, values, "e.num DESC")
+    return {"events": with_deliveries(tx, page, request.secret), **place}
 
 
-def parse_iso(text: str) -> int:
-    """An instant in ISO 8601, with `Z` or an offset, as ms since 1970 UTC; raises ValueError."""
-    when = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", text))
-    if when.tzinfo is None:
-        raise ValueError("it has no zone")
-    return (when - EPOCH) // timedelta(milliseconds=1)
+HISTORY = {  # where each kind of entry comes from, newest first, and how it is shown
+    "ping": (
+        "SELECT at, {columns} FROM ping p JOIN monitor m ON m.num = p.monitor "
+        "WHERE p.monitor = :monitor AND at < :before ORDER BY at DESC, p.num DESC LIMIT :most",
+        PINGS,
+    ),
+    "flip": (
+        "SELECT at, {columns} FROM flip WHERE monitor = :monitor AND at < :before "
+        "ORDER BY at DESC, num DESC LIMIT :most",
+        FLIPS,
+    ),
+    "absence": (
+        "SELECT until, {columns} FROM absence WHERE since < until AND until < :before "
+        "AND until > :created_at ORDER BY until DESC, num DESC LIMIT :most",
+        GAPS,
+    ),
+}
+EVENTS_OF_MONITOR = "WHERE e.monitor = :monitor AND e.at < :before ORDER BY e.at DESC, num DESC"
 
 
-def read_instant(name: str, request: ApiRequest) -> int:
-    """A parameter with an instant; a `+` that was not quoted arrives as a space."""
-    try:
-        return parse_iso(request.query[name][0].replace(" ", "+"))
-    except (ValueError, OverflowError):
-        raise Invalid(f"{name} must be an instant such as 2026-03-01T00:00:00Z") from None
-
-
-def show_history(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def show_history(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Pings, flips, events and our own absences of a monitor, newest first. A page goes
     on to the end of its last instant: `before` that one begins the next."""
-    m, (limit, _) = get_monitor(tx, request.id), read_page(request, 200)
-    until, most = (
-        read_instant("before", request) if "before" in request.query else 2**62,
-        limit + 50,
-    )
-    order = "ORDER BY {0} DESC, num DESC LIMIT ?"
-    found = [
-        (row[3], "ping", ping_json(row))
-        for row in rows(
-            tx.db,
-            PING_SQL + "WHERE p.monitor = ? AND at < ? ORDER BY at DESC, p.num DESC LIMIT ?",
-            m.num,
-            until,
-            most,
-        )
-    ]
-    found += [
-        (row[0], "flip", flip_json(row))
-        for row in rows(
-            tx.db,
-            "SELECT at, status, reason FROM flip WHERE monitor = ? AND at < ? "
-            + order.format("at"),
-            m.num,
-            until,
-            most,
-        )
-    ]
-    events = rows(
-        tx.db,
-        EVENTS_SQL + "WHERE e.monitor = ? AND e.at < ? " + order.format("e.at"),
-        m.num,
-        until,
-        most,
-    )
-    found += [
-        (row[3], "event", event)
-        for row, event in zip(events, with_deliveries(tx, events, request.secret), strict=True)
-    ]
-    found += [
-        (at, "absence", {"since": iso(since), "until": iso(at)})
-        for since, at in rows(
-            tx.db,
-            "SELECT since, until FROM absence WHERE since < until AND until < ? AND until > ? "
-            + order.format("until"),
-            until,
-            m.created_at,
-            most,
-        )
-    ]
-    found.sort(key=lambda entry: -entry[0])
-    while limit < len(found) and found[limit][0] == found[limit - 1][0]:
+    m = get_monitor(tx, request.id)
+    limit, before = request.get(LIST_LIMIT), request.get(BEFORE)
+    bounds = {
+        "monitor": m.num,
+        "before": 2**62 if before is None else before,
+        "created_at": m.created_at,
+        "most": limit + 50,
+    }
+    entries: list[tuple[int, str, JsonObject]] = []
+    for kind, (sql, columns) in HISTORY.items():
+        for at, *row in execute(tx.db, sql.format(columns=sql_list(columns)), bounds).fetchall():
+            entries.append((at, kind, show(columns, row)))
+    events = execute(tx.db, f"{EVENTS_SQL} {EVENTS_OF_MONITOR} LIMIT :most", bounds).fetchall()
+    for row, event in zip(events, with_deliveries(tx, events, request.secret), strict=True):
+        entries.append((row[3], "event", event))
+    order = ("ping", "flip", "event", "absence")
+    entries.sort(key=lambda entry: (-entry[0], order.index(entry[1])))
+    while limit < len(entries) and entries[limit][0] == entries[limit - 1][0]:
         limit += 1
     return {
-        "more": len(found) > limit,
+        "more": len(entries) > limit,
         "entries": [
-            {"at": iso(at), "type": kind, kind: entry} for at, kind, entry in found[:limit]
+            {"at": iso(at), "type": kind, kind: entry} for at, kind, entry in entries[:limit]
         ],
     }
 
@@ -5518,30 +6260,26 @@ def uptime(
     }
 
 
-def show_uptime(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def show_uptime(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Uptime over any windows, computed from the flips."""
     m = get_monitor(tx, request.id)
-    if {"since", "until"} & set(request.query):
-        given = {
-            name: read_instant(name, request)
-            for name in ("since", "until")
-            if name in request.query
-        }
-        windows: list[tuple[int | None, int, int]] = [
-            (None, given.get("since", m.created_at), given.get("until", tx.now))
-        ]
-    else:
-        asked = request.query.get("days", ["30"])
-        if len(asked) > 20:
-            raise Invalid("days can be repeated at most 20 times")
+    since, until = request.get(SINCE), request.get(UNTIL)
+    days = request.get(DAYS)
+    if len(days) > 20:
+        raise Invalid("days can be repeated at most 20 times")
+    windows = [(count, tx.now - count * DAY_MS, tx.now) for count in days]
+    if since is not None or until is not None:
         windows = [
-            (days, tx.now - days * 86_400_000, tx.now)
-            for days in (read_count("days", text, 1, 3660) for text in asked)
+            (
+                None,
+                m.created_at if since is None else since,
+                tx.now if until is None else until,
+            )
         ]
     return {
         "windows": [
-            {"days": days, **_uptime_in(tx, m, max(since, m.created_at), min(until, tx.now))}
-            for days, since, until in windows
+            {"days": count, **_uptime_in(tx, m, max(begin, m.created_at), min(end, tx.now))}
+            for count, begin, end in windows
         ],
         "note": "pauses, the time before the first ping and the times when cronwatch itself "
         "was away count neither as up nor as down",
@@ -5571,15 +6309,13 @@ def _uptime_in(tx: Transaction, m: Monitor, since: int, until: int) -> JsonObjec
     return uptime([*(before or [(since, "new")]), *flips], absences, since, until)
 
 
-# What a monitor does, in one word: each monitor is counted once. The words stand in the order in
-# which a list has them.
-STATES = ("down", "late", "running", "up", "new", "paused")
 SHOWN_STATUS_SQL = """CASE WHEN status = 'up' AND expected_at < ? THEN 'late'
     WHEN status = 'up' AND num IN (SELECT monitor FROM run WHERE state = 'running') THEN 'running'
     ELSE status END"""
 # Who is expected has an instant at which it is due: the index has both, and is quickly read.
 OF_SCHEDULE = "monitor INDEXED BY monitor_due WHERE due_at IS NOT NULL AND"
-DAY_MS, HOUR_MS, STRIP_MAX, UPTIME_DAYS = 86_400_000, 3_600_000, 30, 30
+HOUR_MS = 3_600_000
+STRIP_MAX, UPTIME_DAYS = 30, 30
 STRIP_SQL = """SELECT m.num, r.started_at, r.duration_ms, r.state, r.exit_code, r.num, r.matched,
     CASE WHEN r.matched IS NOT NULL THEN r.metrics END FROM monitor m
     JOIN run r ON r.num IN (SELECT num FROM run WHERE monitor = m.num
@@ -5734,14 +6470,12 @@ def _matched_json(run: Sequence[Any]) -> list[JsonObject]:
 
 
 def page_of_monitors(
-    tx: Transaction, request: ApiRequest, most: int
+    tx: Transaction, request: ApiRequest, limit: int
 ) -> tuple[list[tuple[Monitor, str]], int]:
     """A page of the monitors that a query asks for, those in trouble first, each with its state;
     and how many there are in all."""
-    limit, offset = read_page(request, most, "100")
-    query = {name: texts for name, texts in request.query.items() if name != "status"}
-    wanted, values = read_filter(request._replace(query=query))
-    states = [_one_of("status", state, *STATES) for state in request.query.get("status", ())]
+    wanted, values = read_filter(request)
+    states = request.get(STATE)
     source = f"FROM (SELECT *, {SHOWN_STATUS_SQL} AS state FROM monitor WHERE {wanted}) WHERE " + (
         f"state IN {placeholders(states)}" if states else "1"
     )
@@ -5752,7 +6486,7 @@ def page_of_monitors(
         f"ORDER BY instr('{' '.join(STATES)}', state), name, num LIMIT ? OFFSET ?",
         *values,
         limit,
-        offset,
+        request.get(OFFSET),
     )
     total = rows(tx.db, f"SELECT count(*) {source}", *values)[0][0]
     return [(Monitor(*row), state) for state, *row in page], total
@@ -5761,8 +6495,8 @@ def page_of_monitors(
 def show_summary(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """What the first screen needs: a page of monitors, those in trouble first, with their last
     occurrences, and how many there are in which state; in as many queries for one as for many."""
-    limit, offset = read_page(request, 1000, "100")
-    monitors, total = page_of_monitors(tx, request, 1000)
+    limit = request.get(SUMMARY_LIMIT)
+    monitors, total = page_of_monitors(tx, request, limit)
     nums = [m.num for m, _ in monitors]
     recipients = recipients_of(tx, nums)
     running = open_runs_of(tx, nums)
@@ -5777,7 +6511,7 @@ def show_summary(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
         "health": _short_health(tx),
         "total": total,
         "limit": limit,
-        "offset": offset,
+        "offset": request.get(OFFSET),
         "monitors": [
             _summed_up(m, state, recipients[m.num], running.get(m.num), pasts[m.num])
             for m, state in monitors
@@ -5866,7 +6600,7 @@ def _next_expected(tx: Transaction) -> JsonObject | None:
 
 
 NIGHT_BACK_MS, NIGHT_AHEAD_MS, NIGHT_MERGE_MS = DAY_MS, 3 * HOUR_MS, 90_000
-NIGHT_RUNS_MAX, NIGHT_MONITORS_MAX = 50_000, 200
+NIGHT_RUNS_MAX = 50_000
 NIGHT_SQL = """SELECT monitor, num, started_at, coalesce(ended_at, started_at + duration_ms),
     CASE WHEN matched IS NOT NULL AND state = 'success' THEN 'matched' ELSE state END
     FROM run WHERE monitor IN {0} AND started_at > ? ORDER BY monitor, started_at, num LIMIT ?"""
@@ -5876,7 +6610,7 @@ def show_night(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """The last 24 hours of monitors as a timeline, in the order of the summary, and what is
     expected in the next three. Instants are seconds after `since`."""
     since, until = tx.now - NIGHT_BACK_MS, tx.now + NIGHT_AHEAD_MS
-    monitors, total = page_of_monitors(tx, request, NIGHT_MONITORS_MAX)
+    monitors, total = page_of_monitors(tx, request, request.get(NIGHT_LIMIT))
     nums = [m.num for m, _ in monitors]
     runs: dict[int, list[Any]] = {num: [] for num in nums}
     for num, *run in rows(
@@ -5950,9 +6684,9 @@ def _following(m: Monitor, after: int) -> int | None:
     return next_cron_run(m.cron, m.timezone, after) if m.cron else next_occurrence(m, after)
 
 
-def status_page(tx: Transaction, tag: str) -> dict[str, Any]:
+def status_page(tx: Transaction, tag: str) -> JsonObject:
     """What strangers may see of the monitors with a tag: names, states, strips and uptime."""
-    monitors, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag], "limit": ["200"]}), 200)
+    monitors, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)
     pasts = load_pasts(tx, [m for m, _ in monitors])
     return {
         "tag": tag,
@@ -5968,6 +6702,92 @@ def status_page(tx: Transaction, tag: str) -> dict[str, Any]:
             for m, state in monitors
         ],
     }
+
+
+# -- what readers of Uptime Kuma ask for: Home Assistant, Homarr, Homepage
+STATUS_MAX = 200  # monitors
+BEATS_MAX = 600  # of all of them
+KUMA_STATUSES = {"down": 0, "up": 1, "running": 1, "new": 2, "late": 2, "paused": 3}
+KUMA_BEATS = {"success": 1, "matched": 1, "failed": 0, "stuck": 0, "missed": 0}
+KUMA_WINDOWS = {"1d": DAY_MS, "30d": 30 * DAY_MS, "365d": 365 * DAY_MS}
+# Home Assistant compares it with the newest release of Uptime Kuma, and nags below it.
+KUMA_VERSION = ("2", "5", "3")
+
+
+def kuma_page(tx: Transaction, tag: str) -> JsonObject:
+    """A status page of Uptime Kuma: its monitors (server/routers/status-page-router.js)."""
+    monitors, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)
+    group = {
+        "id": 1,
+        "name": tag,
+        "weight": 1,
+        "monitorList": [{"id": m.num, "name": m.name, "type": "push"} for m, _ in monitors],
+    }
+    return {
+        "config": {
+            "slug": tag,
+            "title": tag,
+            "description": None,
+            "icon": "",
+            "theme": "auto",
+            "published": True,
+            "showTags": False,
+            "autoRefreshInterval": 300,
+        },
+        "incident": None,
+        "incidents": [],
+        "publicGroupList": [group],
+        "maintenanceList": [],
+    }
+
+
+def kuma_heartbeats(tx: Transaction, tag: str) -> JsonObject:
+    """The last beats of a status page of Uptime Kuma, oldest first, and uptime of a day."""
+    page, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)
+    monitors = [m for m, _ in page]
+    pasts = load_pasts(tx, monitors)
+    most = BEATS_MAX // max(1, len(monitors))
+    ratios = load_uptimes(tx, monitors, {"24": DAY_MS})
+    return {
+        "heartbeatList": {
+            str(m.num): [
+                {
+                    "status": KUMA_BEATS[state],
+                    "time": _kuma_time(at),
+                    "msg": "",
+                    "ping": duration_ms,
+                }
+                for at, duration_ms, state, *_ in pasts[m.num].strip[-most:]
+                if state in KUMA_BEATS
+            ]
+            for m in monitors
+        },
+        "uptimeList": {
+            f"{num}_{window}": ratio
+            for (num, window), ratio in ratios.items()
+            if ratio is not None
+        },
+    }
+
+
+def _kuma_time(at: int) -> str:
+    return (iso(at) or "").replace("T", " ").removesuffix("Z")
+
+
+def load_uptimes(
+    tx: Transaction, monitors: Sequence[Monitor], windows: Mapping[str, int]
+) -> dict[tuple[int, str], float | None]:
+    """The share of time that monitors were up, by number and window, which is in ms until now."""
+    since = tx.now - max(windows.values())
+    flips = load_flips(tx, [m.num for m in monitors], since)
+    absences = load_absences(tx, since)
+    ratios: dict[tuple[int, str], float | None] = {}
+    for m in monitors:
+        changes = [(at, status) for at, status, _ in flips[m.num]]
+        for name, length in windows.items():
+            begin = max(tx.now - length, m.created_at)
+            ratios[m.num, name] = uptime(changes, absences, begin, tx.now)["uptime"]
+    return ratios
 
 
 def count_monitors(tx: Transaction) -> dict[str, int]:
@@ -6043,41 +6863,37 @@ def show_health(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     }
 
 
-def preview(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def preview(tx: Transaction, request: ApiRequest) -> JsonObject:
     """When a schedule would expect a job next, and when its silence would be told. An interval of
     `monitor` that stays as it is counts on from its last ping."""
-    given = {name: texts[0] for name, texts in request.query.items() if texts[0]}
-    m = get_monitor(tx, given.pop("monitor")) if "monitor" in given else None
-    figures = {
-        name: read_count(name, given[name], 0, 2**31)
-        for name in ("intervalSeconds", "graceSeconds")
-        if name in given
+    given = {
+        field.name: request.get(field)
+        for field in PREVIEW
+        if field is not OF_MONITOR and request.get(field) is not None
     }
-    _one_of("scheduleType", given.get("scheduleType", "interval"), "interval", "cron")
-    columns = read_monitor({"name": "preview", "timezone": "UTC", **given, **figures})
-    cron, seconds = columns.get("cron"), columns.get("interval_seconds")
-    zone, grace = check_timezone(columns["timezone"]), columns.get("grace_seconds", 300)
+    name = request.get(OF_MONITOR)
+    m = get_monitor(tx, name) if name else None
+    columns = read_monitor({"name": "preview", "timezone": "UTC", **given})
+    cron, seconds = columns.get("cron"), columns.get("interval_seconds") or 0
+    zone = check_timezone(columns["timezone"])
+    grace_ms = columns.get("grace_seconds", 300) * 1000
     times = [tx.now]
     if m and m.expected_at and seconds == m.interval_seconds and not cron:
-        times = [m.expected_at - (seconds or 0) * 1000]
+        times = [m.expected_at - seconds * 1000]
     for _ in range(5):
-        times.append(
-            next_run(cron, columns["timezone"], times[-1])
-            if cron
-            else times[-1] + (seconds or 0) * 1000
-        )
-    words = describe_cron(cron) if cron else interval_words(seconds or 0)
-    said = [_local(at, zone) for at in times[1:]]
-    alert = _local(times[1] + grace * 1000, zone)
+        following = next_run(cron, zone.key, times[-1]) if cron else times[-1] + seconds * 1000
+        times.append(following)
+    times = times[1:]
+    schedule = describe_cron(cron) if cron else interval_words(seconds)
     return {
-        "schedule": words,
-        "timezone": columns["timezone"],
+        "schedule": schedule,
+        "timezone": zone.key,
         "times": [
-            {"expectedAt": iso(at), "alertAt": iso(at + grace * 1000), "words": local}
-            for at, local in zip(times[1:], said, strict=True)
+            {"expectedAt": iso(at), "alertAt": iso(at + grace_ms), "words": _local(at, zone)}
+            for at in times
         ],
-        "sentence": f"Expected {words}, next on {said[0]} ({columns['timezone']}); you are "
-        f"told if nothing is heard by {alert}.",
+        "sentence": f"Expected {schedule}, next on {_local(times[0], zone)} ({zone.key}); you are "
+        f"told if nothing is heard by {_local(times[0] + grace_ms, zone)}.",
     }
 
 
@@ -6089,239 +6905,143 @@ def _local(at: int, zone: ZoneInfo) -> str:
     )
 
 
-# -- in words, for who reads a terminal
-STATE_SIGNS = {
-    "down": "✖",
-    "late": "▲",
-    "running": "●",
-    "up": "✔",
-    "new": "○",
-    "paused": "‖",
-}  # in the order of the page: those in trouble first
-DAY_NAMES = {-1: "Yesterday", 0: "Today", 1: "Tomorrow"}
-DOWN_WORDS = {"missed": "no ping", "failed": "failed", "stuck": "stuck"}
-NO_SCHEDULE = "none: its silence is never told, only that it failed or is stuck"
-STATUS_MOST, STATUS_NEXT = 20, 5  # lines of each kind in the status
+# -- for Prometheus
+
+MONITORS_MAX = 1000  # that have series of their own
 
 
-def instant_words(at: int, zone: ZoneInfo, now: int) -> str:
-    """An instant as the page shows it: Today 03:00, Yesterday 03:00, Thu 26 Nov 03:00."""
-    when = datetime.fromtimestamp(at // 1000, zone)
-    today = datetime.fromtimestamp(now // 1000, zone)
-    days = (when.date() - today.date()).days
-    if days in DAY_NAMES:
-        return f"{DAY_NAMES[days]} {when:%H:%M}"
-    year = "" if when.year == today.year else f" {when.year}"
-    return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
+class Metrics:
+    """A registry of our own, which is also one of its collectors."""
+
+    def __init__(self, read: Callable[..., Any], clock: Callable[[], int]) -> None:
+        self.read, self.clock = read, clock
+        self.scanner: Scanner | None = None
+        self.registry = prometheus.CollectorRegistry()
+        kinds: dict[str, Any] = {"registry": self.registry}
+        self.pings = prometheus.Counter("cronwatch_pings", "Pings recorded.", ["dialect"], **kinds)
+        self.runs = prometheus.Counter("cronwatch_runs", "Runs a ping ended.", ["state"], **kinds)
+        self.alerts = prometheus.Counter(
+            "cronwatch_alert_tries", "Tries to send an alert.", ["result"], **kinds
+        )
+        self.batches = prometheus.Histogram(
+            "cronwatch_batch_size",
+            "Changes that shared a commit.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+            **kinds,
+        )
+        self.scans = prometheus.Histogram(
+            "cronwatch_scan_seconds",
+            "How long a look for what fell due took.",
+            buckets=(0.001, 0.01, 0.1, 1, 10),
+            **kinds,
+        )
+        self.registry.register(self)
+        self._pings = {name: self.pings.labels(name) for name in DIALECTS}
+        self._runs = {state: self.runs.labels(state) for state in ENDED}
+        self._tries = [self.alerts.labels(result) for result in ("sent", "failed")]  # from 0 on
+
+    def count_ping(self, dialect: Dialect, result: PingResult) -> None:
+        """Count a ping that is on disk, and the run that it ended."""
+        if result.kind == "pause" or result.status == "dropped":
+            return
+        self._pings[dialect.name].inc()
+        if result.kind in OUTCOMES and result.state in self._runs:
+            self._runs[result.state].inc()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """What the database knows now; each monitor by its key, up to 1,000 of them."""
+        counts, outbox, size, monitors, ratios = self.read(measured)
+        statuses = GaugeMetricFamily("cronwatch_monitors", "Monitors by status.", None, ["status"])
+        for status, count in counts.items():
+            statuses.add_metric([status], count)
+        yield statuses
+        waiting = GaugeMetricFamily(
+            "cronwatch_alerts",
+            "Alerts that wait, are a minute beyond their time, or were given up.",
+            None,
+            ["state"],
+        )
+        for state, count in outbox.items():
+            waiting.add_metric([state], count)
+        yield waiting
+        yield GaugeMetricFamily("cronwatch_database_bytes", "Size of the database.", size)
+        if self.scanner is not None:
+            age = (self.clock() - self.scanner.last_at) / 1000
+            yield GaugeMetricFamily("cronwatch_scan_age_seconds", "Since the last look.", age)
+        yield from _monitor_metrics(monitors)
+        yield from _kuma_metrics(monitors, ratios)
 
 
-def near_words(at: int, zone: ZoneInfo, now: int) -> str:
-    """The same, and within an hour how far away it is: in 9 min, 40 s ago."""
-    seconds = abs(at - now) // 1000
-    if seconds >= 3600:
-        return instant_words(at, zone, now)
-    distance = f"{seconds // 60} min" if seconds >= 60 else f"{seconds} s"
-    return f"in {distance}" if at > now else f"{distance} ago"
+Measured = Sequence[tuple[Monitor, str, int | None]]  # with the state, and the last duration in ms
 
 
-def state_of(m: JsonObject) -> str:
-    """The one of `STATE_SIGNS` that a monitor in the API's form is in."""
-    if m["status"] != "up":
-        return str(m["status"])
-    if m["late"]:
-        return "late"
-    return "running" if m["running"] else "up"
+def _monitor_metrics(monitors: Measured) -> Iterator[GaugeMetricFamily]:
+    status = GaugeMetricFamily(
+        "cronwatch_monitor_status",
+        "1 for the status that a monitor has.",
+        None,
+        ["monitor", "status"],
+    )
+    heard = GaugeMetricFamily(
+        "cronwatch_monitor_last_ping_timestamp_seconds",
+        "When something was last heard of it.",
+        None,
+        ["monitor"],
+    )
+    lasted = GaugeMetricFamily(
+        "cronwatch_monitor_last_duration_seconds", "How long its last run took.", None, ["monitor"]
+    )
+    for m, _, duration_ms in monitors:
+        for one in STATUSES:
+            status.add_metric([m.key, one], float(one == m.status))
+        if m.last_ping_at is not None:
+            heard.add_metric([m.key], m.last_ping_at / 1000)
+        if duration_ms is not None:
+            lasted.add_metric([m.key], duration_ms / 1000)
+    yield from (status, heard, lasted)
 
 
-def in_order_of_page(monitors: Iterable[JsonObject]) -> list[JsonObject]:
-    """Those in trouble first, then by name."""
-    order = list(STATE_SIGNS)
-    return sorted(monitors, key=lambda m: (order.index(state_of(m)), m["name"]))
+def _kuma_metrics(
+    monitors: Measured, ratios: Mapping[tuple[int, str], float | None]
+) -> Iterator[GaugeMetricFamily]:
+    """The gauges of Uptime Kuma, for what reads them; all labels have to be there."""
+    names = ["id", "name", "type", "url", "hostname", "port"]
+    labels = [f"monitor_{name}" for name in names]
+    status = GaugeMetricFamily(
+        "monitor_status", "As Uptime Kuma: 0 down, 1 up, 2 pending, 3 maintenance.", None, labels
+    )
+    share = GaugeMetricFamily("monitor_uptime_ratio", "As Uptime Kuma.", None, [*labels, "window"])
+    response = GaugeMetricFamily(
+        "monitor_response_time", "As Uptime Kuma: the last duration in ms.", None, labels
+    )
+    for m, state, duration_ms in monitors:
+        values = [str(m.num), m.name, "push", "null", "null", "null"]
+        status.add_metric(values, KUMA_STATUSES[state])
+        if duration_ms is not None:
+            response.add_metric(values, duration_ms)
+        for window in KUMA_WINDOWS:
+            if (ratio := ratios[m.num, window]) is not None:
+                share.add_metric([*values, window], ratio)
+    version = GaugeMetricFamily(
+        "app_version", "As Uptime Kuma.", None, ["version", "major", "minor", "patch"]
+    )
+    version.add_metric([".".join(KUMA_VERSION), *KUMA_VERSION], 1)
+    yield from (status, share, response, version)
 
 
-def _down_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    reason = DOWN_WORDS.get(m["downReason"], m["downReason"])
-    return f"{reason} since {instant_words(parse_iso(m['downSince']), zone, now)}"
-
-
-def _late_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    words = f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
-    deadline_at = parse_iso(m["nextExpectedAt"])
-    return f"{words}, down {near_words(deadline_at, zone, now)}" if deadline_at > now else words
-
-
-def _running_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    words = f"started {near_words(parse_iso(m['lastRun']['startedAt']), zone, now)}"
-    progress = m["progress"]
-    if progress is None:
-        return words
-    message = f": {progress['message']}" if progress["message"] else ""
-    return f"{words}, {progress['percent']} %{message}"
-
-
-def _up_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    if m["expectedAt"] is not None:
-        return f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
-    if m["lastPingAt"] is not None:
-        return f"last ping {near_words(parse_iso(m['lastPingAt']), zone, now)}"
-    return ""
-
-
-def _new_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    due = f", {_up_words(m, zone, now)}" if m["expectedAt"] is not None else ""
-    return f"no ping yet{due}"
-
-
-def _paused_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    if m["pausedUntil"] is None:
-        return "until resumed"
-    return f"until {near_words(parse_iso(m['pausedUntil']), zone, now)}"
-
-
-STATE_WORDS: dict[str, Callable[[JsonObject, ZoneInfo, int], str]] = {
-    "down": _down_words,
-    "late": _late_words,
-    "running": _running_words,
-    "up": _up_words,
-    "new": _new_words,
-    "paused": _paused_words,
-}
-
-
-def sign_and_state(m: JsonObject) -> str:
-    """As in ✖ down."""
-    return f"{STATE_SIGNS[state_of(m)]} {state_of(m)}"
-
-
-def state_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    """How a monitor in the API's form does: failed since Today 03:05; due in 9 min."""
-    return STATE_WORDS[state_of(m)](m, zone, now)
-
-
-def expectation_words(m: JsonObject, zone: ZoneInfo) -> str:
-    """When a monitor in the API's form is expected: every day at 03:00; with its zone where that
-    is another than the reader's."""
-    if m["scheduleType"] == "cron":
-        of_zone = "" if m["timezone"] == zone.key else f" ({m['timezone']})"
-        return f"{describe_cron(m['cronExpression'])}{of_zone}"
-    if m["scheduleType"] == "interval":
-        return f"every {_span(m['intervalSeconds'])}"
-    return "no schedule"
-
-
-def list_rows(monitors: Iterable[JsonObject], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
-    """Monitors as rows of a table: the key, how it does, when it is expected."""
-    table: list[tuple[str, ...]] = []
-    for m in in_order_of_page(monitors):
-        words = state_words(m, zone, now)
-        if not m["heard"]:
-            words += ", no notifications"
-        table.append((m["key"], sign_and_state(m), words, expectation_words(m, zone)))
-    return table
-
-
-def status_rows(monitors: Sequence[JsonObject], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
-    """Who is down, late or running, and who is due next, as rows of a table."""
-    table: list[tuple[str, ...]] = []
-    ordered = in_order_of_page(monitors)
-    for state in ("down", "late", "running"):
-        those = [m for m in ordered if state_of(m) == state]
-        for m in those[:STATUS_MOST]:
-            table.append((sign_and_state(m), m["key"], state_words(m, zone, now)))
-        if len(those) > STATUS_MOST:
-            table.append(("", f"and {len(those) - STATUS_MOST} more", ""))
-    for at, m in _coming(monitors, now)[:STATUS_NEXT]:
-        table.append(("→ next", m["key"], near_words(at, zone, now)))
-    return table
-
-
-def status_headline(monitors: Sequence[JsonObject], zone: ZoneInfo, now: int) -> str:
-    """All in one line: 2 down · 1 late · next: Database dump in 9 min."""
-    counts = Counter(state_of(m) for m in monitors)
-    parts = [f"{counts[state]} {state}" for state in STATE_SIGNS if counts[state]]
-    for at, m in _coming(monitors, now)[:1]:
-        parts.append(f"next: {m['name']} {near_words(at, zone, now)}")
-    return " · ".join(parts)
-
-
-def _coming(monitors: Iterable[JsonObject], now: int) -> list[tuple[int, JsonObject]]:
-    """The monitors that are expected, by when they are."""
-    expected = [
-        (parse_iso(m["expectedAt"]), m)
-        for m in monitors
-        if m["expectedAt"] is not None and m["status"] in ("new", "up")
-    ]
-    return sorted((pair for pair in expected if pair[0] > now), key=lambda pair: pair[0])
-
-
-def _delivery_words(delivery: JsonObject) -> str:
-    """Who was told of an event, or why not."""
-    words = {"sent": "told", "pending": "not yet told", "dead": "never told"}[delivery["state"]]
-    result = delivery["result"]
-    reason = f" ({result.splitlines()[0]})" if result and delivery["state"] != "sent" else ""
-    return f"{words}: {delivery['name']}{reason}"
-
-
-def event_lines(event: JsonObject, zone: ZoneInfo, now: int) -> list[str]:
-    """An event in the API's form for a person: when and what; below it, to whom it was told."""
-    lines = [f"{instant_words(parse_iso(event['at']), zone, now)}  {event['summary']}"]
-    lines += [f"    {_delivery_words(delivery)}" for delivery in event["deliveries"]]
-    return lines if event["deliveries"] else [*lines, "    no notifications"]
-
-
-def run_words(run: JsonObject, zone: ZoneInfo, now: int) -> str:
-    """A run in the API's form: failed, Today 03:00, took 5 min, exit code 3: disk full."""
-    parts = [run["state"], near_words(parse_iso(run["startedAt"]), zone, now)]
-    if run["durationMs"] is not None:
-        parts.append(f"took {_span(run['durationMs'] // 1000)}")
-    if run["exitCode"] is not None:
-        parts.append(f"exit code {run['exitCode']}")
-    message = f": {run['message']}" if run["message"] else ""
-    return ", ".join(parts) + message
-
-
-def _seconds_words(seconds: int | None, words: str = "{}") -> str:
-    return words.format(_span(seconds)) if seconds else ""
-
-
-def _near_words_or_none(at: str | None, zone: ZoneInfo, now: int) -> str:
-    return near_words(parse_iso(at), zone, now) if at else ""
-
-
-def schedule_details(m: JsonObject, zone: ZoneInfo) -> str:
-    """The same with the grace; or what it means to have none."""
-    if m["scheduleType"] == "none":
-        return NO_SCHEDULE
-    return expectation_words(m, zone) + _seconds_words(m["graceSeconds"], ", grace {}")
-
-
-def monitor_details(
-    m: JsonObject, recipients: Sequence[str], zone: ZoneInfo, now: int
-) -> list[tuple[str, str]]:
-    """What a monitor is, what it did last and what pings it, as labels and words; what it does not
-    have is left out."""
-    upcoming = [instant_words(parse_iso(at), zone, now) for at in m["upcoming"][:3]]
-    rules = [f"{rule['field']} {rule['operator']} {rule['value']:g}" for rule in m["rules"]]
-    handles = [f"{handle['dialect']}:{handle['handle']}" for handle in m["handles"]]
-    details = [
-        ("schedule", schedule_details(m, zone)),
-        ("expects", "that it ends well" if m["expects"] == "complete" else ""),
-        ("next", ", ".join(upcoming)),
-        ("last ping", _near_words_or_none(m["lastPingAt"], zone, now)),
-        ("last run", run_words(m["lastRun"], zone, now) if m["lastRun"] else ""),
-        ("max run", _seconds_words(m["maxRunSeconds"])),
-        ("tolerance", f"{m['failureTolerance']} failures" if m["failureTolerance"] else ""),
-        ("remind", _seconds_words(m["reminderIntervalSeconds"], "every {}")),
-        ("at most", _seconds_words(m["minPingIntervalSeconds"], "one ping in {}")),
-        ("rules", "; ".join(rules)),
-        ("tags", m["tags"]),
-        ("notes", m["notes"]),
-        ("tells", ", ".join(recipients) or "nobody: see `cronwatch integration add --help`"),
-        ("token", m["token"]),
-        ("code", m["code"]),
-        ("handles", ", ".join(handles)),
-    ]
-    return [(label, words) for label, words in details if words]
+def measured(tx: Transaction) -> tuple[Any, ...]:
+    """The figures of the database, in as many queries for one monitor as for many."""
+    found = rows(
+        tx.db,
+        f"SELECT {', '.join(MONITOR_FIELDS)}, {SHOWN_STATUS_SQL}, (SELECT duration_ms FROM run "
+        "WHERE monitor = m.num AND duration_ms IS NOT NULL ORDER BY started_at DESC LIMIT 1) "
+        "FROM monitor m ORDER BY num LIMIT ?",
+        tx.now,
+        MONITORS_MAX,
+    )
+    monitors = [(Monitor(*row), state, duration_ms) for *row, state, duration_ms in found]
+    ratios = load_uptimes(tx, [m for m, _, _ in monitors], KUMA_WINDOWS)
+    return count_monitors(tx), outbox_counts(tx), rows(tx.db, SIZE_SQL)[0][0], monitors, ratios
 
 
 # == People ===================================================================
@@ -6337,8 +7057,8 @@ UNKNOWN_MAX = 30  # keys and handles, a minute and address
 SIGN_INS_MAX = 5  # that failed, of a name and address
 SIGN_IN_SECONDS = 300  # and in what time
 SCRYPTS_MAX = 4  # that run or wait
-KEY_PREFIX_SQL = "SELECT id, name, prefix, permission, created_at FROM api_key "
-USERS_SQL = "SELECT id, name, password IS NOT NULL, created_at, seen_at FROM user "
+KEYS_SQL = f"SELECT {sql_list(KEYS)} FROM api_key "
+USERS_SQL = f"SELECT {sql_list(USERS)} FROM user "
 scrypts = ThreadPoolExecutor(1, "scrypt")  # each takes 16 MB, which its thread then keeps
 scrypt_places = threading.BoundedSemaphore(SCRYPTS_MAX)  # or all that answer would wait
 
@@ -6382,21 +7102,9 @@ def check_password(given: Any) -> str | None:
     return given and hash_password(given)
 
 
-def user_json(row: Sequence[Any]) -> JsonObject:
-    """A row of `USERS_SQL`."""
-    id_, name, has_password, created_at, seen_at = row
-    return {
-        "id": id_,
-        "name": name,
-        "hasPassword": bool(has_password),
-        "createdAt": iso(created_at),
-        "lastSeenAt": iso(seen_at),
-    }
-
-
 def list_users(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """All who may sign in."""
-    return {"users": list(map(user_json, rows(tx.db, USERS_SQL + "ORDER BY num")))}
+    return {"users": [show(USERS, row) for row in rows(tx.db, USERS_SQL + "ORDER BY num")]}
 
 
 def find_user(tx: Transaction, name: str) -> tuple[int, str]:
@@ -6412,7 +7120,7 @@ def add_user(tx: Transaction, name: str, stored: str | None) -> dict[str, Any]:
     refuse_taken(tx, "user", "name", name)
     id_ = str(uuid.uuid4())
     insert(tx.db, "user", {"id": id_, "name": name, "password": stored, "created_at": tx.now})
-    return user_json(rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
+    return show(USERS, rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
 
 
 def change_password(tx: Transaction, user: int, stored: str | None, session: str = "") -> None:
@@ -6461,7 +7169,7 @@ def open_session(tx: Transaction, user: int) -> dict[str, Any]:
     update(tx.db, "user", user, {"seen_at": tx.now})
     return {
         "token": token,
-        "user": user_json(rows(tx.db, USERS_SQL + "WHERE num = ?", user)[0]),
+        "user": show(USERS, rows(tx.db, USERS_SQL + "WHERE num = ?", user)[0]),
         "expiresAt": iso(expires_at),
     }
 
@@ -6484,7 +7192,7 @@ def show_session(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     expires_at = rows(tx.db, "SELECT expires_at FROM session WHERE hash = ?", request.session)[0][
         0
     ]
-    return {"user": user_json(row), "expiresAt": iso(expires_at)}
+    return {"user": show(USERS, row), "expiresAt": iso(expires_at)}
 
 
 def end_session(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
@@ -6595,35 +7303,37 @@ def find_caller(tx: Transaction, secret: str | None, cookie: str | None) -> Call
     return None
 
 
-def list_keys(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def list_keys(tx: Transaction, request: ApiRequest) -> JsonObject:
     """All API keys, without their secrets."""
-    return {"keys": [key_json(row) for row in rows(tx.db, KEY_PREFIX_SQL + "ORDER BY num")]}
+    return {"keys": [show(KEYS, row) for row in rows(tx.db, KEYS_SQL + "ORDER BY num")]}
 
 
-def key_json(row: Sequence[Any]) -> JsonObject:
-    """A row of `KEY_PREFIX_SQL`."""
-    return {
-        **dict(zip(("id", "name", "prefix", "permission"), row, strict=False)),
-        "createdAt": iso(row[4]),
-    }
+def create_key(tx: Transaction, name: str, permission: str, secret: str | None = None) -> str:
+    """A new API key, or an old service's that is adopted; the secret, for the only time."""
+    secret = secret or "cw_" + secrets.token_urlsafe(24)
+    refuse_taken(tx, "api_key", "name", name)
+    refuse_taken(tx, "api_key", "hash", hash_secret(secret))
+    insert(
+        tx.db,
+        "api_key",
+        {
+            "id": str(uuid.uuid4()),
+            "name": name,
+            "hash": hash_secret(secret),
+            "prefix": secret[:12],
+            "permission": permission,
+            "created_at": tx.now,
+        },
+    )
+    return secret
 
 
-def add_key(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
+def add_key(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Create an API key from its JSON; its secret is shown this once."""
-    given = read_object(request.body, *KEY_FIELDS)
-    name, secret = _text("name", given.get("name"), 1, 200), given.get("secret")
-    if secret is not None and not (
-        isinstance(secret, str) and re.fullmatch(r"[!-~]{8,200}", secret)
-    ):
-        raise Invalid("secret must be 8 to 200 plain characters")
-    permission = _one_of("permission", given.get("permission", "read-write"), *KEY_PERMISSIONS)
-    secret = create_key(tx, name, permission, secret)
-    row = rows(tx.db, KEY_PREFIX_SQL + "WHERE name = ?", name)[0]
-    return {**key_json(row), "secret": secret}
-
-
-KEY_FIELDS = ("name", "permission", "secret")
-KEY_PERMISSIONS = ("ping", "read-only", "read-write")
+    given = read_fields(NEW_KEY, request.body)
+    secret = create_key(tx, given["name"], given["permission"], given["secret"])
+    row = rows(tx.db, KEYS_SQL + "WHERE name = ?", given["name"])[0]
+    return {**show(KEYS, row), "secret": secret}
 
 
 def remove_key(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
@@ -6634,385 +7344,8 @@ def remove_key(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     return {"id": found[0][0], "deleted": True}
 
 
-# == Background ===============================================================
-# What runs by itself. A turn is an action or the outbox; here it is only repeated.
-AWAY_MS, STAMP_SECONDS, DELIVER_SECONDS, BEAT_SECONDS = 60_000, 30, 0.5, 20
-
-
-def repeat(
-    stop: threading.Event,
-    seconds: float,
-    turn: Callable[[], Any],
-    name: str,
-    first: float | None = None,
-) -> threading.Thread:
-    """Start a thread that takes a turn, and the next so long after its end, until stopped."""
-
-    def loop() -> None:
-        wait = seconds if first is None else first
-        while not stop.wait(wait):
-            wait = seconds
-            try:
-                turn()
-            except Exception as error:  # one bad turn must not end the watch
-                log.error(
-                    "a turn of %s failed: %s",
-                    thread.name,
-                    error,
-                    exc_info=not isinstance(error, Refused),
-                )
-
-    thread = threading.Thread(target=loop, name=name, daemon=True)
-    thread.start()
-    return thread
-
-
-class Scanner:
-    """Looks for what fell due, and judges whether we were away since the last look."""
-
-    def __init__(
-        self,
-        store: Store,
-        clock: Callable[[], int],
-        scan_seconds: float,
-        scan: Callable[[], None],
-        away: Callable[[int, int], None],
-    ) -> None:
-        self.store, self.clock, self.scan, self.away = store, clock, scan, away
-        self.longest_ms = round(scan_seconds * 1000) + AWAY_MS
-        self.last_at = clock()
-        self.refusals = store.refusals  # that were judged
-        self._judging = threading.Lock()
-        self.measure: Callable[[float], None] = lambda seconds: None  # of each look
-
-    def was_away(self) -> bool:
-        """Whether there is a gap to judge, before anything that comes after it is done."""
-        was_refused = self.store.refusals != self.refusals
-        return was_refused or not 0 <= self.clock() - self.last_at <= self.longest_ms
-
-    def judge(self) -> None:
-        """Judge a gap. Where nothing can be written, it lasts until something can."""
-        with self._judging:
-            if not self.was_away():
-                return
-            refusals = self.store.refusals
-            now = self.clock()
-            self.away(self.last_at, now)
-            self.last_at = now
-            self.refusals = refusals
-
-    def is_looking(self) -> bool:
-        """Whether the last look was not too long ago."""
-        return self.clock() - self.last_at <= self.longest_ms
-
-    def look(self) -> None:
-        """One look."""
-        try:
-            self.judge()
-            now = self.clock()
-            began = monotonic()
-            self.scan()
-            self.last_at = now
-            self.measure(monotonic() - began)
-        finally:  # a disk that is full is no reason to be killed, only to hang is
-            notify("WATCHDOG=1")
-
-
-def keep_house(
-    act: Callable[..., Any], read: Callable[..., Any], settings: Settings, now: int
-) -> None:
-    """Delete what is too old, then what is too much, then give back what is free."""
-    act(prune_sessions)
-    for table in PRUNED if settings.keep_days else ():
-        after: int | None = 0
-        while after is not None:
-            after = act(prune, table, now - settings.keep_days * 86_400_000, after)
-    many_pings, many_logs = read(monitors_beyond, settings.keep_pings, settings.keep_logs)
-    for num in many_pings:
-        while act(prune_pings, num, settings.keep_pings) == PRUNE_LIMIT:
-            pass
-    for num in many_logs:
-        while act(prune_logs, num, settings.keep_logs):
-            pass
-    while act(give_back):
-        pass
-
-
-def notify(state: str) -> None:
-    """Tell systemd, if that started us (sd_notify(3)): READY=1, WATCHDOG=1 or STOPPING=1."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
-        peer.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
-        peer.send(state.encode())
-
-
-def system_clock() -> int:
-    """Milliseconds since 1970 UTC."""
-    return time_ns() // 1_000_000
-
-
-# Instants by which zones are told apart: two that differ since 1970 differ at some of them.
-ZONE_SAMPLES = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=10 * n) for n in range(2500)]
-RECENT_SAMPLES = [at for at in ZONE_SAMPLES if 2015 <= at.year <= 2025]
-TZDATA = importlib.resources.files("tzdata")  # the system's own may have a file mounted over one
-
-
-def _packaged_zone(name: str) -> ZoneInfo:
-    with TZDATA.joinpath("zoneinfo", name).open("rb") as file:
-        return ZoneInfo.from_file(file)
-
-
-def _offsets_agree(
-    one: ZoneInfo, other: ZoneInfo, samples: Sequence[datetime] = ZONE_SAMPLES
-) -> Iterator[bool]:
-    """Whether two clocks show the same time, for each of the samples."""
-    for at in samples:
-        yield at.astimezone(one).utcoffset() == at.astimezone(other).utcoffset()
-
-
-def _is_likely(zone: ZoneInfo, name: str) -> bool:
-    """Whether it mostly agreed of late: the files may be of an older and of a newer release."""
-    agreements = _offsets_agree(zone, _packaged_zone(name), RECENT_SAMPLES)
-    return sum(agreements) > len(RECENT_SAMPLES) / 2
-
-
-def _is_alike(zone: ZoneInfo, name: str) -> bool:
-    """Whether it agrees always, and calls its time the same: UTC is not GMT."""
-    other, last = _packaged_zone(name), ZONE_SAMPLES[-1]
-    has_same_name = last.astimezone(zone).tzname() == last.astimezone(other).tzname()
-    return has_same_name and all(_offsets_agree(zone, other))
-
-
-def _is_file_of(content: bytes, name: str) -> bool:
-    """Whether this is, byte for byte, what a zone database here has for a name."""
-    paths = [Path(folder, name) for folder in zoneinfo.TZPATH]
-    files = [TZDATA.joinpath("zoneinfo", name), *(path for path in paths if path.is_file())]
-    return any(file.read_bytes() == content for file in files)
-
-
-def _name_zone(content: bytes, hints: Sequence[str]) -> str | None:
-    """The name of a zone whose file this is; the hints are names that it may well have."""
-    zone = ZoneInfo.from_file(io.BytesIO(content))
-    names = TZDATA.joinpath("zones").read_text().split()
-    for name in hints:
-        if name in names and _is_likely(zone, name):
-            return name
-    table = TZDATA.joinpath("zoneinfo", "zone1970.tab").read_text().splitlines()
-    usual = [line.split("\t")[2] for line in table if not line.startswith("#")]
-    candidates = ("UTC", *usual, *names)
-    same = (n for n in candidates if _is_file_of(content, n) and _is_likely(zone, n))
-    alike = (name for name in candidates if _is_alike(zone, name))
-    return next(same, None) or next(alike, None)
-
-
-def _path_zone(path: str | Path) -> str:
-    """The zone of a path such as /usr/share/zoneinfo/Europe/Berlin, where it is one of those."""
-    return str(path).rpartition("zoneinfo/")[2].removeprefix("posix/")
-
-
-def host_timezone(rule: str | None = None, etc: Path = Path("/etc")) -> str | None:
-    """The name of the host's zone, in which a crontab speaks; None where it cannot be told.
-
-    `rule` stands for the variable TZ. Without it and /etc/localtime the C library takes UTC; where
-    the file is a copy or a mount, /etc/timezone or the times that it holds say which zone it is.
-    """
-    rule = (os.environ.get("TZ", "") if rule is None else rule).removeprefix(":")
-    if rule and not rule.startswith("/"):
-        with contextlib.suppress(Invalid):
-            check_timezone(rule)
-            return rule
-        return None  # a rule such as CET-1CEST,M3.5.0,M10.5.0/3
-    localtime, timezone = Path(rule or etc / "localtime"), etc / "timezone"
-    if not os.path.lexists(localtime):
-        return "UTC"
-    try:
-        target = os.readlink(localtime) if localtime.is_symlink() else localtime
-        hints = [_path_zone(target), _path_zone(localtime.resolve())]
-        hints += timezone.read_text(errors="replace").split() if timezone.is_file() else []
-        return _name_zone(localtime.read_bytes(), hints)
-    except (OSError, ValueError):  # it leads nowhere, or is no zone
-        return None
-
-
-UNKNOWN_ZONE = (
-    "neither TZ nor /etc/localtime names the host's time zone: times without a zone are taken "
-    "for UTC until CRONWATCH_TIMEZONE=Europe/Berlin (or yours) says better"
-)
-
-
-def check_database(path: str) -> None:
-    """Raise `Invalid` for what cannot be opened as a database, with the reason."""
-    if not path:
-        raise Invalid("database must be the name of a file")
-    if os.path.isdir(path):
-        raise Invalid(
-            f"the database {path} is a folder: name a file in it, or remove it if Docker made it "
-            "because the file of a mount was not there"
-        )
-    if not os.path.exists(path):
-        return
-    owner = os.stat(path).st_uid
-    me = os.geteuid()
-    effective = os.access in os.supports_effective_ids
-    if owner != me and not os.access(path, os.R_OK | os.W_OK, effective_ids=effective):
-        raise Invalid(
-            f"the database {path} belongs to {_user_name(owner)}, and {_user_name(me)} may not "
-            "write to it: run this as its owner, or as root"
-        )
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:  # of a container, or of a user that is gone
-        return f"user {uid}"
-
-
-def is_any_address(host: str) -> bool:
-    """Whether to listen on it means on all addresses: one that nobody can connect to."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_unspecified
-    except ValueError:
-        return host in ("*", "0")
-
-
-def listen_url(listen: str, port: int | str, prefix: str) -> str:
-    """How this host reaches itself; by its own name where it listens on all addresses."""
-    host = listen.rpartition(":")[0].strip("[]")
-    if is_any_address(host):
-        host = socket.gethostname()
-    return f"http://[{host}]:{port}{prefix}" if ":" in host else f"http://{host}:{port}{prefix}"
-
-
-def check_settings(settings: Settings) -> str:
-    """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
-    check_database(settings.database)
-    check_timezone(zone := settings.timezone or host_timezone() or "UTC")
-    _one_of("smtp_security", settings.smtp_security, "starttls", "tls", "none")
-    for name in ("base_url", "heartbeat_url"):
-        if (url := getattr(settings, name)) and not is_web_address(url):
-            raise Invalid(f"{name} must be an http or https address")
-    if not re.fullmatch(r"([0-9.]+|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*|\*)?", settings.trusted_proxy):
-        raise Invalid("trusted_proxy must be an address such as 127.0.0.1")
-    if re.search(r"[\s/]", settings.status_tag):
-        raise Invalid("status_tag must be one tag, without a space or a slash")
-    if not settings.scan_seconds:
-        raise Invalid("scan_seconds must be more than 0")
-    return zone
-
-
-# == Metrics ==================================================================
-# What Prometheus asks for: counters of this process, and what the database knows. It only counts.
-MONITORS_MAX = 1000  # that have series of their own
-
-
-class Metrics:
-    """A registry of our own, which is also one of its collectors."""
-
-    def __init__(self, read: Callable[..., Any], clock: Callable[[], int]) -> None:
-        self.read, self.clock = read, clock
-        self.scanner: Scanner | None = None
-        self.registry = prometheus.CollectorRegistry()
-        kinds: dict[str, Any] = {"registry": self.registry}
-        self.pings = prometheus.Counter("cronwatch_pings", "Pings recorded.", ["dialect"], **kinds)
-        self.runs = prometheus.Counter("cronwatch_runs", "Runs a ping ended.", ["state"], **kinds)
-        self.alerts = prometheus.Counter(
-            "cronwatch_alert_tries", "Tries to send an alert.", ["result"], **kinds
-        )
-        self.batches = prometheus.Histogram(
-            "cronwatch_batch_size",
-            "Changes that shared a commit.",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
-            **kinds,
-        )
-        self.scans = prometheus.Histogram(
-            "cronwatch_scan_seconds",
-            "How long a look for what fell due took.",
-            buckets=(0.001, 0.01, 0.1, 1, 10),
-            **kinds,
-        )
-        self.registry.register(self)
-        self._pings = {name: self.pings.labels(name) for name in DIALECTS}
-        self._runs = {state: self.runs.labels(state) for state in ENDED}
-        self._tries = [self.alerts.labels(result) for result in ("sent", "failed")]  # from 0 on
-
-    def count_ping(self, dialect: Dialect, result: PingResult) -> None:
-        """Count a ping that is on disk, and the run that it ended."""
-        if result.kind == "pause" or result.status == "dropped":
-            return
-        self._pings[dialect.name].inc()
-        if result.kind in OUTCOMES and result.state in self._runs:
-            self._runs[result.state].inc()
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """What the database knows now; each monitor by its key, up to 1,000 of them."""
-        counts, outbox, size, monitors = self.read(measured)
-        statuses = GaugeMetricFamily("cronwatch_monitors", "Monitors by status.", None, ["status"])
-        for status, count in counts.items():
-            statuses.add_metric([status], count)
-        yield statuses
-        waiting = GaugeMetricFamily(
-            "cronwatch_alerts",
-            "Alerts that wait, are a minute beyond their time, or were given up.",
-            None,
-            ["state"],
-        )
-        for state, count in outbox.items():
-            waiting.add_metric([state], count)
-        yield waiting
-        yield GaugeMetricFamily("cronwatch_database_bytes", "Size of the database.", size)
-        if self.scanner is not None:
-            age = (self.clock() - self.scanner.last_at) / 1000
-            yield GaugeMetricFamily("cronwatch_scan_age_seconds", "Since the last look.", age)
-        yield from _monitor_metrics(monitors)
-
-
-def _monitor_metrics(
-    monitors: Sequence[tuple[str, str, int | None, int | None]],
-) -> Iterator[GaugeMetricFamily]:
-    status = GaugeMetricFamily(
-        "cronwatch_monitor_status",
-        "1 for the status that a monitor has.",
-        None,
-        ["monitor", "status"],
-    )
-    heard = GaugeMetricFamily(
-        "cronwatch_monitor_last_ping_timestamp_seconds",
-        "When something was last heard of it.",
-        None,
-        ["monitor"],
-    )
-    lasted = GaugeMetricFamily(
-        "cronwatch_monitor_last_duration_seconds", "How long its last run took.", None, ["monitor"]
-    )
-    for key, now, last_ping_at, duration_ms in monitors:
-        for one in STATUSES:
-            status.add_metric([key, one], float(one == now))
-        if last_ping_at is not None:
-            heard.add_metric([key], last_ping_at / 1000)
-        if duration_ms is not None:
-            lasted.add_metric([key], duration_ms / 1000)
-    yield from (status, heard, lasted)
-
-
-def measured(tx: Transaction) -> tuple[Any, ...]:
-    """The figures of the database, in as many queries for one monitor as for many."""
-    size = rows(tx.db, "PRAGMA page_count")[0][0] * rows(tx.db, "PRAGMA page_size")[0][0]
-    monitors = rows(
-        tx.db,
-        "SELECT m.key, m.status, m.last_ping_at, (SELECT duration_ms FROM run WHERE "
-        "monitor = m.num AND duration_ms IS NOT NULL ORDER BY started_at DESC LIMIT 1) "
-        "FROM monitor m ORDER BY m.num LIMIT ?",
-        MONITORS_MAX,
-    )
-    return count_monitors(tx), outbox_counts(tx), size, monitors
-
-
 # == HTTP =====================================================================
 # Each route translates and calls one action; what cuts across routes is a plugin.
-
 API = "/api/v1"
 COOKIE = "cronwatch_session"
 BODY_MAX = 1_048_576  # bytes of a body that are looked at
@@ -7026,7 +7359,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 MANAGEMENT = DIALECTS["cronping"]._replace(retry_after=True)
-
 Environ = dict[str, Any]
 
 
@@ -7038,6 +7370,7 @@ class Service(Protocol):
     outbox: Outbox
     limiter: Limiter
     summaries: Summaries
+    status_pages: StatusPages
     metrics: Metrics
     scanner: Scanner | None
     started_at: int
@@ -7196,7 +7529,7 @@ def header_text(raw: str | None) -> str | None:
 
 
 def header_secret(environ: Mapping[str, str]) -> str | None:
-    """The API key in a header: X-API-Key, Basic (as its user), Bearer or ApiKey."""
+    """The API key in a header: X-API-Key, Basic (its user, else its password), Bearer, ApiKey."""
     key = header_text(environ.get("HTTP_X_API_KEY"))
     if key:
         return key
@@ -7204,7 +7537,8 @@ def header_secret(environ: Mapping[str, str]) -> str | None:
     kind, _, secret = credentials.strip().partition(" ")
     if kind.lower() == "basic":
         with contextlib.suppress(ValueError):
-            return base64.b64decode(secret).decode("utf-8", "replace").partition(":")[0] or None
+            user, _, password = base64.b64decode(secret).decode("utf-8", "replace").partition(":")
+            return user or password or None
     return secret.strip() or None if kind.lower() in ("bearer", "apikey") else None
 
 
@@ -7302,17 +7636,15 @@ def read_body(environ: Environ) -> bytes:
     return environ["wsgi.input"].read(min(length, BODY_MAX))  # type: ignore[no-any-return]
 
 
-def read_api_request(id_: str = "", run: str = "") -> ApiRequest:
+def read_api_request(fields: Sequence[Field] = (), id_: str = "", run: str = "") -> ApiRequest:
     """The management request that is being answered."""
     environ = bottle.request.environ
     body = read_body(environ)
     query = urllib.parse.parse_qs(bottle.request.query_string, keep_blank_values=True)
-    if any(len(texts) > 100 for texts in query.values()):
-        raise Invalid("a parameter can be repeated at most 100 times")
     caller = environ.get("cronwatch.caller", Caller(""))
     return ApiRequest(
         id_,
-        query,
+        read_query(fields, query),
         parse_json(body) if body.strip() else None,
         caller.may in ("read-write", "user"),
         run,
@@ -7328,7 +7660,12 @@ Action = Callable[[Service, ApiRequest], Any]
 
 def reads(query: Callable[[Transaction, ApiRequest], Any]) -> Action:
     """The action of a route that only reads."""
-    return lambda server, request: server.read(query, request)
+
+    def call(server: Service, request: ApiRequest) -> Any:
+        return server.read(query, request)
+
+    call.__doc__ = query.__doc__
+    return call
 
 
 def acts(action: Callable[[Transaction, ApiRequest], Any]) -> Action:
@@ -7339,12 +7676,18 @@ def acts(action: Callable[[Transaction, ApiRequest], Any]) -> Action:
         server.summaries.forget()
         return answer
 
+    call.__doc__ = action.__doc__
     return call
 
 
 def sends(test: Callable[[Outbox, ApiRequest], Any]) -> Action:
     """The action of a route that sends something."""
-    return lambda server, request: test(server.outbox, request)
+
+    def call(server: Service, request: ApiRequest) -> Any:
+        return test(server.outbox, request)
+
+    call.__doc__ = test.__doc__
+    return call
 
 
 def sign_in(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
@@ -7352,12 +7695,12 @@ def sign_in(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     environ = bottle.request.environ
     if not is_json(environ):  # a foreign page could sign somebody in as somebody else
         raise Refused("Content-Type must be application/json", status=415)
-    given = read_object(request.body, "name", "password", "link")
-    if "link" in given:
-        session = server.act(use_link, _text("link", given["link"], 1, 200))
+    given = read_fields(SIGN_IN, request.body)
+    if given["link"] is not None:
+        session = server.act(use_link, given["link"])
     else:
-        name = given.get("name")
-        password = given.get("password")
+        name = given["name"]
+        password = given["password"]
         if not isinstance(name, str) or not isinstance(password, str) or len(password) > 200:
             raise Invalid("name and password are required, or a link")
         user = find_by_password(server.read, server.limiter, name, password, request.address)
@@ -7368,8 +7711,7 @@ def sign_in(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
 
 def change_own_password(server: Service, request: ApiRequest) -> dict[str, Any]:
     """Give who is signed in another password; their other sessions and links end."""
-    password = read_object(request.body, "password").get("password")
-    stored = check_password("" if password is None else password)
+    stored = check_password(read_fields(NEW_PASSWORD, request.body)["password"])
     server.act(change_password, request.user, stored, request.session)
     return server.read(show_session, request)
 
@@ -7417,8 +7759,7 @@ class Summaries:
 
     def get(self, request: ApiRequest, scanning: bool) -> tuple[str, str]:
         """The tag and the JSON of a summary; `scanning` is what only the running server knows."""
-        query = tuple((name, *texts) for name, texts in sorted(request.query.items()))
-        key = (query, request.secret, scanning)
+        key = (json.dumps(request.query), request.secret, scanning)
         with self._lock:
             now = self.clock()
             made_at, tag, content = self._made.get(key, (now + 1, "", ""))
@@ -7451,69 +7792,334 @@ def summary(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     return respond(content, 200, "application/json", headers)
 
 
+def troubles(server: Service) -> list[str]:
+    """What keeps us from watching: nobody should rely on us meanwhile."""
+    sentences = []
+    if server.scanner is not None and not server.scanner.is_looking():
+        sentences.append("the scanner is stuck")
+    if server.store.is_failing:
+        sentences.append("nothing can be written")
+    return sentences
+
+
+def healthz(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
+    """200 while we watch, else 503, with what keeps us from it."""
+    sentences = troubles(server)
+    return respond({"ok": not sentences, "troubles": sentences}, 503 if sentences else 200)
+
+
+class StatusPages:
+    """What strangers may see of the monitors with the setting's tag.
+
+    Each is made at most once a second, for anybody may ask, and has at most 64 KB.
+    """
+
+    LASTS_SECONDS = 1
+    SIZE_MAX = 65_536  # bytes
+
+    def __init__(self, server: Service, monotonic: Callable[[], float]) -> None:
+        self.server = server
+        self.monotonic = monotonic
+        self._lock = threading.Lock()
+        self._made: dict[Any, tuple[float, str]] = {}  # until when each lasts, and its JSON
+
+    def check(self, tag: str) -> None:
+        """Refuse every other tag like a path that is none."""
+        if not tag or tag != self.server.settings.status_tag:
+            raise Refused("There is nothing here", "ERROR", 404)
+
+    def get(self, make: Callable[[Transaction, str], JsonObject], tag: str) -> str:
+        """The JSON of one of them."""
+        self.check(tag)
+        with self._lock:
+            now = self.monotonic()
+            ends_at, content = self._made.get(make, (now, ""))
+            if now >= ends_at:
+                content = self._make(make, tag)
+                self._made[make] = now + self.LASTS_SECONDS, content
+            return content
+
+    def _make(self, make: Callable[[Transaction, str], JsonObject], tag: str) -> str:
+        page = self.server.read(make, tag)
+        content = json.dumps(page)
+        while len(content) > self.SIZE_MAX and page.get("monitors"):
+            most = len(page["monitors"]) * self.SIZE_MAX // len(content)
+            page["monitors"] = page["monitors"][:most]
+            content = json.dumps(page)
+        return content
+
+
+def gives_status(make: Callable[[Transaction, str], JsonObject]) -> Action:
+    """The action of a route that shows strangers what has the tag of --status-tag."""
+
+    def call(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
+        content = server.status_pages.get(make, request.id)
+        return respond(content, content_type="application/json")
+
+    call.__doc__ = make.__doc__
+    return call
+
+
+def describe(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
+    """This document."""
+    return respond(openapi(), content_type="application/json")
+
+
 class ApiRoute(NamedTuple):
-    """A route of the management API: who may call it, where it is, and what it does."""
+    """A route of the management API: who may call it, what it does, what it takes and gives."""
 
     permission: str | None
     method: str
     rule: str
     call: Action
+    gives: JsonObject
+    query: tuple[Field, ...] = ()
+    takes: tuple[Field, ...] = ()  # in its body
     status: int = 200
     dialect: Dialect = MANAGEMENT
 
 
-API_ROUTES = (
-    ApiRoute("read-only", "GET", f"{API}/heartbeats", reads(list_monitors)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats", acts(add_monitor), 201),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>", reads(show_monitor)),
-    ApiRoute("read-write", "PATCH", f"{API}/heartbeats/<id>", acts(edit_monitor)),
-    ApiRoute("read-write", "DELETE", f"{API}/heartbeats/<id>", acts(remove_monitor)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/pause", acts(pause_heartbeat)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/resume", acts(resume_heartbeat)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/ok", acts(mark_ok)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/test", sends(send_tests)),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/pings", reads(list_pings)),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs", reads(list_runs)),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/runs/<run>", reads(show_run)),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/events", reads(list_events)),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/log", reads(show_history)),
-    ApiRoute("read-only", "GET", f"{API}/heartbeats/<id>/uptime", reads(show_uptime)),
-    ApiRoute("read-write", "GET", f"{API}/heartbeats/<id>/handles", reads(list_handles)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/handles", acts(add_handle), 201),
-    ApiRoute("read-write", "DELETE", f"{API}/heartbeats/<id>/handles", acts(remove_handle)),
-    ApiRoute("read-write", "POST", f"{API}/heartbeats/<id>/handles/rotate", acts(rotate_handle)),
-    ApiRoute(
-        "user",
-        "GET",
-        f"{API}/monitors/<id>/runs/<run>/log",
-        reads(show_log),
-        dialect=DIALECTS["crontify"],
-    ),
-    ApiRoute("read-only", "GET", f"{API}/integrations", reads(list_integrations)),
-    ApiRoute("read-write", "POST", f"{API}/integrations", acts(add_integration_by_api), 201),
-    ApiRoute("read-only", "GET", f"{API}/integrations/<id>", reads(show_integration)),
-    ApiRoute("read-write", "PATCH", f"{API}/integrations/<id>", acts(edit_integration)),
-    ApiRoute("read-write", "DELETE", f"{API}/integrations/<id>", acts(remove_integration_by_api)),
-    ApiRoute("read-write", "POST", f"{API}/integrations/<id>/test", sends(send_integration_test)),
-    ApiRoute("read-only", "GET", f"{API}/events", reads(list_events)),
-    ApiRoute("read-only", "GET", f"{API}/summary", summary),
-    ApiRoute("read-only", "GET", f"{API}/night", reads(show_night)),
-    ApiRoute("read-only", "GET", f"{API}/health", health),
-    ApiRoute("read-only", "GET", f"{API}/preview", reads(preview)),
-    ApiRoute("read-only", "GET", "/metrics", metrics),
-    ApiRoute(None, "POST", f"{API}/session", sign_in, 201),
-    ApiRoute("user", "GET", f"{API}/session", reads(show_session)),
-    ApiRoute("user", "PATCH", f"{API}/session", change_own_password),
-    ApiRoute("user", "DELETE", f"{API}/session", sign_out),
-    ApiRoute("user", "GET", f"{API}/keys", reads(list_keys)),
-    ApiRoute("user", "POST", f"{API}/keys", acts(add_key), 201),
-    ApiRoute("user", "DELETE", f"{API}/keys/<id>", acts(remove_key)),
+MONITORS = f"{API}/heartbeats"
+A_PAGE = (LIST_LIMIT, OFFSET)
+EVERY_KEY = closed({"keys": list_of(KEY_SHOWN)})
+A_SESSION = named("Session", closed(SESSION_SHOWN))
+NEW_SESSION = closed({"token": TEXT, **SESSION_SHOWN})
+A_NEW_KEY = row_schema(KEYS, {"secret": TEXT})
+A_LOG = closed({"hasLog": YES_NO, "content": maybe(TEXT)})
+A_TEST = closed(TEST_RESULT)
+TESTS = closed({"results": list_of(closed({"integrationId": UUID, "name": TEXT, **TEST_RESULT}))})
+EVERY_INTEGRATION = closed({"integrations": list_of(AN_INTEGRATION)})
+ANY_OBJECT: JsonObject = {"type": "object"}
+A_TROUBLE = closed({"ok": YES_NO, "troubles": list_of(TEXT)})
+UPTIMES = closed(
+    {"windows": list_of(closed({"days": maybe(COUNT), **UPTIME_SHOWN})), "note": TEXT}
 )
+# fmt: off
+API_ROUTES = (
+    ApiRoute("read-only", "GET", MONITORS, reads(list_monitors), page_of("heartbeats", A_MONITOR),
+             (MONITOR_LIMIT, OFFSET, NAME_PART, STATUS, TAG)),
+    ApiRoute("read-write", "POST", MONITORS, acts(add_monitor), A_MONITOR,
+             takes=NEW_MONITOR, status=201),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>", reads(show_monitor), MONITOR_DETAIL),
+    ApiRoute("read-write", "PATCH", f"{MONITORS}/<id>", acts(edit_monitor), A_MONITOR,
+             takes=MONITOR_CHANGES),
+    ApiRoute("read-write", "DELETE", f"{MONITORS}/<id>", acts(remove_monitor), DELETED),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/pause", acts(pause_heartbeat), A_MONITOR,
+             takes=PAUSE),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/resume", acts(resume_heartbeat), A_MONITOR),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/ok", acts(mark_ok), A_MONITOR),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/test", sends(send_tests), TESTS),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/pings", reads(list_pings),
+             page_of("pings", HISTORY_KINDS["ping"]), A_PAGE),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/runs", reads(list_runs),
+             page_of("runs", RUN_SHOWN), (*A_PAGE, RUN_STATE)),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/runs/<run>", reads(show_run), RUN_DETAIL),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/events", reads(list_events),
+             page_of("events", LOGGED_EVENT), (*A_PAGE, KIND, SINCE, UNTIL)),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/log", reads(show_history), HISTORY_SHOWN,
+             (LIST_LIMIT, BEFORE)),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/uptime", reads(show_uptime), UPTIMES,
+             (DAYS, SINCE, UNTIL)),
+    ApiRoute("read-write", "GET", f"{MONITORS}/<id>/handles", reads(list_handles), HANDLES_SHOWN),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/handles", acts(add_handle), HANDLES_SHOWN,
+             takes=NEW_HANDLE, status=201),
+    ApiRoute("read-write", "DELETE", f"{MONITORS}/<id>/handles", acts(remove_handle),
+             HANDLES_SHOWN, (THE_HANDLE,)),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/handles/rotate", acts(rotate_handle),
+             A_MONITOR, takes=ROTATION),
+    ApiRoute("user", "GET", f"{API}/monitors/<id>/runs/<run>/log", reads(show_log), A_LOG,
+             dialect=DIALECTS["crontify"]),
+    ApiRoute("read-only", "GET", f"{API}/integrations", reads(list_integrations),
+             EVERY_INTEGRATION),
+    ApiRoute("read-write", "POST", f"{API}/integrations", acts(add_integration),
+             AN_INTEGRATION, takes=NEW_INTEGRATION, status=201),
+    ApiRoute("read-only", "GET", f"{API}/integrations/<id>", reads(show_integration),
+             AN_INTEGRATION),
+    ApiRoute("read-write", "PATCH", f"{API}/integrations/<id>", acts(edit_integration),
+             AN_INTEGRATION, takes=INTEGRATION_CHANGES),
+    ApiRoute("read-write", "DELETE", f"{API}/integrations/<id>", acts(remove_integration),
+             DELETED),
+    ApiRoute("read-write", "POST", f"{API}/integrations/<id>/test", sends(send_integration_test),
+             A_TEST),
+    ApiRoute("read-only", "GET", f"{API}/events", reads(list_events),
+             page_of("events", LOGGED_EVENT), (*A_PAGE, KIND, OF_MONITOR, SINCE, UNTIL)),
+    ApiRoute("read-only", "GET", f"{API}/summary", summary, SUMMARY,
+             (SUMMARY_LIMIT, OFFSET, NAME_PART, STATE, TAG)),
+    ApiRoute("read-only", "GET", f"{API}/night", reads(show_night), NIGHT,
+             (NIGHT_LIMIT, OFFSET, NAME_PART, STATE, TAG)),
+    ApiRoute("read-only", "GET", f"{API}/health", health, HEALTH),
+    ApiRoute("read-only", "GET", f"{API}/preview", reads(preview), PREVIEW_SHOWN, PREVIEW),
+    ApiRoute("read-only", "GET", "/metrics", metrics, TEXT),
+    ApiRoute("read-only", "GET", "/api/openapi.json", describe, ANY_OBJECT),
+    ApiRoute(None, "GET", "/healthz", healthz, A_TROUBLE),
+    ApiRoute(None, "GET", f"{API}/status/<id>", gives_status(status_page), STATUS_PAGE),
+    ApiRoute(None, "GET", "/api/status-page/<id>", gives_status(kuma_page), ANY_OBJECT),
+    ApiRoute(None, "GET", "/api/status-page/heartbeat/<id>", gives_status(kuma_heartbeats),
+             ANY_OBJECT),
+    ApiRoute(None, "POST", f"{API}/session", sign_in, NEW_SESSION, takes=SIGN_IN, status=201),
+    ApiRoute("user", "GET", f"{API}/session", reads(show_session), A_SESSION),
+    ApiRoute("user", "PATCH", f"{API}/session", change_own_password, A_SESSION,
+             takes=NEW_PASSWORD),
+    ApiRoute("user", "DELETE", f"{API}/session", sign_out, closed({"deleted": TRUE})),
+    ApiRoute("user", "GET", f"{API}/keys", reads(list_keys), EVERY_KEY),
+    ApiRoute("user", "POST", f"{API}/keys", acts(add_key), A_NEW_KEY, takes=NEW_KEY, status=201),
+    ApiRoute("user", "DELETE", f"{API}/keys/<id>", acts(remove_key), DELETED),
+)
+# fmt: on
+# -- OpenAPI 3.1: the document is made from the table of routes and their fields
+PING_PATHS = (  # of all dialects; a few stand for the words that may follow
+    "/ping/{name}",
+    "/ping/{name}/{word}",
+    "/ping/{name}/end/{outcome}",
+    "/ping/{name}/progress/{percent}",
+    "/p/{apiKey}/{name}",
+    "/api/push/{name}",
+    "/api/v1/ping/{name}/{word}",
+    "/api/v1/heartbeat/{name}",
+    "/start/{name}",
+    "/finish/{name}",
+    "/fail/{name}",
+    "/{name}",
+    "/{name}/{word}",
+    "/{name}/pause/{hours}",
+)
+REFUSALS_SHOWN = {
+    "400": "What is asked for is wrong, as the sentence says.",
+    "401": "No valid API key or session.",
+    "403": "It may not do that.",
+    "404": "There is no such thing.",
+    "409": "Something is in the way, as a name that is taken.",
+    "413": "The body is larger than 10 MB.",
+    "415": "The body is no JSON.",
+    "429": "Too many requests: Retry-After says for how long.",
+    "500": "Something is broken here.",
+    "503": "The database cannot be read or written at the moment.",
+}
+ABOUT_API = (
+    "Instants are ISO 8601 in UTC with milliseconds and Z, null where unknown; durations say "
+    "their unit. A monitor is called a heartbeat, as in Cronping's API, whose routes these are; "
+    "{id} of a monitor is its id or key, of an integration its id or name. A field that is not "
+    "known is refused by name, a query parameter is ignored. `x-permission` says who may: "
+    "`read-only` any API key but one that may only ping, and users; `read-write` keys with that "
+    "permission, and users; `user` who is signed in. What a read-only key gets has no secret in "
+    "it: no handle of a monitor, nothing that an integration needs, no log and no answer of a "
+    "receiver."
+)
+
+
+def _json_content(schema: JsonObject) -> JsonObject:
+    return {"content": {"application/json": {"schema": schema}}}
+
+
+def _responses(route: ApiRoute) -> JsonObject:
+    """The answers of a route, and the refusals of its kind."""
+    answer = _json_content(route.gives) if route.gives is not TEXT else {}
+    responses = {str(route.status): {"description": "As it is now.", **answer}}
+    if route.takes is NEW_MONITOR:
+        responses["200"] = {"description": "There was one of that name.", **answer}
+    if route.call is summary:
+        responses["304"] = {"description": "As the caller has it (If-None-Match)."}
+    statuses = {"500", "503"}
+    if route.permission or route.takes:
+        statuses |= {"401", "403", "429"}
+    if "<" in route.rule or route.query:
+        statuses |= {"400", "404", "409"}
+    if route.takes:
+        statuses |= {"400", "404", "409", "413", "415"}
+    for status in sorted(statuses):
+        responses[status] = {"$ref": f"#/components/responses/{status}"}
+        if route.dialect is not MANAGEMENT:  # it has words of its own
+            responses[status] = {"description": REFUSALS_SHOWN[status]}
+    return responses
+
+
+def _operation(route: ApiRoute) -> JsonObject:
+    """What the document says of a route."""
+    operation: JsonObject = {
+        "summary": (route.call.__doc__ or "").partition("\n")[0],
+        "operationId": f"{route.method.lower()}{_camel_case(route.rule)}",
+        "x-permission": route.permission or "public",
+        "parameters": [*_path_parameters(route.rule), *map(_query_parameter, route.query)],
+        "responses": _responses(route),
+    }
+    if route.permission is None:
+        operation["security"] = []
+    if route.takes:
+        is_change = route.method == "PATCH" and "<id>" in route.rule
+        content = _json_content(body_schema(route.takes, is_change))
+        operation["requestBody"] = {"required": route.takes is not PAUSE, **content}
+    return operation
+
+
+def _camel_case(rule: str) -> str:
+    return "".join(word.title() for word in re.findall("[a-z]+", rule.removeprefix(API)))
+
+
+def _path_parameters(path: str) -> list[JsonObject]:
+    schema = {**TEXT, "minLength": 1}
+    return [
+        {"name": name, "in": "path", "required": True, "schema": schema}
+        for name in re.findall(r"[<{](\w+)[>}]", path)
+    ]
+
+
+def _query_parameter(field: Field) -> JsonObject:
+    schema = field.check.schema
+    if field.repeats:
+        schema = list_of(schema, maxItems=100)
+    if field.default is not None:
+        schema = {**schema, "default": field.default}
+    return {"name": field.name, "in": "query", "description": field.help, "schema": schema}
+
+
+def _ping_operations(path: str) -> JsonObject:
+    """Every dialect answers in its own words."""
+    return {
+        method: {
+            "summary": "A ping, in the words of a service",
+            "operationId": f"{method}Ping{path.count('/')}{_camel_case(path)}",
+            "x-permission": "ping",
+            "security": [],
+            "parameters": _path_parameters(path),
+            "responses": {"200": {"description": "Recorded."}, "default": {"description": "Not."}},
+        }
+        for method in ("get", "post")
+    }
+
+
+@cache
+def openapi() -> str:
+    """The document, as JSON."""
+    paths: dict[str, JsonObject] = {path: _ping_operations(path) for path in PING_PATHS}
+    for route in API_ROUTES:
+        path = route.rule.replace("<", "{").replace(">", "}")
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route)
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "cronwatch", "version": __version__, "description": ABOUT_API},
+        "security": [{"apiKey": []}, {"bearer": []}, {"basic": []}, {"session": []}],
+        "paths": paths,
+        "webhooks": {"event": {"post": {"requestBody": _json_content(AN_EVENT)}}},
+        "components": {
+            "schemas": SCHEMAS,
+            "responses": {
+                status: {"description": text, **_json_content(ERROR)}
+                for status, text in REFUSALS_SHOWN.items()
+            },
+            "securitySchemes": {
+                "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "basic": {"type": "http", "scheme": "basic"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+            },
+        },
+    }
+    return json.dumps(document)
 
 
 def manage(server: Service, route: ApiRoute, id: str = "", run: str = "") -> bottle.HTTPResponse:
     """Answer a route of the table by its action."""
-    answer = route.call(server, read_api_request(id, run))
+    answer = route.call(server, read_api_request(route.query, id, run))
     if isinstance(answer, bottle.HTTPResponse):
         return answer
     if isinstance(answer, tuple):
@@ -7632,74 +8238,12 @@ def front_page(files: Mapping[str, StaticFile]) -> bottle.HTTPResponse:
     return static(files, "index.html")
 
 
-class StatusPages:
-    """What strangers may see of the monitors with the setting's tag.
-
-    Made at most once a second, for anybody may ask, and at most 64 KB.
-    """
-
-    LASTS_SECONDS = 1
-    SIZE_MAX = 65_536  # bytes
-
-    def __init__(self, server: Service, monotonic: Callable[[], float]) -> None:
-        self.server = server
-        self.monotonic = monotonic
-        self._lock = threading.Lock()
-        self._content = b""
-        self._ends_at = 0.0
-
-    def check(self, tag: str) -> None:
-        """Refuse every other tag like a path that is none."""
-        if not tag or tag != self.server.settings.status_tag:
-            raise Refused("There is nothing here", "ERROR", 404)
-
-    def get(self, tag: str) -> bytes:
-        """The JSON of the page."""
-        self.check(tag)
-        with self._lock:
-            now = self.monotonic()
-            if now >= self._ends_at:
-                self._content = self._make(tag)
-                self._ends_at = now + self.LASTS_SECONDS
-            return self._content
-
-    def _make(self, tag: str) -> bytes:
-        page = self.server.read(status_page, tag)
-        content = json.dumps(page).encode()
-        while len(content) > self.SIZE_MAX:
-            most = len(page["monitors"]) * self.SIZE_MAX // len(content)
-            page["monitors"] = page["monitors"][:most]
-            content = json.dumps(page).encode()
-        return content
-
-
 def status_file(
     pages: StatusPages, files: Mapping[str, StaticFile], tag: str
 ) -> bottle.HTTPResponse:
     """The page to hang on the wall, without signing in."""
     pages.check(tag)
     return static(files, "status.html")
-
-
-def status_content(pages: StatusPages, tag: str) -> bottle.HTTPResponse:
-    """What that page shows."""
-    return respond(pages.get(tag).decode(), content_type="application/json")
-
-
-def troubles(server: Service) -> list[str]:
-    """What keeps us from watching: nobody should rely on us meanwhile."""
-    sentences = []
-    if server.scanner is not None and not server.scanner.is_looking():
-        sentences.append("the scanner is stuck")
-    if server.store.is_failing:
-        sentences.append("nothing can be written")
-    return sentences
-
-
-def healthz(server: Service) -> bottle.HTTPResponse:
-    """200 while we watch, else 503, with what keeps us from it."""
-    sentences = troubles(server)
-    return respond({"ok": not sentences, "troubles": sentences}, 503 if sentences else 200)
 
 
 LAST_RULE = r"/<path:re:[\s\S]*>"  # a line break, too
@@ -7717,24 +8261,179 @@ def make_app(server: Service) -> bottle.Bottle:
         call = partial(manage, server, row)
         app.route(row.rule, row.method, call, permission=row.permission, dialect=row.dialect)
     app.route("/api/sync", "POST", partial(sync, server), dialect=DIALECTS["cronradar"])
-    app.route("/healthz", "GET", partial(healthz, server))
     files = read_static_files()
     app.route("/", "GET", partial(front_page, files))
     app.route("/static/<name:path>", "GET", partial(static, files))
     app.route("/manifest.json", "GET", partial(static, files, "manifest.json"))
-    pages = StatusPages(server, server.limiter.monotonic)
-    app.route("/status/<tag>", "GET", partial(status_file, pages, files))
-    app.route(f"{API}/status/<tag>", "GET", partial(status_content, pages))
+    app.route("/status/<tag>", "GET", partial(status_file, server.status_pages, files))
     app.route("/cronwatch-exec", "GET", partial(static, files, "cronwatch-exec"))
-    described = {name: files.pop(name) for name in [*files] if name == "openapi.json"}
-    describe = partial(static, described, "openapi.json")
-    app.route("/api/openapi.json", "GET", describe, permission="read-only")
     app.route(LAST_RULE, "ANY", partial(ping, server))
     return app
 
 
 # == Server ===================================================================
-# Waitress with a lane for pings, the loops, and the parts wired. What is done stands above.
+# The loops, Waitress with a lane for pings, and the parts wired. What is done stands above.
+
+
+# -- what is there: the zone of the host, the database, the address
+
+
+def system_clock() -> int:
+    """Milliseconds since 1970 UTC."""
+    return time_ns() // 1_000_000
+
+
+# Instants by which zones are told apart: two that differ since 1970 differ at some of them.
+ZONE_SAMPLES = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=10 * n) for n in range(2500)]
+RECENT_SAMPLES = [at for at in ZONE_SAMPLES if 2015 <= at.year <= 2025]
+TZDATA = importlib.resources.files("tzdata")  # the system's own may have a file mounted over one
+
+
+def _packaged_zone(name: str) -> ZoneInfo:
+    with TZDATA.joinpath("zoneinfo", name).open("rb") as file:
+        return ZoneInfo.from_file(file)
+
+
+def _offsets_agree(
+    one: ZoneInfo, other: ZoneInfo, samples: Sequence[datetime] = ZONE_SAMPLES
+) -> Iterator[bool]:
+    """Whether two clocks show the same time, for each of the samples."""
+    for at in samples:
+        yield at.astimezone(one).utcoffset() == at.astimezone(other).utcoffset()
+
+
+def _is_likely(zone: ZoneInfo, name: str) -> bool:
+    """Whether it mostly agreed of late: the files may be of an older and of a newer release."""
+    agreements = _offsets_agree(zone, _packaged_zone(name), RECENT_SAMPLES)
+    return sum(agreements) > len(RECENT_SAMPLES) / 2
+
+
+def _is_alike(zone: ZoneInfo, name: str) -> bool:
+    """Whether it agrees always, and calls its time the same: UTC is not GMT."""
+    other, last = _packaged_zone(name), ZONE_SAMPLES[-1]
+    has_same_name = last.astimezone(zone).tzname() == last.astimezone(other).tzname()
+    return has_same_name and all(_offsets_agree(zone, other))
+
+
+def _is_file_of(content: bytes, name: str) -> bool:
+    """Whether this is, byte for byte, what a zone database here has for a name."""
+    paths = [Path(folder, name) for folder in zoneinfo.TZPATH]
+    files = [TZDATA.joinpath("zoneinfo", name), *(path for path in paths if path.is_file())]
+    return any(file.read_bytes() == content for file in files)
+
+
+def _name_zone(content: bytes, hints: Sequence[str]) -> str | None:
+    """The name of a zone whose file this is; the hints are names that it may well have."""
+    zone = ZoneInfo.from_file(io.BytesIO(content))
+    names = TZDATA.joinpath("zones").read_text().split()
+    for name in hints:
+        if name in names and _is_likely(zone, name):
+            return name
+    table = TZDATA.joinpath("zoneinfo", "zone1970.tab").read_text().splitlines()
+    usual = [line.split("\t")[2] for line in table if not line.startswith("#")]
+    candidates = ("UTC", *usual, *names)
+    same = (n for n in candidates if _is_file_of(content, n) and _is_likely(zone, n))
+    alike = (name for name in candidates if _is_alike(zone, name))
+    return next(same, None) or next(alike, None)
+
+
+def _path_zone(path: str | Path) -> str:
+    """The zone of a path such as /usr/share/zoneinfo/Europe/Berlin, where it is one of those."""
+    return str(path).rpartition("zoneinfo/")[2].removeprefix("posix/")
+
+
+def host_timezone(rule: str | None = None, etc: Path = Path("/etc")) -> str | None:
+    """The name of the host's zone, in which a crontab speaks; None where it cannot be told.
+
+    `rule` stands for the variable TZ. Without it and /etc/localtime the C library takes UTC; where
+    the file is a copy or a mount, /etc/timezone or the times that it holds say which zone it is.
+    """
+    rule = (os.environ.get("TZ", "") if rule is None else rule).removeprefix(":")
+    if rule and not rule.startswith("/"):
+        with contextlib.suppress(Invalid):
+            check_timezone(rule)
+            return rule
+        return None  # a rule such as CET-1CEST,M3.5.0,M10.5.0/3
+    localtime, timezone = Path(rule or etc / "localtime"), etc / "timezone"
+    if not os.path.lexists(localtime):
+        return "UTC"
+    try:
+        target = os.readlink(localtime) if localtime.is_symlink() else localtime
+        hints = [_path_zone(target), _path_zone(localtime.resolve())]
+        hints += timezone.read_text(errors="replace").split() if timezone.is_file() else []
+        return _name_zone(localtime.read_bytes(), hints)
+    except (OSError, ValueError):  # it leads nowhere, or is no zone
+        return None
+
+
+UNKNOWN_ZONE = (
+    "neither TZ nor /etc/localtime names the host's time zone: times without a zone are taken "
+    "for UTC until CRONWATCH_TIMEZONE=Europe/Berlin (or yours) says better"
+)
+
+
+def check_database(path: str) -> None:
+    """Raise `Invalid` for what cannot be opened as a database, with the reason."""
+    if not path:
+        raise Invalid("database must be the name of a file")
+    if os.path.isdir(path):
+        raise Invalid(
+            f"the database {path} is a folder: name a file in it, or remove it if Docker made it "
+            "because the file of a mount was not there"
+        )
+    if not os.path.exists(path):
+        return
+    owner = os.stat(path).st_uid
+    me = os.geteuid()
+    effective = os.access in os.supports_effective_ids
+    if owner != me and not os.access(path, os.R_OK | os.W_OK, effective_ids=effective):
+        raise Invalid(
+            f"the database {path} belongs to {_user_name(owner)}, and {_user_name(me)} may not "
+            "write to it: run this as its owner, or as root"
+        )
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # of a container, or of a user that is gone
+        return f"user {uid}"
+
+
+def is_any_address(host: str) -> bool:
+    """Whether to listen on it means on all addresses: one that nobody can connect to."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return host in ("*", "0")
+
+
+def listen_url(listen: str, port: int | str, prefix: str) -> str:
+    """How this host reaches itself; by its own name where it listens on all addresses."""
+    host = listen.rpartition(":")[0].strip("[]")
+    if is_any_address(host):
+        host = socket.gethostname()
+    return f"http://[{host}]:{port}{prefix}" if ":" in host else f"http://{host}:{port}{prefix}"
+
+
+def check_settings(settings: Settings) -> str:
+    """Raise `Invalid` for what cannot be; the zone of schedules that name none."""
+    check_database(settings.database)
+    check_timezone(zone := settings.timezone or host_timezone() or "UTC")
+    one_of("starttls", "tls", "none").read("smtp_security", settings.smtp_security)
+    for name in ("base_url", "heartbeat_url"):
+        if (url := getattr(settings, name)) and not is_web_address(url):
+            raise Invalid(f"{name} must be an http or https address")
+    if not re.fullmatch(r"([0-9.]+|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*|\*)?", settings.trusted_proxy):
+        raise Invalid("trusted_proxy must be an address such as 127.0.0.1")
+    if re.search(r"[\s/]", settings.status_tag):
+        raise Invalid("status_tag must be one tag, without a space or a slash")
+    if not settings.scan_seconds:
+        raise Invalid("scan_seconds must be more than 0")
+    return zone
+
+
+# -- Waitress, with a lane for pings
 
 THREADS = 16  # that answer all but pings
 SLOWEST_SECONDS = 30  # until a request has to be whole
@@ -8007,6 +8706,69 @@ def make_web_server(
     return server
 
 
+# -- the loops
+
+STAMP_SECONDS, DELIVER_SECONDS, BEAT_SECONDS = 30, 0.5, 20
+
+
+def repeat(
+    stop: threading.Event,
+    seconds: float,
+    turn: Callable[[], Any],
+    name: str,
+    first: float | None = None,
+) -> threading.Thread:
+    """Start a thread that takes a turn, and the next so long after its end, until stopped."""
+
+    def loop() -> None:
+        wait = seconds if first is None else first
+        while not stop.wait(wait):
+            wait = seconds
+            try:
+                turn()
+            except Exception as error:  # one bad turn must not end the watch
+                log.error(
+                    "a turn of %s failed: %s",
+                    thread.name,
+                    error,
+                    exc_info=not isinstance(error, Refused),
+                )
+
+    thread = threading.Thread(target=loop, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def keep_house(
+    act: Callable[..., Any], read: Callable[..., Any], settings: Settings, now: int
+) -> None:
+    """Delete what is too old, then what is too much, then give back what is free."""
+    act(prune_sessions)
+    for table in PRUNED if settings.keep_days else ():
+        after: int | None = 0
+        while after is not None:
+            after = act(prune, table, now - settings.keep_days * 86_400_000, after)
+    many_pings, many_logs = read(monitors_beyond, settings.keep_pings, settings.keep_logs)
+    for num in many_pings:
+        while act(prune_pings, num, settings.keep_pings) == PRUNE_LIMIT:
+            pass
+    for num in many_logs:
+        while act(prune_logs, num, settings.keep_logs):
+            pass
+    while act(give_back):
+        pass
+
+
+def notify(state: str) -> None:
+    """Tell systemd, if that started us (sd_notify(3)): READY=1, WATCHDOG=1 or STOPPING=1."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
+        peer.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
+        peer.send(state.encode())
+
+
 def beat(server: Server) -> None:
     """Ping who watches us, if all is well: we look, can write, and no alert is overdue. Raises
     `Refused` where that cannot be said, without the URL: it is a secret."""
@@ -8022,6 +8784,14 @@ def beat(server: Server) -> None:
         raise Refused(f"who watches us answers HTTP {status}")
 
 
+def look(scanner: Scanner) -> None:
+    """Look once, and tell systemd that we live."""
+    try:
+        scanner.look()
+    finally:  # a disk that is full is no reason to be killed, only to hang is
+        notify("WATCHDOG=1")
+
+
 def start_loops(
     server: Server, stop: threading.Event, end: Callable[[], None]
 ) -> list[threading.Thread]:
@@ -8031,9 +8801,9 @@ def start_loops(
     """
     scan_seconds, beats = server.settings.scan_seconds, bool(server.settings.heartbeat_url)
 
-    def look() -> None:
+    def turn() -> None:
         try:
-            scanner.look()
+            look(scanner)
         finally:
             if server.store.is_replaced:
                 end()
@@ -8044,12 +8814,15 @@ def start_loops(
     server.scanner.measure = server.metrics.scans.observe
     server.metrics.scanner = server.scanner
     return [
-        repeat(stop, scan_seconds, look, "scan"),
+        repeat(stop, scan_seconds, turn, "scan"),
         repeat(stop, DELIVER_SECONDS, server.outbox.turn, "deliver"),
         repeat(stop, STAMP_SECONDS, lambda: server.act(stamp_alive), "stamp"),
         repeat(stop, 3600, server.housekeeping, "housekeeping", 60),
         *([repeat(stop, BEAT_SECONDS, lambda: beat(server), "beat")] if beats else []),
     ]
+
+
+# -- the parts, wired
 
 
 def welcome(server: Server) -> None:
@@ -8080,6 +8853,7 @@ class Server:
         self.scanner: Scanner | None = None
         self.started_at = clock()
         self.summaries = Summaries(self.read, clock)
+        self.status_pages = StatusPages(self, monotonic)
         self.follows_address = not settings.base_url
         self.follows_host_zone = not settings.timezone
         prefix = f"/{settings.url_prefix.strip('/')}".rstrip("/")
@@ -8209,207 +8983,10 @@ class Server:
         self.store.close()
 
 
-# -- what is wrong before it hurts: `cronwatch doctor`
-
-
-class Finding(NamedTuple):
-    """What a check came to, in a sentence that says what to do; with what sign."""
-
-    sign: str  # one of the three below
-    sentence: str
-
-
-FINE, WORTH_KNOWING, WRONG = "✔", "▲", "✖"
-FREE_LEAST = 100 * 2**20  # bytes on the disk of the database
-STAMP_LATE_MS = 4 * STAMP_SECONDS * 1000
-
-
-def check_disk(free: int, size: int) -> Finding:
-    """Whether there is room beside a database of this size; all in bytes."""
-    room = f"{free // 2**20:,} MB are free where the database is ({size // 2**20:,} MB)"
-    if free < FREE_LEAST:
-        return Finding(WRONG, f"only {room}: make room, or pings are refused")
-    if free < 2 * size:
-        return Finding(WORTH_KNOWING, f"{room}: a backup or an update needs as much again")
-    return Finding(FINE, room)
-
-
-def check_clock(now: int, alive_at: int | None, zone: ZoneInfo, synchronized: str) -> Finding:
-    """Whether the clock is right, as far as one can tell: it does not show a time before what is
-    written down already, and `timedatectl` does not say that nobody sets it."""
-    shows = f"the clock shows {instant_words(now, zone, now)} ({zone.key})"
-    if alive_at is not None and alive_at > now:
-        at = instant_words(alive_at, zone, now)
-        return Finding(WRONG, f"{shows}, but a server has run at {at} already: set the clock")
-    if synchronized == "no":
-        return Finding(WORTH_KNOWING, f"{shows}, and no time server sets it: `timedatectl`")
-    return Finding(FINE, shows)
-
-
-def _is_synchronized() -> str:
-    """What `timedatectl` says, yes or no; nothing where it is not there."""
-    try:
-        answer = subprocess.run(
-            ["timedatectl", "show", "--property=NTPSynchronized", "--value"],  # noqa: S607
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.decode("utf-8", "replace").strip()
-
-
-def check_zone(zone: str, host_zone: str | None, is_set: bool) -> Finding:
-    """Whether times without a zone are of the zone that one means."""
-    if host_zone is None and not is_set:
-        return Finding(WORTH_KNOWING, UNKNOWN_ZONE)
-    if host_zone not in (None, zone):
-        return Finding(FINE, f"times without a zone are of {zone} (the host's is {host_zone})")
-    return Finding(FINE, f"times without a zone are of {zone}")
-
-
-def check_server(is_running: bool, alive_at: int | None, now: int) -> Finding:
-    """Whether a server runs on the database, and lives."""
-    since = None if alive_at is None else max(0, now - alive_at) // 1000
-    if not is_running:
-        last = "" if since is None else f" (the last one lived {_span(since)} ago)"
-        start = "`systemctl start cronwatch` or `cronwatch serve`"
-        return Finding(WRONG, f"{NOT_SERVED}{last}: {start}")
-    if alive_at is None or now - alive_at > STAMP_LATE_MS:
-        stamp = "never" if since is None else f"{_span(since)} ago, which is too long"
-        return Finding(WRONG, f"a server runs, and last wrote that it lives {stamp}: see its log")
-    return Finding(FINE, f"a server runs, and wrote {since} s ago that it lives")
-
-
-def check_address(base_url: str) -> Finding:
-    """Whether others can follow the links of alerts."""
-    host = urllib.parse.urlsplit(base_url).hostname or ""
-    if host == "localhost" or host.startswith("127.") or host == "::1":
-        return Finding(
-            WORTH_KNOWING,
-            f"links begin with {base_url}, which leads nowhere on other machines: set "
-            "CRONWATCH_BASE_URL to how they reach this one",
-        )
-    return Finding(FINE, f"links begin with {base_url}")
-
-
-def _attempt(what: str, advice: str, attempt: Callable[[], None]) -> Finding:
-    try:
-        attempt()
-    except (OSError, smtplib.SMTPException, subprocess.TimeoutExpired, ValueError) as error:
-        reason = clean(f"{type(error).__name__}: {error}", 300)
-        return Finding(WRONG, f"{what}: {reason}. {advice}")
-    return Finding(FINE, what)
-
-
-def check_smtp(settings: Settings, is_needed: bool) -> Finding:
-    """Whether the mail server takes us, by connecting and signing in, without a mail."""
-    if not settings.smtp_host:
-        if is_needed:
-            return Finding(WRONG, "no mail can be sent: set CRONWATCH_SMTP_HOST and the others")
-        return Finding(FINE, "no mail server is set, and nobody wants mail")
-    what = f"the mail server {settings.smtp_host}:{settings.smtp_port}"
-    return _attempt(what, "See the smtp_… settings.", lambda: try_smtp(settings))
-
-
-def check_receiver(integration: JsonObject) -> Finding:
-    """Whether the receiver of an integration is there, as far as one can tell without an event: of
-    a URL by connecting to its host, of a command by letting the shell read it; mail is the mail
-    server's affair, and what Apprise does is not known."""
-    name, channel = integration["name"], integration["channel"]
-    again = f"Then `cronwatch integration test {shlex.quote(name)}`."
-    if not integration["enabled"]:
-        return Finding(WORTH_KNOWING, f"{name} is off: nothing is sent to it")
-    if integration["failing"]:
-        result = (integration["lastDelivery"] or {}).get("result") or "no answer"
-        return Finding(WRONG, f"{name} has failed: {clean(result, 200)}. Mend it. {again}")
-    if channel == "command":
-        command = integration["command"]
-        return _attempt(f"{name}, a command", again, lambda: try_command(command))
-    if NEEDS[channel] == "url" and channel != "apprise":
-        url = integration["url"]
-        host = urllib.parse.urlsplit(url).netloc
-        return _attempt(f"{name}, by {channel} to {host}", again, lambda: try_web_address(url))
-    return Finding(FINE, f"{name}, by {channel}: only a test tells. {again}")
-
-
-def check_notifications(
-    monitors: Sequence[JsonObject], integrations: Sequence[JsonObject]
-) -> Finding:
-    """Whether anybody is told of each monitor."""
-    if not integrations:
-        return Finding(WRONG, "nobody is told of anything: see `cronwatch integration add --help`")
-    silent = [m["key"] for m in monitors if not m["heard"]]
-    if not silent:
-        return Finding(FINE, "somebody is told of every monitor")
-    names = ", ".join(silent[:5]) + (f" and {len(silent) - 5} more" if len(silent) > 5 else "")
-    return Finding(
-        WRONG, f"no notifications of {names}: link an integration, or have a default one"
-    )
-
-
-def check_outbox(counts: Mapping[str, int]) -> Finding:
-    """Whether alerts go out."""
-    if counts["overdue"]:
-        return Finding(WRONG, f"{counts['overdue']} alerts are overdue: see `cronwatch events`")
-    if counts["dead"]:
-        return Finding(
-            WORTH_KNOWING, f"{counts['dead']} alerts were given up lately: see `cronwatch events`"
-        )
-    return Finding(FINE, "no alert is overdue")
-
-
-def check_watcher(heartbeat_url: str) -> Finding:
-    """Whether another box would notice that this one is gone, and can be reached."""
-    if not heartbeat_url:
-        return Finding(
-            WORTH_KNOWING,
-            "nobody watches cronwatch itself: set CRONWATCH_HEARTBEAT_URL to a monitor of another "
-            "box or service",
-        )
-    host = urllib.parse.urlsplit(heartbeat_url).netloc  # the rest is a secret
-    what = f"who watches cronwatch itself, at {host}"
-    return _attempt(what, "See heartbeat_url.", lambda: try_web_address(heartbeat_url))
-
-
-def check_wrapper(path: str | None, base_url: str) -> Finding:
-    """Whether jobs of this machine can be run by the wrapper."""
-    if path:
-        return Finding(FINE, f"cronwatch-exec is {path}")
-    place = "/usr/local/bin/cronwatch-exec"
-    return Finding(
-        WORTH_KNOWING,
-        f"cronwatch-exec is not here: curl -fsSo {place} {base_url}/cronwatch-exec && "
-        f"chmod +x {place}",
-    )
-
-
-def examine(server: Server, monitors: Sequence[JsonObject]) -> Iterator[Finding]:
-    """Each check in turn, with the settings of this process: those of another server are its own.
-    No event, no mail and no ping is sent."""
-    settings, now = server.settings, server.clock()
-    alive_at = remembered(server.store, "alive_at", None)
-    folder = os.path.dirname(os.path.abspath(settings.database))
-    integrations = server.read(list_integrations, ApiRequest())["integrations"]
-    wants_mail = any(one["enabled"] and one["channel"] == "email" for one in integrations)
-    yield check_server(is_served(settings.database), alive_at, now)
-    yield check_disk(shutil.disk_usage(folder).free, os.path.getsize(settings.database))
-    yield check_clock(now, alive_at, ZoneInfo(settings.timezone), _is_synchronized())
-    yield check_zone(settings.timezone, host_timezone(), not server.follows_host_zone)
-    yield check_address(settings.base_url)
-    yield check_notifications(monitors, integrations)
-    yield check_smtp(settings, wants_mail)
-    for integration in integrations:
-        yield check_receiver(integration)
-    yield check_outbox(server.read(outbox_counts))
-    yield check_watcher(settings.heartbeat_url)
-    yield check_wrapper(shutil.which("cronwatch-exec"), settings.base_url)
-
-
-# == Configuration ============================================================
+# == Import and export ========================================================
 # Monitors as text: a crontab to begin with, or a file that is kept under version control.
+
+
 class CronLine(NamedTuple):
     """A job of a crontab: the parts of its line as they were, and what we make of them."""
 
@@ -8801,11 +9378,11 @@ def export_all(tx: Transaction, secret: bool = False) -> JsonObject:
 
 
 def _exported(shown: JsonObject, secret: bool) -> JsonObject:
-    unused = {need for kind, need in SCHEDULES.items() if kind != shown["scheduleType"]}
+    unused = {need for kind, need in SCHEDULE_NEEDS.items() if kind != shown["scheduleType"]}
     names = (
         "key",
         "scheduleType",
-        *(field_.name for field_ in FIELDS if field_.name != "key"),
+        *(field.name for field in MONITOR if field.name != "key"),
         *["token", "code", "handles"] * secret,
     )
     return {name: shown[name] for name in names if name not in unused}
@@ -8820,7 +9397,7 @@ def apply_all(tx: Transaction, given: Any) -> None:
     ):
         for item in _objects(kind, read_object(given, "integrations", "monitors").get(kind)):
             try:
-                _text(name, item.get(name), 1, 200)
+                NAME.read(name, item.get(name))
                 apply(tx, dict(item))
             except Refused as refused:
                 raise Refused(
@@ -8844,7 +9421,7 @@ def _apply_integration(tx: Transaction, item: dict[str, Any]) -> None:
         raise Invalid("secret must be whsec_ and at least 16 bytes as base64")
     known = rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name)
     if not known:
-        add_integration(tx, ApiRequest(body=item))
+        add_integration(tx, ApiRequest(body=item, is_local=True))
     elif known[0][0] != item.pop("channel", known[0][0]):
         raise Invalid("its channel cannot be changed: give the new one another name")
     change_integration(
@@ -8856,13 +9433,11 @@ def _apply_integration(tx: Transaction, item: dict[str, Any]) -> None:
 
 
 def _apply_monitor(tx: Transaction, item: dict[str, Any]) -> None:
-    handles = [
-        (
-            read_object(one, "handle", "dialect").get("handle"),
-            _one_of("dialect", one.get("dialect"), *DIALECTS),
-        )
-        for one in _objects("handles", item.pop("handles", None))
-    ]
+    handles = []
+    for one in _objects("handles", item.pop("handles", None)):
+        handle = read_object(one, "handle", "dialect")
+        dialect = DIALECT.read("dialect", handle.get("dialect"))
+        handles.append((handle.get("handle"), dialect))
     handles += [(item.pop(kind), kind) for kind in OUR_HANDLES if kind in item]
     if "integrations" in item:
         names = item.pop("integrations")
@@ -8871,9 +9446,7 @@ def _apply_monitor(tx: Transaction, item: dict[str, Any]) -> None:
         item["integrationIds"] = (
             names
             if names is None
-            else [
-                find_integration(tx, _text("integrations", name, 1, 200))["id"] for name in names
-            ]
+            else [find_integration(tx, NAME.read("integrations", name)).id for name in names]
         )
     key = item["key"]
     if rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", key):
@@ -8881,7 +9454,7 @@ def _apply_monitor(tx: Transaction, item: dict[str, Any]) -> None:
     else:
         add_monitor(tx, ApiRequest(body={"name": title(key), **item}))
     for text, kind in handles:
-        _apply_handle(tx, get_monitor(tx, key).num, _handle_text(text), kind)
+        _apply_handle(tx, get_monitor(tx, key).num, A_HANDLE.read("handle", text), kind)
 
 
 def _apply_handle(tx: Transaction, num: int, text: str, kind: str) -> None:
@@ -8928,6 +9501,446 @@ def apply_file(tx: Transaction, given: Any, dry: bool) -> str:
 
 # == Command line =============================================================
 # Each command translates its arguments and calls one action. Nothing is decided here.
+
+
+# -- in words
+
+# -- in words, for who reads a terminal
+STATE_SIGNS = {
+    "down": "✖",
+    "late": "▲",
+    "running": "●",
+    "up": "✔",
+    "new": "○",
+    "paused": "‖",
+}  # in the order of the page: those in trouble first
+DAY_NAMES = {-1: "Yesterday", 0: "Today", 1: "Tomorrow"}
+DOWN_WORDS = {"missed": "no ping", "failed": "failed", "stuck": "stuck"}
+NO_SCHEDULE = "none: its silence is never told, only that it failed or is stuck"
+STATUS_MOST, STATUS_NEXT = 20, 5  # lines of each kind in the status
+
+
+def instant_words(at: int, zone: ZoneInfo, now: int) -> str:
+    """An instant as the page shows it: Today 03:00, Yesterday 03:00, Thu 26 Nov 03:00."""
+    when = datetime.fromtimestamp(at // 1000, zone)
+    today = datetime.fromtimestamp(now // 1000, zone)
+    days = (when.date() - today.date()).days
+    if days in DAY_NAMES:
+        return f"{DAY_NAMES[days]} {when:%H:%M}"
+    year = "" if when.year == today.year else f" {when.year}"
+    return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
+
+
+def near_words(at: int, zone: ZoneInfo, now: int) -> str:
+    """The same, and within an hour how far away it is: in 9 min, 40 s ago."""
+    seconds = abs(at - now) // 1000
+    if seconds >= 3600:
+        return instant_words(at, zone, now)
+    distance = f"{seconds // 60} min" if seconds >= 60 else f"{seconds} s"
+    return f"in {distance}" if at > now else f"{distance} ago"
+
+
+def state_of(m: JsonObject) -> str:
+    """The one of `STATE_SIGNS` that a monitor in the API's form is in."""
+    if m["status"] != "up":
+        return str(m["status"])
+    if m["late"]:
+        return "late"
+    return "running" if m["running"] else "up"
+
+
+def in_order_of_page(monitors: Iterable[JsonObject]) -> list[JsonObject]:
+    """Those in trouble first, then by name."""
+    order = list(STATE_SIGNS)
+    return sorted(monitors, key=lambda m: (order.index(state_of(m)), m["name"]))
+
+
+def _down_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
+    reason = DOWN_WORDS.get(m["downReason"], m["downReason"])
+    return f"{reason} since {instant_words(parse_iso(m['downSince']), zone, now)}"
+
+
+def _late_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
+    words = f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
+    deadline_at = parse_iso(m["nextExpectedAt"])
+    return f"{words}, down {near_words(deadline_at, zone, now)}" if deadline_at > now else words
+
+
+def _running_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
+    words = f"started {near_words(parse_iso(m['lastRun']['startedAt']), zone, now)}"
+    progress = m["progress"]
+    if progress is None:
+        return words
+    message = f": {progress['message']}" if progress["message"] else ""
+    return f"{words}, {progress['percent']} %{message}"
+
+
+def _up_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
+    if m["expectedAt"] is not None:
+        return f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
+    if m["lastPingAt"] is not None:
+        return f"last ping {near_words(parse_iso(m['lastPingAt']), zone, now)}"
+    return ""
+
+
+def _new_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
+    due = f", {_up_words(m, zone, now)}" if m["expectedAt"] is not None else ""
+    return f"no ping yet{due}"
+
+
+def _paused_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
+    if m["pausedUntil"] is None:
+        return "until resumed"
+    return f"until {near_words(parse_iso(m['pausedUntil']), zone, now)}"
+
+
+STATE_WORDS: dict[str, Callable[[JsonObject, ZoneInfo, int], str]] = {
+    "down": _down_words,
+    "late": _late_words,
+    "running": _running_words,
+    "up": _up_words,
+    "new": _new_words,
+    "paused": _paused_words,
+}
+
+
+def sign_and_state(m: JsonObject) -> str:
+    """As in ✖ down."""
+    return f"{STATE_SIGNS[state_of(m)]} {state_of(m)}"
+
+
+def state_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
+    """How a monitor in the API's form does: failed since Today 03:05; due in 9 min."""
+    return STATE_WORDS[state_of(m)](m, zone, now)
+
+
+def expectation_words(m: JsonObject, zone: ZoneInfo) -> str:
+    """When a monitor in the API's form is expected: every day at 03:00; with its zone where that
+    is another than the reader's."""
+    if m["scheduleType"] == "cron":
+        of_zone = "" if m["timezone"] == zone.key else f" ({m['timezone']})"
+        return f"{describe_cron(m['cronExpression'])}{of_zone}"
+    if m["scheduleType"] == "interval":
+        return f"every {_span(m['intervalSeconds'])}"
+    return "no schedule"
+
+
+def list_rows(monitors: Iterable[JsonObject], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
+    """Monitors as rows of a table: the key, how it does, when it is expected."""
+    table: list[tuple[str, ...]] = []
+    for m in in_order_of_page(monitors):
+        words = state_words(m, zone, now)
+        if not m["heard"]:
+            words += ", no notifications"
+        table.append((m["key"], sign_and_state(m), words, expectation_words(m, zone)))
+    return table
+
+
+def status_rows(monitors: Sequence[JsonObject], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
+    """Who is down, late or running, and who is due next, as rows of a table."""
+    table: list[tuple[str, ...]] = []
+    ordered = in_order_of_page(monitors)
+    for state in ("down", "late", "running"):
+        those = [m for m in ordered if state_of(m) == state]
+        for m in those[:STATUS_MOST]:
+            table.append((sign_and_state(m), m["key"], state_words(m, zone, now)))
+        if len(those) > STATUS_MOST:
+            table.append(("", f"and {len(those) - STATUS_MOST} more", ""))
+    for at, m in _coming(monitors, now)[:STATUS_NEXT]:
+        table.append(("→ next", m["key"], near_words(at, zone, now)))
+    return table
+
+
+def status_headline(monitors: Sequence[JsonObject], zone: ZoneInfo, now: int) -> str:
+    """All in one line: 2 down · 1 late · next: Database dump in 9 min."""
+    counts = Counter(state_of(m) for m in monitors)
+    parts = [f"{counts[state]} {state}" for state in STATE_SIGNS if counts[state]]
+    for at, m in _coming(monitors, now)[:1]:
+        parts.append(f"next: {m['name']} {near_words(at, zone, now)}")
+    return " · ".join(parts)
+
+
+def _coming(monitors: Iterable[JsonObject], now: int) -> list[tuple[int, JsonObject]]:
+    """The monitors that are expected, by when they are."""
+    expected = [
+        (parse_iso(m["expectedAt"]), m)
+        for m in monitors
+        if m["expectedAt"] is not None and m["status"] in ("new", "up")
+    ]
+    return sorted((pair for pair in expected if pair[0] > now), key=lambda pair: pair[0])
+
+
+def _delivery_words(delivery: JsonObject) -> str:
+    """Who was told of an event, or why not."""
+    words = {"sent": "told", "pending": "not yet told", "dead": "never told"}[delivery["state"]]
+    result = delivery["result"]
+    reason = f" ({result.splitlines()[0]})" if result and delivery["state"] != "sent" else ""
+    return f"{words}: {delivery['name']}{reason}"
+
+
+def event_lines(event: JsonObject, zone: ZoneInfo, now: int) -> list[str]:
+    """An event in the API's form for a person: when and what; below it, to whom it was told."""
+    lines = [f"{instant_words(parse_iso(event['at']), zone, now)}  {event['summary']}"]
+    lines += [f"    {_delivery_words(delivery)}" for delivery in event["deliveries"]]
+    return lines if event["deliveries"] else [*lines, "    no notifications"]
+
+
+def run_words(run: JsonObject, zone: ZoneInfo, now: int) -> str:
+    """A run in the API's form: failed, Today 03:00, took 5 min, exit code 3: disk full."""
+    parts = [run["state"], near_words(parse_iso(run["startedAt"]), zone, now)]
+    if run["durationMs"] is not None:
+        parts.append(f"took {_span(run['durationMs'] // 1000)}")
+    if run["exitCode"] is not None:
+        parts.append(f"exit code {run['exitCode']}")
+    message = f": {run['message']}" if run["message"] else ""
+    return ", ".join(parts) + message
+
+
+def _seconds_words(seconds: int | None, words: str = "{}") -> str:
+    return words.format(_span(seconds)) if seconds else ""
+
+
+def _near_words_or_none(at: str | None, zone: ZoneInfo, now: int) -> str:
+    return near_words(parse_iso(at), zone, now) if at else ""
+
+
+def schedule_details(m: JsonObject, zone: ZoneInfo) -> str:
+    """The same with the grace; or what it means to have none."""
+    if m["scheduleType"] == "none":
+        return NO_SCHEDULE
+    return expectation_words(m, zone) + _seconds_words(m["graceSeconds"], ", grace {}")
+
+
+def monitor_details(
+    m: JsonObject, recipients: Sequence[str], zone: ZoneInfo, now: int
+) -> list[tuple[str, str]]:
+    """What a monitor is, what it did last and what pings it, as labels and words; what it does not
+    have is left out."""
+    upcoming = [instant_words(parse_iso(at), zone, now) for at in m["upcoming"][:3]]
+    rules = [f"{rule['field']} {rule['operator']} {rule['value']:g}" for rule in m["rules"]]
+    handles = [f"{handle['dialect']}:{handle['handle']}" for handle in m["handles"]]
+    details = [
+        ("schedule", schedule_details(m, zone)),
+        ("expects", "that it ends well" if m["expects"] == "complete" else ""),
+        ("next", ", ".join(upcoming)),
+        ("last ping", _near_words_or_none(m["lastPingAt"], zone, now)),
+        ("last run", run_words(m["lastRun"], zone, now) if m["lastRun"] else ""),
+        ("max run", _seconds_words(m["maxRunSeconds"])),
+        ("tolerance", f"{m['failureTolerance']} failures" if m["failureTolerance"] else ""),
+        ("remind", _seconds_words(m["reminderIntervalSeconds"], "every {}")),
+        ("at most", _seconds_words(m["minPingIntervalSeconds"], "one ping in {}")),
+        ("rules", "; ".join(rules)),
+        ("tags", m["tags"]),
+        ("notes", m["notes"]),
+        ("tells", ", ".join(recipients) or "nobody: see `cronwatch integration add --help`"),
+        ("token", m["token"]),
+        ("code", m["code"]),
+        ("handles", ", ".join(handles)),
+    ]
+    return [(label, words) for label, words in details if words]
+
+
+# -- what is wrong before it hurts
+
+
+class Finding(NamedTuple):
+    """What a check came to, in a sentence that says what to do; with what sign."""
+
+    sign: str  # one of the three below
+    sentence: str
+
+
+FINE, WORTH_KNOWING, WRONG = "✔", "▲", "✖"
+FREE_LEAST = 100 * 2**20  # bytes on the disk of the database
+STAMP_LATE_MS = 4 * STAMP_SECONDS * 1000
+
+
+def check_disk(free: int, size: int) -> Finding:
+    """Whether there is room beside a database of this size; all in bytes."""
+    room = f"{free // 2**20:,} MB are free where the database is ({size // 2**20:,} MB)"
+    if free < FREE_LEAST:
+        return Finding(WRONG, f"only {room}: make room, or pings are refused")
+    if free < 2 * size:
+        return Finding(WORTH_KNOWING, f"{room}: a backup or an update needs as much again")
+    return Finding(FINE, room)
+
+
+def check_clock(now: int, alive_at: int | None, zone: ZoneInfo, synchronized: str) -> Finding:
+    """Whether the clock is right, as far as one can tell: it does not show a time before what is
+    written down already, and `timedatectl` does not say that nobody sets it."""
+    shows = f"the clock shows {instant_words(now, zone, now)} ({zone.key})"
+    if alive_at is not None and alive_at > now:
+        at = instant_words(alive_at, zone, now)
+        return Finding(WRONG, f"{shows}, but a server has run at {at} already: set the clock")
+    if synchronized == "no":
+        return Finding(WORTH_KNOWING, f"{shows}, and no time server sets it: `timedatectl`")
+    return Finding(FINE, shows)
+
+
+def _is_synchronized() -> str:
+    """What `timedatectl` says, yes or no; nothing where it is not there."""
+    try:
+        answer = subprocess.run(
+            ["timedatectl", "show", "--property=NTPSynchronized", "--value"],  # noqa: S607
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.decode("utf-8", "replace").strip()
+
+
+def check_zone(zone: str, host_zone: str | None, is_set: bool) -> Finding:
+    """Whether times without a zone are of the zone that one means."""
+    if host_zone is None and not is_set:
+        return Finding(WORTH_KNOWING, UNKNOWN_ZONE)
+    if host_zone not in (None, zone):
+        return Finding(FINE, f"times without a zone are of {zone} (the host's is {host_zone})")
+    return Finding(FINE, f"times without a zone are of {zone}")
+
+
+def check_server(is_running: bool, alive_at: int | None, now: int) -> Finding:
+    """Whether a server runs on the database, and lives."""
+    since = None if alive_at is None else max(0, now - alive_at) // 1000
+    if not is_running:
+        last = "" if since is None else f" (the last one lived {_span(since)} ago)"
+        start = "`systemctl start cronwatch` or `cronwatch serve`"
+        return Finding(WRONG, f"{NOT_SERVED}{last}: {start}")
+    if alive_at is None or now - alive_at > STAMP_LATE_MS:
+        stamp = "never" if since is None else f"{_span(since)} ago, which is too long"
+        return Finding(WRONG, f"a server runs, and last wrote that it lives {stamp}: see its log")
+    return Finding(FINE, f"a server runs, and wrote {since} s ago that it lives")
+
+
+def check_address(base_url: str) -> Finding:
+    """Whether others can follow the links of alerts."""
+    host = urllib.parse.urlsplit(base_url).hostname or ""
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        return Finding(
+            WORTH_KNOWING,
+            f"links begin with {base_url}, which leads nowhere on other machines: set "
+            "CRONWATCH_BASE_URL to how they reach this one",
+        )
+    return Finding(FINE, f"links begin with {base_url}")
+
+
+def _attempt(what: str, advice: str, attempt: Callable[[], None]) -> Finding:
+    try:
+        attempt()
+    except (OSError, smtplib.SMTPException, subprocess.TimeoutExpired, ValueError) as error:
+        reason = clean(f"{type(error).__name__}: {error}", 300)
+        return Finding(WRONG, f"{what}: {reason}. {advice}")
+    return Finding(FINE, what)
+
+
+def check_smtp(settings: Settings, is_needed: bool) -> Finding:
+    """Whether the mail server takes us, by connecting and signing in, without a mail."""
+    if not settings.smtp_host:
+        if is_needed:
+            return Finding(WRONG, "no mail can be sent: set CRONWATCH_SMTP_HOST and the others")
+        return Finding(FINE, "no mail server is set, and nobody wants mail")
+    what = f"the mail server {settings.smtp_host}:{settings.smtp_port}"
+    return _attempt(what, "See the smtp_… settings.", lambda: try_smtp(settings))
+
+
+def check_receiver(integration: JsonObject) -> Finding:
+    """Whether the receiver of an integration is there, as far as one can tell without an event: of
+    a URL by connecting to its host, of a command by letting the shell read it; mail is the mail
+    server's affair, and what Apprise does is not known."""
+    name, channel = integration["name"], integration["channel"]
+    again = f"Then `cronwatch integration test {shlex.quote(name)}`."
+    if not integration["enabled"]:
+        return Finding(WORTH_KNOWING, f"{name} is off: nothing is sent to it")
+    if integration["failing"]:
+        result = (integration["lastDelivery"] or {}).get("result") or "no answer"
+        return Finding(WRONG, f"{name} has failed: {clean(result, 200)}. Mend it. {again}")
+    if channel == "command":
+        command = integration["command"]
+        return _attempt(f"{name}, a command", again, lambda: try_command(command))
+    if NEEDS[channel] == "url" and channel != "apprise":
+        url = integration["url"]
+        host = urllib.parse.urlsplit(url).netloc
+        return _attempt(f"{name}, by {channel} to {host}", again, lambda: try_web_address(url))
+    return Finding(FINE, f"{name}, by {channel}: only a test tells. {again}")
+
+
+def check_notifications(
+    monitors: Sequence[JsonObject], integrations: Sequence[JsonObject]
+) -> Finding:
+    """Whether anybody is told of each monitor."""
+    if not integrations:
+        return Finding(WRONG, "nobody is told of anything: see `cronwatch integration add --help`")
+    silent = [m["key"] for m in monitors if not m["heard"]]
+    if not silent:
+        return Finding(FINE, "somebody is told of every monitor")
+    names = ", ".join(silent[:5]) + (f" and {len(silent) - 5} more" if len(silent) > 5 else "")
+    return Finding(
+        WRONG, f"no notifications of {names}: link an integration, or have a default one"
+    )
+
+
+def check_outbox(counts: Mapping[str, int]) -> Finding:
+    """Whether alerts go out."""
+    if counts["overdue"]:
+        return Finding(WRONG, f"{counts['overdue']} alerts are overdue: see `cronwatch events`")
+    if counts["dead"]:
+        return Finding(
+            WORTH_KNOWING, f"{counts['dead']} alerts were given up lately: see `cronwatch events`"
+        )
+    return Finding(FINE, "no alert is overdue")
+
+
+def check_watcher(heartbeat_url: str) -> Finding:
+    """Whether another box would notice that this one is gone, and can be reached."""
+    if not heartbeat_url:
+        return Finding(
+            WORTH_KNOWING,
+            "nobody watches cronwatch itself: set CRONWATCH_HEARTBEAT_URL to a monitor of another "
+            "box or service",
+        )
+    host = urllib.parse.urlsplit(heartbeat_url).netloc  # the rest is a secret
+    what = f"who watches cronwatch itself, at {host}"
+    return _attempt(what, "See heartbeat_url.", lambda: try_web_address(heartbeat_url))
+
+
+def check_wrapper(path: str | None, base_url: str) -> Finding:
+    """Whether jobs of this machine can be run by the wrapper."""
+    if path:
+        return Finding(FINE, f"cronwatch-exec is {path}")
+    place = "/usr/local/bin/cronwatch-exec"
+    return Finding(
+        WORTH_KNOWING,
+        f"cronwatch-exec is not here: curl -fsSo {place} {base_url}/cronwatch-exec && "
+        f"chmod +x {place}",
+    )
+
+
+def examine(server: Server, monitors: Sequence[JsonObject]) -> Iterator[Finding]:
+    """Each check in turn, with the settings of this process: those of another server are its own.
+    No event, no mail and no ping is sent."""
+    settings, now = server.settings, server.clock()
+    alive_at = remembered(server.store, "alive_at", None)
+    folder = os.path.dirname(os.path.abspath(settings.database))
+    integrations = server.read(list_integrations, ApiRequest())["integrations"]
+    wants_mail = any(one["enabled"] and one["channel"] == "email" for one in integrations)
+    yield check_server(is_served(settings.database), alive_at, now)
+    yield check_disk(shutil.disk_usage(folder).free, os.path.getsize(settings.database))
+    yield check_clock(now, alive_at, ZoneInfo(settings.timezone), _is_synchronized())
+    yield check_zone(settings.timezone, host_timezone(), not server.follows_host_zone)
+    yield check_address(settings.base_url)
+    yield check_notifications(monitors, integrations)
+    yield check_smtp(settings, wants_mail)
+    for integration in integrations:
+        yield check_receiver(integration)
+    yield check_outbox(server.read(outbox_counts))
+    yield check_watcher(settings.heartbeat_url)
+    yield check_wrapper(shutil.which("cronwatch-exec"), settings.base_url)
+
+
+# -- commands
+
 DURATION = re.compile("([0-9]{1,9}) ?([smhdw]?)")
 UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -8944,20 +9957,14 @@ def duration(text: str) -> int:
 
 
 METAVARS = {int: "N", duration: "TIME", str: "TEXT"}
-MONITOR_FLAGS = (
-    ("--name", "name", str, "a name for people; default: made from KEY"),
-    ("--cron", "cronExpression", str, "'0 3 * * *', @daily, or 6 fields, seconds first"),
-    ("--every", "intervalSeconds", duration, "from run to run, instead of --cron: 90, 5m, 1h, 2d"),
-    ("--timezone", "timezone", str, "zone of --cron; default the host's"),
-    ("--grace", "graceSeconds", duration, "how late it may be (default 5m)"),
-    ("--expects", "expects", str, "run (default): it runs; complete: it ends well"),
-    ("--max-run", "maxRunSeconds", duration, "time after which a started run is stuck"),
-    ("--tolerance", "failureTolerance", int, "failures in a row that are no alert (default 0)"),
-    ("--remind", "reminderIntervalSeconds", duration, "time between reminders while down"),
-    ("--min-interval", "minPingIntervalSeconds", duration, "refuse pings that come faster"),
-    ("--tags", "tags", str, "tags, separated by spaces"),
-    ("--notes", "notes", str, "what the next person should know"),
-)
+MONITOR_FLAGS = [field for field in MONITOR if field.flag]
+
+
+def flag_type(field: Field) -> Callable[[str], Any]:
+    """How the text of a flag is read: what is in seconds may have a unit."""
+    if field.name.endswith("Seconds"):
+        return duration
+    return int if field.check.schema.get("type") == "integer" else str
 
 
 PING_LINE = "curl -fsS -m 10 --retry 3 {}"
@@ -8975,17 +9982,17 @@ def _print_table(options: argparse.Namespace, found: list[dict[str, Any]], *colu
     print(json.dumps(found, indent=2) if options.json else "\n".join(lines))
 
 
-def _read_handle(text: str) -> tuple[str, str]:
+def _split_handle(text: str) -> tuple[str, str]:
     """An adopted handle and its dialect: the one before a colon, else by the handle's shape."""
     dialect, colon, rest = text.partition(":")
     if colon:
-        return rest, _one_of("the service of a handle", dialect, *DIALECTS)
+        return rest, DIALECT.read("the service of a handle", dialect)
     return text, default_dialect(text)
 
 
 def _monitor_fields(options: argparse.Namespace) -> dict[str, Any]:
     """What the flags say of a monitor, in the words of the API."""
-    values = {name: getattr(options, name) for _, name, _, _ in MONITOR_FLAGS}
+    values = {field.name: getattr(options, field.name) for field in MONITOR_FLAGS}
     fields = {name: value for name, value in values.items() if value is not None}
     if {"cronExpression", "intervalSeconds"} <= set(fields):
         raise Invalid("give --cron or --every, not both")
@@ -9001,7 +10008,7 @@ def _monitor_fields(options: argparse.Namespace) -> dict[str, Any]:
 
 def _add_monitor(server: Server, options: argparse.Namespace) -> None:
     fields = _monitor_fields(options)
-    kind = next((kind for kind, need in SCHEDULES.items() if need in fields), "none")
+    kind = next((kind for kind, need in SCHEDULE_NEEDS.items() if need in fields), "none")
     shown, _ = server.act(
         add_monitor,
         ApiRequest(
@@ -9013,7 +10020,7 @@ def _add_monitor(server: Server, options: argparse.Namespace) -> None:
                 **fields,
             }
         ),
-        dict(map(_read_handle, options.handle or ())),
+        dict(map(_split_handle, options.handle or ())),
     )
     if options.json:
         print(json.dumps(shown, indent=2))
@@ -9031,7 +10038,7 @@ def _add_monitor(server: Server, options: argparse.Namespace) -> None:
 
 def _edit_monitor(server: Server, options: argparse.Namespace) -> None:
     fields = _monitor_fields(options)
-    handles = dict(map(_read_handle, options.handle or ()))
+    handles = dict(map(_split_handle, options.handle or ()))
     if options.no_schedule:
         if {"cronExpression", "intervalSeconds"} & set(fields):
             raise Invalid("give a schedule or --no-schedule, not both")
@@ -9062,7 +10069,7 @@ def _print_rows(table: Sequence[Sequence[str]], head: Sequence[str] = ()) -> Non
 def _all_monitors(server: Server) -> list[JsonObject]:
     monitors: list[JsonObject] = []
     while page := server.read(
-        list_monitors, ApiRequest(query={"limit": ["100"], "offset": [str(len(monitors))]})
+        list_monitors, ApiRequest(query={"limit": 100, "offset": len(monitors)})
     )["heartbeats"]:
         monitors += page
     return monitors
@@ -9116,7 +10123,7 @@ def _examine(server: Server, options: argparse.Namespace) -> int:
 
 
 def _list_events(server: Server, options: argparse.Namespace) -> None:
-    query = {"limit": [str(options.limit)]}
+    query = {"limit": LIST_LIMIT.check.read("limit", str(options.limit))}
     events = server.read(list_events, ApiRequest(options.name or "", query=query))["events"]
     if options.json:
         print(json.dumps(events, indent=2))
@@ -9146,11 +10153,8 @@ def _print_status(monitor: Mapping[str, Any]) -> None:
 def _pause_monitor(server: Server, options: argparse.Namespace) -> None:
     if options.hours is not None and options.seconds is not None:
         raise Invalid("give --for or --hours, not both")
-    if options.seconds is None:
-        request = ApiRequest(options.name, body={"hours": options.hours})
-        _print_status(server.act(pause_heartbeat, request))
-    else:
-        _print_status(server.act(pause_for, options.name, options.seconds))
+    seconds = options.seconds if options.hours is None else options.hours * 3600
+    _print_status(server.act(pause_for, options.name, seconds))
 
 
 def _resume_monitor(server: Server, options: argparse.Namespace) -> None:
@@ -9172,7 +10176,8 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
                     NEEDS[options.channel]: options.target,
                     "headers": {name.strip(): value.strip() for name, _, value in lines},
                 }
-            )
+            ),
+            is_local=True,
         ),
     )
     print(
@@ -9184,10 +10189,10 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
 
 
 def _test_integration(server: Server, options: argparse.Namespace) -> None:
-    row = server.read(find_integration, options.name)
+    integration = server.read(find_integration, options.name)
     by_server = is_served(server.settings.database)
     send = server.outbox.test_by_server if by_server else server.outbox.test
-    outcome = attempt_json(send(row["num"], row["name"]))
+    outcome = attempt_json(send(integration.num, integration.name))
     if not outcome["ok"]:
         raise Refused(f"{options.name} does not work: {outcome['result']}")
     print(f"{options.name} works: {outcome['result']}")
@@ -9208,7 +10213,7 @@ def _ends(
 ) -> Callable[..., None]:
     def call(server: Server, options: argparse.Namespace) -> None:
         _confirm(options, question.format(options.name))
-        server.act(action, ApiRequest(options.name))
+        server.act(action, ApiRequest(options.name, is_local=True))
         print(f"{options.name} is {done}")
 
     return call
@@ -9323,7 +10328,7 @@ def _read_password() -> str:
 
 
 def _add_user(server: Server, options: argparse.Namespace) -> None:
-    name = _text("name", options.name, 1, 200)
+    name = NAME.read("name", options.name)
     server.act(add_user, name, check_password(_read_password()))
     print(f"{name} may sign in at {server.settings.base_url}/")
 
@@ -9341,7 +10346,7 @@ def _print_unit(options: argparse.Namespace) -> None:
     if options.name is None:
         print("\n".join(names))
     else:
-        _one_of("the name of a unit", options.name, *names)
+        one_of(*names).read("the name of a unit", options.name)
         print((folder / options.name).read_text("utf-8"), end="")
 
 
@@ -9363,6 +10368,8 @@ _cronwatch() {{
 }}
 complete -o default -F _cronwatch cronwatch
 """
+
+
 ZSH = """\
 #compdef cronwatch
 # Completion of cronwatch for zsh. In ~/.zshrc, behind compinit: eval "$(cronwatch completion zsh)"
@@ -9396,7 +10403,7 @@ def _completion_arms() -> str:
         flags = [names[0] for names, _ in arguments if names[0].startswith("--")]
         if call not in WITHOUT_DATABASE and "--database" not in flags:
             flags.append("--database")
-        keys = " keys=1" if call in TAKES_KEY or KEY in arguments else ""
+        keys = " keys=1" if call in TAKES_KEY or THE_KEY in arguments else ""
         end = "" if group else " "
         commands.append(f'*" {path}{end}"*) offers="{" ".join(flags)}"{keys} ;;')
     firsts = [f'"1 "*) offers="{" ".join([*groups.pop(""), "--help", "--version"])}" ;;']
@@ -9410,22 +10417,28 @@ def _print_completion(options: argparse.Namespace) -> None:
 
 
 WITHOUT_DATABASE = (_print_unit, _print_completion)
-TAKES_KEY = (_edit_monitor, _list_events)  # beside those with KEY
+TAKES_KEY = (_edit_monitor, _list_events)  # beside those with a key
 
 
 def _argument(*names: str, **more: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     return names, more
 
 
-KEY = _argument("name", metavar="key", help="its key or id")
-NAME = _argument("name", help="its name")
-JSON = _argument("--json", action="store_true", help="print JSON")
-YES = _argument("--yes", action="store_true", help="do not ask first")
+THE_KEY = _argument("name", metavar="key", help="its key or id")
+THE_NAME = _argument("name", help="its name")
+AS_JSON = _argument("--json", action="store_true", help="print JSON")
+UNASKED = _argument("--yes", action="store_true", help="do not ask first")
 FIELD_FLAGS = [
-    _argument(flag, dest=name, type=kind, help=text, metavar=METAVARS[kind])
-    for flag, name, kind, text in MONITOR_FLAGS
+    _argument(
+        field.flag,
+        dest=field.name,
+        type=flag_type(field),
+        help=field.help,
+        metavar=METAVARS[flag_type(field)],
+    )
+    for field in MONITOR_FLAGS
 ]
-RULE = _argument(
+RULE_FLAG = _argument(
     "--rule",
     nargs=3,
     action="append",
@@ -9472,7 +10485,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
         [
             _argument("name", nargs="?", metavar="[key]", help="of one monitor: its key or id"),
             _argument("--limit", type=int, default=20, metavar="N", help="how many (default 20)"),
-            JSON,
+            AS_JSON,
         ],
     ),
     (
@@ -9485,14 +10498,14 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
             _argument(
                 "--armed", action="store_true", default=None, help="alert even if it never pings"
             ),
-            RULE,
+            RULE_FLAG,
             _argument(
                 "--handle",
                 action="append",
                 metavar="[SERVICE:]TEXT",
                 help=("keep one of an old service: " + " ".join(DIALECTS)),
             ),
-            JSON,
+            AS_JSON,
         ],
     ),
     (
@@ -9508,29 +10521,29 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
                 action=argparse.BooleanOptionalAction,
                 help="alert even if it never pings",
             ),
-            RULE,
+            RULE_FLAG,
             _argument(
                 "--handle",
                 action="append",
                 metavar="[SERVICE:]TEXT",
                 help="let one of an old service ping it, too",
             ),
-            JSON,
+            AS_JSON,
         ],
     ),
     (
         "monitor list",
         "list all monitors, those in trouble first",
         _list_monitors,
-        [JSON, _argument("--keys", action="store_true", help=argparse.SUPPRESS)],
+        [AS_JSON, _argument("--keys", action="store_true", help=argparse.SUPPRESS)],
     ),
-    ("monitor show", "how one does, and what pings it", _show_monitor, [KEY, JSON]),
+    ("monitor show", "how one does, and what pings it", _show_monitor, [THE_KEY, AS_JSON]),
     (
         "monitor pause",
         "no alerts until resumed",
         _pause_monitor,
         [
-            KEY,
+            THE_KEY,
             _argument(
                 "--for",
                 dest="seconds",
@@ -9541,7 +10554,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
             _argument("--hours", type=int, help="the same in hours"),
         ],
     ),
-    ("monitor resume", "end a pause", _resume_monitor, [KEY]),
+    ("monitor resume", "end a pause", _resume_monitor, [THE_KEY]),
     (
         "monitor remove",
         "delete one with all that was recorded",
@@ -9550,7 +10563,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
             "Remove {}, with its pings, runs and events?",
             "removed, with its pings, runs and events",
         ),
-        [KEY, YES],
+        [THE_KEY, UNASKED],
     ),
     (
         "integration add",
@@ -9583,28 +10596,29 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
             "default",
             "failing",
         ),
-        [JSON],
+        [AS_JSON],
     ),
-    ("integration test", "send a test now", _test_integration, [NAME]),
+    ("integration test", "send a test now", _test_integration, [THE_NAME]),
     (
         "integration remove",
         "delete one",
         _ends(remove_integration, "Remove {}, with the alerts that wait for it?", "removed"),
-        [NAME, YES],
+        [THE_NAME, UNASKED],
     ),
     (
         "key create",
         "print a new API key",
         lambda server, options: print(
             server.act(
-                add_key, ApiRequest(body={name: getattr(options, name) for name in KEY_FIELDS})
+                add_key,
+                ApiRequest(body={field.name: getattr(options, field.name) for field in NEW_KEY}),
             )["secret"]
         ),
         [
             _argument("name", help="a name for it"),
             _argument(
                 "--permission",
-                choices=KEY_PERMISSIONS,
+                choices=("ping", "read-only", "read-write"),
                 default="read-write",
                 metavar="TEXT",
                 help="ping, read-only or read-write (default)",
@@ -9623,13 +10637,13 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
             "permission",
             "createdAt",
         ),
-        [JSON],
+        [AS_JSON],
     ),
     (
         "key revoke",
         "end an API key",
         _ends(remove_key, "Revoke {}? What uses it is refused from then on.", "revoked"),
-        [NAME, YES],
+        [THE_NAME, UNASKED],
     ),
     (
         "import crontab",
@@ -9682,8 +10696,8 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
         _print_completion,
         [_argument("shell", choices=("bash", "zsh"), metavar="shell", help="bash or zsh")],
     ),
-    ("user add", "let somebody sign in; asks for a password", _add_user, [NAME]),
-    ("user passwd", "change a password; asks for it", _change_password, [NAME]),
+    ("user add", "let somebody sign in; asks for a password", _add_user, [THE_NAME]),
+    ("user passwd", "change a password; asks for it", _change_password, [THE_NAME]),
     (
         "user list",
         "list who may sign in",
@@ -9695,19 +10709,19 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
             "createdAt",
             "lastSeenAt",
         ),
-        [JSON],
+        [AS_JSON],
     ),
     (
         "user remove",
         "end an account",
         _ends(remove_user, "Remove {}, and end all sessions?", "removed, and signed out"),
-        [NAME, YES],
+        [THE_NAME, UNASKED],
     ),
     (
         "user link",
         "print a link that signs in once, within an hour",
         lambda server, options: print(
-            server.act(make_link, _text("name", options.name, 1, 200), True)["url"]
+            server.act(make_link, NAME.read("name", options.name), True)["url"]
         ),
         [
             _argument(
@@ -9739,8 +10753,8 @@ class JsonLines(logging.Formatter):
 
 def start_log(settings: Settings, serves: bool) -> None:
     """Write the log to standard error, of a command what is wrong; the journal adds the time."""
-    _one_of("log_format", settings.log_format, "text", "json")
-    _one_of("log_level", settings.log_level, "debug", "info", "warning", "error")
+    one_of("text", "json").read("log_format", settings.log_format)
+    one_of("debug", "info", "warning", "error").read("log_level", settings.log_level)
     handler = logging.StreamHandler()
     text = logging.Formatter("%(levelname)s %(message)s")
     handler.setFormatter(JsonLines() if settings.log_format == "json" else text)
@@ -9750,7 +10764,6 @@ def start_log(settings: Settings, serves: bool) -> None:
 
 MAKERS = ("serve", "add", "create", "link", "crontab", "apply")  # may begin with an empty one
 VARIABLES = "; shown are the defaults, and CRONWATCH_LISTEN is --listen"
-
 HELP_LAYOUT = partial(argparse.HelpFormatter, max_help_position=30, width=80)
 
 

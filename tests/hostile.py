@@ -270,7 +270,7 @@ def objects(draw: st.DrawFn, *names: str) -> dict[str, Any]:
     return made
 
 
-MONITOR = [field.name for field in cronwatch.FIELDS]
+MONITOR = [field.name for field in cronwatch.MONITOR]
 monitors = st.builds(
     lambda base, more: {**base, **more},
     any_of(

@@ -24,21 +24,19 @@ SECTIONS = [
     "Records",
     "Rules",
     "Dialects",
+    "Fields",
     "Storage",
-    "Actions",
+    "Monitors",
     "Pings",
     "Alerts",
-    "Management",
     "Reports",
     "People",
-    "Background",
-    "Metrics",
     "HTTP",
     "Server",
-    "Configuration",
+    "Import and export",
     "Command line",
 ]
-PURE = ["Schedules", "Records", "Rules", "Dialects"]
+PURE = ["Schedules", "Records", "Rules", "Dialects", "Fields"]
 BANNER = re.compile(r"# == (\S.*\S) =+")
 BANNER_WIDTH = 79
 

@@ -260,15 +260,15 @@ def test_a_time_that_is_none_is_refused_with_what_is_taken(text: str) -> None:
 
 
 def test_every_flag_that_asks_for_seconds_takes_units(live: Live) -> None:
-    fields = [name for _, name, _, _ in cronwatch.MONITOR_FLAGS if name.endswith("Seconds")]
-    flags = [flag for flag, name, _, _ in cronwatch.MONITOR_FLAGS if name in fields]
+    fields = [field for field in cronwatch.MONITOR_FLAGS if field.name.endswith("Seconds")]
+    flags = [field.flag for field in fields]
 
     made = shown(
         live, "monitor", "add", "units", *(word for flag in flags for word in (flag, "2h"))
     )
 
     assert len(fields) == 5
-    assert {made[name] for name in fields} == {7200}
+    assert {made[field.name] for field in fields} == {7200}
 
 
 def test_a_pause_may_last_for_minutes(live: Live) -> None:

@@ -253,7 +253,7 @@ def test_a_schedule_without_its_field_is_refused(api: Manager) -> None:
 
 def test_what_a_cron_heartbeat_shows_can_be_sent_back(api: Manager) -> None:
     shown = api.change(cronExpression="0 3 * * *")
-    fields = {field.name for field in cronwatch.FIELDS} | {"scheduleType"}
+    fields = {field.name for field in cronwatch.MONITOR} | {"scheduleType"}
 
     again = api.change(**{name: shown[name] for name in fields})
 

@@ -275,7 +275,7 @@ def test_a_miss_that_a_ping_settles_says_when_it_was_due(site: Site) -> None:
 def test_a_miss_that_is_told_again_after_a_pause_says_by_when(site: Site) -> None:
     job = nightly(site)
     at(site, "2026-03-04T03:06:00+01:00")
-    site.server.act(cronwatch.pause_monitor, job.num, 1)
+    site.server.act(cronwatch.pause_monitor, job.num, 3600)
     at(site, "2026-03-04T04:06:00+01:00")
 
     assert headline(site) == "✖ Nightly backup did not report by 04:06 CET"

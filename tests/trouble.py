@@ -25,7 +25,7 @@ class Watch:
         """One look so many seconds later, which may be in vain, as for the loop."""
         self.site.clock.move(after_seconds)
         with suppress(cronwatch.Refused):
-            self.scanner.look()
+            cronwatch.look(self.scanner)
 
     def quiet(self, seconds: float) -> None:
         """So many seconds of looks that find nothing."""
