@@ -7,7 +7,7 @@ ARGS ?=
 
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run demo screenshots test proofs coverage lint dist clean
+.PHONY: run demo screenshots test slow proofs coverage lint dist clean
 .DELETE_ON_ERROR:
 
 run: .venv/run.stamp
@@ -23,16 +23,21 @@ screenshots: .venv/test.stamp
 
 # What has to pass before anything is merged: plain pytest, and what starts browsers and servers.
 test: .venv/test.stamp
-	.venv/bin/python -m pytest -m "not proof" $(COVER) $(ARGS)
+	.venv/bin/python -m pytest -m "not proof" $(ARGS)
+
+# What plain pytest leaves out of it. A third process for two processors: browsers mostly wait.
+slow: .venv/test.stamp
+	.venv/bin/python -m pytest -m "slow and not proof" -n 3 $(ARGS)
 
 # What takes minutes: hundreds of kills, full years, hostile requests, ways to install, machines.
 # One after the other: they share what takes long to start. 5: ARGS selects none of them.
 proofs: .venv/test.stamp
 	.venv/bin/python -m pytest -n 0 -m proof $(ARGS) || [ $$? = 5 ]
 
-# `make test` with the gate of tests/check_coverage.py over it.
-coverage:
-	$(MAKE) test COVER="--cov --cov-report=term-missing --cov-report=json"
+# Plain pytest with the gate of tests/check_coverage.py over it. What is slow covers no more, and
+# takes twice as long where each step is counted.
+coverage: .venv/test.stamp
+	.venv/bin/python -m pytest --cov --cov-report=term-missing --cov-report=json $(ARGS)
 	.venv/bin/python tests/check_coverage.py coverage.json
 
 lint: .venv/test.stamp

@@ -64,6 +64,7 @@ import tempfile
 import threading
 import urllib.parse
 import uuid
+import zlib
 import zoneinfo
 from bisect import bisect_left
 from collections import Counter, deque
@@ -149,8 +150,8 @@ def _parse_setting(name: str, kind: type, text: Any) -> Any:
             }[text.lower()]
         value = kind(text)
     except (KeyError, ValueError):
-        wanted = {bool: "yes or no", int: "a whole number", float: "a number"}[kind]
-        raise Invalid(f"{name} must be {wanted}, not {text!r}") from None
+        rule = {bool: "yes or no", int: "a whole number", float: "a number"}[kind]
+        raise Invalid(f"{name} must be {rule}, not {text!r}") from None
     if kind is not str and not 0 <= value < 2**31:
         raise Invalid(f"{name} must be 0 to 2147483647, not {text!r}")
     return value
@@ -186,14 +187,14 @@ class Settings:
     smtp_from: str = _setting("", "sender of mails; default cronwatch@ the host's name")
 
     @classmethod
-    def load(cls, given: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
         """The settings from flags, else variables, else defaults; `Invalid` for a wrong one.
 
         An empty variable counts as unset: Docker Compose makes one of an unset `${X}`.
         """
         values = {}
         for setting in dataclasses.fields(cls):
-            text = given.get(setting.name)
+            text = flags.get(setting.name)
             if text is None:
                 text = environ.get(f"CRONWATCH_{setting.name.upper()}") or None
             if text is not None:
@@ -345,8 +346,10 @@ def check_schedule(schedule: str) -> None:
             first, last = _range_end(low), _range_end(high)
             if first > last:
                 values = [*range(first, most + 1), *range(least, last + 1)]
-                listed = ",".join(f"{n}{nth}" for n in values[:: int(step[1:] or 1)])
-                raise Invalid(f"cron never runs {wrapped[0]}, which wraps round: write {listed}")
+                values_listed = ",".join(f"{n}{nth}" for n in values[:: int(step[1:] or 1)])
+                raise Invalid(
+                    f"cron never runs {wrapped[0]}, which wraps round: write {values_listed}"
+                )
 
 
 @lru_cache(1024)
@@ -378,10 +381,10 @@ def _clock_changes(zone: ZoneInfo, wall: datetime) -> list[int]:
 
 def _next_fixed(cron: Cron, zone: ZoneInfo, after: int) -> int:
     """With a fixed minute and hour: once, right after the change where its time is skipped."""
-    shown = datetime.fromtimestamp(after, zone)
-    if shown.fold:  # all that is repeated has run before the change
-        shown = datetime.fromtimestamp(_clock_changes(zone, shown)[0] - 1, zone)
-    wall = cron.wall_from(shown.replace(tzinfo=None, fold=0) + timedelta(seconds=1))
+    clock = datetime.fromtimestamp(after, zone)
+    if clock.fold:  # all that is repeated has run before the change
+        clock = datetime.fromtimestamp(_clock_changes(zone, clock)[0] - 1, zone)
+    wall = cron.wall_from(clock.replace(tzinfo=None, fold=0) + timedelta(seconds=1))
     return min(_instants(zone, wall)[:1] + _clock_changes(zone, wall))
 
 
@@ -389,10 +392,10 @@ def _next_wildcard(cron: Cron, zone: ZoneInfo, after: int) -> int:
     """Any other job: whenever the clock shows a match."""
     start = after + 1
     for _ in range(100):  # `*/9 2 * 3 0#2` is skipped each year in New York
-        shown = datetime.fromtimestamp(start, zone).replace(tzinfo=None, fold=0)
-        wall = cron.wall_from(shown)
+        clock = datetime.fromtimestamp(start, zone).replace(tzinfo=None, fold=0)
+        wall = cron.wall_from(clock)
         match = next(at for at in _instants(zone, wall) if at >= start)
-        changes = _clock_changes(zone, shown) + _clock_changes(zone, wall)
+        changes = _clock_changes(zone, clock) + _clock_changes(zone, wall)
         ahead = [at for at in changes if start < at <= match]
         if not ahead:
             return match
@@ -666,15 +669,15 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
 SIGNS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "=": "eq", "!=": "ne"}
 
 
-def check_rules(given: object) -> list[Rule]:
+def check_rules(rules: object) -> list[Rule]:
     """Rules in their stored form, at most 20, or `Invalid` with what is wrong with them."""
-    if not isinstance(given, list) or len(given) > 20:
+    if not isinstance(rules, list) or len(rules) > 20:
         raise Invalid("rules must be a list of at most 20")
-    return [_check_rule(rule) for rule in given]
+    return [_check_rule(rule) for rule in rules]
 
 
-def _check_rule(given: object) -> Rule:
-    fields = given if isinstance(given, dict) else {}
+def _check_rule(rule: object) -> Rule:
+    fields = rule if isinstance(rule, dict) else {}
     name, sign, value = (fields.get(word) for word in ("field", "operator", "value"))
     sign = SIGNS.get(str(sign), str(sign))
     if (
@@ -721,7 +724,7 @@ def matching_rules(m: Monitor, run: Run) -> list[Rule]:
 OUTCOMES = {"success": "success", "fail": "failed"}  # the kinds of ping that end a run
 ENDED = ("success", "failed")
 SCHEDULE_FIELDS = ("cron", "interval_seconds", "timezone", "expects")
-EARLY_SECONDS = 300  # before an occurrence, at the most: a sign of life counts for it
+EARLY_SECONDS = 300  # the most that a sign of life may come early: see early_ms
 RETRY_MS = 10_000  # a client that heard no answer says it again
 SAME_FAILURE_MS = 600_000  # a script that fails in a loop fails once
 RESTART_MS = 60_000  # no longer an absence is a restart; clients try again for as long
@@ -750,7 +753,10 @@ def occurrence_from(m: Monitor, occurrence: int, at: int) -> int:
 
 
 def early_ms(m: Monitor, occurrence: int) -> int:
-    """How long before an occurrence a sign of life counts for it, in milliseconds."""
+    """How long before an occurrence a sign of life counts for it, in milliseconds.
+
+    For an interval only where an absence is judged: a ping moves what is expected by itself.
+    """
     limit = min(m.grace_seconds, EARLY_SECONDS) * 1000
     if m.interval_seconds:
         return min(limit, m.interval_seconds * 250)
@@ -1028,10 +1034,10 @@ def emit(state: MonitorState, kind: str, at: int, **more: Any) -> None:
     state.events.append(Event(kind, at, **{"status": m.status, **more}))
 
 
-def spacing_ms(state: MonitorState, told: int) -> int:
+def spacing_ms(state: MonitorState, count: int) -> int:
     """How long events are collected after so many were told: doubled by each, up to an hour."""
     longest = max(SPACING_SECONDS, state.failure_alert_seconds)
-    doublings = min(told - 1, 20)
+    doublings = min(count - 1, 20)
     return min(state.failure_alert_seconds * (1 << doublings), longest) * 1000
 
 
@@ -1052,9 +1058,9 @@ def emit_or_collect(
         _space(state, kind, at, digest.told + 1)
 
 
-def _space(state: MonitorState, kind: str, at: int, told: int) -> None:
+def _space(state: MonitorState, kind: str, at: int, count: int) -> None:
     """After the event that was told at an instant, further ones are collected."""
-    _set_digest(state, kind, Digest(told, at + spacing_ms(state, told)))
+    _set_digest(state, kind, Digest(count, at + spacing_ms(state, count)))
 
 
 def _set_digest(state: MonitorState, kind: str, digest: Digest | None) -> None:
@@ -1070,7 +1076,10 @@ def newest(runs: Iterable[Run]) -> Run | None:
 
 
 def find_run(state: MonitorState, ping: Ping) -> Run | None:
-    """The run of the ping's series; without one the newest of its host that can take it."""
+    """The run of the ping's series; without one the newest of its host that can take it.
+
+    Of a monitor's runs the state has those that can matter: see OPEN_RUNS and what follows it.
+    """
     if ping.series is not None:
         of_series = (run for run in state.runs if run.series == ping.series)
         return max(of_series, key=lambda run: run.num, default=None)  # the last that arrived
@@ -1146,7 +1155,7 @@ def receive(state: MonitorState, ping: Ping) -> Run | None:
 
 
 def _repeat(state: MonitorState, ping: Ping, run: Run) -> None:
-    """Changes nothing, but a job that goes on failing is alive."""
+    """A retry changes nothing; but a job that goes on failing is alive."""
     if run.sign_of_life and ping.kind == "fail" and ping.at - (run.ended_at or 0) > RETRY_MS:
         began = run.started_at if run.opened else ping.at
         _live(state, began, ping.at, run if run.opened else None)
@@ -1518,30 +1527,30 @@ def clean(text: Any, limit: int, lines: bool = False) -> str | None:
     """Text that is safe to store and tell: valid UTF-8, no controls, bounded; None when empty."""
     if text is None or isinstance(text, (dict, list)):
         return None
-    kept = str(text)[: 4 * limit].encode("utf-8", "replace").decode()
-    kept = CONTROLS.sub("", kept) if lines else LINE_BREAKS.sub(" ", kept)
-    return kept[:limit].strip() or None
+    safe = str(text)[: 4 * limit].encode("utf-8", "replace").decode()
+    safe = CONTROLS.sub("", safe) if lines else LINE_BREAKS.sub(" ", safe)
+    return safe[:limit].strip() or None
 
 
 def number(value: Any) -> float | None:
     """A finite number under 2^53, else None."""
     try:
-        found = math.nan if isinstance(value, bool) else float(value)
+        figure = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if abs(found) < 2**53 else None
+    return figure if abs(figure) < 2**53 else None
 
 
 def whole(value: Any) -> int | None:
     """A number that `number` accepts, without its fraction."""
-    found = number(value)
-    return None if found is None else int(found)
+    figure = number(value)
+    return None if figure is None else int(figure)
 
 
 def milliseconds(value: Any, unit: int = 1000) -> int | None:
     """A believable duration in milliseconds, from seconds; None where it is none."""
-    found = number(value)
-    return round(found * unit) if found is not None and 0 <= found * unit < LONGEST_MS else None
+    figure = number(value)
+    return round(figure * unit) if figure is not None and 0 <= figure * unit < LONGEST_MS else None
 
 
 def parse_json(body: bytes) -> Any:
@@ -1554,14 +1563,14 @@ def parse_json(body: bytes) -> Any:
 
 def numbers(value: Any, path: str = "", depth: int = 4) -> dict[str, float]:
     """The numbers in a JSON object by their dotted path; all else is dropped."""
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for name, item in value.items() if isinstance(value, dict) and depth else ():
         where = clean(f"{path}{name}", 50) or "_"
         if isinstance(item, dict):
-            found.update(numbers(item, f"{where}.", depth - 1))
+            figures.update(numbers(item, f"{where}.", depth - 1))
         elif (figure := number(item)) is not None:
-            found[where] = int(figure) if figure.is_integer() else figure
-    return dict(list(found.items())[:METRICS_MAX])
+            figures[where] = int(figure) if figure.is_integer() else figure
+    return dict(list(figures.items())[:METRICS_MAX])
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -1625,6 +1634,8 @@ def read_route(parts: list[str]) -> Route | None:
         rest = parts[len(prefix) :]
         if tuple(parts[: len(prefix)]) == prefix and rest:
             return Route(family, rest, bare)
+    if len(parts) >= 5 and CHECK_IN_PATH.fullmatch("/".join(parts[:3])):
+        return Route("sentry", parts[3:])
     if not parts or parts[0] in RESERVED:
         return None
     return Route("root", parts)
@@ -1640,6 +1651,7 @@ ROUTES = (
     (("finish",), "healthchecks", "success"),
     (("fail",), "healthchecks", "fail"),
 )
+CHECK_IN_PATH = re.compile(r"api/[0-9]+/cron")  # then the slug, the key, and perhaps a word
 BY_HANDLE = {
     ("ping", "token"): "healthchecks",
     ("ping", "code"): "cronbeats",
@@ -1710,9 +1722,9 @@ def read_verb(words: Sequence[str], refusal: str = NO_WORD) -> tuple[str, int | 
     if word in VERBS:
         return VERBS[word], None
     for pattern, kind, largest in NUMBERED:
-        found = pattern.fullmatch(word)
-        if found and found[1].isascii() and int(found[1]) <= largest:
-            value = int(found[1])
+        match = pattern.fullmatch(word)
+        if match and match[1].isascii() and int(match[1]) <= largest:
+            value = int(match[1])
             return (kind, value) if kind != "exit" else ("fail" if value else "success", value)
     raise Invalid(refusal.format(clean(word, 60)), "INVALID_URL")
 
@@ -1724,21 +1736,21 @@ def read_word(
     Raises `Invalid` for a word that is none."""
     if words:
         return read_verb(words, dialect.no_word)
-    said = query.get(dialect.state, "") if dialect.state else ""
-    return (dialect.states(said) if said else bare), None
+    word = query.get(dialect.state, "") if dialect.state else ""
+    return (dialect.states(word) if word else bare), None
 
 
 def read_ping(
     dialect: Dialect,
-    said: tuple[str, int | None],
-    worded: bool,
+    word: tuple[str, int | None],
+    is_worded: bool,
     query: Mapping[str, str],
     metrics: Iterable[str],
     body: bytes,
 ) -> Ping:
     """The ping that a request stands for, with nothing in it that is not safe to store.
     Raises `Invalid` for the body of a progress that is not JSON."""
-    kind, figure = said
+    kind, figure = word
     if not (query or metrics or body):  # as of most
         return Ping(
             kind,
@@ -1751,9 +1763,11 @@ def read_ping(
     measured = {name: value for name, _, value in parts}
     percent = whole(content.get("progress")) if figure is None else figure
     # npm's Event reports, without a state, how long it collected: no run took that long.
-    lasted = measured.get("duration") if worded else None
+    lasted = measured.get("duration") if is_worded else None
     figures = {**numbers(measured), **numbers(content.get("meta"))}
-    given = query.get(dialect.exit_code, figures.get("exit_code")) if kind in OUTCOMES else None
+    exit_code = (
+        query.get(dialect.exit_code, figures.get("exit_code")) if kind in OUTCOMES else None
+    )
     series = query.get("series") or query.get("rid") or query.get("runId")
     if "rid" in query and not TOKEN.fullmatch(series or ""):
         series = None
@@ -1775,7 +1789,7 @@ def read_ping(
         message=clean(next(filter(None, texts), None), dialect.message_max),
         percent=percent if kind == "progress" and percent in range(101) else None,
         duration_ms=milliseconds(query.get("ping"), 1) if duration is None else duration,
-        exit_code=figure if kind in OUTCOMES and figure is not None else whole(given),
+        exit_code=figure if kind in OUTCOMES and figure is not None else whole(exit_code),
         metrics=json.dumps(figures) if figures else None,
         log=clean(content.get("logOutput") or content.get("log"), dialect.log_max, lines=True),
     )
@@ -1812,6 +1826,7 @@ class PingResult(NamedTuple):
     duration_ms: int | None = None
     next_at: int | None = None
     deadline_at: int | None = None
+    series: str | None = None
     message: str | None = None
     created: bool = False
     took_ms: float = 0.0
@@ -1833,9 +1848,13 @@ class Dialect(NamedTuple):
     needs_key: bool = False  # an API key in a header, even with a known handle
     wants_key: str = "API key authentication is required"
     exit_code: str = "status_code"  # the query parameter with it
+    wants_key_status: int = 401
     auth: str = ""  # the query parameter with an API key, where pings must be authenticated
-    declares: bool = False  # a ping may declare a schedule, a grace and a name
+    # The columns that a ping declares, given what was declared last; or `Invalid`.
+    declares: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None
+    status: int = 200
     says_created: bool = False  # by status 201
+    ends_newest: bool = False  # an end without a series is of the newest run, whatever its series
     retry_after: bool = False  # whether a client may be told to wait inside the user's job
     creates: Callable[[Mapping[str, str]], dict[str, Any] | None] = lambda query: None
     state: str = ""  # the query parameter that carries the word
@@ -1895,18 +1914,22 @@ def _reply_cronping(r: PingResult) -> dict[str, Any]:
 def _reply_cronitor(r: PingResult) -> str:
     if r.kind != "pause":
         return "OK"
-    said = "paused" if r.status == "paused" else "monitored again"
+    state = "paused" if r.status == "paused" else "monitored again"
     return (
         f'<!doctype html><html lang="en"><title>cronwatch</title>'
-        f"<p>{html.escape(r.key)} is {said}.</p></html>"
+        f"<p>{html.escape(r.key)} is {state}.</p></html>"
     )
 
 
-def read_schedule(text: str) -> dict[str, Any]:
-    """The columns of a declared cron expression; `Invalid` in CronRadar's words."""
+def read_schedule(text: Any, before: Mapping[str, Any] = {}) -> dict[str, Any]:
+    """The columns of a declared cron expression; `Invalid` in CronRadar's words.
+
+    What was declared before goes on unread: an older version took ranges that wrap.
+    """
     schedule = clean(text, 501) or ""
     try:
-        check_schedule(schedule)
+        if schedule != before.get("cron"):
+            check_schedule(schedule)
     except Invalid as error:
         raise Invalid(
             f"Invalid cron expression: '{schedule}' ({error.sentence})", "INVALID_SCHEDULE"
@@ -1921,16 +1944,159 @@ def read_declared(query: Mapping[str, Any]) -> dict[str, Any]:
     return declared if grace is None else {**declared, "grace_seconds": max(0, min(grace, 86_400))}
 
 
+def _declare_cronradar(query: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    schedule = query.get("schedule")
+    return {**(read_schedule(schedule, before) if schedule else {}), **read_declared(query)}
+
+
 def _create_cronradar(query: Mapping[str, str]) -> dict[str, Any] | None:
     if not query.get("schedule"):
         return None
-    return {"grace_seconds": 60, **read_schedule(query["schedule"]), **read_declared(query)}
+    return {"grace_seconds": 60, **_declare_cronradar(query, {})}
 
 
 def _create_healthchecks(query: Mapping[str, str]) -> dict[str, Any] | None:
     """Healthchecks' own defaults: a day, and an hour of grace."""
-    wanted = query.get("create") == "1"
-    return {"interval_seconds": 86_400, "grace_seconds": 3600} if wanted else None
+    is_asked = query.get("create") == "1"
+    return {"interval_seconds": 86_400, "grace_seconds": 3600} if is_asked else None
+
+
+# -- Sentry: check-ins, by themselves or in envelopes
+
+NOT_PACKED = "the body is not what its Content-Encoding says"
+CHECK_INS_MAX = 100  # of an envelope
+CHECK_IN_STATUSES = {"in_progress": "start", "ok": "success", "error": "fail"}
+INTERVAL_UNITS = {  # in seconds, the longest that there are: nobody is told too early
+    "minute": 60,
+    "hour": 3600,
+    "day": 86_400,
+    "week": 604_800,
+    "month": 31 * 86_400,
+    "year": 366 * 86_400,
+}
+
+
+def unpack(body: bytes, encoding: str, limit: int) -> bytes:
+    """A body as it was before it was packed; no more than the limit of it is ever unpacked.
+
+    Raises `Refused` 413 from the limit on, and `Invalid` for what is broken.
+    """
+    if encoding and len(body) < limit:
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)  # with the header of gzip or zlib
+        try:
+            body = unpacker.decompress(body, limit)
+        except zlib.error:
+            raise Invalid(NOT_PACKED) from None
+        if len(body) < limit and (unpacker.unused_data or not unpacker.eof):
+            raise Invalid(NOT_PACKED)
+    if len(body) >= limit:
+        raise Refused(f"an envelope must be smaller than {limit} bytes", status=413)
+    return body
+
+
+def read_envelope(body: bytes) -> tuple[str | None, list[dict[str, Any]]]:
+    """The id of a Sentry envelope, and the check-ins in it; all other items are dropped.
+
+    A header, then items, each with a header of its own; all is JSON, a line each, but an item with
+    a length. Raises `Invalid`.
+    """
+    line, at = _line_at(body, 0)
+    header = _json_object(line)
+    check_ins = []
+    while at < len(body):
+        line, at = _line_at(body, at)
+        if not line.strip():
+            continue
+        item = _json_object(line)
+        content, at = _content_at(body, at, item.get("length"))
+        if item.get("type") == "check_in":
+            check_ins.append(_json_object(content))
+    if len(check_ins) > CHECK_INS_MAX:
+        raise Invalid(f"an envelope must have at most {CHECK_INS_MAX} check-ins")
+    return clean(header.get("event_id"), 36), check_ins
+
+
+def _line_at(body: bytes, at: int) -> tuple[bytes, int]:
+    """The line that begins there, and where the next one does."""
+    end = body.find(b"\n", at)
+    end = len(body) if end < 0 else end
+    return body[at:end], end + 1
+
+
+def _content_at(body: bytes, at: int, length: Any) -> tuple[bytes, int]:
+    if length is None:
+        return _line_at(body, at)
+    if not isinstance(length, int) or not 0 <= length <= len(body) - at:
+        raise Invalid("the length of an item is not that of what follows it")
+    return body[at : at + length], at + length
+
+
+def _json_object(text: bytes) -> dict[str, Any]:
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise Invalid("an envelope must be lines of JSON objects")
+    return value
+
+
+def read_check_in(slug: Any, content: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The key of the monitor that a Sentry check-in is of, and what it says, in the words of
+    pings. A monitor has a key for each environment."""
+    environment = clean(content.get("environment"), 100)
+    key = clean(slug, 200) or ""
+    if environment not in (None, "production"):
+        key += f"@{environment}"
+    check_in_id = (clean(content.get("check_in_id"), 200) or "").replace("-", "").lower()
+    return key, {
+        "status": clean(content.get("status"), 20) or "none",  # which is refused, too
+        "series": check_in_id if check_in_id.strip("0") else None,
+        "env": environment,
+        "duration": content.get("duration"),
+        "monitor_config": content.get("monitor_config"),
+    }
+
+
+def _check_in_kind(status: str) -> str:
+    if status not in CHECK_IN_STATUSES:
+        raise Invalid("status must be in_progress, ok or error")
+    return CHECK_IN_STATUSES[status]
+
+
+def _declare_sentry(query: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a whole monitor_config: what it leaves out is as Sentry has it."""
+    config = query.get("monitor_config")
+    if not isinstance(config, dict):
+        return {}
+    timezone = clean(config.get("timezone"), 100) or "UTC"
+    check_timezone(timezone)
+    margin = _minutes(config.get("checkin_margin"), 86_400)
+    threshold = whole(config.get("failure_issue_threshold")) or 1
+    return {
+        **_read_sentry_schedule(config.get("schedule"), before),
+        "timezone": timezone,
+        "grace_seconds": 60 if margin is None else margin,
+        "max_run_seconds": _minutes(config.get("max_runtime"), 31_536_000) or None,
+        "failure_tolerance": max(0, min(threshold - 1, 1000)),
+    }
+
+
+def _minutes(value: Any, most: int) -> int | None:
+    """Minutes in seconds."""
+    minutes = whole(value)
+    return None if minutes is None else max(0, min(60 * minutes, most))
+
+
+def _read_sentry_schedule(schedule: Any, before: Mapping[str, Any]) -> dict[str, Any]:
+    schedule = schedule if isinstance(schedule, dict) else {}
+    value = schedule.get("value")
+    if schedule.get("type") != "interval":
+        if len(str(value).split()) > 5:
+            raise Invalid(f"Invalid cron expression: '{clean(value, 501)}' (5 fields at most)")
+        return read_schedule(value, before)
+    count, unit = whole(value), INTERVAL_UNITS.get(str(schedule.get("unit")))
+    if count is None or unit is None or not 0 < count * unit <= 315_360_000:
+        units = ", ".join(INTERVAL_UNITS)
+        raise Invalid(f"an interval must be a number of {units}: 10 years at most")
+    return {"cron": None, "interval_seconds": count * unit}
 
 
 NO_MONITOR = "Monitor '{}' not found. Provide schedule parameter for auto-registration."
@@ -1951,7 +2117,7 @@ DIALECTS = {
             _reply_cronradar,
             lambda refused: {"error": refused.code, "message": refused.sentence},
             NO_MONITOR,
-            declares=True,
+            declares=_declare_cronradar,
             creates=_create_cronradar,
         ),
         Dialect(
@@ -2023,6 +2189,26 @@ DIALECTS = {
             str,
             "Heartbeat not found",
             read_body=_log_body,
+        ),
+        Dialect(
+            "sentry",
+            lambda r: {"id": r.series or "0" * 32},  # the next check-in may name the run so
+            lambda refused: {"detail": refused.sentence},
+            "Monitor '{}' not found. Send a monitor_config to create it.",
+            read_body=_json_body,
+            needs_key=True,
+            wants_key="The key in the DSN is no valid API key",
+            wants_key_status=403,
+            declares=_declare_sentry,
+            creates=lambda query: _declare_sentry(query, {}) or None,
+            status=202,
+            ends_newest=True,
+            state="status",
+            states=_check_in_kind,
+            headers={
+                "X-Sentry-Rate-Limits": "3600:error;transaction;session;log_item;span;profile"
+                ":organization"
+            },
         ),
     )
 }
@@ -2263,7 +2449,7 @@ class Field(NamedTuple):
     name: str
     check: Check
     help: str = ""
-    default: Any = None
+    default: Any = None  # of a monitor's columns schema.sql has it: this one is shown
     is_required: bool = False
     repeats: bool = False  # in a query
     column: str = ""
@@ -2433,24 +2619,24 @@ NEW_INTEGRATION = (
 NEW_PASSWORD = (Field("password", PASSWORD, "ends all other sessions", is_required=True),)
 
 
-def read_object(given: Any, *allowed: str) -> JsonObject:
+def read_object(body: Any, *allowed: str) -> JsonObject:
     """A JSON object with no field but these; raises `Invalid` with the name of another one."""
-    if not isinstance(given, dict):
+    if not isinstance(body, dict):
         raise Invalid("the body must be a JSON object")
-    if strange := set(given) - set(allowed):
+    if strange := set(body) - set(allowed):
         near = difflib.get_close_matches(min(strange)[:60], allowed, 1)
         advice = f" (did you mean {near[0]}?)" if near else ""
         raise Invalid(f"'{clean(min(strange), 60)}' is not a known field{advice}")
-    return given
+    return body
 
 
-def read_fields(fields: Sequence[Field], given: Any) -> JsonObject:
+def read_fields(fields: Sequence[Field], body: Any) -> JsonObject:
     """The values of a JSON object, checked, with the defaults of what is not there."""
-    given = read_object(given, *(field.name for field in fields))
+    body = read_object(body, *(field.name for field in fields))
     values = {field.name: field.default for field in fields}
     for field in fields:
-        if field.name in given:
-            values[field.name] = field.check.read(field.name, given[field.name])
+        if field.name in body:
+            values[field.name] = field.check.read(field.name, body[field.name])
         elif field.is_required:
             raise Invalid(f"{field.name} is required")
     return values
@@ -3136,7 +3322,10 @@ class Busy(Unavailable):
 
 
 def is_damaged(error: BaseException) -> bool:
-    """Whether an error says that a page of the file cannot be read: the others still can."""
+    """Whether an error says that a page of the file cannot be read: the others still can.
+
+    Only that has no class of its own: a full disk, for one, is an OperationalError.
+    """
     return type(error) in DATABASE_ERRORS
 
 
@@ -3181,13 +3370,13 @@ class Store:
             path, {**pragmas, "query_only": 1}, timeout=OPEN_SECONDS, autoconnect=False
         )
         self.reader.register_function(str.casefold, "casefold", 1)  # SQLite's own is for ASCII
-        self.is_failing = False  # the last write could not be done
-        self.refusals = 0  # writes that could not be done
+        self.is_failing = False  # from a write that could not be done to the next commit
+        self.refusals = 0  # writes that could not be done: for who judges what we did not hear
         self.is_replaced = False  # another file, or none, is at our path
         self.count_commit: Callable[[int], None] = lambda size: None  # of so many changes
         self._lock = threading.Lock()
         self._owner: int | None = None  # the thread that has a transaction open
-        self.lost: BaseException | None = None  # what ended its transaction before the end
+        self.lost: BaseException | None = None  # what ended its transaction, until the next one
         self._changes = 0  # in it
         self._open()
 
@@ -3381,8 +3570,8 @@ def remember(tx: Transaction, name: str, value: Any) -> None:
 
 def remembered(store: Store, name: str, default: Any) -> Any:
     """What was kept so."""
-    found = store.read(lambda db: rows(db, "SELECT value FROM meta WHERE name = ?", name))
-    return found[0][0] if found else default
+    values = store.read(lambda db: rows(db, "SELECT value FROM meta WHERE name = ?", name))
+    return values[0][0] if values else default
 
 
 def stamp_alive(tx: Transaction) -> None:
@@ -3591,7 +3780,7 @@ def add_event(
 
 def _restart_during(tx: Transaction, event: Event) -> dict[str, Any] | None:
     """The last short absence of ours that a run was open in: its end may have been lost then."""
-    found = rows(
+    gaps = rows(
         tx.db,
         "SELECT since, until FROM absence WHERE until > since AND until - since <= ? "
         "AND until > (SELECT started_at FROM run WHERE num = ?) AND until <= ? "
@@ -3600,7 +3789,7 @@ def _restart_during(tx: Transaction, event: Event) -> dict[str, Any] | None:
         event.run,
         event.at,
     )
-    return {"since": iso(found[0][0]), "until": iso(found[0][1])} if found else None
+    return {"since": iso(gaps[0][0]), "until": iso(gaps[0][1])} if gaps else None
 
 
 def _about(event: Event, m: Monitor | None, run: Run | None) -> dict[str, Any] | None:
@@ -3617,13 +3806,13 @@ def _about(event: Event, m: Monitor | None, run: Run | None) -> dict[str, Any] |
 
 def find_run_row(db: SqliteDatabase, num: int) -> Run | None:
     """A run by its number."""
-    found = rows(db, f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE num = ?", num)
-    return Run(*found[0]) if found else None
+    runs = rows(db, f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE num = ?", num)
+    return Run(*runs[0]) if runs else None
 
 
 def last_success_json(db: SqliteDatabase, monitor: int, but: int | None) -> dict[str, Any] | None:
     """The last good run of a monitor but that one, as events show it."""
-    found = rows(
+    runs = rows(
         db,
         "SELECT ended_at, duration_ms FROM (SELECT * FROM run WHERE monitor = ? "
         "ORDER BY started_at DESC, num DESC LIMIT 2000) "
@@ -3631,14 +3820,14 @@ def last_success_json(db: SqliteDatabase, monitor: int, but: int | None) -> dict
         monitor,
         but,
     )
-    return {"at": iso(found[0][0]), "durationMs": found[0][1]} if found else None
+    return {"at": iso(runs[0][0]), "durationMs": runs[0][1]} if runs else None
 
 
 def run_json(db: SqliteDatabase, num: int) -> JsonObject | None:
     """A run as events show it, with the end of its log."""
-    found = rows(db, f"SELECT {sql_list(RUNS)} FROM run WHERE num = ?", num)
+    runs = rows(db, f"SELECT {sql_list(RUNS)} FROM run WHERE num = ?", num)
     logs = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", num)
-    return {**show(RUNS, found[0]), "logTail": logs[0][0] if logs else None} if found else None
+    return {**show(RUNS, runs[0]), "logTail": logs[0][0] if logs else None} if runs else None
 
 
 # -- what pings one: its handles
@@ -3651,8 +3840,8 @@ OUR_HANDLES: dict[str, Callable[[], str]] = {
 
 
 def _look_up(tx: Transaction, sql: str, text: str) -> tuple[int, str] | None:
-    found = rows(tx.db, sql, text)
-    return found[0] if found else None
+    pairs = rows(tx.db, sql, text)
+    return pairs[0] if pairs else None
 
 
 def find_handle(tx: Transaction, text: str) -> tuple[int, str] | None:
@@ -3664,17 +3853,17 @@ def find_handle(tx: Transaction, text: str) -> tuple[int, str] | None:
 def find_monitor(tx: Transaction, name: str) -> int | None:
     """The monitor with this key, handle or id."""
     name = clean(name, 200) or ""
-    found = (
+    match = (
         _look_up(tx, "SELECT num, 1 FROM monitor WHERE key = ?", name)
         or find_handle(tx, name)
         or _look_up(tx, "SELECT num, 3 FROM monitor WHERE id = ?", name.lower())
     )
-    return found[0] if found else None
+    return match[0] if match else None
 
 
 def get_monitor(tx: Transaction, name: str) -> Monitor:
     """The monitor with this id or key; refuses with 404."""
-    found = rows(
+    monitors = rows(
         tx.db,
         f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE id = ? OR "
         "key = ? ORDER BY id = ? DESC LIMIT 1",
@@ -3682,11 +3871,11 @@ def get_monitor(tx: Transaction, name: str) -> Monitor:
         name,
         name,
     )
-    if not found:
+    if not monitors:
         raise Refused(
             f"Heartbeat not found: there is no monitor '{clean(name, 200)}'", "NOT_FOUND", 404
         )
-    return Monitor(*found[0])
+    return Monitor(*monitors[0])
 
 
 def adopt(tx: Transaction, num: int, text: str, kind: str) -> None:
@@ -3710,9 +3899,9 @@ def list_handles(tx: Transaction, request: ApiRequest) -> JsonObject:
 
 def add_handle(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Let a handle of an old service ping a monitor too."""
-    given = read_fields(NEW_HANDLE, request.body)
+    body = read_fields(NEW_HANDLE, request.body)
     m = get_monitor(tx, request.id)
-    adopt(tx, m.num, given["handle"], given["dialect"] or default_dialect(given["handle"]))
+    adopt(tx, m.num, body["handle"], body["dialect"] or default_dialect(body["handle"]))
     return list_handles(tx, request)
 
 
@@ -3864,14 +4053,14 @@ def read_filter(request: ApiRequest) -> tuple[str, list[Any]]:
 def list_monitors(tx: Transaction, request: ApiRequest) -> JsonObject:
     """A page of monitors by name, filtered as Cronping's page has it."""
     limit, offset, statuses = (request.get(one) for one in (MONITOR_LIMIT, OFFSET, STATUS))
-    wanted, values = read_filter(request)
+    condition, values = read_filter(request)
     if statuses:
-        wanted = f"{wanted} AND status IN {placeholders(statuses)}"
+        condition = f"{condition} AND status IN {placeholders(statuses)}"
         values += statuses
-    total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {wanted}", *values)[0][0]
+    total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {condition}", *values)[0][0]
     page = rows(
         tx.db,
-        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {wanted} "
+        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {condition} "
         "ORDER BY name, num LIMIT ? OFFSET ?",
         *values,
         limit,
@@ -3908,9 +4097,9 @@ def show_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     }
 
 
-def next_times(m: Monitor, now: int, known: Sequence[int] = (), count: int = 5) -> list[int]:
+def next_times(m: Monitor, now: int, coming: Sequence[int] = (), count: int = 5) -> list[int]:
     """The next occurrences, the known ones first; none where there is nothing to begin from."""
-    times = list(known)
+    times = list(coming)
     if m.interval_seconds and not times:
         return []
     while len(times) < count:
@@ -3929,46 +4118,44 @@ IGNORED_SCHEDULE = {  # Cronping's own pages send 0 and null there
 }
 
 
-def read_monitor(given: Any, m: Monitor | None = None) -> JsonObject:
+def read_monitor(body: Any, m: Monitor | None = None) -> JsonObject:
     """The columns of a new monitor, or those that change, from its JSON; raises `Invalid`."""
     fields = {field.name: field for field in MONITOR}
-    given = read_object(given, *(field.name for field in NEW_MONITOR))
-    kept = schedule_type(m) if m else "interval"
-    kind = _read_schedule_type(given, kept, is_new=m is None)
-    wanted = {"name", SCHEDULE_NEEDS[kind]}
+    body = read_object(body, *(field.name for field in NEW_MONITOR))
+    before = schedule_type(m) if m else "interval"
+    kind = _read_schedule_type(body, before, is_new=m is None)
+    needed = {"name", SCHEDULE_NEEDS[kind]}
     if m:
-        wanted = {SCHEDULE_NEEDS[kind]} - {SCHEDULE_NEEDS[kept]}
-    if missing := wanted - set(given) - {None}:
+        needed = {SCHEDULE_NEEDS[kind]} - {SCHEDULE_NEEDS[before]}
+    if missing := needed - set(body) - {None}:
         raise Invalid(f"{max(missing, key=str)} is required")
     unused = {need for other, need in SCHEDULE_NEEDS.items() if need and other != kind}
-    for name in unused & set(given):
-        IGNORED_SCHEDULE[name].read(name, given[name])
+    for name in unused & set(body):
+        IGNORED_SCHEDULE[name].read(name, body[name])
     unread = set(unused)
-    if m and m.cron and given.get("cronExpression") == m.cron:
+    if m and m.cron and body.get("cronExpression") == m.cron:
         unread.add("cronExpression")  # an older version took ranges that wrap: it goes on unread
     columns = {
         fields[name].column: fields[name].check.read(name, value)
-        for name, value in given.items()
+        for name, value in body.items()
         if name in fields and name not in unread
     }
-    if kind != kept:
+    if kind != before:
         columns |= {fields[name].column: None for name in unused}
     return columns
 
 
-def _read_schedule_type(given: JsonObject, kept: str, is_new: bool) -> str:
+def _read_schedule_type(body: JsonObject, before: str, is_new: bool) -> str:
     """What the body says; of an edit also what it gives by itself."""
-    present = [kind for kind, need in SCHEDULE_NEEDS.items() if given.get(need or "")]
-    implied = present[0] if present and not is_new else kept
-    kind: str = SCHEDULE_TYPE.check.read(
-        SCHEDULE_TYPE.name, given.get(SCHEDULE_TYPE.name, implied)
-    )
+    implied_by = [kind for kind, need in SCHEDULE_NEEDS.items() if body.get(need or "")]
+    implied = implied_by[0] if implied_by and not is_new else before
+    kind: str = SCHEDULE_TYPE.check.read(SCHEDULE_TYPE.name, body.get(SCHEDULE_TYPE.name, implied))
     return kind
 
 
-def read_ids(given: JsonObject) -> list[str] | None:
+def read_ids(body: JsonObject) -> list[str] | None:
     """The integrations that are named; None for all default ones."""
-    ids: list[str] | None = IDS.read("integrationIds", given.get("integrationIds"))
+    ids: list[str] | None = IDS.read("integrationIds", body.get("integrationIds"))
     return ids
 
 
@@ -4030,10 +4217,10 @@ def link_integrations(tx: Transaction, num: int, ids: Sequence[str]) -> None:
     """Let exactly these integrations hear of a monitor."""
     execute(tx.db, "DELETE FROM monitor_integration WHERE monitor = ?", (num,))
     for id_ in dict.fromkeys(ids):
-        found = rows(tx.db, "SELECT num FROM integration WHERE id = ?", id_)
-        if not found:
+        nums = rows(tx.db, "SELECT num FROM integration WHERE id = ?", id_)
+        if not nums:
             raise Invalid(f"integrationIds names '{clean(id_, 60)}', which does not exist")
-        execute(tx.db, "INSERT INTO monitor_integration VALUES (?, ?)", (num, found[0][0]))
+        execute(tx.db, "INSERT INTO monitor_integration VALUES (?, ?)", (num, nums[0][0]))
 
 
 PAUSE_MAX = 876_000 * 3600  # seconds
@@ -4314,8 +4501,8 @@ FORGET_LEFT_BEHIND = """UPDATE run SET state = 'unknown'
 def prune_pings(tx: Transaction, monitor: int, keep: int) -> int:
     """Delete up to 500 of the oldest pings of a monitor that has more than it may, and runs,
     events and flips, of which it may have as many; how many pings."""
-    found = rows(tx.db, "SELECT ping_count FROM monitor WHERE num = ?", monitor)
-    beyond = min(PRUNE_LIMIT, found[0][0] - keep) if found else 0
+    counts = rows(tx.db, "SELECT ping_count FROM monitor WHERE num = ?", monitor)
+    beyond = min(PRUNE_LIMIT, counts[0][0] - keep) if counts else 0
     if beyond <= 0:
         return 0
     execute(
@@ -4423,6 +4610,7 @@ def prune(tx: Transaction, table: str, before: int, after: int = 0) -> int | Non
 # What a request to a ping route comes to. It knows dialects and rules, and no HTTP.
 REGISTERED_MAX = 1000  # monitors, by a key that may only ping
 CRONITOR_WORDS = {"state", "metric", "stamp", "series", "env"}
+SCHEDULE_COLUMNS = ("cron", "interval_seconds")
 
 
 class PingRequest(NamedTuple):
@@ -4464,7 +4652,11 @@ def _may_ping(key: tuple[int, str] | None) -> bool:
 
 
 def find_target(tx: Transaction, request: PingRequest) -> Target:
-    """Who is meant: a handle, else an API key in the path, else one in a header; or refuses."""
+    """Who is meant: a handle, else an API key in the path, else one in a header; or refuses.
+
+    A key that may only read is none in a path (401 or 404, like any text), is refused with 403 in
+    a header, and does not hinder a handle, which pings by itself.
+    """
     route, names = request.route, request.route.names
     handle = find_handle(tx, names[0])
     beside = names[1] if len(names) > 1 and names[1] not in VERBS else None
@@ -4496,8 +4688,8 @@ def find_target(tx: Transaction, request: PingRequest) -> Target:
 def _find_by_header(tx: Transaction, request: PingRequest) -> Target:
     names, dialect = request.route.names, unknown_dialect(request.route)
     if dialect.needs_key:
-        _check_key(tx, request.secret, dialect)
-        return Target(dialect, names[1:], find_monitor(tx, names[0]), names[0])
+        api_key = _check_key(tx, request.secret, dialect)
+        return Target(dialect, names[1:], find_monitor(tx, names[0]), names[0], api_key)
     key = find_key(tx, request.secret)
     if request.route.family == "ping" and _may_ping(key):
         monitor = find_monitor(tx, names[0])
@@ -4514,10 +4706,19 @@ def _find_by_header(tx: Transaction, request: PingRequest) -> Target:
 def _check_key(tx: Transaction, secret: str | None, dialect: Dialect) -> tuple[int, str]:
     key = find_key(tx, secret)
     if key is None:
-        raise Unknown(dialect.wants_key, "AUTHENTICATION_REQUIRED", 401)
+        raise Unknown(dialect.wants_key, "AUTHENTICATION_REQUIRED", dialect.wants_key_status)
     if not _may_ping(key):
         raise Refused("API key does not have access to this resource", "ACCESS_DENIED", 403)
     return key
+
+
+def as_check_in(
+    request: PingRequest, slug: Any, content: Mapping[str, Any], words: Sequence[str] = ()
+) -> PingRequest:
+    """The ping that a check-in of Sentry is."""
+    key, query = read_check_in(slug, content)
+    route = Route("sentry", [key, *words])
+    return request._replace(route=route, query={**request.query, **query}, body=b"")
 
 
 class Answer(NamedTuple):
@@ -4565,6 +4766,8 @@ def _lacks_auth(tx: Transaction, request: PingRequest, target: Target) -> bool:
 
 def _record(tx: Transaction, request: PingRequest, target: Target, num: int, ping: Ping) -> Answer:
     """Let the rules do what a ping does to its monitor, and keep all of it."""
+    if target.dialect.ends_newest and ping.series is None and ping.kind in OUTCOMES:
+        ping = ping._replace(series=_newest_series(tx, num))
     state, before = load_state(tx, num, ping)
     ping = ping._replace(
         num=before.next_ping,
@@ -4577,9 +4780,7 @@ def _record(tx: Transaction, request: PingRequest, target: Target, num: int, pin
         sentence = f"Rate limit exceeded: wait {wait} seconds"
         raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
     is_new = target.monitor is None
-    problem = None
-    if target.dialect.declares and not is_new:
-        problem = _declare(tx, state, request.query)
+    problem = None if is_new else _declare(tx, state, target.dialect, request.query)
     run = receive(state, ping)
     m = state.monitor
     m.last_ping_at = tx.now
@@ -4602,12 +4803,34 @@ def _record(tx: Transaction, request: PingRequest, target: Target, num: int, pin
         duration_ms=ping.duration_ms,
         next_at=m.expected_at if due_by else None,
         deadline_at=due_by,
+        series=ping.series,
         message=ping.message,
         created=is_new,
         took_ms=1000 * (monotonic() - request.received),
         id=m.id,
     )
     return Answer(target.dialect, result, problem)
+
+
+def _newest_series(tx: Transaction, num: int) -> str | None:
+    """The series of the newest run that is open, if it has one."""
+    open_runs = "SELECT series FROM run WHERE monitor = ? AND state = 'running'"
+    newest = rows(tx.db, f"{open_runs} ORDER BY started_at DESC, num DESC LIMIT 1", num)
+    return newest[0][0] if newest else None
+
+
+def record_check_ins(
+    tx: Transaction, requests: Iterable[PingRequest]
+) -> tuple[list[Answer], Refused | None]:
+    """Record the check-ins of an envelope, and return the first refusal, which undoes no other."""
+    answers, problems = [], []
+    for request in requests:
+        try:
+            answers.append(tx.store.write(partial(record_ping, tx, request)))
+            problems.append(answers[-1].problem)
+        except Refused as refused:
+            problems.append(refused)
+    return answers, next(filter(None, problems), None)
 
 
 def _keep_bounds(tx: Transaction, m: Monitor, has_log: bool) -> None:
@@ -4645,38 +4868,41 @@ def register_monitor(
     return create_monitor(tx, {**own, **fields, "registered_by": num})
 
 
-def _declare(tx: Transaction, state: MonitorState, said: Mapping[str, Any]) -> Refused | None:
+def _declare(
+    tx: Transaction, state: MonitorState, dialect: Dialect, declaration: Mapping[str, Any]
+) -> Refused | None:
     """Apply what a ping or a sync declares where it differs from what was declared before, and
     nobody has set something else since."""
-    m, declared, problem = state.monitor, read_declared(said), None
+    if dialect.declares is None:
+        return None
+    m = state.monitor
     before = json.loads(m.declared or "{}")
     try:
-        # What was declared before goes on unread: an older version took ranges that wrap.
-        if said.get("schedule") and said["schedule"] != before.get("cron"):
-            schedule = read_schedule(said["schedule"])
-            next_run(schedule["cron"], m.timezone, tx.now)  # a zone may skip it
-            declared |= schedule
+        declared = dialect.declares(declaration, before)
+        updates = {name: value for name, value in declared.items() if value != before.get(name)}
+        if declared.get("cron") and not updates.keys().isdisjoint(("cron", "timezone")):
+            zone = declared.get("timezone", m.timezone)
+            next_run(declared["cron"], zone, tx.now)  # a zone may skip it
     except Invalid as error:
-        problem = error
-    unscheduled = m.cron is None and m.interval_seconds is None
-    changed = {
-        name: value
-        for name, value in declared.items()
-        if value != before.get(name)
-        and (
-            (name in before and getattr(m, name) == before[name])
-            or (unscheduled and name in ("cron", "interval_seconds"))
-        )
-    }
-    edit(state, tx.now, {**changed, "interval_seconds": None} if "cron" in changed else changed)
+        return error
+    may_change = [name for name in updates if _is_as_declared(m, name, before)]
+    edit(state, tx.now, {name: updates[name] for name in may_change})
     m.declared = json.dumps({**before, **declared}) if declared else m.declared
-    return problem
+    return None
 
 
-def sync_monitors(tx: Transaction, secret: str | None, given: Any) -> dict[str, Any]:
+def _is_as_declared(m: Monitor, name: str, before: Mapping[str, Any]) -> bool:
+    """Whether a field is as it was declared last; a monitor without a schedule takes any."""
+    if name in SCHEDULE_COLUMNS:  # they are one thing
+        schedule = (m.cron, m.interval_seconds)
+        return schedule in ((None, None), (before.get("cron"), before.get("interval_seconds")))
+    return name in before and getattr(m, name) == before[name]
+
+
+def sync_monitors(tx: Transaction, secret: str | None, body: Any) -> dict[str, Any]:
     """CronRadar's POST /api/sync: create and update, never delete; errors by item."""
     api_key = _check_key(tx, secret, DIALECTS["cronradar"])
-    items = given.get("monitors") if isinstance(given, dict) else None
+    items = body.get("monitors") if isinstance(body, dict) else None
     if not isinstance(items, list) or len(items) > 100:
         raise Invalid("monitors must be a list of at most 100")
     counts, errors = {"created": 0, "updated": 0}, []
@@ -4695,7 +4921,8 @@ def _sync(tx: Transaction, api_key: tuple[int, str], key: str | None, item: Any)
     schedule, num = item.get("schedule"), find_monitor(tx, key)
     columns = {} if _is_declared(tx, num, schedule) else read_schedule(schedule)
     if num is not None:
-        change_monitor(tx, num, lambda state: _declare(tx, state, item))
+        dialect = DIALECTS["cronradar"]
+        change_monitor(tx, num, lambda state: _declare(tx, state, dialect, item))
         return "updated"
     fields = {"grace_seconds": 60, **columns, **read_declared(item)}
     register_monitor(tx, api_key, key, {**fields, "declared": json.dumps(fields)})
@@ -4748,12 +4975,12 @@ def _zone_name(when: datetime) -> str:
 
 def _clock_time(text: str, zone: str, told_at: str) -> str:
     """An instant as a wall clock shows it, with the day where that is not the day of the alert."""
-    when, told = (
+    when, today = (
         datetime.fromisoformat(one).astimezone(ZoneInfo(zone)) for one in (text, told_at)
     )
-    if when.date() == told.date():
+    if when.date() == today.date():
         return f"{when:%H:%M}"
-    year = f" {when.year}" if when.year != told.year else ""
+    year = f" {when.year}" if when.year != today.year else ""
     return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
 
 
@@ -4818,8 +5045,8 @@ WHY_DOWN = {"missed": "it did not report", "failed": "it failed", "stuck": "it i
 
 def _reminder_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
     since, until = (datetime.fromisoformat(event[one]) for one in ("downSince", "at"))
-    lasted = _span(round((until - since).total_seconds()))
-    return f"{name} is still down after {lasted}: {WHY_DOWN[event['reason']]}"
+    length = _span(round((until - since).total_seconds()))
+    return f"{name} is still down after {length}: {WHY_DOWN[event['reason']]}"
 
 
 def _outage_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
@@ -5373,8 +5600,8 @@ def send_email(
         code, text = error.smtp_code, error.smtp_error
     else:
         return Attempt("sent", f"accepted by {settings.smtp_host}")
-    said = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    return Attempt("failed", f"SMTP {code}", clean(said, ANSWER_MAX))
+    answer = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return Attempt("failed", f"SMTP {code}", clean(answer, ANSWER_MAX))
 
 
 def send_apprise(
@@ -5392,22 +5619,22 @@ def send_apprise(
 def load_apprise() -> Any:
     """The module of the extra, with its log silenced; raises `Invalid` without the extra."""
     try:
-        found = importlib.import_module("apprise")
+        apprise = importlib.import_module("apprise")
     except ImportError:
         raise Invalid("apprise is not installed: pip install 'cronwatch[apprise]'") from None
-    found.logger.disabled = True
-    return found
+    apprise.logger.disabled = True
+    return apprise
 
 
-def with_apprise(given: T) -> T:
+def with_apprise(body: T) -> T:
     """What is given, of one integration or more, with Apprise loaded where it may be needed: that
     takes up to a second, and pings would wait for a transaction that did so."""
-    found = given.get("integrations", [given]) if isinstance(given, dict) else None
-    for one in found if isinstance(found, list) else ():
+    bodies = body.get("integrations", [body]) if isinstance(body, dict) else None
+    for one in bodies if isinstance(bodies, list) else ():
         if isinstance(one, dict) and "url" in one and one.get("channel", "apprise") == "apprise":
             with contextlib.suppress(Invalid):  # the check says so
                 load_apprise().Apprise.instantiate(str(one["url"])[:2000])
-    return given
+    return body
 
 
 ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
@@ -5519,14 +5746,14 @@ def check_headers(headers: Any) -> dict[str, str]:
 
 
 def check_integration(
-    channel: str, given: Mapping[str, Any], headers: Any, secret: str | None = None
+    channel: str, body: Mapping[str, Any], headers: Any, secret: str | None = None
 ) -> dict[str, Any]:
     """The stored form of what an integration needs, with a new signing secret where it has none;
     or `Invalid` with what is wrong with it."""
     if channel not in SENDERS:
         raise Invalid(f"channel must be one of {', '.join(SENDERS)}")
     need = NEEDS[channel]
-    target = given.get(need)
+    target = body.get(need)
     if not isinstance(target, str) or not 1 <= len(target) <= 2000 or "\0" in target:
         raise Invalid(f"{need} must be 1 to 2000 characters")
     rule = TARGET_RULES.get(channel)
@@ -5550,7 +5777,9 @@ class Claim(NamedTuple):
 
 
 CLAIM_MS = 60_000  # longer than a try can last
-ASIDE_TRIES, TOLD_TRIES, SILENCE_MAX_MS = 3, 4, 600_000
+ASIDE_TRIES = 3  # of one alert that is refused, until the next one of its monitor goes
+TOLD_TRIES = 4  # of an integration in a row, until the others are told
+SILENCE_MAX_MS = 600_000  # until one that does not answer is asked again
 TESTS_MAX = 2  # at a time
 TEST_SECONDS = 40  # for which a command waits
 TEST_DUE_AT = -1  # a test is due before all else, also while its integration rests or is off
@@ -5564,26 +5793,26 @@ OLDEST_DUE = f"""SELECT a.num FROM integration i CROSS JOIN alert a INDEXED BY a
 def waiting_integrations(tx: Transaction) -> list[int]:
     """The integrations with something to send."""
     is_due = "EXISTS (SELECT 1 FROM alert WHERE state = 'pending' AND integration = i.num AND {})"
-    found = execute(
+    cursor = execute(
         tx.db,
         f"SELECT num FROM integration i WHERE {is_due.format('due_at < 0')} "
         f"OR {IS_AWAKE} AND {is_due.format('due_at <= :now')}",
         {"now": tx.now},
     )
-    return [num for (num,) in found.fetchall()]
+    return [num for (num,) in cursor.fetchall()]
 
 
 def claim_alert(tx: Transaction, integration: int) -> Claim | None:
     """Take a test, else the oldest due alert of an integration that does not rest; what waits
     behind another one of its monitor is not due."""
-    found = rows(
+    alerts = rows(
         tx.db,
         "SELECT num FROM alert WHERE state = 'pending' AND integration = ? AND due_at < 0 LIMIT 1",
         integration,
     )
-    if not found:
-        found = execute(tx.db, OLDEST_DUE, {"integration": integration, "now": tx.now}).fetchall()
-    return _claim(tx, found[0][0]) if found else None
+    if not alerts:
+        alerts = execute(tx.db, OLDEST_DUE, {"integration": integration, "now": tx.now}).fetchall()
+    return _claim(tx, alerts[0][0]) if alerts else None
 
 
 def _claim(tx: Transaction, num: int) -> Claim:
@@ -5621,15 +5850,15 @@ def after_try(attempt: Attempt, tries: int, now: int) -> dict[str, Any]:
 def settle_alert(tx: Transaction, num: int, attempt: Attempt) -> bool:
     """Keep what came of a try, for the alert and for its integration. True when that was the last
     try of the alert, in vain."""
-    found = rows(
+    alerts = rows(
         tx.db,
         "SELECT a.tries, a.integration, a.monitor, e.kind FROM alert a "
         "JOIN event e ON e.num = a.event WHERE a.num = ?",
         num,
     )
-    if not found:  # it was removed meanwhile
+    if not alerts:  # it was removed meanwhile
         return False
-    tries, integration, monitor, kind = found[0]
+    tries, integration, monitor, kind = alerts[0]
     is_test = kind == "test"
     if is_test:
         columns: dict[str, Any] = {"state": "sent" if attempt.verdict == "sent" else "dead"}
@@ -5817,10 +6046,10 @@ class Outbox:
 
 
 def _test_result(tx: Transaction, num: int) -> Attempt | None:
-    found = rows(tx.db, "SELECT state, result, answer FROM alert WHERE num = ?", num)
-    if not found:
+    alerts = rows(tx.db, "SELECT state, result, answer FROM alert WHERE num = ?", num)
+    if not alerts:
         return Attempt("failed", "it was removed meanwhile")
-    state, result, answer = found[0]
+    state, result, answer = alerts[0]
     return result and Attempt("sent" if state == "sent" else "failed", result, answer)
 
 
@@ -5867,32 +6096,30 @@ INTEGRATIONS_SQL = f"""SELECT {sql_list(INTEGRATIONS)}, i.config,
 
 def integrations_json(tx: Transaction, secret: bool, id_: str = "") -> list[JsonObject]:
     """All integrations or one in Cronping's form, with how they do; what they need is secret."""
-    found = rows(tx.db, INTEGRATIONS_SQL, tx.settings.smtp_host, tx.now - DEAD_MS, id_)
-    return [_integration_json(row, secret) for row in found]
+    integrations = rows(tx.db, INTEGRATIONS_SQL, tx.settings.smtp_host, tx.now - DEAD_MS, id_)
+    return [_integration_json(row, secret) for row in integrations]
 
 
 def _integration_json(row: Sequence[Any], secret: bool) -> JsonObject:
-    own, (config, is_usable, pending, dead, *last) = (
-        row[: len(INTEGRATIONS)],
-        row[len(INTEGRATIONS) :],
-    )
-    shown = show(INTEGRATIONS, own)
-    tried_at, state, kind, result, answer = last
+    integration = show(INTEGRATIONS, row[: len(INTEGRATIONS)])
+    config, is_usable, pending, dead, tried_at, state, kind, result, answer = row[
+        len(INTEGRATIONS) :
+    ]
     delivery = {
         "at": iso(tried_at),
         "state": state,
         "kind": kind,
         "result": outcome_text(result, answer) if secret else None,
     }
-    shown |= {
+    integration |= {
         "pending": pending,
         "dead": dead,
         "lastDelivery": None if tried_at is None else delivery,
         "problem": None if is_usable else NO_MAIL,
     }
-    return (
-        {**shown, **integration_config(shown["channel"], json.loads(config))} if secret else shown
-    )
+    if secret:
+        integration |= integration_config(integration["channel"], json.loads(config))
+    return integration
 
 
 def integration_config(channel: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -5956,17 +6183,17 @@ def change_integration(
     names = ["name", "enabled", "default", need]
     if need == "url":
         names.append("headers")
-    given = read_object(body, *names)
+    changes = read_object(body, *names)
     columns: JsonObject = {"updated_at": tx.now, "rests_until": None}  # it may be another receiver
     for name, column in (("enabled", "enabled"), ("default", "is_default")):
-        if name in given:
-            columns[column] = YES_OR_NO.read(name, given[name])
-    if "name" in given:
-        columns["name"] = NAME.read("name", given["name"])
+        if name in changes:
+            columns[column] = YES_OR_NO.read(name, changes[name])
+    if "name" in changes:
+        columns["name"] = NAME.read("name", changes["name"])
         if columns["name"] != integration.name:
             refuse_taken(tx, "integration", "name", columns["name"])
-    if {need, "headers"} & set(given) or secret:
-        config = {**json.loads(integration.config), **given}
+    if {need, "headers"} & set(changes) or secret:
+        config = {**json.loads(integration.config), **changes}
         secret = secret or config.get("secret")
         config = check_integration(integration.channel, config, config.get("headers"), secret)
         columns["config"] = json.dumps(config)
@@ -6096,12 +6323,12 @@ PROGRESS_MAX = 1000
 
 def _find_run(tx: Transaction, request: ApiRequest) -> Sequence[Any]:
     num = int(request.run) if re.fullmatch("[0-9]{1,15}", request.run) else None
-    found = rows(
+    runs = rows(
         tx.db, RUNS_SQL + "WHERE num = ? AND monitor = ?", num, get_monitor(tx, request.id).num
     )
-    if not found:
+    if not runs:
         raise Refused("Monitor not found: it has no such run", "NOT_FOUND", 404)
-    return found[0]  # type: ignore[no-any-return]
+    return runs[0]  # type: ignore[no-any-return]
 
 
 def show_run(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
@@ -6122,8 +6349,8 @@ def show_run(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 
 def show_log(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """The output of a run, as Crontify's page has it."""
-    found = rows(tx.db, "SELECT content FROM run_log WHERE run = ?", _find_run(tx, request)[0])
-    return {"hasLog": bool(found), "content": found[0][0] if found else None}
+    logs = rows(tx.db, "SELECT content FROM run_log WHERE run = ?", _find_run(tx, request)[0])
+    return {"hasLog": bool(logs), "content": logs[0][0] if logs else None}
 
 
 def _without_secrets(row: Sequence[Any]) -> Sequence[Any]:
@@ -6137,15 +6364,15 @@ def _without_secrets(row: Sequence[Any]) -> Sequence[Any]:
     return [*columns, json.dumps(body)]
 
 
-def with_deliveries(tx: Transaction, found: Sequence[Any], secret: bool) -> list[JsonObject]:
+def with_deliveries(tx: Transaction, events: Sequence[Any], secret: bool) -> list[JsonObject]:
     """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom; logs and what
     receivers answered are secret."""
-    sent: dict[int, list[JsonObject]] = {row[0]: [] for row in found}
+    sent: dict[int, list[JsonObject]] = {row[0]: [] for row in events}
     for event, id_, name, state, tries, tried_at, result, answer in rows(
         tx.db,
         "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result, a.answer FROM "
         "alert a JOIN integration i ON i.num = a.integration WHERE a.event IN "
-        f"{placeholders(found)} ORDER BY a.event, a.num",
+        f"{placeholders(events)} ORDER BY a.event, a.num",
         *sent,
     ):
         sent[event].append(
@@ -6163,7 +6390,7 @@ def with_deliveries(tx: Transaction, found: Sequence[Any], secret: bool) -> list
             **event_json(row if secret else _without_secrets(row), tx.settings.base_url),
             "deliveries": sent[row[0]],
         }
-        for row in found
+        for row in events
     ]
 
 
@@ -6241,21 +6468,21 @@ def uptime(
 ) -> JsonObject:
     """How long a monitor had which status in a window, in seconds; `flips` begin with the status
     at its start. What we did not watch ourselves is unknown, like all before a first ping."""
-    spent: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
     bounds = [max(since, min(at, until)) for at, _ in flips] + [until]
     for (_, status), begin, end in zip(flips, bounds, bounds[1:], strict=False):
         away = sum(max(0, min(end, back) - max(begin, gone)) for gone, back in absences)
-        spent[status] += end - begin - away
-        spent["new"] += away
-    watched = spent["up"] + spent["down"]
+        totals[status] += end - begin - away
+        totals["new"] += away
+    watched = totals["up"] + totals["down"]
     return {
         "since": iso(since),
         "until": iso(until),
-        "upSeconds": spent["up"] // 1000,
-        "downSeconds": spent["down"] // 1000,
-        "pausedSeconds": spent["paused"] // 1000,
-        "unknownSeconds": spent["new"] // 1000,
-        "uptime": round(spent["up"] / watched, 6) if watched else None,
+        "upSeconds": totals["up"] // 1000,
+        "downSeconds": totals["down"] // 1000,
+        "pausedSeconds": totals["paused"] // 1000,
+        "unknownSeconds": totals["new"] // 1000,
+        "uptime": round(totals["up"] / watched, 6) if watched else None,
         "downtimes": sum(status == "down" for _, status in flips),
     }
 
@@ -6389,20 +6616,27 @@ def missed_occurrences(
         times = last_occurrences(m, begin, end - grace - 1, most)
         missed += [
             occurrence
-            for occurrence in times
-            if not _ran_for(m, occurrence, starts)
+            for occurrence, early in zip(times, _early_windows(m, times), strict=True)
+            if not _ran_for(m, occurrence, early, starts)
             and not any(since <= occurrence and occurrence + grace <= to for since, to in absences)
         ]
     return missed[-most:]
 
 
-def _ran_for(m: Monitor, occurrence: int, starts: Sequence[int]) -> bool:
-    """Whether a run began in the window of an occurrence."""
-    early = min(m.grace_seconds, EARLY_SECONDS) * 1000
-    if m.interval_seconds:
-        early = min(early, m.interval_seconds * 250)
+def _ran_for(m: Monitor, occurrence: int, early: int, starts: Sequence[int]) -> bool:
+    """Whether a run began in the window of an occurrence, which opens so many ms before it."""
     after = bisect_left(starts, occurrence - early)
     return after < len(starts) and starts[after] <= occurrence + m.grace_seconds * 1000
+
+
+def _early_windows(m: Monitor, times: Sequence[int]) -> Iterator[int]:
+    """As `early_ms`, for occurrences that follow each other: it would look for the one before."""
+    limit = min(m.grace_seconds, EARLY_SECONDS) * 1000
+    if m.interval_seconds:
+        limit = min(limit, m.interval_seconds * 250)
+    yield from (limit for _ in times[:1])
+    for before, occurrence in itertools.pairwise(times):
+        yield min(limit, (occurrence - before) // 4)
 
 
 def load_flips(
@@ -6443,8 +6677,8 @@ def _past(
 ) -> Past:
     runs.sort(key=operator.itemgetter(0, 4))
     strip: list[Slot] = [
-        (at, lasted, "matched" if matched and state == "success" else state, code, num)
-        for at, lasted, state, code, num, matched, _ in runs
+        (at, duration_ms, "matched" if matched and state == "success" else state, code, num)
+        for at, duration_ms, state, code, num, matched, _ in runs
     ]
     missed = missed_occurrences(m, flips, [run[0] for run in runs], absences, now)
     if len(strip) == STRIP_MAX:  # what lies before its first run is out of sight
@@ -6461,10 +6695,10 @@ def _past(
 
 def _matched_json(run: Sequence[Any]) -> list[JsonObject]:
     """The rules that matched a run, each with the value that it met."""
-    _, lasted, _, code, _, matched, metrics = run
+    _, duration_ms, _, code, _, matched, metrics = run
     if matched is None:
         return []
-    own = {"duration_seconds": lasted and lasted / 1000, "exit_code": code}
+    own = {"duration_seconds": duration_ms and duration_ms / 1000, "exit_code": code}
     values = {**json.loads(metrics or "{}"), **own}
     return [{**rule, "actual": values.get(rule["field"])} for rule in json.loads(matched)]
 
@@ -6474,10 +6708,11 @@ def page_of_monitors(
 ) -> tuple[list[tuple[Monitor, str]], int]:
     """A page of the monitors that a query asks for, those in trouble first, each with its state;
     and how many there are in all."""
-    wanted, values = read_filter(request)
+    condition, values = read_filter(request)
     states = request.get(STATE)
-    source = f"FROM (SELECT *, {SHOWN_STATUS_SQL} AS state FROM monitor WHERE {wanted}) WHERE " + (
-        f"state IN {placeholders(states)}" if states else "1"
+    source = (
+        f"FROM (SELECT *, {SHOWN_STATUS_SQL} AS state FROM monitor WHERE {condition}) WHERE "
+        + (f"state IN {placeholders(states)}" if states else "1")
     )
     values = [tx.now, *values, *states]
     page = rows(
@@ -6523,9 +6758,9 @@ def _summed_up(
     m: Monitor, state: str, recipients: list[str], running: Sequence[Any] | None, past: Past
 ) -> JsonObject:
     good = sorted(
-        lasted
-        for _, lasted, outcome, _, _ in past.strip
-        if lasted is not None and outcome in ("success", "matched")
+        duration_ms
+        for _, duration_ms, outcome, _, _ in past.strip
+        if duration_ms is not None and outcome in ("success", "matched")
     )
     durations = [slot[1] for slot in past.strip if slot[1] is not None]
     return {
@@ -6814,8 +7049,8 @@ SIZE_SQL = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_si
 
 def outbox_counts(tx: Transaction) -> dict[str, int]:
     """How many alerts wait, how many for a minute beyond their time, how many were given up."""
-    found = rows(tx.db, OUTBOX_SQL, tx.now - 60_000, tx.now - DEAD_MS)[0]
-    return dict(zip(("pending", "overdue", "dead"), found, strict=True))
+    counts = rows(tx.db, OUTBOX_SQL, tx.now - 60_000, tx.now - DEAD_MS)[0]
+    return dict(zip(("pending", "overdue", "dead"), counts, strict=True))
 
 
 def _short_health(tx: Transaction) -> JsonObject:
@@ -6866,14 +7101,14 @@ def show_health(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 def preview(tx: Transaction, request: ApiRequest) -> JsonObject:
     """When a schedule would expect a job next, and when its silence would be told. An interval of
     `monitor` that stays as it is counts on from its last ping."""
-    given = {
+    body = {
         field.name: request.get(field)
         for field in PREVIEW
         if field is not OF_MONITOR and request.get(field) is not None
     }
     name = request.get(OF_MONITOR)
     m = get_monitor(tx, name) if name else None
-    columns = read_monitor({"name": "preview", "timezone": "UTC", **given})
+    columns = read_monitor({"name": "preview", "timezone": "UTC", **body})
     cron, seconds = columns.get("cron"), columns.get("interval_seconds") or 0
     zone = check_timezone(columns["timezone"])
     grace_ms = columns.get("grace_seconds", 300) * 1000
@@ -6982,23 +7217,23 @@ def _monitor_metrics(monitors: Measured) -> Iterator[GaugeMetricFamily]:
         None,
         ["monitor", "status"],
     )
-    heard = GaugeMetricFamily(
+    last_ping = GaugeMetricFamily(
         "cronwatch_monitor_last_ping_timestamp_seconds",
         "When something was last heard of it.",
         None,
         ["monitor"],
     )
-    lasted = GaugeMetricFamily(
+    duration = GaugeMetricFamily(
         "cronwatch_monitor_last_duration_seconds", "How long its last run took.", None, ["monitor"]
     )
     for m, _, duration_ms in monitors:
         for one in STATUSES:
             status.add_metric([m.key, one], float(one == m.status))
         if m.last_ping_at is not None:
-            heard.add_metric([m.key], m.last_ping_at / 1000)
+            last_ping.add_metric([m.key], m.last_ping_at / 1000)
         if duration_ms is not None:
-            lasted.add_metric([m.key], duration_ms / 1000)
-    yield from (status, heard, lasted)
+            duration.add_metric([m.key], duration_ms / 1000)
+    yield from (status, last_ping, duration)
 
 
 def _kuma_metrics(
@@ -7031,7 +7266,7 @@ def _kuma_metrics(
 
 def measured(tx: Transaction) -> tuple[Any, ...]:
     """The figures of the database, in as many queries for one monitor as for many."""
-    found = rows(
+    page = rows(
         tx.db,
         f"SELECT {', '.join(MONITOR_FIELDS)}, {SHOWN_STATUS_SQL}, (SELECT duration_ms FROM run "
         "WHERE monitor = m.num AND duration_ms IS NOT NULL ORDER BY started_at DESC LIMIT 1) "
@@ -7039,7 +7274,7 @@ def measured(tx: Transaction) -> tuple[Any, ...]:
         tx.now,
         MONITORS_MAX,
     )
-    monitors = [(Monitor(*row), state, duration_ms) for *row, state, duration_ms in found]
+    monitors = [(Monitor(*row), state, duration_ms) for *row, state, duration_ms in page]
     ratios = load_uptimes(tx, [m for m, _, _ in monitors], KUMA_WINDOWS)
     return count_monitors(tx), outbox_counts(tx), rows(tx.db, SIZE_SQL)[0][0], monitors, ratios
 
@@ -7095,11 +7330,11 @@ def is_password(password: str, stored: str | None) -> bool:
     return hmac.compare_digest(hash_password(password, salt), stored or NOBODYS)
 
 
-def check_password(given: Any) -> str | None:
+def check_password(password: Any) -> str | None:
     """The stored form of a new password; None for none. Raises `Invalid`."""
-    if given is not None and not (isinstance(given, str) and 8 <= len(given) <= 200):
+    if password is not None and not (isinstance(password, str) and 8 <= len(password) <= 200):
         raise Invalid("password must be 8 to 200 characters")
-    return given and hash_password(given)
+    return password and hash_password(password)
 
 
 def list_users(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
@@ -7109,10 +7344,10 @@ def list_users(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 
 def find_user(tx: Transaction, name: str) -> tuple[int, str]:
     """The num and id of a user, by name or id; refuses with 404."""
-    found = rows(tx.db, "SELECT num, id FROM user WHERE ? IN (id, name)", name)
-    if not found:
+    users = rows(tx.db, "SELECT num, id FROM user WHERE ? IN (id, name)", name)
+    if not users:
         raise Refused(f"there is no user '{clean(name, 200)}'", "NOT_FOUND", 404)
-    return found[0]  # type: ignore[no-any-return]
+    return users[0]  # type: ignore[no-any-return]
 
 
 def add_user(tx: Transaction, name: str, stored: str | None) -> dict[str, Any]:
@@ -7176,14 +7411,14 @@ def open_session(tx: Transaction, user: int) -> dict[str, Any]:
 
 def use_link(tx: Transaction, secret: str) -> dict[str, Any]:
     """Sign in by a link, which ends with this."""
-    found = rows(
+    links = rows(
         tx.db,
         "DELETE FROM session WHERE hash = ? AND is_link RETURNING user, expires_at",
         hash_secret(secret),
     )
-    if not found or found[0][1] <= tx.now:
+    if not links or links[0][1] <= tx.now:
         raise Unknown("This link has been used or has expired", "UNAUTHORIZED", 401)
-    return open_session(tx, found[0][0])
+    return open_session(tx, links[0][0])
 
 
 def show_session(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
@@ -7268,8 +7503,8 @@ def find_by_password(
     if wait is not None:
         sentence = "Too many failed sign-ins: wait a little"
         raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
-    found = read(lambda tx: rows(tx.db, "SELECT num, password FROM user WHERE name = ?", name))
-    num, stored = found[0] if found else (0, None)
+    users = read(lambda tx: rows(tx.db, "SELECT num, password FROM user WHERE name = ?", name))
+    num, stored = users[0] if users else (0, None)
     if not is_password(password, stored):
         limiter.count(who, SIGN_IN_SECONDS)
         raise Refused("Wrong name or password", "UNAUTHORIZED", 401)
@@ -7297,9 +7532,9 @@ def find_caller(tx: Transaction, secret: str | None, cookie: str | None) -> Call
         if session:
             hashed = hash_secret(session)
             sql = "SELECT user FROM session WHERE hash = ? AND NOT is_link AND expires_at > ?"
-            found = rows(tx.db, sql, hashed, tx.now)
-            if found:
-                return Caller("user", user=found[0][0], session=hashed, by_cookie=by_cookie)
+            sessions = rows(tx.db, sql, hashed, tx.now)
+            if sessions:
+                return Caller("user", user=sessions[0][0], session=hashed, by_cookie=by_cookie)
     return None
 
 
@@ -7310,7 +7545,8 @@ def list_keys(tx: Transaction, request: ApiRequest) -> JsonObject:
 
 def create_key(tx: Transaction, name: str, permission: str, secret: str | None = None) -> str:
     """A new API key, or an old service's that is adopted; the secret, for the only time."""
-    secret = secret or "cw_" + secrets.token_urlsafe(24)
+    # Some of Sentry's SDKs take letters and digits only, clients of Healthchecks 32 of them.
+    secret = secret or "cw" + "".join(secrets.choice(BASE62) for _ in range(30))
     refuse_taken(tx, "api_key", "name", name)
     refuse_taken(tx, "api_key", "hash", hash_secret(secret))
     insert(
@@ -7330,18 +7566,18 @@ def create_key(tx: Transaction, name: str, permission: str, secret: str | None =
 
 def add_key(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Create an API key from its JSON; its secret is shown this once."""
-    given = read_fields(NEW_KEY, request.body)
-    secret = create_key(tx, given["name"], given["permission"], given["secret"])
-    row = rows(tx.db, KEYS_SQL + "WHERE name = ?", given["name"])[0]
+    body = read_fields(NEW_KEY, request.body)
+    secret = create_key(tx, body["name"], body["permission"], body["secret"])
+    row = rows(tx.db, KEYS_SQL + "WHERE name = ?", body["name"])[0]
     return {**show(KEYS, row), "secret": secret}
 
 
 def remove_key(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """End an API key, by its name or id."""
-    found = rows(tx.db, "DELETE FROM api_key WHERE ? IN (name, id) RETURNING id", request.id)
-    if not found:
+    ids = rows(tx.db, "DELETE FROM api_key WHERE ? IN (name, id) RETURNING id", request.id)
+    if not ids:
         raise Refused(f"there is no API key with the name '{request.id}'", "NOT_FOUND", 404)
-    return {"id": found[0][0], "deleted": True}
+    return {"id": ids[0][0], "deleted": True}
 
 
 # == HTTP =====================================================================
@@ -7369,8 +7605,7 @@ class Service(Protocol):
     store: Store
     outbox: Outbox
     limiter: Limiter
-    summaries: Summaries
-    status_pages: StatusPages
+    recent: Recent
     metrics: Metrics
     scanner: Scanner | None
     started_at: int
@@ -7673,7 +7908,7 @@ def acts(action: Callable[[Transaction, ApiRequest], Any]) -> Action:
 
     def call(server: Service, request: ApiRequest) -> Any:
         answer = server.act(action, request)
-        server.summaries.forget()
+        server.recent.forget()
         return answer
 
     call.__doc__ = action.__doc__
@@ -7695,12 +7930,12 @@ def sign_in(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     environ = bottle.request.environ
     if not is_json(environ):  # a foreign page could sign somebody in as somebody else
         raise Refused("Content-Type must be application/json", status=415)
-    given = read_fields(SIGN_IN, request.body)
-    if given["link"] is not None:
-        session = server.act(use_link, given["link"])
+    body = read_fields(SIGN_IN, request.body)
+    if body["link"] is not None:
+        session = server.act(use_link, body["link"])
     else:
-        name = given["name"]
-        password = given["password"]
+        name = body["name"]
+        password = body["password"]
         if not isinstance(name, str) or not isinstance(password, str) or len(password) > 200:
             raise Invalid("name and password are required, or a link")
         user = find_by_password(server.read, server.limiter, name, password, request.address)
@@ -7737,44 +7972,33 @@ def metrics(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(content, 200, {"Content-Type": prometheus.CONTENT_TYPE_LATEST})
 
 
-class Summaries:
-    """Answers with the summary, made at most once a second, or after what a person changes.
+class Recent:
+    """What takes longer to make than hundreds of pings: each is made once a second at the most."""
 
-    With a thousand monitors making it takes longer than hundreds of pings.
-    """
-
-    LASTS_MS = 1000
+    LASTS_SECONDS = 1
     SIZE_MAX = 20
 
-    def __init__(self, read: Callable[..., Any], clock: Callable[[], int]) -> None:
-        self.read = read
-        self.clock = clock
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self.monotonic = monotonic
         self._lock = threading.Lock()
-        self._made: dict[Any, tuple[int, str, str]] = {}  # when, its tag, and the JSON
+        self._made: dict[Any, tuple[float, str]] = {}  # until when each lasts, and its JSON
 
     def forget(self) -> None:
         """A person has changed something."""
         with self._lock:
             self._made.clear()
 
-    def get(self, request: ApiRequest, scanning: bool) -> tuple[str, str]:
-        """The tag and the JSON of a summary; `scanning` is what only the running server knows."""
-        key = (json.dumps(request.query), request.secret, scanning)
+    def get(self, key: Any, make: Callable[[], str]) -> str:
+        """The JSON that was made a moment ago, or is made now."""
         with self._lock:
-            now = self.clock()
-            made_at, tag, content = self._made.get(key, (now + 1, "", ""))
-            if not made_at <= now < made_at + self.LASTS_MS:
-                tag, content = self._make(request, scanning)
+            now = self.monotonic()
+            ends_at, content = self._made.get(key, (now, ""))
+            if now >= ends_at:
+                content = make()
                 if len(self._made) >= self.SIZE_MAX:
                     self._made.clear()
-                self._made[key] = now, tag, content
-        return tag, content
-
-    def _make(self, request: ApiRequest, scanning: bool) -> tuple[str, str]:
-        summary = self.read(show_summary, request)
-        summary["health"]["scanning"] = scanning
-        content = json.dumps(summary)
-        return f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"', content
+                self._made[key] = now + self.LASTS_SECONDS, content
+            return content
 
 
 def summary(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
@@ -7783,13 +8007,26 @@ def summary(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     When the last scan was is a header: it makes no other answer of it.
     """
     scanner = server.scanner
-    tag, content = server.summaries.get(request, scanner is None or scanner.is_looking())
+    is_scanning = scanner is None or scanner.is_looking()
+
+    def make() -> str:
+        first_screen = server.read(show_summary, request)
+        first_screen["health"]["scanning"] = is_scanning
+        return json.dumps(first_screen)
+
+    content = server.recent.get((json.dumps(request.query), request.secret, is_scanning), make)
+    tag = make_tag(content.encode())
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if scanner:
         headers["X-Scanned-At"] = str(iso(scanner.last_at))
     if tag in request.etag:
         return bottle.HTTPResponse(b"", 304, headers)
     return respond(content, 200, "application/json", headers)
+
+
+def make_tag(content: bytes) -> str:
+    """The ETag of a content."""
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
 
 
 def troubles(server: Service) -> list[str]:
@@ -7808,55 +8045,33 @@ def healthz(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     return respond({"ok": not sentences, "troubles": sentences}, 503 if sentences else 200)
 
 
-class StatusPages:
-    """What strangers may see of the monitors with the setting's tag.
-
-    Each is made at most once a second, for anybody may ask, and has at most 64 KB.
-    """
-
-    LASTS_SECONDS = 1
-    SIZE_MAX = 65_536  # bytes
-
-    def __init__(self, server: Service, monotonic: Callable[[], float]) -> None:
-        self.server = server
-        self.monotonic = monotonic
-        self._lock = threading.Lock()
-        self._made: dict[Any, tuple[float, str]] = {}  # until when each lasts, and its JSON
-
-    def check(self, tag: str) -> None:
-        """Refuse every other tag like a path that is none."""
-        if not tag or tag != self.server.settings.status_tag:
-            raise Refused("There is nothing here", "ERROR", 404)
-
-    def get(self, make: Callable[[Transaction, str], JsonObject], tag: str) -> str:
-        """The JSON of one of them."""
-        self.check(tag)
-        with self._lock:
-            now = self.monotonic()
-            ends_at, content = self._made.get(make, (now, ""))
-            if now >= ends_at:
-                content = self._make(make, tag)
-                self._made[make] = now + self.LASTS_SECONDS, content
-            return content
-
-    def _make(self, make: Callable[[Transaction, str], JsonObject], tag: str) -> str:
-        page = self.server.read(make, tag)
-        content = json.dumps(page)
-        while len(content) > self.SIZE_MAX and page.get("monitors"):
-            most = len(page["monitors"]) * self.SIZE_MAX // len(content)
-            page["monitors"] = page["monitors"][:most]
-            content = json.dumps(page)
-        return content
+STATUS_BYTES_MAX = 65_536
 
 
-def gives_status(make: Callable[[Transaction, str], JsonObject]) -> Action:
-    """The action of a route that shows strangers what has the tag of --status-tag."""
+def check_status_tag(server: Service, tag: str) -> None:
+    """Refuse every tag but that of the setting like a path that is none."""
+    if not tag or tag != server.settings.status_tag:
+        raise Refused("There is nothing here", "ERROR", 404)
+
+
+def gives_status(query: Callable[[Transaction, str], JsonObject]) -> Action:
+    """The action of a route that shows strangers what has the tag of the setting, in 64 KB."""
 
     def call(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
-        content = server.status_pages.get(make, request.id)
-        return respond(content, content_type="application/json")
+        check_status_tag(server, request.id)
 
-    call.__doc__ = make.__doc__
+        def make() -> str:
+            page = server.read(query, request.id)
+            content = json.dumps(page)
+            while len(content) > STATUS_BYTES_MAX and page.get("monitors"):
+                most = len(page["monitors"]) * STATUS_BYTES_MAX // len(content)
+                page["monitors"] = page["monitors"][:most]
+                content = json.dumps(page)
+            return content
+
+        return respond(server.recent.get(query, make), content_type="application/json")
+
+    call.__doc__ = query.__doc__
     return call
 
 
@@ -8131,11 +8346,8 @@ def manage(server: Service, route: ApiRoute, id: str = "", run: str = "") -> bot
 # -- pings
 
 
-def read_ping_request(environ: Environ) -> PingRequest | None:
-    """The ping that a request is; None where its path is none's."""
-    route = read_route(split_path(environ["REQUEST_URI"]))
-    if route is None:
-        return None
+def read_ping_request(environ: Environ, route: Route) -> PingRequest:
+    """The ping that a request is."""
     raw_query = recoded(environ.get("QUERY_STRING", ""))
     query = urllib.parse.parse_qs(raw_query, keep_blank_values=True) if raw_query else {}
     return PingRequest(
@@ -8155,29 +8367,63 @@ def read_ping_request(environ: Environ) -> PingRequest | None:
 def ping(server: Service, path: str) -> bottle.HTTPResponse:
     """Every ping of every dialect, in the shape of its own; it takes what is no other route's."""
     environ = bottle.request.environ
-    request = read_ping_request(environ)
-    if request is None:
+    route = read_route(split_path(environ["REQUEST_URI"]))
+    if route is None:
         return refuse_path(server.app, environ)
+    request = read_ping_request(environ, route)
+    if route.family == "sentry":
+        slug, secret, *words = route.names
+        content = {**DIALECTS["sentry"].read_body(request.body, ""), **request.query}
+        request = as_check_in(request._replace(secret=secret), slug, content, words)
     try:
         dialect, result, problem = server.act(record_ping, request)
     finally:  # what goes wrong is worded by the dialect that was met
-        met = request.seen[-1] if request.seen else unknown_dialect(request.route)
-        environ["cronwatch.dialect"] = met
+        dialect_met = request.seen[-1] if request.seen else unknown_dialect(request.route)
+        environ["cronwatch.dialect"] = dialect_met
     server.metrics.count_ping(dialect, result)
     log.debug("%s of %s, monitor %s", result.kind, dialect.name, result.id)
     if problem is not None:
         raise problem
-    status = 201 if result.created and dialect.says_created else 200
+    status = 201 if result.created and dialect.says_created else dialect.status
     content_type = "text/html" if result.kind == "pause" else "text/plain"
     return respond(dialect.reply(result), status, content_type, dialect.headers)
+
+
+SENTRY_KEY = re.compile(r"\bsentry_key=([^\s,&]+)")
+NO_ENCODING = (
+    "Content-Encoding must be gzip or deflate: an SDK of Sentry that has brotli needs "
+    '_experiments={"transport_compression_algo": "gzip"}'
+)
+
+
+def receive_envelope(server: Service, project: int) -> bottle.HTTPResponse:
+    """Sentry's POST /api/PROJECT/envelope: check-ins are pings, all else is dropped."""
+    environ = bottle.request.environ
+    encoding = environ.get("HTTP_CONTENT_ENCODING", "").lower()
+    if encoding not in ("", "gzip", "deflate"):
+        if server.limiter.count("encoding") == 1:
+            log.warning("a check-in of Sentry was refused: %s", NO_ENCODING)
+        raise Refused(NO_ENCODING, status=415)
+    key = SENTRY_KEY.search(environ.get("HTTP_X_SENTRY_AUTH") or environ.get("QUERY_STRING", ""))
+    request = read_ping_request(environ, Route("sentry", []))
+    id_, check_ins = read_envelope(unpack(request.body, encoding, BODY_MAX))
+    if check_ins:
+        request = request._replace(secret=key[1] if key else None)
+        requests = [as_check_in(request, each.get("monitor_slug"), each) for each in check_ins]
+        answers, problem = server.act(record_check_ins, requests)
+        for dialect, result, _ in answers:
+            server.metrics.count_ping(dialect, result)
+        if problem:
+            raise problem
+    return respond({"id": id_}, headers=DIALECTS["sentry"].headers)
 
 
 def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
     """405 for a path that has other methods, in the words of its route; 404 for one without."""
     allowed = {}
     for method in ("GET", "HEAD", "POST", "PATCH", "DELETE"):
-        asked = {"PATH_INFO": environ["PATH_INFO"], "REQUEST_METHOD": method}
-        route, _ = app.router.match(asked)
+        request = {"PATH_INFO": environ["PATH_INFO"], "REQUEST_METHOD": method}
+        route, _ = app.router.match(request)
         if route.rule != LAST_RULE:
             allowed[method] = route
     if not allowed:
@@ -8215,8 +8461,8 @@ def read_static_files() -> dict[str, StaticFile]:
             content_type = mimetypes.guess_type(path.name)[0] or "text/plain"
             if content_type.startswith("text/"):
                 content_type += "; charset=utf-8"
-            tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            files[path.relative_to(folder).as_posix()] = StaticFile(content, content_type, tag)
+            file = StaticFile(content, content_type, make_tag(content))
+            files[path.relative_to(folder).as_posix()] = file
     return files
 
 
@@ -8238,11 +8484,9 @@ def front_page(files: Mapping[str, StaticFile]) -> bottle.HTTPResponse:
     return static(files, "index.html")
 
 
-def status_file(
-    pages: StatusPages, files: Mapping[str, StaticFile], tag: str
-) -> bottle.HTTPResponse:
+def status_file(server: Service, files: Mapping[str, StaticFile], tag: str) -> bottle.HTTPResponse:
     """The page to hang on the wall, without signing in."""
-    pages.check(tag)
+    check_status_tag(server, tag)
     return static(files, "status.html")
 
 
@@ -8261,11 +8505,13 @@ def make_app(server: Service) -> bottle.Bottle:
         call = partial(manage, server, row)
         app.route(row.rule, row.method, call, permission=row.permission, dialect=row.dialect)
     app.route("/api/sync", "POST", partial(sync, server), dialect=DIALECTS["cronradar"])
+    envelope = partial(receive_envelope, server)
+    app.route("/api/<project:int>/envelope", "POST", envelope, dialect=DIALECTS["sentry"])
     files = read_static_files()
     app.route("/", "GET", partial(front_page, files))
     app.route("/static/<name:path>", "GET", partial(static, files))
     app.route("/manifest.json", "GET", partial(static, files, "manifest.json"))
-    app.route("/status/<tag>", "GET", partial(status_file, server.status_pages, files))
+    app.route("/status/<tag>", "GET", partial(status_file, server, files))
     app.route("/cronwatch-exec", "GET", partial(static, files, "cronwatch-exec"))
     app.route(LAST_RULE, "ANY", partial(ping, server))
     return app
@@ -8545,7 +8791,8 @@ class PingLane(waitress.task.ThreadedTaskDispatcher):
     def answer(self) -> None:
         """Record what has arrived in one transaction, then send the answers.
 
-        Where it cannot begin, or was lost, the workers have those that were not begun.
+        Where it was lost, all that were begun get one bare 503: what Bottle answered them before
+        the commit may say that all is well. The workers have those that were not begun.
         """
         batch = [self.arrived.popleft() for _ in range(min(BATCH_MAX, len(self.arrived)))]
         held: list[Connection] = []
@@ -8667,8 +8914,8 @@ def open_socket(listen: str) -> socket.socket:
         )[0]
         return socket.create_server(address[:2], family=family)
     except (OSError, ValueError) as error:
-        taken = getattr(error, "errno", 0) == errno.EADDRINUSE
-        reason = "another program listens there: choose another port" if taken else error
+        is_taken = getattr(error, "errno", 0) == errno.EADDRINUSE
+        reason = "another program listens there: choose another port" if is_taken else error
         raise Refused(f"cannot listen on {listen}: {reason}") from None
 
 
@@ -8695,6 +8942,7 @@ def make_web_server(
             asyncore_use_poll=True,
             cleanup_interval=5,
             max_request_body_size=10_485_760,
+            clear_untrusted_proxy_headers=False,  # we read them ourselves
         ),
     )
     lane.set_thread_count(THREADS)
@@ -8852,8 +9100,7 @@ class Server:
         self.damaged: set[int] = set()  # monitors that cannot be watched any more
         self.scanner: Scanner | None = None
         self.started_at = clock()
-        self.summaries = Summaries(self.read, clock)
-        self.status_pages = StatusPages(self, monotonic)
+        self.recent = Recent(monotonic)
         self.follows_address = not settings.base_url
         self.follows_host_zone = not settings.timezone
         prefix = f"/{settings.url_prefix.strip('/')}".rstrip("/")
@@ -9220,13 +9467,13 @@ def _identity(job: CronLine, host: str) -> str:
 def _match_jobs(tx: Transaction, jobs: Sequence[CronLine], host: str) -> list[int | None]:
     """The monitor that each job has already. One that was made before commands were declared has
     its command in the notes."""
-    wanted = {_identity(job, host) for job in jobs}
-    wanted |= {clean(job.command, 10_000) or "" for job in jobs if not host} - {""}
+    identities_wanted = {_identity(job, host) for job in jobs}
+    identities_wanted |= {clean(job.command, 10_000) or "" for job in jobs if not host} - {""}
     same_command = rows(
         tx.db,
         "SELECT num, coalesce(json_extract(declared, '$.crontab'), notes) AS job, cron, timezone "
         "FROM monitor WHERE job IN (SELECT value FROM json_each(?)) ORDER BY num",
-        json.dumps(sorted(wanted)),
+        json.dumps(sorted(identities_wanted)),
     )
     free = {num: (identity, (cron, zone)) for num, identity, cron, zone in same_command}
     matches: dict[int, int] = {}
@@ -9326,8 +9573,8 @@ def wrapped_line(job: CronLine, url: str, wrapper: str) -> str:
     is_plain = re.fullmatch(r"/[\w./+-]+( [\w./:@,+= -]*)?", job.command)
     command = job.command if is_plain else f"{job.shell} -c {shlex.quote(job.command)}"
     folder, _, name = wrapper.rpartition("/")
-    found = name if folder in job.path.split(":") else shlex.quote(wrapper).replace("%", r"\%")
-    return f"{job.when} {job.user}{found} {url} -- {command}{job.given}"
+    program = name if folder in job.path.split(":") else shlex.quote(wrapper).replace("%", r"\%")
+    return f"{job.when} {job.user}{program} {url} -- {command}{job.given}"
 
 
 def export_all(tx: Transaction, secret: bool = False) -> JsonObject:
@@ -9377,25 +9624,25 @@ def export_all(tx: Transaction, secret: bool = False) -> JsonObject:
     }
 
 
-def _exported(shown: JsonObject, secret: bool) -> JsonObject:
-    unused = {need for kind, need in SCHEDULE_NEEDS.items() if kind != shown["scheduleType"]}
+def _exported(monitor: JsonObject, secret: bool) -> JsonObject:
+    unused = {need for kind, need in SCHEDULE_NEEDS.items() if kind != monitor["scheduleType"]}
     names = (
         "key",
         "scheduleType",
         *(field.name for field in MONITOR if field.name != "key"),
         *["token", "code", "handles"] * secret,
     )
-    return {name: shown[name] for name in names if name not in unused}
+    return {name: monitor[name] for name in names if name not in unused}
 
 
-def apply_all(tx: Transaction, given: Any) -> None:
+def apply_all(tx: Transaction, file: Any) -> None:
     """Bring integrations (by name) and monitors (by key) to what a file says; others, and fields
     that are not there, stay. Raises `Refused` with the item that is wrong: nothing is changed."""
     for kind, name, apply in (
         ("integrations", "name", _apply_integration),
         ("monitors", "key", _apply_monitor),
     ):
-        for item in _objects(kind, read_object(given, "integrations", "monitors").get(kind)):
+        for item in _objects(kind, read_object(file, "integrations", "monitors").get(kind)):
             try:
                 NAME.read(name, item.get(name))
                 apply(tx, dict(item))
@@ -9419,15 +9666,15 @@ def _apply_integration(tx: Transaction, item: dict[str, Any]) -> None:
     secret, enabled, name = item.pop("secret", None), item.pop("enabled", None), item["name"]
     if secret is not None and not is_signing_secret(secret):
         raise Invalid("secret must be whsec_ and at least 16 bytes as base64")
-    known = rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name)
-    if not known:
+    channels = rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name)
+    if not channels:
         add_integration(tx, ApiRequest(body=item, is_local=True))
-    elif known[0][0] != item.pop("channel", known[0][0]):
+    elif channels[0][0] != item.pop("channel", channels[0][0]):
         raise Invalid("its channel cannot be changed: give the new one another name")
     change_integration(
         tx,
         find_integration(tx, name),
-        {**(item if known else {}), **({} if enabled is None else {"enabled": enabled})},
+        {**(item if channels else {}), **({} if enabled is None else {"enabled": enabled})},
         secret,
     )
 
@@ -9485,10 +9732,10 @@ def masked(value: Any) -> Any:
     }
 
 
-def apply_file(tx: Transaction, given: Any, dry: bool) -> str:
+def apply_file(tx: Transaction, file: Any, dry: bool) -> str:
     """Apply a file, and return what changes as a diff; `DryRun` with it where nothing may."""
     before = export_all(tx, True)
-    apply_all(tx, given)
+    apply_all(tx, file)
     old, new = (
         json.dumps(masked(state), indent=1, ensure_ascii=False).splitlines()
         for state in (before, export_all(tx, True))
@@ -9971,15 +10218,15 @@ PING_LINE = "curl -fsS -m 10 --retry 3 {}"
 LIST_HEAD = ("key", "status", "details", "schedule")
 
 
-def _print_table(options: argparse.Namespace, found: list[dict[str, Any]], *columns: str) -> None:
+def _print_table(options: argparse.Namespace, items: list[dict[str, Any]], *columns: str) -> None:
     """A table for people, or JSON for programs."""
     table = [
         columns,
-        *([str(row[name] if row[name] is not None else "-") for name in columns] for row in found),
+        *([str(row[name] if row[name] is not None else "-") for name in columns] for row in items),
     ]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
-    print(json.dumps(found, indent=2) if options.json else "\n".join(lines))
+    print(json.dumps(items, indent=2) if options.json else "\n".join(lines))
 
 
 def _split_handle(text: str) -> tuple[str, str]:
@@ -10009,7 +10256,7 @@ def _monitor_fields(options: argparse.Namespace) -> dict[str, Any]:
 def _add_monitor(server: Server, options: argparse.Namespace) -> None:
     fields = _monitor_fields(options)
     kind = next((kind for kind, need in SCHEDULE_NEEDS.items() if need in fields), "none")
-    shown, _ = server.act(
+    monitor, _ = server.act(
         add_monitor,
         ApiRequest(
             body={
@@ -10023,17 +10270,17 @@ def _add_monitor(server: Server, options: argparse.Namespace) -> None:
         dict(map(_split_handle, options.handle or ())),
     )
     if options.json:
-        print(json.dumps(shown, indent=2))
+        print(json.dumps(monitor, indent=2))
         return
     print(
-        f"{shown['key']} is monitored. Let the job ping it:\n\n  "
-        f"{PING_LINE.format(shown['pingUrl'])}\n\n"
-        f"Its token is {shown['token']}, its code {shown['code']}."
+        f"{monitor['key']} is monitored. Let the job ping it:\n\n  "
+        f"{PING_LINE.format(monitor['pingUrl'])}\n\n"
+        f"Its token is {monitor['token']}, its code {monitor['code']}."
     )
-    if shown["scheduleType"] == "none":
+    if monitor["scheduleType"] == "none":
         print(f"Its schedule is {NO_SCHEDULE} (see --cron and --every).")
-    if not shown["heard"]:
-        print("Nobody hears of it yet: see `cronwatch integration add --help`.")
+    if not monitor["heard"]:
+        print("No notifications yet: see `cronwatch integration add --help`.")
 
 
 def _edit_monitor(server: Server, options: argparse.Namespace) -> None:
@@ -10165,7 +10412,7 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
     lines = [line.partition(":") for line in options.header or ()]
     if not all(colon for _, colon, _ in lines):
         raise Invalid("--header must be a header line, as in 'NAME: VALUE'")
-    made = server.act(
+    integration = server.act(
         add_integration,
         ApiRequest(
             body=with_apprise(
@@ -10184,8 +10431,8 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
         f"{options.name} is told of everything from now on: try "
         f"`cronwatch integration test {options.name}`"
     )
-    if "secret" in made:
-        print(f"Its signatures are made with {made['secret']}")
+    if "secret" in integration:
+        print(f"Its signatures are made with {integration['secret']}")
 
 
 def _test_integration(server: Server, options: argparse.Namespace) -> None:
@@ -10236,13 +10483,13 @@ def _read_file(name: str) -> str:
 def _own_crontab() -> str:
     """What `crontab -l` prints."""
     try:
-        found = subprocess.run(["crontab", "-l"], capture_output=True, check=False)  # noqa: S607
+        listing = subprocess.run(["crontab", "-l"], capture_output=True, check=False)  # noqa: S607
     except OSError:
         raise Refused("there is no program crontab here: name a file") from None
-    said = found.stderr.decode("utf-8", "replace").strip()
-    if found.returncode and "no crontab for" not in said:
-        raise Refused(f"crontab -l: {said}")
-    return found.stdout.decode("utf-8", "surrogateescape")
+    error = listing.stderr.decode("utf-8", "replace").strip()
+    if listing.returncode and "no crontab for" not in error:
+        raise Refused(f"crontab -l: {error}")
+    return listing.stdout.decode("utf-8", "surrogateescape")
 
 
 def _drop_long_lines(
@@ -10290,7 +10537,7 @@ def _import_crontab(server: Server, options: argparse.Namespace) -> None:
             "A job is known again by its command: --host NAME tells those of other machines apart"
         )
     if options.yes and not all(report.monitor["heard"] for report in reports if report.monitor):
-        comments.append("Nobody hears of them yet: see `cronwatch integration add --help`")
+        comments.append("No notifications yet: see `cronwatch integration add --help`")
     if program is None:
         comments.append(
             f"cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {base_url}/cronwatch-exec "
@@ -10307,11 +10554,11 @@ def _import_crontab(server: Server, options: argparse.Namespace) -> None:
 
 def _apply(server: Server, options: argparse.Namespace) -> None:
     try:
-        given = json.loads(_read_file(options.file))
+        file = json.loads(_read_file(options.file))
     except (ValueError, RecursionError) as error:
         raise Invalid(f"{options.file} must be JSON: {error}") from None
     try:
-        changes = server.act(apply_file, with_apprise(given), options.dry_run)
+        changes = server.act(apply_file, with_apprise(file), options.dry_run)
     except DryRun as dry:
         changes = str(dry)
     print(changes or "nothing changes")
@@ -10503,7 +10750,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
                 "--handle",
                 action="append",
                 metavar="[SERVICE:]TEXT",
-                help=("keep one of an old service: " + " ".join(DIALECTS)),
+                help="keep one of an old service, as in cronitor:d3x0f1",
             ),
             AS_JSON,
         ],
@@ -10803,11 +11050,11 @@ def make_parser() -> argparse.ArgumentParser:
             formatter_class=HELP_LAYOUT,
         )
         command.set_defaults(call=call, group=group, word=word)
-        listed = command.add_argument_group()  # without headings it fits a screen
-        listed.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+        options = command.add_argument_group()  # without headings it fits a screen
+        options.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
         has_database = serves or call in WITHOUT_DATABASE
         for names, more in (*arguments, *SETTING_FLAGS[: not has_database]):
-            listed.add_argument(*names, **more)
+            options.add_argument(*names, **more)
     return parser
 
 

@@ -30,7 +30,10 @@ FLAGS = (  # no sandbox as root, and nothing of what the browser would ask the w
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 LINK = re.compile(r"https?://[^/]+(/#/link/\S+)")
 ELSEWHERE = "cron.lan"  # the loopback by a name that makes no secure context of plain http
-SESSIONS: dict[str, list[Any]] = {}  # the cookies of who is signed in, by the server's URL
+# The cookies of who is signed in, by the server's URL and key: a later server may get its port.
+SESSIONS: dict[tuple[str, str], list[Any]] = {}
+# By options: in a new context all modules are compiled anew, which takes longer than most tests.
+CONTEXTS: dict[str, Any] = {}
 AWAY = "net::ERR_CONNECTION_REFUSED"
 
 
@@ -47,6 +50,7 @@ def chromium() -> Iterator[Any]:
             args=[*FLAGS, f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"],
         )
         yield browser
+        CONTEXTS.clear()
         browser.close()
 
 
@@ -57,15 +61,44 @@ def add_user(live: Live, name: str = NAME, password: str = PASSWORD) -> None:
         live.quick("user", "add", name)
 
 
+def new_context(browser: Any, **options: Any) -> Any:
+    """What shares cookies and caches, and nothing with any other."""
+    made = browser.new_context(**{"timezone_id": "UTC", **options})
+    made.set_default_timeout(LIMIT_SECONDS * 1000)
+    return made
+
+
+def context(browser: Any, **options: Any) -> Any:
+    """The context that all tabs with these options share."""
+    name = repr(sorted(options.items()))
+    if name not in CONTEXTS:
+        CONTEXTS[name] = new_context(browser, **options)
+        CONTEXTS[name].new_page()  # while there is a page, Chromium keeps what it has compiled
+    return CONTEXTS[name]
+
+
 class Tab:
     """A page of the dashboard. `problems` are the console's errors and warnings (a violation of
     the CSP is one), scripts that failed, and requests that failed or were refused."""
 
-    def __init__(self, browser: Any, live: Live, **options: Any) -> None:
+    def __init__(
+        self,
+        browser: Any,
+        live: Live,
+        viewport: dict[str, int] = DESK,
+        alone: bool = False,
+        media: dict[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        """In the context of all tabs with these options, or in one of its own: cookies are the
+        context's, so of a shared one only the tab that was made last is signed in."""
         self.live, self.problems = live, set[str]()
-        self.context = browser.new_context(**{"viewport": DESK, "timezone_id": "UTC", **options})
-        self.context.set_default_timeout(LIMIT_SECONDS * 1000)
+        self.is_alone = alone
+        self.context = new_context(browser, **options) if alone else context(browser, **options)
+        self.context.clear_cookies()
         self.page = self.context.new_page()
+        self.page.set_viewport_size(viewport)
+        self.page.emulate_media(**(media or {}))
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.problems.add(f"script: {error}"))
         self.page.on("requestfailed", self._failed)
@@ -88,6 +121,11 @@ class Tab:
         path = request.url.removeprefix(self.live.url).partition("?")[0]
         return f"{request.method} {re.sub('[0-9a-f]{8}-[0-9a-f-]{27}', 'ID', path)}"
 
+    def resize(self, size: dict[str, int]) -> None:
+        """Give the page a size, and wait until it has it."""
+        self.page.set_viewport_size(size)
+        self.page.wait_for_function("width => innerWidth === width", arg=size["width"])
+
     def open(self, address: str = "#/") -> None:
         """Load the dashboard at an address, whatever page is there already."""
         self.page.goto("about:blank")
@@ -96,8 +134,9 @@ class Tab:
     def sign_in(self) -> None:
         """Sign in with a link that signs in once, as its click does; the next tab of the same
         server goes on with that session."""
-        if self.live.url in SESSIONS:
-            self.context.add_cookies(SESSIONS[self.live.url])
+        server = self.live.url, self.live.key
+        if server in SESSIONS:
+            self.context.add_cookies(SESSIONS[server])
             self.page.goto(f"{self.live.url}/")
         else:
             found = LINK.search(self.live.quick("user", "link", NAME))
@@ -107,7 +146,7 @@ class Tab:
         self.page.locator("#signout:not([hidden])").wait_for(state="attached")
         if self.page.get_by_text("Set a password?").count():  # who came by a link is offered one
             self.page.keyboard.press("Escape")
-        SESSIONS[self.live.url] = self.context.cookies()
+        SESSIONS[server] = self.context.cookies()
 
     def see(self, text: str | re.Pattern[str]) -> None:
         """Wait until a text is in view."""
@@ -124,8 +163,9 @@ class Tab:
         return self.page.get_by_label(label, exact=True)
 
     def row(self, name: str) -> Any:
-        """The row of a monitor in the list."""
-        return self.page.locator("li.row").filter(has_text=name)
+        """The row of the monitor in the list whose name begins so."""
+        title = self.page.locator(".name", has_text=re.compile(f"^{re.escape(name)}"))
+        return self.page.locator("li.row", has=title)
 
     def menu(self, name: str) -> None:
         """Choose what stands behind the dots of a monitor's page."""
@@ -142,7 +182,12 @@ class Tab:
         return shown
 
     def close(self) -> None:
-        self.context.close()
+        """Leave nothing to the next tab: neither a page that goes on asking nor what it stored."""
+        if self.is_alone:
+            self.context.close()
+            return
+        self.page.evaluate("localStorage.clear()")
+        self.page.close()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ class Fault(NamedTuple):
 FAULTS = {
     "Settings": [
         Fault(
-            "text = given.get(setting.name)",
+            "text = flags.get(setting.name)",
             "text = None",
             "a flag of the command line is ignored",
             "test_cli.py::test_a_flag_wins_over_a_variable",
@@ -90,8 +90,8 @@ FAULTS = {
             "test_rules.py::test_a_rule_compares_a_field_with_a_value",
         ),
         Fault(
-            "isinstance(given, list) or len(given) > 20:",
-            "isinstance(given, list):",
+            "isinstance(rules, list) or len(rules) > 20:",
+            "isinstance(rules, list):",
             "each ping of a monitor goes through a thousand rules",
             "test_rules.py::test_a_wrong_rule_is_refused_with_the_reason",
         ),
@@ -250,8 +250,8 @@ FAULTS = {
             "time and the grace",
         ),
         Fault(
-            "return found if abs(found) < 2**53 else None",
-            "return found",
+            "return figure if abs(figure) < 2**53 else None",
+            "return figure",
             "a number that JavaScript cannot hold is shown wrongly",
             "test_dialects_pure.py::test_what_is_no_finite_number_is_dropped",
         ),
@@ -501,8 +501,8 @@ FAULTS = {
             "test_api.py::test_a_read_only_key_sees_no_handle",
         ),
         Fault(
-            "json.loads(config))} if secret else shown",
-            "json.loads(config))} if True else shown",
+            "if secret:\n        integration |= integration_config",
+            "if True:\n        integration |= integration_config",
             "a key that may only read sees the secrets of webhooks",
             "test_management.py::test_a_read_only_key_sees_nothing_that_an_integration_needs",
         ),
@@ -546,8 +546,8 @@ FAULTS = {
     ],
     "Reports": [
         Fault(
-            "spent[status] += end - begin - away",
-            "spent[status] += end - begin",
+            "totals[status] += end - begin - away",
+            "totals[status] += end - begin",
             "uptime counts the time in which cronwatch was away",
             "test_management.py::"
             "test_uptime_leaves_out_pauses_absences_and_the_time_before_the_first_ping",
@@ -577,7 +577,7 @@ FAULTS = {
             "test_api.py::test_pings_come_newest_first",
         ),
         Fault(
-            "if not _ran_for(m, occurrence, starts)",
+            "if not _ran_for(m, occurrence, early, starts)",
             "if True",
             "a job that fails each hour is shown as one that never runs",
             "test_reports.py::test_an_hour_that_was_missed_is_a_slot_of_the_strip",
@@ -615,8 +615,8 @@ FAULTS = {
             "test_people.py::test_a_password_is_changed_and_ends_the_sessions",
         ),
         Fault(
-            "if not found or found[0][1] <= tx.now:",
-            "if not found:",
+            "if not links or links[0][1] <= tx.now:",
+            "if not links:",
             "a link of last year signs in",
             "test_people.py::test_a_link_works_for_an_hour",
         ),
@@ -1026,7 +1026,7 @@ FAULTS = {
             "test_cli.py::test_the_line_of_the_readme_fetches_the_wrapper",
         ),
         Fault(
-            "if not tag or tag != self.server.settings.status_tag:",
+            "if not tag or tag != server.settings.status_tag:",
             "if not tag:",
             "strangers see the monitors of every tag",
             "test_status.py::test_no_other_tag_has_a_page",

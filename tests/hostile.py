@@ -403,6 +403,8 @@ FORMS = (
     "/p/{a}/{b}/{w}",
     "/api/push/{a}",
     "/api/push/{a}/{w}",
+    "/api/7/cron/{a}/{b}",
+    "/api/7/envelope",
     "/start/{a}",
     "/finish/{a}",
     "/fail/{a}",

@@ -346,7 +346,7 @@ def test_a_failed_test_of_an_integration_says_why(live: Live) -> None:
 def test_key_create_prints_the_key_alone_and_it_works_at_once(live: Live) -> None:
     said = live.cli("key", "create", "alone")
 
-    assert re.fullmatch(r"cw_[A-Za-z0-9_-]{20,}\n", said)
+    assert re.fullmatch(r"cw[A-Za-z0-9]{30}\n", said)
     assert live.ask("GET", "/heartbeats", key=said.strip()).status == 200
 
 
@@ -702,6 +702,28 @@ def test_every_setting_is_a_row_of_the_readmes_table() -> None:
     for name in SETTINGS:
         flag, variable = f"--{name.replace('_', '-')}", f"CRONWATCH_{name.upper()}"
         assert [row for row in rows if f"`{flag}`" in row and f"`{variable}`" in row], name
+
+
+def test_every_command_is_in_the_readmes_table(pages: dict[str, str]) -> None:
+    table = README.read_text().partition("\n## Commands\n")[2].partition("\n### ")[0]
+    final = [words for words, page in pages.items() if "COMMAND" not in page]
+
+    for words in final:
+        group, _, word = words.rpartition(" ")
+        rows = [row for row in table.splitlines() if row.startswith(f"| `{group}")]
+        assert [row for row in rows if f"`{words}`" in row or f"`{word}`" in row], words
+
+
+def test_every_link_within_the_readme_leads_somewhere() -> None:
+    text = README.read_text()
+    titles = re.findall("^#+ (.*)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+
+    inside = {link[1:] for link in links if link.startswith("#")}
+    files = {link for link in links if not link.startswith("#")}
+    assert inside <= anchors
+    assert [name for name in files if not (README.parent / name).exists()] == []
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])

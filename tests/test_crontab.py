@@ -628,7 +628,7 @@ def test_a_file_that_is_not_there_is_refused(site: Site) -> None:
     )
 
 
-HEARD = "# Nobody hears of them yet: see `cronwatch integration add --help`\n"
+HEARD = "# No notifications yet: see `cronwatch integration add --help`\n"
 
 
 def test_who_hears_of_nothing_is_told_so(site: Site) -> None:

@@ -86,6 +86,14 @@ def test_a_chunked_body_is_read(real: Real) -> None:
     assert (status, real.site.pings[-1]["message"]) == (200, "bits")
 
 
+def test_a_chunked_envelope_is_read(real: Real) -> None:
+    chunks = '10\r\n{"event_id":"1"}\r\n0\r\n\r\n'
+
+    answer = real.say("POST /api/1/envelope/", f"Transfer-Encoding: chunked\r\n\r\n{chunks}")
+
+    assert answer == (200, '{"id": "1"}')
+
+
 def test_a_head_has_no_body_on_the_wire(real: Real) -> None:
     path = f"/{real.job.code}/complete"
 

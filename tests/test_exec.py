@@ -334,6 +334,7 @@ def test_a_bare_handle_is_pinged_where_the_environment_says(wrapper: Wrapper, ea
         ("/api/v1/ping/daily-backup/success", "/api/v1/ping/daily-backup/0"),
         ("/api/push/Kuma_Token?status=up&msg=OK&ping=", "/Kuma_Token/0"),
         ("/api/push/up", "/up/0"),
+        ("/api/1/cron/up/cwKey/?status=ok", "/api/1/cron/up/cwKey/0"),
         ("/start/{u}", "/start/{u}/0"),
         ("/behind/a/proxy/{u}/start?x=/y", "/behind/a/proxy/{u}/0"),
     ],
@@ -376,6 +377,7 @@ URLS = (
     "http://{host}/api/push/{token}?status=up&msg=OK&ping=",
     "http://{host}/api/push/{kuma}?status=up&msg=OK&ping=",
     "http://{host}/finish/{token}",
+    "http://{host}/api/1/cron/{key}/{api}/?status=ok",
 )
 
 

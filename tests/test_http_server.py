@@ -235,3 +235,18 @@ def test_the_last_address_that_can_be_read_is_the_one_of_who_pings(
     header: str, address: str | None
 ) -> None:
     assert cronwatch.forwarded_address(header) == address
+
+
+def test_what_a_proxy_says_of_who_pings_arrives(
+    make_site: Callable[..., Site], listening: Callable[..., tuple[Any, Address]]
+) -> None:
+    behind = make_site(trusted_proxy="127.0.0.1")
+    job = behind.monitor()
+    _, address = listening(behind.server.app)
+
+    ask(
+        address,
+        f"GET /{job.token} HTTP/1.0\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n".encode(),
+    )
+
+    assert behind.rows("SELECT address FROM ping") == [{"address": "203.0.113.9"}]

@@ -22,6 +22,8 @@ from conftest import NOW, Site
 from killing import living_site, look, unsound, until
 from live_server import CRONWATCH, DIRECT, LIMIT_SECONDS, Done, call, environment, serving
 
+pytestmark = pytest.mark.slow
+
 ALL = -9  # how each of them ends
 MOMENTS = 24  # at which each is killed, from its first to its last
 KEEP = 700  # pings of a monitor that house is kept for; it has more than 2,000
@@ -463,7 +465,6 @@ cronwatch.main([*sys.argv[1:]])
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

@@ -332,7 +332,7 @@ def test_a_first_alert_comes_in_a_minute(tmp_path: Path) -> None:
         shutil.copy(ROOT / name, tmp_path)
     for name in ("static", "systemd"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    first, second = blocks_of_the_readme("## A first alert in a minute")
+    first, second = blocks_of_the_readme("## First alert in a minute")
     serves = re.sub(r"\s+#.*", "", first.strip())
     *adds, tail = second.strip().splitlines()
     assert (serves, tail.partition("#")[0].strip()) == ("make run", "tail -F alerts.txt")

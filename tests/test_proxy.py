@@ -25,7 +25,8 @@ CLIENT = "127.0.0.2"  # where the requests come from; the proxy is 127.0.0.1
 
 def blocks(language: str) -> list[str]:
     """The README's examples in a language, below the title of the proxies."""
-    section = README.read_text().partition("\n## Behind a proxy\n")[2].partition("\n## ")[0]
+    section = README.read_text().partition("\n### Behind Caddy or nginx\n")[2]
+    section = section.partition("\n### ")[0]
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import cronitor
 import cronradar
 import pytest
+import sentry_sdk
 from cronbeats_python import ApiError, PingClient
 from cronbeats_python.http import HttpResponse, UrllibHttpClient
-from live_server import Live, bash, in_thread, serving, wait_for
+from live_server import LIMIT_SECONDS, Live, bash, in_thread, serving, wait_for
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
@@ -493,3 +494,88 @@ def test_a_cronbeats_script_keeps_the_code_of_its_old_service(live: Live) -> Non
     said = cronbeats(live.url, "Zz9Yy8Xx").ping()
 
     assert (said["jobKey"], kinds(live, "adopted-beat")) == ("Zz9Yy8Xx", ["success"])
+
+
+# -- Sentry: its host and its key are the DSN
+
+
+@pytest.fixture
+def sentry(live: Live) -> Iterator[sentry_sdk.Client]:
+    host = live.url.removeprefix("http://")
+    client = sentry_sdk.Client(
+        f"http://{live.key}@{host}/1", default_integrations=False, auto_enabling_integrations=False
+    )
+    with sentry_sdk.isolation_scope() as scope:
+        scope.set_client(client)
+        yield client
+        client.close()
+
+
+def flush(client: sentry_sdk.Client) -> None:
+    client.flush(LIMIT_SECONDS)
+
+
+def test_the_sentry_client_monitors_a_job(live: Live, sentry: sentry_sdk.Client) -> None:
+    live.add("sentry-job")
+
+    @sentry_sdk.monitor(monitor_slug="sentry-job")
+    def job() -> None:
+        flush(sentry)
+        assert live.runs("sentry-job")[0]["state"] == "running"
+
+    job()
+    flush(sentry)
+
+    (only,) = live.runs("sentry-job")
+    assert kinds(live, "sentry-job") == ["start", "success"]
+    assert (only["state"], only["duration_ms"] is None) == ("success", False)
+
+
+def test_a_failing_job_of_the_sentry_client_is_down(live: Live, sentry: sentry_sdk.Client) -> None:
+    live.add("sentry-failing")
+
+    with pytest.raises(OSError, match="disk"), sentry_sdk.monitor("sentry-failing"):
+        raise OSError("disk is full")
+    flush(sentry)
+
+    assert kinds(live, "sentry-failing") == ["start", "fail"]
+    assert live.monitor("sentry-failing")["downReason"] == "failed"
+
+
+def test_the_sentry_client_creates_a_monitor_and_changes_it(
+    live: Live, sentry: sentry_sdk.Client
+) -> None:
+    for minutes in (5, 10):
+        config: Any = {
+            "schedule": {"type": "crontab", "value": "0 2 * * *"},
+            "timezone": "Asia/Tokyo",
+            "checkin_margin": minutes,
+            "max_runtime": 30,
+            "failure_issue_threshold": 3,
+        }
+        with sentry_sdk.monitor("sentry-upsert", config):
+            pass
+        flush(sentry)
+
+    made = live.monitor("sentry-upsert")
+    assert (made["cronExpression"], made["timezone"]) == ("0 2 * * *", "Asia/Tokyo")
+    assert (made["graceSeconds"], made["maxRunSeconds"]) == (600, 1800)
+    assert (made["failureTolerance"], made["status"]) == (2, "up")
+
+
+def test_the_sentry_client_sends_one_error_and_no_other_but_check_ins(
+    live: Live, sentry: sentry_sdk.Client
+) -> None:
+    live.add("sentry-errors")
+    transport: Any = sentry.transport
+    reasons: list[str] = []
+    transport.on_dropped_event = reasons.append
+
+    for _ in range(2):
+        sentry_sdk.capture_message("an error")
+        flush(sentry)
+    sentry_sdk.crons.capture_checkin("sentry-errors", status="ok")
+    flush(sentry)
+
+    assert reasons == ["self_rate_limits"]
+    assert kinds(live, "sentry-errors") == ["success"]

@@ -103,6 +103,18 @@ def test_what_was_missed_while_we_were_away_is_no_slot(site: Site, job: Made) ->
     assert (1, "missed") in shown
 
 
+def test_a_run_does_not_count_for_the_minute_after_its_own(site: Site) -> None:
+    job = site.monitor(cron="* * * * *", grace_seconds=60)
+    site.get(f"/{job.token}/fail")
+    site.clock.move(90)
+    site.get(f"/{job.token}/fail")
+    site.clock.move(120)
+
+    slots = summary(site)["monitors"][0]["strip"]
+
+    assert [(slot[0] - NOW) // 1000 for slot in slots if slot[2] == "missed"] == [120]
+
+
 def test_a_strip_has_thirty_slots_however_long_a_job_is_down(site: Site, job: Made) -> None:
     hours(site, job, 3)
 

@@ -245,6 +245,7 @@ def a_short_plan(seed: int) -> Plan:
     return make_plan(seed, AUTUMN, AUTUMN + 8 * WEEK, monitors=70, actions=50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faulty_rules", FAULTS, indirect=True)
 def test_a_fault_in_the_rules_is_seen(faulty_rules: ModuleType) -> None:
     plans = (a_short_plan(seed) for seed in range(1, 6))

@@ -74,10 +74,11 @@ def measure_start(plan: Plan) -> Iterator[Row]:
         files.let_come_round(
             plan.crowd / "cronwatch.db", plan.many - plan.awaited + 1, plan.awaited
         )
-        yield start_row(f"{plan.awaited:,} of them awaited", crowd_seconds(plan), rival, 1)
+        awaited = crowd_seconds(plan)  # an absence is judged whole: a second for 10,000
+        yield start_row(f"{plan.awaited:,} of them awaited", awaited, rival, 1, limit=1.5)
 
 
-def start_row(what: str, took: float, rival: float, times: int) -> Row:
+def start_row(what: str, took: float, rival: float, times: int, limit: float = 0.5) -> Row:
     """The time to a first answer beside that of Python and the modules alone."""
     return Row(
         "start",
@@ -86,7 +87,7 @@ def start_row(what: str, took: float, rival: float, times: int) -> Row:
         "s",
         rival,
         "for the imports alone",
-        Bar("<=", 0.5, "s"),
+        Bar("<=", limit, "s"),
         f"median of {times}" * (times > 1),
     )
 

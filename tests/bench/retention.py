@@ -55,13 +55,13 @@ class Year:
         """A real ping, with a log."""
         knock = cronwatch.read_ping_request(
             {
-                "REQUEST_URI": f"/ping/{files.token(num)}{verb}",
                 "REQUEST_METHOD": "POST",
                 "wsgi.input": io.BytesIO(LOG.encode()),
                 "CONTENT_LENGTH": str(len(LOG)),
                 "REMOTE_ADDR": "192.0.2.1",
                 "HTTP_USER_AGENT": "cronwatch-exec",
-            }
+            },
+            cronwatch.Route("ping", [files.token(num), *verb.split("/")[1:]]),
         )
         self.server.act(cronwatch.record_ping, knock)
 
