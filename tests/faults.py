@@ -279,8 +279,7 @@ FAULTS = {
             "(name in before and getattr(m, name) == before[name])",
             "name in before",
             "each start of an SDK reverts what a person set",
-            "transcripts/cronradar.http: A declaration that changes is applied; one that stays "
-            "reverts no edit",
+            "test_dialects.py::test_a_declared_schedule_that_changes_reverts_no_edit",
         ),
         Fault(
             '"MONITOR_NOT_FOUND", 404',
@@ -324,7 +323,8 @@ FAULTS = {
             "\"state != 'running' AND num NOT IN (SELECT num FROM run last WHERE \"",
             '"num NOT IN (SELECT num FROM run last WHERE "',
             "housekeeping deletes a run that goes on",
-            "test_server.py::test_housekeeping_never_deletes_an_open_run",
+            "test_server.py::"
+            "test_an_open_run_that_is_awaited_is_not_left_behind_before_its_deadline",
         ),
         Fault(
             "(monitor, most, keep),",
