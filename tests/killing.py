@@ -484,7 +484,12 @@ def misjudged(before: Snapshot, after: Snapshot) -> list[str]:
     if since is None or end is None or since == end:  # killed before it judged: nothing, or all
         changed = since is not None and before._replace(events=[]) != after
         return ["judged by halves"] if changed else []
-    wrong = [f"run {run} is still open" for run in before.running if run in after.running]
+    is_restart = end - since <= cronwatch.RESTART_MS  # whose runs stay as they are
+    wrong = [
+        f"run {run} is still open"
+        for run in before.running
+        if run in after.running and not is_restart
+    ]
     wrong += [
         f"{event['kind']} at {event['at']} was told of {since} to {end}"
         for event in after.events
@@ -501,7 +506,7 @@ def misjudged(before: Snapshot, after: Snapshot) -> list[str]:
             wrong += [] if told[:1] == [deadline] else [f"monitor {num} was missed, not {told}"]
         elif deadline <= end and now["expected_at"] <= end:
             wrong.append(f"monitor {num} waits for {now['expected_at']}, before {end}")
-        elif num in before.running.values() and now["expected_at"] > end + HOUR:
+        elif num in before.running.values() and not is_restart and now["expected_at"] > end + HOUR:
             names.add(m["id"])
     return wrong + wrong_outages(names, since, end, after.events)
 
@@ -804,7 +809,7 @@ def wrong_stories(db: sqlite3.Connection) -> list[str]:
         wrong += [
             f"run {run['num']} is {run['state']}"
             for run in runs[num]
-            if not run["ended_at"] and run["state"] != "unknown"
+            if not run["ended_at"] and run["state"] not in ("running", "unknown")
         ]
     return wrong
 
