@@ -1856,6 +1856,7 @@ class Dialect(NamedTuple):
     says_created: bool = False  # by status 201
     ends_newest: bool = False  # an end without a series is of the newest run, whatever its series
     retry_after: bool = False  # whether a client may be told to wait inside the user's job
+    forbidden: int = 403  # the status for a key that may too little
     creates: Callable[[Mapping[str, str]], dict[str, Any] | None] = lambda query: None
     state: str = ""  # the query parameter that carries the word
     states: Callable[[str], str] = lambda said: VERBS.get(said.lower(), "log")
@@ -2713,6 +2714,7 @@ class ApiRequest(NamedTuple):
     address: str | None = None
     etag: str = ""  # of the answer that the caller has
     is_local: bool = False  # from the command line
+    version: str = ""  # of an API that has several
 
     def get(self, field: Field) -> Any:
         """What the query says under a name, or its default."""
@@ -7642,7 +7644,8 @@ def refuse(dialect: Dialect, refused: Refused) -> bottle.HTTPResponse:
         headers["Retry-After"] = str(refused.wait)
     if refused.allow:
         headers["Allow"] = ", ".join(refused.allow)
-    return respond(dialect.error(refused), refused.status, headers=headers)
+    status = dialect.forbidden if refused.status == 403 else refused.status
+    return respond(dialect.error(refused), status, headers=headers)
 
 
 # -- what is done before and after every request
@@ -7821,21 +7824,22 @@ class Permissions:
         self.server = server
 
     def apply(self, call: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
-        """Wrap a route that names a permission."""
+        """Wrap a route that names a permission, and perhaps how its callers show a secret."""
         permission = route.config.get("permission")
+        read_secret = route.config.get("read_secret", header_secret)
         if permission is None:
             return call
 
         def answer(**names: str) -> Any:
-            bottle.request.environ["cronwatch.caller"] = self.check(permission)
+            secret = read_secret(bottle.request.environ)
+            bottle.request.environ["cronwatch.caller"] = self.check(permission, secret)
             return call(**names)
 
         return answer
 
-    def check(self, permission: str) -> Caller:
+    def check(self, permission: str, secret: str | None) -> Caller:
         """Who asks; refuses what they may not do."""
         environ = bottle.request.environ
-        secret = header_secret(environ)
         caller: Caller | None = self.server.read(find_caller, secret, cookie_secret(environ))
         if caller is None:
             refusal = Unknown if secret else Refused
@@ -7871,7 +7875,9 @@ def read_body(environ: Environ) -> bytes:
     return environ["wsgi.input"].read(min(length, BODY_MAX))  # type: ignore[no-any-return]
 
 
-def read_api_request(fields: Sequence[Field] = (), id_: str = "", run: str = "") -> ApiRequest:
+def read_api_request(
+    fields: Sequence[Field] = (), id_: str = "", run: str = "", version: str = ""
+) -> ApiRequest:
     """The management request that is being answered."""
     environ = bottle.request.environ
     body = read_body(environ)
@@ -7887,6 +7893,7 @@ def read_api_request(fields: Sequence[Field] = (), id_: str = "", run: str = "")
         caller.session,
         environ.get("REMOTE_ADDR"),
         environ.get("HTTP_IF_NONE_MATCH", ""),
+        version=version,
     )
 
 
@@ -8080,6 +8087,472 @@ def describe(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     return respond(openapi(), content_type="application/json")
 
 
+# -- the management API of Healthchecks (its page "Management API"): a check is a monitor, and what
+# is said of one becomes our JSON, which our own functions take.
+CHECKS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Headers": "X-Api-Key",
+    "Access-Control-Allow-Methods": "DELETE, GET, POST, OPTIONS",
+    "Access-Control-Max-Age": "600",
+}
+
+
+def _error_of_checks(refused: Refused) -> dict[str, Any] | str:
+    """Healthchecks finds a key that may too little as wrong as one that is nobody's."""
+    if refused.status == 409:
+        return refused.sentence
+    if refused.status == 401 and not isinstance(refused, Unknown):
+        return {"error": "missing api key"}
+    return {"error": "wrong api key" if refused.status in (401, 403) else refused.sentence}
+
+
+CHECKS_API = DIALECTS["healthchecks"]._replace(
+    error=_error_of_checks, headers=CHECKS_HEADERS, retry_after=True, forbidden=401
+)
+
+
+def check_secret(environ: Environ) -> str | None:
+    """The API key in a header or, of a POST, in its JSON as `api_key`; raises `Invalid` for a body
+    that is no JSON object."""
+    secret = header_secret(environ)
+    body = read_body(environ) if environ["REQUEST_METHOD"] == "POST" else b""
+    if not body.strip():
+        return secret
+    environ["wsgi.input"] = io.BytesIO(body)  # the route reads it again
+    try:
+        content = parse_json(body)
+    except Invalid:
+        raise Invalid("could not parse request body") from None
+    if not isinstance(content, dict):
+        raise Invalid("json validation error: value is not an object")
+    key = content.get("api_key")
+    return secret or (key if isinstance(key, str) else None)
+
+
+class CheckField(NamedTuple):
+    """What Healthchecks takes of a check under a name, and as which of our fields."""
+
+    name: str
+    kind: type
+    ours: str = ""
+    refusal: str = "is too long"
+    check: Check | None = None  # else that of our field
+    answer: Any = None  # what is always answered: we have no such thing
+
+
+KINDS_OF_JSON = {str: "a string", int: "a number", bool: "a boolean", list: "an array"}
+OUR_FIELDS = {field.name: field for field in MONITOR}
+ANY_VALUE = Check(lambda name, value: value, {})
+KEYWORD = text_of(0, 200)
+SLUG = matching("[a-z0-9_-]{0,100}", "a slug")
+NO_CRON = "is not a valid cron or OnCalendar expression"
+UNIQUE_NAMES = ("name", "slug", "tags", "timeout", "grace")
+# fmt: off
+CHECK_FIELDS = (
+    CheckField("name", str, "name", check=text_of(0, 200)),
+    CheckField("slug", str, "key", "does not match pattern", SLUG),
+    CheckField("tags", str, "tags"),
+    CheckField("desc", str, "notes"),
+    CheckField("timeout", int, "intervalSeconds", "is too large"),
+    CheckField("grace", int, "graceSeconds", "is too large"),
+    CheckField("schedule", str, "cronExpression", NO_CRON),
+    CheckField("tz", str, "timezone", "is not a valid timezone"),
+    CheckField("channels", str, check=ANY_VALUE),
+    CheckField("unique", list, check=ANY_VALUE),
+    CheckField("methods", str, "", "has unexpected value", one_of("", "POST"), answer=""),
+    # A ping does not end a pause of ours.
+    CheckField("manual_resume", bool, check=ANY_VALUE, answer=True),
+    *(CheckField(name, str, check=KEYWORD, answer="")
+      for name in ("subject", "subject_fail", "start_kw", "success_kw", "failure_kw")),
+    *(CheckField(name, bool, check=ANY_VALUE, answer=False)
+      for name in ("filter_subject", "filter_body", "filter_http_body", "filter_default_fail")),
+)
+# fmt: on
+KEPT_FIELDS = {field.name: OUR_FIELDS[field.ours] for field in CHECK_FIELDS if field.ours}
+
+
+def _read_check_field(field: CheckField, value: Any) -> Any:
+    refusal = field.refusal
+    is_kind = type(value) is field.kind  # true is no number here
+    if not is_kind:
+        refusal = f"is not {KINDS_OF_JSON[field.kind]}"
+    elif field.kind is int and value < 60:
+        refusal = "is too small"
+    elif field.kind is list and not all(item in UNIQUE_NAMES for item in value):
+        raise Invalid(f"json validation error: an item in '{field.name}' has unexpected value")
+    else:
+        check = field.check or OUR_FIELDS[field.ours].check
+        with contextlib.suppress(Invalid):
+            return check.read(field.name, value)
+    raise Invalid(f"json validation error: {field.name} {refusal}")
+
+
+def read_check(content: JsonObject) -> JsonObject:
+    """What is said of a check, under Healthchecks' names; raises `Invalid` in its words. What it
+    does not know it ignores, and an empty name or slug is none."""
+    names = {name for name in content if content[name] != "" or name not in ("name", "slug")}
+    return {
+        field.name: _read_check_field(field, content[field.name])
+        for field in CHECK_FIELDS
+        if field.name in names
+    }
+
+
+def our_json(tx: Transaction, values: JsonObject) -> JsonObject:
+    """The same as our API takes it; a schedule counts before a timeout."""
+    body = {field.name: values[name] for name, field in KEPT_FIELDS.items() if name in values}
+    if "schedule" in values:
+        body["scheduleType"] = "cron"
+    if "channels" in values:
+        body["integrationIds"] = _find_channels(tx, values["channels"])
+    return body
+
+
+def _find_channels(tx: Transaction, text: str) -> list[str]:
+    """The integrations that a text with ids and names, or `*`, stands for."""
+    every = rows(tx.db, "SELECT id, name FROM integration ORDER BY num")
+    if text == "*":
+        return [id_ for id_, _ in every]
+    ids = {name: id_ for id_, *names in every for name in (id_, *names)}
+    names = text.split(",") if text else []
+    for name in names:
+        if name not in ids:
+            raise Invalid(f"invalid channel identifier: {clean(name, 200) or ''}")
+    return [ids[name] for name in names]
+
+
+def unique_key(token: str) -> str:
+    """How a read-only key names a check: it cannot be pinged by this."""
+    half = token.replace("-", "")[:16]
+    return hashlib.sha1(half.encode(), usedforsecurity=False).hexdigest()
+
+
+def find_check(tx: Transaction, name: str) -> Monitor:
+    """The monitor with this token, id, key or unique key; refuses with 404."""
+    num = find_monitor(tx, name)
+    if num is None and re.fullmatch("[0-9a-f]{40}", name):
+        tokens = rows(tx.db, "SELECT monitor, text FROM handle WHERE kind = 'token'")
+        num = next((num for num, token in tokens if unique_key(token) == name), None)
+    if num is None:
+        raise Refused("not found", "NOT_FOUND", 404)
+    return load_state(tx, num)[0].monitor
+
+
+def _find_unique(tx: Transaction, values: JsonObject) -> str:
+    """The id of the monitor that has what `unique` names, where all of that is there."""
+    names = values.get("unique", ())
+    if not names or not all(name in values for name in names):
+        return ""
+    condition = " AND ".join(f"{KEPT_FIELDS[name].column} = ?" for name in names)
+    sql = f"SELECT id FROM monitor WHERE {condition} ORDER BY num LIMIT 1"
+    ids = rows(tx.db, sql, *(values[name] for name in names))
+    return ids[0][0] if ids else ""
+
+
+CHANNELS_OF = """SELECT m.num, i.id FROM monitor m JOIN integration i
+    ON m.default_integrations AND i.is_default OR EXISTS (SELECT 1 FROM monitor_integration l
+    WHERE l.monitor = m.num AND l.integration = i.num) WHERE m.num IN """
+
+
+def checks_json(
+    tx: Transaction, request: ApiRequest, monitors: Sequence[Monitor]
+) -> list[JsonObject]:
+    """Monitors as Healthchecks shows checks; what pings one only to who may write."""
+    nums = [m.num for m in monitors]
+    channels: dict[int, list[str]] = {num: [] for num in nums}
+    for num, id_ in rows(tx.db, f"{CHANNELS_OF}{placeholders(nums)} ORDER BY i.num", *nums):
+        channels[num].append(id_)
+    base = tx.settings.base_url
+    checks = []
+    for m, monitor in zip(monitors, monitors_json(tx, monitors), strict=True):
+        token = monitor["token"]
+        url = f"{base}/api/v{request.version}/checks/{token}"
+        secret = {
+            "uuid": token,
+            "ping_url": f"{base}/ping/{token}",
+            "update_url": url,
+            "pause_url": f"{url}/pause",
+            "resume_url": f"{url}/resume",
+            "channels": ",".join(channels[m.num]),
+        }
+        name = secret if request.secret else {"unique_key": unique_key(token)}
+        checks.append({**_check_json(m, monitor, base, request.version), **name})
+    return checks
+
+
+def _check_json(m: Monitor, monitor: JsonObject, base: str, version: str) -> JsonObject:
+    is_started = monitor["running"] and m.status != "paused"
+    check = {
+        "name": m.name,
+        "slug": m.key,
+        "tags": m.tags,
+        "desc": m.notes,
+        "grace": m.grace_seconds,
+        "n_pings": m.ping_count,
+        "status": "grace" if monitor["late"] else m.status,
+        "started": is_started,
+        "last_ping": _in_seconds(m.last_ping_at),
+        "next_ping": _in_seconds(m.expected_at),
+        **{field.name: field.answer for field in CHECK_FIELDS if field.answer is not None},
+        "badge_url": f"{base}/b/2/{m.id}.svg",
+    }
+    if version == "1" and is_started:
+        check["status"] = "started"
+    if monitor["lastRun"] and monitor["lastRun"]["durationMs"] is not None:
+        check["last_duration"] = monitor["lastRun"]["durationMs"] // 1000
+    if m.cron:
+        return {**check, "schedule": m.cron, "tz": m.timezone}
+    return {**check, "timeout": m.interval_seconds} if m.interval_seconds else check
+
+
+def _in_seconds(at: int | None) -> str | None:
+    return None if at is None else (iso(at, "seconds") or "").replace("Z", "+00:00")
+
+
+SLUG_ASKED = Field("slug", ANY_TEXT)
+CHECKS_MAX = 10_000
+
+
+def list_checks(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """All checks, or those with all of these tags, or with this slug; 10,000 at the most."""
+    condition, values = read_filter(request)
+    slug = request.get(SLUG_ASKED)
+    if slug:
+        condition += " AND key = ?"
+        values.append(slug)
+    sql = f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {condition} ORDER BY num LIMIT ?"
+    monitors = [Monitor(*row) for row in rows(tx.db, sql, *values, CHECKS_MAX)]
+    return {"checks": checks_json(tx, request, monitors)}
+
+
+def show_check(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """A check."""
+    return checks_json(tx, request, [find_check(tx, request.id)])[0]
+
+
+def create_check(tx: Transaction, request: ApiRequest) -> Reply:
+    """A new check, once a day with an hour of grace; or the one that `unique` finds, changed."""
+    values = read_check(request.body or {})
+    id_ = _find_unique(tx, values)
+    if id_:
+        return update_check(tx, request._replace(id=id_)), 200
+    body = {
+        "name": values.get("slug", "Unnamed"),
+        "intervalSeconds": 86_400,
+        "graceSeconds": 3600,
+        **our_json(tx, values),
+    }
+    monitor, status = add_monitor(tx, request._replace(body=body))
+    return show_check(tx, request._replace(id=monitor["id"])), status
+
+
+def update_check(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """Change what the body names. A new name leaves the slug as it is: jobs ping by it."""
+    id_ = find_check(tx, request.id).id
+    body = our_json(tx, read_check(request.body or {}))
+    edit_monitor(tx, request._replace(id=id_, body=body))
+    return show_check(tx, request._replace(id=id_))
+
+
+def pause_check(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """Pause a check until it is resumed."""
+    pause_monitor(tx, find_check(tx, request.id).num, None)
+    return show_check(tx, request)
+
+
+def resume_check(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """Resume a check, which is new then."""
+    m = find_check(tx, request.id)
+    if m.status != "paused":
+        raise Refused("check is not paused", "CONFLICT", 409)
+    resume_heartbeat(tx, request._replace(id=m.id))
+    return show_check(tx, request)
+
+
+def delete_check(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """Delete a check; it is shown for the last time."""
+    check = show_check(tx, request)
+    remove_monitor(tx, request._replace(id=find_check(tx, request.id).id))
+    return check
+
+
+HISTORY_MAX = 1000
+CHECK_PING_TYPES = {"ok": "success", "progress": "log"}
+
+
+def list_check_pings(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """A check's pings, newest first. `n` is their number among the pings of all; by which method
+    one came is not kept, and its body is the output of its run."""
+    id_ = find_check(tx, request.id).id
+    query = {LIST_LIMIT.name: HISTORY_MAX}
+    page = list_pings(tx, request._replace(id=id_, query=query))["pings"]
+    runs = [int(ping["run"]) for ping in page if ping["run"]]
+    sql = f"SELECT run FROM run_log WHERE run IN {placeholders(runs)}"
+    with_log = {str(run) for (run,) in rows(tx.db, sql, *runs)}
+    url = f"{tx.settings.base_url}/api/v{request.version}/checks/{id_}/pings"
+    pings = []
+    for ping in page:
+        check_ping = {
+            "type": CHECK_PING_TYPES.get(ping["type"], ping["type"]),
+            "date": ping["receivedAt"].replace("Z", "+00:00"),
+            "n": int(ping["id"]),
+            "scheme": "http",
+            "remote_addr": ping["ipAddress"] or "",
+            "method": "",
+            "ua": ping["userAgent"] or "",
+            "rid": ping["runId"],
+            "body_url": f"{url}/{ping['id']}/body" if ping["run"] in with_log else None,
+        }
+        if ping["durationMs"] is not None:
+            check_ping["duration"] = round(ping["durationMs"] / 1000, 2)
+        pings.append(check_ping)
+    return {"pings": pings}
+
+
+def show_body(tx: Transaction, request: ApiRequest) -> str:
+    """The output of the run that a ping belongs to; refuses with 404 where there is none."""
+    sql = "SELECT content FROM run_log WHERE run = (SELECT run FROM ping WHERE num = ? "
+    num = find_check(tx, request.id).num
+    logs = rows(tx.db, sql + "AND monitor = ?)", int(request.run), num)
+    if not logs:
+        raise Refused("not found", "NOT_FOUND", 404)
+    return str(logs[0][0])
+
+
+EPOCH_SECONDS = count_of(0, 2**33)
+LAST_SECONDS = Field("seconds", count_of(0, YEAR))
+FLIPS_FROM = Field("start", EPOCH_SECONDS, default=0)
+FLIPS_UNTIL = Field("end", EPOCH_SECONDS, default=2**33)
+
+
+def list_check_flips(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """When a check went down and up, newest first."""
+    seconds = request.get(LAST_SECONDS)
+    since = 1000 * request.get(FLIPS_FROM)
+    if seconds:
+        since = max(since, tx.now - 1000 * seconds)
+    flips = rows(
+        tx.db,
+        "SELECT at, status FROM flip WHERE monitor = ? AND status IN ('up', 'down') "
+        "AND at >= ? AND at < ? ORDER BY at DESC, num DESC LIMIT ?",
+        find_check(tx, request.id).num,
+        since,
+        1000 * request.get(FLIPS_UNTIL),
+        HISTORY_MAX,
+    )
+    return {"flips": [{"timestamp": _in_seconds(at), "up": int(to == "up")} for at, to in flips]}
+
+
+def list_channels(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """The integrations, under Healthchecks' names."""
+    every = rows(tx.db, "SELECT id, name, channel FROM integration ORDER BY num")
+    kinds = {"command": "shell"}
+    return {
+        "channels": [
+            {"id": id_, "name": name, "kind": kinds.get(channel, channel)}
+            for id_, name, channel in every
+        ]
+    }
+
+
+BADGE_FORMS = ("svg", "json", "shields")
+BADGE_COLORS = {
+    "up": ("success", "#3a3"),
+    "late": ("important", "#e80"),
+    "down": ("critical", "#d33"),
+}
+
+
+def _badges_of_tags(tx: Transaction) -> dict[str, str]:
+    """The name of the badge of each tag, and of all checks as `*`. Nobody can guess one: it says
+    without a key what is down."""
+    values = rows(tx.db, "SELECT value FROM meta WHERE name = 'badge_secret'")
+    if not values:
+        return {}
+    secret = values[0][0].encode()
+    tags = ("*", *count_tags(tx))
+    return {tag: hmac.digest(secret, tag.encode(), "sha256").hex()[:32] for tag in tags}
+
+
+def list_badges(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """The addresses of the badges of all tags; the first time makes the secret behind them."""
+    if not _badges_of_tags(tx):
+        remember(tx, "badge_secret", secrets.token_hex(16))
+    base = tx.settings.base_url
+    return {
+        "badges": {
+            tag: {
+                f"{form}{late}": f"{base}/b/{late or 2}/{name}.{form}"
+                for form in BADGE_FORMS
+                for late in ("", "3")
+            }
+            for tag, name in _badges_of_tags(tx).items()
+        }
+    }
+
+
+def find_badge(tx: Transaction, name: str) -> tuple[str, list[Any]]:
+    """What a badge is called, and the status and expected instant of its monitors: of the one with
+    this id, or of all with a tag."""
+    sql = "SELECT name, status, expected_at FROM monitor WHERE id = ?"
+    for monitor_name, *monitor in rows(tx.db, sql, name):
+        return monitor_name, [monitor]
+    for tag, badge_name in _badges_of_tags(tx).items():
+        if hmac.compare_digest(badge_name.encode(), name.encode()):
+            tags = [] if tag == "*" else [tag]
+            condition, values = read_filter(ApiRequest(query={TAG.name: tags}))
+            sql = f"SELECT status, expected_at FROM monitor WHERE {condition}"
+            return "cronwatch" if tag == "*" else tag, rows(tx.db, sql, *values)
+    raise Unknown("not found", "NOT_FOUND", 404)
+
+
+def show_badge(tx: Transaction, request: ApiRequest) -> JsonObject:
+    """How its checks do, as JSON of Healthchecks or of shields.io. `version` is 3 where late is
+    told from up, `run` the form."""
+    label, monitors = find_badge(tx, request.id)
+    down = sum(status == "down" for status, _ in monitors)
+    late = sum(status == "up" and at is not None and at < tx.now for status, at in monitors)
+    status = "down" if down else "late" if late and request.version == "3" else "up"
+    if request.run == "json":
+        return {"status": status, "total": len(monitors), "grace": late, "down": down}
+    color = BADGE_COLORS[status][0]
+    return {"schemaVersion": 1, "label": label, "message": status, "color": color}
+
+
+def badge_svg(label: str, status: str) -> str:
+    """A badge to look at, in two fields side by side; some 7 pixels a character."""
+    left = 7 * len(label) + 10
+    right = 7 * len(status) + 10
+    words = html.escape(label)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="20" role="img">'
+        f"<title>{words}: {status}</title>"
+        f'<rect width="{left}" height="20" fill="#555"/>'
+        f'<rect x="{left}" width="{right}" height="20" fill="{BADGE_COLORS[status][1]}"/>'
+        '<g fill="#fff" font-family="Verdana, sans-serif" font-size="11" text-anchor="middle">'
+        f'<text x="{left / 2}" y="14">{words}</text>'
+        f'<text x="{left + right / 2}" y="14">{status}</text></g></svg>'
+    )
+
+
+def badge(server: Service, request: ApiRequest) -> Any:
+    """A badge, for whoever has its address."""
+    address = (request.id, request.version, request.run)
+    made = server.recent.get(address, lambda: json.dumps(server.read(show_badge, request)))
+    content = json.loads(made)
+    if request.run != "svg":
+        return content
+    svg = badge_svg(content["label"], content["message"])
+    return respond(svg, content_type="image/svg+xml", headers=CHECKS_HEADERS)
+
+
+def service_status(server: Service, request: ApiRequest) -> str:
+    """OK, as long as we watch."""
+    for sentence in troubles(server):
+        raise Refused(sentence, "ERROR", 503)
+    return "OK"
+
+
 class ApiRoute(NamedTuple):
     """A route of the management API: who may call it, what it does, what it takes and gives."""
 
@@ -8092,6 +8565,7 @@ class ApiRoute(NamedTuple):
     takes: tuple[Field, ...] = ()  # in its body
     status: int = 200
     dialect: Dialect = MANAGEMENT
+    read_secret: Callable[[Environ], str | None] = header_secret
 
 
 MONITORS = f"{API}/heartbeats"
@@ -8181,6 +8655,29 @@ API_ROUTES = (
     ApiRoute("user", "DELETE", f"{API}/keys/<id>", acts(remove_key), DELETED),
 )
 # fmt: on
+VERSIONS = "/api/v<version:re:[123]>"
+CHECKS = f"{VERSIONS}/checks"
+CheckRoute = partial(ApiRoute, gives={}, dialect=CHECKS_API, read_secret=check_secret)
+# fmt: off
+CHECK_ROUTES = (
+    CheckRoute("read-only", "GET", CHECKS, reads(list_checks), query=(TAG, SLUG_ASKED)),
+    CheckRoute("read-write", "POST", CHECKS, acts(create_check), status=201),
+    CheckRoute("read-only", "GET", f"{CHECKS}/<id>", reads(show_check)),
+    CheckRoute("read-write", "POST", f"{CHECKS}/<id>", acts(update_check)),
+    CheckRoute("read-write", "DELETE", f"{CHECKS}/<id>", acts(delete_check)),
+    CheckRoute("read-write", "POST", f"{CHECKS}/<id>/pause", acts(pause_check)),
+    CheckRoute("read-write", "POST", f"{CHECKS}/<id>/resume", acts(resume_check)),
+    CheckRoute("read-write", "GET", f"{CHECKS}/<id>/pings", reads(list_check_pings)),
+    CheckRoute("read-write", "GET", f"{CHECKS}/<id>/pings/<run:re:[0-9]{{1,15}}>/body",
+               reads(show_body)),
+    CheckRoute("read-only", "GET", f"{CHECKS}/<id>/flips", reads(list_check_flips),
+               query=(LAST_SECONDS, FLIPS_FROM, FLIPS_UNTIL)),
+    CheckRoute("read-write", "GET", f"{VERSIONS}/channels", reads(list_channels)),
+    CheckRoute("read-only", "GET", f"{VERSIONS}/badges", acts(list_badges)),
+    CheckRoute(None, "GET", f"{VERSIONS}/status", service_status),
+    CheckRoute(None, "GET", f"/b/<version:re:[23]>/<id>.<run:re:{'|'.join(BADGE_FORMS)}>", badge),
+)
+# fmt: on
 # -- OpenAPI 3.1: the document is made from the table of routes and their fields
 PING_PATHS = (  # of all dialects; a few stand for the words that may follow
     "/ping/{name}",
@@ -8218,7 +8715,8 @@ ABOUT_API = (
     "`read-only` any API key but one that may only ping, and users; `read-write` keys with that "
     "permission, and users; `user` who is signed in. What a read-only key gets has no secret in "
     "it: no handle of a monitor, nothing that an integration needs, no log and no answer of a "
-    "receiver."
+    "receiver. Healthchecks' management API (/api/v1/checks and its like) is there, too: its own "
+    "page describes it, this document does not."
 )
 
 
@@ -8332,15 +8830,20 @@ def openapi() -> str:
     return json.dumps(document)
 
 
-def manage(server: Service, route: ApiRoute, id: str = "", run: str = "") -> bottle.HTTPResponse:
-    """Answer a route of the table by its action."""
-    answer = route.call(server, read_api_request(route.query, id, run))
+def manage(
+    server: Service, route: ApiRoute, id: str = "", run: str = "", version: str = ""
+) -> bottle.HTTPResponse:
+    """Answer a route of a table by its action."""
+    answer = route.call(server, read_api_request(route.query, id, run, version))
     if isinstance(answer, bottle.HTTPResponse):
         return answer
-    if isinstance(answer, tuple):
-        content, status = answer
-        return respond(content, status)
-    return respond(answer, route.status)
+    content, status = answer if isinstance(answer, tuple) else (answer, route.status)
+    return respond(content, status, headers=route.dialect.headers)
+
+
+def allow_origin(**names: str) -> bottle.HTTPResponse:
+    """What a browser asks before it lets the page of another host call."""
+    return respond("", 204, headers=CHECKS_HEADERS)
 
 
 # -- pings
@@ -8501,9 +9004,17 @@ def make_app(server: Service) -> bottle.Bottle:
     app.add_hook("after_request", add_headers)
     app.install(Refusals(server.limiter))
     app.install(Permissions(server))
-    for row in API_ROUTES:
-        call = partial(manage, server, row)
-        app.route(row.rule, row.method, call, permission=row.permission, dialect=row.dialect)
+    for row in (*API_ROUTES, *CHECK_ROUTES):
+        app.route(
+            row.rule,
+            row.method,
+            partial(manage, server, row),
+            permission=row.permission,
+            dialect=row.dialect,
+            read_secret=row.read_secret,
+        )
+    for rule in {row.rule for row in CHECK_ROUTES}:
+        app.route(rule, "OPTIONS", allow_origin)
     app.route("/api/sync", "POST", partial(sync, server), dialect=DIALECTS["cronradar"])
     envelope = partial(receive_envelope, server)
     app.route("/api/<project:int>/envelope", "POST", envelope, dialect=DIALECTS["sentry"])

@@ -223,6 +223,10 @@ values = st.recursive(
 FITTING: dict[str, list[Any]] = {  # what each field of the API takes, to get past the others
     "name": ["Nightly", "Job"],
     "key": ["daily-backup", "another"],
+    "slug": ["another", ""],
+    "timeout": [60, 3600],
+    "grace": [60],
+    "channels": ["*", ""],
     "intervalSeconds": [60, 3600],
     "cronExpression": ["@daily", "*/5 * * * *"],
     "timezone": ["UTC", "Europe/Berlin"],
@@ -239,7 +243,7 @@ FITTING: dict[str, list[Any]] = {  # what each field of the API takes, to get pa
     "notes": ["two\nlines"],
     "scheduleType": ["interval", "cron", "none"],
     "integrationIds": [[]],
-    "unique": ["Job"],
+    "unique": ["Job", ["name"]],
     "hours": [0, 1],
     "schedule": ["@daily", "0 3 * * *"],
     "gracePeriod": [60],
@@ -424,7 +428,15 @@ MANAGED = [(route.method, route.rule) for route in cronwatch.API_ROUTES] + [
     ("POST", f"{cronwatch.API}/integrations/<id>/test"),
     ("POST", "/api/sync"),
 ]
+MANAGED += [
+    (route.method, re.sub("<version:[^>]*>", "2", route.rule).replace("<run:re:[0-9]{1,15}>", "1"))
+    for route in cronwatch.CHECK_ROUTES
+    if route.rule.startswith(cronwatch.VERSIONS)
+]
+CHECK = objects(*(field.name for field in cronwatch.CHECK_FIELDS), "api_key")
 BODY_OF = {
+    "/api/v2/checks": CHECK,
+    "/api/v2/checks/<id>": CHECK,
     f"{cronwatch.API}/heartbeats": monitors,
     f"{cronwatch.API}/heartbeats/<id>": monitors,
     f"{cronwatch.API}/integrations": integrations,
@@ -921,6 +933,7 @@ UNDER = (  # which dialects may word an error under these first parts
     (("api", "push"), {"kuma"}),
     (("p",), {"cronitor"}),
     (("api", "sync"), {"cronradar"}),
+    (("api", "v2"), {"cronping", "healthchecks"}),
     (("api",), {"cronping"}),
     (("static",), {"cronping"}),
 )

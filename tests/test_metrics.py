@@ -300,6 +300,17 @@ def test_a_scanner_that_does_not_look_is_no_health(watch: Watch) -> None:
     assert health(watch.site) == (503, ["the scanner is stuck"])
 
 
+def test_the_status_of_healthchecks_is_not_ok_then(watch: Watch) -> None:
+    watch.look()
+    before = watch.site.get("/api/v1/status/")
+    watch.site.clock.move(66)
+
+    answer = watch.site.get("/api/v1/status/")
+
+    assert (before.text, answer.json) == ("OK", {"error": "the scanner is stuck"})
+    assert answer.status_int == 503
+
+
 def test_a_scan_that_comes_a_little_late_is_no_trouble(watch: Watch) -> None:
     watch.look()
     watch.site.clock.move(64)

@@ -191,6 +191,13 @@ def test_everything_that_is_described_is_a_route() -> None:
     assert described() - served() == set()
 
 
+def test_the_routes_of_healthchecks_are_left_to_its_own_page() -> None:
+    paths = [path for path in DESCRIBED["paths"] if re.match("/api/v./(checks|badges)", path)]
+
+    assert paths == []
+    assert "Healthchecks' management API" in DESCRIBED["info"]["description"]
+
+
 @pytest.mark.parametrize(
     "route", cronwatch.API_ROUTES, ids=lambda route: f"{route.method} {route.rule}"
 )

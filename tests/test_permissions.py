@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -25,8 +26,18 @@ pytestmark = pytest.mark.proof
 
 API = cronwatch.API
 Route = tuple[str, str, str]  # permission, method, rule
+
+
+def in_version_2(rule: str) -> str:
+    """A rule of Healthchecks' API without what its placeholders may be."""
+    return re.sub(
+        r"<(\w+):re:[^>]*>", lambda name: "2" if name[1] == "version" else f"<{name[1]}>", rule
+    )
+
+
 ROUTES: list[Route] = [
-    (route.permission or "public", route.method, route.rule) for route in cronwatch.API_ROUTES
+    (route.permission or "public", route.method, in_version_2(route.rule))
+    for route in (*cronwatch.API_ROUTES, *cronwatch.CHECK_ROUTES)
 ]
 GUARDED = [route for route in ROUTES if route[0] != "public"]
 READS = [route for route in GUARDED if route[1] == "GET"]
@@ -50,6 +61,8 @@ BODIES: dict[str, Any] = {  # what would be taken from somebody who may
     "PATCH integrations/<id>": {"enabled": False},
     "POST keys": {"name": "more"},
     "PATCH session": {"password": "another password"},
+    "POST /api/v2/checks": {"name": "New", "unique": ["slug"]},
+    "POST /api/v2/checks/<id>": {"name": "Changed"},
 }
 QUERIES = {"handles": "?handle=d3x0c1", "preview": "?intervalSeconds=60"}
 PASSWORD = "correct horse battery"
@@ -73,7 +86,7 @@ class Grounds(NamedTuple):
 
     def path(self, rule: str) -> str:
         """The path of a route, with something that exists."""
-        kind = rule.removeprefix(f"{API}/").partition("/")[0]
+        kind = rule.removeprefix(f"{API}/").removeprefix("/api/v2/").partition("/")[0]
         named = rule.replace("<id>", self.ids.get(kind, "")).replace("<run>", self.run)
         return named + QUERIES.get(rule.rpartition("/")[2], "")
 
@@ -263,6 +276,7 @@ def make_grounds(folder: Path, mail_port: int, talkative: list[int]) -> Grounds:
         {
             "heartbeats": job.id,
             "monitors": job.id,
+            "checks": job.id,
             "integrations": hook,
             "users": ann["id"],
             "keys": key["id"],
@@ -330,8 +344,14 @@ def unknown(grounds: Grounds) -> dict[str, dict[str, str]]:
     }
 
 
-def refusal(rule: str, status: int, sentence: str) -> dict[str, Any]:
-    """The body of a refusal, in Cronping's shape or in Crontify's."""
+def refusal(rule: str, status: int, sentence: str) -> tuple[int, dict[str, Any]]:
+    """The status and body of a refusal, in the words of Cronping, Crontify or Healthchecks."""
+    if rule.startswith("/api/v2/"):
+        return 401, {"error": "wrong api key"}
+    return status, _refusal(rule, status, sentence)
+
+
+def _refusal(rule: str, status: int, sentence: str) -> dict[str, Any]:
     if rule.startswith(f"{API}/monitors/"):
         return {
             "success": False,
@@ -353,11 +373,13 @@ def test_a_route_refuses_who_is_nobody(
 
     replies = {name: grounds.ask(method, rule, shown) for name, shown in headers.items()}
 
-    expected = 401, refusal(rule, 401, "Missing or invalid API key")
+    expected = [refusal(rule, 401, "Missing or invalid API key")]
+    if rule.startswith("/api/v2/"):
+        expected.append((401, {"error": "missing api key"}))
     assert {
         name: (reply.status_int, reply.json)
         for name, reply in replies.items()
-        if (reply.status_int, reply.json) != expected
+        if (reply.status_int, reply.json) not in expected
     } == {}
     assert {
         name: grounds.shown(reply) for name, reply in replies.items() if grounds.shown(reply)
@@ -389,11 +411,17 @@ def test_a_route_refuses_a_key_that_may_too_little(
         if permission == "user"
         else (f"an API key with the permission {permission}")
     )
-    assert (reply.status_int, reply.json) == (403, refusal(rule, 403, f"This needs {needs}"))
+    assert (reply.status_int, reply.json) == refusal(rule, 403, f"This needs {needs}")
     assert (grounds.shown(reply), grounds.dump() == before) == ([], True)
 
 
 # who may
+
+
+def is_taken(rule: str, reply: webtest.TestResponse) -> bool:
+    """Whether it was answered; what is not paused is not resumed."""
+    status = 409 if rule == "/api/v2/checks/<id>/resume" else 200
+    return reply.status_int in (status, 201)
 
 
 @pytest.mark.parametrize(
@@ -410,7 +438,7 @@ def test_a_route_is_open_to_a_key_that_may(
 ) -> None:
     reply = spare.ask(method, rule, {"X-Api-Key": spare.live[kind]})
 
-    assert reply.status_int in (200, 201), reply.text
+    assert is_taken(rule, reply), reply.text
 
 
 @guarded
@@ -424,7 +452,7 @@ def test_a_route_is_open_to_a_signed_in_user(
 ) -> None:
     reply = spare.ask(method, rule, form(spare.live["session"]))
 
-    assert reply.status_int in (200, 201), reply.text
+    assert is_taken(rule, reply), reply.text
 
 
 def test_who_signs_in_is_not_asked_who_they_are(grounds: Grounds) -> None:
@@ -452,7 +480,15 @@ def test_the_document_of_the_api_is_no_file_of_the_page(grounds: Grounds) -> Non
 def test_nothing_else_is_public() -> None:
     public = {(method, rule) for permission, method, rule in ROUTES if permission == "public"}
 
-    assert public == {("POST", f"{API}/session")}
+    assert public == {
+        ("POST", f"{API}/session"),
+        ("GET", "/healthz"),
+        ("GET", f"{API}/status/<id>"),
+        ("GET", "/api/status-page/<id>"),
+        ("GET", "/api/status-page/heartbeat/<id>"),
+        ("GET", "/api/v2/status"),
+        ("GET", "/b/2/<id>.<run>"),
+    }
 
 
 def test_every_write_needs_more_than_a_read_only_key() -> None:
@@ -488,7 +524,8 @@ def test_a_write_with_a_cookie_needs_the_header(
 
     reply = grounds.ask(method, rule, {**cookie(grounds.live["session"]), **more})
 
-    assert (reply.status_int, grounds.dump() == before) == (403, True)
+    refused = refusal(rule, 403, "")[0]
+    assert (reply.status_int, grounds.dump() == before) == (refused, True)
 
 
 @pytest.mark.parametrize(
@@ -514,7 +551,8 @@ def test_a_body_with_a_cookie_must_be_json(
         {**cookie(grounds.live["session"]), "X-Cronwatch": "1", "Content-Type": kind},
     )
 
-    assert (reply.status_int, grounds.dump() == before) == (403, True)
+    refused = refusal(rule, 403, "")[0]
+    assert (reply.status_int, grounds.dump() == before) == (refused, True)
 
 
 @reads
