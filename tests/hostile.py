@@ -926,15 +926,17 @@ SHAPES: dict[str, Any] = {
     ),
     "cronping": lambda said, status: set(said) == {"error"} and said["error"],
     "kuma": lambda said, status: said["ok"] is False and said["msg"],
+    "sentry": lambda said, status: set(said) == {"detail"} and said["detail"],
 }
 UNDER = (  # which dialects may word an error under these first parts
     (("api", "v1", "monitors"), {"crontify", "cronping"}),
     (("api", "v1", "ping"), {"crontify"}),
     (("api", "push"), {"kuma"}),
     (("p",), {"cronitor"}),
-    (("api", "sync"), {"cronradar"}),
+    (("api", "sync"), {"cronradar", "cronping"}),  # below it there is nothing
     (("api", "v2"), {"cronping", "healthchecks"}),
-    (("api",), {"cronping"}),
+    (("api", "v1", "heartbeat"), {"healthchecks"}),  # Better Stack's, in plain text
+    (("api",), {"cronping", "sentry"}),
     (("static",), {"cronping"}),
 )
 

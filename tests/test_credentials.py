@@ -140,9 +140,6 @@ HEADERS: dict[str, Callable[[Grounds], dict[str, str]]] = {  # headers without a
     "a Bearer alone": lambda g: {"Authorization": "Bearer"},
     "an empty Basic": lambda g: {"Authorization": basic("")},
     "a Basic that is none": lambda g: {"Authorization": "Basic !!"},
-    "the key as Basic's password": lambda g: {
-        "Authorization": "Basic " + base64.b64encode(f":{g.keys['read-write']}".encode()).decode()
-    },
     "the key beside another user": lambda g: {
         "Authorization": "Basic "
         + base64.b64encode(f"me:{g.keys['read-write']}".encode()).decode()
