@@ -411,7 +411,7 @@ def add(site: Site, channel: str, name: str, more: dict[str, Any]) -> str:
     name = cronwatch.clean(name, 200) or ""
     made = site.server.act(
         cronwatch.add_integration,
-        cronwatch.ApiRequest(body={"channel": channel, "name": name, **more}),
+        cronwatch.ApiRequest(body={"channel": channel, "name": name, **more}, is_local=True),
     )
     return str(made["id"])
 
