@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import signal
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,13 @@ import cronwatch
 
 NOW = 1_772_452_800_000  # 2026-03-02 12:00 UTC, a Monday
 ADDRESS = "192.0.2.1"
+
+
+def pytest_configure() -> None:
+    """What a shell starts in the background ignores these signals, and so would all that we start."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -1520,8 +1520,6 @@ def test_an_interrupt_ends_a_command_quietly(live: Live) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # A shell lets what it starts in the background ignore it, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         wait_for(lambda: is_reading(process.pid), "it reads its input")
         process.send_signal(signal.SIGINT)
