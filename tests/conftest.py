@@ -21,7 +21,7 @@ ADDRESS = "192.0.2.1"
 
 
 def pytest_configure() -> None:
-    """What a shell starts in the background ignores these signals, and so would all that we start."""
+    """What a shell starts in the background ignores these signals; what we start would, too."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)

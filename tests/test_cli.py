@@ -1531,6 +1531,8 @@ def test_an_interrupt_ends_a_command_quietly(live: Live) -> None:
 
 def is_reading(pid: int) -> bool:
     """Whether a process has opened a database, and waits for its input, which is a pipe."""
-    files = [os.path.realpath(file) for file in Path(f"/proc/{pid}/fd").iterdir()]
-    has_database = any(file.endswith(".db") for file in files)
+    has_database = False
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            has_database = has_database or os.readlink(file).endswith(".db")
     return has_database and "pipe" in Path(f"/proc/{pid}/wchan").read_text()
