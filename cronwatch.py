@@ -1630,7 +1630,7 @@ def split_path(raw: str) -> list[str]:
 
 def read_route(parts: list[str]) -> Route | None:
     """The route of a ping; None where the path belongs to something else."""
-    for prefix, family, bare in ROUTES:
+    for prefix, family, bare in ROUTES if parts and parts[0] in FIRST_PARTS else ():
         rest = parts[len(prefix) :]
         if tuple(parts[: len(prefix)]) == prefix and rest:
             return Route(family, rest, bare)
@@ -1652,6 +1652,7 @@ ROUTES = (
     (("fail",), "healthchecks", "fail"),
 )
 CHECK_IN_PATH = re.compile(r"api/[0-9]+/cron")  # then the slug, the key, and perhaps a word
+FIRST_PARTS = {prefix[0] for prefix, _, _ in ROUTES}
 BY_HANDLE = {
     ("ping", "token"): "healthchecks",
     ("ping", "code"): "cronbeats",
@@ -3150,17 +3151,17 @@ CONSTRAINT_ERRORS = (peewee.IntegrityError, sqlite3.IntegrityError)
 T = TypeVar("T")
 
 
-def execute(db: SqliteDatabase, sql: str, params: Any = ()) -> sqlite3.Cursor:
-    """Run one statement on this thread's connection; Peewee's own way costs as much again."""
-    return db.connection().execute(sql, params)  # type: ignore[no-any-return]
+def execute(db: sqlite3.Connection, sql: str, params: Any = ()) -> sqlite3.Cursor:
+    """Run one statement."""
+    return db.execute(sql, params)
 
 
-def rows(db: SqliteDatabase, sql: str, *params: Any) -> list[Any]:
+def rows(db: sqlite3.Connection, sql: str, *params: Any) -> list[Any]:
     """All rows of a query: an unfinished SELECT would hold the write-ahead log."""
     return execute(db, sql, params).fetchall()
 
 
-def insert(db: SqliteDatabase, table: str, values: Mapping[str, Any]) -> int:
+def insert(db: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
     """Insert a row; its num."""
     names = ", ".join(values)
     placeholders = ", ".join("?" * len(values))
@@ -3170,7 +3171,7 @@ def insert(db: SqliteDatabase, table: str, values: Mapping[str, Any]) -> int:
     return int(cursor.lastrowid or 0)
 
 
-def update(db: SqliteDatabase, table: str, num: int, values: Mapping[str, Any]) -> None:
+def update(db: sqlite3.Connection, table: str, num: int, values: Mapping[str, Any]) -> None:
     """Write the columns of a row that changed; none is fine."""
     if values:
         placeholders = ", ".join(f"{name} = ?" for name in values)
@@ -3255,7 +3256,7 @@ def migrate(db: SqliteDatabase, path: str) -> None:
             if current == version > 0:  # nobody has changed it yet
                 copy_file(path, f"{path}.before-{number}")
             for statement in statements:
-                execute(db, statement)
+                execute(db.connection(), statement)
             db.user_version = number
 
 
@@ -3391,6 +3392,7 @@ class Store:
             self.db.connect()
             migrate(self.db, self.path)
             self.db.pragma("busy_timeout", round(GLANCE_SECONDS * 1000))
+            self.connection: sqlite3.Connection = self.db.connection()
         except (*DATABASE_ERRORS, sqlite3.Error, OSError) as error:
             self.db.close()
             hint = "its folder must exist and be writable"
@@ -3437,7 +3439,7 @@ class Store:
         except CONSTRAINT_ERRORS:
             raise
         except DATABASE_ERRORS as error:
-            is_open = self.db.connection().in_transaction  # a full disk rolls back all of it
+            is_open = self.connection.in_transaction  # a full disk rolls back all of it
             if is_damaged(error) or not is_open:
                 self.lost = error
             self._fail(error)
@@ -3447,15 +3449,15 @@ class Store:
 
     def _do_or_undo(self, work: Callable[[], T]) -> T:
         """Do `work` in a savepoint. Peewee's have a new name each, which SQLite compiles anew."""
-        execute(self.db, "SAVEPOINT part")
+        execute(self.connection, "SAVEPOINT part")
         try:
             result = work()
         except BaseException:
-            if self.db.connection().in_transaction:
-                execute(self.db, "ROLLBACK TO part")
-                execute(self.db, "RELEASE part")
+            if self.connection.in_transaction:
+                execute(self.connection, "ROLLBACK TO part")
+                execute(self.connection, "RELEASE part")
             raise
-        execute(self.db, "RELEASE part")
+        execute(self.connection, "RELEASE part")
         return result
 
     @contextlib.contextmanager
@@ -3498,7 +3500,7 @@ class Store:
             self.is_replaced = True
             self.refusals += 1
             with contextlib.suppress(*DATABASE_ERRORS):  # or our log is taken for that one's
-                rows(self.db, "PRAGMA wal_checkpoint(TRUNCATE)")
+                rows(self.connection, "PRAGMA wal_checkpoint(TRUNCATE)")
             self.db.close()
             raise Unavailable
         self.is_failing = False
@@ -3515,7 +3517,7 @@ class Store:
             self.is_failing = True
             self.refusals += 1
 
-    def read(self, query: Callable[[SqliteDatabase], T]) -> T:
+    def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """What a query finds, on a connection that no thread leaves open.
 
         Raises `Unavailable` where the file cannot be read, or is not ours: SQLite would take our
@@ -3526,7 +3528,7 @@ class Store:
             raise Unavailable("read")
         try:
             with self.reader.connection_context():
-                return query(self.reader)
+                return query(self.reader.connection())
         except (*DATABASE_ERRORS, sqlite3.Error) as error:
             log_unavailable("read", error)
             raise Unavailable("read") from None
@@ -3541,7 +3543,7 @@ class Store:
 class Transaction(NamedTuple):
     """What an action works with: the writer's transaction, and the instant it stands for."""
 
-    db: SqliteDatabase
+    db: sqlite3.Connection
     store: Store
     settings: Settings
     now: int
@@ -3771,7 +3773,7 @@ def add_event(
         },
     )
     about = f"monitor {m.id}" if m else "the server"
-    tx.db.after_commit(lambda: log.info("event %s of %s", event.kind, about))
+    tx.store.db.after_commit(lambda: log.info("event %s of %s", event.kind, about))
     for integration in find_recipients(tx, m) if to is None else to:
         insert(
             tx.db,
@@ -3806,13 +3808,15 @@ def _about(event: Event, m: Monitor | None, run: Run | None) -> dict[str, Any] |
     return None
 
 
-def find_run_row(db: SqliteDatabase, num: int) -> Run | None:
+def find_run_row(db: sqlite3.Connection, num: int) -> Run | None:
     """A run by its number."""
     runs = rows(db, f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE num = ?", num)
     return Run(*runs[0]) if runs else None
 
 
-def last_success_json(db: SqliteDatabase, monitor: int, but: int | None) -> dict[str, Any] | None:
+def last_success_json(
+    db: sqlite3.Connection, monitor: int, but: int | None
+) -> dict[str, Any] | None:
     """The last good run of a monitor but that one, as events show it."""
     runs = rows(
         db,
@@ -3825,7 +3829,7 @@ def last_success_json(db: SqliteDatabase, monitor: int, but: int | None) -> dict
     return {"at": iso(runs[0][0]), "durationMs": runs[0][1]} if runs else None
 
 
-def run_json(db: SqliteDatabase, num: int) -> JsonObject | None:
+def run_json(db: sqlite3.Connection, num: int) -> JsonObject | None:
     """A run as events show it, with the end of its log."""
     runs = rows(db, f"SELECT {sql_list(RUNS)} FROM run WHERE num = ?", num)
     logs = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", num)
@@ -4161,7 +4165,7 @@ def read_ids(body: JsonObject) -> list[str] | None:
     return ids
 
 
-def free_key(db: SqliteDatabase, name: str) -> str:
+def free_key(db: sqlite3.Connection, name: str) -> str:
     """A key made from a name, with a number where it is taken."""
     base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:180] or "monitor"
     taken = {
@@ -9639,12 +9643,18 @@ class Server:
             self.judge()
         return self._act(action, *args)
 
+    @cached_property
+    def first_parts(self) -> set[str]:
+        """How the paths of all routes begin but those of pings."""
+        rules = (route.rule for route in self.app.routes if route.rule != LAST_RULE)
+        return {rule.split("/", 2)[1] for rule in rules}
+
     def is_ping(self, method: str, path: str) -> bool:
         """Whether a request is for the last route; `path` is as it arrived, but unquoted."""
-        routed = {
-            "PATH_INFO": local_path(self.settings.url_prefix, path),
-            "REQUEST_METHOD": method,
-        }
+        path = local_path(self.settings.url_prefix, path)
+        if path.split("/", 2)[1] not in self.first_parts:
+            return True
+        routed = {"PATH_INFO": path, "REQUEST_METHOD": method}
         return bool(self.app.router.match(routed)[0].rule == LAST_RULE)
 
     def judge(self) -> None:
@@ -9655,7 +9665,7 @@ class Server:
     def _act(self, action: Callable[..., T], *args: Any) -> T:
         def work() -> T:
             return action(
-                Transaction(self.store.db, self.store, self.settings, self.clock()), *args
+                Transaction(self.store.connection, self.store, self.settings, self.clock()), *args
             )
 
         return self.store.write(work)

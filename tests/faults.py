@@ -816,8 +816,8 @@ FAULTS = {
             "transcripts/kuma.http: What goes wrong inside is an error of its shape",
         ),
         Fault(
-            'execute(self.db, "ROLLBACK TO part")',
-            'execute(self.db, "RELEASE part")\n                execute(self.db, "SAVEPOINT part")',
+            'execute(self.connection, "ROLLBACK TO part")',
+            'execute(self.connection, "RELEASE part"); execute(self.connection, "SAVEPOINT part")',
             "a monitor that could not be judged is left half done",
             "test_server.py::test_a_bad_monitor_leaves_nothing_half_done",
         ),

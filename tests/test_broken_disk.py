@@ -34,14 +34,14 @@ def limit_pages(site: Site, more: int) -> None:
     """Leave the database so many pages to grow by, as a disk that is nearly full does."""
 
     def limit(tx: cronwatch.Transaction) -> None:
-        (count,) = tx.db.execute_sql("PRAGMA page_count").fetchone()
-        tx.db.execute_sql(f"PRAGMA max_page_count = {count + more}")
+        (count,) = tx.db.execute("PRAGMA page_count").fetchone()
+        tx.db.execute(f"PRAGMA max_page_count = {count + more}")
 
     site.server.act(limit)
 
 
 def make_room(site: Site) -> None:
-    site.server.act(lambda tx: tx.db.execute_sql("PRAGMA max_page_count = 1000000"))
+    site.server.act(lambda tx: tx.db.execute("PRAGMA max_page_count = 1000000"))
 
 
 @pytest.fixture

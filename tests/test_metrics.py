@@ -259,7 +259,7 @@ def test_a_thousand_monitors_cost_as_many_queries_as_one(watched: Site) -> None:
         return len(asked)
 
     def trace(tx: cronwatch.Transaction) -> None:
-        tx.db.connection().set_trace_callback(asked.append)
+        tx.db.set_trace_callback(asked.append)
         cronwatch.measured(tx)
 
     watched.monitor(key="one")

@@ -530,7 +530,7 @@ def test_passwords_beyond_those_that_wait_are_refused() -> None:
     ]
     for thread in threads:
         thread.start()
-    wait_for(lambda: cronwatch.scrypts._work_queue.qsize() == cronwatch.SCRYPTS_MAX, "a queue")
+    wait_for(lambda: cronwatch.scrypt_places._value == 0, "all places are taken")
 
     with pytest.raises(cronwatch.Refused) as refused:
         cronwatch.hash_password(PASSWORD)

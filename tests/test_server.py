@@ -90,12 +90,12 @@ def statements(site: Site, call: Callable[[], Any]) -> list[str]:
     said: list[str] = []
     with site.server.store.reader.connection_context():  # else each read has one of its own
         for go in (site.server.act, site.server.read):
-            go(lambda tx: tx.db.connection().set_trace_callback(said.append))
+            go(lambda tx: tx.db.set_trace_callback(said.append))
         said.clear()
         call()
         found = [" ".join(text.split()) for text in said]
         for go in (site.server.act, site.server.read):
-            go(lambda tx: tx.db.connection().set_trace_callback(None))
+            go(lambda tx: tx.db.set_trace_callback(None))
     return found
 
 
@@ -110,7 +110,7 @@ def plan_of(site: Site, sql: str) -> list[str]:
     return [
         row[-1]
         for row in site.server.read(
-            lambda tx: tx.db.execute_sql(f"EXPLAIN QUERY PLAN {sql}").fetchall()
+            lambda tx: tx.db.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()
         )
     ]
 
@@ -639,22 +639,22 @@ def refuse_one(site: Site) -> None:
     """A write for which there is no room."""
 
     def write(tx: cronwatch.Transaction) -> None:
-        (count,) = tx.db.execute_sql("PRAGMA page_count").fetchone()
-        tx.db.execute_sql(f"PRAGMA max_page_count = {count}")
-        tx.db.execute_sql("INSERT INTO meta VALUES (hex(zeroblob(1000000)), 1)")
+        (count,) = tx.db.execute("PRAGMA page_count").fetchone()
+        tx.db.execute(f"PRAGMA max_page_count = {count}")
+        tx.db.execute("INSERT INTO meta VALUES (hex(zeroblob(1000000)), 1)")
 
     with pytest.raises(cronwatch.Refused):
         site.server.act(write)
-    site.server.act(lambda tx: tx.db.execute_sql("PRAGMA max_page_count = 1000000"))
+    site.server.act(lambda tx: tx.db.execute("PRAGMA max_page_count = 1000000"))
 
 
 def look_in_vain(site: Site, watch: Watch) -> None:
     """Three looks for which the database is broken."""
-    site.server.act(lambda tx: tx.db.execute_sql("ALTER TABLE monitor RENAME TO elsewhere"))
+    site.server.act(lambda tx: tx.db.execute("ALTER TABLE monitor RENAME TO elsewhere"))
     for _ in range(3):
         with pytest.raises(cronwatch.Refused):
             watch.look(5)
-    site.server.act(lambda tx: tx.db.execute_sql("ALTER TABLE elsewhere RENAME TO monitor"))
+    site.server.act(lambda tx: tx.db.execute("ALTER TABLE elsewhere RENAME TO monitor"))
 
 
 # housekeeping

@@ -14,7 +14,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import peewee
 import pytest
 from conftest import Site
 
@@ -25,7 +24,7 @@ HUGE = 10_000_000  # bytes, more than a small disk has room for
 
 
 def ask(tx: cronwatch.Transaction, sql: str, *given: Any) -> list[Any]:
-    return list(tx.db.execute_sql(sql, given).fetchall())
+    return list(tx.db.execute(sql, given).fetchall())
 
 
 def note(name: str, value: int = 1) -> Job:
@@ -396,7 +395,7 @@ def test_a_write_returns_what_its_job_returned(site: Site) -> None:
 
 def test_changes_that_are_made_together_share_a_commit(site: Site) -> None:
     statements: list[str] = []
-    site.server.act(lambda tx: tx.db.connection().set_trace_callback(statements.append))
+    site.server.act(lambda tx: tx.db.set_trace_callback(statements.append))
 
     with site.server.store.together():
         for n in range(20):
@@ -407,7 +406,7 @@ def test_changes_that_are_made_together_share_a_commit(site: Site) -> None:
 
 def test_a_transaction_begins_immediately(site: Site) -> None:
     said: list[str] = []
-    site.server.act(lambda tx: tx.db.connection().set_trace_callback(said.append))
+    site.server.act(lambda tx: tx.db.set_trace_callback(said.append))
 
     site.server.act(note("it"))
 
@@ -429,7 +428,7 @@ def test_nothing_is_on_disk_before_the_commit(site: Site) -> None:
 OWN_FAULTS = [
     (note_then(cronwatch.Refused("no", "NO", 404)), cronwatch.Refused),
     (note_then(cronwatch.Invalid("no")), cronwatch.Invalid),
-    (note_twice, peewee.IntegrityError),
+    (note_twice, sqlite3.IntegrityError),
     (note_then(ZeroDivisionError()), ZeroDivisionError),
 ]
 BY_NAME = [error.__name__ for _, error in OWN_FAULTS]
