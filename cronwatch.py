@@ -7992,24 +7992,24 @@ class Recent:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.monotonic = monotonic
         self._lock = threading.Lock()
-        self._made: dict[Any, tuple[float, str]] = {}  # until when each lasts, and its JSON
+        self._made: dict[Any, tuple[float, Any]] = {}  # until when each lasts
 
     def forget(self) -> None:
         """A person has changed something."""
         with self._lock:
             self._made.clear()
 
-    def get(self, key: Any, make: Callable[[], str]) -> str:
-        """The JSON that was made a moment ago, or is made now."""
+    def get(self, key: Any, make: Callable[[], T]) -> T:
+        """What was made a moment ago, or is made now."""
         with self._lock:
             now = self.monotonic()
-            ends_at, content = self._made.get(key, (now, ""))
+            ends_at, value = self._made.get(key, (now, None))
             if now >= ends_at:
-                content = make()
+                value = make()
                 if len(self._made) >= self.SIZE_MAX:
                     self._made.clear()
-                self._made[key] = now + self.LASTS_SECONDS, content
-            return content
+                self._made[key] = now + self.LASTS_SECONDS, value
+            return value  # type: ignore[no-any-return]
 
 
 def summary(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
@@ -8020,13 +8020,14 @@ def summary(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
     scanner = server.scanner
     is_scanning = scanner is None or scanner.is_looking()
 
-    def make() -> str:
+    def make() -> tuple[str, str]:
         first_screen = server.read(show_summary, request)
         first_screen["health"]["scanning"] = is_scanning
-        return json.dumps(first_screen)
+        content = json.dumps(first_screen)
+        return make_tag(content.encode()), content
 
-    content = server.recent.get((json.dumps(request.query), request.secret, is_scanning), make)
-    tag = make_tag(content.encode())
+    key = (json.dumps(request.query), request.secret, is_scanning)
+    tag, content = server.recent.get(key, make)
     headers = {"ETag": tag, "Cache-Control": "no-cache"}
     if scanner:
         headers["X-Scanned-At"] = str(iso(scanner.last_at))
