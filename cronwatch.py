@@ -89,6 +89,7 @@ from cron_descriptor import Options as CronDescriptorOptions
 from cron_descriptor import get_description
 from croniter import CroniterBadDateError, CroniterError, croniter
 from peewee import SqliteDatabase
+from playhouse.pool import PooledSqliteDatabase  # type: ignore[import-untyped]
 from prometheus_client.core import GaugeMetricFamily
 from waitress.buffers import OverflowableBuffer
 
@@ -3145,6 +3146,7 @@ def page_of(name: str, schema: JsonObject) -> JsonObject:
 # The database: opening, migrating, one write at a time, many readers. No rule, no request.
 GLANCE_SECONDS = 0.05  # how long a write waits for its turn at once
 PATIENCE_SECONDS = 2  # how long it tries again before it is refused
+READERS_MAX = 64  # more than there are threads
 OPEN_SECONDS = 10  # how long a start or a copy waits for another program
 DATABASE_ERRORS = (peewee.DatabaseError, sqlite3.DatabaseError)
 CONSTRAINT_ERRORS = (peewee.IntegrityError, sqlite3.IntegrityError)
@@ -3369,8 +3371,13 @@ class Store:
             check_same_thread=False,
             autoconnect=False,
         )
-        self.reader = SqliteDatabase(
-            path, {**pragmas, "query_only": 1}, timeout=OPEN_SECONDS, autoconnect=False
+        # Opening one reads the whole schema, which takes as long as a short query ten times over.
+        self.reader = PooledSqliteDatabase(
+            path,
+            max_connections=READERS_MAX,
+            check_same_thread=False,  # one after the other
+            pragmas={"query_only": 1, "cache_size": -500, "busy_timeout": OPEN_SECONDS * 1000},
+            autoconnect=False,
         )
         self.reader.register_function(str.casefold, "casefold", 1)  # SQLite's own is for ASCII
         self.is_failing = False  # from a write that could not be done to the next commit
@@ -3518,7 +3525,7 @@ class Store:
             self.refusals += 1
 
     def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """What a query finds, on a connection that no thread leaves open.
+        """What a query finds, on a connection that nobody else has meanwhile.
 
         Raises `Unavailable` where the file cannot be read, or is not ours: SQLite would take our
         log for that one's.
@@ -3537,7 +3544,7 @@ class Store:
         """Let go of the file; nothing can be written any more."""
         with self._lock:
             self.db.close()
-        self.reader.close()
+        self.reader.close_all()
 
 
 class Transaction(NamedTuple):

@@ -337,11 +337,11 @@ def test_a_folder_that_does_not_exist_is_refused_with_a_sentence(tmp_path: Path)
 PRAGMAS = [
     ("journal_mode", "wal"),
     ("synchronous", 2),
-    ("foreign_keys", 1),
 ]
+OF_WRITER = [("foreign_keys", 1), ("query_only", 0), ("busy_timeout", 50)]
 
 
-@pytest.mark.parametrize("pragma, value", [*PRAGMAS, ("query_only", 0), ("busy_timeout", 50)])
+@pytest.mark.parametrize("pragma, value", [*PRAGMAS, *OF_WRITER])
 def test_the_writer_has_these_pragmas(site: Site, pragma: str, value: Any) -> None:
     assert site.server.act(lambda tx: ask(tx, f"PRAGMA {pragma}")) == [(value,)]
 
