@@ -452,6 +452,16 @@ class Snapshot(NamedTuple):
     running: dict[int, int]  # of each open run, its monitor
     last_event: int
     events: list[dict[str, Any]]
+    absences: list[
+        dict[str, Any]
+    ]  # the last one: no deadline falls into it or the minute after it
+
+    def spared(self, deadline: int) -> int:
+        """A deadline, or the end of that minute."""
+        for absence in self.absences:
+            if absence["since"] <= deadline < absence["until"] + cronwatch.RESTART_MS:
+                return int(absence["until"] + cronwatch.RESTART_MS)
+        return deadline
 
 
 def snapshot(db: sqlite3.Connection, before: Snapshot | None = None) -> Snapshot:
@@ -475,6 +485,10 @@ def snapshot(db: sqlite3.Connection, before: Snapshot | None = None) -> Snapshot
         found("SELECT * FROM event WHERE num > ? ORDER BY num", before.last_event)
         if before
         else [],
+        found(
+            "SELECT coalesce(spared_since, since) AS since, until FROM absence "
+            "ORDER BY num DESC LIMIT 1"
+        ),
     )
 
 
@@ -497,7 +511,7 @@ def misjudged(before: Snapshot, after: Snapshot) -> list[str]:
     ]
     names = set()
     for num, m in before.monitors.items():
-        deadline = m["expected_at"] and m["expected_at"] + m["grace_seconds"] * 1000
+        deadline = m["expected_at"] and before.spared(m["expected_at"] + m["grace_seconds"] * 1000)
         now = after.monitors[num]
         if m["status"] != "up" or not deadline:
             continue
