@@ -911,6 +911,82 @@ FAULTS = {
             "test_lane.py::test_a_server_that_stops_answers_what_a_worker_is_at",
         ),
     ],
+    "Fields and what others speak": [
+        Fault(
+            '        "additionalProperties": False,\n    }',
+            '        "additionalProperties": True,\n    }',
+            "the document says that any field is taken",
+            "test_openapi.py::test_every_object_is_closed",
+        ),
+        Fault(
+            "clear_untrusted_proxy_headers=False",
+            "clear_untrusted_proxy_headers=True",
+            "all who ping behind a proxy are the proxy",
+            "test_http_server.py::test_what_a_proxy_says_of_who_pings_arrives",
+        ),
+        Fault(
+            "yield min(limit, (occurrence - before) // 4)",
+            "yield limit",
+            "a job of each minute that is down is shown without what it missed",
+            "test_reports.py::test_a_run_does_not_count_for_the_minute_after_its_own",
+        ),
+        Fault(
+            "            if now >= ends_at:\n                value = make()",
+            "            if True:\n                value = make()",
+            "strangers let the status page be made a thousand times a second",
+            "test_status.py::test_it_is_made_at_most_once_a_second",
+        ),
+        Fault(
+            '"new": 2, "late": 2,',
+            '"new": 2, "late": 1,',
+            "Home Assistant sees a late job as well",
+            "test_kuma.py::test_each_state_is_the_status_that_uptime_kuma_has_for_it",
+        ),
+        Fault(
+            "most = BEATS_MAX // max(1, len(monitors))",
+            "most = 30",
+            "strangers ask for megabytes of heartbeats",
+            "test_kuma.py::test_many_monitors_fit_on_a_page",
+        ),
+        Fault(
+            "return user or password or None",
+            "return user or None",
+            "Home Assistant cannot sign in to read the gauges",
+            "test_kuma.py::test_the_key_may_be_the_password_of_nobody",
+        ),
+        Fault(
+            '            exit_code="s",',
+            '            exit_code="code",',
+            "a snitch's exit code is lost",
+            "transcripts/snitch.http: A snitch reports an exit code and a message",
+        ),
+        Fault(
+            "body = unpacker.decompress(body, limit)",
+            "body = unpacker.decompress(body)",
+            "fifty kilobytes of a stranger take gigabytes of memory",
+            "test_sentry.py::test_of_a_bomb_no_more_than_the_limit_is_ever_held",
+        ),
+        Fault(
+            "status=202,",
+            "status=200,",
+            "a check-in by the cron URL is not answered as Sentry does",
+            "transcripts/sentry.http: A check-in by the cron URL is a ping",
+        ),
+        Fault(
+            "            ends_newest=True,",
+            "            ends_newest=False,",
+            "a check-in without an id ends no run, and the job is stuck",
+            "transcripts/sentry.http: Without a check_in_id, or with one of zeros, an end is of "
+            "the newest run",
+        ),
+        Fault(
+            'name = secret if request.secret else {"unique_key": unique_key(token)}',
+            "name = secret",
+            "who may only read sees what pings every check",
+            "transcripts/healthchecks-api.http: Home Assistant pings, then reads how the checks "
+            "do",
+        ),
+    ],
     "HTTP": [
         Fault(
             '"X-Content-Type-Options": "nosniff",',

@@ -25,7 +25,7 @@ EACH_FAULT = [
     for fault in faults
 ]
 TRANSCRIPTS = "test_transcripts.py::test_what_is_sent_is_answered_as_in_the_transcript"
-TRANSCRIPT = re.compile(r"transcripts/(\w+)\.http: (.*)")
+TRANSCRIPT = re.compile(r"transcripts/([\w-]+)\.http: (.*)")
 STORY = re.compile(r"stories/(\w+)\.txt: (.*)")
 
 
