@@ -632,9 +632,9 @@ class Event:
 
 
 class Digest(NamedTuple):
-    """What is collected of one kind until an instant, after so many were told."""
+    """What is collected of one kind until an instant, after so many events."""
 
-    told: int
+    events: int
     until: int
     collected: int = 0
     run: int | None = None
@@ -968,7 +968,7 @@ def _emit_digest(state: MonitorState, at: int) -> None:
         if digest.collected and digest.until == at
     )
     emit(state, kind, at, run=digest.run, count=digest.collected, rules=digest.rules)
-    _space(state, kind, at, digest.told + 1)
+    _space(state, kind, at, digest.events + 1)
 
 
 def _reminder_at(state: MonitorState, now: int) -> int | None:
@@ -1056,7 +1056,7 @@ def emit_or_collect(
         _set_digest(state, kind, digest._replace(collected=collected, run=run, rules=rules))
     else:
         emit(state, kind, at, run=run, rules=rules)
-        _space(state, kind, at, digest.told + 1)
+        _space(state, kind, at, digest.events + 1)
 
 
 def _space(state: MonitorState, kind: str, at: int, count: int) -> None:
@@ -1496,7 +1496,7 @@ def turn_back(state: MonitorState, before: int, now: int) -> None:
         state.absence = Absence(min(state.absence.since, now), min(state.absence.until, now))
     state.absence = join_absences(state.absence, Absence(now, now))
     for kind, digest in digests(m).items():
-        until = min(digest.until, now + spacing_ms(state, digest.told))
+        until = min(digest.until, now + spacing_ms(state, digest.events))
         _set_digest(state, kind, digest._replace(until=until))
 
 
@@ -1602,6 +1602,8 @@ RESERVED = frozenset(
         "start",
         "static",
         "status",
+        "v2",
+        "b",
     )
 )
 TOKEN = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
@@ -2457,7 +2459,7 @@ class Field(NamedTuple):
     repeats: bool = False  # in a query
     column: str = ""
     flag: str = ""
-    shown: Callable[[Any], Any] = lambda value: value  # the column, in JSON
+    to_json: Callable[[Any], Any] = lambda value: value  # from the column
     schema: JsonObject = TEXT  # of that
 
 
@@ -2471,7 +2473,7 @@ MONITOR = (
         "from run to run, instead of --cron: 90, 5m, 1h, 2d",
         column="interval_seconds",
         flag="--every",
-        shown=lambda seconds: seconds or 0,
+        to_json=lambda seconds: seconds or 0,
         schema=COUNT,
     ),
     Field(
@@ -2506,7 +2508,7 @@ MONITOR = (
         "the default mail integrations hear of it, too",
         True,
         column="email_alerts",
-        shown=bool,
+        to_json=bool,
         schema=YES_NO,
     ),
     Field(
@@ -2515,7 +2517,7 @@ MONITOR = (
         "time between reminders while down",
         column="reminder_interval_seconds",
         flag="--remind",
-        shown=lambda seconds: seconds or 0,
+        to_json=lambda seconds: seconds or 0,
         schema=COUNT,
     ),
     Field(
@@ -2558,7 +2560,7 @@ MONITOR = (
         "alert even if it never pings",
         False,
         column="armed",
-        shown=bool,
+        to_json=bool,
         schema=YES_NO,
     ),
     Field(
@@ -2566,7 +2568,7 @@ MONITOR = (
         RULES,
         "a good run that matches one is told as a silent failure",
         column="rules",
-        shown=lambda rules: json.loads(rules or "[]"),
+        to_json=lambda rules: json.loads(rules or "[]"),
         schema=list_of(RULE_SHOWN),
     ),
     Field(
@@ -4018,7 +4020,7 @@ def monitors_json(
             "status": m.status,
             "paused": m.status == "paused",
             "scheduleType": schedule_type(m),
-            **{field.name: field.shown(getattr(m, field.column)) for field in MONITOR},
+            **{field.name: field.to_json(getattr(m, field.column)) for field in MONITOR},
             "lastPingAt": iso(m.last_ping_at),
             "expectedAt": iso(m.expected_at),
             "nextExpectedAt": iso(deadline(m)) if m.status in ("new", "up") else None,
@@ -6169,13 +6171,13 @@ def _check_local(request: ApiRequest, channel: str) -> None:
 
 def add_integration(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Create an integration from its JSON, with what signs its webhooks."""
-    body = request.body if isinstance(request.body, dict) else {}
+    if isinstance(request.body, dict):  # said before what else may be wrong
+        _check_local(request, str(request.body.get("channel")))
+    body = read_object(request.body, "channel", "name", "headers", "default", *NEEDS.values())
     channel = str(body.get("channel"))
-    _check_local(request, channel)
-    given = read_object(request.body, "channel", "name", "headers", "default", *NEEDS.values())
-    name = NAME.read("name", given.get("name"))
-    config = check_integration(channel, given, given.get("headers"))
-    is_default = YES_OR_NO.read("default", given.get("default", True))
+    name = NAME.read("name", body.get("name"))
+    config = check_integration(channel, body, body.get("headers"))
+    is_default = YES_OR_NO.read("default", body.get("default", True))
     id_ = create_integration(tx, channel, name, config, bool(is_default))
     return integrations_json(tx, True, id_)[0]
 
@@ -9770,7 +9772,7 @@ class CronLine(NamedTuple):
     when: str
     user: str  # in a system crontab, with the space behind it
     command: str
-    given: str  # from the first bare %, which is standard input
+    stdin: str  # from the first bare %, which is standard input
     cron: str  # the schedule that it has
     timezone: str
     shell: str
@@ -10103,28 +10105,14 @@ def wrapped_line(job: CronLine, url: str, wrapper: str) -> str:
     command = job.command if is_plain else f"{job.shell} -c {shlex.quote(job.command)}"
     folder, _, name = wrapper.rpartition("/")
     program = name if folder in job.path.split(":") else shlex.quote(wrapper).replace("%", r"\%")
-    return f"{job.when} {job.user}{program} {url} -- {command}{job.given}"
+    return f"{job.when} {job.user}{program} {url} -- {command}{job.stdin}"
 
 
 def export_all(tx: Transaction, secret: bool = False) -> JsonObject:
     """All integrations and monitors in the API's words; what pings and signs only if asked for."""
-    integrations = [
-        {
-            name: value
-            for name, value in one.items()
-            if name
-            in (
-                "channel",
-                "name",
-                "enabled",
-                "default",
-                "headers",
-                *NEEDS.values(),
-                *["secret"] * secret,
-            )
-        }
-        for one in integrations_json(tx, True)
-    ]
+    names = ["channel", "name", "enabled", "default", "headers", *NEEDS.values()]
+    if secret:
+        names.append("secret")
     linked: dict[int, list[str]] = {}
     for num, name in rows(
         tx.db,
@@ -10132,24 +10120,20 @@ def export_all(tx: Transaction, secret: bool = False) -> JsonObject:
         "integration i ON i.num = l.integration ORDER BY i.name",
     ):
         linked.setdefault(num, []).append(name)
-    monitors = [
-        Monitor(*row)
-        for row in rows(tx.db, f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor ORDER BY key")
-    ]
+    sql = f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor ORDER BY key"
+    monitors = [Monitor(*row) for row in rows(tx.db, sql)]
+    exported = []
+    for start in range(0, len(monitors), 1000):
+        page = monitors[start : start + 1000]
+        for m, monitor in zip(page, monitors_json(tx, page), strict=True):
+            names_of = None if m.default_integrations else linked.get(m.num, [])
+            exported.append({**_exported(monitor, secret), "integrations": names_of})
     return {
-        "integrations": integrations,
-        "monitors": [
-            {
-                **_exported(shown, secret),
-                "integrations": None if m.default_integrations else linked.get(m.num, []),
-            }
-            for start in range(0, len(monitors), 1000)
-            for m, shown in zip(
-                monitors[start : start + 1000],
-                monitors_json(tx, monitors[start : start + 1000]),
-                strict=True,
-            )
+        "integrations": [
+            {name: value for name, value in one.items() if name in names}
+            for one in integrations_json(tx, True)
         ],
+        "monitors": exported,
     }
 
 

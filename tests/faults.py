@@ -673,8 +673,8 @@ FAULTS = {
     ],
     "Configuration": [
         Fault(
-            '*["secret"] * secret,',
-            '"secret",',
+            'if secret:\n        names.append("secret")',
+            'if True:\n        names.append("secret")',
             "what signs webhooks is in a file under version control",
             "test_configuration.py::test_no_secret_is_exported_unless_asked_for",
         ),

@@ -82,7 +82,7 @@ def shown(site: Site) -> dict[str, tuple[str, str]]:
 def test_a_line_is_a_time_and_a_command(line: str, when: str, command: str) -> None:
     job = one(line)
 
-    assert (job.when, job.user, job.command, job.given) == (when, "", command, "")
+    assert (job.when, job.user, job.command, job.stdin) == (when, "", command, "")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_the_first_bare_percent_sign_begins_standard_input(
 ) -> None:
     job = one(line)
 
-    assert (job.command, job.given) == (command, given)
+    assert (job.command, job.stdin) == (command, given)
 
 
 @pytest.mark.parametrize(

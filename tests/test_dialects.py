@@ -20,12 +20,16 @@ RESERVED = [
     "favicon.ico",
     "finish",
     "healthz",
+    "manifest.json",
     "metrics",
     "p",
     "ping",
     "robots.txt",
     "start",
     "static",
+    "status",
+    "v2",
+    "b",
 ]
 
 
