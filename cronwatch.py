@@ -7610,6 +7610,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 MANAGEMENT = DIALECTS["cronping"]._replace(retry_after=True)
+FRESH = ("Cache-Control", "no-cache")  # of what has a tag: an update shows at once
 Environ = dict[str, Any]
 
 
@@ -7637,20 +7638,27 @@ class Service(Protocol):
 
 
 def respond(
-    content: dict[str, Any] | str,
+    content: JsonObject | str | bytes,
     status: int = 200,
     content_type: str = "text/plain",
     headers: Mapping[str, str] = {},
-) -> bottle.HTTPResponse:
-    """An answer: JSON for an object, else text."""
+) -> bytes:
+    """Answer with JSON for an object, with text in UTF-8, or with bytes as they are."""
     if isinstance(content, dict):
         content = json.dumps(content)
         content_type = "application/json"
-    content_type = f"{content_type}; charset=utf-8"
-    return bottle.HTTPResponse(content.encode(), status, {"Content-Type": content_type, **headers})
+    if isinstance(content, str):
+        content = content.encode()
+        content_type = f"{content_type}; charset=utf-8"
+    response = bottle.response
+    response.status = status
+    response.set_header("Content-Type", content_type)
+    for name, value in headers.items():
+        response.set_header(name, value)
+    return content
 
 
-def refuse(dialect: Dialect, refused: Refused) -> bottle.HTTPResponse:
+def refuse(dialect: Dialect, refused: Refused) -> bytes:
     """A refusal in a dialect's shape; most clients would sleep for a Retry-After in the job."""
     headers = dict(dialect.headers)
     if refused.wait is not None and dialect.retry_after:
@@ -7703,13 +7711,19 @@ def prepare_request(settings: Settings) -> None:
         environ["REMOTE_ADDR"] = forwarded or environ.get("REMOTE_ADDR")
 
 
-def add_headers() -> None:
-    """What every answer has."""
-    headers = bottle.response.headers
-    for name, value in HEADERS.items():
-        headers[name] = value
-    if "Cache-Control" not in headers:
-        headers["Cache-Control"] = "no-store"
+class Application(bottle.Bottle):
+    """Bottle, with what every answer has."""
+
+    def wsgi(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request: no browser keeps it, but what may be kept (`FRESH`) after a look."""
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+            headers.extend(HEADERS.items())
+            if FRESH not in headers:
+                headers.append(("Cache-Control", "no-store"))
+            start_response(status, headers, exc_info)
+
+        return super().wsgi(environ, start)  # type: ignore[no-any-return]
 
 
 class Refusals:
@@ -7725,28 +7739,29 @@ class Refusals:
         """Wrap a route; the last one, of pings, says in the request which dialect it has met."""
         dialect = route.config.get("dialect", MANAGEMENT)
 
-        def answer(**names: str) -> bottle.HTTPResponse:
+        def answer(**names: str) -> bytes:
             environ = bottle.request.environ
             began = monotonic()
+            content: bytes
             try:
-                response = call(**names)
+                content = call(**names)
             except Refused as error:
                 refused = self._limit(error) if isinstance(error, Unknown) else error
-                response = refuse(environ.get("cronwatch.dialect", dialect), refused)
+                content = refuse(environ.get("cronwatch.dialect", dialect), refused)
             except UnicodeEncodeError:
                 invalid = Invalid("a text has half of a surrogate pair in it")
-                response = refuse(environ.get("cronwatch.dialect", dialect), invalid)
+                content = refuse(environ.get("cronwatch.dialect", dialect), invalid)
             except Exception:
                 log.exception("%s could not be answered", route.rule)
                 broken = Refused("Internal Server Error", "ERROR", 500)
-                response = refuse(environ.get("cronwatch.dialect", dialect), broken)
+                content = refuse(environ.get("cronwatch.dialect", dialect), broken)
             if log.isEnabledFor(logging.DEBUG):
                 took_ms = 1000 * (monotonic() - began)
                 method = environ["REQUEST_METHOD"]
                 method = method if method in METHODS else "another method"  # any text may be one
-                status = response.status_code
+                status = bottle.response.status_code
                 log.debug("%s %s: %d in %.1f ms", method, route.rule, status, took_ms)
-            return response
+            return content
 
         return answer
 
@@ -7945,7 +7960,7 @@ def sends(test: Callable[[Outbox, ApiRequest], Any]) -> Action:
     return call
 
 
-def sign_in(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
+def sign_in(server: Service, request: ApiRequest) -> bytes:
     """Open a session by name and password, or by a link."""
     environ = bottle.request.environ
     if not is_json(environ):  # a foreign page could sign somebody in as somebody else
@@ -7971,7 +7986,7 @@ def change_own_password(server: Service, request: ApiRequest) -> dict[str, Any]:
     return server.read(show_session, request)
 
 
-def sign_out(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
+def sign_out(server: Service, request: ApiRequest) -> bytes:
     """End the session that asks."""
     answer = server.act(end_session, request)
     return respond(answer, headers=make_cookie("", 0, server.settings))
@@ -7986,10 +8001,10 @@ def health(server: Service, request: ApiRequest) -> dict[str, Any]:
     }
 
 
-def metrics(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
+def metrics(server: Service, request: ApiRequest) -> bytes:
     """Prometheus' text format."""
     content = prometheus.generate_latest(server.metrics.registry)
-    return bottle.HTTPResponse(content, 200, {"Content-Type": prometheus.CONTENT_TYPE_LATEST})
+    return respond(content, content_type=prometheus.CONTENT_TYPE_LATEST)
 
 
 class Recent:
@@ -8021,7 +8036,7 @@ class Recent:
             return value  # type: ignore[no-any-return]
 
 
-def summary(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
+def summary(server: Service, request: ApiRequest) -> bytes:
     """The first screen, 304 where the caller has it already.
 
     When the last scan was is a header: it makes no other answer of it.
@@ -8037,11 +8052,11 @@ def summary(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
 
     key = (json.dumps(request.query), request.secret, is_scanning)
     tag, content = server.recent.get(key, make)
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    headers = dict([("ETag", tag), FRESH])
     if scanner:
         headers["X-Scanned-At"] = str(iso(scanner.last_at))
     if tag in request.etag:
-        return bottle.HTTPResponse(b"", 304, headers)
+        return respond(b"", 304, headers=headers)
     return respond(content, 200, "application/json", headers)
 
 
@@ -8060,7 +8075,7 @@ def troubles(server: Service) -> list[str]:
     return sentences
 
 
-def healthz(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
+def healthz(server: Service, request: ApiRequest) -> bytes:
     """200 while we watch, else 503, with what keeps us from it."""
     sentences = troubles(server)
     return respond({"ok": not sentences, "troubles": sentences}, 503 if sentences else 200)
@@ -8078,7 +8093,7 @@ def check_status_tag(server: Service, tag: str) -> None:
 def gives_status(query: Callable[[Transaction, str], JsonObject]) -> Action:
     """The action of a route that shows strangers what has the tag of the setting, in 64 KB."""
 
-    def call(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
+    def call(server: Service, request: ApiRequest) -> bytes:
         check_status_tag(server, request.id)
 
         def make() -> str:
@@ -8096,7 +8111,7 @@ def gives_status(query: Callable[[Transaction, str], JsonObject]) -> Action:
     return call
 
 
-def describe(server: Service, request: ApiRequest) -> bottle.HTTPResponse:
+def describe(server: Service, request: ApiRequest) -> bytes:
     """This document."""
     return respond(openapi(), content_type="application/json")
 
@@ -8846,16 +8861,16 @@ def openapi() -> str:
 
 def manage(
     server: Service, route: ApiRoute, id: str = "", run: str = "", version: str = ""
-) -> bottle.HTTPResponse:
+) -> bytes:
     """Answer a route of a table by its action."""
     answer = route.call(server, read_api_request(route.query, id, run, version))
-    if isinstance(answer, bottle.HTTPResponse):
+    if isinstance(answer, bytes):
         return answer
     content, status = answer if isinstance(answer, tuple) else (answer, route.status)
     return respond(content, status, headers=route.dialect.headers)
 
 
-def allow_origin(**names: str) -> bottle.HTTPResponse:
+def allow_origin(**names: str) -> bytes:
     """What a browser asks before it lets the page of another host call."""
     return respond("", 204, headers=CHECKS_HEADERS)
 
@@ -8881,7 +8896,7 @@ def read_ping_request(environ: Environ, route: Route) -> PingRequest:
     )
 
 
-def ping(server: Service, path: str) -> bottle.HTTPResponse:
+def ping(server: Service, path: str) -> bytes:
     """Every ping of every dialect, in the shape of its own; it takes what is no other route's."""
     environ = bottle.request.environ
     route = read_route(split_path(environ["REQUEST_URI"]))
@@ -8913,7 +8928,7 @@ NO_ENCODING = (
 )
 
 
-def receive_envelope(server: Service, project: int) -> bottle.HTTPResponse:
+def receive_envelope(server: Service, project: int) -> bytes:
     """Sentry's POST /api/PROJECT/envelope: check-ins are pings, all else is dropped."""
     environ = bottle.request.environ
     encoding = environ.get("HTTP_CONTENT_ENCODING", "").lower()
@@ -8935,7 +8950,7 @@ def receive_envelope(server: Service, project: int) -> bottle.HTTPResponse:
     return respond({"id": id_}, headers=DIALECTS["sentry"].headers)
 
 
-def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
+def refuse_path(app: bottle.Bottle, environ: Environ) -> bytes:
     """405 for a path that has other methods, in the words of its route; 404 for one without."""
     allowed = {}
     for method in ("GET", "HEAD", "POST", "PATCH", "DELETE"):
@@ -8950,7 +8965,7 @@ def refuse_path(app: bottle.Bottle, environ: Environ) -> bottle.HTTPResponse:
     return refuse(dialect, Refused(sentence, "ERROR", 405, allow=tuple(allowed)))
 
 
-def sync(server: Service) -> bottle.HTTPResponse:
+def sync(server: Service) -> bytes:
     """CronRadar's POST /api/sync."""
     environ = bottle.request.environ
     secret = header_secret(environ)
@@ -8983,25 +8998,25 @@ def read_static_files() -> dict[str, StaticFile]:
     return files
 
 
-def static(files: Mapping[str, StaticFile], name: str) -> bottle.HTTPResponse:
+def static(files: Mapping[str, StaticFile], name: str) -> bytes:
     """A file of the page, 304 where the browser has it."""
     file = files.get(name)
     if file is None:
         raise Refused("There is nothing here", "ERROR", 404)
-    headers = {"ETag": file.tag, "Cache-Control": "no-cache"}  # an update shows at once
+    headers = dict([("ETag", file.tag), FRESH])
     if file.tag in bottle.request.environ.get("HTTP_IF_NONE_MATCH", ""):
-        return bottle.HTTPResponse(b"", 304, headers)
-    return bottle.HTTPResponse(file.content, 200, {**headers, "Content-Type": file.content_type})
+        return respond(b"", 304, headers=headers)
+    return respond(file.content, 200, file.content_type, headers)
 
 
-def front_page(files: Mapping[str, StaticFile]) -> bottle.HTTPResponse:
+def front_page(files: Mapping[str, StaticFile]) -> bytes:
     """The page; its own links are relative to the slash behind the prefix."""
     if bottle.request.environ["cronwatch.is_bare"]:
-        return bottle.HTTPResponse(b"", 308, {"Location": bottle.request.script_name})
+        return respond(b"", 308, headers={"Location": bottle.request.script_name})
     return static(files, "index.html")
 
 
-def status_file(server: Service, files: Mapping[str, StaticFile], tag: str) -> bottle.HTTPResponse:
+def status_file(server: Service, files: Mapping[str, StaticFile], tag: str) -> bytes:
     """The page to hang on the wall, without signing in."""
     check_status_tag(server, tag)
     return static(files, "status.html")
@@ -9012,10 +9027,9 @@ LAST_RULE = r"/<path:re:[\s\S]*>"  # a line break, too
 
 def make_app(server: Service) -> bottle.Bottle:
     """The WSGI application; pings are on every path that is no other route's."""
-    app = bottle.Bottle()
+    app = Application()
     app.uninstall(bottle.JSONPlugin)
     app.add_hook("before_request", lambda: prepare_request(server.settings))
-    app.add_hook("after_request", add_headers)
     app.install(Refusals(server.limiter))
     app.install(Permissions(server))
     for row in (*API_ROUTES, *CHECK_ROUTES):

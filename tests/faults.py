@@ -995,7 +995,7 @@ FAULTS = {
             "transcripts/who.http: A handle that was deleted is unknown",
         ),
         Fault(
-            'headers["Cache-Control"] = "no-store"',
+            'headers.append(("Cache-Control", "no-store"))',
             "pass",
             "a proxy answers pings from its memory",
             "transcripts/who.http: A handle that was deleted is unknown",
