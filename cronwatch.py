@@ -404,14 +404,20 @@ def _next_wildcard(cron: Cron, zone: ZoneInfo, after: int) -> int:
     raise Invalid("has no next run")
 
 
+@lru_cache(4096)
+def _next_second(schedule: str, timezone: str, after: int) -> int:
+    """The same in seconds: monitors share schedules, and after an absence all ask at once."""
+    cron, zone = parse_cron(schedule), check_timezone(timezone)
+    search = _next_fixed if cron.is_fixed else _next_wildcard
+    return search(cron, zone, after)
+
+
 def next_run(schedule: str, timezone: str, after: int) -> int:
     """Return the next occurrence after an instant, both in ms since 1970 UTC; raises Invalid.
 
     Debian cron, DST: croniter would run a fixed job twice where the clock goes back.
     """
-    cron, zone = parse_cron(schedule), check_timezone(timezone)
-    search = _next_fixed if cron.is_fixed else _next_wildcard
-    return 1000 * search(cron, zone, after // 1000)
+    return 1000 * _next_second(schedule, timezone, after // 1000)
 
 
 def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
