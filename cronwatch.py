@@ -4460,7 +4460,7 @@ class Scanner:
         was_refused = self.store.refusals != self.refusals
         return was_refused or not 0 <= self.clock() - self.last_at <= self.longest_ms
 
-    def judge(self) -> None:
+    def judge_absence(self) -> None:
         """Judge a gap. Where nothing can be written, it lasts until something can."""
         with self._judging:
             if not self.was_away():
@@ -4477,7 +4477,7 @@ class Scanner:
 
     def look(self) -> None:
         """One look."""
-        self.judge()
+        self.judge_absence()
         now = self.clock()
         began = monotonic()
         self.scan()
@@ -7745,7 +7745,7 @@ class Refusals:
         """Wrap a route; the last one, of pings, says in the request which dialect it has met."""
         dialect = route.config.get("dialect", MANAGEMENT)
 
-        def answer(**names: str) -> bytes:
+        def wrapper(**names: str) -> bytes:
             environ = bottle.request.environ
             began = monotonic()
             content: bytes
@@ -7769,7 +7769,7 @@ class Refusals:
                 log.debug("%s %s: %d in %.1f ms", method, route.rule, status, took_ms)
             return content
 
-        return answer
+        return wrapper
 
     def _limit(self, unknown: Unknown) -> Refused:
         """Count what is nobody's by address; beyond the limit it is another refusal.
@@ -7864,12 +7864,12 @@ class Permissions:
         if permission is None:
             return call
 
-        def answer(**names: str) -> Any:
+        def wrapper(**names: str) -> Any:
             secret = read_secret(bottle.request.environ)
             bottle.request.environ["cronwatch.caller"] = self.check(permission, secret)
             return call(**names)
 
-        return answer
+        return wrapper
 
     def check(self, permission: str, secret: str | None) -> Caller:
         """Who asks; refuses what they may not do."""
@@ -7948,9 +7948,9 @@ def acts(action: Callable[[Transaction, ApiRequest], Any]) -> Action:
     """The action of a route that changes something, in one transaction."""
 
     def call(server: Service, request: ApiRequest) -> Any:
-        answer = server.act(action, request)
+        result = server.act(action, request)
         server.recent.forget()
-        return answer
+        return result
 
     call.__doc__ = action.__doc__
     return call
@@ -7994,8 +7994,8 @@ def change_own_password(server: Service, request: ApiRequest) -> dict[str, Any]:
 
 def sign_out(server: Service, request: ApiRequest) -> bytes:
     """End the session that asks."""
-    answer = server.act(end_session, request)
-    return respond(answer, headers=make_cookie("", 0, server.settings))
+    result = server.act(end_session, request)
+    return respond(result, headers=make_cookie("", 0, server.settings))
 
 
 def health(server: Service, request: ApiRequest) -> dict[str, Any]:
@@ -8172,7 +8172,7 @@ class CheckField(NamedTuple):
     ours: str = ""
     refusal: str = "is too long"
     check: Check | None = None  # else that of our field
-    answer: Any = None  # what is always answered: we have no such thing
+    constant: Any = None  # what we answer, having no such thing
 
 
 KINDS_OF_JSON = {str: "a string", int: "a number", bool: "a boolean", list: "an array"}
@@ -8194,12 +8194,12 @@ CHECK_FIELDS = (
     CheckField("tz", str, "timezone", "is not a valid timezone"),
     CheckField("channels", str, check=ANY_VALUE),
     CheckField("unique", list, check=ANY_VALUE),
-    CheckField("methods", str, "", "has unexpected value", one_of("", "POST"), answer=""),
+    CheckField("methods", str, "", "has unexpected value", one_of("", "POST"), constant=""),
     # A ping does not end a pause of ours.
-    CheckField("manual_resume", bool, check=ANY_VALUE, answer=True),
-    *(CheckField(name, str, check=KEYWORD, answer="")
+    CheckField("manual_resume", bool, check=ANY_VALUE, constant=True),
+    *(CheckField(name, str, check=KEYWORD, constant="")
       for name in ("subject", "subject_fail", "start_kw", "success_kw", "failure_kw")),
-    *(CheckField(name, bool, check=ANY_VALUE, answer=False)
+    *(CheckField(name, bool, check=ANY_VALUE, constant=False)
       for name in ("filter_subject", "filter_body", "filter_http_body", "filter_default_fail")),
 )
 # fmt: on
@@ -8328,7 +8328,7 @@ def _check_json(m: Monitor, monitor: JsonObject, base: str, version: str) -> Jso
         "started": is_started,
         "last_ping": _in_seconds(m.last_ping_at),
         "next_ping": _in_seconds(m.expected_at),
-        **{field.name: field.answer for field in CHECK_FIELDS if field.answer is not None},
+        **{field.name: field.constant for field in CHECK_FIELDS if field.constant is not None},
         "badge_url": f"{base}/b/2/{m.id}.svg",
     }
     if version == "1" and is_started:
@@ -8730,7 +8730,7 @@ PING_PATHS = (  # of all dialects; a few stand for the words that may follow
     "/{name}/{word}",
     "/{name}/pause/{hours}",
 )
-REFUSALS_SHOWN = {
+REFUSAL_TEXTS = {
     "400": "What is asked for is wrong, as the sentence says.",
     "401": "No valid API key or session.",
     "403": "It may not do that.",
@@ -8777,7 +8777,7 @@ def _responses(route: ApiRoute) -> JsonObject:
     for status in sorted(statuses):
         responses[status] = {"$ref": f"#/components/responses/{status}"}
         if route.dialect is not MANAGEMENT:  # it has words of its own
-            responses[status] = {"description": REFUSALS_SHOWN[status]}
+            responses[status] = {"description": REFUSAL_TEXTS[status]}
     return responses
 
 
@@ -8852,7 +8852,7 @@ def openapi() -> str:
             "schemas": SCHEMAS,
             "responses": {
                 status: {"description": text, **_json_content(ERROR)}
-                for status, text in REFUSALS_SHOWN.items()
+                for status, text in REFUSAL_TEXTS.items()
             },
             "securitySchemes": {
                 "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -8869,10 +8869,10 @@ def manage(
     server: Service, route: ApiRoute, id: str = "", run: str = "", version: str = ""
 ) -> bytes:
     """Answer a route of a table by its action."""
-    answer = route.call(server, read_api_request(route.query, id, run, version))
-    if isinstance(answer, bytes):
-        return answer
-    content, status = answer if isinstance(answer, tuple) else (answer, route.status)
+    result = route.call(server, read_api_request(route.query, id, run, version))
+    if isinstance(result, bytes):
+        return result
+    content, status = result if isinstance(result, tuple) else (result, route.status)
     return respond(content, status, headers=route.dialect.headers)
 
 
@@ -9306,12 +9306,12 @@ class PingLane(waitress.task.ThreadedTaskDispatcher):
     """
 
     def __init__(
-        self, store: Any, is_ping: Callable[[str, str], bool], judge: Callable[[], None]
+        self, store: Any, is_ping: Callable[[str, str], bool], judge_absence: Callable[[], None]
     ) -> None:
         super().__init__()
         self.store = store
         self.is_ping = is_ping
-        self.judge = judge
+        self.judge_absence = judge_absence
         self.arrived: deque[Connection] = deque()
 
     def add_task(self, channel: Connection) -> None:
@@ -9333,7 +9333,7 @@ class PingLane(waitress.task.ThreadedTaskDispatcher):
         else:
             super().add_task(channel)
 
-    def answer(self) -> None:
+    def commit_round(self) -> None:
         """Record what has arrived in one transaction, then send the answers.
 
         Where it was lost, all that were begun get one bare 503: what Bottle answered them before
@@ -9342,7 +9342,7 @@ class PingLane(waitress.task.ThreadedTaskDispatcher):
         batch = [self.arrived.popleft() for _ in range(min(BATCH_MAX, len(self.arrived)))]
         held: list[Connection] = []
         try:
-            self.judge()
+            self.judge_absence()
         except Exception:  # noqa: BLE001 - whatever it is, each worker meets it, and says so
             for channel in batch:
                 super().add_task(channel)
@@ -9422,7 +9422,7 @@ class WebServer(waitress.server.TcpWSGIServer):
             if before == (len(lane.arrived), len(self._map)):
                 break
         if lane.arrived:
-            lane.answer()
+            lane.commit_round()
 
     def maintenance(self, now: float) -> None:
         """Close what is idle, and a request that is not complete 30 s after its first byte."""
@@ -9469,12 +9469,12 @@ def make_web_server(
     settings: Settings,
     store: Store | None = None,
     is_ping: Callable[[str, str], bool] = lambda method, path: False,
-    judge: Callable[[], None] = lambda: None,
+    judge_absence: Callable[[], None] = lambda: None,
 ) -> WebServer:
     """Bind the address; raises `Refused` where it is none, or taken."""
     files = allow_files()
     listener = open_socket(settings.listen)
-    lane = PingLane(store, is_ping, judge)
+    lane = PingLane(store, is_ping, judge_absence)
     server = WebServer(
         app,
         _sock=listener,
@@ -9670,7 +9670,7 @@ class Server:
     def act(self, action: Callable[..., T], *args: Any) -> T:
         """Do an action in one transaction, at an instant read in it, once a gap is judged."""
         if not self.store.is_writing:
-            self.judge()
+            self.judge_absence()
         return self._act(action, *args)
 
     @cached_property
@@ -9687,10 +9687,10 @@ class Server:
         routed = {"PATH_INFO": path, "REQUEST_METHOD": method}
         return bool(self.app.router.match(routed)[0].rule == LAST_RULE)
 
-    def judge(self) -> None:
+    def judge_absence(self) -> None:
         """Judge a gap, if there is one, before anything that comes after it."""
         if self.scanner:
-            self.scanner.judge()
+            self.scanner.judge_absence()
 
     def _act(self, action: Callable[..., T], *args: Any) -> T:
         def work() -> T:
@@ -9739,7 +9739,9 @@ class Server:
         """Serve until SIGTERM or SIGINT; prints one line with the URL when requests are taken."""
         if sys.platform == "linux":  # elsewhere SQLite would wait for that lock
             hold(self.settings.database)
-        web_server = make_web_server(self.app, self.settings, self.store, self.is_ping, self.judge)
+        web_server = make_web_server(
+            self.app, self.settings, self.store, self.is_ping, self.judge_absence
+        )
         now, alive_at = self.clock(), remembered(self.store, "alive_at", None)
         if alive_at is None:  # the first start ever knows no gap
             self.read(count_monitors)  # refused where it could not watch them

@@ -24,14 +24,14 @@ def listening(site: Site) -> Iterator[Callable[..., tuple[Any, Address]]]:
     started = []
 
     def start(
-        app: Any = None, judge: Callable[[], None] = lambda: None, **settings: Any
+        app: Any = None, judge_absence: Callable[[], None] = lambda: None, **settings: Any
     ) -> tuple[Any, Address]:
         server = cronwatch.make_web_server(
             app or site.server.app,
             cronwatch.Settings(listen="127.0.0.1:0", **settings),
             site.server.store,
             site.server.is_ping,
-            judge,
+            judge_absence,
         )
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
@@ -176,7 +176,7 @@ def test_a_gap_that_cannot_be_judged_does_not_end_the_server(
         raise ZeroDivisionError
 
     job = site.monitor()
-    _, address = listening(judge=judge)
+    _, address = listening(judge_absence=judge)
     request = b"GET /%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % job.token.encode()
 
     answers = [ask(address, request)[9:12] for _ in range(2)]
