@@ -37,7 +37,7 @@ import hashlib
 import hmac
 import html
 import http.client
-import importlib.resources
+import importlib
 import io
 import ipaddress
 import itertools
@@ -84,6 +84,7 @@ from zoneinfo import ZoneInfo
 import bottle
 import peewee
 import prometheus_client as prometheus
+import tzdata  # type: ignore[import-untyped]
 import waitress.server
 from cron_descriptor import Options as CronDescriptorOptions
 from cron_descriptor import get_description
@@ -9077,7 +9078,7 @@ def system_clock() -> int:
 # Instants by which zones are told apart: two that differ since 1970 differ at some of them.
 ZONE_SAMPLES = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=10 * n) for n in range(2500)]
 RECENT_SAMPLES = [at for at in ZONE_SAMPLES if 2015 <= at.year <= 2025]
-TZDATA = importlib.resources.files("tzdata")  # the system's own may have a file mounted over one
+TZDATA = Path(tzdata.__file__).parent  # the system's own may have a file mounted over one
 
 
 def _packaged_zone(name: str) -> ZoneInfo:

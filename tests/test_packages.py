@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+import tzdata  # type: ignore[import-untyped]
 from live_server import DIRECT, LIMIT_SECONDS, URL, Live, environment, serving, wait_for
 from test_alerts import Listener
 
@@ -154,6 +155,26 @@ def test_a_monitor_made_by_its_command_line_is_up_after_a_ping(
     read(live, url[1])
 
     assert live.monitor("backup")["status"] == "up"
+
+
+def test_the_zone_of_the_host_is_told_by_its_file(
+    live: Live, program: list[str], tmp_path: Path
+) -> None:
+    copy = tmp_path / "localtime"
+    shutil.copy(Path(tzdata.__file__).with_name("zoneinfo") / "Europe/Berlin", copy)
+    words = ["monitor", "add", "by-file", "--cron", "0 3 * * *", "--database", str(live.database)]
+
+    subprocess.run(
+        [*program, *words],
+        cwd=live.folder,
+        env={**home(live.folder), "TZ": f":{copy}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        timeout=LIMIT_SECONDS,
+        check=True,
+    )
+
+    assert live.monitor("by-file")["timezone"] == "Europe/Berlin"
 
 
 def test_the_page_is_found(live: Live) -> None:
