@@ -245,7 +245,8 @@ def test_the_executable_needs_neither_python_nor_zones(dist: Path, tmp_path: Pat
         check=False,
     )
 
-    assert (done.returncode, done.stderr) == (0, "")
+    said = "cronwatch: /tmp/cronwatch.db is a new database\n"
+    assert (done.returncode, done.stderr) == (0, said)
 
 
 # how it is kept up to date, and what else the README has one do
@@ -314,7 +315,7 @@ def test_the_extra_for_apprise_sends(dist: Path, tmp_path: Path) -> None:
         )
 
     (sent,) = listener.received
-    assert (sent.path, sent.event["title"]) == ("/x", "This is a test of phone by cronwatch")
+    assert (sent.path, sent.event["title"]) == ("/x", "✔ This is a test of phone by cronwatch")
 
 
 @contextmanager
