@@ -18,6 +18,7 @@ from live_server import environment
 BENCH = Path(__file__).parent / "bench"
 ROWS = {
     "pings": 8,
+    "polls": 1,
     "disk": 4,
     "scan": 3,
     "million": 1,
