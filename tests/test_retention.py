@@ -5,16 +5,12 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from conftest import NOW, Made, Site
-from killing import unsound
-from live_server import LIMIT_SECONDS, environment
 
 import cronwatch
 
@@ -247,62 +243,6 @@ def test_too_many_and_old_ones_go_in_small_steps(
     site.server.housekeeping()
 
     assert (seen[-1], largest_step(seen) <= STEP) == (kept, True)
-
-
-def test_one_that_is_killed_does_nothing_by_halves_and_the_next_goes_on(
-    make_site: Callable[..., Site],
-) -> None:
-    site = make_site(keep_pings=100, keep_days=0)
-    job = site.monitor()
-    fill(site, job, 6 * STEP)
-
-    def counts() -> set[int]:
-        return {
-            len(nums(site, "ping", job)),
-            len(nums(site, "run", job)),
-            site.monitors[0]["ping_count"],
-        }
-
-    die_in_the_third_step(site)
-
-    with closing(sqlite3.connect(site.database)) as db:
-        assert unsound(db) == []
-    assert counts() == {4 * STEP}
-    site.server.housekeeping()
-    assert counts() == {100}
-
-
-DYING = """
-import itertools, signal, sys, cronwatch
-turns, prune = itertools.count(1), cronwatch.prune_pings
-
-def prune_for_ever(*given):
-    pruned = prune(*given)
-    if next(turns) == 3:
-        print("deleted, not committed", flush=True)
-        signal.pause()
-    return pruned
-
-cronwatch.prune_pings = prune_for_ever
-settings = cronwatch.Settings(database=sys.argv[1], keep_pings=100, keep_days=0)
-cronwatch.Server(settings).housekeeping()
-"""
-
-
-def die_in_the_third_step(site: Site) -> None:
-    """Let a process keep house that is killed before its third step is committed."""
-    with subprocess.Popen(
-        [sys.executable, "-c", DYING, str(site.database)],
-        text=True,
-        env=environment(),
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert process.stdout
-        try:
-            assert process.stdout.readline() == "deleted, not committed\n"
-        finally:
-            process.kill()
-            assert process.wait(LIMIT_SECONDS) == -9
 
 
 # the file
