@@ -311,7 +311,7 @@ def test_a_field_is_kept_as_it_was_given(api: Api, name: str, value: Any) -> Non
 
 
 NAN = float("nan")
-REFUSED = {
+REFUSED: dict[str, list[Any]] = {
     "name": ["", "   ", "x" * 201, 5, None, ["x"], "\0", "\x01\x02"],
     "scheduleType": ["daily", "", 5, None, ["cron"]],
     "intervalSeconds": [59, 2_592_001, "3600", 3600.5, True, None, NAN, 10**400, [60]],

@@ -122,51 +122,26 @@ stories = st.lists(
 )
 
 
-def send_all(
-    live: Live, names: dict[str, str], requests: list[tuple[Shot | bytes, list[int]]]
-) -> None:
-    for request, places in requests:
-        raw = request.raw(names) if isinstance(request, Shot) else request
-        bounds = [0, *sorted(min(place, len(raw)) for place in places), len(raw)]
-        check_said(live, raw, *(raw[a:b] for a, b in pairwise(bounds)))
-
-
-@pytest.mark.slow
-def test_nothing_at_the_socket_harms_the_server(tmp_path: Path) -> None:
-    with furnished(tmp_path) as (live, names):
-
-        @bounded(hostile.FAST, max_examples=15)
-        @given(requests=stories)
-        def attack(requests: list[tuple[Shot | bytes, list[int]]]) -> None:
-            send_all(live, names, requests)
-
-        attack()
-
-
-@pytest.mark.proof
-def test_nothing_new_at_the_socket_harms_the_server(tmp_path: Path) -> None:
-    with furnished(tmp_path) as (live, names):
-
-        @bounded(hostile.FRESH, max_examples=40)
-        @given(requests=stories)
-        def attack(requests: list[tuple[Shot | bytes, list[int]]]) -> None:
-            send_all(live, names, requests)
-
-        attack()
-
-
 @pytest.mark.parametrize(
-    "raw",
+    "settings",
     [
-        b"GET http://[::1 HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        pytest.param(bounded(hostile.FAST, max_examples=15), marks=pytest.mark.slow),
+        pytest.param(bounded(hostile.FRESH, max_examples=40), marks=pytest.mark.proof),
     ],
+    ids=["the same", "new"],
 )
-def test_what_cannot_be_parsed_is_answered_400(tmp_path: Path, raw: bytes) -> None:
-    with furnished(tmp_path) as (live, _):
-        answer = say(live, raw)
+def test_nothing_at_the_socket_harms_the_server(tmp_path: Path, settings: bounded) -> None:
+    with furnished(tmp_path) as (live, names):
 
-    assert answer.split()[:2] == [b"HTTP/1.1", b"400"]
+        @settings
+        @given(requests=stories)
+        def attack(requests: list[tuple[Shot | bytes, list[int]]]) -> None:
+            for request, places in requests:
+                raw = request.raw(names) if isinstance(request, Shot) else request
+                bounds = [0, *sorted(min(place, len(raw)) for place in places), len(raw)]
+                check_said(live, raw, *(raw[a:b] for a, b in pairwise(bounds)))
+
+        attack()
 
 
 # -- many who are slow
