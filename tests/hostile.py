@@ -707,17 +707,6 @@ SHAPES: dict[str, Any] = {
     "kuma": lambda said, status: said["ok"] is False and said["msg"],
     "sentry": lambda said, status: set(said) == {"detail"} and said["detail"],
 }
-UNDER = (  # which dialects may word an error under these first parts
-    (("api", "v1", "monitors"), {"crontify", "cronping"}),
-    (("api", "v1", "ping"), {"crontify"}),
-    (("api", "push"), {"kuma"}),
-    (("p",), {"cronitor"}),
-    (("api", "sync"), {"cronradar", "cronping"}),  # below it there is nothing
-    (("api", "v2"), {"cronping", "healthchecks"}),
-    (("api", "v1", "heartbeat"), {"healthchecks"}),  # Better Stack's, in plain text
-    (("api",), {"cronping", "sentry"}),
-    (("static",), {"cronping"}),
-)
 
 
 def strict_json(text: str | bytes) -> Any:
@@ -734,25 +723,7 @@ def strict_json(text: str | bytes) -> Any:
     return json.loads(text, parse_constant=refuse, object_pairs_hook=once)
 
 
-def _shapes(target: str) -> set[str]:
-    every = {*SHAPES, "text"}
-    path = re.split("[?#]", target)[0]
-    if "%" in path or "//" in path or not path.startswith("/"):
-        return every  # two readings of a path differ here, and either is fine
-    parts = tuple(part for part in path.split("/") if part)
-    found = next(
-        (
-            names
-            for start, names in UNDER
-            if parts[: len(start)] == start
-            and (len(parts) > len(start) or start == ("api", "sync"))
-        ),
-        every,
-    )
-    return {"text" if name in ("cronitor", "healthchecks") else name for name in found}
-
-
-def check_answer(answer: Answer, target: str) -> None:
+def check_answer(answer: Answer) -> None:
     """Whatever was asked: no failure of ours, no redirect, the headers, JSON, the shape."""
     status = answer.status
     assert status < 500 or (answer.refused and status == 501), (status, answer.body)
@@ -764,12 +735,9 @@ def check_answer(answer: Answer, target: str) -> None:
         assert answer.body == b""
     elif answer.kind == "application/json":
         said = strict_json(answer.body)
-        assert status < 400 or any(
-            name in SHAPES and _is_so(SHAPES[name], said, status) for name in _shapes(target)
-        ), (status, said)
+        assert status < 400 or any(_is_so(shape, said, status) for shape in SHAPES.values()), said
     elif status >= 400:
         assert answer.kind == "text/plain", answer.kind
-        assert "text" in _shapes(target), answer.body
         assert answer.body, "an error says nothing"
         assert not answer.body.startswith((b"<", b"{")), answer.body
 

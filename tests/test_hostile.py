@@ -130,7 +130,7 @@ def live_through(
             shot = request if isinstance(request, Shot) else None
             answers = wire.send(shot.raw(place.names) if shot else request)  # type: ignore[arg-type]
             for answer in answers:
-                check_answer(answer, shot.target if shot else "%")
+                check_answer(answer)
         check_aftermath(site, wire, place.names)
     messages = [record.getMessage() for record in caplog.records]
     # The one thing that a stranger may have said there, once a minute.
@@ -418,7 +418,7 @@ def run_job(site: Site, wire: Wire, job: Job, writer: str) -> None:
     token = strict_json(answer.body)["token"]
     for verb in (job.verb, "fail", "complete"):
         shot = Shot("POST", f"/ping/{token}/{verb}?metric=rows:1&{query}", [], job.body)
-        check_answer(wire.send(shot.raw({}))[0], shot.target)
+        check_answer(wire.send(shot.raw({}))[0])
 
 
 def deliver(site: Site) -> None:
@@ -608,7 +608,7 @@ def create(site: Site, wire: Wire, body: dict[str, Any], writer: str) -> str | N
         "POST", f"{cronwatch.API}/integrations", [("X-API-Key", writer)], json.dumps(body).encode()
     ).raw({})
     (answer,) = wire.send(raw)
-    check_answer(answer, f"{cronwatch.API}/integrations")
+    check_answer(answer)
     assert answer.status in (201, 400), answer
     return strict_json(answer.body)["id"] if answer.status == 201 else None
 
@@ -617,7 +617,7 @@ def outcome(site: Site, wire: Wire, integration: str, writer: str) -> dict[str, 
     """What comes of a test of an integration."""
     target = f"{cronwatch.API}/integrations/{integration}/test"
     (answer,) = wire.send(Shot("POST", target, [("X-API-Key", writer)], b"").raw({}))
-    check_answer(answer, target)
+    check_answer(answer)
     found: dict[str, Any] = strict_json(answer.body)
     return found
 

@@ -12,15 +12,15 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from conftest import NOW, Site
-from killing import living_site, look, unsound, until
-from live_server import CRONWATCH, DIRECT, LIMIT_SECONDS, Done, call, environment, serving
+from killing import living_site, look, unsound
+from live_server import DIRECT, LIMIT_SECONDS, Done, call, environment, serving
 
 pytestmark = pytest.mark.slow
 
@@ -356,65 +356,7 @@ def test_the_next_backup_works_and_leaves_nothing_else(backed: Killed) -> None:
     ] == [[]] * MOMENTS
 
 
-# in the middle of a large copy, and beside a server
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A database of 40 MB."""
-    folder = tmp_path_factory.mktemp("large")
-    base = site_of(folder, "a")
-    with closing(sqlite3.connect(base)) as db, db:
-        for num in range(1, 41):
-            db.execute(
-                "INSERT INTO run (num, monitor, state, started_at, ended_at, opened, "
-                "awaited) VALUES (?, 1, 'success', ?, ?, 0, 0)",
-                (num, NOW, NOW),
-            )
-            db.execute(
-                "INSERT INTO run_log (run, content) VALUES (?, printf('%.*c', 1000000, 'x'))",
-                (num,),
-            )
-    yield base
-    base.unlink()
-
-
-@pytest.mark.proof
-@pytest.mark.parametrize("megabytes", [0, 5, 15, 30])
-def test_a_kill_while_much_is_copied_leaves_no_copy(
-    large: Path, tmp_path: Path, megabytes: int
-) -> None:
-    part = tmp_path / "copy.db.part"
-    process = subprocess.Popen(
-        [*CRONWATCH, "backup", str(tmp_path / "copy.db"), "--database", str(large)],
-        env=unmeasured(),
-        stdout=subprocess.PIPE,
-    )
-    with process:
-        try:
-            until(
-                lambda: (
-                    process.poll() is not None
-                    or (part.exists() and part.stat().st_size >= megabytes * 1_000_000)
-                ),
-                "the copy",
-            )
-        finally:
-            process.kill()
-    killed = [path.name for path in tmp_path.iterdir()]
-
-    done = call("backup", str(tmp_path / "copy.db"), "--database", str(large))
-
-    assert process.returncode == ALL
-    assert "copy.db" not in killed
-    assert done.code == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["copy.db"]
-    with closing(sqlite3.connect(tmp_path / "copy.db")) as db:
-        assert unsound(db) == []
-        assert db.execute("SELECT count(*), sum(length(content)) FROM run_log").fetchone() == (
-            40,
-            40_000_000,
-        )
+# beside a server
 
 
 HOLDING = """

@@ -1589,58 +1589,30 @@ def test_the_workflow_of_the_readme_registers_a_heartbeat(tmp_path: Path) -> Non
 
 
 REFUSED = {
-    f"{HEARTBEATS}/job/runs": ["state=over", "limit=0", "limit=201", "offset=-1", "state="],
-    EVENTS: [
-        "kind=invented",
-        "since=yesterday",
-        "until=5",
-        "since=2026-03-02T12:00:00",
-        "since=",
-        "limit=0",
-        "limit=201",
-        "offset=x",
-        "since=2026-13-01T00:00:00Z",
-    ],
-    f"{HEARTBEATS}/job/uptime": [
-        "days=0",
-        "days=3661",
-        "days=x",
-        "days=",
-        "days=1.5",
-        "since=yesterday",
-        "until=",
-        f"since={at(500)}&until={at(400)}",
-        "&".join(["days=1"] * 21),
-    ],
-    f"{HEARTBEATS}/job/log": ["limit=0", "limit=201", "before=now", "before="],
-    f"{API}/summary": ["limit=0", "limit=1001", "offset=-1", "status=lost"],
-    f"{API}/preview": [
-        "",
-        "scheduleType=cron",
-        "scheduleType=interval",
-        "intervalSeconds=59",
-        "intervalSeconds=x",
-        "intervalSeconds=2592001",
-        "intervalSeconds=",
-        "scheduleType=daily&intervalSeconds=60",
-        "intervalSeconds=60&graceSeconds=86401",
-        "intervalSeconds=60&graceSeconds=-1",
-        "intervalSeconds=60&timezone=Mars/Olympus",
-        "scheduleType=none",
-        "scheduleType=cron&cronExpression=x",
-        "scheduleType=cron&cronExpression=0+0+30+2+*",
-        "scheduleType=cron&cronExpression=@reboot",
-        "scheduleType=cron&cronExpression=R+*+*+*+*",
-        "scheduleType=cron&cronExpression=61+*+*+*+*",
-        "scheduleType=cron&cronExpression=0+22-6+*+*+*",
-    ],
+    f"{HEARTBEATS}/job/runs": "state=over limit=0 limit=201 offset=-1 state=",
+    EVENTS: "kind=invented since=yesterday until=5 since=2026-03-02T12:00:00 since= limit=0 "
+    "limit=201 offset=x since=2026-13-01T00:00:00Z",
+    f"{HEARTBEATS}/job/uptime": "days=0 days=3661 days=x days= days=1.5 since=yesterday until= "
+    f"since={at(500)}&until={at(400)} " + "&".join(["days=1"] * 21),
+    f"{HEARTBEATS}/job/log": "limit=0 limit=201 before=now before=",
+    f"{API}/summary": "limit=0 limit=1001 offset=-1 status=lost",
+    f"{API}/preview": "graceSeconds=60 scheduleType=cron scheduleType=interval scheduleType=none "
+    "intervalSeconds=59 intervalSeconds=x intervalSeconds=2592001 intervalSeconds= "
+    "scheduleType=daily&intervalSeconds=60 intervalSeconds=60&timezone=Mars/Olympus "
+    "intervalSeconds=60&graceSeconds=86401 intervalSeconds=60&graceSeconds=-1 "
+    + " ".join(
+        f"scheduleType=cron&cronExpression={cron}"
+        for cron in ("x", "0+0+30+2+*", "@reboot", "R+*+*+*+*", "61+*+*+*+*", "0+22-6+*+*+*")
+    ),
 }
 
 
 @pytest.mark.parametrize("path", REFUSED)
 def test_a_query_that_cannot_be_is_refused(api: Manager, path: str) -> None:
-    answers = {query: api.get(f"{path}?{query}") for query in REFUSED[path]}
+    answers = {query: api.get(f"{path}?{query}") for query in REFUSED[path].split()}
 
-    assert {query: (reply.status_int, list(reply.json)) for query, reply in answers.items()} == (
-        dict.fromkeys(REFUSED[path], (400, ["error"]))
-    )
+    assert {
+        query: answer.text
+        for query, answer in answers.items()
+        if (answer.status_int, list(answer.json)) != (400, ["error"])
+    } == {}

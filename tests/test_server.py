@@ -611,14 +611,50 @@ def with_runs(site: Site, count: int, state: str = "success") -> None:
     )
 
 
-def test_one_turn_deletes_all_that_is_too_old(site: Site) -> None:
+LAST_THREE = [(1698, "success"), (1699, "success"), (1700, "success")]  # that a start opened
+OLD_RUNS: dict[str, tuple[dict[str, int], str, list[tuple[int, str]]]] = {
+    "all that is too old goes in one turn": ({"success": 1700}, "", LAST_THREE),
+    "open ones keep none from going": (
+        {"running": 600, "success": 600},
+        "",
+        [(600, "unknown"), (1199, "success"), (1200, "success")],
+    ),
+    "what a clock that was ahead left keeps none from going": (
+        {"success": 1700},
+        f"UPDATE run SET started_at = {NOW + 9999 * DAY} WHERE num = 1",
+        [(1, "success"), (1699, "success"), (1700, "success")],
+    ),
+    "the newest open run of a host is never too old": (
+        {"running": 600},
+        "UPDATE run SET host = 'a' WHERE num % 2",
+        [(598, "unknown"), (599, "running"), (600, "running")],
+    ),
+    "an open run that was left behind lately is not too old": (
+        {"running": 2},
+        f"UPDATE run SET started_at = started_at + {5 * DAY} WHERE num = 2",
+        [(1, "running"), (2, "running")],
+    ),
+    "an awaited one is not left behind before its deadline": (
+        {"running": 5},
+        f"UPDATE run SET awaited = 1, deadline_at = {NOW + 400 * DAY} WHERE num = 1",
+        [(1, "running"), (3, "unknown"), (4, "unknown"), (5, "running")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OLD_RUNS)
+def test_of_runs_of_91_days_ago_these_are_left(site: Site, name: str) -> None:
+    batches, change, runs_left = OLD_RUNS[name]
     site.monitor()
-    with_runs(site, 1700)
+    for of_state, count in batches.items():
+        with_runs(site, count, of_state)
+    if change:
+        site.rows(change)
     site.clock.move(91 * 86_400)
 
     site.server.housekeeping()
 
-    assert [run["num"] for run in site.runs] == [1698, 1699, 1700]  # a start opened them last
+    assert [(run["num"], run["state"]) for run in site.runs] == runs_left
 
 
 def test_the_last_three_runs_that_a_start_opened_are_never_too_many(
@@ -684,121 +720,45 @@ def test_a_clock_that_leaps_ahead_for_two_minutes_costs_no_history(site: Site) -
     assert state(site, job)["due_at"] == NOW + 2 * MINUTE + 65 * MINUTE + 1
 
 
-def test_open_runs_do_not_keep_old_ones_from_being_deleted(site: Site) -> None:
-    site.monitor()
-    with_runs(site, 600, state="running")
-    with_runs(site, 600)
-    site.clock.move(91 * 86_400)
-
-    site.server.housekeeping()
-
-    assert [run["state"] for run in site.runs] == ["unknown", "success", "success"]
-
-
-def test_the_newest_open_run_of_a_host_is_never_too_old(site: Site) -> None:
-    site.monitor()
-    with_runs(site, 600, state="running")
-    site.rows("UPDATE run SET host = 'a' WHERE num % 2")
-    site.clock.move(91 * 86_400)
-
-    site.server.housekeeping()
-
-    assert [(run["num"], run["state"]) for run in site.runs] == [
-        (598, "unknown"),  # but one of the last three that a start opened
-        (599, "running"),
-        (600, "running"),
-    ]
-
-
-def test_an_open_run_that_was_left_behind_lately_is_not_too_old(site: Site) -> None:
-    site.monitor()
-    with_runs(site, 2, state="running")
-    site.rows("UPDATE run SET started_at = started_at + ? WHERE num = 2", 5 * DAY)
-    site.clock.move(91 * 86_400)
-
-    site.server.housekeeping()
-
-    assert {run["state"] for run in site.runs} == {"running"}
-
-
-def test_an_open_run_that_is_awaited_is_not_left_behind_before_its_deadline(site: Site) -> None:
-    site.monitor()
-    with_runs(site, 5, state="running")
-    site.rows("UPDATE run SET awaited = 1, deadline_at = ? WHERE num = 1", NOW + 400 * DAY)
-    site.clock.move(91 * 86_400)
-
-    site.server.housekeeping()
-
-    assert [run["num"] for run in site.runs if run["state"] == "running"] == [1, 5]
-
-
-def test_what_a_clock_that_was_ahead_left_does_not_keep_old_ones_from_being_deleted(
-    site: Site,
-) -> None:
-    site.monitor()
-    with_runs(site, 1)
-    site.rows("UPDATE run SET started_at = ?", NOW + 9999 * DAY)
-    with_runs(site, 1700)
-    site.clock.move(91 * 86_400)
-
-    site.server.housekeeping()
-
-    assert len(site.runs) == 3
-
-
 # what a ping declares
 
 
-def declared(site: Site, uri: str) -> dict[str, Any]:
-    """The monitor after a ping that declares something."""
-    if not site.rows("SELECT num FROM api_key WHERE permission = 'ping'"):
-        site.api_key("ping", "radar-key")
-    assert site.get(uri, X_API_Key="radar-key").status_int in (200, 201)
-    return site.monitors[0]
+HOURLY = "schedule=0+*+*+*+*"
 
 
-def edit_by_hand(site: Site, **columns: Any) -> None:
-    site.server.act(
-        cronwatch.change_monitor,
-        site.monitors[0]["num"],
-        lambda life: cronwatch.edit(life, site.clock.now, columns),
-    )
+def declare(site: Site, key: str, query: str) -> None:
+    """A ping, or with the word sync a sync, that declares something."""
+    if query == "sync":
+        items = {"monitors": [{"key": "job", "schedule": "0 * * * *"}]}
+        answer = site.post("/api/sync", json.dumps(items), X_API_Key=key)
+    else:
+        answer = site.get(f"/ping/job?{query}", X_API_Key=key)
+    assert answer.status_int in (200, 201)
 
 
-EVERY_HOUR, EVERY_DAY = "schedule=0+*+*+*+*", "schedule=0+3+*+*+*"
+@pytest.mark.parametrize(
+    "first, then, grace_seconds",
+    [
+        (
+            f"{HOURLY}&gracePeriod=600",
+            [f"{HOURLY}&gracePeriod=700"],
+            700,
+        ),  # one value that changes reverts no edit of another
+        (HOURLY, ["", HOURLY], 60),
+        ("sync", [HOURLY], 60),
+    ],
+)
+def test_what_is_declared_as_before_reverts_no_edit(
+    site: Site, api_key: str, first: str, then: list[str], grace_seconds: int
+) -> None:
+    declare(site, api_key, first)
+    site.rows("UPDATE monitor SET cron = '0 4 * * *'")
 
+    for query in then:
+        declare(site, api_key, query)
 
-def test_one_value_that_is_declared_anew_reverts_no_edit_of_another(site: Site) -> None:
-    declared(site, f"/ping/job?{EVERY_HOUR}&gracePeriod=600")
-    edit_by_hand(site, cron="0 4 * * *")
-
-    m = declared(site, f"/ping/job?{EVERY_HOUR}&gracePeriod=700")
-
-    assert (m["cron"], m["grace_seconds"]) == ("0 4 * * *", 700)
-
-
-def test_a_ping_that_declares_nothing_moves_no_declared_value(site: Site) -> None:
-    declared(site, f"/ping/job?{EVERY_HOUR}")
-    edit_by_hand(site, cron="0 4 * * *")
-    declared(site, "/ping/job")
-
-    m = declared(site, f"/ping/job?{EVERY_HOUR}")
-
-    assert m["cron"] == "0 4 * * *"
-
-
-def test_a_ping_and_a_sync_declare_the_same_values(site: Site) -> None:
-    key = site.api_key()
-    site.post(
-        "/api/sync",
-        json.dumps({"monitors": [{"key": "job", "schedule": "0 * * * *"}]}),
-        X_API_Key=key,
-    )
-    edit_by_hand(site, cron="0 4 * * *")
-
-    m = declared(site, f"/ping/job?{EVERY_HOUR}")
-
-    assert m["cron"] == "0 4 * * *"
+    (job,) = site.monitors
+    assert (job["cron"], job["grace_seconds"]) == ("0 4 * * *", grace_seconds)
 
 
 # a server in a process of its own
