@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import re
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 import webtest
 from conftest import ADDRESS, NOW, Clock, Site
-from live_server import CRONWATCH, LIMIT_SECONDS, Done, environment, serving, wait_for
+from live_server import LIMIT_SECONDS, Done, call, wait_for
 
 import cronwatch
 
@@ -737,17 +736,10 @@ def test_a_revoked_key_is_void_at_once(people: People) -> None:
 
 def command(folder: Path, *words: str, given: str = "") -> Done:
     """Run a command that reads from standard input, which is no terminal."""
-    done = subprocess.run(
-        [*CRONWATCH, *words, "--database", str(folder / "cronwatch.db")],
-        cwd=folder,
-        input=given,
-        env=environment(CRONWATCH_BASE_URL="http://cron.test"),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=False,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.StringIO(given))
+        database = str(folder / "cronwatch.db")
+        return call(*words, "--database", database, CRONWATCH_BASE_URL="http://cron.test")
 
 
 @pytest.fixture
@@ -756,7 +748,6 @@ def home(people: People) -> Path:
     return people.site.database.parent
 
 
-@pytest.mark.proof
 @pytest.mark.parametrize("given", ["bobs password\nmore\n", "bobs password\r\n", "bobs password"])
 def test_the_end_of_the_line_is_no_part_of_the_password(
     people: People, home: Path, given: str
@@ -766,7 +757,6 @@ def test_the_end_of_the_line_is_no_part_of_the_password(
     assert people.enter("Bob", "bobs password").status_int == 201
 
 
-@pytest.mark.proof
 @pytest.mark.parametrize("given", ["", "\n", "1234567\n", "x" * 201])
 def test_a_password_that_cannot_be_is_refused(people: People, home: Path, given: str) -> None:
     done = command(home, "user", "add", "Bob", given=given)
@@ -776,7 +766,6 @@ def test_a_password_that_cannot_be_is_refused(people: People, home: Path, given:
     assert len(people.site.rows("SELECT 1 FROM user")) == 1
 
 
-@pytest.mark.proof
 def test_a_password_is_changed_and_ends_the_sessions(people: People, home: Path) -> None:
     token = people.token()
 
@@ -789,7 +778,6 @@ def test_a_password_is_changed_and_ends_the_sessions(people: People, home: Path)
     ]
 
 
-@pytest.mark.proof
 @pytest.mark.parametrize(
     "words",
     [
@@ -809,7 +797,6 @@ def test_what_cannot_be_done_to_a_user_is_refused(
     assert people.enter().status_int == 201
 
 
-@pytest.mark.proof
 def test_a_printed_link_lets_the_first_one_in(tmp_path: Path) -> None:
     done = command(tmp_path, "user", "link")
     link = re.fullmatch(r"http://cron\.test/#/link/([\w-]{43})\n", done.out)
@@ -823,14 +810,12 @@ def test_a_printed_link_lets_the_first_one_in(tmp_path: Path) -> None:
     assert (answer.status_int, answer.json["user"]["hasPassword"]) == (201, False)
 
 
-@pytest.mark.proof
 def test_a_password_is_on_no_command_line(people: People, home: Path) -> None:
     for word in ("add", "passwd"):
         done = command(home, "user", word, "Bob", "the password")
         assert done.code == 2
 
 
-@pytest.mark.proof
 def test_users_are_added_listed_and_removed_without_a_word_of_their_password(
     people: People, home: Path
 ) -> None:
@@ -849,21 +834,17 @@ def test_users_are_added_listed_and_removed_without_a_word_of_their_password(
 # the first start
 
 
-@pytest.mark.proof
-def test_a_server_whose_output_is_no_terminal_prints_no_secret(tmp_path: Path) -> None:
-    with serving(tmp_path) as live:
-        said = live.first_line + live.log
-
-    assert ("#/link/" in said, live.rows("SELECT 1 FROM session")) == (False, [])
-
-
-@pytest.mark.proof
-def test_a_server_with_users_says_nothing_of_signing_in(
-    people: People, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("is_new", [True, False])
+def test_only_a_first_start_on_a_terminal_prints_a_link(
+    site: Site, capsys: pytest.CaptureFixture[str], is_new: bool
 ) -> None:
-    cronwatch.welcome(people.site.server)
+    if not is_new:
+        People(site)
 
-    assert capsys.readouterr().out == ""
+    cronwatch.welcome(site.server)
+
+    assert "#/link/" not in capsys.readouterr().out
+    assert site.rows("SELECT 1 FROM session") == []
 
 
 class Terminal(io.StringIO):
@@ -873,7 +854,6 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.proof
 def test_a_first_start_on_a_terminal_prints_a_link_that_signs_in(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -212,21 +212,6 @@ def test_the_pings_of_a_monitor_are_counted_right(
     assert (len(nums(site, "ping", job)), counted["job"]) == (left, left)
 
 
-def test_what_is_undone_is_not_counted(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=5)
-    job = site.monitor()
-    ping(site, job, 12)
-
-    def prune_and_fail(tx: cronwatch.Transaction) -> None:
-        cronwatch.prune_pings(tx, job.num, 5)
-        raise cronwatch.Invalid("changed my mind")
-
-    with pytest.raises(cronwatch.Invalid):
-        site.server.act(prune_and_fail)
-
-    assert (len(nums(site, "ping", job)), site.monitors[0]["ping_count"]) == (12, 12)
-
-
 # in small steps
 
 

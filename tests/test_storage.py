@@ -387,18 +387,6 @@ def test_a_job_that_goes_wrong_is_undone_and_takes_no_other_with_it(
     assert (alone, notes(site)) == ([], ["before", "later"])
 
 
-def test_what_a_job_that_was_undone_found_is_forgotten(site: Site) -> None:
-    def adopt(tx: cronwatch.Transaction) -> None:
-        num = cronwatch.create_monitor(tx, {"name": "Job"}, {"my-handle": "cronitor"})
-        assert cronwatch.find_handle(tx, "my-handle") == (num, "cronitor")
-        raise cronwatch.Refused("no")
-
-    with pytest.raises(cronwatch.Refused):
-        site.server.act(adopt)
-
-    assert site.get("/my-handle/run").status_int == 404
-
-
 @pytest.fixture
 def eager_threads() -> Iterator[None]:
     """Lets threads take turns so often that what may come between two steps does."""
@@ -487,32 +475,6 @@ def test_a_file_over_whose_checkpoint_the_server_was_killed_is_opened(tmp_path: 
         (grown,) = server.act(ask, "SELECT length(value) FROM meta WHERE name = 'grown'")
         assert grown == (1_000_000,)
         assert server.act(ask, "PRAGMA integrity_check") == [("ok",)]
-
-
-# what another program changed
-
-
-def run_command(site: Site, *words: str) -> None:
-    """The command line, which has a connection of its own."""
-    assert cronwatch.main([*words, "--database", str(site.database)]) == 0
-
-
-def test_a_handle_that_was_taken_away_is_unknown_at_once(site: Site) -> None:
-    site.monitor(handles={"my-handle": "cronitor"})
-    assert site.get("/my-handle/run").status_int == 200
-
-    site.rows("DELETE FROM handle WHERE text = 'my-handle'")
-
-    assert site.get("/my-handle/run").status_int == 404
-
-
-def test_a_key_that_the_command_line_revokes_is_wrong_at_once(site: Site) -> None:
-    secret = site.server.act(cronwatch.create_key, "script", "read-write", None)
-    assert site.get("/api/v1/heartbeats", X_API_Key=secret).status_int == 200
-
-    run_command(site, "key", "revoke", "script")
-
-    assert site.get("/api/v1/heartbeats", X_API_Key=secret).status_int == 401
 
 
 # the end
