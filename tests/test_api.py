@@ -236,28 +236,6 @@ def test_one_heartbeat_is_shown_as_in_the_list(api: Api) -> None:
     } == listed
 
 
-def test_one_heartbeat_is_found_by_its_key(api: Api) -> None:
-    shown = api.create(key="daily-backup")
-
-    assert api.get(f"{HEARTBEATS}/daily-backup").json["id"] == shown["id"]
-
-
-def add_slack(api: Api, name: str = "Slack", **more: Any) -> str:
-    answer = api.post(
-        INTEGRATIONS,
-        {"channel": "slack", "name": name, "url": "https://hooks.slack.example/T0", **more},
-    )
-    assert answer.status_int == 201, answer.text
-    return str(answer.json["id"])
-
-
-def test_one_heartbeat_names_the_integrations_that_it_was_given(api: Api) -> None:
-    ids = [add_slack(api, f"Slack {n}", default=False) for n in range(2)]
-    shown = api.create(integrationIds=ids)
-
-    assert api.get(f"{HEARTBEATS}/{shown['id']}").json["integrationIds"] == ids
-
-
 # create a heartbeat
 
 
@@ -407,32 +385,6 @@ def test_two_of_the_same_name_have_keys_of_their_own(api: Api) -> None:
     keys = [api.create(name="Daily backup")["key"] for _ in range(3)]
 
     assert (keys[0], len(set(keys))) == ("daily-backup", 3)
-
-
-def test_an_armed_one_is_expected_at_once(api: Api) -> None:
-    shown = api.create(armed=True)
-
-    assert (shown["status"], shown["expectedAt"]) == ("new", "2026-03-02T13:00:00.000Z")
-
-
-UPSERT = {
-    "name": "worker-node-1",
-    "unique": "worker-node-1",
-    "intervalSeconds": 300,
-    "graceSeconds": 60,
-}  # of the page
-
-
-def test_a_unique_one_that_exists_is_updated(api: Api) -> None:
-    first = api.post(HEARTBEATS, UPSERT)
-
-    answer = api.post(HEARTBEATS, {**UPSERT, "graceSeconds": 90})
-
-    assert (answer.status_int, answer.json.get("id"), answer.json.get("graceSeconds")) == (
-        200,
-        first.json.get("id"),
-        90,
-    )
 
 
 # pause and resume

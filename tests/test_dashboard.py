@@ -636,19 +636,6 @@ def test_the_night_is_walked_through_by_keyboard(screen: Tab) -> None:
     assert second.startswith("silent: ")
 
 
-def test_the_night_folds_and_remembers_it(browser: Any, busy: Live) -> None:
-    with looking(browser, busy, viewport=PHONE) as tab:
-        tab.page.locator(".timeline svg").wait_for()
-
-        tab.page.locator(".night > summary").click()
-        tab.page.wait_for_function("Object.values(localStorage).includes('folded')")
-        tab.page.reload()
-        tab.row("well").wait_for()
-        tab.page.wait_for_load_state("networkidle")
-
-        assert tab.page.locator(".timeline svg").is_hidden()
-
-
 def test_of_many_jobs_the_night_shows_some_until_one_asks_for_all(
     browser: Any, many: Live
 ) -> None:

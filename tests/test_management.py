@@ -107,13 +107,6 @@ def test_a_field_is_changed_and_no_other(api: Manager, name: str, value: Any) ->
     }
 
 
-def test_an_update_shows_the_whole_heartbeat(api: Manager) -> None:
-    shown = api.change(name="Renamed")
-
-    assert {**api.job(), **shown} == api.job()
-    assert set(api.job()) - set(shown) == {"integrationIds", "upcoming"}
-
-
 @pytest.mark.parametrize(
     "name, given, cleared",
     [
@@ -340,19 +333,6 @@ def test_why_it_is_down_and_since_when_is_shown(api: Manager, token: str) -> Non
     )
 
 
-@pytest.mark.parametrize(
-    "change, heard", [({}, True), ({"enabled": False}, False), ({"default": False}, False)]
-)
-def test_it_is_heard_where_an_integration_is_on_and_default(
-    api: Manager, change: Any, heard: bool
-) -> None:
-    api.post(INTEGRATIONS, {"channel": "ntfy", "name": "x", "url": NOBODY})
-
-    api.ask("PATCH", f"{INTEGRATIONS}/x", change)
-
-    assert api.job()["heard"] is heard
-
-
 def test_it_is_running_between_start_and_end_with_its_progress(
     api: Manager, token: str, code: str
 ) -> None:
@@ -370,22 +350,6 @@ def test_it_is_running_between_start_and_end_with_its_progress(
     )
     assert (ended["running"], ended["progress"]) == (False, None)
     assert ended["lastRun"] == api.job("/runs")["runs"][0]
-
-
-def test_one_that_never_pinged_has_no_times(api: Manager) -> None:
-    names = "lastRun progress pausedUntil downReason downSince lastPingAt expectedAt"
-
-    assert {name: api.job()[name] for name in names.split()} == dict.fromkeys(names.split())
-
-
-def test_marking_it_as_ok_makes_it_up_without_an_event(api: Manager, token: str) -> None:
-    api.post(INTEGRATIONS, {"channel": "ntfy", "name": "x", "url": NOBODY})
-    api.site.get(f"/{token}/fail")
-    before = api.site.events
-
-    shown = api.do("ok")
-
-    assert (shown["status"], api.site.events) == ("up", before)
 
 
 def test_a_test_tells_everybody_who_hears_of_it(api: Manager) -> None:
@@ -714,24 +678,6 @@ def test_the_events_of_a_heartbeat_are_those_of_the_whole_log(api: Manager, toke
     shown = api.job("/events")
 
     assert (shown["total"], shown["events"]) == (1, [api.get(EVENTS).json["events"][0]])
-
-
-def test_an_event_tells_what_was_delivered_to_whom(api: Manager, token: str) -> None:
-    id_ = api.post(INTEGRATIONS, {"channel": "ntfy", "name": "x", "url": NOBODY}).json["id"]
-    api.site.get(f"/{token}/fail")
-    api.site.clock.move(1)
-    api.site.server.deliver()
-
-    (delivery,) = api.job("/events")["events"][0]["deliveries"]
-
-    assert {**delivery, "result": None} == {
-        "integrationId": id_,
-        "name": "x",
-        "state": "pending",
-        "tries": 1,
-        "triedAt": at(1),
-        "result": None,
-    }
 
 
 @pytest.fixture
@@ -1247,15 +1193,6 @@ def test_a_monitor_is_summed_up(api: Manager, token: str, code: str) -> None:
     }
 
 
-def test_the_last_thirty_runs_are_shown_oldest_first(api: Manager, token: str) -> None:
-    for _ in range(32):
-        run_it(api.site, token, 1)
-
-    strip = summary(api)["monitors"][0]["strip"]
-
-    assert [slot[0] for slot in strip] == [NOW + 60_000 * n for n in range(2, 32)]
-
-
 @pytest.fixture
 def mixed(api: Manager) -> Manager:
     """One in each state, their names in another order."""
@@ -1326,24 +1263,6 @@ def test_pages_of_the_summary_follow_each_other(mixed: Manager) -> None:
         monitor["name"] for monitor in summary(mixed)["monitors"]
     ]
     assert [page["total"] for page in pages] == [6, 6]
-
-
-def test_the_health_of_cronwatch_is_in_the_summary(api: Manager, token: str) -> None:
-    hook(api)
-    api.site.get(f"/{token}/fail")
-    for _ in range(5):
-        api.site.server.deliver()
-        api.site.clock.move(3600)
-
-    health = summary(api)["health"]
-
-    assert (health["pending"], health["dead"], health["failing"], health["refused"]) == (
-        1,
-        0,
-        ["hook"],
-        False,
-    )
-    assert health["databaseBytes"] == api.get(f"{API}/health").json["databaseBytes"]
 
 
 # its ETag

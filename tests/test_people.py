@@ -630,14 +630,6 @@ def test_what_a_ping_key_has_registered_it_goes_on_pinging_and_leaves_behind(sit
 # users
 
 
-@pytest.mark.parametrize(
-    "method, path",
-    [("GET", "users"), ("POST", "users"), ("PATCH", "users/Ann"), ("DELETE", "users/Ann")],
-)
-def test_users_are_the_command_lines_affair(people: People, method: str, path: str) -> None:
-    assert people.as_ann(method, f"{API}/{path}", {"name": "Bob"}).status_int in (404, 405)
-
-
 def test_a_user_who_is_removed_is_signed_out(people: People) -> None:
     people.site.server.act(cronwatch.add_user, "Bob", STORED)
     bobs, link = people.token("Bob"), people.link("Bob")

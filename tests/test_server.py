@@ -30,14 +30,6 @@ def state(site: Site, job: Made) -> dict[str, Any]:
     return site.rows("SELECT * FROM monitor WHERE num = ?", job.num)[0]
 
 
-def told(site: Site) -> list[tuple[str, int]]:
-    """The events with their true times, counted from NOW."""
-    return [
-        (row["kind"], row["at"] - NOW)
-        for row in site.rows("SELECT kind, at FROM event ORDER BY num")
-    ]
-
-
 def bodies(site: Site, kind: str = "outage") -> list[dict[str, Any]]:
     return [
         json.loads(row["body"])
@@ -135,15 +127,6 @@ def heavy_steps(site: Site, said: list[str]) -> list[str]:
 
 
 # the scan
-
-
-def test_a_scan_tells_what_fell_due(site: Site) -> None:
-    job = up(site)
-    late(site)
-
-    site.server.scan()
-
-    assert (state(site, job)["status"], told(site)) == ("down", [("missed", HOUR + 5 * MINUTE)])
 
 
 def test_a_scan_takes_all_that_is_due_25_monitors_a_transaction(site: Site) -> None:
@@ -378,20 +361,6 @@ def test_a_run_that_is_stuck_after_restarts_names_the_last_one(
 # we were away: the outage
 
 
-def test_an_outage_is_the_servers_own_and_names_the_gap_and_each_monitor(site: Site) -> None:
-    job = up(site, key="backup", name="The backup", **NIGHTLY)
-
-    site.server.away(THREE - HOUR, THREE + HOUR)
-
-    (body,) = bodies(site)
-    assert (told(site), body["monitor"]) == ([("outage", 16 * HOUR)], None)
-    assert body["gap"] == {
-        "since": "2026-03-03T02:00:00.000Z",
-        "until": "2026-03-03T04:00:00.000Z",
-    }
-    assert body["monitors"] == [{"id": job.id, "key": "backup", "name": "The backup"}]
-
-
 def test_one_outage_names_every_monitor_that_it_may_have_hidden(site: Site) -> None:
     up(site, key="unverified", **NIGHTLY)
     running = site.monitor(key="running", cron="0 12 * * *")
@@ -586,16 +555,6 @@ def test_of_old_flips_the_last_stays_for_it_tells_the_status_since(site: Site) -
     site.server.housekeeping()
 
     assert site.rows("SELECT status FROM flip") == [{"status": "up"}]
-
-
-def test_housekeeping_never_deletes_an_open_run(site: Site) -> None:
-    job = site.monitor(interval_seconds=None)
-    site.get(f"/{job.token}/start")
-    site.clock.move(91 * 86_400)
-
-    site.server.housekeeping()
-
-    assert (len(site.pings), [run["state"] for run in site.runs]) == (0, ["running"])
 
 
 def with_runs(site: Site, count: int, state: str = "success") -> None:
