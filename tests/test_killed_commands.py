@@ -12,7 +12,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 from conftest import NOW, Site
 from killing import living_site, look, unsound
-from live_server import DIRECT, LIMIT_SECONDS, Done, call, environment, serving
+from live_server import LIMIT_SECONDS, Done, call, environment
 
 pytestmark = pytest.mark.slow
 
@@ -354,57 +353,3 @@ def test_the_next_backup_works_and_leaves_nothing_else(backed: Killed) -> None:
     assert [
         [path.name for path in database.parent.glob("*.part*")] for database in backed.left
     ] == [[]] * MOMENTS
-
-
-# beside a server
-
-
-HOLDING = """
-import signal, sys, cronwatch
-made = cronwatch.create_monitor
-
-def make_for_ever(*given):
-    made(*given)
-    print("made, not committed", flush=True)
-    signal.pause()
-
-cronwatch.create_monitor = make_for_ever
-cronwatch.main([*sys.argv[1:]])
-"""
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda folder: ["import", "crontab", str(folder / "tab"), "--yes"],
-        lambda folder: ["apply", str(folder / "box.json")],
-    ],
-    ids=["import", "apply"],
-)
-def test_a_server_goes_on_where_a_command_beside_it_is_killed(
-    tmp_path: Path, make: Callable[[Path], list[str]]
-) -> None:
-    (tmp_path / "tab").write_text("0 3 * * * /usr/bin/one\n")
-    (tmp_path / "box.json").write_text(
-        json.dumps({"monitors": [{"key": "one", "intervalSeconds": 3600}]})
-    )
-    with serving(tmp_path) as live:
-        token = live.add("old")["token"]
-        with subprocess.Popen(
-            [sys.executable, "-c", HOLDING, *make(tmp_path), "--database", str(live.database)],
-            env=unmeasured(),
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdout
-            assert process.stdout.readline() == "made, not committed\n"
-            process.kill()
-
-        with DIRECT.open(f"{live.url}/{token}", timeout=LIMIT_SECONDS) as reply:
-            status = reply.status
-        missing = live.monitor("one")
-        live.cli(*make(tmp_path))
-
-        assert (status, missing, process.returncode) == (200, {}, ALL)
-        assert live.monitor("one")["status"] == "new"
-        assert [ping["kind"] for ping in live.pings("old")] == ["success"]
