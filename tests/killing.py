@@ -693,19 +693,14 @@ def _after_an_answer(stage: Stage) -> Moment:
     )
 
 
-def _before_a_listener_answers(stage: Stage) -> Moment:
+def _at_a_listener(stage: Stage, moment: str) -> Moment:
     listener = stage.chance.choice(stage.listeners)
-    listener.before = fuse(stage.chance.randrange(1, 8), stage.server.kill)
+    setattr(listener, moment, fuse(stage.chance.randrange(1, 8), stage.server.kill))
     return lambda: stage.server.outlive(1), _nothing
 
 
-def _after_a_listener_has_answered(stage: Stage) -> Moment:
-    listener = stage.chance.choice(stage.listeners)
-    listener.after = fuse(stage.chance.randrange(1, 8), stage.server.kill)
-    return lambda: stage.server.outlive(1), _nothing
-
-
-def _stop(stage: Stage, load: float, grace: float) -> Moment:
+def _stop(stage: Stage, grace: float) -> Moment:
+    load = stage.chance.uniform(0.03, 0.3)
 
     def wait() -> None:
         stage.server.outlive(load)
@@ -715,21 +710,13 @@ def _stop(stage: Stage, load: float, grace: float) -> Moment:
     return wait, _nothing
 
 
-def _while_it_stops(stage: Stage) -> Moment:
-    return _stop(stage, stage.chance.uniform(0.05, 0.3), stage.chance.uniform(0, 0.1))
-
-
-def _once_it_has_stopped(stage: Stage) -> Moment:
-    return _stop(stage, stage.chance.uniform(0.03, 0.15), LIMIT_SECONDS)
-
-
 MOMENTS: dict[str, Callable[[Stage], Moment]] = {
     "at a time": _at_a_time,
     "after an answer": _after_an_answer,
-    "before a listener answers": _before_a_listener_answers,
-    "after a listener has answered": _after_a_listener_has_answered,
-    "while it stops": _while_it_stops,
-    "once it has stopped": _once_it_has_stopped,
+    "before a listener answers": lambda stage: _at_a_listener(stage, "before"),
+    "after a listener has answered": lambda stage: _at_a_listener(stage, "after"),
+    "while it stops": lambda stage: _stop(stage, stage.chance.uniform(0, 0.1)),
+    "once it has stopped": lambda stage: _stop(stage, LIMIT_SECONDS),
 }
 STOPS = ("while it stops", "once it has stopped")
 
