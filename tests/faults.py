@@ -323,8 +323,7 @@ FAULTS = {
             "\"state != 'running' AND num NOT IN (SELECT num FROM run last WHERE \"",
             '"num NOT IN (SELECT num FROM run last WHERE "',
             "housekeeping deletes a run that goes on",
-            "test_server.py::"
-            "test_an_open_run_that_is_awaited_is_not_left_behind_before_its_deadline",
+            "test_server.py::test_of_runs_of_91_days_ago_these_are_left",
         ),
         Fault(
             "(monitor, most, keep),",

@@ -41,6 +41,11 @@ def any_of(items: Sequence[Any]) -> st.SearchStrategy[Any]:
     return st.integers(0, len(items) - 1).map(lambda place: items[place])
 
 
+def words(*texts: str) -> list[str]:
+    """The words of some texts."""
+    return " ".join(texts).split()
+
+
 # -- text
 
 
@@ -62,68 +67,34 @@ NASTY = (
     "ß-" * 100,
     "\r\nBcc: eve@evil.example\r\n\r\nhello",
     "\n.\n",
-    ".",
-    "..",
     "From eve",
-    "=",
     "=?utf-8?q?=0D=0ABcc=3A_eve=40evil.example?=",
     "=?utf-8?b?DQpCY2M6IGV2ZQ==?=",
-    "=?utf-8?q?quoted?=",
     "=?bogus?x?y?=",
     "a =?utf-8?q?b?= =?utf-8?q?c?=",
     "x" * 1500,
     "word " * 300,
     "$(touch pwned)",
-    "`touch pwned`",
     "'; touch pwned; '",
-    "\\",
-    '"',
-    "%",
-    "%s%n",
-    "{0.__class__}",
-    "{}",
     "</title><script>alert(1)</script>",
     "@everyone <!channel> <@U1>",
     "a@b, c@d",
-    "(comment",
     "<eve@evil.example>",
-    "CON",
-    "../../etc/passwd",
     "'; DROP TABLE ping;",
     "INFO forged line",
-    "null",
-    "NaN",
-    "-0",
-    "1e999",
     "9" * 400,
-    "0x10",
-    "1_000",
-    "١٢٣",
-    "true",
-    "start",
-    "daily-backup",
-    "@daily",
     "* * * * *",
     "0 0 30 2 *",
     "*/0 * * * *",
-    "1-5/0 * * * *",
     "0 0 * * 5#9",
     "0 0 L * L9",
-    "H H * * *",
-    "@reboot",
-    "0 0 1-31/99 * *",
     "\uff15 * * * *",
-    "0 0 ? * MON",
-    "0-0 0-0 1-1 1-1 0-0",
-    "Europe/Berlin",
-    "../UTC",
     "UTC\0",
-    "localtime",
-    "Europe",
-    "uuid",
-    "7c1f4d9e-1d3e-4f0a-9c57-2f6c1d0b9a11",
-    "cw_",
-    "x:y",
+    *words(
+        '` \\ " % %s%n {0.__class__} {} (comment . .. = CON ../../etc/passwd null NaN -0 1e999'
+    ),
+    *words("0x10 1_000 ١٢٣ true start daily-backup @daily @reboot Europe/Berlin ../UTC localtime"),
+    *words("Europe uuid 7c1f4d9e-1d3e-4f0a-9c57-2f6c1d0b9a11 cw_ x:y"),
 )
 texts = st.one_of(
     any_of(NASTY),
@@ -148,27 +119,9 @@ pieces = st.one_of(
     texts.map(escaped).map(escaped),
     any_of(
         [
-            "%",
-            "%2",
-            "%zz",
-            "%u0041",
-            "%00",
-            "%0d%0a",
-            "%2F",
-            "%2e%2e",
-            "..",
-            ".",
             "",
-            "%ff%fe",
-            "%c0%af",
-            "%ed%a0%80",
-            "+",
-            "a;b",
-            "a%26b",
-            "[",
-            "{}",
-            "|",
-            "^",
+            *words("% %2 %zz %u0041 %00 %0d%0a %2F %2e%2e .. . %ff%fe %c0%af %ed%a0%80"),
+            *words("+ a;b a%26b [ {} | ^"),
         ]
     ),
     st.binary(max_size=12).map(
@@ -188,28 +141,8 @@ def _scalars() -> st.SearchStrategy[Any]:
         crons,
         st.integers(),
         st.floats(),
-        any_of(
-            [
-                0,
-                -1,
-                1,
-                59,
-                60,
-                61,
-                2**31,
-                2**53,
-                2**63,
-                2**64,
-                10**400,
-                -(10**400),
-                1.5,
-                1e308,
-                -0.0,
-                float("inf"),
-                float("nan"),
-                5e-324,
-            ]
-        ),
+        any_of([0, -1, 1, 59, 60, 61, 2**31, 2**53, 2**63, 2**64, 10**400, -(10**400)]),
+        any_of([1.5, 1e308, -0.0, float("inf"), float("nan"), 5e-324]),
     )
 
 
@@ -220,47 +153,37 @@ values = st.recursive(
     ),
     max_leaves=6,
 )
+SECONDS: list[Any] = [0, 1, 60, 3600]
+YES_OR_NO = [True, False]
+TEXTS = ["fine", "two\nlines"]
+SCHEDULES = ["@daily", "*/5 * * * *"]
 FITTING: dict[str, list[Any]] = {  # what each field of the API takes, to get past the others
+    **dict.fromkeys(words("timeout grace gracePeriod intervalSeconds graceSeconds"), SECONDS),
+    **dict.fromkeys(words("reminderIntervalSeconds maxRunSeconds hours value"), SECONDS),
+    **dict.fromkeys(words("emailAlertsEnabled armed default"), YES_OR_NO),
+    **dict.fromkeys(words("message msg errorMessage logOutput notes"), TEXTS),
+    **dict.fromkeys(words("cronExpression schedule"), SCHEDULES),
     "name": ["Nightly", "Job"],
     "key": ["daily-backup", "another"],
     "slug": ["another", ""],
-    "timeout": [60, 3600],
-    "grace": [60],
     "channels": ["*", ""],
-    "intervalSeconds": [60, 3600],
-    "cronExpression": ["@daily", "*/5 * * * *"],
     "timezone": ["UTC", "Europe/Berlin"],
-    "graceSeconds": [0, 60],
     "tags": ["a b", ["a", "b"]],
-    "emailAlertsEnabled": [True, False],
-    "reminderIntervalSeconds": [0, 60],
     "expects": ["run", "complete"],
-    "maxRunSeconds": [1, None],
     "failureTolerance": [0, 2],
     "minPingIntervalSeconds": [0, None],
-    "armed": [True],
     "rules": [[{"field": "rows", "operator": "<", "value": 1}]],
-    "notes": ["two\nlines"],
     "scheduleType": ["interval", "cron", "none"],
     "integrationIds": [[]],
     "unique": ["Job", ["name"]],
-    "hours": [0, 1],
-    "schedule": ["@daily", "0 3 * * *"],
-    "gracePeriod": [60],
     "progress": [50],
-    "channel": ["webhook", "slack", "discord", "ntfy", "email", "command", "carrier pigeon"],
+    "channel": [*cronwatch.BODIES, "email", "command", "carrier pigeon"],
     "url": ["http://127.0.0.1:9/", "http://127.0.0.1:9/a?b#c"],
     "address": ["me@home.example"],
     "headers": [{"X-A": "b"}],
-    "default": [True, False],
-    "message": ["fine"],
-    "msg": ["fine"],
-    "errorMessage": ["broken"],
-    "logOutput": ["line\nline"],
     "meta": [{"exit_code": 3, "rows": 5}],
     "field": ["rows"],
     "operator": ["lt", "<"],
-    "value": [1],
 }
 
 
@@ -331,17 +254,9 @@ def written(given: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
 
 
 NO_JSON = (
+    *(text.encode() for text in words("{ [] null NaN -Infinity 1e999 {} [{}] a=b&c=d")),
     b"",
-    b" ",
-    b"{",
-    b"[]",
-    b"null",
-    b"NaN",
-    b"-Infinity",
-    b"1e999",
     b'"\\ud800"',
-    b"{}",
-    b"[{}]",
     b'{"name": NaN, "intervalSeconds": 60}',
     b'{"name": "a", "intervalSeconds": 1e999}',
     b"[" * 60_000,
@@ -355,7 +270,6 @@ NO_JSON = (
     b"\xef\xbb\xbf{}",
     b"\x1f\x8b\x08",
     b'{"name": "a\\u0000b", "intervalSeconds": 60}',
-    b"a=b&c=d",
     b"\0" * 100,
     b"\x80" * 100,
     b'{"monitors": [' + b"{}," * 200 + b"{}]}",
@@ -383,46 +297,13 @@ HANDLES = ("{code}", "{token}", "{d3x}", "{ping}", "{cronbeats}", "{radar}", "{h
 NAMES = (*HANDLES, "{key}", "{id}", "{integration}", "{writer}", "{pinger}", "{reader}")
 WORDS = (
     *cronwatch.VERBS,
-    "progress/50",
-    "progress/101",
-    "pause/1",
-    "p/0",
-    "pause/999999",
-    "0",
-    "3",
-    "255",
-    "256",
-    "٣",
-    "nonsense",
-    "start/start",
+    *words("progress/50 progress/101 pause/1 p/0 pause/999999 0 3 255 256 ٣ nonsense start/start"),
 )
-FORMS = (
-    "/{a}",
-    "/{a}/{w}",
-    "/ping/{a}",
-    "/ping/{a}/{w}",
-    "/ping/{a}/{b}",
-    "/ping/{a}/{b}/{w}",
-    "/p/{a}/{b}",
-    "/p/{a}/{b}/{w}",
-    "/api/push/{a}",
-    "/api/push/{a}/{w}",
-    "/api/7/cron/{a}/{b}",
-    "/api/7/envelope",
-    "/start/{a}",
-    "/finish/{a}",
-    "/fail/{a}",
-    "/api/v1/ping/{a}",
-    "/api/v1/ping/{a}/{w}",
-    "/api/sync",
-    "/",
-    "/static/{a}",
-    "/static/index.html",
-    "/{a}/{b}/{w}",
-    "/api/v1/{a}",
-    "/api/{a}",
-    "*",
-    "{a}",
+FORMS = words(
+    "/{a} /{a}/{w} /{a}/{b}/{w} {a} * / /static/{a} /static/index.html /start/{a} /finish/{a}",
+    "/ping/{a} /ping/{a}/{w} /ping/{a}/{b} /ping/{a}/{b}/{w} /p/{a}/{b} /p/{a}/{b}/{w} /fail/{a}",
+    "/api/push/{a} /api/push/{a}/{w} /api/7/cron/{a}/{b} /api/7/envelope /api/v1/ping/{a}",
+    "/api/v1/ping/{a}/{w} /api/sync /api/v1/{a} /api/{a}",
 )
 MANAGED = [(route.method, route.rule) for route in cronwatch.API_ROUTES] + [
     ("POST", f"{cronwatch.API}/integrations/<id>/test"),
@@ -443,47 +324,14 @@ BODY_OF = {
     "/api/sync": syncs,
 }
 ASKED = (
-    "msg",
-    "message",
-    "host",
-    "series",
-    "rid",
-    "runId",
-    "auth_key",
-    "status_code",
-    "duration",
-    "metric",
-    "env",
-    "stamp",
-    "state",
-    "status",
-    "ping",
-    "schedule",
-    "gracePeriod",
-    "name",
-    "create",
-    "limit",
-    "offset",
-    "query",
-    "tag",
     "",
+    *words("msg message host series rid runId auth_key status_code duration metric env stamp"),
+    *words("state status ping schedule gracePeriod name create limit offset query tag"),
 )
 METHODS = (
-    "GET",
-    "POST",
-    "HEAD",
-    "PUT",
-    "PATCH",
-    "DELETE",
-    "OPTIONS",
-    "TRACE",
-    "CONNECT",
-    "PURGE",
-    "PROXY",
-    "ANY",
-    "get",
-    "BREW",
-    "M-SEARCH",
+    *words(
+        "GET POST HEAD PUT PATCH DELETE OPTIONS TRACE CONNECT PURGE PROXY ANY get BREW M-SEARCH"
+    ),
     "X" * 300,
 )
 line_text = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=40)
@@ -498,25 +346,18 @@ header_values = st.one_of(
 credentials = st.one_of(
     st.builds(
         "{} {}".format,
-        any_of(["Basic", "bearer", "ApiKey", "Digest", "Negotiate", "", "Basic Basic"]),
+        any_of(["", "Basic Basic", *words("Basic bearer ApiKey Digest Negotiate")]),
         st.one_of(
-            any_of(
-                [
-                    "{writer}",
-                    "{pinger}",
-                    "{reader}",
-                    "{basic}",
-                    "!!!",
-                    "/w==",
-                    "A" * 5000,
-                    "====",
-                    ":",
-                ]
-            ),
+            any_of(["A" * 5000, *words("{writer} {pinger} {reader} {basic} !!! /w== ==== :")]),
             header_values,
         ),
     ),
     header_values,
+)
+HEADER_NAMES = words(
+    "User-Agent Content-Type Accept Accept-Encoding Cookie X-Forwarded-For Connection Upgrade",
+    "Content-Encoding X-HTTP-Method-Override Range If-Modified-Since If-None-Match If-Range",
+    "Origin Referer Via Forwarded Host TE Trailer Content_Length X-Cronwatch",
 )
 headers = st.lists(
     st.one_of(
@@ -525,36 +366,7 @@ headers = st.lists(
             st.just("X-API-Key"),
             st.one_of(any_of(["{writer}", "{pinger}", "{reader}", "", "x" * 9000]), header_values),
         ),
-        st.tuples(
-            any_of(
-                [
-                    "User-Agent",
-                    "Content-Type",
-                    "Accept",
-                    "Accept-Encoding",
-                    "Cookie",
-                    "X-Forwarded-For",
-                    "Connection",
-                    "Upgrade",
-                    "Content-Encoding",
-                    "X-HTTP-Method-Override",
-                    "Range",
-                    "If-Modified-Since",
-                    "If-None-Match",
-                    "If-Range",
-                    "Origin",
-                    "Referer",
-                    "Via",
-                    "Forwarded",
-                    "Host",
-                    "TE",
-                    "Trailer",
-                    "Content_Length",
-                    "X-Cronwatch",
-                ]
-            ),
-            header_values,
-        ),
+        st.tuples(any_of(HEADER_NAMES), header_values),
         any_of(
             [
                 ("Range", "bytes=0-1"),
@@ -602,28 +414,19 @@ class Shot(NamedTuple):
         return head.encode("latin-1", "replace") + b"\r\n\r\n" + body
 
 
+LONG_QUERIES = (
+    *(part * 3000 for part in words("a=b& metric=a:1& & query=a& tag=a& status=up& =")),
+    "msg=" + "%" * 30_000,
+    "msg=" + "é" * 20_000,
+    "metric=" + "a=b:" * 5000,
+)
+
+
 @st.composite
 def queries(draw: st.DrawFn) -> str:
     """A query: a few parameters that mean something, now and then thousands."""
     if draw(st.integers(0, 60)) == 0:
-        return str(
-            draw(
-                any_of(
-                    [
-                        "a=b&" * 5000,
-                        "metric=a:1&" * 3000,
-                        "&" * 20_000,
-                        "query=a&" * 1500,
-                        "tag=a&" * 1500,
-                        "status=up&" * 3000,
-                        "msg=" + "%" * 30_000,
-                        "=" * 5000,
-                        "msg=" + "é" * 20_000,
-                        "metric=" + "a=b:" * 5000,
-                    ]
-                )
-            )
-        )
+        return str(draw(any_of(LONG_QUERIES)))
     found = draw(
         st.lists(
             st.tuples(
@@ -631,19 +434,7 @@ def queries(draw: st.DrawFn) -> str:
                 st.one_of(
                     pieces,
                     crons.map(escaped),
-                    any_of(
-                        [
-                            "1",
-                            "up",
-                            "run",
-                            "@daily",
-                            "50",
-                            "rows:5",
-                            "duration:3",
-                            "{writer}",
-                            "a:1e999",
-                        ]
-                    ),
+                    any_of(words("1 up run @daily 50 rows:5 duration:3 {writer} a:1e999")),
                 ),
             ),
             max_size=4,
@@ -713,17 +504,12 @@ def managed(draw: st.DrawFn) -> Shot:
 
 shots = st.one_of(pings, managed())
 HEADS = (
-    b"Content-Length: -1",
-    b"Content-Length: +5",
+    *(b"Content-Length: " + size.encode() for size in words("-1 +5 0x5 1e3 99999999")),
     b"Content-Length: 5, 5",
-    b"Content-Length: 0x5",
-    b"Content-Length: " + b"9" * 25,
     b"Content-Length: " + b"9" * 5000,
-    b"Content-Length: 1e3",
     b"Content-Length: 5\r\nContent-Length: 6",
     b"Content-Length: \xb2",
     b"Content-Length:",
-    b"Content-Length: 99999999",
     b"Content-Length: 3\r\nTransfer-Encoding: chunked",
     b"Transfer-Encoding: gzip",
     b"Transfer-Encoding: chunked, chunked",
@@ -738,31 +524,25 @@ HEADS = (
     b"X: a\nY: b",
     b"X: " + b"y" * 270_000,
     b"\xff: \xff",
-    b"Host: a",
     b"Expect: 100-continue",
     b"Connection: keep-alive, close",
     b"X:" * 100,
     b"",
 )
+TARGETS = words("http://[::1 http://[/ //[ http://a]b/ http://ÿ/ javascript:x /%00 *")
 LINES = (
+    *(f"GET {target} HTTP/1.1".encode("latin-1") for target in TARGETS),
+    *(f"GET / HTTP/{version}".encode() for version in ("9.9", "1.0", "1.1 x", "")),
+    b"",
     b"GET",
     b"GET /",
     b"GET  / HTTP/1.1",
-    b"GET / HTTP/9.9",
-    b"GET / HTTP/1.0",
     b"/ GET HTTP/1.1",
-    b"GET http://[::1 HTTP/1.1",
-    b"GET http://[/ HTTP/1.1",
-    b"GET //[ HTTP/1.1",
-    b"",
-    b"GET http://a]b/ HTTP/1.1",
-    b"GET http://\xff/ HTTP/1.1",
     b"get / http/1.1",
     b"\x16\x03\x01",
     b"CONNECT a:80 HTTP/1.1",
     b"OPTIONS * HTTP/1.1",
     b"GET /\x00 HTTP/1.1",
-    b"GET / HTTP/1.1 x",
     b"PRI * HTTP/2.0",
     b"GET /" + b"a" * 270_000 + b" HTTP/1.1",
     b"GET /a b HTTP/1.1",
@@ -771,7 +551,6 @@ LINES = (
     b"HEAD /{token} HTTP/1.1",
     b"POST /api/v1/heartbeats HTTP/1.1",
     b"G\xc3\x89T / HTTP/1.1",
-    b"GET javascript:x HTTP/1.1",
 )
 CHUNKS = (
     b"",
@@ -928,17 +707,6 @@ SHAPES: dict[str, Any] = {
     "kuma": lambda said, status: said["ok"] is False and said["msg"],
     "sentry": lambda said, status: set(said) == {"detail"} and said["detail"],
 }
-UNDER = (  # which dialects may word an error under these first parts
-    (("api", "v1", "monitors"), {"crontify", "cronping"}),
-    (("api", "v1", "ping"), {"crontify"}),
-    (("api", "push"), {"kuma"}),
-    (("p",), {"cronitor"}),
-    (("api", "sync"), {"cronradar", "cronping"}),  # below it there is nothing
-    (("api", "v2"), {"cronping", "healthchecks"}),
-    (("api", "v1", "heartbeat"), {"healthchecks"}),  # Better Stack's, in plain text
-    (("api",), {"cronping", "sentry"}),
-    (("static",), {"cronping"}),
-)
 
 
 def strict_json(text: str | bytes) -> Any:
@@ -955,25 +723,7 @@ def strict_json(text: str | bytes) -> Any:
     return json.loads(text, parse_constant=refuse, object_pairs_hook=once)
 
 
-def _shapes(target: str) -> set[str]:
-    every = {*SHAPES, "text"}
-    path = re.split("[?#]", target)[0]
-    if "%" in path or "//" in path or not path.startswith("/"):
-        return every  # two readings of a path differ here, and either is fine
-    parts = tuple(part for part in path.split("/") if part)
-    found = next(
-        (
-            names
-            for start, names in UNDER
-            if parts[: len(start)] == start
-            and (len(parts) > len(start) or start == ("api", "sync"))
-        ),
-        every,
-    )
-    return {"text" if name in ("cronitor", "healthchecks") else name for name in found}
-
-
-def check_answer(answer: Answer, target: str) -> None:
+def check_answer(answer: Answer) -> None:
     """Whatever was asked: no failure of ours, no redirect, the headers, JSON, the shape."""
     status = answer.status
     assert status < 500 or (answer.refused and status == 501), (status, answer.body)
@@ -985,12 +735,9 @@ def check_answer(answer: Answer, target: str) -> None:
         assert answer.body == b""
     elif answer.kind == "application/json":
         said = strict_json(answer.body)
-        assert status < 400 or any(
-            name in SHAPES and _is_so(SHAPES[name], said, status) for name in _shapes(target)
-        ), (status, said)
+        assert status < 400 or any(_is_so(shape, said, status) for shape in SHAPES.values()), said
     elif status >= 400:
         assert answer.kind == "text/plain", answer.kind
-        assert "text" in _shapes(target), answer.body
         assert answer.body, "an error says nothing"
         assert not answer.body.startswith((b"<", b"{")), answer.body
 

@@ -35,7 +35,6 @@ from live_server import CRONWATCH, LIMIT_SECONDS, URL, environment, wait_for
 
 import cronwatch
 
-HOUR = 3_600_000
 FAIL_SHARE = 0.08  # of the ends of runs: enough to tell of, few enough to be told in time
 
 
@@ -445,97 +444,40 @@ def crowd(
 
 
 class Snapshot(NamedTuple):
-    """What the file says that a start has to judge, and what was told then."""
+    """What a start judges, and what was told then."""
 
     alive_at: int | None
-    monitors: dict[int, dict[str, Any]]
-    running: dict[int, int]  # of each open run, its monitor
+    monitors: list[dict[str, Any]]
     last_event: int
-    events: list[dict[str, Any]]
-    absences: list[
-        dict[str, Any]
-    ]  # the last one: no deadline falls into it or the minute after it
-
-    def spared(self, deadline: int) -> int:
-        """A deadline, or the end of that minute."""
-        for absence in self.absences:
-            if absence["since"] <= deadline < absence["until"] + cronwatch.RESTART_MS:
-                return int(absence["until"] + cronwatch.RESTART_MS)
-        return deadline
+    told: list[tuple[str, int]]  # kind and instant
 
 
 def snapshot(db: sqlite3.Connection, before: Snapshot | None = None) -> Snapshot:
-    """The state of a file, with the events that came after an earlier one."""
-
-    def found(sql: str, *given: Any) -> list[dict[str, Any]]:
-        return [dict(row) for row in db.execute(sql, given)]
-
-    alive = found("SELECT value FROM meta WHERE name = 'alive_at'")
+    """The state of a file, with what was told since an earlier one."""
+    (alive_at,) = db.execute("SELECT max(value) FROM meta WHERE name = 'alive_at'").fetchone()
+    (last_event,) = db.execute("SELECT coalesce(max(num), 0) FROM event").fetchone()
+    told = db.execute(
+        "SELECT kind, at FROM event WHERE num > ?", (before.last_event if before else last_event,)
+    )
     return Snapshot(
-        alive[0]["value"] if alive else None,
-        {
-            m["num"]: m
-            for m in found("SELECT num, id, status, expected_at, grace_seconds FROM monitor")
-        },
-        {
-            run["num"]: run["monitor"]
-            for run in found("SELECT num, monitor FROM run WHERE state = 'running'")
-        },
-        found("SELECT coalesce(max(num), 0) AS num FROM event")[0]["num"],
-        found("SELECT * FROM event WHERE num > ? ORDER BY num", before.last_event)
-        if before
-        else [],
-        found(
-            "SELECT coalesce(spared_since, since) AS since, until FROM absence "
-            "ORDER BY num DESC LIMIT 1"
-        ),
+        alive_at,
+        [dict(m) for m in db.execute("SELECT status, expected_at, due_at FROM monitor")],
+        last_event,
+        [tuple(event) for event in told],
     )
 
 
 def misjudged(before: Snapshot, after: Snapshot) -> list[str]:
-    """Where a start did not judge an absence as it has to; `after` has the events that it told."""
+    """Where a start did not judge an absence whole, or told of what fell into it."""
     since, end = before.alive_at, after.alive_at
     if since is None or end is None or since == end:  # killed before it judged: nothing, or all
-        changed = since is not None and before._replace(events=[]) != after
+        changed = since is not None and before._replace(told=[]) != after
         return ["judged by halves"] if changed else []
-    is_restart = end - since <= cronwatch.RESTART_MS  # whose runs stay as they are
-    wrong = [
-        f"run {run} is still open"
-        for run in before.running
-        if run in after.running and not is_restart
+    return [
+        f"{kind} at {at} was told of {since} to {end}"
+        for kind, at in after.told
+        if kind in ("missed", "stuck") and since <= at <= end
     ]
-    wrong += [
-        f"{event['kind']} at {event['at']} was told of {since} to {end}"
-        for event in after.events
-        if event["kind"] in ("missed", "stuck") and since <= event["at"] <= end
-    ]
-    names = set()
-    for num, m in before.monitors.items():
-        deadline = m["expected_at"] and before.spared(m["expected_at"] + m["grace_seconds"] * 1000)
-        now = after.monitors[num]
-        if m["status"] != "up" or not deadline:
-            continue
-        if deadline < since:
-            told = [e["at"] for e in after.events if (e["monitor"], e["kind"]) == (num, "missed")]
-            wrong += [] if told[:1] == [deadline] else [f"monitor {num} was missed, not {told}"]
-        elif deadline <= end and now["expected_at"] <= end:
-            wrong.append(f"monitor {num} waits for {now['expected_at']}, before {end}")
-        elif num in before.running.values() and not is_restart and now["expected_at"] > end + HOUR:
-            names.add(m["id"])
-    return wrong + wrong_outages(names, since, end, after.events)
-
-
-def wrong_outages(
-    names: set[str], since: int, end: int, events: Sequence[dict[str, Any]]
-) -> list[str]:
-    """Where what was told of an absence is not one event that names these monitors."""
-    bodies = [json.loads(event["body"]) for event in events if event["kind"] == "outage"]
-    told = [
-        ({m["id"] for m in body["monitors"]}, body["gap"]["since"], body["gap"]["until"])
-        for body in bodies
-    ]
-    wanted = [(names, cronwatch.iso(since), cronwatch.iso(end))] if names else []
-    return [] if told == wanted else [f"outages {told}, not {wanted}"]
 
 
 # -- what follows from the pings that are in the file
@@ -751,19 +693,14 @@ def _after_an_answer(stage: Stage) -> Moment:
     )
 
 
-def _before_a_listener_answers(stage: Stage) -> Moment:
+def _at_a_listener(stage: Stage, moment: str) -> Moment:
     listener = stage.chance.choice(stage.listeners)
-    listener.before = fuse(stage.chance.randrange(1, 8), stage.server.kill)
+    setattr(listener, moment, fuse(stage.chance.randrange(1, 8), stage.server.kill))
     return lambda: stage.server.outlive(1), _nothing
 
 
-def _after_a_listener_has_answered(stage: Stage) -> Moment:
-    listener = stage.chance.choice(stage.listeners)
-    listener.after = fuse(stage.chance.randrange(1, 8), stage.server.kill)
-    return lambda: stage.server.outlive(1), _nothing
-
-
-def _stop(stage: Stage, load: float, grace: float) -> Moment:
+def _stop(stage: Stage, grace: float) -> Moment:
+    load = stage.chance.uniform(0.03, 0.3)
 
     def wait() -> None:
         stage.server.outlive(load)
@@ -773,21 +710,13 @@ def _stop(stage: Stage, load: float, grace: float) -> Moment:
     return wait, _nothing
 
 
-def _while_it_stops(stage: Stage) -> Moment:
-    return _stop(stage, stage.chance.uniform(0.05, 0.3), stage.chance.uniform(0, 0.1))
-
-
-def _once_it_has_stopped(stage: Stage) -> Moment:
-    return _stop(stage, stage.chance.uniform(0.03, 0.15), LIMIT_SECONDS)
-
-
 MOMENTS: dict[str, Callable[[Stage], Moment]] = {
     "at a time": _at_a_time,
     "after an answer": _after_an_answer,
-    "before a listener answers": _before_a_listener_answers,
-    "after a listener has answered": _after_a_listener_has_answered,
-    "while it stops": _while_it_stops,
-    "once it has stopped": _once_it_has_stopped,
+    "before a listener answers": lambda stage: _at_a_listener(stage, "before"),
+    "after a listener has answered": lambda stage: _at_a_listener(stage, "after"),
+    "while it stops": lambda stage: _stop(stage, stage.chance.uniform(0, 0.1)),
+    "once it has stopped": lambda stage: _stop(stage, LIMIT_SECONDS),
 }
 STOPS = ("while it stops", "once it has stopped")
 
@@ -927,15 +856,4 @@ def disorder(db: sqlite3.Connection, play: Play) -> list[str]:
                 wrong.append(f"{name}: event {num} after {last[monitor]}")
             if monitor is not None:
                 last[monitor] = num
-    return wrong
-
-
-def uncounted(db: sqlite3.Connection) -> list[str]:
-    """The recoveries from an occurrence that was told as missed and is not among the missed."""
-    wrong = []
-    for num, events in _by_monitor(db, "event").items():
-        for before, event in itertools.pairwise(events):
-            count = json.loads(event["body"])["missedCount"]
-            if (before["kind"], event["kind"]) == ("missed", "recovered") and not count:
-                wrong.append(f"monitor {num}: {count} missed by {event['at']}")
     return wrong

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,14 +28,13 @@ class Api:
     def get(self, path: str) -> webtest.TestResponse:
         return self.site.get(path, X_Api_Key=self.key)
 
-    def post(self, path: str, given: Any = None) -> webtest.TestResponse:
+    def ask(self, method: str, path: str, given: Any = None) -> webtest.TestResponse:
         body = given if isinstance(given, (str, bytes)) else json.dumps(given)
-        return self.site.post(
-            path,
-            b"" if given is None else body,
-            X_Api_Key=self.key,
-            Content_Type="application/json",
-        )
+        headers = {"X-Api-Key": self.key, "Content-Type": "application/json"}
+        return self.site.send(method, path, b"" if given is None else body, headers)
+
+    def post(self, path: str, given: Any = None) -> webtest.TestResponse:
+        return self.ask("POST", path, given)
 
     def create(self, **fields: Any) -> dict[str, Any]:
         """A new heartbeat, as the API shows it."""
@@ -107,8 +105,35 @@ LIKE_EXAMPLE = {
 }
 
 
-def test_a_list_has_the_documented_frame(api: Api) -> None:
-    assert api.get(HEARTBEATS).json == {"heartbeats": [], "total": 0, "limit": 50, "offset": 0}
+LISTS = {
+    HEARTBEATS: ("heartbeats", 100),
+    f"{HEARTBEATS}/{{id}}/pings": ("pings", 200),
+    f"{HEARTBEATS}/{{id}}/runs": ("runs", 200),
+    EVENTS: ("events", 200),
+}
+each_list = pytest.mark.parametrize("path", LISTS)
+
+
+@each_list
+def test_a_list_has_the_documented_frame(api: Api, path: str) -> None:
+    name, most = LISTS[path]
+
+    shown = api.get(f"{path.format(id=api.create()['id'])}?query=nothing&kind=test&limit={most}")
+
+    assert shown.json == {name: [], "total": 0, "limit": most, "offset": 0}
+
+
+@each_list
+def test_pages_of_a_list_follow_each_other(api: Api, path: str) -> None:
+    job, *_ = [api.site.monitor(name=f"Job {n}") for n in range(5)]
+    for word in ("1", "", "2", "", "3"):
+        api.site.get(f"/{job.token}/{word}")
+    (name, _), path = LISTS[path], path.format(id=job.id)
+
+    pages = [api.get(f"{path}?limit=2&offset={offset}").json for offset in (0, 2, 4, 6)]
+
+    assert [len(page[name]) for page in pages] == [2, 2, 1, 0]
+    assert [item for page in pages for item in page[name]] == api.get(path).json[name]
 
 
 def test_a_heartbeat_is_shown_as_documented(api: Api) -> None:
@@ -137,12 +162,6 @@ def test_the_next_expected_time_includes_the_grace(api: Api) -> None:
     )
 
 
-def test_a_heartbeat_that_never_pinged_has_no_times(api: Api) -> None:
-    shown = api.create()
-
-    assert (shown["status"], shown["lastPingAt"], shown["nextExpectedAt"]) == ("new", None, None)
-
-
 def test_the_ping_url_pings(api: Api) -> None:
     shown = api.create()
 
@@ -151,137 +170,55 @@ def test_the_ping_url_pings(api: Api) -> None:
     assert api.get(f"{HEARTBEATS}/{shown['id']}").json["status"] == "up"
 
 
-def numbered(site: Site, count: int) -> None:
-    for n in range(count):
-        site.monitor(name=f"Job {n:03}")
-
-
-def test_pages_of_a_list_follow_each_other(api: Api) -> None:
-    numbered(api.site, 5)
-
-    pages = [api.get(f"{HEARTBEATS}?limit=2&offset={offset}") for offset in (0, 2, 4, 6)]
-
-    assert [names(page) for page in pages] == [
-        ["Job 000", "Job 001"],
-        ["Job 002", "Job 003"],
-        ["Job 004"],
-        [],
-    ]
-
-
-MOST = {HEARTBEATS: 100, f"{HEARTBEATS}/{{id}}/pings": 200, EVENTS: 200}
-
-
-@pytest.mark.parametrize("path, most", MOST.items())
-def test_the_largest_limit_is_taken(api: Api, path: str, most: int) -> None:
-    shown = api.create()
-
-    answer = api.get(f"{path.format(id=shown['id'])}?limit={most}")
-
-    assert (answer.status_int, answer.json["limit"]) == (200, most)
-
-
-@pytest.mark.parametrize("path, most", MOST.items())
-@pytest.mark.parametrize("text", ["0", "-1", "{more}", "many", "1.5", "", "9" * 400, "٣", "1e1"])
-def test_a_limit_that_cannot_be_is_refused(shared: Api, path: str, most: int, text: str) -> None:
-    shown = shared.create()
-    given = text.format(more=most + 1)
-
-    answer = shared.get(f"{path.format(id=shown['id'])}?limit={given}")
-
-    assert (
-        answer.status_int,
-        "limit" in answer.json["error"],
-        str(most) in answer.json["error"],
-    ) == (400, True, True)
-
-
-@pytest.mark.parametrize("path", MOST)
-@pytest.mark.parametrize("text", ["-1", "many", "1.5", "9" * 400])
-def test_an_offset_that_cannot_be_is_refused(shared: Api, path: str, text: str) -> None:
-    shown = shared.create()
-
-    answer = shared.get(f"{path.format(id=shown['id'])}?offset={text}")
-
-    assert (answer.status_int, "offset" in answer.json["error"]) == (400, True)
-
-
+@each_list
 @pytest.mark.parametrize(
-    "query, found",
+    "name, text",
     [
-        ("backup", ["DB Backup", "backup of mail"]),
-        ("BACK", ["DB Backup", "backup of mail"]),
-        ("db+b", ["DB Backup"]),
-        ("100%25", ["100% sure"]),
-        ("%25", ["100% sure"]),
-        ("_", []),
-        ("", ["100% sure", "Büro", "DB Backup", "backup of mail"]),
-        ("b%C3%BCro", ["Büro"]),
-        ("B%C3%9CRO", ["Büro"]),
-        ("nothing", []),
+        *(("limit", text) for text in ("0", "{more}", "many", "1.5", "", "9" * 400, "٣", "1e1")),
+        *(("offset", text) for text in ("-1", "many", "1.5", "9" * 400)),
     ],
 )
-def test_the_query_is_a_substring_of_the_name_in_any_case(
-    api: Api, query: str, found: list[str]
-) -> None:
-    for name in ("DB Backup", "backup of mail", "100% sure", "Büro"):
-        api.create(name=name)
+def test_a_limit_that_cannot_be_is_refused(shared: Api, path: str, name: str, text: str) -> None:
+    most = LISTS[path][1]
+    where = path.format(id=shared.create()["id"])
 
-    answer = api.get(f"{HEARTBEATS}?query={query}")
+    answer = shared.get(f"{where}?{name}={text.format(more=most + 1)}")
 
-    assert (sorted(names(answer)), answer.json["total"]) == (found, len(found))
+    assert (answer.status_int, name in answer.json["error"]) == (400, True)
+    assert name == "offset" or str(most) in answer.json["error"]
 
 
 @pytest.mark.parametrize(
     "query, found",
     [
-        ("status=up", ["up"]),
-        ("status=down", ["down"]),
-        ("status=up&status=down", ["down", "up"]),
-        ("status=new", ["new"]),
+        ("query=MAIL", ["Mail backup"]),
+        ("query=l+b", ["Mail backup"]),
+        ("query=100%25", ["100% sure"]),
+        ("query=_", []),
+        ("query=", ["100% sure", "Büro", "Mail backup", "paused"]),
+        ("query=B%C3%9CRO", ["Büro"]),
+        ("status=up", ["Mail backup"]),
+        ("status=up&status=down", ["Büro", "Mail backup"]),
+        ("status=new", ["100% sure"]),
         ("status=paused", ["paused"]),
-        ("status=", []),
+        ("tag=prod", ["Büro", "Mail backup"]),
+        ("tag=prod&tag=gr%C3%BCn", ["Büro"]),
+        ("tag=pro", []),
+        ("tag=PROD", []),
+        ("tag=%25", []),
+        ("query=b&status=up&tag=prod", ["Mail backup"]),
     ],
 )
-def test_the_status_filters_and_is_repeatable(api: Api, query: str, found: list[str]) -> None:
-    shown = {name: api.create(name=name) for name in ("new", "up", "down", "paused")}
-    api.site.get(f"/{shown['up']['token']}")
-    api.site.get(f"/{shown['down']['token']}/fail")
+def test_a_list_is_filtered(api: Api, query: str, found: list[str]) -> None:
+    tags = {"Mail backup": "db prod", "100% sure": "", "Büro": "prod grün", "paused": ""}
+    shown = {name: api.create(name=name, tags=given) for name, given in tags.items()}
+    api.site.get(f"/{shown['Mail backup']['token']}")
+    api.site.get(f"/{shown['Büro']['token']}/fail")
     api.post(f"{HEARTBEATS}/{shown['paused']['id']}/pause")
 
     answer = api.get(f"{HEARTBEATS}?{query}")
 
-    assert query == "status=" or sorted(names(answer)) == found
-
-
-@pytest.mark.parametrize(
-    "query, found",
-    [
-        ("tag=prod", ["both", "one"]),
-        ("tag=prod&tag=db", ["both"]),
-        ("tag=pro", []),
-        ("tag=gr%C3%BCn", ["green"]),
-        ("tag=PROD", []),
-        ("tag=%25", []),
-    ],
-)
-def test_the_tag_filters_and_is_repeatable(api: Api, query: str, found: list[str]) -> None:
-    for name, tags in {"both": "db prod", "one": "prod", "none": "", "green": "grün"}.items():
-        api.create(name=name, tags=tags)
-
-    answer = api.get(f"{HEARTBEATS}?{query}")
-
-    assert sorted(names(answer)) == found
-
-
-def test_filters_hold_together(api: Api) -> None:
-    api.create(name="Backup A", tags="prod")
-    api.create(name="Backup B", tags="test")
-    api.create(name="Mail", tags="prod")
-
-    answer = api.get(f"{HEARTBEATS}?query=backup&tag=prod&status=new")
-
-    assert names(answer) == ["Backup A"]
+    assert (sorted(names(answer)), answer.json["total"]) == (found, len(found))
 
 
 # get a heartbeat
@@ -298,59 +235,29 @@ def test_one_heartbeat_is_shown_as_in_the_list(api: Api) -> None:
     } == listed
 
 
-def test_one_heartbeat_is_found_by_its_key(api: Api) -> None:
-    shown = api.create(key="daily-backup")
-
-    assert api.get(f"{HEARTBEATS}/daily-backup").json["id"] == shown["id"]
-
-
-def add_slack(api: Api, name: str = "Slack", **more: Any) -> str:
-    answer = api.post(
-        INTEGRATIONS,
-        {"channel": "slack", "name": name, "url": "https://hooks.slack.example/T0", **more},
-    )
-    assert answer.status_int == 201, answer.text
-    return str(answer.json["id"])
-
-
-def test_one_heartbeat_names_the_integrations_that_it_was_given(api: Api) -> None:
-    ids = [add_slack(api, f"Slack {n}", default=False) for n in range(2)]
-    shown = api.create(integrationIds=ids)
-
-    assert api.get(f"{HEARTBEATS}/{shown['id']}").json["integrationIds"] == ids
-
-
-def test_one_heartbeat_names_the_default_integrations_that_it_got(api: Api) -> None:
-    slack = add_slack(api)
-    shown = api.create()
-
-    assert api.get(f"{HEARTBEATS}/{shown['id']}").json["integrationIds"] == [slack]
-
-
 # create a heartbeat
 
 
-@pytest.mark.parametrize(
-    "name, value",
-    [
-        ("scheduleType", "interval"),
-        ("timezone", "UTC"),
-        ("graceSeconds", 300),
-        ("tags", ""),
-        ("emailAlertsEnabled", True),
-        ("reminderIntervalSeconds", 0),
-    ],
-)
-def test_a_field_that_is_not_given_has_its_default(
-    make_site: Callable[..., Site], name: str, value: Any
-) -> None:
+DEFAULTS = {
+    "scheduleType": "interval",
+    "timezone": "UTC",
+    "graceSeconds": 300,
+    "tags": "",
+    "emailAlertsEnabled": True,
+    "reminderIntervalSeconds": 0,
+}
+
+
+def test_a_field_that_is_not_given_has_its_default(make_site: Callable[..., Site]) -> None:
     site = make_site(timezone="Europe/Berlin")
 
-    assert Api(site, site.api_key()).create()[name] == value
+    shown = Api(site, site.api_key()).create()
+
+    assert {name: shown[name] for name in DEFAULTS} == DEFAULTS
 
 
+RULE = {"field": "rows", "operator": "lt", "value": 1}
 KEPT = [
-    ("name", "x"),
     ("name", "x" * 200),
     ("name", "Бэкап 🔥"),
     ("intervalSeconds", 60),
@@ -358,20 +265,18 @@ KEPT = [
     ("graceSeconds", 0),
     ("graceSeconds", 86_400),
     ("tags", "prod db"),
-    ("tags", ""),
     ("emailAlertsEnabled", False),
-    ("emailAlertsEnabled", True),
     ("reminderIntervalSeconds", 3600),
-    ("reminderIntervalSeconds", 0),
     ("timezone", "America/Sao_Paulo"),
     ("key", "daily-backup"),
     ("key", "Ä b/c"),
     ("expects", "complete"),
     ("maxRunSeconds", 600),
     ("failureTolerance", 2),
+    ("minPingIntervalSeconds", 60),
     ("armed", True),
     ("notes", "Call me.\nOr not."),
-    ("rules", [{"field": "rows", "operator": "lt", "value": 1}]),
+    ("rules", [RULE]),
 ]
 
 
@@ -382,124 +287,43 @@ def test_a_field_is_kept_as_it_was_given(api: Api, name: str, value: Any) -> Non
     assert api.get(f"{HEARTBEATS}/{shown['id']}").json[name] == value
 
 
-def test_a_cron_schedule_is_kept(api: Api) -> None:
-    shown = api.post(
-        HEARTBEATS, {"name": "x", "scheduleType": "cron", "cronExpression": "*/5 8-18 * * MON-FRI"}
-    ).json
-
-    assert (shown["scheduleType"], shown["cronExpression"], shown["intervalSeconds"]) == (
-        "cron",
-        "*/5 8-18 * * MON-FRI",
-        0,
-    )
-
-
-def test_a_schedule_is_none_where_that_is_asked_for(api: Api) -> None:
-    shown = api.post(HEARTBEATS, {"name": "x", "scheduleType": "none"}).json
-
-    assert (shown["scheduleType"], shown["cronExpression"], shown["intervalSeconds"]) == (
-        "none",
-        None,
-        0,
-    )
-
-
 NAN = float("nan")
-REFUSED = [
-    ("name", ""),
-    ("name", "   "),
-    ("name", "x" * 201),
-    ("name", 5),
-    ("name", None),
-    ("name", ["x"]),
-    ("name", "\0"),
-    ("name", "\x01\x02"),
-    ("scheduleType", "daily"),
-    ("scheduleType", ""),
-    ("scheduleType", 5),
-    ("scheduleType", None),
-    ("scheduleType", ["cron"]),
-    ("intervalSeconds", 59),
-    ("intervalSeconds", 2_592_001),
-    ("intervalSeconds", "3600"),
-    ("intervalSeconds", 3600.5),
-    ("intervalSeconds", True),
-    ("intervalSeconds", None),
-    ("intervalSeconds", NAN),
-    ("intervalSeconds", 10**400),
-    ("intervalSeconds", [60]),
-    ("timezone", "Mars/Olympus"),
-    ("timezone", ""),
-    ("timezone", 5),
-    ("timezone", None),
-    ("timezone", "../../etc/passwd"),
-    ("timezone", "/etc/passwd"),
-    ("timezone", "UTC\0"),
-    ("graceSeconds", -1),
-    ("graceSeconds", 86_401),
-    ("graceSeconds", "300"),
-    ("graceSeconds", True),
-    ("graceSeconds", None),
-    ("graceSeconds", 0.5),
-    ("tags", 5),
-    ("tags", {"prod": 1}),
-    ("tags", True),
-    ("tags", [5]),
-    ("tags", [None]),
-    ("emailAlertsEnabled", "yes"),
-    ("emailAlertsEnabled", 1),
-    ("emailAlertsEnabled", None),
-    ("reminderIntervalSeconds", -1),
-    ("reminderIntervalSeconds", "60"),
-    ("reminderIntervalSeconds", 60.5),
-    ("reminderIntervalSeconds", 10**400),
-    ("reminderIntervalSeconds", False),
-    ("integrationIds", "x"),
-    ("integrationIds", [5]),
-    ("integrationIds", {}),
-    ("integrationIds", [UNKNOWN]),
-    ("integrationIds", [None]),
-    ("key", ""),
-    ("key", "x" * 201),
-    ("key", 5),
-    ("key", None),
-    ("key", "\0"),
-    ("expects", "nothing"),
-    ("expects", None),
-    ("expects", ["run"]),
-    ("maxRunSeconds", -1),
-    ("maxRunSeconds", "60"),
-    ("failureTolerance", -1),
-    ("failureTolerance", None),
-    ("minPingIntervalSeconds", -1),
-    ("armed", "yes"),
-    ("armed", 1),
-    ("notes", 5),
-    ("notes", "x" * 10_001),
-    ("rules", "rows < 1"),
-    ("rules", [5]),
-    ("rules", {}),
-    ("rules", [{}]),
-    ("rules", [{"field": "rows", "operator": "lt", "value": 1}] * 21),
-    ("rules", [{"field": "rows", "operator": "like", "value": 1}]),
-    ("rules", [{"field": "rows", "operator": ["lt"], "value": 1}]),
-    ("rules", [{"field": "rows", "operator": "lt", "value": "1"}]),
-    ("rules", [{"field": "rows", "operator": "lt", "value": NAN}]),
-    ("rules", [{"field": "", "operator": "lt", "value": 1}]),
-    ("rules", [{"field": "rows", "operator": "lt", "value": 1, "more": 1}]),
-]
-
-
-@pytest.mark.parametrize("name, value", REFUSED, ids=lambda value: ascii(value)[:24])
-def test_a_field_that_cannot_be_is_refused_by_name(shared: Api, name: str, value: Any) -> None:
-    sentence = shared.refused({"name": "x", "intervalSeconds": 60, name: value})
-
-    assert ("rule" if name == "rules" else name) in sentence
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
+REFUSED: dict[str, list[Any]] = {
+    "name": ["", "   ", "x" * 201, 5, None, ["x"], "\0", "\x01\x02"],
+    "scheduleType": ["daily", "", 5, None, ["cron"]],
+    "intervalSeconds": [59, 2_592_001, "3600", 3600.5, True, None, NAN, 10**400, [60]],
+    "timezone": ["Mars/Olympus", "", 5, None, "../../etc/passwd", "/etc/passwd", "UTC\0"],
+    "graceSeconds": [-1, 86_401, "300", True, None, 0.5],
+    "tags": [5, {"prod": 1}, True, [5], [None]],
+    "emailAlertsEnabled": ["yes", 1, None],
+    "reminderIntervalSeconds": [-1, "60", 60.5, 10**400, False],
+    "integrationIds": ["x", [5], {}, [UNKNOWN], [None]],
+    "key": ["", "x" * 201, 5, None, "\0"],
+    "expects": ["nothing", None, ["run"]],
+    "maxRunSeconds": [-1, "60"],
+    "failureTolerance": [-1, None],
+    "minPingIntervalSeconds": [-1],
+    "armed": ["yes", 1],
+    "notes": [5, "x" * 10_001],
+    "rules": [
+        "rows < 1",
+        [5],
+        {},
+        [{}],
+        [RULE] * 21,
+        *(
+            [{**RULE, **wrong}]
+            for wrong in (
+                {"operator": "like"},
+                {"operator": ["lt"]},
+                {"value": "1"},
+                {"value": NAN},
+                {"field": ""},
+                {"more": 1},
+            )
+        ),
+    ],
+    "cronExpression": [
         "",
         "at teatime",
         "61 * * * *",
@@ -514,37 +338,40 @@ def test_a_field_that_cannot_be_is_refused_by_name(shared: Api, name: str, value
         "0 3 * * *\0",
         "x" * 10_000,
     ],
-    ids=lambda value: ascii(value)[:24],
-)
-def test_a_cron_expression_that_cannot_be_is_refused_by_name(shared: Api, value: Any) -> None:
-    sentence = shared.refused({"name": "x", "scheduleType": "cron", "cronExpression": value})
-
-    assert "cronExpression" in sentence
+}
 
 
 @pytest.mark.parametrize(
-    "given, missing",
+    "name, value",
+    [(name, value) for name, values in REFUSED.items() for value in values],
+    ids=lambda value: ascii(value)[:24],
+)
+def test_a_field_that_cannot_be_is_refused_by_name(shared: Api, name: str, value: Any) -> None:
+    given: dict[str, Any] = {"name": "x", "intervalSeconds": 60}
+    if name == "cronExpression":
+        given = {"name": "x", "scheduleType": "cron"}
+
+    sentence = shared.refused({**given, name: value})
+
+    assert ("rule" if name == "rules" else name) in sentence
+
+
+@pytest.mark.parametrize(
+    "path, given, missing",
     [
-        ({"intervalSeconds": 60}, "name"),
-        ({"name": "x"}, "intervalSeconds"),
-        ({"name": "x", "scheduleType": "interval"}, "intervalSeconds"),
-        ({"name": "x", "scheduleType": "cron"}, "cronExpression"),
-        ({}, "name"),
+        (HEARTBEATS, {"intervalSeconds": 60}, "name"),
+        (HEARTBEATS, {"name": "x"}, "intervalSeconds"),
+        (HEARTBEATS, {"name": "x", "scheduleType": "interval"}, "intervalSeconds"),
+        (HEARTBEATS, {"name": "x", "scheduleType": "cron"}, "cronExpression"),
+        (INTEGRATIONS, {"name": "x", "url": "http://nas/"}, "channel"),
+        (INTEGRATIONS, {"channel": "webhook", "url": "http://nas/"}, "name"),
+        (INTEGRATIONS, {"channel": "webhook", "name": "x"}, "url"),
     ],
 )
 def test_a_required_field_that_is_missing_is_named(
-    shared: Api, given: dict[str, Any], missing: str
+    shared: Api, path: str, given: dict[str, Any], missing: str
 ) -> None:
-    assert missing in shared.refused(given)
-
-
-@pytest.mark.parametrize(
-    "name, least, most", [("intervalSeconds", "60", "2592000"), ("graceSeconds", "0", "86400")]
-)
-def test_a_refusal_names_the_limits(shared: Api, name: str, least: str, most: str) -> None:
-    sentence = shared.refused({"name": "x", "intervalSeconds": 60, name: -5})
-
-    assert re.search(rf"\b{least}\b.*\b{most}\b", sentence)
+    assert missing in shared.refused(given, path)
 
 
 def test_what_is_refused_leaves_nothing(api: Api) -> None:
@@ -553,44 +380,10 @@ def test_what_is_refused_leaves_nothing(api: Api) -> None:
     assert (api.site.monitors, api.site.rows("SELECT * FROM handle")) == ([], [])
 
 
-def test_a_key_that_is_taken_is_refused(api: Api) -> None:
-    api.create(key="backup")
-
-    answer = api.post(HEARTBEATS, {"name": "x", "intervalSeconds": 60, "key": "backup"})
-
-    assert (answer.status_int, "key" in answer.json["error"]) == (409, True)
-
-
 def test_two_of_the_same_name_have_keys_of_their_own(api: Api) -> None:
     keys = [api.create(name="Daily backup")["key"] for _ in range(3)]
 
     assert (keys[0], len(set(keys))) == ("daily-backup", 3)
-
-
-def test_an_armed_one_is_expected_at_once(api: Api) -> None:
-    shown = api.create(armed=True)
-
-    assert (shown["status"], shown["expectedAt"]) == ("new", "2026-03-02T13:00:00.000Z")
-
-
-UPSERT = {
-    "name": "worker-node-1",
-    "unique": "worker-node-1",
-    "intervalSeconds": 300,
-    "graceSeconds": 60,
-}  # of the page
-
-
-def test_a_unique_one_that_exists_is_updated(api: Api) -> None:
-    first = api.post(HEARTBEATS, UPSERT)
-
-    answer = api.post(HEARTBEATS, {**UPSERT, "graceSeconds": 90})
-
-    assert (answer.status_int, answer.json.get("id"), answer.json.get("graceSeconds")) == (
-        200,
-        first.json.get("id"),
-        90,
-    )
 
 
 # pause and resume
@@ -605,15 +398,22 @@ def paused(api: Api, given: Any = None) -> dict[str, Any]:
     return {**answer.json, **api.get(f"{HEARTBEATS}/{shown['id']}").json}
 
 
-@pytest.mark.parametrize("given", [None, {}, {"hours": None}])
-def test_a_pause_lasts_until_it_is_resumed(api: Api, given: Any) -> None:
+@pytest.mark.parametrize(
+    "given, until",
+    [
+        (None, None),
+        ({}, None),
+        ({"hours": None}, None),
+        ({"hours": 2}, "2026-03-02T14:00:00.000Z"),
+        ({"hours": 876_000}, "2126-02-06T12:00:00.000Z"),
+    ],
+)
+def test_a_pause_lasts_for_hours_or_until_it_is_resumed(
+    api: Api, given: Any, until: str | None
+) -> None:
     shown = paused(api, given)
 
-    assert (shown["status"], shown["paused"], shown["pausedUntil"]) == ("paused", True, None)
-
-
-def test_a_pause_lasts_for_hours(api: Api) -> None:
-    assert paused(api, {"hours": 2})["pausedUntil"] == "2026-03-02T14:00:00.000Z"
+    assert (shown["status"], shown["paused"], shown["pausedUntil"]) == ("paused", True, until)
 
 
 def test_a_pause_of_no_hours_ends_it(api: Api) -> None:
@@ -624,10 +424,6 @@ def test_a_pause_of_no_hours_ends_it(api: Api) -> None:
     assert (answer.status_int, answer.json["paused"]) == (200, False)
 
 
-def test_a_pause_lasts_100_years_at_most(api: Api) -> None:
-    assert paused(api, {"hours": 876_000})["pausedUntil"].startswith("2126-02-")
-
-
 @pytest.mark.parametrize(
     "hours", [-1, 876_001, "2", 1.5, True, [2], NAN, 10**400], ids=lambda value: ascii(value)[:24]
 )
@@ -635,15 +431,6 @@ def test_hours_that_cannot_be_are_refused(shared: Api, hours: Any) -> None:
     shown = shared.create()
 
     assert "hours" in shared.refused({"hours": hours}, f"{HEARTBEATS}/{shown['id']}/pause")
-
-
-@pytest.mark.parametrize("body", ["{", "[]", "2", '"2"', b"\xff"], ids=ascii)
-def test_a_pause_whose_body_is_no_object_is_refused(api: Api, body: str | bytes) -> None:
-    shown = api.create()
-
-    answer = api.post(f"{HEARTBEATS}/{shown['id']}/pause", body)
-
-    assert (answer.status_int, api.site.monitors[0]["status"]) == (400, "new")
 
 
 def test_a_resume_resets_the_status_to_new(api: Api) -> None:
@@ -670,12 +457,8 @@ PING_EXAMPLE: dict[str, Any] = {  # of the page
 }
 
 
-def pings(api: Api, job: Made, query: str = "") -> Any:
-    return api.get(f"{HEARTBEATS}/{job.id}/pings{query}").json
-
-
-def test_a_list_of_pings_has_the_documented_frame(api: Api) -> None:
-    assert pings(api, api.site.monitor()) == {"pings": [], "total": 0, "limit": 50, "offset": 0}
+def pings(api: Api, job: Made) -> Any:
+    return api.get(f"{HEARTBEATS}/{job.id}/pings").json["pings"]
 
 
 def test_a_ping_like_the_example_is_shown_like_it(api: Api) -> None:
@@ -686,87 +469,31 @@ def test_a_ping_like_the_example_is_shown_like_it(api: Api) -> None:
         "GET", f"/{job.token}", headers={"User-Agent": "curl/8.0"}, address="203.0.113.1"
     )
 
-    shown = pings(api, job)["pings"][0]
+    shown = pings(api, job)[0]
 
     assert {name: shown.get(name, "missing") for name in PING_EXAMPLE} == {
         **PING_EXAMPLE,
-        "id": shown["id"],
+        "id": str(api.site.pings[-1]["num"]),
         "heartbeatId": job.id,
         "receivedAt": "2026-03-02T12:00:04.523Z",
     }
 
 
-def test_the_ids_of_pings_are_texts_of_their_own(api: Api) -> None:
-    job = api.site.monitor()
-    for _ in range(2):
-        api.site.get(f"/{job.token}")
-
-    first, second = (ping["id"] for ping in pings(api, job)["pings"])
-
-    assert (isinstance(first, str), first == second) == (True, False)
-
-
-def test_the_run_of_a_ping_is_the_clients_own_id(api: Api) -> None:
-    job = api.site.monitor()
-    api.site.get(f"/{job.token}/start?rid={UNKNOWN}")
-
-    (shown,) = pings(api, job)["pings"]
-
-    assert shown["runId"] == UNKNOWN
-
-
 def test_pings_come_newest_first(api: Api) -> None:
-    job = api.site.monitor()
-    for verb in ("start", "log", "fail"):
-        api.site.get(f"/{job.token}/{verb}")
+    job, other = api.site.monitor(), api.site.monitor()
+    api.site.get(f"/{other.token}")
+    for word in (f"start?rid={UNKNOWN}", "log", "fail"):
+        api.site.get(f"/{job.token}/{word}")
         api.site.clock.move(60)
 
-    assert [ping["type"] for ping in pings(api, job)["pings"]] == ["fail", "log", "start"]
-
-
-def test_pages_of_pings_follow_each_other(api: Api) -> None:
-    job = api.site.monitor()
-    for code in range(1, 6):
-        api.site.get(f"/{job.token}/{code}")
-
-    pages = [pings(api, job, f"?limit=2&offset={offset}") for offset in (0, 2, 4)]
-
-    assert [[ping["exitCode"] for ping in page["pings"]] for page in pages] == [
-        [5, 4],
-        [3, 2],
-        [1],
+    assert [(ping["type"], ping["runId"]) for ping in pings(api, job)] == [
+        ("fail", None),
+        ("log", None),
+        ("start", UNKNOWN),
     ]
 
 
-def test_a_list_of_pings_has_those_of_one_heartbeat(api: Api) -> None:
-    job, other = api.site.monitor(), api.site.monitor()
-    api.site.get(f"/{other.token}")
-
-    assert pings(api, job)["total"] == 0
-
-
 # integrations
-
-
-def test_a_list_of_integrations_shows_no_address_to_who_may_only_read(
-    api: Api, reader: Api
-) -> None:
-    add_slack(api)
-    api.post(
-        INTEGRATIONS,
-        {
-            "channel": "webhook",
-            "name": "Hook",
-            "url": "http://me:pw@nas/hook",
-            "headers": {"Authorization": "Bearer hunter2"},
-        },
-    )
-
-    text = reader.get(INTEGRATIONS).text
-
-    assert [
-        secret for secret in ("hooks.slack", "nas", "hunter2", "whsec_") if secret in text
-    ] == []
 
 
 CHANNELS = [
@@ -785,74 +512,29 @@ def test_an_integration_is_created(api: Api, channel: str, where: str, target: s
     assert (answer.status_int, answer.json["channel"], answer.json["name"]) == (201, channel, "Me")
 
 
-def test_an_integration_is_default_unless_told_otherwise(api: Api) -> None:
-    add_slack(api, "A")
-    add_slack(api, "B", default=False)
-
-    assert [one["default"] for one in api.get(INTEGRATIONS).json["integrations"]] == [True, False]
-
-
-@pytest.mark.parametrize(
-    "name, value",
-    [
-        ("channel", "pigeon"),
-        ("channel", None),
-        ("channel", 5),
-        ("channel", ["slack"]),
-        ("channel", {}),
-        ("name", ""),
-        ("name", " "),
-        ("name", "x" * 201),
-        ("name", 5),
-        ("name", None),
-        ("name", "\0"),
-        ("url", None),
-        ("url", ""),
-        ("url", "ftp://x/"),
-        ("url", 5),
-        ("url", "x" * 3000),
-        ("default", "yes"),
-        ("default", None),
-        ("default", 1),
-        ("headers", "x"),
-        ("headers", [5]),
-        ("colour", "red"),
-    ],
-    ids=lambda value: ascii(value)[:24],
-)
-def test_an_integration_that_cannot_be_is_refused_by_name(
-    shared: Api, name: str, value: Any
-) -> None:
-    given = {"channel": "webhook", "name": "Me", "url": "http://nas/", name: value}
-
-    sentence = shared.refused(given, INTEGRATIONS)
-
-    assert name in sentence
+REFUSED_INTEGRATIONS: dict[str, list[Any]] = {
+    "channel": ["pigeon", None, 5, ["slack"], {}],
+    "name": ["", " ", "x" * 201, 5, None, "\0"],
+    "url": [None, "", "ftp://x/", 5, "x" * 3000],
+    "default": ["yes", None, 1],
+    "headers": ["x", [5]],
+    "colour": ["red"],
+}
 
 
-@pytest.mark.parametrize("missing", ["channel", "name", "url"])
-def test_an_integration_without_a_required_field_is_refused_by_name(
-    shared: Api, missing: str
-) -> None:
+@pytest.mark.parametrize("name", REFUSED_INTEGRATIONS)
+def test_an_integration_that_cannot_be_is_refused_by_name(shared: Api, name: str) -> None:
     given = {"channel": "webhook", "name": "Me", "url": "http://nas/"}
-    del given[missing]
 
-    assert missing in shared.refused(given, INTEGRATIONS)
+    sentences = [
+        shared.refused({**given, name: value}, INTEGRATIONS)
+        for value in REFUSED_INTEGRATIONS[name]
+    ]
 
-
-def test_a_name_that_is_taken_is_refused(api: Api) -> None:
-    add_slack(api)
-
-    answer = api.post(INTEGRATIONS, {"channel": "ntfy", "name": "Slack", "url": "http://nas/"})
-
-    assert (answer.status_int, "name" in answer.json["error"]) == (409, True)
+    assert [sentence for sentence in sentences if name not in sentence] == []
 
 
 # events
-
-
-def test_a_list_of_events_has_the_documented_frame(api: Api) -> None:
-    assert api.get(EVENTS).json == {"events": [], "total": 0, "limit": 50, "offset": 0}
 
 
 def test_events_come_newest_first(api: Api) -> None:
@@ -861,20 +543,6 @@ def test_events_come_newest_first(api: Api) -> None:
     api.site.get(f"/{job.token}")
 
     assert [event["kind"] for event in api.get(EVENTS).json["events"]] == ["recovered", "failed"]
-
-
-def test_pages_of_events_follow_each_other(api: Api) -> None:
-    job = api.site.monitor()
-    for _ in range(2):
-        api.site.get(f"/{job.token}/fail")
-        api.site.get(f"/{job.token}")
-
-    pages = [api.get(f"{EVENTS}?limit=3&offset={offset}").json for offset in (0, 3)]
-
-    assert [([event["kind"] for event in page["events"]], page["total"]) for page in pages] == [
-        (["recovered", "failed", "recovered"], 4),
-        (["failed"], 4),
-    ]
 
 
 # keys
@@ -908,42 +576,15 @@ def test_a_handle_is_no_name_of_a_heartbeat(api: Api) -> None:
     assert api.get(f"{HEARTBEATS}/{shown['token']}").status_int == 404
 
 
-# limits
-
-
-@pytest.fixture
-def limited(make_site: Callable[..., Site]) -> Api:
-    """A site with the limit of the page, and a key that has just used it up."""
-    site = make_site(api_rate_limit=100)
-    site.clock.move(12.5)
-    found = Api(site, site.api_key())
-    for _ in range(100):
-        assert found.get(INTEGRATIONS).status_int == 200
-    return found
-
-
-def test_request_101_in_a_minute_is_refused_in_the_words_of_the_page(limited: Api) -> None:
-    answer = limited.get(INTEGRATIONS)
-
-    assert (answer.status_int, answer.json) == (
-        429,
-        {"error": "Rate limit exceeded. Max 100 requests per minute."},
-    )
-
-
-def test_a_limit_of_0_is_none(api: Api) -> None:
-    assert {api.get(EVENTS).status_int for _ in range(150)} == {200}
-
-
-# what does not exist
-
-
 @pytest.mark.parametrize("form", [("X-Api-Key", "{}"), ("Authorization", "Bearer {}")])
 def test_a_key_in_a_header_is_utf_8(site: Site, form: tuple[str, str]) -> None:
     site.api_key(secret="schlüssel-für-alte-skripte")
     raw = form[1].format("schlüssel-für-alte-skripte").encode().decode("latin-1")
 
     assert site.send("GET", EVENTS, headers={form[0]: raw}).status_int == 200
+
+
+# what strangers see, and the log
 
 
 MARK = "s3cr3t-mark"
@@ -955,6 +596,7 @@ MARKED = [
     ("GET", f"{HEARTBEATS}/{MARK}?query={MARK}"),
     ("POST", f"{HEARTBEATS}?{MARK}"),
     ("POST", "/api/v1/session"),
+    ("POST", INTEGRATIONS),
     ("POST", "/api/sync"),
     ("GET", f"/static/{MARK}"),
     ("GET", f"/{MARK}/%ff%00?{MARK}=%ff"),
@@ -968,7 +610,7 @@ MARKED = [
 
 
 @pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
-@pytest.mark.parametrize("key", [MARK, None])
+@pytest.mark.parametrize("key, is_broken", [(MARK, False), (None, False), (None, True)])
 @pytest.mark.parametrize("method, path", MARKED)
 def test_the_log_names_no_path_no_query_no_body_and_no_secret(
     site: Site,
@@ -977,25 +619,26 @@ def test_the_log_names_no_path_no_query_no_body_and_no_secret(
     method: str,
     path: str,
     key: str | None,
+    is_broken: bool,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     job = site.monitor()
+    if is_broken:
+        for table in ("ping", "integration"):
+            site.rows(
+                f"CREATE TRIGGER broken_{table} BEFORE INSERT ON {table} "
+                "BEGIN SELECT RAISE(ABORT, 'x'); END"
+            )
     headers = {"X-Api-Key": key or api_key, "User-Agent": MARK, "Cookie": f"a={MARK}"}
+    hook = {"channel": "webhook", "name": MARK, "url": f"http://{MARK}:9/"}
+    body = hook if path == INTEGRATIONS else {"name": MARK, "message": MARK}
 
-    site.send(method, job.at(path), json.dumps({"name": MARK, "message": MARK}), headers)
+    site.send(method, job.at(path), json.dumps(body), headers)
+    site.server.deliver()
 
     never = (MARK, job.token, job.code, api_key)
     assert caplog.text
     assert [text for text in never if text in caplog.text] == []
-
-
-# security
-
-
-def test_a_key_is_stored_as_its_hash(site: Site, api_key: str) -> None:
-    stored = json.dumps(site.rows("SELECT * FROM api_key"))
-
-    assert api_key not in stored
 
 
 def test_the_host_of_a_request_is_in_no_link(site: Site, api_key: str) -> None:
@@ -1004,34 +647,6 @@ def test_the_host_of_a_request_is_in_no_link(site: Site, api_key: str) -> None:
     answer = site.get(f"{HEARTBEATS}/{job.id}", X_Api_Key=api_key, Host="evil.example")
 
     assert "evil" not in answer.text
-
-
-def test_no_secret_is_ever_logged(
-    site: Site, api_key: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
-    caplog.set_level(logging.INFO)
-    job = site.monitor()
-    api = Api(site, api_key)
-    answers = [
-        site.get(f"/{job.token}?msg=s3cret-message"),
-        site.get(f"/{job.token}/nonsense"),
-        site.get("/ping/s3cret-guess"),
-        site.get(HEARTBEATS, X_Api_Key="s3cret-guess"),
-        api.post(INTEGRATIONS, {"channel": "webhook", "name": "Me", "url": "http://s3cret@["}),
-        api.post(HEARTBEATS, '{"name": "s3cret-body"'),
-        api.post(INTEGRATIONS, {"channel": "webhook", "name": "Me", "url": "http://s3cret:9/"}),
-    ]
-    site.rows("CREATE TRIGGER broken BEFORE INSERT ON ping BEGIN SELECT RAISE(ABORT, 'x'); END")
-    answers.append(site.get(f"/{job.token}?msg=s3cret-message"))
-    site.server.deliver()
-
-    said = (
-        caplog.text
-        + "".join(capsys.readouterr())
-        + "".join(str(answer.errors) for answer in answers)
-    )
-
-    assert [secret for secret in (job.token, job.code, api_key, "s3cret") if secret in said] == []
 
 
 def test_a_range_that_the_page_does_not_have_gets_the_page(site: Site) -> None:

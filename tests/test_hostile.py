@@ -130,9 +130,11 @@ def live_through(
             shot = request if isinstance(request, Shot) else None
             answers = wire.send(shot.raw(place.names) if shot else request)  # type: ignore[arg-type]
             for answer in answers:
-                check_answer(answer, shot.target if shot else "%")
+                check_answer(answer)
         check_aftermath(site, wire, place.names)
-    assert [record.getMessage() for record in caplog.records] == []
+    messages = [record.getMessage() for record in caplog.records]
+    # The one thing that a stranger may have said there, once a minute.
+    assert [text for text in messages if cronwatch.NO_ENCODING not in text] == []
 
 
 def _test_requests(
@@ -224,51 +226,45 @@ def test_a_filter_that_is_repeated_thousands_of_times_is_no_error_of_ours(site: 
     assert [status // 100 for status in statuses if status >= 500] == []
 
 
-@pytest.mark.parametrize(
-    "path", ["/ping/{}/{api}?schedule=@daily", "/ping/{api}/{}?create=1", "/p/{api}/{}?state=run"]
+DECLARING = (  # a ping or a sync that names a key and a schedule
+    ("GET", "/ping/{key}/{api}?schedule={schedule}"),
+    ("GET", "/ping/{api}/{key}?create=1&schedule={schedule}"),
+    ("GET", "/p/{api}/{key}?state=run&schedule={schedule}"),
+    ("POST", "/api/sync"),
 )
-def test_a_key_whose_title_is_longer_than_itself_is_registered(site: Site, path: str) -> None:
+
+
+def declare(site: Site, method: str, path: str, key: str, schedule: str) -> None:
+    writer = site.api_key()
+    body = json.dumps({"monitors": [{"key": key, "schedule": schedule}]})
+    target = path.format(key=hostile.escaped(key), api=writer, schedule=schedule)
+
+    reply = site.send(method, target, body, {"Authorization": basic(writer)})
+
+    assert (reply.status_int in (200, 201), '"error"' in reply.text) == (True, False)
+
+
+@pytest.mark.parametrize("method, path", DECLARING)
+def test_a_key_whose_title_is_longer_than_itself_is_registered(
+    site: Site, method: str, path: str
+) -> None:
     key = "-".join("ß" * 100)
 
-    reply = site.get(path.format(hostile.escaped(key), api=site.api_key()))
+    declare(site, method, path, key, "@daily")
 
-    assert (reply.status_int // 100, [monitor["key"] for monitor in site.monitors]) == (2, [key])
-
-
-def test_a_key_whose_title_is_longer_than_itself_is_synced(site: Site) -> None:
-    body = json.dumps({"monitors": [{"key": "-".join("ß" * 100), "schedule": "@daily"}]})
-
-    reply = site.post("/api/sync", body, Authorization=basic(site.api_key()))
-
-    assert (reply.status_int, reply.json["created"]) == (200, 1)
+    assert [monitor["key"] for monitor in site.monitors] == [key]
 
 
-def test_a_monitor_with_an_interval_keeps_it_whatever_a_ping_declares(site: Site) -> None:
-    job, key = site.monitor(key="backup", interval_seconds=3600), site.api_key()
-
-    statuses = [
-        site.get(f"/ping/{job.key}/{key}?schedule={schedule}").status_int
-        for schedule in ("@daily", "@hourly")
-    ]
-
-    assert (statuses, site.kinds) == ([200, 200], ["success", "success"])
-    assert (site.monitors[0]["cron"], site.monitors[0]["interval_seconds"]) == (None, 3600)
-
-
-def test_a_sync_of_a_monitor_with_an_interval_is_no_error(site: Site) -> None:
+@pytest.mark.parametrize("method, path", DECLARING)
+def test_a_monitor_with_an_interval_keeps_it_whatever_is_declared(
+    site: Site, method: str, path: str
+) -> None:
     site.monitor(key="backup", interval_seconds=3600)
-    auth = basic(site.api_key())
 
-    replies = [
-        site.post(
-            "/api/sync",
-            json.dumps({"monitors": [{"key": "backup", "schedule": schedule}]}),
-            Authorization=auth,
-        )
-        for schedule in ("@daily", "@hourly")
-    ]
+    for schedule in ("@daily", "@hourly"):
+        declare(site, method, path, "backup", schedule)
 
-    assert [reply.json.get("updated") for reply in replies] == [1, 1]
+    assert (site.monitors[0]["cron"], site.monitors[0]["interval_seconds"]) == (None, 3600)
 
 
 # -- every text through every sender
@@ -362,27 +358,18 @@ class Job(NamedTuple):
 
 jobs = st.builds(
     Job,
-    st.builds(
-        lambda base, more: {**base, **more},
-        st.builds(
-            lambda name, key, tags, notes: {
-                "name": name,
-                "key": key,
-                "tags": tags,
-                "notes": notes,
-                "intervalSeconds": 60,
-            },
-            hostile.texts,
-            hostile.texts,
-            st.lists(hostile.texts, max_size=3),
-            hostile.texts,
-        ),
-        st.just({"rules": [{"field": "rows", "operator": "ge", "value": 1}]}),
+    st.fixed_dictionaries(
+        {
+            "name": hostile.texts,
+            "key": hostile.texts,
+            "tags": st.lists(hostile.texts, max_size=3),
+            "notes": hostile.texts,
+            "intervalSeconds": st.just(60),
+            "rules": st.just([{"field": "rows", "operator": "ge", "value": 1}]),
+        }
     ),
     st.dictionaries(
-        st.sampled_from(
-            ["msg", "host", "series", "env", "rid", "duration", "status_code", "metric"]
-        ),
+        st.sampled_from(hostile.words("msg host series env rid duration status_code metric")),
         hostile.texts,
         max_size=5,
     ),
@@ -431,7 +418,7 @@ def run_job(site: Site, wire: Wire, job: Job, writer: str) -> None:
     token = strict_json(answer.body)["token"]
     for verb in (job.verb, "fail", "complete"):
         shot = Shot("POST", f"/ping/{token}/{verb}?metric=rows:1&{query}", [], job.body)
-        check_answer(wire.send(shot.raw({}))[0], shot.target)
+        check_answer(wire.send(shot.raw({}))[0])
 
 
 def deliver(site: Site) -> None:
@@ -487,16 +474,10 @@ def check_mails(listeners: Listeners, events: dict[str, dict[str, Any]]) -> None
         mail: Any = email.message_from_bytes(raw, EmailMessage, policy=email.policy.strict)
         names = [name.lower() for name in mail]
         assert sorted(names) == sorted(
-            {
-                "subject",
-                "from",
-                "to",
-                "date",
-                "message-id",
-                "mime-version",
-                "content-type",
+            hostile.words(
+                "subject from to date message-id mime-version content-type",
                 "content-transfer-encoding",
-            }
+            )
         ), names
         assert all(not mail[name].defects for name in names)
         ids.append(mail["Message-ID"].strip("<>").partition("@")[0])
@@ -589,43 +570,22 @@ test_whatever_new_got_in_comes_out_of_every_sender = pytest.mark.proof(
 
 own_headers = st.dictionaries(
     st.one_of(
-        st.sampled_from(
-            [
-                "Content-Length",
-                "content-length",
-                "Transfer-Encoding",
-                "Host",
-                "Connection",
-                "Expect",
-                "Content-Type",
-                "Accept-Encoding",
-                "User-Agent",
-                "Cookie",
-                "X-A",
-                "TE",
-                "Upgrade",
-                "Keep-Alive",
-                "Authorization",
-                "Content-Encoding",
-                "Webhook-Id",
-                "Trailer",
-            ]
+        hostile.any_of(
+            hostile.words(
+                "Content-Length content-length Transfer-Encoding Host Connection Expect",
+                "Content-Type Accept-Encoding User-Agent Cookie X-A TE Upgrade Keep-Alive",
+                "Authorization Content-Encoding Webhook-Id Trailer",
+            )
         ),
         hostile.texts,
     ),
     st.one_of(
-        st.sampled_from(
+        hostile.any_of(
             [
-                "0",
-                "5",
-                "99999",
-                "chunked",
-                "gzip",
-                "100-continue",
-                "close",
-                "keep-alive",
-                "evil.example",
                 "",
+                *hostile.words(
+                    "0 5 99999 chunked gzip 100-continue close keep-alive evil.example"
+                ),
             ]
         ),
         hostile.texts,
@@ -648,7 +608,7 @@ def create(site: Site, wire: Wire, body: dict[str, Any], writer: str) -> str | N
         "POST", f"{cronwatch.API}/integrations", [("X-API-Key", writer)], json.dumps(body).encode()
     ).raw({})
     (answer,) = wire.send(raw)
-    check_answer(answer, f"{cronwatch.API}/integrations")
+    check_answer(answer)
     assert answer.status in (201, 400), answer
     return strict_json(answer.body)["id"] if answer.status == 201 else None
 
@@ -657,7 +617,7 @@ def outcome(site: Site, wire: Wire, integration: str, writer: str) -> dict[str, 
     """What comes of a test of an integration."""
     target = f"{cronwatch.API}/integrations/{integration}/test"
     (answer,) = wire.send(Shot("POST", target, [("X-API-Key", writer)], b"").raw({}))
-    check_answer(answer, target)
+    check_answer(answer)
     found: dict[str, Any] = strict_json(answer.body)
     return found
 

@@ -12,15 +12,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from conftest import NOW, Site
-from killing import living_site, look, unsound, until
-from live_server import CRONWATCH, DIRECT, LIMIT_SECONDS, Done, call, environment, serving
+from killing import living_site, look, unsound
+from live_server import LIMIT_SECONDS, Done, call, environment
 
 pytestmark = pytest.mark.slow
 
@@ -147,21 +146,15 @@ def again(database: Path, *words: str) -> Done:
     )
 
 
-def test_each_is_killed(every: dict[str, Killed]) -> None:
-    """Else what follows shows nothing."""
-    assert {name: killed.ends for name, killed in every.items()} == {
-        name: [ALL] * MOMENTS for name in ("import", "apply", "prune", "backup")
-    }
+@pytest.mark.parametrize("name", ["import", "apply", "prune", "backup"])
+def test_each_is_killed_and_leaves_a_sound_database(every: dict[str, Killed], name: str) -> None:
+    assert every[name].ends == [ALL] * MOMENTS  # else what follows shows nothing
+    assert faults(every[name]) == []
 
 
 @pytest.fixture(scope="module")
 def every(imported: Killed, applied: Killed, pruned: Killed, backed: Killed) -> dict[str, Killed]:
     return {"import": imported, "apply": applied, "prune": pruned, "backup": backed}
-
-
-@pytest.mark.parametrize("name", ["import", "apply", "prune", "backup"])
-def test_the_database_is_sound(every: dict[str, Killed], name: str) -> None:
-    assert faults(every[name]) == []
 
 
 # an import
@@ -267,6 +260,8 @@ def test_the_next_apply_does_it_all(applied: Killed) -> None:
 # a prune
 
 PINGS = 2300
+RUNS = "SELECT num FROM run WHERE monitor = 1 ORDER BY num"
+LOGS = f"SELECT count(*) FROM run_log WHERE run BETWEEN {PINGS - 99} AND {PINGS}"  # the newest
 
 
 @pytest.fixture(scope="module")
@@ -295,48 +290,18 @@ def pings(database: Path) -> list[int]:
 
 
 def test_a_prune_has_deleted_the_oldest_and_none_that_is_kept(pruned: Killed) -> None:
-    found = [pings(database) for database in pruned.left]
+    counts = set()
+    for database in pruned.left:
+        (count,), quiet = ask(database, "SELECT ping_count FROM monitor ORDER BY num")
+        newest = list(range(PINGS - count + 1, PINGS + 1))
+        counts.add(count)
 
-    assert [
-        nums
-        for nums in found
-        if nums != list(range(PINGS - len(nums) + 1, PINGS + 1)) or len(nums) < KEEP
-    ] == []
-    assert len({len(nums) for nums in found}) > 3  # some were killed between two steps
-
-
-def test_a_prune_counts_what_it_has_left(pruned: Killed) -> None:
-    wrong = (
-        "SELECT m.key FROM monitor m WHERE ping_count != "
-        "(SELECT count(*) FROM ping WHERE monitor = m.num)"
-    )
-
-    assert [ask(database, wrong) for database in pruned.left] == [[]] * MOMENTS
-
-
-def test_a_prune_leaves_the_runs_of_the_pings_that_it_leaves(pruned: Killed) -> None:
-    runs = "SELECT num FROM run WHERE monitor = 1 ORDER BY num"
-
-    found = [
-        ([num for (num,) in ask(database, runs)], pings(database)) for database in pruned.left
-    ]
-
-    assert [one for one in found if one[0] != one[1]] == []
-
-
-def test_a_prune_leaves_the_newest_runs_with_their_logs(pruned: Killed) -> None:
-    newest = (
-        f"SELECT count(*), sum(num IN (SELECT run FROM run_log)) FROM run "
-        f"WHERE monitor = 1 AND num > {PINGS - 100}"
-    )
-
-    assert [ask(database, newest) for database in pruned.left] == [[(100, 100)]] * MOMENTS
-
-
-def test_a_prune_leaves_what_is_not_too_much(pruned: Killed) -> None:
-    quiet = "SELECT count(*) FROM ping WHERE monitor = 2"
-
-    assert [ask(database, quiet) for database in pruned.left] == [[(50,)]] * MOMENTS
+        assert (count >= KEEP, quiet) == (True, (50,))
+        assert pings(database) == newest
+        assert ask(database, RUNS) == [(num,) for num in newest]
+        assert ask(database, LOGS) == [(100,)]
+        assert ask(database, "SELECT count(*) FROM ping WHERE monitor = 2") == [(50,)]
+    assert len(counts) > 3  # some were killed between two steps
 
 
 def test_the_next_prune_goes_on(pruned: Killed) -> None:
@@ -388,115 +353,3 @@ def test_the_next_backup_works_and_leaves_nothing_else(backed: Killed) -> None:
     assert [
         [path.name for path in database.parent.glob("*.part*")] for database in backed.left
     ] == [[]] * MOMENTS
-
-
-# in the middle of a large copy, and beside a server
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A database of 40 MB."""
-    folder = tmp_path_factory.mktemp("large")
-    base = site_of(folder, "a")
-    with closing(sqlite3.connect(base)) as db, db:
-        for num in range(1, 41):
-            db.execute(
-                "INSERT INTO run (num, monitor, state, started_at, ended_at, opened, "
-                "awaited) VALUES (?, 1, 'success', ?, ?, 0, 0)",
-                (num, NOW, NOW),
-            )
-            db.execute(
-                "INSERT INTO run_log (run, content) VALUES (?, printf('%.*c', 1000000, 'x'))",
-                (num,),
-            )
-    yield base
-    base.unlink()
-
-
-@pytest.mark.proof
-@pytest.mark.parametrize("megabytes", [0, 5, 15, 30])
-def test_a_kill_while_much_is_copied_leaves_no_copy(
-    large: Path, tmp_path: Path, megabytes: int
-) -> None:
-    part = tmp_path / "copy.db.part"
-    process = subprocess.Popen(
-        [*CRONWATCH, "backup", str(tmp_path / "copy.db"), "--database", str(large)],
-        env=unmeasured(),
-        stdout=subprocess.PIPE,
-    )
-    with process:
-        try:
-            until(
-                lambda: (
-                    process.poll() is not None
-                    or (part.exists() and part.stat().st_size >= megabytes * 1_000_000)
-                ),
-                "the copy",
-            )
-        finally:
-            process.kill()
-    killed = [path.name for path in tmp_path.iterdir()]
-
-    done = call("backup", str(tmp_path / "copy.db"), "--database", str(large))
-
-    assert process.returncode == ALL
-    assert "copy.db" not in killed
-    assert done.code == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["copy.db"]
-    with closing(sqlite3.connect(tmp_path / "copy.db")) as db:
-        assert unsound(db) == []
-        assert db.execute("SELECT count(*), sum(length(content)) FROM run_log").fetchone() == (
-            40,
-            40_000_000,
-        )
-
-
-HOLDING = """
-import signal, sys, cronwatch
-made = cronwatch.create_monitor
-
-def make_for_ever(*given):
-    made(*given)
-    print("made, not committed", flush=True)
-    signal.pause()
-
-cronwatch.create_monitor = make_for_ever
-cronwatch.main([*sys.argv[1:]])
-"""
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda folder: ["import", "crontab", str(folder / "tab"), "--yes"],
-        lambda folder: ["apply", str(folder / "box.json")],
-    ],
-    ids=["import", "apply"],
-)
-def test_a_server_goes_on_where_a_command_beside_it_is_killed(
-    tmp_path: Path, make: Callable[[Path], list[str]]
-) -> None:
-    (tmp_path / "tab").write_text("0 3 * * * /usr/bin/one\n")
-    (tmp_path / "box.json").write_text(
-        json.dumps({"monitors": [{"key": "one", "intervalSeconds": 3600}]})
-    )
-    with serving(tmp_path) as live:
-        token = live.add("old")["token"]
-        with subprocess.Popen(
-            [sys.executable, "-c", HOLDING, *make(tmp_path), "--database", str(live.database)],
-            env=unmeasured(),
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdout
-            assert process.stdout.readline() == "made, not committed\n"
-            process.kill()
-
-        with DIRECT.open(f"{live.url}/{token}", timeout=LIMIT_SECONDS) as reply:
-            status = reply.status
-        missing = live.monitor("one")
-        live.cli(*make(tmp_path))
-
-        assert (status, missing, process.returncode) == (200, {}, ALL)
-        assert live.monitor("one")["status"] == "new"
-        assert [ping["kind"] for ping in live.pings("old")] == ["success"]

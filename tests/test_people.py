@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import re
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -15,8 +14,8 @@ from typing import Any
 
 import pytest
 import webtest
-from conftest import ADDRESS, NOW, Site
-from live_server import CRONWATCH, LIMIT_SECONDS, Done, environment, serving, wait_for
+from conftest import ADDRESS, NOW, Clock, Site
+from live_server import LIMIT_SECONDS, Done, call, wait_for
 
 import cronwatch
 
@@ -109,39 +108,25 @@ def test_a_name_and_a_password_open_a_session(people: People) -> None:
     )
 
 
-def test_the_token_is_a_bearers(people: People) -> None:
-    answer = people.ask("GET", SESSION, Authorization=f"Bearer {people.token()}")
-
-    assert (answer.status_int, answer.json["user"]["name"], answer.json["expiresAt"]) == (
-        200,
-        "Ann",
-        at(MONTH),
-    )
-
-
-def test_the_token_is_long_and_another_one_each_time(people: People) -> None:
-    tokens = {people.token() for _ in range(5)}
-
-    assert (len(tokens), min(map(len, tokens)) >= 43) == (5, True)  # 32 random bytes
-
-
-def test_the_token_is_stored_as_its_hash(people: People) -> None:
-    token = people.token()
-
-    assert [row["hash"] for row in people.site.rows("SELECT hash FROM session")] == [
-        cronwatch.hash_secret(token)
-    ]
-    assert token.encode() not in people.site.database.read_bytes()
-
-
 def test_the_password_is_stored_as_scrypt_makes_it(people: People) -> None:
     (stored,) = people.site.rows("SELECT password FROM user")
 
     assert re.fullmatch(r"[0-9a-f]{32}:[0-9a-f]{128}", stored["password"])
-
-
-def test_the_same_password_is_stored_in_another_form_each_time() -> None:
     assert cronwatch.hash_password(PASSWORD) != STORED
+
+
+def test_secrets_are_long_and_stored_as_their_hashes(people: People) -> None:
+    tokens, links = ({make() for _ in range(5)} for make in (people.token, people.link))
+    key = people.site.api_key()
+
+    assert [len(texts) for texts in (tokens, links)] == [5, 5]
+    assert min(map(len, tokens | links)) >= 43  # 32 random bytes
+    for is_link, texts in enumerate((tokens, links)):
+        rows = people.site.rows("SELECT hash FROM session WHERE is_link = ?", is_link)
+        assert {row["hash"] for row in rows} == {cronwatch.hash_secret(text) for text in texts}
+    folder = people.site.database.parent
+    stored = b"".join(path.read_bytes() for path in folder.glob("cronwatch.db*"))
+    assert [text for text in (*tokens, *links, key) if text.encode() in stored] == []
 
 
 def cookie_of(answer: webtest.TestResponse) -> tuple[str, set[str]]:
@@ -172,99 +157,63 @@ def test_the_cookie_is_secure_where_people_come_by_https(
     assert ("Secure" in cookie_of(people.enter())[1]) is secure
 
 
-def test_a_write_with_the_cookie_goes_through_with_the_header(people: People) -> None:
-    answer = people.ask(
-        "POST", KEYS, {"name": "ci"}, X_Cronwatch="1", Cookie=f"cronwatch_session={people.token()}"
-    )
-
-    assert answer.status_int == 201
-
-
-def test_a_write_without_a_body_needs_no_content_type(people: People) -> None:
+def test_a_write_with_the_cookie_and_the_header_goes_through(people: People) -> None:
     people.site.monitor(key="job")
+    headers = {"Cookie": f"cronwatch_session={people.token()}", "X-Cronwatch": "1"}
 
-    answer = people.site.send(
-        "POST",
-        f"{API}/heartbeats/job/pause",
-        headers={"Cookie": f"cronwatch_session={people.token()}", "X-Cronwatch": "1"},
-    )
+    made = people.ask("POST", KEYS, {"name": "ci"}, **headers)
+    paused = people.site.send("POST", f"{API}/heartbeats/job/pause", headers=headers)
 
-    assert answer.status_int == 200
+    assert (made.status_int, paused.status_int) == (201, 200)  # no body needs no content type
 
 
 @pytest.mark.parametrize(
     "name, password",
     [
         ("Ann", "wrong password"),
-        ("Ann", PASSWORD + " "),
         ("Ann", PASSWORD.upper()),
         ("Bob", PASSWORD),
         ("ann", PASSWORD),
         ("Ann", STORED),
-        ("Ann", "x"),
         ("Ann\0", PASSWORD),
+        ("Linked", "None"),
+        ("Linked", "x"),
     ],
     ids=ascii,
 )
 def test_a_wrong_name_is_refused_like_a_wrong_password(
     people: People, name: str, password: str
 ) -> None:
+    people.site.server.act(cronwatch.add_user, "Linked", None)
+
     answer = people.enter(name, password)
 
     assert (answer.status_int, answer.json) == (401, {"error": "Wrong name or password"})
     assert "Set-Cookie" not in answer.headers
 
 
-def test_who_has_no_password_cannot_sign_in_with_one(people: People) -> None:
-    people.site.server.act(cronwatch.add_user, "Linked", None)
+NO_SIGN_INS: list[Any] = [
+    *({"name": name, "password": PASSWORD} for name in (5, ["Ann"], "\ud800")),
+    *({"name": "Ann", "password": password} for password in (5, None, "x" * 201)),
+    *({"link": link} for link in (5, "", None)),
+    {"name": "Ann"},
+    {"password": PASSWORD},
+    {"token": "x"},
+    {},
+    [],
+    "x",
+    None,
+]
 
-    statuses = {people.enter("Linked", word).status_int for word in ("None", "x", PASSWORD)}
 
-    assert statuses == {401}
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {},
-        {"name": "Ann"},
-        {"password": PASSWORD},
-        {"name": 5, "password": PASSWORD},
-        {"name": "Ann", "password": 5},
-        {"name": "Ann", "password": None},
-        {"link": 5},
-        {"link": ""},
-        {"name": "Ann", "password": "x" * 201},
-        {"link": None},
-        {"token": "x"},
-        [],
-        "x",
-        None,
-        {"name": ["Ann"], "password": PASSWORD},
-        {"name": "\ud800", "password": PASSWORD},
-    ],
-    ids=ascii,
-)
+@pytest.mark.parametrize("given", NO_SIGN_INS, ids=ascii)
 def test_a_sign_in_that_cannot_be_is_refused(people: People, given: Any) -> None:
     answer = people.ask("POST", SESSION, given)
 
     assert (answer.status_int, list(answer.json)) == (400, ["error"])
 
 
-@pytest.mark.parametrize(
-    "password",
-    [
-        " begins with a blank",
-        "ends with a blank ",
-        "tab\tin it",
-        "Пароль длинный",
-        "🔥" * 8,
-        "x" * 200,
-        "12345678",
-        'quotes " and \\',
-        "é" * 8,
-    ],
-)
+@pytest.mark.parametrize("password", [" begins with one", 'ends ,.\\" ', "tab\tin it", "🔥é" * 8])
 def test_any_password_that_is_taken_signs_in(people: People, password: str) -> None:
     changed = people.as_ann("PATCH", SESSION, {"password": password})
 
@@ -275,11 +224,12 @@ def test_any_password_that_is_taken_signs_in(people: People, password: str) -> N
 
 
 def test_signing_out_ends_the_session(people: People) -> None:
-    token = people.token()
+    token, other = people.token(), people.token()
 
     answer = people.ask("DELETE", SESSION, Authorization=f"Bearer {token}")
 
-    assert (answer.status_int, answer.json, people.session(token)) == (200, {"deleted": True}, 401)
+    assert (answer.status_int, answer.json) == (200, {"deleted": True})
+    assert (people.session(token), people.session(other)) == (401, 200)
 
 
 def test_signing_out_clears_the_cookie(people: People) -> None:
@@ -290,14 +240,6 @@ def test_signing_out_clears_the_cookie(people: People) -> None:
     pair, attributes = cookie_of(answer)
     assert pair == "cronwatch_session="
     assert attributes == {"Max-Age=0", "Path=/", "HttpOnly", "SameSite=Strict"}
-
-
-def test_signing_out_ends_no_other_session(people: People) -> None:
-    one, other = people.token(), people.token()
-
-    people.ask("DELETE", SESSION, Authorization=f"Bearer {one}")
-
-    assert people.session(other) == 200
 
 
 def test_a_session_expires(people: People) -> None:
@@ -318,16 +260,6 @@ def test_a_session_lasts_as_long_as_the_setting_says(make_site: Callable[..., Si
     assert "Max-Age=172800" in cookie_of(answer)[1]
 
 
-def test_a_session_outlives_a_restart(people: People) -> None:
-    token = people.token()
-
-    again = Site(people.site.database)
-    found = again.get(SESSION, Authorization=f"Bearer {token}").status_int
-    again.server.close()
-
-    assert found == 200
-
-
 def test_what_has_expired_is_forgotten(people: People) -> None:
     people.token()
     people.link()
@@ -340,57 +272,30 @@ def test_what_has_expired_is_forgotten(people: People) -> None:
 
 
 def test_a_new_password_ends_the_other_sessions_and_links(people: People) -> None:
-    this, other, link = people.token(), people.token(), people.link()
+    people.site.server.act(cronwatch.add_user, "Bob", STORED)
+    this, other, bobs, link = (
+        *(people.token(name) for name in ("Ann", "Ann", "Bob")),
+        people.link(),
+    )
 
     answer = people.ask(
         "PATCH", SESSION, {"password": "another password"}, Authorization=f"Bearer {this}"
     )
 
     assert (answer.status_int, answer.json["user"]["name"]) == (200, "Ann")
-    assert (people.session(this), people.session(other), people.use(link).status_int) == (
-        200,
-        401,
-        401,
-    )
+    assert [people.session(token) for token in (this, other, bobs)] == [200, 401, 200]
+    assert people.use(link).status_int == 401
+    passwords = (PASSWORD, "another password")
+    assert [people.enter("Ann", word).status_int for word in passwords] == [401, 201]
 
 
-def test_a_new_password_takes_the_place_of_the_old_one(people: People) -> None:
-    people.as_ann("PATCH", SESSION, {"password": "another password"})
+def test_an_own_password_that_cannot_be_is_refused(people: People) -> None:
+    passwords: list[Any] = [None, "", "1234567", "x" * 201, 12345678, ["x" * 8]]
+    bodies: list[Any] = [{}, [], None, *({"password": word} for word in passwords)]
 
-    assert [people.enter("Ann", word).status_int for word in (PASSWORD, "another password")] == [
-        401,
-        201,
-    ]
+    statuses = [people.as_ann("PATCH", SESSION, given).status_int for given in bodies]
 
-
-def test_a_new_password_ends_no_session_of_another_one(people: People) -> None:
-    people.site.server.act(cronwatch.add_user, "Bob", STORED)
-    bobs = people.token("Bob")
-
-    people.as_ann("PATCH", SESSION, {"password": "another password"})
-
-    assert people.session(bobs) == 200
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {},
-        {"password": None},
-        {"password": ""},
-        {"password": "1234567"},
-        {"password": "x" * 201},
-        {"password": 12345678},
-        {"password": ["x" * 8]},
-        [],
-        None,
-    ],
-    ids=ascii,
-)
-def test_an_own_password_that_cannot_be_is_refused(people: People, given: Any) -> None:
-    answer = people.as_ann("PATCH", SESSION, given)
-
-    assert (answer.status_int, people.enter().status_int) == (400, 201)
+    assert (set(statuses), people.enter().status_int) == ({400}, 201)
 
 
 def test_who_came_by_a_link_sets_a_password(people: People) -> None:
@@ -408,23 +313,14 @@ def test_who_came_by_a_link_sets_a_password(people: People) -> None:
 # links
 
 
-def test_a_link_signs_in(people: People) -> None:
-    answer = people.use(people.link())
+def test_a_link_signs_in_once(people: People) -> None:
+    link = people.link()
+
+    answer, again = people.use(link), people.use(link)
 
     assert (answer.status_int, answer.json["user"]["name"]) == (201, "Ann")
     assert people.session(answer.json["token"]) == 200
-
-
-def test_a_link_works_once(people: People) -> None:
-    link = people.link()
-    people.use(link)
-
-    answer = people.use(link)
-
-    assert (answer.status_int, answer.json) == (
-        401,
-        {"error": "This link has been used or has expired"},
-    )
+    assert again.json == {"error": "This link has been used or has expired"}
 
 
 def test_a_link_works_for_an_hour(people: People) -> None:
@@ -454,14 +350,6 @@ def test_a_link_is_no_session(people: People) -> None:
     assert people.session(people.link()) == 401
 
 
-def test_a_link_is_stored_as_its_hash(people: People) -> None:
-    link = people.link()
-
-    assert people.site.rows("SELECT hash, is_link FROM session") == [
-        {"hash": cronwatch.hash_secret(link), "is_link": 1}
-    ]
-
-
 # slower after failures
 
 
@@ -478,27 +366,18 @@ def test_after_five_failures_one_has_to_wait(people: People) -> None:
 
     assert (statuses, answer.status_int) == ([401] * 5 + [429], 429)
     assert answer.headers["Retry-After"] == "300"
-
-
-def test_after_the_wait_the_right_password_signs_in(people: People) -> None:
-    failures(people, 6)
-    people.site.clock.move(int(people.enter().headers["Retry-After"]))
-
+    assert people.use(people.link()).status_int == 201
+    people.site.clock.move(300)
     assert people.enter().status_int == 201
 
 
-def test_nobody_can_lock_out_the_owner_from_elsewhere(people: People) -> None:
+def test_nobody_can_lock_out_the_owner_from_elsewhere_nor_another_one(people: People) -> None:
+    people.site.server.act(cronwatch.add_user, "Bob", STORED)
     for n in range(20):
         failures(people, 6, address=f"198.51.100.{n}")
 
     assert people.enter(address="203.0.113.9").status_int == 201
-
-
-def test_wrong_sign_ins_of_one_name_hold_up_no_other_one_at_the_address(people: People) -> None:
-    people.site.server.act(cronwatch.add_user, "Bob", STORED)
-    failures(people, 6)
-
-    assert people.enter("Bob").status_int == 201
+    assert people.enter("Bob", address="198.51.100.1").status_int == 201
 
 
 def test_a_success_is_a_new_beginning(people: People) -> None:
@@ -506,12 +385,6 @@ def test_a_success_is_a_new_beginning(people: People) -> None:
     people.enter()
 
     assert failures(people, 5) == [401] * 5
-
-
-def test_a_link_signs_in_while_its_name_has_to_wait(people: People) -> None:
-    failures(people, 6)
-
-    assert people.use(people.link()).status_int == 201
 
 
 def test_wrong_links_are_limited_and_a_right_one_still_signs_in(people: People) -> None:
@@ -557,15 +430,11 @@ def test_a_sign_in_that_a_foreign_page_could_send_is_refused(people: People, kin
         "{}",
         "a=b; {}",
         "{}; a=b",
-        "a=b;{}",
         '"; {}',
         'a="x; y"; {}; b=(),/:;<=>?@[]{{}}',
         "\xff\xe9=\x80; {}; ü=ü",
-        "=; ;; {}",
-        "a; {}",
         "other_cronwatch_session=x; {}",
         "__Secure-a=b; $Version=1; {}",
-        "expires=Thu, 01 Jan 1970; {}",
     ],
     ids=ascii,
 )
@@ -577,14 +446,13 @@ def test_a_session_survives_the_cookies_beside_it(people: People, text: str) -> 
     assert answer.status_int == 200
 
 
-def test_a_quoted_cookie_is_the_same() -> None:
-    assert cronwatch.cookie_secret({"HTTP_COOKIE": f'{cronwatch.COOKIE}="abc-_9"'}) == "abc-_9"
-
-
-def test_a_very_long_cookie_is_looked_through_once() -> None:
-    text = f'a{cronwatch.COOKIE}="' * 10_000
-
-    assert cronwatch.cookie_secret({"HTTP_COOKIE": text + f"; {cronwatch.COOKIE}=abc"}) == "abc"
+@pytest.mark.parametrize(
+    "text",
+    [f'{cronwatch.COOKIE}="abc"', f'a{cronwatch.COOKIE}="' * 10_000 + f"; {cronwatch.COOKIE}=abc"],
+    ids=["quoted", "very long"],
+)
+def test_the_cookie_is_looked_for_once(text: str) -> None:
+    assert cronwatch.cookie_secret({"HTTP_COOKIE": text}) == "abc"
 
 
 @pytest.mark.parametrize("secret", ["Basic YTpi", "Bearer x", "ApiKey x"])
@@ -602,58 +470,36 @@ def test_a_cookie_counts_whatever_login_a_proxy_sends_along(people: People, secr
 # the limiter
 
 
-class Uptime:
-    """A monotonic clock that stands still."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def uptime() -> Uptime:
-    return Uptime()
-
-
-def test_a_name_waits_once_it_was_counted_as_often_as_it_may(uptime: Uptime) -> None:
-    limiter = cronwatch.Limiter(uptime)
+def test_a_name_waits_once_it_was_counted_as_often_as_it_may() -> None:
+    limiter = cronwatch.Limiter(lambda: 1000.0)
     limiter.count("a")
     before = limiter.wait("a", 2)
 
     limiter.count("a")
 
     assert (before, limiter.wait("a", 2), limiter.wait("b", 2)) == (None, 60, None)
+    assert limiter.wait("a", 0) is None  # no limit
 
 
-def test_a_wait_ends_with_the_time_of_the_first_one(uptime: Uptime) -> None:
-    limiter = cronwatch.Limiter(uptime)
+def test_a_wait_ends_with_the_time_of_the_first_one() -> None:
+    clock = Clock()
+    limiter = cronwatch.Limiter(lambda: clock.uptime)
     limiter.count("a")
-    uptime.now += 59.5
+    clock.move(59.5)
     limiter.count("a")
     before = limiter.wait("a", 2)
-    uptime.now += 0.5
+    clock.move(0.5)
 
     assert (before, limiter.wait("a", 2), limiter.count("a")) == (1, None, 1)
 
 
-def test_a_limit_of_none_makes_nobody_wait(uptime: Uptime) -> None:
-    limiter = cronwatch.Limiter(uptime)
-    limiter.count("a")
-
-    assert limiter.wait("a", 0) is None
-
-
-def test_the_names_of_a_limiter_are_bounded(uptime: Uptime) -> None:
-    limiter = cronwatch.Limiter(uptime)
+def test_the_names_of_a_limiter_are_bounded() -> None:
+    limiter = cronwatch.Limiter(lambda: 1000.0)
     for name in range(limiter.SIZE_MAX + 1):
         limiter.count(name)
 
-    assert (len(limiter._counts), limiter.wait(0, 1), limiter.wait(1, 1)) == (
-        limiter.SIZE_MAX,
-        None,
-        60,
-    )
+    assert len(limiter._counts) == limiter.SIZE_MAX
+    assert (limiter.wait(0, 1), limiter.wait(1, 1)) == (None, 60)
 
 
 @pytest.mark.parametrize(
@@ -752,31 +598,17 @@ def test_a_key_that_may_write_registers_as_many_as_it_likes(site: Site, api_key:
     assert (answer.status_int, len(site.monitors)) == (200, 1001)
 
 
-def test_a_ping_key_goes_on_pinging_what_it_has_registered(site: Site) -> None:
+def test_what_a_ping_key_has_registered_it_goes_on_pinging_and_leaves_behind(site: Site) -> None:
     key = site.api_key("ping")
     site.rows(REGISTER)
 
-    assert site.get(f"/ping/key7/{key}").status_int == 200
-
-
-def test_a_key_that_ends_leaves_what_it_has_registered(site: Site) -> None:
-    site.api_key("ping")
-    site.rows(REGISTER)
-
+    answer = site.get(f"/ping/key7/{key}")
     site.server.act(cronwatch.remove_key, cronwatch.ApiRequest("key 0"))
 
-    assert len(site.monitors) == 1000
+    assert (answer.status_int, len(site.monitors)) == (200, 1000)
 
 
 # users
-
-
-@pytest.mark.parametrize(
-    "method, path",
-    [("GET", "users"), ("POST", "users"), ("PATCH", "users/Ann"), ("DELETE", "users/Ann")],
-)
-def test_users_are_the_command_lines_affair(people: People, method: str, path: str) -> None:
-    assert people.as_ann(method, f"{API}/{path}", {"name": "Bob"}).status_int in (404, 405)
 
 
 def test_a_user_who_is_removed_is_signed_out(people: People) -> None:
@@ -829,48 +661,36 @@ def test_keys_are_listed_by_their_first_12_characters(people: People) -> None:
     assert made["secret"] not in answer.text
 
 
-def test_an_old_key_is_adopted(people: People) -> None:
-    made = people.as_ann("POST", KEYS, {"name": "old", "secret": "ck_app_12345_abcdef"})
+NO_KEYS: dict[str, list[Any]] = {
+    "name": ["", None, 5, "x" * 201],
+    "permission": ["admin", None, ["ping"]],
+    "secret": ["short", 12345678, "x" * 201, "with a blank", "ümlaute-drin"],
+    "more": [1],
+}
 
-    assert (made.status_int, made.json["secret"]) == (201, "ck_app_12345_abcdef")
-    assert (
-        people.ask("GET", f"{API}/heartbeats", X_Api_Key="ck_app_12345_abcdef").status_int == 200
-    )
 
+@pytest.mark.parametrize("name", NO_KEYS)
+def test_a_key_that_cannot_be_is_refused_by_field(people: People, name: str) -> None:
+    answers = [people.as_ann("POST", KEYS, {"name": "ci", name: value}) for value in NO_KEYS[name]]
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"name": ""},
-        {"name": None},
-        {"name": 5},
-        {"name": "x" * 201},
-        {"permission": "admin"},
-        {"permission": None},
-        {"permission": ["ping"]},
-        {"secret": "short"},
-        {"secret": 12345678},
-        {"secret": "x" * 201},
-        {"secret": "with a blank"},
-        {"secret": "ümlaute-drin"},
-        {"more": 1},
-    ],
-    ids=ascii,
-)
-def test_a_key_that_cannot_be_is_refused_by_field(people: People, given: Any) -> None:
-    answer = people.as_ann("POST", KEYS, {"name": "ci", **given})
-
-    assert (answer.status_int, next(iter(given)) in answer.json["error"]) == (400, True)
+    assert {(answer.status_int, name in answer.json["error"]) for answer in answers} == {
+        (400, True)
+    }
     assert people.as_ann("GET", KEYS).json == {"keys": []}
 
 
 @pytest.mark.parametrize(
     "given", [{"name": "ci"}, {"name": "other", "secret": "ck_app_12345_abcdef"}]
 )
-def test_a_key_that_is_there_already_is_refused(people: People, given: Any) -> None:
-    people.as_ann("POST", KEYS, {"name": "ci", "secret": "ck_app_12345_abcdef"})
+def test_an_old_key_is_adopted_once(people: People, given: Any) -> None:
+    made = people.as_ann("POST", KEYS, {"name": "ci", "secret": "ck_app_12345_abcdef"})
 
-    assert people.as_ann("POST", KEYS, given).status_int == 409
+    again = people.as_ann("POST", KEYS, given)
+
+    assert (made.status_int, made.json["secret"]) == (201, "ck_app_12345_abcdef")
+    assert again.status_int == 409
+    answer = people.ask("GET", f"{API}/heartbeats", X_Api_Key="ck_app_12345_abcdef")
+    assert answer.status_int == 200
 
 
 def test_a_revoked_key_is_void_at_once(people: People) -> None:
@@ -881,10 +701,7 @@ def test_a_revoked_key_is_void_at_once(people: People) -> None:
 
     assert (answer.status_int, answer.json) == (200, {"id": made["id"], "deleted": True})
     assert people.ask("GET", f"{API}/heartbeats", X_Api_Key=made["secret"]).status_int == 401
-
-
-def test_a_key_that_does_not_exist_is_not_found(people: People) -> None:
-    assert people.as_ann("DELETE", f"{KEYS}/nothing").status_int == 404
+    assert people.as_ann("DELETE", f"{KEYS}/{made['id']}").status_int == 404
 
 
 # the command line
@@ -892,17 +709,10 @@ def test_a_key_that_does_not_exist_is_not_found(people: People) -> None:
 
 def command(folder: Path, *words: str, given: str = "") -> Done:
     """Run a command that reads from standard input, which is no terminal."""
-    done = subprocess.run(
-        [*CRONWATCH, *words, "--database", str(folder / "cronwatch.db")],
-        cwd=folder,
-        input=given,
-        env=environment(CRONWATCH_BASE_URL="http://cron.test"),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=False,
-    )
-    return Done(done.returncode, done.stdout, done.stderr)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", io.StringIO(given))
+        database = str(folder / "cronwatch.db")
+        return call(*words, "--database", database, CRONWATCH_BASE_URL="http://cron.test")
 
 
 @pytest.fixture
@@ -911,7 +721,6 @@ def home(people: People) -> Path:
     return people.site.database.parent
 
 
-@pytest.mark.proof
 @pytest.mark.parametrize("given", ["bobs password\nmore\n", "bobs password\r\n", "bobs password"])
 def test_the_end_of_the_line_is_no_part_of_the_password(
     people: People, home: Path, given: str
@@ -921,7 +730,6 @@ def test_the_end_of_the_line_is_no_part_of_the_password(
     assert people.enter("Bob", "bobs password").status_int == 201
 
 
-@pytest.mark.proof
 @pytest.mark.parametrize("given", ["", "\n", "1234567\n", "x" * 201])
 def test_a_password_that_cannot_be_is_refused(people: People, home: Path, given: str) -> None:
     done = command(home, "user", "add", "Bob", given=given)
@@ -931,14 +739,6 @@ def test_a_password_that_cannot_be_is_refused(people: People, home: Path, given:
     assert len(people.site.rows("SELECT 1 FROM user")) == 1
 
 
-@pytest.mark.proof
-def test_a_name_that_somebody_has_is_not_added(people: People, home: Path) -> None:
-    done = command(home, "user", "add", "Ann", given="another password\n")
-
-    assert (done.code, "Ann" in done.err, people.enter().status_int) == (1, True, 201)
-
-
-@pytest.mark.proof
 def test_a_password_is_changed_and_ends_the_sessions(people: People, home: Path) -> None:
     token = people.token()
 
@@ -951,94 +751,73 @@ def test_a_password_is_changed_and_ends_the_sessions(people: People, home: Path)
     ]
 
 
-@pytest.mark.proof
-@pytest.mark.parametrize("words", [("passwd",), ("remove",), ("link",)])
-def test_whom_nobody_knows_is_refused(people: People, home: Path, words: tuple[str]) -> None:
-    done = command(home, "user", *words, "Nobody", given="another password\n")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("add", "Ann"),  # whose name somebody has
+        ("remove", "Ann"),  # the last one
+        ("passwd", "Nobody"),
+        ("remove", "Nobody"),
+        ("link", "Nobody"),
+    ],
+)
+def test_what_cannot_be_done_to_a_user_is_refused(
+    people: People, home: Path, words: tuple[str, str]
+) -> None:
+    done = command(home, "user", *words, given="another password\n")
 
-    assert (done.code, "Nobody" in done.err, "Traceback" in done.err) == (1, True, False)
-
-
-@pytest.mark.proof
-def test_users_are_printed(people: People, home: Path) -> None:
-    table, shown = (command(home, "user", "list", *more) for more in ((), ("--json",)))
-
-    assert [user["name"] for user in json.loads(shown.out)] == ["Ann"]
-    assert ("Ann" in table.out, STORED in table.out + shown.out) == (True, False)
-
-
-@pytest.mark.proof
-def test_a_user_is_removed(people: People, home: Path) -> None:
-    people.site.server.act(cronwatch.add_user, "Bob", STORED)
-    token = people.token("Bob")
-
-    done = command(home, "user", "remove", "Bob")
-
-    assert (done.code, done.err, people.session(token)) == (0, "", 401)
+    assert (done.code, done.err.count("\n")) == (1, 1)
+    assert people.enter().status_int == 201
 
 
-@pytest.mark.proof
-def test_the_last_user_is_not_removed(people: People, home: Path) -> None:
-    done = command(home, "user", "remove", "Ann")
-
-    assert (done.code, people.enter().status_int) == (1, 201)
-
-
-@pytest.mark.proof
-def test_a_link_is_printed_alone(people: People, home: Path) -> None:
-    done = command(home, "user", "link", "Ann")
-
-    assert (done.code, done.err) == (0, "")
-    assert re.fullmatch(r"http://cron\.test/#/link/[\w-]{43}\n", done.out)
-
-
-@pytest.mark.proof
 def test_a_printed_link_lets_the_first_one_in(tmp_path: Path) -> None:
-    link = command(tmp_path, "user", "link").out.strip().rpartition("/")[2]
+    done = command(tmp_path, "user", "link")
+    link = re.fullmatch(r"http://cron\.test/#/link/([\w-]{43})\n", done.out)
+    assert link
 
     site = Site(tmp_path / "cronwatch.db")
     site.clock.now = cronwatch.system_clock()
-    answer = site.post(SESSION, json.dumps({"link": link}), Content_Type="application/json")
+    answer = site.post(SESSION, json.dumps({"link": link[1]}), Content_Type="application/json")
     site.server.close()
 
     assert (answer.status_int, answer.json["user"]["hasPassword"]) == (201, False)
 
 
-@pytest.mark.proof
 def test_a_password_is_on_no_command_line(people: People, home: Path) -> None:
     for word in ("add", "passwd"):
         done = command(home, "user", word, "Bob", "the password")
         assert done.code == 2
 
 
-@pytest.mark.proof
-def test_no_password_is_printed(people: People, home: Path) -> None:
-    said = [
-        command(home, "user", *words, given="bobs password\n")
-        for words in (("add", "Bob"), ("passwd", "Bob"), ("list",), ("list", "--json"))
-    ]
+def test_users_are_added_listed_and_removed_without_a_word_of_their_password(
+    people: People, home: Path
+) -> None:
+    lines = "add Bob", "passwd Bob", "list", "list --json", "remove Bob"
 
-    assert [done for done in said if "bobs password" in done.out + done.err] == []
+    done = [command(home, "user", *line.split(), given="bobs password\n") for line in lines]
+
+    assert [(one.code, one.err) for one in done] == [(0, "")] * 5
+    assert [user["name"] for user in json.loads(done[3].out)] == ["Ann", "Bob"]
+    assert "Bob" in done[2].out
+    said = "".join(one.out for one in done)
+    assert [text for text in (STORED, "bobs password") if text in said] == []
+    assert people.enter("Bob", "bobs password").status_int == 401
 
 
 # the first start
 
 
-@pytest.mark.proof
-def test_a_server_whose_output_is_no_terminal_prints_no_secret(tmp_path: Path) -> None:
-    with serving(tmp_path) as live:
-        said = live.first_line + live.log
-
-    assert ("#/link/" in said, live.rows("SELECT 1 FROM session")) == (False, [])
-
-
-@pytest.mark.proof
-def test_a_server_with_users_says_nothing_of_signing_in(
-    people: People, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("is_new", [True, False])
+def test_only_a_first_start_on_a_terminal_prints_a_link(
+    site: Site, capsys: pytest.CaptureFixture[str], is_new: bool
 ) -> None:
-    cronwatch.welcome(people.site.server)
+    if not is_new:
+        People(site)
 
-    assert capsys.readouterr().out == ""
+    cronwatch.welcome(site.server)
+
+    assert "#/link/" not in capsys.readouterr().out
+    assert site.rows("SELECT 1 FROM session") == []
 
 
 class Terminal(io.StringIO):
@@ -1048,7 +827,6 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.proof
 def test_a_first_start_on_a_terminal_prints_a_link_that_signs_in(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

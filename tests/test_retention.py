@@ -5,16 +5,12 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from conftest import NOW, Made, Site
-from killing import unsound
-from live_server import LIMIT_SECONDS, environment
 
 import cronwatch
 
@@ -92,44 +88,19 @@ def largest_step(seen: list[int]) -> int:
 # how much
 
 
-def test_the_newest_pings_and_runs_of_a_monitor_are_kept(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=5)
+@pytest.mark.parametrize(
+    "keep, made, kept", [(5, 12, 5), (5, 5, 5), (0, 12, 12), (100, 3 * STEP + 7, 100)]
+)
+def test_the_newest_pings_and_runs_of_a_monitor_are_kept(
+    make_site: Callable[..., Site], keep: int, made: int, kept: int
+) -> None:
+    site = make_site(keep_pings=keep)
     job = site.monitor()
-    ping(site, job, 12)
+    fill(site, job, made)
 
     site.server.housekeeping()
 
-    assert nums(site, "ping", job) == nums(site, "run", job) == [8, 9, 10, 11, 12]
-
-
-def test_as_many_pings_as_are_kept_all_stay(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=5)
-    job = site.monitor()
-    ping(site, job, 5)
-
-    site.server.housekeeping()
-
-    assert nums(site, "ping", job) == nums(site, "run", job) == [1, 2, 3, 4, 5]
-
-
-def test_with_0_every_ping_is_kept(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=0)
-    job = site.monitor()
-    ping(site, job, 12)
-
-    site.server.housekeeping()
-
-    assert len(nums(site, "ping", job)) == len(nums(site, "run", job)) == 12
-
-
-def test_many_steps_leave_exactly_what_is_kept(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=100)
-    job = site.monitor()
-    fill(site, job, 3 * STEP + 7)
-
-    site.server.housekeeping()
-
-    newest = list(range(3 * STEP + 7 - 99, 3 * STEP + 8))
+    newest = list(range(made - kept + 1, made + 1))
     assert (nums(site, "ping", job), nums(site, "run", job)) == (newest, newest)
 
 
@@ -174,16 +145,20 @@ def test_nothing_of_another_monitor_goes(make_site: Callable[..., Site]) -> None
     )
 
 
-def test_the_newest_logs_of_a_monitor_are_kept(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_logs=3)
+@pytest.mark.parametrize("keep, kept", [(3, [4, 7, 10]), (0, [1, 4, 7, 10])])
+def test_the_newest_logs_of_a_monitor_are_kept(
+    make_site: Callable[..., Site], keep: int, kept: list[int]
+) -> None:
+    site = make_site(keep_logs=keep)
     job = site.monitor()
-    for turn in range(7):
+
+    for turn in range(4):
         site.post(f"/ping/{job.token}", f"log {turn}")
-        site.clock.move(60)
+        ping(site, job, 2)  # which have none
 
+    assert logs(site, job) == kept  # as they come
     site.server.housekeeping()
-
-    assert logs(site, job) == [5, 6, 7]
+    assert logs(site, job) == kept
 
 
 def test_pings_are_bounded_as_they_come_a_hundred_at_a_time(
@@ -198,28 +173,6 @@ def test_pings_are_bounded_as_they_come_a_hundred_at_a_time(
         counts.append(site.monitors[0]["ping_count"])
 
     assert counts[-3:] == [104, 5, 6]
-
-
-def test_a_run_without_a_log_takes_no_place_of_one(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_logs=3)
-    job = site.monitor()
-    for turn in range(4):
-        site.post(f"/ping/{job.token}", f"log {turn}")
-        ping(site, job, 2)
-
-    site.server.housekeeping()
-
-    assert logs(site, job) == [4, 7, 10]
-
-
-def test_with_0_every_log_is_kept(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_logs=0)
-    job = site.monitor()
-    fill(site, job, 150, "log")
-
-    site.server.housekeeping()
-
-    assert len(logs(site, job)) == 150
 
 
 # how it is counted
@@ -259,131 +212,36 @@ def test_the_pings_of_a_monitor_are_counted_right(
     assert (len(nums(site, "ping", job)), counted["job"]) == (left, left)
 
 
-def test_what_is_undone_is_not_counted(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=5)
-    job = site.monitor()
-    ping(site, job, 12)
-
-    def prune_and_fail(tx: cronwatch.Transaction) -> None:
-        cronwatch.prune_pings(tx, job.num, 5)
-        raise cronwatch.Invalid("changed my mind")
-
-    with pytest.raises(cronwatch.Invalid):
-        site.server.act(prune_and_fail)
-
-    assert (len(nums(site, "ping", job)), site.monitors[0]["ping_count"]) == (12, 12)
-
-
 # in small steps
 
 
-@pytest.mark.parametrize("table", ["ping", "run"])
-def test_too_many_go_in_small_steps(make_site: Callable[..., Site], table: str) -> None:
-    site = make_site(keep_pings=10)
-    fill(site, site.monitor(), 4 * STEP)
-    seen = after_each_commit(site, f"SELECT count(*) FROM {table}")
-
-    site.server.housekeeping()
-
-    assert (seen[-1], largest_step(seen) <= STEP) == (10, True)
-
-
-def test_too_many_logs_go_in_small_steps(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_logs=10)
-    fill(site, site.monitor(), 3 * STEP, "log")
-    seen = after_each_commit(site, "SELECT count(*) FROM run_log")
-
-    site.server.housekeeping()
-
-    assert (seen[-1], largest_step(seen) <= STEP) == (10, True)
-
-
 @pytest.mark.parametrize("table", ["ping", "run", "run_log"])
-def test_old_ones_go_in_small_steps(make_site: Callable[..., Site], table: str) -> None:
-    site = make_site(keep_pings=0, keep_logs=0)
+@pytest.mark.parametrize("keep, days, kept", [(10, 0, 10), (0, 100, 0)])
+def test_too_many_and_old_ones_go_in_small_steps(
+    make_site: Callable[..., Site], table: str, keep: int, days: int, kept: int
+) -> None:
+    site = make_site(keep_pings=keep, keep_logs=keep)
     fill(site, site.monitor(), 3 * STEP, "log")
-    site.clock.move(100 * 86_400)
+    site.clock.move(days * 86_400)
     seen = after_each_commit(site, f"SELECT count(*) FROM {table}")
 
     site.server.housekeeping()
 
-    assert (seen[-1], largest_step(seen) <= STEP) == (0, True)
-
-
-def test_one_that_is_killed_has_done_nothing_by_halves(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=100, keep_days=0)
-    job = site.monitor()
-    fill(site, job, 6 * STEP)
-
-    die_in_the_third_step(site)
-
-    with closing(sqlite3.connect(site.database)) as db:
-        assert unsound(db) == []
-    assert [
-        len(nums(site, "ping", job)),
-        len(nums(site, "run", job)),
-        site.monitors[0]["ping_count"],
-    ] == [4 * STEP] * 3
-
-
-def test_the_next_one_goes_on_where_one_was_killed(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=100, keep_days=0)
-    job = site.monitor()
-    fill(site, job, 6 * STEP)
-    die_in_the_third_step(site)
-
-    site.server.housekeeping()
-
-    assert [
-        len(nums(site, "ping", job)),
-        len(nums(site, "run", job)),
-        site.monitors[0]["ping_count"],
-    ] == [100] * 3
-
-
-DYING = """
-import itertools, signal, sys, cronwatch
-turns, prune = itertools.count(1), cronwatch.prune_pings
-
-def prune_for_ever(*given):
-    pruned = prune(*given)
-    if next(turns) == 3:
-        print("deleted, not committed", flush=True)
-        signal.pause()
-    return pruned
-
-cronwatch.prune_pings = prune_for_ever
-settings = cronwatch.Settings(database=sys.argv[1], keep_pings=100, keep_days=0)
-cronwatch.Server(settings).housekeeping()
-"""
-
-
-def die_in_the_third_step(site: Site) -> None:
-    """Let a process keep house that is killed before its third step is committed."""
-    with subprocess.Popen(
-        [sys.executable, "-c", DYING, str(site.database)],
-        text=True,
-        env=environment(),
-        stdout=subprocess.PIPE,
-    ) as process:
-        assert process.stdout
-        try:
-            assert process.stdout.readline() == "deleted, not committed\n"
-        finally:
-            process.kill()
-            assert process.wait(LIMIT_SECONDS) == -9
+    assert (seen[-1], largest_step(seen) <= STEP) == (kept, True)
 
 
 # the file
 
 
-def test_what_is_given_back_is_gone_from_the_disk(make_site: Callable[..., Site]) -> None:
+def test_space_is_given_back_to_the_disk_in_small_steps(make_site: Callable[..., Site]) -> None:
     site = make_site(keep_logs=5)
     fill(site, site.monitor(), 200, LOG)
-    site.server.housekeeping()
+    seen = after_each_commit(site, "PRAGMA page_count")
 
+    site.server.housekeeping()
     site.server.close()
 
+    assert STEP / 2 < largest_step(seen) <= STEP + 10  # pages of the list of pages go along
     assert site.database.stat().st_size < 4096 * (cronwatch.FREE_PAGES + STEP + 300)
 
 
@@ -396,16 +254,6 @@ def test_space_that_is_soon_used_again_is_kept(make_site: Callable[..., Site]) -
 
     assert count(site, "PRAGMA freelist_count") > 50 * 24
     assert pages(site) == before
-
-
-def test_space_is_given_back_in_small_steps(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_logs=5)
-    fill(site, site.monitor(), 200, LOG)
-    seen = after_each_commit(site, "PRAGMA page_count")
-
-    site.server.housekeeping()
-
-    assert STEP / 2 < largest_step(seen) <= STEP + 10  # pages of the list of pages go along
 
 
 @pytest.fixture
@@ -422,22 +270,15 @@ def old(site: Site) -> Iterator[Site]:
         yield found
 
 
-def test_a_file_that_cannot_become_smaller_is_kept_in_order_too(old: Site) -> None:
-    job = old.monitor()
-    fill(old, job, 200, LOG)
-
-    old.server.housekeeping()
-
-    assert (count(old, "PRAGMA auto_vacuum"), len(logs(old, job))) == (0, 5)
-
-
 def test_a_file_that_cannot_become_smaller_uses_its_space_again(old: Site) -> None:
-    fill(old, old.monitor(key="first"), 200, LOG)
+    first = old.monitor(key="first")
+    fill(old, first, 200, LOG)
     before = pages(old)
     old.server.housekeeping()
 
     fill(old, old.monitor(key="second"), 150, LOG)
 
+    assert (count(old, "PRAGMA auto_vacuum"), len(logs(old, first))) == (0, 5)
     assert pages(old) == before
 
 
@@ -459,30 +300,6 @@ def test_the_mode_of_a_file_that_is_there_is_left_alone(site: Site) -> None:
 
 
 # as pings come
-
-
-def test_a_log_beyond_the_limit_pushes_out_the_oldest_at_once(
-    make_site: Callable[..., Site],
-) -> None:
-    site = make_site(keep_logs=3)
-    job = site.monitor()
-
-    for n in range(5):
-        site.post(f"/ping/{job.token}", f"log {n}")
-
-    assert [row["content"] for row in site.rows("SELECT content FROM run_log ORDER BY run")] == [
-        "log 2",
-        "log 3",
-        "log 4",
-    ]
-
-
-def test_a_log_of_another_monitor_pushes_out_none(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_logs=1)
-    for job in (site.monitor(), site.monitor()):
-        site.post(f"/ping/{job.token}", "log")
-
-    assert count(site, "SELECT count(*) FROM run_log") == 2
 
 
 def open_runs(site: Site, job: Made, count: int, awaited: int) -> None:

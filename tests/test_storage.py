@@ -6,11 +6,9 @@ import dataclasses
 import re
 import shutil
 import sqlite3
-import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +94,15 @@ def test_a_model_has_the_columns_of_its_table_in_their_order(table: str, model: 
     assert fields == columns_of(table)
 
 
-def test_a_flip_has_columns_of_its_table() -> None:
-    assert set(cronwatch.Flip._fields) < {name for name, _ in columns_of("flip")}
-
-
-def test_a_ping_has_columns_of_its_table_but_for_what_its_run_keeps() -> None:
-    kept_by_run = {"metrics", "log"}
-
-    assert set(cronwatch.Ping._fields) - kept_by_run < {name for name, _ in columns_of("ping")}
+@pytest.mark.parametrize(
+    "table, fields",
+    [
+        ("flip", cronwatch.Flip._fields),
+        ("ping", set(cronwatch.Ping._fields) - {"metrics", "log"}),  # which its run keeps
+    ],
+)
+def test_a_record_has_columns_of_its_table(table: str, fields: Iterable[str]) -> None:
+    assert set(fields) < {name for name, _ in columns_of(table)}
 
 
 def test_every_table_is_strict(site: Site) -> None:
@@ -180,46 +179,27 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     return found
 
 
-def test_a_new_file_gets_every_part(jobs: Jobs) -> None:
-    jobs.has(Jobs.FIRST, Jobs.SECOND)
-    jobs.file = str(jobs.path / "other.db")
-
-    jobs.open()
-
-    assert jobs.version == 2
-
-
-def test_the_schema_that_is_shipped_numbers_its_parts_in_order() -> None:
+def test_the_schema_that_is_shipped_numbers_its_parts_in_order(site: Site) -> None:
     text = (cronwatch.DATA / "schema.sql").read_text("utf-8")
 
     numbers = [int(number) for number in re.findall(r"^-- part (\d+)$", text, re.MULTILINE)]
 
     assert numbers == list(range(1, len(numbers) + 1))
+    assert site.rows("PRAGMA user_version") == [{"user_version": len(numbers)}]
 
 
-def test_a_file_made_now_has_the_number_of_the_last_part(site: Site) -> None:
-    text = (cronwatch.DATA / "schema.sql").read_text("utf-8")
-
-    (version,) = site.rows("PRAGMA user_version")
-
-    assert version["user_version"] == text.count("\n-- part ")
-
-
-def test_an_older_file_is_brought_up_to_date(jobs: Jobs) -> None:
+def test_a_file_is_brought_up_to_date_once(jobs: Jobs) -> None:
+    before = jobs.copies
     jobs.has(Jobs.FIRST, Jobs.SECOND)
 
+    jobs.open()
     jobs.open()
 
     assert (jobs.version, jobs.ask("SELECT * FROM job")) == (
         2,
         [(1, "backup", "db; prod -- not a comment")],
     )
-
-
-def test_a_part_is_applied_once(jobs: Jobs) -> None:
-    jobs.open()
-
-    assert jobs.ask("SELECT count(*) FROM job") == [(1,)]
+    assert (before, len(jobs.copies)) == ([], 1)
 
 
 def test_a_trigger_is_one_statement(jobs: Jobs) -> None:
@@ -241,34 +221,19 @@ def test_a_trigger_is_one_statement(jobs: Jobs) -> None:
 
 def test_an_older_file_is_copied_before_it_is_changed(jobs: Jobs) -> None:
     jobs.has(Jobs.FIRST, Jobs.SECOND)
+    with closing(sqlite3.connect(jobs.file)) as db:
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute("INSERT INTO job (name) VALUES ('only in the write-ahead log')")
+        db.commit()
 
-    jobs.open()
-
-    (copy,) = jobs.copies
-    assert (jobs.ask("PRAGMA user_version", copy), jobs.ask("SELECT * FROM job", copy)) == (
-        [(1,)],
-        [(1, "backup")],
-    )
-
-
-def test_the_copy_has_what_was_only_in_the_write_ahead_log(jobs: Jobs) -> None:
-    jobs.has(Jobs.FIRST, Jobs.SECOND)
-    db = sqlite3.connect(jobs.file)
-    db.execute("PRAGMA wal_autocheckpoint = 0")
-    db.execute("INSERT INTO job (name) VALUES ('late')")
-    db.commit()
-
-    jobs.open()
-    db.close()
+        jobs.open()
 
     (copy,) = jobs.copies
-    assert jobs.ask("SELECT name FROM job", copy) == [("backup",), ("late",)]
-
-
-def test_a_file_that_is_up_to_date_is_not_copied(jobs: Jobs) -> None:
-    jobs.open()
-
-    assert jobs.copies == []
+    assert jobs.ask("PRAGMA user_version", copy) == [(1,)]
+    assert jobs.ask("SELECT * FROM job", copy) == [
+        (1, "backup"),
+        (2, "only in the write-ahead log"),
+    ]
 
 
 def test_a_part_that_fails_leaves_the_file_as_it_was(jobs: Jobs) -> None:
@@ -278,21 +243,11 @@ def test_a_part_that_fails_leaves_the_file_as_it_was(jobs: Jobs) -> None:
         jobs.open()
 
     assert "no such table: absent" in refused.value.sentence
-    assert (
-        jobs.version,
-        jobs.ask("SELECT * FROM job"),
-        jobs.ask("SELECT name FROM sqlite_schema WHERE type = 'table'"),
-    ) == (1, [(1, "backup")], [("job",)])
-
-
-def test_a_part_that_failed_is_applied_once_it_can_be(jobs: Jobs) -> None:
-    jobs.has(Jobs.FIRST, (*Jobs.SECOND, "INSERT INTO absent VALUES (1);"))
-    with pytest.raises(cronwatch.Refused):
-        jobs.open()
+    assert jobs.version == 1
+    assert jobs.ask("SELECT * FROM job") == [(1, "backup")]
+    assert jobs.ask("SELECT name FROM sqlite_schema WHERE type = 'table'") == [("job",)]
     jobs.has(Jobs.FIRST, Jobs.SECOND)
-
     jobs.open()
-
     assert jobs.version == 2
 
 
@@ -315,40 +270,43 @@ def test_two_programs_that_start_at_once_migrate_once(jobs: Jobs) -> None:
     assert jobs.ask("SELECT name FROM job") == [("backup",), ("once",)]
 
 
-@pytest.mark.parametrize("content", [b"not a database, by any means" * 100, b"SQLite format 3\0"])
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("letter.db", b"not a database, by any means" * 100),
+        ("torn.db", b"SQLite format 3\0"),
+        ("missing/cronwatch.db", None),
+    ],
+)
 def test_a_file_that_is_no_database_is_refused_with_a_sentence(
-    tmp_path: Path, content: bytes
+    tmp_path: Path, name: str, content: bytes | None
 ) -> None:
-    path = tmp_path / "letter.db"
-    path.write_bytes(content)
+    path = tmp_path / name
+    if content:
+        path.write_bytes(content)
 
     with pytest.raises(cronwatch.Refused, match=re.escape(str(path))):
         cronwatch.Store(str(path))
 
 
-def test_a_folder_that_does_not_exist_is_refused_with_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(cronwatch.Refused, match="cannot open"):
-        cronwatch.Store(str(tmp_path / "missing" / "cronwatch.db"))
-
-
 # how the connections are set
 
 
-PRAGMAS = [
-    ("journal_mode", "wal"),
-    ("synchronous", 2),
-]
-OF_WRITER = [("foreign_keys", 1), ("query_only", 0), ("busy_timeout", 50)]
+WRITER = {
+    "journal_mode": "wal",
+    "synchronous": 2,
+    "foreign_keys": 1,
+    "query_only": 0,
+    "busy_timeout": 50,
+}
+READER = {"journal_mode": "wal", "synchronous": 2, "query_only": 1, "busy_timeout": 10_000}
 
 
-@pytest.mark.parametrize("pragma, value", [*PRAGMAS, *OF_WRITER])
-def test_the_writer_has_these_pragmas(site: Site, pragma: str, value: Any) -> None:
-    assert site.server.act(lambda tx: ask(tx, f"PRAGMA {pragma}")) == [(value,)]
+def test_the_writer_has_these_pragmas(site: Site) -> None:
+    for go, pragmas in ((site.server.act, WRITER), (site.server.read, READER)):
+        found = {name: go(ask, f"PRAGMA {name}")[0][0] for name in pragmas}
 
-
-@pytest.mark.parametrize("pragma, value", [*PRAGMAS, ("query_only", 1), ("busy_timeout", 10_000)])
-def test_a_reader_has_these_pragmas(site: Site, pragma: str, value: Any) -> None:
-    assert site.server.read(lambda tx: ask(tx, f"PRAGMA {pragma}")) == [(value,)]
+        assert found == pragmas
 
 
 def test_a_reader_cannot_write(site: Site) -> None:
@@ -368,29 +326,7 @@ def test_a_reader_holds_no_write_ahead_log_after_its_answer(site: Site, api_key:
     assert (outcome["busy"], outcome["log"]) == (0, 0)
 
 
-def test_reading_goes_on_while_another_program_writes(make_site: Callable[..., Site]) -> None:
-    site = make_site()
-    key = site.api_key()
-    db = sqlite3.connect(site.database, isolation_level=None)
-    db.execute("BEGIN IMMEDIATE")
-
-    answer = site.get("/api/v1/heartbeats", X_API_Key=key)
-    db.close()
-
-    assert answer.status_int == 200
-
-
 # one writer
-
-
-def test_what_was_written_is_in_the_file_when_the_call_returns(site: Site) -> None:
-    site.server.act(note("done"))
-
-    assert notes(site) == ["done"]
-
-
-def test_a_write_returns_what_its_job_returned(site: Site) -> None:
-    assert site.server.act(lambda tx: tx.now) == site.clock.now
 
 
 def test_changes_that_are_made_together_share_a_commit(site: Site) -> None:
@@ -413,16 +349,14 @@ def test_a_transaction_begins_immediately(site: Site) -> None:
     assert [text for text in said if text.startswith("BEGIN")] == ["BEGIN IMMEDIATE"]
 
 
-def test_nothing_is_on_disk_before_the_commit(site: Site) -> None:
-    seen: list[list[str]] = []
+def test_a_write_is_on_disk_when_it_returns_and_not_before(site: Site) -> None:
+    def write(tx: cronwatch.Transaction) -> list[str]:
+        note("it")(tx)
+        return notes(site)
 
-    def look(tx: cronwatch.Transaction) -> None:
-        note("early")(tx)
-        seen.append(notes(site))
+    before = site.server.act(write)
 
-    site.server.act(look)
-
-    assert seen == [[]]
+    assert (before, notes(site)) == ([], ["it"])
 
 
 OWN_FAULTS = [
@@ -435,45 +369,20 @@ BY_NAME = [error.__name__ for _, error in OWN_FAULTS]
 
 
 @pytest.mark.parametrize("job, error", OWN_FAULTS, ids=BY_NAME)
-def test_a_job_that_goes_wrong_is_undone(site: Site, job: Job, error: type[Exception]) -> None:
-    with pytest.raises(error):
-        site.server.act(job)
-
-    assert notes(site) == []
-
-
-@pytest.mark.parametrize("job, error", OWN_FAULTS, ids=BY_NAME)
-def test_a_job_that_goes_wrong_takes_no_other_with_it(
+def test_a_job_that_goes_wrong_is_undone_and_takes_no_other_with_it(
     site: Site, job: Job, error: type[Exception]
 ) -> None:
+    with pytest.raises(error):
+        site.server.act(job)
+    alone = notes(site)
+
     with site.server.store.together():
         site.server.act(note("before"))
         with pytest.raises(error):
             site.server.act(job)
         site.server.act(note("later"))
 
-    assert notes(site) == ["before", "later"]
-
-
-def test_what_a_job_that_was_undone_found_is_forgotten(site: Site) -> None:
-    def adopt(tx: cronwatch.Transaction) -> None:
-        num = cronwatch.create_monitor(tx, {"name": "Job"}, {"my-handle": "cronitor"})
-        assert cronwatch.find_handle(tx, "my-handle") == (num, "cronitor")
-        raise cronwatch.Refused("no")
-
-    with pytest.raises(cronwatch.Refused):
-        site.server.act(adopt)
-
-    assert site.get("/my-handle/run").status_int == 404
-
-
-@pytest.fixture
-def eager_threads() -> Iterator[None]:
-    """Lets threads take turns so often that what may come between two steps does."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(usual)
+    assert (alone, notes(site)) == ([], ["before", "later"])
 
 
 # a disk without room
@@ -492,34 +401,17 @@ def test_a_disk_that_fills_up_loses_all_that_was_made_together(site: Site) -> No
     assert notes(site) == []
 
 
-def test_a_full_disk_is_told_in_a_sentence(site: Site) -> None:
+def test_what_fits_is_written_again_at_once_and_all_with_room_again(site: Site) -> None:
     fill_disk(site)
-
-    with pytest.raises(cronwatch.Refused, match="cannot be written") as refused:
-        site.server.act(note_huge)
-
-    assert refused.value.status == 503
-
-
-def test_what_fits_is_written_again_at_once(site: Site) -> None:
-    fill_disk(site)
-    with pytest.raises(cronwatch.Unavailable):
+    with pytest.raises(cronwatch.Unavailable, match="cannot be written") as refused:
         site.server.act(note_huge)
 
     site.server.act(note("small"))
 
-    assert notes(site) == ["small"]
-
-
-def test_with_room_again_all_works_without_a_restart(site: Site) -> None:
-    fill_disk(site)
-    with pytest.raises(cronwatch.Unavailable):
-        site.server.act(note_huge)
+    assert (refused.value.status, notes(site)) == (503, ["small"])
     make_room(site)
-
     site.server.act(note_huge)
-
-    assert len(notes(site)) == 1
+    assert len(notes(site)) == 2
 
 
 def fill_with_pings(site: Site, token: str) -> int:
@@ -540,18 +432,17 @@ def test_every_ping_that_a_filling_disk_acknowledged_is_on_it(site: Site) -> Non
 
 
 def test_a_file_that_another_program_holds_for_too_long_is_answered_503(
-    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+    site: Site, api_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cronwatch, "PATIENCE_SECONDS", 0.1)
-    site = make_site()
     job = site.monitor()
-    db = sqlite3.connect(site.database, isolation_level=None)
-    db.execute("BEGIN IMMEDIATE")
+    with closing(sqlite3.connect(site.database, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
 
-    refused = site.get(f"/{job.token}").status_int
-    db.close()
+        refused = site.get(f"/{job.token}").status_int
+        read = site.get("/api/v1/heartbeats", X_API_Key=api_key).status_int
 
-    assert (refused, site.get(f"/{job.token}").status_int) == (503, 200)
+    assert (refused, read, site.get(f"/{job.token}").status_int) == (503, 200, 200)
 
 
 # what a kill left
@@ -575,91 +466,15 @@ def test_a_file_over_whose_checkpoint_the_server_was_killed_is_opened(tmp_path: 
         assert server.act(ask, "PRAGMA integrity_check") == [("ok",)]
 
 
-# what another program changed
-
-
-def run_command(site: Site, *words: str) -> None:
-    """The command line, which has a connection of its own."""
-    assert cronwatch.main([*words, "--database", str(site.database)]) == 0
-
-
-def test_a_handle_that_was_taken_away_is_unknown_at_once(site: Site) -> None:
-    site.monitor(handles={"my-handle": "cronitor"})
-    assert site.get("/my-handle/run").status_int == 200
-
-    site.rows("DELETE FROM handle WHERE text = 'my-handle'")
-
-    assert site.get("/my-handle/run").status_int == 404
-
-
-def test_a_key_that_the_command_line_revokes_is_wrong_at_once(site: Site) -> None:
-    secret = site.server.act(cronwatch.create_key, "script", "read-write", None)
-    assert site.get("/api/v1/heartbeats", X_API_Key=secret).status_int == 200
-
-    run_command(site, "key", "revoke", "script")
-
-    assert site.get("/api/v1/heartbeats", X_API_Key=secret).status_int == 401
-
-
 # the end
-
-
-def write_in_time(server: cronwatch.Server) -> BaseException | None:
-    """How a write ends that must not hang; None where it was written."""
-    came: list[BaseException | None] = []
-
-    def write() -> None:
-        try:
-            server.act(note("late"))
-            came.append(None)
-        except cronwatch.Refused as refused:
-            came.append(refused)
-
-    thread = threading.Thread(target=write, daemon=True)
-    thread.start()
-    thread.join(2)
-    assert not thread.is_alive(), "the write hangs"
-    return came[0]
 
 
 def test_a_write_after_the_end_is_refused(site: Site) -> None:
     site.server.act(note("first"))
-    site.server.close()
+    for _ in range(2):
+        site.server.close()
 
-    refused = write_in_time(site.server)
+    with pytest.raises(cronwatch.Refused) as refused:
+        site.server.act(note("late"))
 
-    assert isinstance(refused, cronwatch.Refused)
-    assert refused.status == 503
-
-
-@pytest.mark.usefixtures("eager_threads")
-def test_writes_that_come_while_it_closes_end(make_site: Callable[..., Site]) -> None:
-    def write_until_refused(server: cronwatch.Server) -> None:
-        with suppress(cronwatch.Refused):
-            while True:
-                server.act(lambda _: None)
-
-    for _ in range(20):
-        server = make_site().server
-        server.act(note("first"))
-        threads = [
-            threading.Thread(target=write_until_refused, args=(server,), daemon=True)
-            for _ in range(8)
-        ]
-        for thread in threads:
-            thread.start()
-
-        server.close()
-
-        for thread in threads:
-            thread.join(2)
-        assert not any(thread.is_alive() for thread in threads), "a write hangs"
-
-
-def test_closing_twice_is_fine(site: Site) -> None:
-    site.server.act(note("first"))
-    site.server.close()
-
-    site.server.close()
-
-    assert notes(site) == ["first"]
+    assert (refused.value.status, notes(site)) == (503, ["first"])
