@@ -657,6 +657,7 @@ class MonitorState:
     failure_alert_seconds: int = 60
     absence: Absence | None = None  # our last one
     quiet_until: int = 0  # nothing changes by itself before that
+    is_repeated: bool = dataclasses.field(default=False, compare=False)  # what the ping said
     flips: list[Flip] = dataclasses.field(default_factory=list)
     events: list[Event] = dataclasses.field(default_factory=list)
 
@@ -1131,9 +1132,10 @@ def _find_same_start(state: MonitorState, ping: Ping) -> Run | None:
 
 
 def is_too_soon(state: MonitorState, ping: Ping) -> int | None:
-    """Seconds to wait where the owner's minimum interval is broken; ends of runs never do."""
+    """Seconds to wait where the owner's minimum interval is broken; the end of a run never does,
+    nor what fails."""
     m = state.monitor
-    if not m.min_ping_interval_seconds or ping.kind not in ("start", *OUTCOMES):
+    if not m.min_ping_interval_seconds or ping.kind not in ("start", "success"):
         return None
     run = find_run(state, ping)
     ends_run = ping.kind != "start" and run is not None and run.state not in ENDED
@@ -1152,6 +1154,7 @@ def receive(state: MonitorState, ping: Ping) -> Run | None:
     settle(state, ping.at)
     repeated = find_repeated(state, ping)
     if repeated is not None:
+        state.is_repeated = True
         _repeat(state, ping, repeated)
         return repeated
     run = find_run(state, ping)
@@ -1184,10 +1187,12 @@ def _open(state: MonitorState, ping: Ping, began: int) -> Run:
     return run
 
 
-def _start(state: MonitorState, ping: Ping, _: Run | None) -> Run:
+def _start(state: MonitorState, ping: Ping, run: Run | None) -> Run:
     m = state.monitor
     is_awaited = m.max_run_seconds is not None or _was_ended_lately(state)
-    run = _open(state, ping, ping.at)
+    if run is None or not _is_ahead_of_start(run, ping):
+        run = _open(state, ping, ping.at)
+    run.started_at = ping.at
     run.opened = 1
     run.awaited = int(is_awaited)
     run.next_at = next_after_life(state, ping.at)
@@ -1202,6 +1207,13 @@ def _start(state: MonitorState, ping: Ping, _: Run | None) -> Run:
     return run
 
 
+def _is_ahead_of_start(run: Run, ping: Ping) -> bool:
+    """Whether progress has opened the run that this starts: what is sent at once may arrive so."""
+    if run.state != "running" or run.opened:
+        return False
+    return ping.series is not None or ping.at - run.started_at <= RETRY_MS
+
+
 def _was_ended_lately(state: MonitorState) -> bool:
     """Whether one of the last three runs that a start had opened was ended."""
     opened = sorted(
@@ -1210,11 +1222,13 @@ def _was_ended_lately(state: MonitorState) -> bool:
     return any(run.ended_at is not None for run in opened[-3:])
 
 
-def _abandon_before(state: MonitorState, newer: Run) -> None:
-    """Open runs of the same host that began before are over, nobody knows how."""
+def _abandon_before(state: MonitorState, newer: Run, has_deadline: bool = False) -> None:
+    """Open runs of the same host that began before are over, nobody knows how; those that are
+    awaited only where they have no deadline of their own."""
     for run in state.runs:
         is_older = (run.started_at, run.num) < (newer.started_at, newer.num)
-        if run.state == "running" and run.host == newer.host and is_older:
+        is_waited_for = has_deadline and run.awaited
+        if run.state == "running" and run.host == newer.host and is_older and not is_waited_for:
             run.state = "unknown"
 
 
@@ -1232,7 +1246,8 @@ def _live(state: MonitorState, began: int, at: int, run: Run | None = None) -> N
         return
     if m.status == "down":
         m.missed_count += missed_by(state, at)
-    if is_latest and following is not None and following >= (m.expected_at or 0):
+    moves = is_latest or m.expected_at is None  # nothing is expected after Cronping's resume
+    if moves and following is not None and following >= (m.expected_at or 0):
         m.expected_at = following
         # Where a clock went back, `began` may be no longer what it was counted from.
         is_before_absence = state.absence is not None and began <= state.absence.until
@@ -1294,8 +1309,7 @@ def _succeed(state: MonitorState, ping: Ping, run: Run | None) -> Run:
     m = state.monitor
     run, began = _end(state, ping, run)
     m.failures = 0
-    if m.max_run_seconds is None:
-        _abandon_before(state, run)
+    _abandon_before(state, run, has_deadline=m.max_run_seconds is not None)
     _live(state, began, ping.at, run)
     if m.status == "paused":
         m.resume_status = "up"
@@ -1528,7 +1542,8 @@ def _turn_schedule_back(state: MonitorState, now: int) -> None:
 LINE_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 LONGEST_MS = 10 * 366 * 86_400_000  # no job reports a longer run
-JSON_MAX, METRICS_MAX = 65_536, 50
+JSON_MAX = 1_048_576  # bytes
+METRICS_MAX = 50
 
 
 def clean(text: Any, limit: int, lines: bool = False) -> str | None:
@@ -1564,7 +1579,7 @@ def milliseconds(value: Any, unit: int = 1000) -> int | None:
 def parse_json(body: bytes) -> Any:
     """The JSON of a body; raises `Invalid` where it is none, too large or too deep."""
     try:
-        return json.loads(body.decode("utf-8", "replace")) if len(body) <= JSON_MAX else None
+        return json.loads(body.decode("utf-8-sig", "replace")) if len(body) <= JSON_MAX else None
     except (ValueError, RecursionError):
         raise Invalid("body must be JSON") from None
 
@@ -2611,7 +2626,7 @@ NEW_KEY = (
     ),
 )
 SIGN_IN = (
-    Field("name", ANY_TEXT, "with a password"),
+    Field("name", or_none(matching(r"(?s:.{1,200})", "1 to 200 characters")), "with a password"),
     Field("password", ANY_TEXT, "of the user with that name"),
     Field("link", NAME, "instead of both: the secret of a one-time link"),
 )
@@ -3222,6 +3237,7 @@ def copy_file(path: str, name: str) -> None:
         contextlib.closing(sqlite3.connect(f"{name}.part")) as copy,
     ):
         file.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # see `set_log_aside`
     os.replace(f"{name}.part", name)
 
 
@@ -3273,15 +3289,33 @@ def migrate(db: SqliteDatabase, path: str) -> None:
 
 def is_foreign(path: str) -> bool:
     """Whether a file is another program's database; it is left as it is, with all beside it."""
-    uri = f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1"
+    has_log = os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal") > 0
+    how = "mode=ro" if has_log else "mode=ro&immutable=1"  # its tables may be in its log alone
+    uri = f"file:{urllib.parse.quote(path)}?{how}"
     with (
         contextlib.suppress(sqlite3.DatabaseError),  # its log may make it whole
         contextlib.closing(sqlite3.connect(uri, uri=True)) as file,
     ):
         (version,) = file.execute("PRAGMA user_version").fetchone()
-        tables = file.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
-        return version == 0 and tables is not None
+        tables = {name for (name,) in file.execute("SELECT name FROM sqlite_schema").fetchall()}
+        ours = set(re.findall(r"CREATE TABLE (\w+)", "".join(schema_parts()[0])))
+        return bool(tables) and (version == 0 or not ours <= tables)
     return False
+
+
+def set_log_aside(path: str) -> None:
+    """Keep SQLite from reading the log of another file into this one.
+
+    Who puts a copy in the place of a database after a crash may leave that one's log there. A copy
+    has no log of its own, as the header says: 1 where there is none, 2 where there is one.
+    """
+    header = Path(path).read_bytes()[18:20] if os.path.exists(path) else b""
+    if header == b"\x01\x01" and os.path.exists(f"{path}-wal"):
+        os.replace(f"{path}-wal", f"{path}-wal.old")
+        Path(f"{path}-shm").unlink(missing_ok=True)
+        log.warning(
+            "%s-wal is of the file that was there before: it is %s-wal.old now", path, path
+        )
 
 
 def file_at(path: str) -> tuple[int, int] | None:
@@ -3295,11 +3329,18 @@ def file_at(path: str) -> tuple[int, int] | None:
 
 def hold(path: str) -> None:
     """Be the only server of a file while this process lives; raises `Refused` where one is."""
-    try:
-        fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:  # or the file system knows no such locks
-        if isinstance(error, BlockingIOError):
-            raise Refused(f"another cronwatch serves {path} already") from None
+    file = os.open(path, os.O_RDONLY)
+    deadline = monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:  # or a command looks just now whether one does: see `is_served`
+            if monotonic() > deadline:
+                raise Refused(f"another cronwatch serves {path} already") from None
+            sleep(GLANCE_SECONDS)
+        except OSError:  # the file system knows no such locks
+            return
 
 
 NOT_SERVED = "no server runs on this database"
@@ -3405,6 +3446,7 @@ class Store:
                 make_private(self.path)
             if is_foreign(self.path):
                 raise Refused(f"{self.path} is another program's database: choose another file")
+            set_log_aside(self.path)
             self.db.connect()
             migrate(self.db, self.path)
             self.db.pragma("busy_timeout", round(GLANCE_SECONDS * 1000))
@@ -3634,6 +3676,10 @@ INSERT_RUN, INSERT_PING = (
     f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
     for table, names in (("run", RUN_FIELDS), ("ping", PING_FIELDS))
 )
+# A run has the outputs of all its pings, the end of them where they are too long.
+APPEND_LOG = """INSERT INTO run_log (run, content, monitor) VALUES (?1, ?2, ?3) ON CONFLICT (run)
+    DO UPDATE SET content = substr(content || char(10) || excluded.content, -?4)"""
+LOG_MAX = 100_000  # characters
 MONITOR_VALUES = operator.attrgetter(*MONITOR_FIELDS)
 RUN_VALUES = operator.attrgetter(*RUN_FIELDS)
 
@@ -3682,7 +3728,7 @@ def save_state(
         else:
             execute(tx.db, INSERT_RUN, values)
     if run_log is not None:
-        execute(tx.db, "INSERT OR REPLACE INTO run_log VALUES (?, ?, ?)", (*run_log, m.num))
+        execute(tx.db, APPEND_LOG, (*run_log, m.num, LOG_MAX))
         if tx.settings.keep_logs:
             prune_logs(tx, m.num, tx.settings.keep_logs, 2)
     update(tx.db, "monitor", m.num, _changed(MONITOR_FIELDS, before.monitor, MONITOR_VALUES(m)))
@@ -4321,6 +4367,13 @@ def mark_ok(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     return monitors_json(tx, [change_monitor(tx, num, lambda state: receive(state, ok))])[0]
 
 
+def empty_monitor(tx: Transaction, request: ApiRequest) -> bool:
+    """Delete some of what a monitor has that is to be removed; whether there may be more. At once
+    that would hold up pings."""
+    num = find_monitor(tx, request.id)
+    return num is not None and prune_beyond(tx, num, 1)
+
+
 def remove_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Delete a monitor with all that hangs on it."""
     m = get_monitor(tx, request.id)
@@ -4490,6 +4543,7 @@ class Scanner:
 
 DAY_MS = 86_400_000
 PRUNE_LIMIT = 500  # rows in one transaction
+RUNS_LIMIT = 50  # runs, each perhaps with a log of 100 KB
 PRUNE_STEP = 100  # so many pings beyond its bound are worth a look at all that a monitor has
 OLD = {"run": "started_at < :before", "absence": "until < :before"}
 
@@ -4520,32 +4574,32 @@ FORGET_LEFT_BEHIND = """UPDATE run SET state = 'unknown'
         SELECT grace_seconds FROM monitor WHERE monitor.num = run.monitor), 0))"""
 
 
-def prune_pings(tx: Transaction, monitor: int, keep: int) -> int:
-    """Delete up to 500 of the oldest pings of a monitor that has more than it may, and runs,
-    events and flips, of which it may have as many; how many pings."""
-    counts = rows(tx.db, "SELECT ping_count FROM monitor WHERE num = ?", monitor)
-    beyond = min(PRUNE_LIMIT, counts[0][0] - keep) if counts else 0
-    if beyond <= 0:
-        return 0
-    execute(
-        tx.db,
-        "DELETE FROM ping WHERE num IN (SELECT num FROM ping WHERE monitor = ? "
-        "ORDER BY at, num LIMIT ?)",
-        (monitor, beyond),
-    )
-    for table, age, newest_first, prunable in (  # the oldest first, for a kill to leave no hole
-        ("run", "started_at, num", "started_at DESC, num DESC", PRUNABLE["run"]),
-        ("event", "num", "num DESC", PRUNABLE["event"]),
-        ("flip", "num", "num DESC", "1"),
-    ):
-        execute(
-            tx.db,
-            f"DELETE FROM {table} WHERE num IN (SELECT num FROM {table} WHERE monitor "
-            f"= ?1 AND {prunable} AND ({age}) < (SELECT {age} FROM {table} WHERE monitor = ?1 "
-            f"ORDER BY {newest_first} LIMIT 1 OFFSET ?3) ORDER BY {age} LIMIT ?2)",
-            (monitor, PRUNE_LIMIT, keep - 1),
+# What a monitor has as many of as it may keep: its order, and how many go in one transaction.
+BOUNDED = (
+    ("ping", "at, num", "at DESC, num DESC", PRUNE_LIMIT),
+    ("run", "started_at, num", "started_at DESC, num DESC", RUNS_LIMIT),
+    ("event", "num", "num DESC", PRUNE_LIMIT),
+    ("flip", "num", "num DESC", PRUNE_LIMIT),
+)
+
+
+def prune_beyond(tx: Transaction, monitor: int, keep: int) -> bool:
+    """Delete some of the oldest pings, runs, events and flips of a monitor beyond so many of each;
+    whether there may be more."""
+    has_more = False
+    for table, order, newest_first, most in BOUNDED:  # oldest first: a kill leaves no hole
+        prunable = PRUNABLE[table] if table in ("run", "event") else "1"
+        edge = (
+            f"SELECT {order} FROM {table} WHERE monitor = ?1 "
+            f"ORDER BY {newest_first} LIMIT 1 OFFSET ?2"
         )
-    return int(beyond)
+        beyond = (
+            f"SELECT num FROM {table} WHERE monitor = ?1 AND {prunable} "
+            f"AND ({order}) < ({edge}) ORDER BY {order} LIMIT ?3"
+        )
+        sql = f"DELETE FROM {table} WHERE num IN ({beyond})"
+        has_more |= execute(tx.db, sql, (monitor, keep - 1, most)).rowcount == most
+    return has_more
 
 
 def prune_logs(tx: Transaction, monitor: int, keep: int, most: int = 50) -> int:
@@ -4558,27 +4612,19 @@ def prune_logs(tx: Transaction, monitor: int, keep: int, most: int = 50) -> int:
     ).rowcount
 
 
-def monitors_beyond(
-    tx: Transaction, keep_pings: int, keep_logs: int
-) -> tuple[list[int], list[int]]:
-    """The monitors with too many pings, and those with too many logs."""
-    return (
-        [
-            num
-            for (num,) in rows(
-                tx.db, "SELECT num FROM monitor WHERE ? AND ping_count > ?", keep_pings, keep_pings
-            )
-        ],
-        [
-            num
-            for (num,) in rows(
-                tx.db,
-                "SELECT monitor FROM run_log WHERE ? GROUP BY monitor HAVING count(*) > ?",
-                keep_logs,
-                keep_logs,
-            )
-        ],
-    )
+def monitors_beyond(tx: Transaction, keep: int) -> list[int]:
+    """The monitors with more pings, events or flips than are kept; of runs none has more."""
+    sql = """SELECT num FROM monitor WHERE ping_count > ?1
+        UNION SELECT monitor FROM event WHERE monitor IS NOT NULL GROUP BY monitor
+            HAVING count(*) > ?1
+        UNION SELECT monitor FROM flip GROUP BY monitor HAVING count(*) > ?1"""
+    return [num for (num,) in rows(tx.db, sql, keep)]
+
+
+def monitors_beyond_logs(tx: Transaction, keep: int) -> list[int]:
+    """The monitors with more logs than are kept."""
+    sql = "SELECT monitor FROM run_log GROUP BY monitor HAVING count(*) > ?"
+    return [num for (num,) in rows(tx.db, sql, keep)]
 
 
 FREE_PAGES = 2000  # 8 MB: what is soon used again stays
@@ -4596,22 +4642,22 @@ def give_back(tx: Transaction) -> bool:
 PRUNED = ("ping", "run", "flip", "event", "absence")
 
 
-def prune(tx: Transaction, table: str, before: int, after: int = 0) -> int | None:
-    """Delete what is old among the next 500 rows; the last of them, None where none was old.
+def has_leapt(tx: Transaction) -> bool:
+    """Whether nothing counts as old: for a day after an absence of more than one, since the clock
+    may have leapt."""
+    sql = "SELECT 1 FROM absence WHERE until - since > ?1 AND until > ?2 - ?1 LIMIT 1"
+    return bool(rows(tx.db, sql, DAY_MS, tx.now))
 
-    After an absence of more than a day nothing is old for a day: the clock may have leapt."""
-    if rows(
-        tx.db,
-        "SELECT 1 FROM absence WHERE until - since > ?1 AND until > ?2 - ?1 LIMIT 1",
-        DAY_MS,
-        tx.now,
-    ):
+
+def prune(tx: Transaction, table: str, before: int, after: int = 0) -> int | None:
+    """Delete what is old among the next rows; the last of them, None where none was old."""
+    if has_leapt(tx):
         return None
     old = OLD.get(table, "at < :before")
     chunk = execute(
         tx.db,
         f"SELECT num, {old} FROM {table} WHERE num > :after ORDER BY num LIMIT :limit",
-        {"before": before, "after": after, "limit": PRUNE_LIMIT},
+        {"before": before, "after": after, "limit": RUNS_LIMIT if table == "run" else PRUNE_LIMIT},
     ).fetchall()
     if not any(is_old for _, is_old in chunk):
         return None
@@ -4684,6 +4730,7 @@ def find_target(tx: Transaction, request: PingRequest) -> Target:
     beside = names[1] if len(names) > 1 and names[1] not in VERBS else None
     if handle is not None and not _may_ping(find_key(tx, beside)):
         dialect = dialect_for(route, handle[1])
+        request.seen.append(dialect)
         if dialect.needs_key:
             _check_key(tx, request.secret, dialect)
         return Target(dialect, names[1:], handle[0], names[0])
@@ -4712,14 +4759,15 @@ def _find_by_header(tx: Transaction, request: PingRequest) -> Target:
     if dialect.needs_key:
         api_key = _check_key(tx, request.secret, dialect)
         return Target(dialect, names[1:], find_monitor(tx, names[0]), names[0], api_key)
+    monitor = None
     key = find_key(tx, request.secret)
     if request.route.family == "ping" and _may_ping(key):
         monitor = find_monitor(tx, names[0])
         if monitor is not None or request.query.get("schedule"):
             dialect = DIALECTS["cronradar"]
-        return Target(dialect, names[1:], monitor, names[0], key)
     if dialect is DIALECTS["cronradar"]:
-        _check_key(tx, request.secret, dialect)
+        key = _check_key(tx, request.secret, dialect)
+        return Target(dialect, names[1:], monitor, names[0], key)
     if dialect is DIALECTS["cronbeats"] and not CODE.fullmatch(names[0]):
         raise Unknown("Invalid job key format")
     return Target(dialect, names[1:], None, names[0])
@@ -4807,11 +4855,14 @@ def _record(tx: Transaction, request: PingRequest, target: Target, num: int, pin
     m = state.monitor
     m.last_ping_at = tx.now
     m.ping_count += 1
-    save_state(tx, state, before, (run.num, ping.log) if run and ping.log else None)
+    has_log = run is not None and ping.log is not None and not state.is_repeated
+    save_state(tx, state, before, (run.num, ping.log) if run and ping.log and has_log else None)
     if run and ping.kind in OUTCOMES:
         ping = ping._replace(duration_ms=run.duration_ms)
+    if run is None and ping.message is None:  # or what a log says that belongs to none were lost
+        ping = ping._replace(message=clean(ping.log, target.dialect.message_max))
     execute(tx.db, INSERT_PING, (*ping[:-2], num, run and run.num, target.dialect.name))
-    _keep_bounds(tx, m, has_log=run is not None and ping.log is not None)
+    _keep_bounds(tx, m, has_log)
     due_by = deadline(m) if m.status == "up" else None
     result = PingResult(
         kind=ping.kind,
@@ -4860,7 +4911,7 @@ def _keep_bounds(tx: Transaction, m: Monitor, has_log: bool) -> None:
     if has_log and tx.settings.keep_logs:
         prune_logs(tx, m.num, tx.settings.keep_logs)
     if tx.settings.keep_pings and m.ping_count >= tx.settings.keep_pings + PRUNE_STEP:
-        prune_pings(tx, m.num, tx.settings.keep_pings)
+        prune_beyond(tx, m.num, tx.settings.keep_pings)
 
 
 def _register(tx: Transaction, request: PingRequest, target: Target) -> int:
@@ -4870,6 +4921,7 @@ def _register(tx: Transaction, request: PingRequest, target: Target) -> int:
     if target.key is None or fields is None or key is None:
         refusal = Refused if target.key else Unknown
         raise refusal(target.dialect.unknown.format(key or ""), "MONITOR_NOT_FOUND", 404)
+    fields = {"name": title(key), **fields}
     declared = json.dumps(fields) if target.dialect.declares else None
     return register_monitor(tx, target.key, key, {**fields, "declared": declared})
 
@@ -4886,7 +4938,7 @@ def register_monitor(
     if permission == "ping" and counted[0][0] >= REGISTERED_MAX:
         sentence = f"This API key has registered {REGISTERED_MAX} monitors: it may make no more"
         raise Refused(sentence, "ACCESS_DENIED", 403)
-    own = {"key": key, "timezone": tx.settings.timezone or "UTC", "name": title(key)}
+    own = {"key": key, "timezone": tx.settings.timezone or "UTC"}
     return create_monitor(tx, {**own, **fields, "registered_by": num})
 
 
@@ -4946,7 +4998,7 @@ def _sync(tx: Transaction, api_key: tuple[int, str], key: str | None, item: Any)
         dialect = DIALECTS["cronradar"]
         change_monitor(tx, num, lambda state: _declare(tx, state, dialect, item))
         return "updated"
-    fields = {"grace_seconds": 60, **columns, **read_declared(item)}
+    fields = {"name": title(key), "grace_seconds": 60, **columns, **read_declared(item)}
     register_monitor(tx, api_key, key, {**fields, "declared": json.dumps(fields)})
     return "created"
 
@@ -6345,9 +6397,8 @@ PROGRESS_MAX = 1000
 
 def _find_run(tx: Transaction, request: ApiRequest) -> Sequence[Any]:
     num = int(request.run) if re.fullmatch("[0-9]{1,15}", request.run) else None
-    runs = rows(
-        tx.db, RUNS_SQL + "WHERE num = ? AND monitor = ?", num, get_monitor(tx, request.id).num
-    )
+    monitor = find_monitor(tx, request.id)
+    runs = rows(tx.db, RUNS_SQL + "WHERE num = ? AND monitor = ?", num, monitor)
     if not runs:
         raise Refused("Monitor not found: it has no such run", "NOT_FOUND", 404)
     return runs[0]  # type: ignore[no-any-return]
@@ -7314,6 +7365,7 @@ UNKNOWN_MAX = 30  # keys and handles, a minute and address
 SIGN_INS_MAX = 5  # that failed, of a name and address
 SIGN_IN_SECONDS = 300  # and in what time
 SCRYPTS_MAX = 4  # that run or wait
+BUSY_SIGN_INS = "Too many sign-ins at once: try again in a moment"
 KEYS_SQL = f"SELECT {sql_list(KEYS)} FROM api_key "
 USERS_SQL = f"SELECT {sql_list(USERS)} FROM user "
 scrypts = ThreadPoolExecutor(1, "scrypt")  # each takes 16 MB, which its thread then keeps
@@ -7327,8 +7379,7 @@ def hash_password(password: str, salt: str | None = None) -> str:
     """
     salt = salt or secrets.token_hex(16)
     if not scrypt_places.acquire(blocking=False):
-        sentence = "Too many sign-ins at once: try again in a moment"
-        raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, 1)
+        raise Refused(BUSY_SIGN_INS, "RATE_LIMIT_EXCEEDED", 429, 1)
     try:
         key = scrypts.submit(
             hashlib.scrypt,
@@ -7419,8 +7470,10 @@ def make_link(tx: Transaction, name: str, makes_user: bool = False) -> dict[str,
     return {"url": f"{tx.settings.base_url}/#/link/{secret}", "expiresAt": iso(expires_at)}
 
 
-def open_session(tx: Transaction, user: int) -> dict[str, Any]:
-    """Sign a user in."""
+def open_session(tx: Transaction, user: int, stored: str | None) -> dict[str, Any]:
+    """Sign a user in, if the password in its stored form is theirs still."""
+    if rows(tx.db, "SELECT password FROM user WHERE num = ?", user) != [(stored,)]:
+        raise Refused("Wrong name or password", "UNAUTHORIZED", 401)
     days = min(tx.settings.session_days, 36_500)
     token, expires_at = _add_secret(tx, user, False, days * 86_400_000)
     update(tx.db, "user", user, {"seen_at": tx.now})
@@ -7435,12 +7488,13 @@ def use_link(tx: Transaction, secret: str) -> dict[str, Any]:
     """Sign in by a link, which ends with this."""
     links = rows(
         tx.db,
-        "DELETE FROM session WHERE hash = ? AND is_link RETURNING user, expires_at",
+        "DELETE FROM session WHERE hash = ? AND is_link RETURNING expires_at, user, "
+        "(SELECT password FROM user WHERE num = user)",
         hash_secret(secret),
     )
-    if not links or links[0][1] <= tx.now:
+    if not links or links[0][0] <= tx.now:
         raise Unknown("This link has been used or has expired", "UNAUTHORIZED", 401)
-    return open_session(tx, links[0][0])
+    return open_session(tx, *links[0][1:])
 
 
 def show_session(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
@@ -7460,7 +7514,8 @@ def end_session(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 
 def prune_sessions(tx: Transaction) -> None:
     """Forget sessions and links that have expired."""
-    execute(tx.db, "DELETE FROM session WHERE expires_at <= ?", (tx.now,))
+    if not has_leapt(tx):
+        execute(tx.db, "DELETE FROM session WHERE expires_at <= ?", (tx.now,))
 
 
 class Limiter:
@@ -7515,11 +7570,27 @@ def network(address: str | None) -> str:
     return str(ip)
 
 
+addresses_trying: set[str] = set()
+
+
+@contextlib.contextmanager
+def _one_try_of(address: str) -> Iterator[None]:
+    """Refuse, with 429, a second sign-in of an address at a time: it would take others' places."""
+    if address in addresses_trying:
+        raise Refused(BUSY_SIGN_INS, "RATE_LIMIT_EXCEEDED", 429, 1)
+    addresses_trying.add(address)
+    try:
+        yield
+    finally:
+        addresses_trying.discard(address)
+
+
 def find_by_password(
     read: Callable[..., Any], limiter: Limiter, name: str, password: str, address: str | None
-) -> int:
-    """The user with this name and password. Who fails has to wait, of the same name *and* address:
-    nobody can lock out somebody else."""
+) -> tuple[int, str | None]:
+    """The user with this name and password, and its stored form. Who fails has to wait, of the
+    same name *and* address, and an address has one try at a time: nobody can lock out somebody
+    else."""
     who = ("sign-in", name, network(address))
     wait = limiter.wait(who, SIGN_INS_MAX)
     if wait is not None:
@@ -7527,11 +7598,13 @@ def find_by_password(
         raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
     users = read(lambda tx: rows(tx.db, "SELECT num, password FROM user WHERE name = ?", name))
     num, stored = users[0] if users else (0, None)
-    if not is_password(password, stored):
+    with _one_try_of(network(address)):
+        is_right = is_password(password, stored)
+    if not is_right:
         limiter.count(who, SIGN_IN_SECONDS)
         raise Refused("Wrong name or password", "UNAUTHORIZED", 401)
     limiter.forget(who)
-    return int(num)
+    return num, stored
 
 
 class Caller(NamedTuple):
@@ -7578,7 +7651,7 @@ def create_key(tx: Transaction, name: str, permission: str, secret: str | None =
             "id": str(uuid.uuid4()),
             "name": name,
             "hash": hash_secret(secret),
-            "prefix": secret[:12],
+            "prefix": secret[: min(12, len(secret) // 2)],  # an adopted one may be short
             "permission": permission,
             "created_at": tx.now,
         },
@@ -7713,9 +7786,12 @@ def prepare_request(settings: Settings) -> None:
     environ["cronwatch.is_bare"] = address == settings.url_prefix
     environ["REQUEST_URI"] = uri
     environ["PATH_INFO"] = local_path(settings.url_prefix, path)
-    if settings.trusted_proxy in ("*", environ.get("REMOTE_ADDR")):
-        forwarded = forwarded_address(environ.get("HTTP_X_FORWARDED_FOR", ""))
-        environ["REMOTE_ADDR"] = forwarded or environ.get("REMOTE_ADDR")
+    address = environ.get("REMOTE_ADDR", "").removeprefix(
+        "::ffff:"
+    )  # of IPv4 where we listen on *
+    if settings.trusted_proxy in ("*", address):
+        address = forwarded_address(environ.get("HTTP_X_FORWARDED_FOR", "")) or address
+    environ["REMOTE_ADDR"] = address
 
 
 class Application(bottle.Bottle):
@@ -7957,6 +8033,18 @@ def acts(action: Callable[[Transaction, ApiRequest], Any]) -> Action:
     return call
 
 
+def removes(remove: Callable[[Transaction, ApiRequest], Any]) -> Action:
+    """The action of a route that removes a monitor, in as many transactions as it needs."""
+
+    def call(server: Service, request: ApiRequest) -> Any:
+        while server.act(empty_monitor, request):
+            pass
+        return acts(remove)(server, request)
+
+    call.__doc__ = remove.__doc__
+    return call
+
+
 def sends(test: Callable[[Outbox, ApiRequest], Any]) -> Action:
     """The action of a route that sends something."""
 
@@ -7981,7 +8069,7 @@ def sign_in(server: Service, request: ApiRequest) -> bytes:
         if not isinstance(name, str) or not isinstance(password, str) or len(password) > 200:
             raise Invalid("name and password are required, or a link")
         user = find_by_password(server.read, server.limiter, name, password, request.address)
-        session = server.act(open_session, user)
+        session = server.act(open_session, *user)
     seconds = server.settings.session_days * 86_400
     return respond(session, 201, headers=make_cookie(session["token"], seconds, server.settings))
 
@@ -8628,7 +8716,7 @@ API_ROUTES = (
     ApiRoute("read-only", "GET", f"{MONITORS}/<id>", reads(show_monitor), MONITOR_DETAIL),
     ApiRoute("read-write", "PATCH", f"{MONITORS}/<id>", acts(edit_monitor), A_MONITOR,
              takes=MONITOR_CHANGES),
-    ApiRoute("read-write", "DELETE", f"{MONITORS}/<id>", acts(remove_monitor), DELETED),
+    ApiRoute("read-write", "DELETE", f"{MONITORS}/<id>", removes(remove_monitor), DELETED),
     ApiRoute("read-write", "POST", f"{MONITORS}/<id>/pause", acts(pause_heartbeat), A_MONITOR,
              takes=PAUSE),
     ApiRoute("read-write", "POST", f"{MONITORS}/<id>/resume", acts(resume_heartbeat), A_MONITOR),
@@ -8700,7 +8788,7 @@ CHECK_ROUTES = (
     CheckRoute("read-write", "POST", CHECKS, acts(create_check), status=201),
     CheckRoute("read-only", "GET", f"{CHECKS}/<id>", reads(show_check)),
     CheckRoute("read-write", "POST", f"{CHECKS}/<id>", acts(update_check)),
-    CheckRoute("read-write", "DELETE", f"{CHECKS}/<id>", acts(delete_check)),
+    CheckRoute("read-write", "DELETE", f"{CHECKS}/<id>", removes(delete_check)),
     CheckRoute("read-write", "POST", f"{CHECKS}/<id>/pause", acts(pause_check)),
     CheckRoute("read-write", "POST", f"{CHECKS}/<id>/resume", acts(resume_check)),
     CheckRoute("read-write", "GET", f"{CHECKS}/<id>/pings", reads(list_check_pings)),
@@ -8935,7 +9023,7 @@ NO_ENCODING = (
 )
 
 
-def receive_envelope(server: Service, project: int) -> bytes:
+def receive_envelope(server: Service, project: str) -> bytes:
     """Sentry's POST /api/PROJECT/envelope: check-ins are pings, all else is dropped."""
     environ = bottle.request.environ
     encoding = environ.get("HTTP_CONTENT_ENCODING", "").lower()
@@ -9052,7 +9140,9 @@ def make_app(server: Service) -> bottle.Bottle:
         app.route(rule, "OPTIONS", allow_origin)
     app.route("/api/sync", "POST", partial(sync, server), dialect=DIALECTS["cronradar"])
     envelope = partial(receive_envelope, server)
-    app.route("/api/<project:int>/envelope", "POST", envelope, dialect=DIALECTS["sentry"])
+    app.route(
+        "/api/<project:re:[0-9]{1,20}>/envelope", "POST", envelope, dialect=DIALECTS["sentry"]
+    )
     files = read_static_files()
     app.route("/", "GET", partial(front_page, files))
     app.route("/static/<name:path>", "GET", partial(static, files))
@@ -9542,11 +9632,10 @@ def keep_house(
         after: int | None = 0
         while after is not None:
             after = act(prune, table, now - settings.keep_days * 86_400_000, after)
-    many_pings, many_logs = read(monitors_beyond, settings.keep_pings, settings.keep_logs)
-    for num in many_pings:
-        while act(prune_pings, num, settings.keep_pings) == PRUNE_LIMIT:
+    for num in read(monitors_beyond, settings.keep_pings) if settings.keep_pings else ():
+        while act(prune_beyond, num, settings.keep_pings):
             pass
-    for num in many_logs:
+    for num in read(monitors_beyond_logs, settings.keep_logs) if settings.keep_logs else ():
         while act(prune_logs, num, settings.keep_logs):
             pass
     while act(give_back):

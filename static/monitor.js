@@ -317,7 +317,7 @@ export async function monitorPage(app, id, opened) {
   function paintLead() {
     const state = stateOf(m), failed = failedRun();
     put(parts.lead, h("section.card.lead", { class: `is-${state === "up" && runs.find(run => run.state !== "running")?.matched?.length ? "matched" : state}` }, h("p.sentence", headline(m, runs)),
-      tail && [h("div.head", h("h2", "Last log lines"), h("a", { href: `${pageOf(m.id)}/runs/${failed.id}` }, "Whole log")),
+      tail && failed && [h("div.head", h("h2", "Last log lines"), h("a", { href: `${pageOf(m.id)}/runs/${failed.id}` }, "Whole log")),
         h("pre.log", { tabindex: "0", "aria-label": "Last log lines" }, tail)],
       m.notes && h("p.notes", m.notes),
       !m.recipients.length && h("p.warn-text", "No notifications: no integration is told of this monitor. ", h("a", { href: `${pageOf(m.id)}/edit` }, "Choose one")),

@@ -314,7 +314,7 @@ FAULTS = {
             "test_alerts.py::test_who_hears_of_a_monitor",
         ),
         Fault(
-            '"prefix": secret[:12],',
+            '"prefix": secret[: min(12, len(secret) // 2)],',
             '"prefix": secret,',
             "API keys stand in the database, and are listed, in the clear",
             "test_people.py::test_keys_are_listed_by_their_first_12_characters",
@@ -614,7 +614,7 @@ FAULTS = {
             "test_people.py::test_a_password_is_changed_and_ends_the_sessions",
         ),
         Fault(
-            "if not links or links[0][1] <= tx.now:",
+            "if not links or links[0][0] <= tx.now:",
             "if not links:",
             "a link of last year signs in",
             "test_people.py::test_a_link_works_for_an_hour",
@@ -1083,8 +1083,8 @@ FAULTS = {
             "test_permissions.py::test_a_write_with_a_cookie_needs_the_header",
         ),
         Fault(
-            '("read-write", "DELETE", f"{MONITORS}/<id>", acts(remove_monitor)',
-            '("read-only", "DELETE", f"{MONITORS}/<id>", acts(remove_monitor)',
+            '("read-write", "DELETE", f"{MONITORS}/<id>", removes(remove_monitor)',
+            '("read-only", "DELETE", f"{MONITORS}/<id>", removes(remove_monitor)',
             "a key that may only read deletes a monitor",
             "transcripts/door.http: A key that may too little is told so",
         ),

@@ -451,16 +451,18 @@ class Life:
         """It has max_run_seconds, or one of the last three runs with a start was ended."""
         if self.terms.max_run_seconds:
             return True
-        started = [run for run in self.runs[-200:] if run.by_start]
+        started = sorted((run for run in self.runs[-200:] if run.by_start), key=Run.age)
         return any(run.was_ended for run in started[-3:])
 
     def close(self, run: Run, state: str, at: int | None = None) -> None:
         run.state, run.ended = state, at
         self.open_runs = [other for other in self.open_runs if other is not run]
 
-    def forget_older(self, newer: Run) -> None:
+    def forget_older(self, newer: Run, but_awaited: bool = False) -> None:
         """Older open runs of the same host become unknown: killed and started again is well."""
         for run in list(self.open_runs):
+            if but_awaited and run.awaited:
+                continue
             if run.host == newer.host and run.age() < newer.age():
                 self.close(run, "unknown")
 
@@ -537,7 +539,7 @@ class Life:
             is_behind = any(run.age() < other.age() and other.began < before for other in newer)
             if is_behind and not run.awaited:
                 self.close(run, "unknown")
-        starts = [run for run in self.runs if run.by_start][-3:]
+        starts = sorted((run for run in self.runs if run.by_start), key=Run.age)[-3:]
         self.runs = [
             run
             for run in self.runs
@@ -572,18 +574,12 @@ class Life:
         if self.is_same_start(act):
             return
         awaited, longest = self.is_awaited(), self.terms.max_run_seconds
-        run = self.open(
-            Run(
-                act.at,
-                act.series,
-                act.host,
-                act.address,
-                True,
-                awaited=awaited,
-                next_at=self.next_expected(act.at),
-                limit_at=act.at + longest * SECOND if longest else None,
-            )
-        )
+        run = self.run_ahead(act)
+        if run is None:
+            run = self.open(Run(act.at, act.series, act.host, act.address, True))
+        run.began, run.by_start, run.awaited = act.at, True, awaited
+        run.next_at = self.next_expected(act.at)
+        run.limit_at = act.at + longest * SECOND if longest else None
         if not awaited:
             self.forget_older(run)
         if self.terms.expects == "run":
@@ -591,12 +587,22 @@ class Life:
             self.recover_by_start(act.at)
             self.leave_new()
 
+    def run_ahead(self, act: Action) -> Run | None:
+        """The open run of its series that progress has opened; without a series, a moment ago."""
+        if act.series is not None:
+            run = self.of_series.get(act.series)
+        else:
+            mine = [run for run in self.open_runs if run.host == act.host and run.series is None]
+            run = max(mine, key=Run.age, default=None)
+        if run is None or run.state != "running" or run.by_start:
+            return None
+        return run if act.series is not None or act.at - run.began <= RETRY else None
+
     def success(self, act: Action) -> None:
         if self.is_retry(act, "success"):
             return
         run, own = self.end_run(act, "success")
-        if not self.terms.max_run_seconds:
-            self.forget_older(run)
+        self.forget_older(run, but_awaited=bool(self.terms.max_run_seconds))
         self.in_a_row = 0
         self.sign_of_life(act.at, own, run)
         self.be_well(act.at)

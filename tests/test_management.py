@@ -598,7 +598,7 @@ def test_a_run_of_another_heartbeat_is_not_found(api: Manager, token: str) -> No
 def user(site: Site) -> Manager:
     """Requests of a signed-in user."""
     site.server.act(cronwatch.add_user, "Ann", None)
-    return Manager(site, site.server.act(cronwatch.open_session, 1)["token"])
+    return Manager(site, site.server.act(cronwatch.open_session, 1, None)["token"])
 
 
 def run_log(user: Manager, monitor: str, run: Any) -> webtest.TestResponse:

@@ -665,7 +665,7 @@ def limited(*pings: Ping) -> MonitorState:
     return state
 
 
-@pytest.mark.parametrize("kind", ["start", "success", "fail"])
+@pytest.mark.parametrize("kind", ["start", "success"])
 @pytest.mark.parametrize(
     "after, wait", [(0, 60), (1, 60), (SECOND, 59), (MINUTE - 1, 1), (MINUTE, None), (HOUR, None)]
 )
@@ -675,6 +675,12 @@ def test_a_ping_within_the_minimum_interval_has_to_wait_for_the_rest_of_it(
     state = limited()
 
     assert is_too_soon(state, ping(kind, NOW + after)) == wait
+
+
+def test_what_fails_never_has_to_wait() -> None:
+    state = limited()
+
+    assert is_too_soon(state, ping("fail", NOW + 1)) is None
 
 
 def test_a_refused_ping_does_not_make_the_next_one_wait_longer() -> None:

@@ -50,7 +50,7 @@ def sign_in(database: str) -> str:
     """The token of somebody's session."""
     server = cronwatch.Server(cronwatch.Settings(database=database))
     server.act(cronwatch.add_user, "bench", None)
-    token: str = server.act(lambda tx: cronwatch.open_session(tx, 1))["token"]
+    token: str = server.act(lambda tx: cronwatch.open_session(tx, 1, None))["token"]
     server.close()
     return token
 
