@@ -65,7 +65,6 @@ import threading
 import urllib.parse
 import uuid
 import zlib
-import zoneinfo
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -9054,70 +9053,45 @@ def system_clock() -> int:
     return time_ns() // 1_000_000
 
 
-# Instants by which zones are told apart: two that differ since 1970 differ at some of them.
-ZONE_SAMPLES = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=10 * n) for n in range(2500)]
-RECENT_SAMPLES = [at for at in ZONE_SAMPLES if 2015 <= at.year <= 2025]
+# Zones that differ since 1970 differ at some of these instants, Berlin and Vienna on 6 April 1980.
+ZONE_SAMPLES = [datetime(1970, 1, 9, tzinfo=UTC) + timedelta(days=10 * n) for n in range(2040)]
+RECENT = slice(-400, None)  # since 2015
 TZDATA = importlib.resources.files("tzdata")  # the system's own may have a file mounted over one
 
 
-def _packaged_zone(name: str) -> ZoneInfo:
-    with TZDATA.joinpath("zoneinfo", name).open("rb") as file:
-        return ZoneInfo.from_file(file)
-
-
-def _offsets_agree(
-    one: ZoneInfo, other: ZoneInfo, samples: Sequence[datetime] = ZONE_SAMPLES
-) -> Iterator[bool]:
-    """Whether two clocks show the same time, for each of the samples."""
-    for at in samples:
-        yield at.astimezone(one).utcoffset() == at.astimezone(other).utcoffset()
-
-
-def _is_likely(zone: ZoneInfo, name: str) -> bool:
-    """Whether it mostly agreed of late: the files may be of an older and of a newer release."""
-    agreements = _offsets_agree(zone, _packaged_zone(name), RECENT_SAMPLES)
-    return sum(agreements) > len(RECENT_SAMPLES) / 2
-
-
-def _is_alike(zone: ZoneInfo, name: str) -> bool:
-    """Whether it agrees always, and calls its time the same: UTC is not GMT."""
-    other, last = _packaged_zone(name), ZONE_SAMPLES[-1]
-    has_same_name = last.astimezone(zone).tzname() == last.astimezone(other).tzname()
-    return has_same_name and all(_offsets_agree(zone, other))
-
-
-def _is_file_of(content: bytes, name: str) -> bool:
-    """Whether this is, byte for byte, what a zone database here has for a name."""
-    paths = [Path(folder, name) for folder in zoneinfo.TZPATH]
-    files = [TZDATA.joinpath("zoneinfo", name), *(path for path in paths if path.is_file())]
-    return any(file.read_bytes() == content for file in files)
-
-
-def _name_zone(content: bytes, hints: Sequence[str]) -> str | None:
-    """The name of a zone whose file this is; the hints are names that it may well have."""
+def _times_in(content: bytes) -> list[Any]:
+    """What a zone's file says of the samples, and how it calls the time: UTC is not GMT."""
     zone = ZoneInfo.from_file(io.BytesIO(content))
+    local = [at.astimezone(zone) for at in ZONE_SAMPLES]
+    return [local[-1].tzname(), *(at.utcoffset() for at in local)]
+
+
+def _times_named(name: str) -> list[Any]:
+    return _times_in(TZDATA.joinpath("zoneinfo", name).read_bytes())
+
+
+def _name_zone(times: list[Any], hints: Sequence[str]) -> str | None:
+    """The name of the zone with these times.
+
+    A hint is believed where it mostly agrees of late: the file may be of another release.
+    """
     names = TZDATA.joinpath("zones").read_text().split()
     for name in hints:
-        if name in names and _is_likely(zone, name):
-            return name
-    table = TZDATA.joinpath("zoneinfo", "zone1970.tab").read_text().splitlines()
-    usual = [line.split("\t")[2] for line in table if not line.startswith("#")]
-    candidates = ("UTC", *usual, *names)
-    same = (n for n in candidates if _is_file_of(content, n) and _is_likely(zone, n))
-    alike = (name for name in candidates if _is_alike(zone, name))
-    return next(same, None) or next(alike, None)
-
-
-def _path_zone(path: str | Path) -> str:
-    """The zone of a path such as /usr/share/zoneinfo/Europe/Berlin, where it is one of those."""
-    return str(path).rpartition("zoneinfo/")[2].removeprefix("posix/")
+        if name in names:
+            agreements = map(operator.eq, times[RECENT], _times_named(name)[RECENT])
+            if sum(agreements) > 200:
+                return name
+    table = TZDATA.joinpath("zoneinfo", "zone1970.tab").read_text()
+    usual = re.findall(r"^[A-Z,]+\t\S+\t(\S+)", table, re.MULTILINE)
+    return next((name for name in ("UTC", *usual) if _times_named(name) == times), None)
 
 
 def host_timezone(rule: str | None = None, etc: Path = Path("/etc")) -> str | None:
     """The name of the host's zone, in which a crontab speaks; None where it cannot be told.
 
-    `rule` stands for the variable TZ. Without it and /etc/localtime the C library takes UTC; where
-    the file is a copy or a mount, /etc/timezone or the times that it holds say which zone it is.
+    `rule` stands for the variable TZ. Without it and /etc/localtime the C library takes UTC. The
+    name is that of a link, or stands in /etc/timezone, or is one that has the same times: the file
+    may be a copy, or a mount over what the link leads to.
     """
     rule = (os.environ.get("TZ", "") if rule is None else rule).removeprefix(":")
     if rule and not rule.startswith("/"):
@@ -9125,14 +9099,16 @@ def host_timezone(rule: str | None = None, etc: Path = Path("/etc")) -> str | No
             check_timezone(rule)
             return rule
         return None  # a rule such as CET-1CEST,M3.5.0,M10.5.0/3
-    localtime, timezone = Path(rule or etc / "localtime"), etc / "timezone"
+    localtime = Path(rule or etc / "localtime")
+    timezone = etc / "timezone"
     if not os.path.lexists(localtime):
         return "UTC"
+    target = os.readlink(localtime) if localtime.is_symlink() else str(localtime)
+    hints = [target.rpartition("zoneinfo/")[2]]
     try:
-        target = os.readlink(localtime) if localtime.is_symlink() else localtime
-        hints = [_path_zone(target), _path_zone(localtime.resolve())]
-        hints += timezone.read_text(errors="replace").split() if timezone.is_file() else []
-        return _name_zone(localtime.read_bytes(), hints)
+        if timezone.is_file():
+            hints += timezone.read_text().split()
+        return _name_zone(_times_in(localtime.read_bytes()), hints)
     except (OSError, ValueError):  # it leads nowhere, or is no zone
         return None
 
