@@ -193,7 +193,7 @@ def test_a_command_that_makes_a_database_says_which(
     first = run(tmp_path, "key", "create", "a", **environ)
     second = run(tmp_path, "key", "create", "b", **environ)
 
-    assert first.err == f"cronwatch: {tmp_path}/cronwatch.db is a new database\n"
+    assert first.err == f"WARNING {tmp_path}/cronwatch.db is a new database\n"
     assert (first.out.count("\n"), second.err) == (1, "")
 
 
@@ -202,7 +202,7 @@ def test_a_server_that_makes_a_database_says_which(tmp_path: Path) -> None:
     with serving(tmp_path) as live:
         live.stop()
 
-        assert f"INFO {live.database} is a new database\n" in live.log
+        assert f"WARNING {live.database} is a new database\n" in live.log
 
 
 # -- the address in links
