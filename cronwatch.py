@@ -9919,8 +9919,7 @@ def import_crontab(
         comments.append(f"{m.key}: {sentence}")
         (monitors[m.num],) = monitors_json(tx, [m])
         if not job.handle:
-            placeholder = f"URL_OF_{re.sub('[^A-Z0-9]', '_', m.key.upper())}"
-            url = monitors[m.num]["pingUrl"] if has_urls else placeholder
+            url = monitors[m.num]["pingUrl"] if has_urls else f"URL_OF_{m.key}"
             lines[job.number - 1] = wrapped_line(job, url, wrapper)
             if num is not None and ANOTHER_HOST not in remarks:
                 remarks.append(ANOTHER_HOST)
@@ -10267,11 +10266,11 @@ def check_address(base_url: str) -> str:
     return f"✔ links begin with {base_url}"
 
 
-def _attempt(what: str, advice: str, attempt: Callable[..., None], *args: Any) -> str:
+def _attempt(what: str, attempt: Callable[..., None], *args: Any) -> str:
     try:
         attempt(*args)
     except (OSError, smtplib.SMTPException, subprocess.TimeoutExpired, ValueError) as error:
-        return f"✖ {what}: {clean(f'{type(error).__name__}: {error}', 300)}. {advice}"
+        return f"✖ {what}: {clean(f'{type(error).__name__}: {error}', 300)}"
     return f"✔ {what}"
 
 
@@ -10279,7 +10278,7 @@ def check_smtp(settings: Settings, is_needed: bool) -> str:
     """Whether the mail server takes us, by connecting and signing in, without a mail."""
     if settings.smtp_host:
         what = f"the mail server {settings.smtp_host}:{settings.smtp_port}"
-        return _attempt(what, "See the smtp_… settings.", try_smtp, settings)
+        return _attempt(what, try_smtp, settings)
     if is_needed:
         return "✖ no mail can be sent: set CRONWATCH_SMTP_HOST and the others"
     return "✔ no mail server is set, and nobody wants mail"
@@ -10291,18 +10290,17 @@ def check_receiver(integration: JsonObject) -> str:
     server's affair, and what Apprise does is not known."""
     name, channel = integration["name"], integration["channel"]
     what = f"{name}, by {channel}"
-    again = f"Then `cronwatch integration test {shlex.quote(name)}`."
     if not integration["enabled"]:
         return f"▲ {name} is off: nothing is sent to it"
     if integration["failing"]:
         result = clean((integration["lastDelivery"] or {}).get("result"), 200)
-        return f"✖ {name} has failed: {result}. Mend it. {again}"
+        return f"✖ {name} has failed: {result}"
     if channel == "command":
-        return _attempt(what, again, try_command, integration["command"])
+        return _attempt(what, try_command, integration["command"])
     if NEEDS[channel] == "url" and channel != "apprise":
         host = urllib.parse.urlsplit(integration["url"]).netloc
-        return _attempt(f"{what} to {host}", again, try_web_address, integration["url"])
-    return f"✔ {what}: only a test tells. {again}"
+        return _attempt(f"{what} to {host}", try_web_address, integration["url"])
+    return f"✔ {what}: only `cronwatch integration test {shlex.quote(name)}` tells"
 
 
 def check_notifications(monitors: Sequence[JsonObject], integrations: Sequence[JsonObject]) -> str:
@@ -10332,7 +10330,7 @@ def check_watcher(heartbeat_url: str) -> str:
         return f"▲ nobody watches cronwatch itself: {advice}"
     host = urllib.parse.urlsplit(heartbeat_url).netloc  # the rest is a secret
     what = f"who watches cronwatch itself, at {host}"
-    return _attempt(what, "See heartbeat_url.", try_web_address, heartbeat_url)
+    return _attempt(what, try_web_address, heartbeat_url)
 
 
 def examine(server: Server) -> Iterator[str]:
@@ -10380,13 +10378,11 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _print_rows(head: Sequence[str], table: Sequence[Sequence[str]]) -> None:
-    """Rows in columns; on a terminal that is too narrow the first two, and the rest below."""
-    widths = [max(map(len, column)) for column in zip(head, *table, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (head, *table)]
-    if max(map(len, lines)) > shutil.get_terminal_size((10_000, 24)).columns:
-        lines = [f"{first}  {second}\n    {', '.join(rest)}" for first, second, *rest in table]
-    print("\n".join(lines))
+def _print_rows(*table: Sequence[str]) -> None:
+    """Rows in columns, the heads first."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def _local_time(server: Server) -> LocalTime:
@@ -10465,13 +10461,13 @@ def _list_monitors(server: Server, options: argparse.Namespace) -> None:
         _print_json(monitors)
     elif monitors:
         clock = _local_time(server)
-        table = []
+        table = [("key", "status", "details", "schedule")]
         for m in troubled_first(monitors):
             words = state_words(m, clock)
             if not m["heard"]:
                 words += ", no notifications"
             table.append((m["key"], sign_and_state(m), words, schedule_in_zone(m, clock.zone)))
-        _print_rows(("key", "status", "details", "schedule"), table)
+        _print_rows(*table)
     else:
         print(NO_MONITORS)
 
@@ -10578,7 +10574,7 @@ def _list(server: Server, options: argparse.Namespace) -> None:
         _print_json(items)
     else:
         columns = names.split()
-        _print_rows(columns, [[str(item[name] or "-") for name in columns] for item in items])
+        _print_rows(columns, *([str(item[name] or "-") for name in columns] for item in items))
 
 
 def _remove(server: Server, options: argparse.Namespace) -> None:
@@ -10611,13 +10607,18 @@ def _read_file(name: str) -> str:
 def _own_crontab() -> str:
     """What `crontab -l` prints."""
     try:
-        listing = subprocess.run(["crontab", "-l"], capture_output=True, check=False)  # noqa: S607
+        listing = subprocess.run(
+            ["crontab", "-l"],  # noqa: S607
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
     except OSError:
         raise Refused("there is no program crontab here: name a file") from None
-    error = listing.stderr.decode("utf-8", "replace").strip()
-    if listing.returncode and "no crontab for" not in error:
-        raise Refused(f"crontab -l: {error}")
-    return listing.stdout.decode("utf-8", "surrogateescape")
+    if listing.returncode and "no crontab for" not in listing.stderr:
+        raise Refused(f"crontab -l: {clean(listing.stderr, 300)}")
+    return listing.stdout
 
 
 class DryRun(Exception):
@@ -10643,8 +10644,8 @@ def try_out(server: Server, is_dry: bool, action: Callable[..., T], *args: Any) 
 def _import_crontab(server: Server, options: argparse.Namespace) -> None:
     text = _own_crontab() if options.file is None else _read_file(options.file)
     is_system = options.system or str(options.file).startswith("/etc/cron")
-    beside = os.path.dirname(sys.executable)
-    program = shutil.which("cronwatch-exec") or shutil.which("cronwatch-exec", path=beside)
+    folders = [*os.get_exec_path(), os.path.dirname(sys.executable)]
+    program = shutil.which("cronwatch-exec", path=os.pathsep.join(folders))
     wrapper = os.path.abspath(program or WRAPPER)
     args = (text, is_system, options.host or "", wrapper, options.yes)
     lines, comments = try_out(server, not options.yes, import_crontab, *args)
@@ -10653,9 +10654,7 @@ def _import_crontab(server: Server, options: argparse.Namespace) -> None:
         comments.append(
             f"cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {url} && chmod +x {WRAPPER}"
         )
-    if options.yes:
-        comments.append("The crontab as it reads with cronwatch-exec, for you to put in place:")
-    else:
+    if not options.yes:
         comments.append("Nothing is created yet. With --yes it is, and the lines get their URLs:")
     sys.stdout.flush()
     printed = "\n".join([*(f"# {comment}" for comment in comments), *lines])

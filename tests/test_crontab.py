@@ -413,7 +413,7 @@ def test_each_line_pings_the_monitor_of_its_job(site: Site) -> None:
 def test_a_system_crontab_keeps_its_users(site: Site) -> None:
     done = bring(site, "0 3 * * *\troot\t/usr/bin/backup --all\n", "--system")
 
-    assert lines(done) == [f"0 3 * * * root\t{WRAPPER} URL_OF_BACKUP -- /usr/bin/backup --all"]
+    assert lines(done) == [f"0 3 * * * root\t{WRAPPER} URL_OF_backup -- /usr/bin/backup --all"]
 
 
 def test_what_is_printed_is_a_crontab_that_can_be_read_again(site: Site) -> None:
@@ -445,7 +445,7 @@ def test_bytes_that_are_no_utf_8_stay_as_they_are(site: Site) -> None:
 
     assert [line for line in done.out.splitlines() if "caf\udce9" in line] == [
         "# caf\udce9",
-        f"0 3 * * * {WRAPPER} URL_OF_CAF -- /bin/sh -c '/usr/bin/caf\udce9'",
+        f"0 3 * * * {WRAPPER} URL_OF_caf -- /bin/sh -c '/usr/bin/caf\udce9'",
     ]
 
 
@@ -520,7 +520,7 @@ def test_who_has_no_wrapper_is_told_how_to_get_it(site: Site, tmp_path: Path) ->
         "http://127.0.0.1:8080/cronwatch-exec && chmod +x /usr/local/bin/cronwatch-exec\n"
     ) in done.stdout
     assert (
-        "\n0 3 * * * /usr/local/bin/cronwatch-exec URL_OF_BACKUP -- /usr/bin/backup\n"
+        "\n0 3 * * * /usr/local/bin/cronwatch-exec URL_OF_backup -- /usr/bin/backup\n"
     ) in done.stdout
 
 
