@@ -9759,8 +9759,11 @@ class CronLine(NamedTuple):
 
 # A time as crons read it: no L, # or ? of croniter's, which none of them knows.
 TIME = rf"(?:[\d*/,~-]|{'|'.join(CRON_NAMES.keys() - {'l'})})+"
-# A leading - keeps a job out of the log (cronie, SUSE).
-CRON_LINE = re.compile(rf"\s*(-?(?:@[\w-]+|{TIME}(?:\s+{TIME}){{4}}))\s+(.*)", re.IGNORECASE)
+# A leading - keeps a job out of the log (cronie, SUSE). A bare % ends the command.
+WHEN = rf"\s*(-?(?:@[\w-]+|{TIME}(?:\s+{TIME}){{4}}))\s+"
+COMMAND = r"((?:[^\\%]|\\.?)*)(%.*|)"
+CRON_LINE = re.compile(rf"{WHEN}(){COMMAND}", re.IGNORECASE)
+SYSTEM_LINE = re.compile(rf"{WHEN}(\S+\s+){COMMAND}", re.IGNORECASE)
 STRAY_TIME = re.compile(
     r"([*?]|\d[\d*/,?-]*|(MON|TUE|WED|THU|FRI|SAT|SUN)([,-][A-Z]{3})*)[\d*/,?-]*\s"
 )
@@ -9815,12 +9818,12 @@ def read_crontab(text: str, is_system: bool, timezone: str) -> tuple[list[CronLi
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         if setting := SETTING_LINE.fullmatch(line):
-            name = setting[1] or setting[2] or setting[3] or ""
-            settings[name] = setting[4]
-            if name == "CRON_TZ" and setting[4] != timezone:
+            *names, value = setting.groups("")
+            settings["".join(names)] = value
+            if "CRON_TZ" in names and value != timezone:
                 remarks.append(
                     f"line {number}: Debian's cron ignores CRON_TZ and starts what follows by "
-                    f"{timezone}; cronie (Fedora, Arch, SUSE) starts it by {setting[4]}"
+                    f"{timezone}; cronie (Fedora, Arch, SUSE) starts it by {value}"
                 )
             continue
         try:
@@ -9839,14 +9842,14 @@ def read_crontab(text: str, is_system: bool, timezone: str) -> tuple[list[CronLi
 
 def _read_line(number: int, line: str, is_system: bool, settings: Mapping[str, str]) -> CronLine:
     """A line that cron starts; raises `Invalid` where crons would read it in another way."""
-    match = CRON_LINE.fullmatch(line)
+    match = (SYSTEM_LINE if is_system else CRON_LINE).fullmatch(line)
     if match is None:
         raise Invalid("this is no line of a crontab")
-    when, rest = match.groups()
-    if STRAY_TIME.match(rest):
+    when, user, command, stdin = match.groups()
+    if STRAY_TIME.match(user + command):
         raise Invalid(
             "this is no line of a crontab: it has five fields, none of them seconds, and cron "
-            f"would run `{clean(rest, 60)}`"
+            f"would run `{clean(user + command, 60)}`"
         )
     word = " ".join(when.removeprefix("-").lower().split())
     cron = CRONTAB_WORDS.get(word, word)
@@ -9854,22 +9857,18 @@ def _read_line(number: int, line: str, is_system: bool, settings: Mapping[str, s
         raise Invalid(f"{cron} names no time of day: `cronwatch monitor add KEY --every TIME`")
     check_schedule(cron)
     next_run(cron, settings["CRON_TZ"], 0)
-    user = re.match(r"\S+\s+", rest) if is_system else None
-    command = rest[user.end() :] if user else rest
-    bare = re.search(r"(?<!\\)(\\\\)*%", command)  # a backslash before it takes its meaning
-    end = bare.end() - 1 if bare else len(command)
     wrapper = WRAPPED_COMMAND.search(command)
     return CronLine(
         number,
         when,
-        user[0] if user else "",
-        command[:end].strip(),
-        command[end:],
+        user,
+        command.strip(),
+        stdin,
         cron,
         settings["CRON_TZ"],
         settings["SHELL"],
         settings["PATH"],
-        job_name(command[:end]),
+        job_name(command),
         wrapper[1].rstrip("/").rpartition("/")[2] if wrapper else "",
     )
 
@@ -10482,10 +10481,9 @@ def _show_status(server: Server, options: argparse.Namespace) -> None:
     print(" · ".join(words) or NO_MONITORS)
     if not is_served(server.store.path):
         print(f"✖ {NOT_SERVED}: nobody is told of anything")
-    monitors = troubled_first(server.read(all_monitors))
-    count = min(counts["down"] + counts["late"] + counts["running"], STATUS_MOST)
-    for m in monitors[:count]:
-        print(f"{sign_and_state(m):10} {m['key']}: {state_words(m, clock)}")
+    for m in troubled_first(server.read(all_monitors))[:STATUS_MOST]:
+        if state_of(m) in ("down", "late", "running"):
+            print(f"{sign_and_state(m):10} {m['key']}: {state_words(m, clock)}")
 
 
 def _pause_monitor(server: Server, options: argparse.Namespace) -> None:
@@ -10711,17 +10709,17 @@ def _print_unit(options: argparse.Namespace) -> None:
         print((folder / options.unit).read_text("utf-8"), end="")
 
 
-# What the shells have in common: `offers` are those that may come next, and `keys` is set where a
-# monitor's key may. A key is any text, so it must not be read as a part of the script.
+# What the shells have in common: `offers` are those that may come next, and a monitor's key may
+# behind some. A key is any text, so it must not be read as a part of the script.
 BASH = """\
 # Completion of cronwatch for bash. In ~/.bashrc: eval "$(cronwatch completion bash)"
 _cronwatch() {{
-    local current=${{COMP_WORDS[COMP_CWORD]}} offers= keys= key
-    case "${{COMP_WORDS[*]:1:COMP_CWORD-1}}" in
+    local current=${{COMP_WORDS[COMP_CWORD]}} words=${{COMP_WORDS[*]:1:COMP_CWORD-1}} offers= key
+    case "$words" in
 {arms}
     esac
     COMPREPLY=($(compgen -W "$offers" -- "$current"))
-    if [[ $keys && $current != -* ]]; then
+    if [[ $current != -* && ($words == events || $words == "monitor "*) ]]; then
         while IFS= read -r key; do
             [[ $key == "$current"* ]] && COMPREPLY+=("$(printf %q "$key")")
         done < <(cronwatch monitor list --keys 2>/dev/null)
@@ -10735,12 +10733,14 @@ ZSH = """\
 #compdef cronwatch
 # Completion of cronwatch for zsh. In ~/.zshrc, behind compinit: eval "$(cronwatch completion zsh)"
 _cronwatch() {{
-    local offers= keys=
-    case "${{words[2,CURRENT-1]}}" in
+    local typed="${{words[2,CURRENT-1]}}" offers=
+    case "$typed" in
 {arms}
     esac
     compadd -- ${{=offers}}
-    [[ -n $keys ]] && compadd -- "${{(@f)$(cronwatch monitor list --keys 2>/dev/null)}}"
+    if [[ $typed == events || $typed == "monitor "* ]]; then
+        compadd -- "${{(@f)$(cronwatch monitor list --keys 2>/dev/null)}}"
+    fi
     _files
 }}
 if [[ $funcstack[1] == _cronwatch ]]; then
@@ -10754,17 +10754,14 @@ fi
 def _print_completion(options: argparse.Namespace) -> None:
     """What may come behind which words, as the arms of a shell's `case`, the longest first."""
     offers = {"": ["--help", "--version"]}
-    keys = {}
     for command in COMMANDS:
         words = command.words.split()
         for count, word in enumerate(words):
             offers.setdefault(" ".join(words[:count]), []).append(word)
         flags = [spec.split()[0] for spec in command.arguments if spec.startswith("--")]
         offers[command.words] = [*flags, "--database"]
-        if not {"key", "[key]"}.isdisjoint(command.arguments):
-            keys[command.words] = " keys=1"
     arms = (
-        f'"{words}"|"{words} "*) offers="{" ".join(dict.fromkeys(more))}"{keys.get(words, "")} ;;'
+        f'"{words}"|"{words} "*) offers="{" ".join(dict.fromkeys(more))}" ;;'
         for words, more in sorted(offers.items(), reverse=True)
     )
     script = {"bash": BASH, "zsh": ZSH}[options.shell]
