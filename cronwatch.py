@@ -9950,7 +9950,7 @@ def _find_job(tx: Transaction, job: CronLine, host: str, taken: Container[int]) 
 def _watch_job(tx: Transaction, job: CronLine, num: int | None, host: str) -> tuple[Monitor, str]:
     """Create or change the monitor of a job; with a sentence about it."""
     schedule = {"cron": job.cron, "timezone": job.timezone}
-    identity = {"crontab": _identity(job, host)}
+    declaration = {**schedule, "crontab": _identity(job, host)}
     words = f"{describe_cron(job.cron)} ({job.timezone})"
 
     def follow(state: MonitorState) -> None:
@@ -9958,41 +9958,32 @@ def _watch_job(tx: Transaction, job: CronLine, num: int | None, host: str) -> tu
         declared = json.loads(m.declared or "{}")
         if (m.cron, m.timezone) == (declared.get("cron"), declared.get("timezone")):
             edit(state, tx.now, schedule)
-        m.declared = json.dumps({**identity, **declared, **schedule})
+        m.declared = json.dumps({**declaration, **declared, **schedule})
 
     if num is None:
         key = free_key(tx.db, job.name)
-        columns = {
-            "key": key,
-            "name": title(key),
-            "notes": clean(job.command, 10_000) or "",
-            "declared": json.dumps({**identity, **schedule}),
-        }
-        num = create_monitor(tx, {**columns, **schedule})
+        columns = {"key": key, "name": title(key), "notes": clean(job.command, 10_000) or ""}
+        declared = {"declared": json.dumps(declaration)}
+        num = create_monitor(tx, {**columns, **schedule, **declared})
         return load_state(tx, num)[0].monitor, words
-    before = _zoned_words(load_state(tx, num)[0].monitor)
+    before = load_state(tx, num)[0].monitor
     m = change_monitor(tx, num, follow)
-    after = _zoned_words(m)
-    if after != words:
-        return m, f"stays {after}, as it was edited; here it is {words}"
-    if after != before:
-        return m, f"{words}, until now {before}"
+    if (m.cron, m.timezone) != (job.cron, job.timezone):
+        stays = f"{schedule_words(m)} ({m.timezone})"
+        return m, f"stays {stays}, as it was edited; here it is {words}"
+    if (before.cron, before.timezone) != (job.cron, job.timezone):
+        return m, f"{words}, until now {schedule_words(before)} ({before.timezone})"
     return m, f"{words}, is watched already"
-
-
-def _zoned_words(m: Monitor) -> str:
-    return f"{schedule_words(m)} ({m.timezone})"
 
 
 def all_monitors(tx: Transaction) -> list[JsonObject]:
     """All monitors in the API's form, by name."""
     monitors: list[JsonObject] = []
-    while True:
-        request = ApiRequest(query={"limit": 1000, "offset": len(monitors)})
-        page = list_monitors(tx, request)["heartbeats"]
-        if not page:
-            return monitors
+    query = {"limit": 1000, "offset": 0}
+    while page := list_monitors(tx, ApiRequest(query=query))["heartbeats"]:
         monitors += page
+        query["offset"] += len(page)
+    return monitors
 
 
 LINKED_SQL = """SELECT id, CASE WHEN NOT default_integrations THEN (SELECT json_group_array(name)
@@ -10045,16 +10036,15 @@ def _objects(name: str, value: Any) -> list[dict[str, Any]]:
 
 def _apply_integration(tx: Transaction, item: dict[str, Any]) -> None:
     name, secret = item["name"], item.pop("secret", None)
-    changes = {key: item.pop(key) for key in ("enabled",) if key in item}
     if secret is not None and not is_signing_secret(secret):
         raise Invalid("secret must be whsec_ and at least 16 bytes as base64")
-    channels = rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name)
-    if not channels:
-        add_integration(tx, ApiRequest(body=item, is_local=True))
-    elif channels[0][0] != item.pop("channel", channels[0][0]):
-        raise Invalid("its channel cannot be changed: give the new one another name")
-    else:
-        changes |= item
+    for (channel,) in rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name):
+        if item.pop("channel", channel) != channel:
+            raise Invalid("its channel cannot be changed: give the new one another name")
+        change_integration(tx, find_integration(tx, name), item, secret)
+        return
+    changes = {"enabled": item.pop("enabled", True)}
+    add_integration(tx, ApiRequest(body=item, is_local=True))
     change_integration(tx, find_integration(tx, name), changes, secret)
 
 
@@ -10197,23 +10187,27 @@ def event_lines(event: JsonObject, clock: LocalTime) -> list[str]:
     return lines if event["deliveries"] else [*lines, "    no notifications"]
 
 
-def monitor_details(m: JsonObject, clock: LocalTime) -> Iterator[tuple[str, str]]:
-    """What a monitor is, what it did last and what pings it, as labels and words. What was said
-    by a flag has its name."""
-    yield "schedule", schedule_in_zone(m, clock.zone)
-    for field in MONITOR_FLAGS:
-        if m[field.name] and field.name != "name":
-            value = m[field.name]
-            yield field.flag[2:], _span(value) if field.name.endswith("Seconds") else str(value)
-    for rule in m["rules"]:
-        yield "rule", f"{rule['field']} {rule['operator']} {rule['value']:g}"
-    yield "next", ", ".join(clock.at(at) for at in m["upcoming"][:3])
-    yield "last ping", clock.near(m["lastPingAt"])
-    yield "last run", run_words(m["lastRun"], clock) if m["lastRun"] else ""
-    yield "tells", ", ".join(m["recipients"]) or NOBODY
-    yield "token", m["token"]
-    yield "code", m["code"]
-    yield "handles", ", ".join(f"{one['dialect']}:{one['handle']}" for one in m["handles"])
+def flag_words(field: Field, value: Any) -> str:
+    """What was said by a flag, as it may be said again."""
+    return _span(value) if field.name.endswith("Seconds") and value else str(value or "")
+
+
+def monitor_details(m: JsonObject, clock: LocalTime) -> dict[str, str]:
+    """What a monitor is, what it did last and what pings it; what was said by a flag under its
+    name."""
+    rules = [f"{rule['field']} {rule['operator']} {rule['value']:g}" for rule in m["rules"]]
+    return {
+        "schedule": schedule_in_zone(m, clock.zone),
+        **{field.flag[2:]: flag_words(field, m[field.name]) for field in MONITOR_FLAGS[1:]},
+        "rule": "; ".join(rules),
+        "next": ", ".join(map(clock.at, m["upcoming"][:3])),
+        "last ping": clock.near(m["lastPingAt"]),
+        "last run": run_words(m["lastRun"], clock) if m["lastRun"] else "",
+        "tells": ", ".join(m["recipients"]) or NOBODY,
+        "token": m["token"],
+        "code": m["code"],
+        "handles": ", ".join(f"{one['dialect']}:{one['handle']}" for one in m["handles"]),
+    }
 
 
 # -- what is wrong before it hurts: each check is a sentence that says what to do, behind a sign
@@ -10235,7 +10229,7 @@ def check_clock(clock: LocalTime, alive_at: int | None, synchronized: str) -> st
     """Whether the clock is right, as far as one can tell: it does not show a time before what is
     written down already, and `timedatectl` does not say that nobody sets it."""
     shows = f"the clock shows {clock.at(iso(clock.now))} ({clock.zone})"
-    if alive_at is not None and alive_at > clock.now:
+    if (alive_at or 0) > clock.now:
         return f"✖ {shows}, but a server has run at {clock.at(iso(alive_at))}: set the clock"
     if synchronized == "no":
         return f"▲ {shows}, and no time server sets it: `timedatectl`"
@@ -10251,7 +10245,7 @@ def check_server(is_running: bool, alive_at: int | None, now: int) -> str:
     """Whether a server runs on the database, and lives."""
     if not is_running:
         return f"✖ {NOT_SERVED}: `systemctl start cronwatch` or `cronwatch serve`"
-    if alive_at is None or now - alive_at > STAMP_LATE_MS:
+    if now - (alive_at or 0) > STAMP_LATE_MS:
         return "✖ a server runs, but has not written for two minutes that it lives: see its log"
     return "✔ a server runs"
 
@@ -10445,7 +10439,7 @@ def _show_monitor(server: Server, options: argparse.Namespace) -> None:
         return
     clock = _local_time(server)
     print(f"{m['name']} ({m['key']})\n{sign_and_state(m)}  {state_words(m, clock)}\n")
-    for label, words in monitor_details(m, clock):
+    for label, words in monitor_details(m, clock).items():
         if words:
             print(f"{label:12} {words}")
     print(f"\n{PING_LINE.format(m['pingUrl'])}")
@@ -11065,14 +11059,11 @@ def main(argv: Sequence[str] | None = None, clock: Callable[[], int] = system_cl
             return run_command(options, clock) or 0
         finally:
             sys.stdout.flush()
-    except Refused as error:
-        sentence = error.sentence
-        if error.code == "NOT_FOUND" and options.group:
+    except (Refused, UnicodeEncodeError) as error:
+        sentence = getattr(error, "sentence", "only text in UTF-8 can be taken")
+        if getattr(error, "code", "") == "NOT_FOUND" and options.group:
             sentence += f" (see `cronwatch {options.group} list`)"
         print(f"cronwatch: {sentence}", file=sys.stderr)
-        return 1
-    except UnicodeEncodeError:
-        print("cronwatch: only text in UTF-8 can be taken", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # Nobody reads on, as behind `| head -1`; Python would try to write the rest at its end.
