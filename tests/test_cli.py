@@ -69,20 +69,6 @@ def test_serve_prints_one_line_with_its_url_once_it_takes_requests(tmp_path: Pat
         assert live.stop() == (0, "")
 
 
-def test_the_settings_of_serve_may_stand_in_the_environment(tmp_path: Path) -> None:
-    environ = {
-        "CRONWATCH_DATABASE": str(tmp_path / "cronwatch.db"),
-        "CRONWATCH_LISTEN": "127.0.0.1:0",
-        "CRONWATCH_TIMEZONE": "Asia/Tokyo",
-    }
-    with serving(tmp_path, listen="", **environ) as live:
-        url = f"{live.url}/ping/job/{live.key}?schedule=0%203%20*%20*%20*"
-        DIRECT.open(url, timeout=LIMIT_SECONDS).close()
-        done = run(tmp_path, "monitor", "show", "job", "--json", **environ)
-
-        assert json.loads(done.out)["timezone"] == "Asia/Tokyo"
-
-
 def test_serve_prints_where_it_listens_whatever_its_base_url_is(tmp_path: Path) -> None:
     with serving(tmp_path, "--base-url", "https://cron.example/") as live:
         made = live.add("job")
@@ -176,38 +162,19 @@ def test_a_time_that_is_none_is_refused_with_what_is_taken(text: str) -> None:
         cronwatch.duration(text)
 
 
-def test_a_removed_monitor_is_gone_and_its_pings_are_refused(live: Live) -> None:
-    made = live.add("removed")
-    bash(live.folder, f"curl {live.url}/{made['token']}")
-
-    live.cli("monitor", "remove", "removed")
-
-    (reply,) = bash(live.folder, f"curl {live.url}/{made['token']}")
-    assert (live.monitor("removed"), reply.status) == ({}, 404)
-
-
 # -- integration
 
 
 def test_integrations_are_added_listed_tested_and_removed(live: Live) -> None:
     ran = live.folder / "ran"
+    hook = ("webhook", "chat", "https://chat.example/hook", "--header", "X-Room: cellar")
+    mail = ("email", "root", "r@example.org")
 
-    live.cli("integration", "add", "command", "siren", f"cat > '{ran}'", "--not-default")
-    live.quick(
-        "integration",
-        "add",
-        "webhook",
-        "chat",
-        "https://chat.example/hook",
-        "--header",
-        "Authorization: Bearer x",
-        "--not-default",
-    )
-    live.quick("integration", "add", "email", "root", "root@example.org", "--not-default")
+    for words in (("command", "siren", f"cat > '{ran}'"), hook, mail):
+        live.quick("integration", "add", *words, "--not-default")
     table, listed = live.cli("integration", "list"), shown(live, "integration", "list")
     live.cli("integration", "test", "siren")
-    live.cli("integration", "remove", "siren")
-    for name in ("chat", "root"):
+    for name in ("siren", "chat", "root"):
         live.quick("integration", "remove", name)
 
     assert json.loads(ran.read_text())["kind"] == "test"
@@ -216,51 +183,35 @@ def test_integrations_are_added_listed_tested_and_removed(live: Live) -> None:
         ("chat", "webhook", False),
         ("root", "email", False),
     ]
-    assert all(name in table for name in ("siren", "chat", "root"))
+    assert [line.split()[0] for line in table.splitlines()] == ["name", "siren", "chat", "root"]
     assert shown(live, "integration", "list") == []
 
 
-def test_a_failed_test_of_an_integration_says_why(live: Live) -> None:
-    live.quick(
-        "integration", "add", "command", "broken", "echo no siren here; exit 3", "--not-default"
-    )
+def test_a_failed_test_of_an_integration_says_why(site: Site) -> None:
+    look(site, "integration", "add", "command", "broken", "echo no siren here; exit 3")
 
-    done = call("integration", "test", "broken", "--database", str(live.database))
+    done = look(site, "integration", "test", "broken")
 
-    live.quick("integration", "remove", "broken")
     assert (done.code, done.out) == (1, "")
-    assert "exit code 3" in done.err
-    assert "no siren here" in done.err
+    assert done.err == "cronwatch: broken does not work: exit code 3: no siren here\n"
 
 
 # -- key
 
 
-def test_key_create_prints_the_key_alone_and_it_works_at_once(live: Live) -> None:
-    said = live.cli("key", "create", "alone")
-
-    assert re.fullmatch(r"cw[A-Za-z0-9]{30}\n", said)
-    assert live.ask("GET", "/heartbeats", key=said.strip()).status == 200
+ADOPTED = "cpk_abc123def456"
 
 
-def test_keys_are_listed_by_their_first_characters_alone(live: Live) -> None:
-    secret = live.quick("key", "create", "listed").strip()
+@pytest.mark.parametrize("flags, secret", [((), r"cw\w{30}"), (("--secret", ADOPTED), ADOPTED)])
+def test_key_create_prints_the_key_alone_and_it_works_at_once(
+    live: Live, flags: tuple[str, ...], secret: str
+) -> None:
+    printed = live.quick("key", "create", f"key {len(flags)}", *flags)
 
-    table, listed = live.cli("key", "list"), shown(live, "key", "list")
-
-    assert secret not in table + json.dumps(listed)
-    assert ("listed", secret[:12], "read-write") in [
-        (key["name"], key["prefix"], key["permission"]) for key in listed
-    ]
-
-
-def test_a_revoked_key_is_refused_at_once(live: Live) -> None:
-    secret = live.quick("key", "create", "revoked").strip()
-    before = live.ask("GET", "/heartbeats", key=secret).status
-
-    live.cli("key", "revoke", "revoked")
-
-    assert (before, live.ask("GET", "/heartbeats", key=secret).status) == (200, 401)
+    status = live.ask("GET", "/heartbeats", key=printed.strip()).status
+    table = live.quick("key", "list")
+    assert re.fullmatch(secret, printed.removesuffix("\n"))
+    assert (status, printed[:12] in table, printed.strip() in table) == (200, True, False)
 
 
 # -- what is refused: one sentence that says what is wrong and what would be right
@@ -441,17 +392,12 @@ def test_every_command_says_what_it_does_and_where_its_database_is(pages: dict[s
         assert ("CRONWATCH_DATABASE" in page) is needs_one, words
 
 
-def test_every_setting_is_a_flag_of_serve(pages: dict[str, str]) -> None:
-    words = pages["serve"].replace(",", " ").split()
-
-    assert [name for name in SETTINGS if f"--{name.replace('_', '-')}" not in words] == []
-
-
-def test_every_setting_of_serve_is_shown_with_its_default(pages: dict[str, str]) -> None:
+def test_every_setting_is_a_flag_of_serve_shown_with_its_default(pages: dict[str, str]) -> None:
     for setting in dataclasses.fields(cronwatch.Settings):
-        if setting.default and not setting.name.startswith("smtp_"):
-            flag = f" --{setting.name.replace('_', '-')} {setting.default}"
-            assert re.search(rf"{flag}(  |\n)", pages["serve"]), setting.name
+        flag = f" --{setting.name.replace('_', '-')}"
+        is_hidden = setting.name.startswith("smtp_") or not setting.default
+        line = rf"{flag}\b" if is_hidden else rf"{flag} {setting.default}(  |\n)"
+        assert re.search(line, pages["serve"]), setting.name
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -629,10 +575,6 @@ def test_an_empty_site_says_how_to_begin(site: Site) -> None:
     assert all("cronwatch monitor add --help" in out for out in printed)
 
 
-def test_the_status_says_nothing_of_a_server_that_runs(live: Live) -> None:
-    assert "no server runs" not in live.quick("status")
-
-
 def test_the_last_events_say_when_and_to_whom_they_were_told(site: Site) -> None:
     made = site.monitor(name="Job", key="job")
     for name, command in (("siren", "true"), ("broken", "echo no siren; exit 3")):
@@ -651,19 +593,19 @@ def test_the_last_events_say_when_and_to_whom_they_were_told(site: Site) -> None
     assert len(lines) == 3
 
 
-def test_the_last_events_are_those_of_one_monitor_and_no_more_than_asked(site: Site) -> None:
+@pytest.mark.parametrize(
+    "words, keys",
+    [("", ["one-more", "two", "one"]), ("one", ["one"]), ("--limit 1", ["one-more"])],
+)
+def test_the_last_events_are_those_of_one_monitor_and_no_more_than_asked(
+    site: Site, words: str, keys: list[str]
+) -> None:
     for key in ("one", "two", "one-more"):
-        made = site.monitor(name=key, key=key)
-        site.get(f"/{made.token}/fail")
+        site.get(f"/{site.monitor(name=key, key=key).token}/fail")
 
-    all_, one, last = (
-        json.loads(look(site, "events", *words, "--json").out)
-        for words in ((), ("one",), ("--limit", "1"))
-    )
+    events = json.loads(look(site, "events", *words.split(), "--json").out)
 
-    assert [event["monitor"]["key"] for event in all_] == ["one-more", "two", "one"]
-    assert [event["monitor"]["key"] for event in one] == ["one"]
-    assert [event["monitor"]["key"] for event in last] == ["one-more"]
+    assert [event["monitor"]["key"] for event in events] == keys
 
 
 @pytest.mark.parametrize(
@@ -917,13 +859,6 @@ def test_the_doctor_ends_with_0_where_nothing_is(tmp_path: Path) -> None:
 UNITS = sorted(path.name for path in (README.parent / "systemd").iterdir())
 
 
-def test_the_units_are_named(tmp_path: Path) -> None:
-    done = run(tmp_path, "unit")
-
-    assert (done.code, done.err, done.out.split()) == (0, "", UNITS)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_is_printed_as_it_is(name: str) -> None:
     done = call("unit", name)
@@ -995,27 +930,15 @@ def test_a_shell_offers_commands_flags_and_keys(
     assert set(complete(home, shell, *words)) >= set(offers.split())
 
 
-def test_bash_offers_what_begins_as_typed(home: Path) -> None:
-    offers = [
-        complete(home, "bash", *words) for words in (("monitor", "re"), ("events", "nightl"))
-    ]
-
-    assert offers == [["resume", "remove"], ["nightly"]]
-
-
 def test_a_key_is_never_a_part_of_the_script(home: Path) -> None:
-    offers = complete(home, "bash", "monitor", "show", "")
+    bash_offers = complete(home, "bash", "monitor", "show", "")
+    zsh_offers = complete(home, "zsh", "monitor", "show", "")
 
-    unquoted = [shlex.split(offer) for offer in offers if not offer.startswith("-")]
+    unquoted = [shlex.split(offer) for offer in bash_offers if not offer.startswith("-")]
     assert sorted(unquoted) == sorted([key] for key in ("nightly", *NASTY))
+    assert set(zsh_offers) >= set(NASTY)
     assert not (home / "pwned").exists()
-
-
-def test_zsh_runs_no_key_either(home: Path) -> None:
-    offers = complete(home, "zsh", "monitor", "show", "")
-
-    assert set(offers) >= set(NASTY)
-    assert not (home / "pwned").exists()
+    assert complete(home, "bash", "monitor", "re") == ["resume", "remove"]
 
 
 # -- what cannot be undone
@@ -1028,54 +951,38 @@ class Terminal(io.StringIO):
         return True
 
 
-FOR_EVER = {
-    "monitor remove": ("monitor", "key"),
-    "integration remove": ("integration", "name"),
-    "key revoke": ("api_key", "name"),
-    "user remove": ("user", "name"),
-}
-
-
-def make_doomed(live: Live, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something of this name for each of the commands to end, and a user who stays."""
-    live.add(name)
-    live.quick("integration", "add", "command", name, "true", "--not-default")
-    live.quick("key", "create", name)
-    for user in {name, "owner"} - {row["name"] for row in live.rows("SELECT name FROM user")}:
-        monkeypatch.setattr("sys.stdin", io.StringIO("long enough\n"))
-        live.quick("user", "add", user)
-
-
+@pytest.mark.parametrize("command", ["monitor remove", "integration remove", "key revoke"])
 @pytest.mark.parametrize(
     "typed, words, is_gone",
     [
         ("n\n", (), False),
-        ("\n", (), False),
         ("", (), False),
-        ("y\n", (), True),
         ("Yes\n", (), True),
         ("", ("--yes",), True),
+        (None, (), True),  # a script is not asked
     ],
 )
 def test_what_cannot_be_undone_is_asked_first_on_a_terminal(
-    live: Live,
+    site: Site,
     monkeypatch: pytest.MonkeyPatch,
-    typed: str,
+    command: str,
+    typed: str | None,
     words: tuple[str, ...],
     is_gone: bool,
 ) -> None:
-    name = f"doomed {typed!r} {words}"
-    make_doomed(live, name, monkeypatch)
-    asks = 0 if words else 1
+    site.monitor(key="old")
+    site.server.act(cronwatch.create_integration, "command", "old", {"command": "true"})
+    site.server.act(cronwatch.create_key, "old", "ping")
+    table, _, end = command.partition(" ")
+    monkeypatch.setattr("sys.stdin", io.StringIO() if typed is None else Terminal(typed))
 
-    for command, (table, column) in FOR_EVER.items():
-        monkeypatch.setattr("sys.stdin", Terminal(typed))
-        done = call(*command.split(), name, *words, "--database", str(live.database))
+    done = look(site, *command.split(), "old", *words)
 
-        rest = live.rows(f"SELECT 1 FROM {table} WHERE {column} = ?", name)
-        assert (done.code, len(rest)) == ((0, 0) if is_gone else (1, 1)), done
-        assert done.err.count("[y/N]") == asks
-        assert ("nothing is changed" in done.err) is not is_gone
+    rest = site.rows(f"SELECT 1 FROM {'api_key' if table == 'key' else table}")
+    asks = 1 if typed is not None and not words else 0
+    assert (done.code, len(rest)) == ((0, 0) if is_gone else (1, 1)), done
+    assert done.out == (f"old is {end}d\n" if is_gone else "")
+    assert done.err.count("[y/N]") == asks
 
 
 # -- how a command ends

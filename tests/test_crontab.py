@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import Site
-from live_server import LIMIT_SECONDS, Done, call, environment, program, serving
+from live_server import LIMIT_SECONDS, Done, call, program, serving
 
 import cronwatch
 
@@ -468,48 +468,6 @@ def wrapped(line: str, wrapper: str) -> str:
 )
 def test_the_wrapper_has_its_path_where_cron_would_not_find_it(wrapper: str, says: str) -> None:
     assert wrapped("0 3 * * * /usr/bin/backup", wrapper) == says
-
-
-def without_a_wrapper(tmp_path: Path) -> list[str]:
-    """The words that start cronwatch on a Python that has no wrapper beside it."""
-    (tmp_path / "python").symlink_to(os.path.realpath(sys.executable))
-    return [str(tmp_path / "python"), "-m", "cronwatch"]
-
-
-def test_who_has_no_wrapper_is_told_how_to_get_it(site: Site, tmp_path: Path) -> None:
-    (tmp_path / "crontab").write_text("0 3 * * * /usr/bin/backup\n")
-    modules = [environment()["PYTHONPATH"], *site_packages()]
-
-    done = subprocess.run(
-        [
-            *without_a_wrapper(tmp_path),
-            "import",
-            "crontab",
-            "crontab",
-            "--database",
-            str(site.database),
-        ],
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        check=False,
-        capture_output=True,
-        timeout=LIMIT_SECONDS,
-        env=environment(PATH="/nowhere", PYTHONPATH=os.pathsep.join(modules)),
-    )
-
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (
-        "# cronwatch-exec is not here yet: curl -fsSo /usr/local/bin/cronwatch-exec "
-        "http://127.0.0.1:8080/cronwatch-exec && chmod +x /usr/local/bin/cronwatch-exec\n"
-    ) in done.stdout
-    assert (
-        "\n0 3 * * * /usr/local/bin/cronwatch-exec URL_OF_backup -- /usr/bin/backup\n"
-    ) in done.stdout
-
-
-def site_packages() -> list[str]:
-    return [path for path in sys.path if path.endswith("site-packages")]
 
 
 @pytest.mark.slow

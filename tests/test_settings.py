@@ -129,17 +129,6 @@ def test_who_reads_schedules_says_that_the_zone_is_not_known(
     assert "neither TZ nor /etc/localtime names the host's time zone" in done.err
 
 
-@pytest.mark.parametrize(
-    "flags, environ", [(("--timezone", "UTC"), {}), ((), {"CRONWATCH_TIMEZONE": "UTC"})]
-)
-def test_a_zone_that_is_set_needs_no_other(
-    tmp_path: Path, flags: tuple[str, ...], environ: dict[str, str]
-) -> None:
-    done = run(tmp_path, *ADD, *flags, TZ=RULE, **environ)
-
-    assert (done.code, "neither TZ" in done.err) == (0, False)
-
-
 # -- the database
 
 
