@@ -9775,6 +9775,7 @@ CRONTAB_WORDS = {  # of systemd-cron and FreeBSD
     "@semiannually": "0 0 1 1,7 *",
 }
 LINE_MAX = 998  # characters of a line that Debian's cron reads (crontab(5))
+WRAPPED_MORE = 200  # of them for the wrapper, the shell and a URL
 WRAPPER = "/usr/local/bin/cronwatch-exec"  # where the README puts it
 WRAPPED_COMMAND = re.compile(r"cronwatch-exec'?\s+(?:-\S+\s+)*([^\s?]+)\S*\s(.*\s)?--\s")
 SETTING_LINE = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=]+))\s*=\s*["']?(.*?)["']?\s*""")
@@ -9851,6 +9852,8 @@ def _read_line(number: int, line: str, is_system: bool, settings: Mapping[str, s
             "this is no line of a crontab: it has five fields, none of them seconds, and cron "
             f"would run `{clean(user + command, 60)}`"
         )
+    if len(os.fsencode(shlex.quote(line))) > LINE_MAX - WRAPPED_MORE:
+        raise Invalid("it is too long for cron with cronwatch-exec: put its command into a script")
     word = " ".join(when.removeprefix("-").lower().split())
     cron = CRONTAB_WORDS.get(word, word)
     if cron.startswith("@") and cron not in (*CRON_WORDS, "@reboot"):
@@ -9903,16 +9906,9 @@ def import_crontab(
     comments = []
     monitors: dict[int, JsonObject] = {}
     for job in sorted(jobs, key=lambda job: not job.handle):  # or another one might take its
-        longest = wrapped_line(job, f"{tx.settings.base_url}/{uuid.UUID(int=0)}", wrapper)
         num = _find_job(tx, job, host, monitors)
         if num is None and job.handle:
             comments.append(f"line {job.number}: it runs cronwatch-exec already")
-            continue
-        if not job.handle and len(os.fsencode(longest)) > LINE_MAX:
-            remarks.append(
-                f"line {job.number}: with cronwatch-exec it would be too long for cron, which "
-                f"reads {LINE_MAX} characters: put its command into a script"
-            )
             continue
         m, sentence = _watch_job(tx, job, num, host)
         comments.append(f"{m.key}: {sentence}")
@@ -10170,21 +10166,23 @@ def troubled_first(monitors: Iterable[JsonObject]) -> list[JsonObject]:
 
 def run_words(run: JsonObject, clock: LocalTime) -> str:
     """A run in the API's form: failed, Today 03:00, took 5 min, exit code 3, disk full."""
-    parts = [run["state"], clock.near(run["startedAt"])]
-    if run["durationMs"] is not None:
-        parts.append(f"took {_lasted(run['durationMs'])}")
-    if run["exitCode"] is not None:
-        parts.append(f"exit code {run['exitCode']}")
-    return ", ".join([*parts, run["message"]] if run["message"] else parts)
+    parts = [
+        run["state"],
+        clock.near(run["startedAt"]),
+        run["durationMs"] and f"took {_lasted(run['durationMs'])}",
+        run["exitCode"] and f"exit code {run['exitCode']}",
+        run["message"],
+    ]
+    return ", ".join(filter(None, parts))
 
 
-def event_lines(event: JsonObject, clock: LocalTime) -> list[str]:
+def event_words(event: JsonObject, clock: LocalTime) -> str:
     """An event in the API's form: when and what; below it, to whom it was told."""
     lines = [f"{clock.at(event['at'])}  {event['summary']}"]
     for delivery in event["deliveries"]:
-        result = f" ({clean(delivery['result'], 200)})" if delivery["result"] else ""
-        lines.append(f"    {delivery['state']}: {delivery['name']}{result}")
-    return lines if event["deliveries"] else [*lines, "    no notifications"]
+        result = clean(delivery["result"], 200) or "not tried yet"
+        lines.append(f"{delivery['state']}: {delivery['name']} ({result})")
+    return "\n    ".join(lines if event["deliveries"] else [*lines, "no notifications"])
 
 
 def flag_words(field: Field, value: Any) -> str:
@@ -10495,7 +10493,7 @@ def _list_events(server: Server, options: argparse.Namespace) -> None:
         return
     clock = _local_time(server)
     for event in events:
-        print("\n".join(event_lines(event, clock)))
+        print(event_words(event, clock))
     if not events:
         print("Nothing has happened yet that was worth telling.")
 
@@ -10837,7 +10835,7 @@ MORE: dict[str, dict[str, Any]] = {
     "channel": {"choices": list(SENDERS)},
     "shell": {"choices": ("bash", "zsh")},
 }
-THE_DATABASE = next(iter(SETTINGS))
+THE_DATABASE, *SERVED = SETTINGS
 
 
 class Command(NamedTuple):
@@ -10857,7 +10855,7 @@ def _serve(server: Server, options: argparse.Namespace) -> None:
 SAVED = ("key", *FIELDS, "--no-schedule", "--armed", "--rule", "--handle [SERVICE:]TEXT", "--json")
 ADDED = ("channel", "name", "target", "--header 'NAME: VALUE'", "--not-default")
 COMMANDS = [
-    Command("serve", "run the server; CRONWATCH_LISTEN is --listen", _serve, [*SETTINGS], "new"),
+    Command("serve", "run the server; CRONWATCH_LISTEN is --listen", _serve, SERVED, "new"),
     Command("status", "what is down, late or running, and what is due next", _show_status),
     Command("doctor", "say what is wrong before it hurts; 1 where something is", _examine),
     Command(
@@ -11001,10 +10999,7 @@ def make_parser() -> argparse.ArgumentParser:
             text = "begin with what you have" if group == "import" else f"manage the {group}s"
             parent = _add_parser(groups[""].add_parser, group, help=text)
             groups[group] = parent.add_subparsers(metavar="COMMAND", required=True)
-        arguments = dict.fromkeys(command.arguments)
-        names = [spec for spec in arguments if not spec.startswith("-")]
-        if command.database != "none":
-            arguments[THE_DATABASE] = None
+        names = [spec for spec in command.arguments if not spec.startswith("-")]
         named = _add_parser(
             groups[group].add_parser,
             word,
@@ -11014,8 +11009,10 @@ def make_parser() -> argparse.ArgumentParser:
         )
         named.set_defaults(command=command, group=group, word=word)
         options = named.add_argument_group()
-        for spec in arguments:
+        for spec in command.arguments:
             _add_argument(options, spec)
+        if command.database != "none":
+            _add_argument(options, THE_DATABASE)
     return parser
 
 
