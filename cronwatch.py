@@ -9911,7 +9911,7 @@ def import_crontab(
             comments.append(f"line {job.number}: it runs cronwatch-exec already")
             continue
         m, sentence = _watch_job(tx, job, num, host)
-        comments.append(f"{m.key}: {sentence}")
+        comments.append(sentence)
         (monitors[m.num],) = monitors_json(tx, [m])
         if not job.handle:
             url = monitors[m.num]["pingUrl"] if has_urls else f"URL_OF_{m.key}"
@@ -9946,30 +9946,27 @@ def _find_job(tx: Transaction, job: CronLine, host: str, taken: Container[int]) 
 def _watch_job(tx: Transaction, job: CronLine, num: int | None, host: str) -> tuple[Monitor, str]:
     """Create or change the monitor of a job; with a sentence about it."""
     schedule = {"cron": job.cron, "timezone": job.timezone}
-    declaration = {**schedule, "crontab": _identity(job, host)}
-    words = f"{describe_cron(job.cron)} ({job.timezone})"
 
     def follow(state: MonitorState) -> None:
         m = state.monitor
         declared = json.loads(m.declared or "{}")
         if (m.cron, m.timezone) == (declared.get("cron"), declared.get("timezone")):
             edit(state, tx.now, schedule)
-        m.declared = json.dumps({**declaration, **declared, **schedule})
+        m.declared = json.dumps({"crontab": _identity(job, host), **declared, **schedule})
 
+    remark = ", is watched already"
     if num is None:
         key = free_key(tx.db, job.name)
         columns = {"key": key, "name": title(key), "notes": clean(job.command, 10_000) or ""}
-        declared = {"declared": json.dumps(declaration)}
-        num = create_monitor(tx, {**columns, **schedule, **declared})
-        return load_state(tx, num)[0].monitor, words
+        num = create_monitor(tx, {**columns, **schedule, "declared": json.dumps(schedule)})
+        remark = ""
     before = load_state(tx, num)[0].monitor
     m = change_monitor(tx, num, follow)
+    if m.cron != before.cron:
+        remark = f", until now {schedule_words(before)}"
     if (m.cron, m.timezone) != (job.cron, job.timezone):
-        stays = f"{schedule_words(m)} ({m.timezone})"
-        return m, f"stays {stays}, as it was edited; here it is {words}"
-    if (before.cron, before.timezone) != (job.cron, job.timezone):
-        return m, f"{words}, until now {schedule_words(before)} ({before.timezone})"
-    return m, f"{words}, is watched already"
+        remark = f", as it was edited: the crontab has {job.cron} ({job.timezone})"
+    return m, f"{m.key}: {schedule_words(m)} ({m.timezone}){remark}"
 
 
 def all_monitors(tx: Transaction) -> list[JsonObject]:

@@ -279,8 +279,8 @@ def test_a_time_that_a_person_set_stays_and_is_said(site: Site) -> None:
 
     assert shown(site) == {"report": ("0 4 * * *", "Europe/Berlin")}
     assert said[0] == (
-        "report: stays every day at 04:00 (Europe/Berlin), as it was edited; "
-        "here it is every day at 15:00 (Europe/Berlin)"
+        "report: every day at 04:00 (Europe/Berlin), as it was edited: "
+        "the crontab has 0 15 * * * (Europe/Berlin)"
     )
 
 
@@ -369,7 +369,7 @@ def test_an_edited_time_is_said_and_applied(site: Site) -> None:
 
     assert shown(site) == {"report": ("0 15 * * *", "Europe/Berlin")}
     assert comments(done)[0] == (
-        "report: every day at 15:00 (Europe/Berlin), until now every day at 03:00 (Europe/Berlin)"
+        "report: every day at 15:00 (Europe/Berlin), until now every day at 03:00"
     )
 
 
