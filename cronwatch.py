@@ -9071,10 +9071,8 @@ def _times_named(name: str) -> list[Any]:
 
 
 def _name_zone(times: list[Any], hints: Sequence[str]) -> str | None:
-    """The name of the zone with these times.
-
-    A hint is believed where it mostly agrees of late: the file may be of another release.
-    """
+    """The name of the zone with these times; rather a hint that has had most of the late ones, for
+    the file may be of another release."""
     names = TZDATA.joinpath("zones").read_text().split()
     for name in hints:
         if name in names:
@@ -9103,8 +9101,7 @@ def host_timezone(rule: str | None = None, etc: Path = Path("/etc")) -> str | No
     timezone = etc / "timezone"
     if not os.path.lexists(localtime):
         return "UTC"
-    target = os.readlink(localtime) if localtime.is_symlink() else str(localtime)
-    hints = [target.rpartition("zoneinfo/")[2]]
+    hints = [os.path.realpath(localtime).rpartition("zoneinfo/")[2]]
     try:
         if timezone.is_file():
             hints += timezone.read_text().split()
