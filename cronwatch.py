@@ -10117,7 +10117,7 @@ class LocalTime(NamedTuple):
 
 def state_of(m: JsonObject) -> str:
     """The one of `STATES` that a monitor in the API's form is in."""
-    if m["status"] == "up" and m["late"]:
+    if m["late"]:
         return "late"
     if m["status"] == "up" and m["running"]:
         return "running"
@@ -10228,11 +10228,6 @@ def check_clock(clock: LocalTime, alive_at: int | None, synchronized: str) -> st
     return f"✔ {shows}"
 
 
-def check_zone(zone: str, is_known: bool) -> str:
-    """Whether times without a zone are of the zone that one means."""
-    return f"✔ times without a zone are of {zone}" if is_known else f"▲ {UNKNOWN_ZONE}"
-
-
 def check_server(is_running: bool, alive_at: int | None, now: int) -> str:
     """Whether a server runs on the database, and lives."""
     if not is_running:
@@ -10327,12 +10322,14 @@ def examine(server: Server) -> Iterator[str]:
     folder = os.path.dirname(os.path.abspath(settings.database))
     integrations = server.read(list_integrations, ApiRequest())["integrations"]
     wants_mail = any(one["enabled"] and one["channel"] == "email" for one in integrations)
-    is_zone_known = not server.follows_host_zone or host_timezone() is not None
+    zone = f"✔ times without a zone are of {settings.timezone}"
+    if server.follows_host_zone and host_timezone() is None:
+        zone = f"▲ {UNKNOWN_ZONE}"
     synchronized = subprocess.getoutput("timedatectl show --property=NTPSynchronized --value")  # noqa: S605, S607
     yield check_server(is_served(settings.database), alive_at, clock.now)
     yield check_disk(shutil.disk_usage(folder).free, os.path.getsize(settings.database))
     yield check_clock(clock, alive_at, synchronized)
-    yield check_zone(settings.timezone, is_zone_known)
+    yield zone
     yield check_address(settings.base_url)
     yield check_notifications(server.read(all_monitors), integrations)
     yield check_smtp(settings, wants_mail)

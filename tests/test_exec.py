@@ -383,33 +383,6 @@ def test_a_parameter_that_contradicts_is_dropped_and_others_stay(
     assert (query["env"], query["host"]) == ("a b", "nas")
 
 
-@pytest.mark.parametrize(
-    "url, sentence",
-    [
-        ("http://host/$TOKEN", "there is a space or a $ in 'http://host/$TOKEN'"),
-        ("http://host/x?schedule=0 3", "there is a space or a $ in 'http://host/x?schedule=0 3'"),
-        ("http://host", "'http://host' is no ping URL"),
-        ("http://host/?a=/b", "'http://host/?a=/b' is no ping URL"),
-        ("http:///x", "'http:///x' is no ping URL"),
-        ("ftp://host/x", "'ftp://host/x' is no ping URL"),
-        ("http://:80/x", "curl cannot read 'http://:80/x'"),
-        ("http://[/x", "curl cannot read 'http://[/x'"),
-        ("http:/host/x", "'http:/host/x' is neither a ping URL nor a handle"),
-        (
-            "http://host/ping/daily-backup/up",
-            "is 'up' in 'http://host/ping/daily-backup/up' a key or a word? "
-            "Use the monitor's token",
-        ),
-    ],
-)
-def test_a_url_that_cannot_be_pinged_is_refused_before_the_job(
-    wrapper: Wrapper, url: str, sentence: str
-) -> None:
-    done = wrapper.job(url, "echo ran")
-
-    assert done == (2, "", f"cronwatch-exec: {sentence} (try cronwatch-exec --help)\n")
-
-
 # == What the job notices: nothing =============================================
 
 
@@ -555,16 +528,19 @@ def test_output_that_cannot_be_written_fails_the_run(wrapper: Wrapper, ear: Ear)
 # == Progress ==================================================================
 
 
-def test_progress_lines_are_progress_of_the_run(
+def test_lines_of_a_job_are_progress_and_metrics_of_its_run(
     live: Live, wrapper: Wrapper, monitor: tuple[str, str]
 ) -> None:
     key, url = monitor
+    lines = "before\n::progress 40 half the tables\n::metric rows=1523\n::metric free.gb=0.5\n"
 
-    done = wrapper.job(url, "echo before; echo '::progress 40 half the tables'; echo after")
+    done = wrapper.job(url, "cat", lines.encode())
 
-    found = [ping for ping in live.pings(key) if ping["kind"] == "progress"]
-    assert [(ping["percent"], ping["message"]) for ping in found] == [(40, "half the tables")]
-    assert done.out == "before\n::progress 40 half the tables\nafter\n"
+    (run,) = live.runs(key)
+    steps = [ping for ping in live.pings(key) if ping["kind"] == "progress"]
+    assert done.out == lines
+    assert [(ping["percent"], ping["message"]) for ping in steps] == [(40, "half the tables")]
+    assert json.loads(run["metrics"]) == {"rows": 1523, "free.gb": 0.5}
 
 
 def test_any_text_arrives_as_it_is(wrapper: Wrapper, ear: Ear) -> None:
@@ -607,18 +583,6 @@ def test_a_flood_of_progress_is_not_sent_line_by_line(wrapper: Wrapper, ear: Ear
 
 
 # == Metrics ===================================================================
-
-
-def test_metric_lines_are_metrics_of_the_run(
-    live: Live, wrapper: Wrapper, monitor: tuple[str, str]
-) -> None:
-    key, url = monitor
-
-    done = wrapper.job(url, "echo ::metric rows=1523; echo ::metric free.gb=0.5")
-
-    (run,) = live.runs(key)
-    assert json.loads(run["metrics"]) == {"rows": 1523, "free.gb": 0.5}
-    assert done.out == "::metric rows=1523\n::metric free.gb=0.5\n"
 
 
 @pytest.mark.parametrize(
@@ -777,18 +741,37 @@ def test_the_settings_of_curl_itself_change_nothing(wrapper: Wrapper, ear: Ear) 
 # == Usage =====================================================================
 
 
+USAGE = "expected URL|HANDLE -- COMMAND"
+WRONG_URLS = [
+    ("http://host/$TOKEN", "there is a space or a $ in 'http://host/$TOKEN'"),
+    ("http://host/x?schedule=0 3", "there is a space or a $ in 'http://host/x?schedule=0 3'"),
+    ("http://host", "'http://host' is no ping URL"),
+    ("http://host/?a=/b", "'http://host/?a=/b' is no ping URL"),
+    ("http:///x", "'http:///x' is no ping URL"),
+    ("ftp://host/x", "'ftp://host/x' is no ping URL"),
+    ("http://:80/x", "curl cannot read 'http://:80/x'"),
+    ("http://[/x", "curl cannot read 'http://[/x'"),
+    ("http:/host/x", "'http:/host/x' is neither a ping URL nor a handle"),
+    (
+        "http://host/ping/daily-backup/up",
+        "is 'up' in 'http://host/ping/daily-backup/up' a key or a word? Use the monitor's token",
+    ),
+]
+
+
 @pytest.mark.parametrize(
     "words, hint",
     [
-        ([], "expected URL|HANDLE -- COMMAND"),
-        ([HANDLE], "expected URL|HANDLE -- COMMAND"),
-        ([HANDLE, "--"], "expected URL|HANDLE -- COMMAND"),
-        ([HANDLE, "true", "--"], "expected URL|HANDLE -- COMMAND"),
+        ([], USAGE),
+        ([HANDLE], USAGE),
+        ([HANDLE, "--"], USAGE),
+        ([HANDLE, "true", "--"], USAGE),
         (["--verbose", HANDLE, "--", "true"], "there is no option --verbose"),
         (["", "--", "true"], "'' is neither a ping URL nor a handle"),
+        *(([url, "--", "echo", "ran"], hint) for url, hint in WRONG_URLS),
     ],
 )
-def test_a_wrong_usage_is_refused_with_a_hint(
+def test_a_wrong_usage_is_refused_with_a_hint_before_the_job(
     wrapper: Wrapper, words: list[str], hint: str
 ) -> None:
     done = wrapper.call(*words)
