@@ -65,7 +65,6 @@ import threading
 import urllib.parse
 import uuid
 import zlib
-import zoneinfo
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -9165,70 +9164,43 @@ def system_clock() -> int:
     return time_ns() // 1_000_000
 
 
-# Instants by which zones are told apart: two that differ since 1970 differ at some of them.
-ZONE_SAMPLES = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=10 * n) for n in range(2500)]
-RECENT_SAMPLES = [at for at in ZONE_SAMPLES if 2015 <= at.year <= 2025]
+# Zones that differ since 1970 differ at some of these instants, Berlin and Vienna on 6 April 1980.
+ZONE_SAMPLES = [datetime(1970, 1, 9, tzinfo=UTC) + timedelta(days=10 * n) for n in range(2040)]
+RECENT = slice(-400, None)  # since 2015
 TZDATA = Path(tzdata.__file__).parent  # the system's own may have a file mounted over one
 
 
-def _packaged_zone(name: str) -> ZoneInfo:
-    with TZDATA.joinpath("zoneinfo", name).open("rb") as file:
-        return ZoneInfo.from_file(file)
-
-
-def _offsets_agree(
-    one: ZoneInfo, other: ZoneInfo, samples: Sequence[datetime] = ZONE_SAMPLES
-) -> Iterator[bool]:
-    """Whether two clocks show the same time, for each of the samples."""
-    for at in samples:
-        yield at.astimezone(one).utcoffset() == at.astimezone(other).utcoffset()
-
-
-def _is_likely(zone: ZoneInfo, name: str) -> bool:
-    """Whether it mostly agreed of late: the files may be of an older and of a newer release."""
-    agreements = _offsets_agree(zone, _packaged_zone(name), RECENT_SAMPLES)
-    return sum(agreements) > len(RECENT_SAMPLES) / 2
-
-
-def _is_alike(zone: ZoneInfo, name: str) -> bool:
-    """Whether it agrees always, and calls its time the same: UTC is not GMT."""
-    other, last = _packaged_zone(name), ZONE_SAMPLES[-1]
-    has_same_name = last.astimezone(zone).tzname() == last.astimezone(other).tzname()
-    return has_same_name and all(_offsets_agree(zone, other))
-
-
-def _is_file_of(content: bytes, name: str) -> bool:
-    """Whether this is, byte for byte, what a zone database here has for a name."""
-    paths = [Path(folder, name) for folder in zoneinfo.TZPATH]
-    files = [TZDATA.joinpath("zoneinfo", name), *(path for path in paths if path.is_file())]
-    return any(file.read_bytes() == content for file in files)
-
-
-def _name_zone(content: bytes, hints: Sequence[str]) -> str | None:
-    """The name of a zone whose file this is; the hints are names that it may well have."""
+def _times_in(content: bytes) -> list[Any]:
+    """What a zone's file says of the samples, and how it calls the time: UTC is not GMT."""
     zone = ZoneInfo.from_file(io.BytesIO(content))
+    local = [at.astimezone(zone) for at in ZONE_SAMPLES]
+    return [local[-1].tzname(), *(at.utcoffset() for at in local)]
+
+
+def _times_named(name: str) -> list[Any]:
+    return _times_in(TZDATA.joinpath("zoneinfo", name).read_bytes())
+
+
+def _name_zone(times: list[Any], hints: Sequence[str]) -> str | None:
+    """The name of the zone with these times; rather a hint that has had most of the late ones, for
+    the file may be of another release."""
     names = TZDATA.joinpath("zones").read_text().split()
     for name in hints:
-        if name in names and _is_likely(zone, name):
-            return name
-    table = TZDATA.joinpath("zoneinfo", "zone1970.tab").read_text().splitlines()
-    usual = [line.split("\t")[2] for line in table if not line.startswith("#")]
-    candidates = ("UTC", *usual, *names)
-    same = (n for n in candidates if _is_file_of(content, n) and _is_likely(zone, n))
-    alike = (name for name in candidates if _is_alike(zone, name))
-    return next(same, None) or next(alike, None)
-
-
-def _path_zone(path: str | Path) -> str:
-    """The zone of a path such as /usr/share/zoneinfo/Europe/Berlin, where it is one of those."""
-    return str(path).rpartition("zoneinfo/")[2].removeprefix("posix/")
+        if name in names:
+            agreements = map(operator.eq, times[RECENT], _times_named(name)[RECENT])
+            if sum(agreements) > 200:
+                return name
+    table = TZDATA.joinpath("zoneinfo", "zone1970.tab").read_text()
+    usual = re.findall(r"^[A-Z,]+\t\S+\t(\S+)", table, re.MULTILINE)
+    return next((name for name in ("UTC", *usual) if _times_named(name) == times), None)
 
 
 def host_timezone(rule: str | None = None, etc: Path = Path("/etc")) -> str | None:
     """The name of the host's zone, in which a crontab speaks; None where it cannot be told.
 
-    `rule` stands for the variable TZ. Without it and /etc/localtime the C library takes UTC; where
-    the file is a copy or a mount, /etc/timezone or the times that it holds say which zone it is.
+    `rule` stands for the variable TZ. Without it and /etc/localtime the C library takes UTC. The
+    name is that of a link, or stands in /etc/timezone, or is one that has the same times: the file
+    may be a copy, or a mount over what the link leads to.
     """
     rule = (os.environ.get("TZ", "") if rule is None else rule).removeprefix(":")
     if rule and not rule.startswith("/"):
@@ -9236,14 +9208,15 @@ def host_timezone(rule: str | None = None, etc: Path = Path("/etc")) -> str | No
             check_timezone(rule)
             return rule
         return None  # a rule such as CET-1CEST,M3.5.0,M10.5.0/3
-    localtime, timezone = Path(rule or etc / "localtime"), etc / "timezone"
+    localtime = Path(rule or etc / "localtime")
+    timezone = etc / "timezone"
     if not os.path.lexists(localtime):
         return "UTC"
+    hints = [os.path.realpath(localtime).rpartition("zoneinfo/")[2]]
     try:
-        target = os.readlink(localtime) if localtime.is_symlink() else localtime
-        hints = [_path_zone(target), _path_zone(localtime.resolve())]
-        hints += timezone.read_text(errors="replace").split() if timezone.is_file() else []
-        return _name_zone(localtime.read_bytes(), hints)
+        if timezone.is_file():
+            hints += timezone.read_text().split()
+        return _name_zone(_times_in(localtime.read_bytes()), hints)
     except (OSError, ValueError):  # it leads nowhere, or is no zone
         return None
 
@@ -9880,7 +9853,7 @@ class Server:
 class CronLine(NamedTuple):
     """A job of a crontab: the parts of its line as they were, and what we make of them."""
 
-    number: int  # of its line, from 0
+    number: int  # of its line, from 1
     when: str
     user: str  # in a system crontab, with the space behind it
     command: str
@@ -9893,36 +9866,13 @@ class CronLine(NamedTuple):
     handle: str  # that it pings already by the wrapper; empty where it does not
 
 
-RUNNERS = {
-    "sh",
-    "bash",
-    "dash",
-    "zsh",
-    "python",
-    "python3",
-    "perl",
-    "ruby",
-    "php",
-    "node",
-    "nice",
-    "ionice",
-    "flock",
-    "timeout",
-    "chronic",
-    "sudo",
-    "env",
-    "cd",
-    "test",
-    "[",
-    "exec",
-    "command",
-    "run-parts",
-    "sleep",
-}
 # A time as crons read it: no L, # or ? of croniter's, which none of them knows.
 TIME = rf"(?:[\d*/,~-]|{'|'.join(CRON_NAMES.keys() - {'l'})})+"
-# A leading - keeps a job out of the log (cronie, SUSE).
-CRON_LINE = re.compile(rf"\s*(-?(?:@[\w-]+|{TIME}(?:\s+{TIME}){{4}}))\s+(.*)", re.IGNORECASE)
+# A leading - keeps a job out of the log (cronie, SUSE). A bare % ends the command.
+WHEN = rf"\s*(-?(?:@[\w-]+|{TIME}(?:\s+{TIME}){{4}}))\s+"
+COMMAND = r"((?:[^\\%]|\\.?)*)(%.*|)"
+CRON_LINE = re.compile(rf"{WHEN}(){COMMAND}", re.IGNORECASE)
+SYSTEM_LINE = re.compile(rf"{WHEN}(\S+\s+){COMMAND}", re.IGNORECASE)
 STRAY_TIME = re.compile(
     r"([*?]|\d[\d*/,?-]*|(MON|TUE|WED|THU|FRI|SAT|SUN)([,-][A-Z]{3})*)[\d*/,?-]*\s"
 )
@@ -9932,12 +9882,11 @@ CRONTAB_WORDS = {  # of systemd-cron and FreeBSD
     "@quarterly": "0 0 1 1,4,7,10 *",
     "@semi-annually": "0 0 1 1,7 *",
     "@semiannually": "0 0 1 1,7 *",
-    "@bi-annually": "0 0 1 1,7 *",
-    "@biannually": "0 0 1 1,7 *",
 }
 LINE_MAX = 998  # characters of a line that Debian's cron reads (crontab(5))
+WRAPPED_MORE = 200  # of them for the wrapper, the shell and a URL
 WRAPPER = "/usr/local/bin/cronwatch-exec"  # where the README puts it
-WRAPPED_COMMAND = re.compile(r"cronwatch-exec'?\s+(?:-\S+\s+)*(\S+)\s(.*\s)?--\s")
+WRAPPED_COMMAND = re.compile(r"cronwatch-exec'?\s+(?:-\S+\s+)*([^\s?]+)\S*\s(.*\s)?--\s")
 SETTING_LINE = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s"'=]+))\s*=\s*["']?(.*?)["']?\s*""")
 # What stands in a command beside the program that it is about.
 ASIDE = re.compile(
@@ -9948,44 +9897,24 @@ ASIDE = re.compile(
     r"|\b(?:sudo|runuser)(?:\s+-[ugh]\s+\S+)+"
     r"|\S*\bflock(?:\s+-w\s+\S+|\s+-\S+)*\s+\S+"
 )
+NO_PROGRAM = re.compile(
+    r"[-!].*|.*=.*|\$[^/]*|\d+[smhd]?|[^a-zA-Z0-9]*"
+    r"|(?:.*/)?(?:(?:ba|da|z)?sh|python|perl|ruby|php|node|(?:io)?nice|flock|timeout|chronic|sudo"
+    r"|env|cd|test|exec|command|run-parts|sleep)[\d.]*"
+)
+TEST_FIRST = re.compile(r"(?:test|\[\[?)\s(?!.*(?:;|\|\|)).*&&")
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-def job_name(command: str, number: int) -> str:
+def job_name(command: str) -> str:
     """A name for a command: its program without path and ending, and its subcommand."""
     for part in re.split(r"[;&|()<>{}]+", ASIDE.sub(" ", command)):
-        words = [*re.split(r"[\s\"']+", part.strip()), ""]
-        for word, argument in itertools.pairwise(words):
-            name = re.sub(r"\.\w{1,4}$", "", word.rstrip("/").rpartition("/")[2])
-            if (
-                _slug(name)
-                and not re.match(r"-|!|\$[^/]*$", word)
-                and "=" not in word
-                and re.sub(r"[\d.]+$", "", name) not in RUNNERS
-                and not re.fullmatch(r"\d+[smhd]?", name)
-            ):
+        words = re.findall(r"[^\s\"']+", part)
+        for word, argument in itertools.pairwise([*words, ""]):
+            if not NO_PROGRAM.fullmatch(word):
+                name = re.sub(r"\.\w{1,4}$", "", word.rstrip("/").rpartition("/")[2])
                 is_subcommand = re.fullmatch(r"[a-z][a-z0-9:_-]+", argument)
-                return clean(f"{name} {argument}" if is_subcommand else name, 180) or name[:180]
-    return f"job-{number + 1}"
-
-
-def clean_crontab(text: str) -> tuple[str, list[str]]:
-    """A crontab without control characters, and a remark where there were any."""
-    lines = text.split("\n")
-    remarks = [
-        f"line {number}: its control characters are left out here"
-        for number, line in enumerate(lines, 1)
-        if CONTROLS.search(line.removesuffix("\r"))
-    ]
-    if "\r\n" in text:
-        remarks.append(
-            "the lines end as on Windows, and cron would give the carriage return to each job: "
-            "here they end as they should"
-        )
-    return "\n".join(CONTROLS.sub("", line) for line in lines), remarks
+                return clean(f"{name} {argument}" if is_subcommand else name, 180) or "job"
+    return "job"
 
 
 def read_crontab(text: str, is_system: bool, timezone: str) -> tuple[list[CronLine], list[str]]:
@@ -9995,219 +9924,65 @@ def read_crontab(text: str, is_system: bool, timezone: str) -> tuple[list[CronLi
     jobs: list[CronLine] = []
     remarks: list[str] = []
     settings = {"CRON_TZ": timezone, "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
-    for number, line in enumerate(text.split("\n")):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         if setting := SETTING_LINE.fullmatch(line):
-            name = setting[1] or setting[2] or setting[3] or ""
-            settings[name] = setting[4]
-            if name == "CRON_TZ" and setting[4] != timezone:
+            *names, value = setting.groups("")
+            settings["".join(names)] = value
+            if "CRON_TZ" in names and value != timezone:
                 remarks.append(
-                    f"line {number + 1}: Debian's cron ignores CRON_TZ and starts what follows by "
-                    f"{timezone}; cronie (Fedora, Arch, SUSE) starts it by {setting[4]}"
+                    f"line {number}: Debian's cron ignores CRON_TZ and starts what follows by "
+                    f"{timezone}; cronie (Fedora, Arch, SUSE) starts it by {value}"
                 )
             continue
         try:
             job = _read_line(number, line, is_system, settings)
         except Invalid as error:
-            remarks.append(f"line {number + 1}: {error.sentence}")
+            remarks.append(f"line {number}: {error.sentence}")
             continue
         jobs.append(job)
-        if _ends_with_a_test(job.command):
+        if TEST_FIRST.match(re.sub(r"'[^']*'|\"[^\"]*\"", "", job.command)):
             remarks.append(
-                f"line {number + 1}: where its test is false it ends with 1, which is told as a "
+                f"line {number}: where its test is false it ends with 1, which is told as a "
                 "failure: write `if TEST; then JOB; fi`"
             )
     return jobs, remarks
 
 
 def _read_line(number: int, line: str, is_system: bool, settings: Mapping[str, str]) -> CronLine:
-    match = CRON_LINE.fullmatch(line)
+    """A line that cron starts; raises `Invalid` where crons would read it in another way."""
+    match = (SYSTEM_LINE if is_system else CRON_LINE).fullmatch(line)
     if match is None:
         raise Invalid("this is no line of a crontab")
-    when, rest = match.groups()
-    cron = _read_when(when, rest)
+    when, user, command, stdin = match.groups()
+    if STRAY_TIME.match(user + command):
+        raise Invalid(
+            "this is no line of a crontab: it has five fields, none of them seconds, and cron "
+            f"would run `{clean(user + command, 60)}`"
+        )
+    if len(os.fsencode(shlex.quote(line))) > LINE_MAX - WRAPPED_MORE:
+        raise Invalid("it is too long for cron with cronwatch-exec: put its command into a script")
+    word = " ".join(when.removeprefix("-").lower().split())
+    cron = CRONTAB_WORDS.get(word, word)
+    if cron.startswith("@") and cron not in (*CRON_WORDS, "@reboot"):
+        raise Invalid(f"{cron} names no time of day: `cronwatch monitor add KEY --every TIME`")
+    check_schedule(cron)
     next_run(cron, settings["CRON_TZ"], 0)
-    user = re.match(r"\S+\s+", rest) if is_system else None
-    command = rest[user.end() :] if user else rest
-    bare = re.search(r"(?<!\\)(\\\\)*%", command)  # a backslash before it takes its meaning
-    end = bare.end() - 1 if bare else len(command)
     wrapper = WRAPPED_COMMAND.search(command)
-    url = wrapper[1].partition("?")[0].rstrip("/") if wrapper else ""
     return CronLine(
         number,
         when,
-        user[0] if user else "",
-        command[:end].strip(),
-        command[end:],
+        user,
+        command.strip(),
+        stdin,
         cron,
         settings["CRON_TZ"],
         settings["SHELL"],
         settings["PATH"],
-        job_name(command[:end], number),
-        url.rpartition("/")[2],
+        job_name(command),
+        wrapper[1].rstrip("/").rpartition("/")[2] if wrapper else "",
     )
-
-
-def _read_when(when: str, rest: str) -> str:
-    """The schedule of a line; raises `Invalid` where cron would read it in another way."""
-    text = " ".join(when.removeprefix("-").lower().split())
-    cron = CRONTAB_WORDS.get(text, text)
-    if STRAY_TIME.match(rest):
-        if when.startswith("@"):
-            raise Invalid("this is no line of a crontab")
-        raise Invalid(
-            f"cron reads five fields, none of them seconds, and would run `{clean(rest, 60)}`"
-        )
-    if seconds := re.fullmatch(r"@(\d+)", cron):
-        raise Invalid(
-            f"{cron} is {seconds[1]} seconds after its last end (FreeBSD): "
-            f"`cronwatch monitor add KEY --every {seconds[1]}` watches it"
-        )
-    if cron.startswith("@") and cron not in (*CRON_WORDS, "@reboot"):
-        raise Invalid(f"{cron} names no time that can be expected")
-    check_schedule(cron)
-    return cron
-
-
-def _ends_with_a_test(command: str) -> bool:
-    """Whether `[ TEST ] && JOB` is all of it: its exit code tells of the test, not of the job."""
-    bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", command)
-    begins = re.match(r"(?:test|\[\[?)\s", bare)
-    return bool(begins) and "&&" in bare and not re.search(r";|\|\|", bare)
-
-
-class JobReport(NamedTuple):
-    """What became of a job of a crontab: its monitor, and a sentence about it."""
-
-    job: CronLine
-    monitor: JsonObject | None  # None for one with the wrapper that pings no monitor here
-    sentence: str
-    is_old: bool  # known again by its command
-
-
-def watch_jobs(
-    tx: Transaction, jobs: Sequence[CronLine], host: str = "", is_dry: bool = False
-) -> list[JobReport]:
-    """A monitor for each job of a crontab, all in one transaction; `DryRun` with what would come
-    of them where nothing may.
-
-    A job is known again by its host, user and command, and by its schedule where several are
-    alike, or by the handle that it pings already. An edited time is applied, but for what a person
-    has changed since.
-    """
-    monitors = _match_jobs(tx, jobs, host)
-    reports = [_watch_job(tx, job, num, host) for job, num in zip(jobs, monitors, strict=True)]
-    if is_dry:
-        raise DryRun(reports)
-    return reports
-
-
-def _identity(job: CronLine, host: str) -> str:
-    return json.dumps([host, job.user.strip(), clean(job.command, 10_000)])
-
-
-def _match_jobs(tx: Transaction, jobs: Sequence[CronLine], host: str) -> list[int | None]:
-    """The monitor that each job has already. One that was made before commands were declared has
-    its command in the notes."""
-    identities_wanted = {_identity(job, host) for job in jobs}
-    identities_wanted |= {clean(job.command, 10_000) or "" for job in jobs if not host} - {""}
-    same_command = rows(
-        tx.db,
-        "SELECT num, coalesce(json_extract(declared, '$.crontab'), notes) AS job, cron, timezone "
-        "FROM monitor WHERE job IN (SELECT value FROM json_each(?)) ORDER BY num",
-        json.dumps(sorted(identities_wanted)),
-    )
-    free = {num: (identity, (cron, zone)) for num, identity, cron, zone in same_command}
-    matches: dict[int, int] = {}
-    for same_schedule in (True, False):
-        for place, job in enumerate(jobs):
-            identities = {_identity(job, host), clean(job.command, 10_000)}
-            fitting = (
-                num
-                for num, (identity, schedule) in free.items()
-                if identity in identities
-                and (not same_schedule or schedule == (job.cron, job.timezone))
-            )
-            num = None if place in matches else next(fitting, None)
-            if num is not None:
-                matches[place] = num
-                del free[num]
-    for place, job in enumerate(jobs):
-        if job.handle:
-            handle = find_handle(tx, job.handle)
-            if handle:
-                matches[place] = handle[0]
-    return [matches.get(place) for place in range(len(jobs))]
-
-
-def _watch_job(tx: Transaction, job: CronLine, num: int | None, host: str) -> JobReport:
-    words = f"{describe_cron(job.cron)} ({job.timezone})"
-    if num is None and job.handle:
-        sentence = f"line {job.number + 1}: it runs cronwatch-exec already"
-        return JobReport(job, None, sentence, False)
-    if num is None:
-        monitor = load_state(tx, _create_job(tx, job, host))[0].monitor
-        return JobReport(job, monitors_json(tx, [monitor])[0], f"{monitor.key}: {words}", False)
-    monitor = load_state(tx, num)[0].monitor
-    before = _schedule_words(monitor)
-    if not _follows_already(monitor, job):
-        monitor = change_monitor(tx, num, lambda state: _follow_crontab(state, tx.now, job, host))
-    after = _schedule_words(monitor)
-    if after != words:
-        sentence = f"{monitor.key}: stays {after}, as it was edited; here it is {words}"
-    elif after != before:
-        sentence = f"{monitor.key}: {words}, until now {before}"
-    else:
-        sentence = f"{monitor.key}: {words}, is watched already"
-    return JobReport(job, monitors_json(tx, [monitor])[0], sentence, not job.handle)
-
-
-def _follows_already(m: Monitor, job: CronLine) -> bool:
-    declared = json.loads(m.declared or "{}")
-    return "crontab" in declared and (declared["cron"], declared["timezone"]) == (
-        job.cron,
-        job.timezone,
-    )
-
-
-def _create_job(tx: Transaction, job: CronLine, host: str) -> int:
-    key = free_key(tx.db, job.name)
-    number = key.removeprefix(_slug(job.name)).lstrip("-")  # where the key was taken
-    schedule = {"cron": job.cron, "timezone": job.timezone}
-    return create_monitor(
-        tx,
-        {
-            "key": key,
-            "name": f"{job.name} {number}".strip(),
-            "notes": clean(job.command, 10_000) or "",
-            "declared": json.dumps({**schedule, "crontab": _identity(job, host)}),
-            **schedule,
-        },
-    )
-
-
-def _follow_crontab(state: MonitorState, now: int, job: CronLine, host: str) -> None:
-    """Apply a schedule that was edited in the crontab and not here."""
-    m = state.monitor
-    declared = json.loads(m.declared or "{}")
-    schedule = {"cron": job.cron, "timezone": job.timezone}
-    if m.cron and m.notes == clean(job.command, 10_000):  # made before schedules were declared
-        declared = {"cron": m.cron, "timezone": m.timezone, **declared}
-    changes = {
-        name: value
-        for name, value in schedule.items()
-        if name in declared and value != declared[name] == getattr(m, name)
-    }
-    edit(state, now, changes)
-    crontab = declared.get("crontab") or _identity(job, host)
-    m.declared = json.dumps({**declared, **schedule, "crontab": crontab})
-
-
-def _schedule_words(m: Monitor) -> str:
-    if m.cron:
-        return f"{describe_cron(m.cron)} ({m.timezone})"
-    return f"every {_span(m.interval_seconds)}" if m.interval_seconds else "without a schedule"
 
 
 def wrapped_line(job: CronLine, url: str, wrapper: str) -> str:
@@ -10220,260 +9995,260 @@ def wrapped_line(job: CronLine, url: str, wrapper: str) -> str:
     return f"{job.when} {job.user}{program} {url} -- {command}{job.stdin}"
 
 
+ANOTHER_HOST = (
+    "A job is known again by its command: --host NAME tells those of other machines apart"
+)
+
+
+def import_crontab(
+    tx: Transaction, text: str, is_system: bool, host: str, wrapper: str, has_urls: bool = True
+) -> tuple[list[str], list[str]]:
+    """A monitor for each job of a crontab: its lines as they read with the wrapper, and what there
+    is to say. A job is known again by the handle that it pings, or by its host, user and command.
+    An edited time is applied, but for what a person has changed since.
+    """
+    text_shown = CONTROLS.sub("", text)
+    lines = text_shown.split("\n")
+    jobs, remarks = read_crontab(text_shown, is_system, tx.settings.timezone)
+    if text_shown != text:
+        remarks.append("control characters, as at the ends of Windows' lines, are left out here")
+    comments = []
+    monitors: dict[int, JsonObject] = {}
+    for job in sorted(jobs, key=lambda job: not job.handle):  # or another one might take its
+        num = _find_job(tx, job, host, monitors)
+        if num is None and job.handle:
+            comments.append(f"line {job.number}: it runs cronwatch-exec already")
+            continue
+        m, sentence = _watch_job(tx, job, num, host)
+        comments.append(sentence)
+        (monitors[m.num],) = monitors_json(tx, [m])
+        if not job.handle:
+            url = monitors[m.num]["pingUrl"] if has_urls else f"URL_OF_{m.key}"
+            lines[job.number - 1] = wrapped_line(job, url, wrapper)
+            if num is not None and ANOTHER_HOST not in remarks:
+                remarks.append(ANOTHER_HOST)
+    if not all(m["heard"] for m in monitors.values()):
+        remarks.append("No notifications yet: see `cronwatch integration add --help`")
+    return lines, comments + remarks
+
+
+def _identity(job: CronLine, host: str) -> str:
+    return json.dumps([host, job.user.strip(), clean(job.command, 10_000)])
+
+
+def _find_job(tx: Transaction, job: CronLine, host: str, taken: Container[int]) -> int | None:
+    """The monitor that a job has; of several with its command rather the one with its schedule."""
+    if job.handle:
+        handle = find_handle(tx, job.handle)
+        return handle[0] if handle else None
+    nums = rows(
+        tx.db,
+        "SELECT num FROM monitor WHERE json_extract(declared, '$.crontab') = ? "
+        "ORDER BY (cron, timezone) = (?, ?) DESC, num",
+        _identity(job, host),
+        job.cron,
+        job.timezone,
+    )
+    return next((num for (num,) in nums if num not in taken), None)
+
+
+def _watch_job(tx: Transaction, job: CronLine, num: int | None, host: str) -> tuple[Monitor, str]:
+    """Create or change the monitor of a job; with a sentence about it."""
+    schedule = {"cron": job.cron, "timezone": job.timezone}
+
+    def follow(state: MonitorState) -> None:
+        m = state.monitor
+        declared = json.loads(m.declared or "{}")
+        if (m.cron, m.timezone) == (declared.get("cron"), declared.get("timezone")):
+            edit(state, tx.now, schedule)
+        m.declared = json.dumps({"crontab": _identity(job, host), **declared, **schedule})
+
+    remark = ", is watched already"
+    if num is None:
+        key = free_key(tx.db, job.name)
+        columns = {"key": key, "name": title(key), "notes": clean(job.command, 10_000) or ""}
+        num = create_monitor(tx, {**columns, **schedule, "declared": json.dumps(schedule)})
+        remark = ""
+    before = load_state(tx, num)[0].monitor
+    m = change_monitor(tx, num, follow)
+    if m.cron != before.cron:
+        remark = f", until now {schedule_words(before)}"
+    if (m.cron, m.timezone) != (job.cron, job.timezone):
+        remark = f", as it was edited: the crontab has {job.cron} ({job.timezone})"
+    return m, f"{m.key}: {schedule_words(m)} ({m.timezone}){remark}"
+
+
+def all_monitors(tx: Transaction) -> list[JsonObject]:
+    """All monitors in the API's form, by name."""
+    monitors: list[JsonObject] = []
+    query = {"limit": 1000, "offset": 0}
+    while page := list_monitors(tx, ApiRequest(query=query))["heartbeats"]:
+        monitors += page
+        query["offset"] += len(page)
+    return monitors
+
+
+LINKED_SQL = """SELECT id, CASE WHEN NOT default_integrations THEN (SELECT json_group_array(name)
+    FROM (SELECT i.name FROM monitor_integration l JOIN integration i ON i.num = l.integration
+    WHERE l.monitor = m.num ORDER BY i.name)) END FROM monitor m"""
+
+
 def export_all(tx: Transaction, secret: bool = False) -> JsonObject:
     """All integrations and monitors in the API's words; what pings and signs only if asked for."""
-    names = ["channel", "name", "enabled", "default", "headers", *NEEDS.values()]
-    if secret:
-        names.append("secret")
-    linked: dict[int, list[str]] = {}
-    for num, name in rows(
-        tx.db,
-        "SELECT l.monitor, i.name FROM monitor_integration l JOIN "
-        "integration i ON i.num = l.integration ORDER BY i.name",
-    ):
-        linked.setdefault(num, []).append(name)
-    sql = f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor ORDER BY key"
-    monitors = [Monitor(*row) for row in rows(tx.db, sql)]
-    exported = []
-    for start in range(0, len(monitors), 1000):
-        page = monitors[start : start + 1000]
-        for m, monitor in zip(page, monitors_json(tx, page), strict=True):
-            names_of = None if m.default_integrations else linked.get(m.num, [])
-            exported.append({**_exported(monitor, secret), "integrations": names_of})
+    secrets = {"token", "code", "handles", "secret"} if secret else set()
+    of_integration = {"channel", "name", "enabled", "default", "headers", *NEEDS.values()}
+    of_monitor = {"scheduleType", *(field.name for field in MONITOR)}
+    linked = dict(rows(tx.db, LINKED_SQL))
+
+    def pick(item: JsonObject, names: set[str]) -> JsonObject:
+        return {name: value for name, value in item.items() if name in names | secrets}
+
     return {
-        "integrations": [
-            {name: value for name, value in one.items() if name in names}
-            for one in integrations_json(tx, True)
+        "integrations": [pick(one, of_integration) for one in integrations_json(tx, True)],
+        "monitors": [
+            {"key": m["key"], **pick(m, of_monitor), "integrations": _json_of(linked[m["id"]])}
+            for m in sorted(all_monitors(tx), key=operator.itemgetter("key"))
         ],
-        "monitors": exported,
     }
-
-
-def _exported(monitor: JsonObject, secret: bool) -> JsonObject:
-    unused = {need for kind, need in SCHEDULE_NEEDS.items() if kind != monitor["scheduleType"]}
-    names = (
-        "key",
-        "scheduleType",
-        *(field.name for field in MONITOR if field.name != "key"),
-        *["token", "code", "handles"] * secret,
-    )
-    return {name: monitor[name] for name in names if name not in unused}
 
 
 def apply_all(tx: Transaction, file: Any) -> None:
     """Bring integrations (by name) and monitors (by key) to what a file says; others, and fields
     that are not there, stay. Raises `Refused` with the item that is wrong: nothing is changed."""
+    read_object(file, "integrations", "monitors")
     for kind, name, apply in (
         ("integrations", "name", _apply_integration),
         ("monitors", "key", _apply_monitor),
     ):
-        for item in _objects(kind, read_object(file, "integrations", "monitors").get(kind)):
+        for item in _objects(kind, file.get(kind)):
             try:
                 NAME.read(name, item.get(name))
                 apply(tx, dict(item))
             except Refused as refused:
-                raise Refused(
-                    f"{kind}, {clean(item.get(name), 200)}: {refused.sentence}",
-                    refused.code,
-                    refused.status,
-                ) from None
+                sentence = f"{kind}, {clean(item.get(name), 200)}: {refused.sentence}"
+                raise Refused(sentence, refused.code, refused.status) from None
 
 
 def _objects(name: str, value: Any) -> list[dict[str, Any]]:
-    if value is not None and not (
-        isinstance(value, list) and all(isinstance(one, dict) for one in value)
-    ):
+    items = [] if value is None else value
+    if not isinstance(items, list) or not all(isinstance(one, dict) for one in items):
         raise Invalid(f"{name} must be a list of objects")
-    return value or []
+    return items
 
 
 def _apply_integration(tx: Transaction, item: dict[str, Any]) -> None:
-    secret, enabled, name = item.pop("secret", None), item.pop("enabled", None), item["name"]
+    name, secret = item["name"], item.pop("secret", None)
     if secret is not None and not is_signing_secret(secret):
         raise Invalid("secret must be whsec_ and at least 16 bytes as base64")
-    channels = rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name)
-    if not channels:
-        add_integration(tx, ApiRequest(body=item, is_local=True))
-    elif channels[0][0] != item.pop("channel", channels[0][0]):
-        raise Invalid("its channel cannot be changed: give the new one another name")
-    change_integration(
-        tx,
-        find_integration(tx, name),
-        {**(item if channels else {}), **({} if enabled is None else {"enabled": enabled})},
-        secret,
-    )
+    for (channel,) in rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name):
+        if item.pop("channel", channel) != channel:
+            raise Invalid("its channel cannot be changed: give the new one another name")
+        change_integration(tx, find_integration(tx, name), item, secret)
+        return
+    changes = {"enabled": item.pop("enabled", True)}
+    add_integration(tx, ApiRequest(body=item, is_local=True))
+    change_integration(tx, find_integration(tx, name), changes, secret)
 
 
 def _apply_monitor(tx: Transaction, item: dict[str, Any]) -> None:
-    handles = []
-    for one in _objects("handles", item.pop("handles", None)):
-        handle = read_object(one, "handle", "dialect")
-        dialect = DIALECT.read("dialect", handle.get("dialect"))
-        handles.append((handle.get("handle"), dialect))
-    handles += [(item.pop(kind), kind) for kind in OUR_HANDLES if kind in item]
-    if "integrations" in item:
-        names = item.pop("integrations")
-        if names is not None and not isinstance(names, list):
-            raise Invalid("integrations must be a list of names, or null for all default ones")
-        item["integrationIds"] = (
-            names
-            if names is None
-            else [find_integration(tx, NAME.read("integrations", name)).id for name in names]
-        )
     key = item["key"]
+    handles = [
+        read_fields(NEW_HANDLE, one) for one in _objects("handles", item.pop("handles", None))
+    ]
+    for kind, shape in (("token", TOKEN), ("code", CODE)):
+        if kind in item:
+            if not shape.fullmatch(str(item[kind])):
+                raise Invalid(f"{kind} must be of the form that cronwatch gives it")
+            handles.append({"handle": item.pop(kind), "dialect": kind})
+    if "integrations" in item:
+        names = IDS.read("integrations", item.pop("integrations"))
+        item["integrationIds"] = names and [find_integration(tx, name).id for name in names]
     if rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", key):
         edit_monitor(tx, ApiRequest(key, body=item))
     else:
         add_monitor(tx, ApiRequest(body={"name": title(key), **item}))
-    for text, kind in handles:
-        _apply_handle(tx, get_monitor(tx, key).num, A_HANDLE.read("handle", text), kind)
+    num = get_monitor(tx, key).num
+    for handle in handles:
+        text, kind = handle["handle"], handle["dialect"] or default_dialect(handle["handle"])
+        if find_handle(tx, text) != (num, kind):
+            if kind in OUR_HANDLES:
+                execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (num, kind))
+            adopt(tx, num, text, kind)
 
 
-def _apply_handle(tx: Transaction, num: int, text: str, kind: str) -> None:
-    shape = {"token": TOKEN, "code": CODE}.get(kind)
-    if shape and not shape.fullmatch(text):
-        raise Invalid(f"{kind} must be of the form that cronwatch gives it")
-    if find_handle(tx, text) != (num, kind):
-        if kind in OUR_HANDLES:
-            execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (num, kind))
-        adopt(tx, num, text, kind)
+SECRETS = re.compile(r'("(?:token|code|handle|secret)": ")((?:[^"\\]|\\.)*)')
 
 
-class DryRun(Exception):
-    """Undoes what was only tried; says what would change."""
+def apply_file(tx: Transaction, file: Any) -> str:
+    """Apply a file; what changes as a diff, which of a secret says only that it does."""
 
+    def masked() -> list[str]:
+        text = json.dumps(export_all(tx, True), indent=1, ensure_ascii=False)
+        return SECRETS.sub(lambda match: f"{match[1]}…{hash_secret(match[2])[:8]}", text).split(
+            "\n"
+        )
 
-def masked(value: Any) -> Any:
-    """What was exported, with something in place of each secret that tells whether it changed."""
-    if isinstance(value, list):
-        return [masked(one) for one in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        name: f"…{hash_secret(one)[:8]}"
-        if name in ("token", "code", "handle", "secret")
-        else masked(one)
-        for name, one in value.items()
-    }
-
-
-def apply_file(tx: Transaction, file: Any, dry: bool) -> str:
-    """Apply a file, and return what changes as a diff; `DryRun` with it where nothing may."""
-    before = export_all(tx, True)
+    before = masked()
     apply_all(tx, file)
-    old, new = (
-        json.dumps(masked(state), indent=1, ensure_ascii=False).splitlines()
-        for state in (before, export_all(tx, True))
-    )
-    changes = "\n".join(difflib.unified_diff(old, new, "now", "then", lineterm="", n=4))
-    if dry:
-        raise DryRun(changes)
-    return changes
+    return "\n".join(difflib.unified_diff(before, masked(), "now", "then", lineterm="", n=4))
 
 
 # == Command line =============================================================
 # Each command translates its arguments and calls one action. Nothing is decided here.
 
 
-# -- in words
-
 # -- in words, for who reads a terminal
-STATE_SIGNS = {
-    "down": "✖",
-    "late": "▲",
-    "running": "●",
-    "up": "✔",
-    "new": "○",
-    "paused": "‖",
-}  # in the order of the page: those in trouble first
-DAY_NAMES = {-1: "Yesterday", 0: "Today", 1: "Tomorrow"}
-DOWN_WORDS = {"missed": "no ping", "failed": "failed", "stuck": "stuck"}
-NO_SCHEDULE = "none: its silence is never told, only that it failed or is stuck"
-STATUS_MOST, STATUS_NEXT = 20, 5  # lines of each kind in the status
+STATE_SIGNS = dict(zip(STATES, "✖▲●✔○‖", strict=True))
+NO_SCHEDULE = "none: its silence is never told"
+NO_MONITORS = "There is no monitor yet: see `cronwatch monitor add --help`."
+NOBODY = "nobody: see `cronwatch integration add --help`"
+PING_LINE = "curl -fsS -m 10 --retry 3 {}"
+STATUS_MOST = 20  # lines
 
 
-def instant_words(at: int, zone: ZoneInfo, now: int) -> str:
-    """An instant as the page shows it: Today 03:00, Yesterday 03:00, Thu 26 Nov 03:00."""
-    when = datetime.fromtimestamp(at // 1000, zone)
-    today = datetime.fromtimestamp(now // 1000, zone)
-    days = (when.date() - today.date()).days
-    if days in DAY_NAMES:
-        return f"{DAY_NAMES[days]} {when:%H:%M}"
-    year = "" if when.year == today.year else f" {when.year}"
-    return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
+class LocalTime(NamedTuple):
+    """Who reads instants in ISO 8601: in a zone, now."""
 
+    zone: str
+    now: int
 
-def near_words(at: int, zone: ZoneInfo, now: int) -> str:
-    """The same, and within an hour how far away it is: in 9 min, 40 s ago."""
-    seconds = abs(at - now) // 1000
-    if seconds >= 3600:
-        return instant_words(at, zone, now)
-    distance = f"{seconds // 60} min" if seconds >= 60 else f"{seconds} s"
-    return f"in {distance}" if at > now else f"{distance} ago"
+    def at(self, text: str | None) -> str:
+        """An instant: Today 03:00; Thu 26 Nov 03:00. Nothing for none."""
+        words = _clock_time(text, self.zone, iso(self.now) or "") if text else ""
+        return f"Today {words}" if len(words) == 5 else words
+
+    def near(self, text: str | None) -> str:
+        """The same, and within an hour how far away it is: in 9 min; 40 s ago."""
+        away_ms = parse_iso(text) - self.now if text else HOUR_MS
+        if abs(away_ms) >= HOUR_MS:
+            return self.at(text)
+        seconds = abs(away_ms) // 1000
+        distance = _span(seconds // 60 * 60 or seconds)
+        return f"in {distance}" if away_ms > 0 else f"{distance} ago"
 
 
 def state_of(m: JsonObject) -> str:
-    """The one of `STATE_SIGNS` that a monitor in the API's form is in."""
-    if m["status"] != "up":
-        return str(m["status"])
+    """The one of `STATES` that a monitor in the API's form is in."""
     if m["late"]:
         return "late"
-    return "running" if m["running"] else "up"
+    if m["status"] == "up" and m["running"]:
+        return "running"
+    return str(m["status"])
 
 
-def in_order_of_page(monitors: Iterable[JsonObject]) -> list[JsonObject]:
-    """Those in trouble first, then by name."""
-    order = list(STATE_SIGNS)
-    return sorted(monitors, key=lambda m: (order.index(state_of(m)), m["name"]))
-
-
-def _down_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    reason = DOWN_WORDS.get(m["downReason"], m["downReason"])
-    return f"{reason} since {instant_words(parse_iso(m['downSince']), zone, now)}"
-
-
-def _late_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    words = f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
-    deadline_at = parse_iso(m["nextExpectedAt"])
-    return f"{words}, down {near_words(deadline_at, zone, now)}" if deadline_at > now else words
-
-
-def _running_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    words = f"started {near_words(parse_iso(m['lastRun']['startedAt']), zone, now)}"
-    progress = m["progress"]
-    if progress is None:
-        return words
-    message = f": {progress['message']}" if progress["message"] else ""
-    return f"{words}, {progress['percent']} %{message}"
-
-
-def _up_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    if m["expectedAt"] is not None:
-        return f"due {near_words(parse_iso(m['expectedAt']), zone, now)}"
-    if m["lastPingAt"] is not None:
-        return f"last ping {near_words(parse_iso(m['lastPingAt']), zone, now)}"
-    return ""
-
-
-def _new_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    due = f", {_up_words(m, zone, now)}" if m["expectedAt"] is not None else ""
-    return f"no ping yet{due}"
-
-
-def _paused_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    if m["pausedUntil"] is None:
-        return "until resumed"
-    return f"until {near_words(parse_iso(m['pausedUntil']), zone, now)}"
-
-
-STATE_WORDS: dict[str, Callable[[JsonObject, ZoneInfo, int], str]] = {
-    "down": _down_words,
-    "late": _late_words,
-    "running": _running_words,
-    "up": _up_words,
-    "new": _new_words,
-    "paused": _paused_words,
-}
+def state_words(m: JsonObject, clock: LocalTime) -> str:
+    """How a monitor in the API's form does: failed since Today 03:05; due in 9 min."""
+    state = state_of(m)
+    if state == "down":
+        reason = "no ping" if m["downReason"] == "missed" else m["downReason"]
+        return f"{reason} since {clock.at(m['downSince'])}"
+    if state == "paused":
+        return f"until {clock.at(m['pausedUntil'])}" if m["pausedUntil"] else "until resumed"
+    if state == "running":
+        return f"started {clock.near(m['lastRun']['startedAt'])}"
+    if m["expectedAt"]:
+        return f"due {clock.near(m['expectedAt'])}"
+    return f"last ping {clock.near(m['lastPingAt'])}" if m["lastPingAt"] else "no ping yet"
 
 
 def sign_and_state(m: JsonObject) -> str:
@@ -10481,334 +10256,199 @@ def sign_and_state(m: JsonObject) -> str:
     return f"{STATE_SIGNS[state_of(m)]} {state_of(m)}"
 
 
-def state_words(m: JsonObject, zone: ZoneInfo, now: int) -> str:
-    """How a monitor in the API's form does: failed since Today 03:05; due in 9 min."""
-    return STATE_WORDS[state_of(m)](m, zone, now)
-
-
-def expectation_words(m: JsonObject, zone: ZoneInfo) -> str:
+def schedule_in_zone(m: JsonObject, zone: str) -> str:
     """When a monitor in the API's form is expected: every day at 03:00; with its zone where that
     is another than the reader's."""
-    if m["scheduleType"] == "cron":
-        of_zone = "" if m["timezone"] == zone.key else f" ({m['timezone']})"
-        return f"{describe_cron(m['cronExpression'])}{of_zone}"
-    if m["scheduleType"] == "interval":
-        return f"every {_span(m['intervalSeconds'])}"
-    return "no schedule"
-
-
-def list_rows(monitors: Iterable[JsonObject], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
-    """Monitors as rows of a table: the key, how it does, when it is expected."""
-    table: list[tuple[str, ...]] = []
-    for m in in_order_of_page(monitors):
-        words = state_words(m, zone, now)
-        if not m["heard"]:
-            words += ", no notifications"
-        table.append((m["key"], sign_and_state(m), words, expectation_words(m, zone)))
-    return table
-
-
-def status_rows(monitors: Sequence[JsonObject], zone: ZoneInfo, now: int) -> list[tuple[str, ...]]:
-    """Who is down, late or running, and who is due next, as rows of a table."""
-    table: list[tuple[str, ...]] = []
-    ordered = in_order_of_page(monitors)
-    for state in ("down", "late", "running"):
-        those = [m for m in ordered if state_of(m) == state]
-        for m in those[:STATUS_MOST]:
-            table.append((sign_and_state(m), m["key"], state_words(m, zone, now)))
-        if len(those) > STATUS_MOST:
-            table.append(("", f"and {len(those) - STATUS_MOST} more", ""))
-    for at, m in _coming(monitors, now)[:STATUS_NEXT]:
-        table.append(("→ next", m["key"], near_words(at, zone, now)))
-    return table
-
-
-def status_headline(monitors: Sequence[JsonObject], zone: ZoneInfo, now: int) -> str:
-    """All in one line: 2 down · 1 late · next: Database dump in 9 min."""
-    counts = Counter(state_of(m) for m in monitors)
-    parts = [f"{counts[state]} {state}" for state in STATE_SIGNS if counts[state]]
-    for at, m in _coming(monitors, now)[:1]:
-        parts.append(f"next: {m['name']} {near_words(at, zone, now)}")
-    return " · ".join(parts)
-
-
-def _coming(monitors: Iterable[JsonObject], now: int) -> list[tuple[int, JsonObject]]:
-    """The monitors that are expected, by when they are."""
-    expected = [
-        (parse_iso(m["expectedAt"]), m)
-        for m in monitors
-        if m["expectedAt"] is not None and m["status"] in ("new", "up")
-    ]
-    return sorted((pair for pair in expected if pair[0] > now), key=lambda pair: pair[0])
-
-
-def _delivery_words(delivery: JsonObject) -> str:
-    """Who was told of an event, or why not."""
-    words = {"sent": "told", "pending": "not yet told", "dead": "never told"}[delivery["state"]]
-    result = delivery["result"]
-    reason = f" ({result.splitlines()[0]})" if result and delivery["state"] != "sent" else ""
-    return f"{words}: {delivery['name']}{reason}"
-
-
-def event_lines(event: JsonObject, zone: ZoneInfo, now: int) -> list[str]:
-    """An event in the API's form for a person: when and what; below it, to whom it was told."""
-    lines = [f"{instant_words(parse_iso(event['at']), zone, now)}  {event['summary']}"]
-    lines += [f"    {_delivery_words(delivery)}" for delivery in event["deliveries"]]
-    return lines if event["deliveries"] else [*lines, "    no notifications"]
-
-
-def run_words(run: JsonObject, zone: ZoneInfo, now: int) -> str:
-    """A run in the API's form: failed, Today 03:00, took 5 min, exit code 3: disk full."""
-    parts = [run["state"], near_words(parse_iso(run["startedAt"]), zone, now)]
-    if run["durationMs"] is not None:
-        parts.append(f"took {_span(run['durationMs'] // 1000)}")
-    if run["exitCode"] is not None:
-        parts.append(f"exit code {run['exitCode']}")
-    message = f": {run['message']}" if run["message"] else ""
-    return ", ".join(parts) + message
-
-
-def _seconds_words(seconds: int | None, words: str = "{}") -> str:
-    return words.format(_span(seconds)) if seconds else ""
-
-
-def _near_words_or_none(at: str | None, zone: ZoneInfo, now: int) -> str:
-    return near_words(parse_iso(at), zone, now) if at else ""
-
-
-def schedule_details(m: JsonObject, zone: ZoneInfo) -> str:
-    """The same with the grace; or what it means to have none."""
     if m["scheduleType"] == "none":
         return NO_SCHEDULE
-    return expectation_words(m, zone) + _seconds_words(m["graceSeconds"], ", grace {}")
+    is_elsewhere = m["scheduleType"] == "cron" and m["timezone"] != zone
+    return f"{m['schedule']} ({m['timezone']})" if is_elsewhere else str(m["schedule"])
 
 
-def monitor_details(
-    m: JsonObject, recipients: Sequence[str], zone: ZoneInfo, now: int
-) -> list[tuple[str, str]]:
-    """What a monitor is, what it did last and what pings it, as labels and words; what it does not
-    have is left out."""
-    upcoming = [instant_words(parse_iso(at), zone, now) for at in m["upcoming"][:3]]
-    rules = [f"{rule['field']} {rule['operator']} {rule['value']:g}" for rule in m["rules"]]
-    handles = [f"{handle['dialect']}:{handle['handle']}" for handle in m["handles"]]
-    details = [
-        ("schedule", schedule_details(m, zone)),
-        ("expects", "that it ends well" if m["expects"] == "complete" else ""),
-        ("next", ", ".join(upcoming)),
-        ("last ping", _near_words_or_none(m["lastPingAt"], zone, now)),
-        ("last run", run_words(m["lastRun"], zone, now) if m["lastRun"] else ""),
-        ("max run", _seconds_words(m["maxRunSeconds"])),
-        ("tolerance", f"{m['failureTolerance']} failures" if m["failureTolerance"] else ""),
-        ("remind", _seconds_words(m["reminderIntervalSeconds"], "every {}")),
-        ("at most", _seconds_words(m["minPingIntervalSeconds"], "one ping in {}")),
-        ("rules", "; ".join(rules)),
-        ("tags", m["tags"]),
-        ("notes", m["notes"]),
-        ("tells", ", ".join(recipients) or "nobody: see `cronwatch integration add --help`"),
-        ("token", m["token"]),
-        ("code", m["code"]),
-        ("handles", ", ".join(handles)),
+def troubled_first(monitors: Iterable[JsonObject]) -> list[JsonObject]:
+    """In the order of the page."""
+    return sorted(monitors, key=lambda m: STATES.index(state_of(m)))
+
+
+def run_words(run: JsonObject, clock: LocalTime) -> str:
+    """A run in the API's form: failed, Today 03:00, took 5 min, exit code 3, disk full."""
+    parts = [
+        run["state"],
+        clock.near(run["startedAt"]),
+        run["durationMs"] and f"took {_lasted(run['durationMs'])}",
+        run["exitCode"] and f"exit code {run['exitCode']}",
+        run["message"],
     ]
-    return [(label, words) for label, words in details if words]
+    return ", ".join(filter(None, parts))
 
 
-# -- what is wrong before it hurts
+def event_words(event: JsonObject, clock: LocalTime) -> str:
+    """An event in the API's form: when and what; below it, to whom it was told."""
+    lines = [f"{clock.at(event['at'])}  {event['summary']}"]
+    for delivery in event["deliveries"]:
+        result = clean(delivery["result"], 200) or "not tried yet"
+        lines.append(f"{delivery['state']}: {delivery['name']} ({result})")
+    return "\n    ".join(lines if event["deliveries"] else [*lines, "no notifications"])
 
 
-class Finding(NamedTuple):
-    """What a check came to, in a sentence that says what to do; with what sign."""
-
-    sign: str  # one of the three below
-    sentence: str
+def flag_words(field: Field, value: Any) -> str:
+    """What was said by a flag, as it may be said again."""
+    return _span(value) if field.name.endswith("Seconds") and value else str(value or "")
 
 
-FINE, WORTH_KNOWING, WRONG = "✔", "▲", "✖"
+def monitor_details(m: JsonObject, clock: LocalTime) -> dict[str, str]:
+    """What a monitor is, what it did last and what pings it; what was said by a flag under its
+    name."""
+    rules = [f"{rule['field']} {rule['operator']} {rule['value']:g}" for rule in m["rules"]]
+    return {
+        "schedule": schedule_in_zone(m, clock.zone),
+        **{field.flag[2:]: flag_words(field, m[field.name]) for field in MONITOR_FLAGS[1:]},
+        "rule": "; ".join(rules),
+        "next": ", ".join(map(clock.at, m["upcoming"][:3])),
+        "last ping": clock.near(m["lastPingAt"]),
+        "last run": run_words(m["lastRun"], clock) if m["lastRun"] else "",
+        "tells": ", ".join(m["recipients"]) or NOBODY,
+        "token": m["token"],
+        "code": m["code"],
+        "handles": ", ".join(f"{one['dialect']}:{one['handle']}" for one in m["handles"]),
+    }
+
+
+# -- what is wrong before it hurts: each check is a sentence that says what to do, behind a sign
 FREE_LEAST = 100 * 2**20  # bytes on the disk of the database
 STAMP_LATE_MS = 4 * STAMP_SECONDS * 1000
 
 
-def check_disk(free: int, size: int) -> Finding:
+def check_disk(free: int, size: int) -> str:
     """Whether there is room beside a database of this size; all in bytes."""
     room = f"{free // 2**20:,} MB are free where the database is ({size // 2**20:,} MB)"
     if free < FREE_LEAST:
-        return Finding(WRONG, f"only {room}: make room, or pings are refused")
+        return f"✖ only {room}: make room, or pings are refused"
     if free < 2 * size:
-        return Finding(WORTH_KNOWING, f"{room}: a backup or an update needs as much again")
-    return Finding(FINE, room)
+        return f"▲ {room}: a backup or an update needs as much again"
+    return f"✔ {room}"
 
 
-def check_clock(now: int, alive_at: int | None, zone: ZoneInfo, synchronized: str) -> Finding:
+def check_clock(clock: LocalTime, alive_at: int | None, synchronized: str) -> str:
     """Whether the clock is right, as far as one can tell: it does not show a time before what is
     written down already, and `timedatectl` does not say that nobody sets it."""
-    shows = f"the clock shows {instant_words(now, zone, now)} ({zone.key})"
-    if alive_at is not None and alive_at > now:
-        at = instant_words(alive_at, zone, now)
-        return Finding(WRONG, f"{shows}, but a server has run at {at} already: set the clock")
+    shows = f"the clock shows {clock.at(iso(clock.now))} ({clock.zone})"
+    if (alive_at or 0) > clock.now:
+        return f"✖ {shows}, but a server has run at {clock.at(iso(alive_at))}: set the clock"
     if synchronized == "no":
-        return Finding(WORTH_KNOWING, f"{shows}, and no time server sets it: `timedatectl`")
-    return Finding(FINE, shows)
+        return f"▲ {shows}, and no time server sets it: `timedatectl`"
+    return f"✔ {shows}"
 
 
-def _is_synchronized() -> str:
-    """What `timedatectl` says, yes or no; nothing where it is not there."""
-    try:
-        answer = subprocess.run(
-            ["timedatectl", "show", "--property=NTPSynchronized", "--value"],  # noqa: S607
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.decode("utf-8", "replace").strip()
-
-
-def check_zone(zone: str, host_zone: str | None, is_set: bool) -> Finding:
-    """Whether times without a zone are of the zone that one means."""
-    if host_zone is None and not is_set:
-        return Finding(WORTH_KNOWING, UNKNOWN_ZONE)
-    if host_zone not in (None, zone):
-        return Finding(FINE, f"times without a zone are of {zone} (the host's is {host_zone})")
-    return Finding(FINE, f"times without a zone are of {zone}")
-
-
-def check_server(is_running: bool, alive_at: int | None, now: int) -> Finding:
+def check_server(is_running: bool, alive_at: int | None, now: int) -> str:
     """Whether a server runs on the database, and lives."""
-    since = None if alive_at is None else max(0, now - alive_at) // 1000
     if not is_running:
-        last = "" if since is None else f" (the last one lived {_span(since)} ago)"
-        start = "`systemctl start cronwatch` or `cronwatch serve`"
-        return Finding(WRONG, f"{NOT_SERVED}{last}: {start}")
-    if alive_at is None or now - alive_at > STAMP_LATE_MS:
-        stamp = "never" if since is None else f"{_span(since)} ago, which is too long"
-        return Finding(WRONG, f"a server runs, and last wrote that it lives {stamp}: see its log")
-    return Finding(FINE, f"a server runs, and wrote {since} s ago that it lives")
+        return f"✖ {NOT_SERVED}: `systemctl start cronwatch` or `cronwatch serve`"
+    if now - (alive_at or 0) > STAMP_LATE_MS:
+        return "✖ a server runs, but has not written for two minutes that it lives: see its log"
+    return "✔ a server runs"
 
 
-def check_address(base_url: str) -> Finding:
+def check_address(base_url: str) -> str:
     """Whether others can follow the links of alerts."""
     host = urllib.parse.urlsplit(base_url).hostname or ""
-    if host == "localhost" or host.startswith("127.") or host == "::1":
-        return Finding(
-            WORTH_KNOWING,
-            f"links begin with {base_url}, which leads nowhere on other machines: set "
-            "CRONWATCH_BASE_URL to how they reach this one",
-        )
-    return Finding(FINE, f"links begin with {base_url}")
+    if host in ("localhost", "::1") or host.startswith("127."):
+        advice = "which leads nowhere on other machines: set CRONWATCH_BASE_URL to how they reach"
+        return f"▲ links begin with {base_url}, {advice} this one"
+    return f"✔ links begin with {base_url}"
 
 
-def _attempt(what: str, advice: str, attempt: Callable[[], None]) -> Finding:
+def _attempt(what: str, attempt: Callable[..., None], *args: Any) -> str:
     try:
-        attempt()
+        attempt(*args)
     except (OSError, smtplib.SMTPException, subprocess.TimeoutExpired, ValueError) as error:
-        reason = clean(f"{type(error).__name__}: {error}", 300)
-        return Finding(WRONG, f"{what}: {reason}. {advice}")
-    return Finding(FINE, what)
+        return f"✖ {what}: {clean(f'{type(error).__name__}: {error}', 300)}"
+    return f"✔ {what}"
 
 
-def check_smtp(settings: Settings, is_needed: bool) -> Finding:
+def check_smtp(settings: Settings, is_needed: bool) -> str:
     """Whether the mail server takes us, by connecting and signing in, without a mail."""
-    if not settings.smtp_host:
-        if is_needed:
-            return Finding(WRONG, "no mail can be sent: set CRONWATCH_SMTP_HOST and the others")
-        return Finding(FINE, "no mail server is set, and nobody wants mail")
-    what = f"the mail server {settings.smtp_host}:{settings.smtp_port}"
-    return _attempt(what, "See the smtp_… settings.", lambda: try_smtp(settings))
+    if settings.smtp_host:
+        what = f"the mail server {settings.smtp_host}:{settings.smtp_port}"
+        return _attempt(what, try_smtp, settings)
+    if is_needed:
+        return "✖ no mail can be sent: set CRONWATCH_SMTP_HOST and the others"
+    return "✔ no mail server is set, and nobody wants mail"
 
 
-def check_receiver(integration: JsonObject) -> Finding:
+def check_receiver(integration: JsonObject) -> str:
     """Whether the receiver of an integration is there, as far as one can tell without an event: of
     a URL by connecting to its host, of a command by letting the shell read it; mail is the mail
     server's affair, and what Apprise does is not known."""
     name, channel = integration["name"], integration["channel"]
-    again = f"Then `cronwatch integration test {shlex.quote(name)}`."
+    what = f"{name}, by {channel}"
     if not integration["enabled"]:
-        return Finding(WORTH_KNOWING, f"{name} is off: nothing is sent to it")
+        return f"▲ {name} is off: nothing is sent to it"
     if integration["failing"]:
-        result = (integration["lastDelivery"] or {}).get("result") or "no answer"
-        return Finding(WRONG, f"{name} has failed: {clean(result, 200)}. Mend it. {again}")
+        result = clean((integration["lastDelivery"] or {}).get("result"), 200)
+        return f"✖ {name} has failed: {result}"
     if channel == "command":
-        command = integration["command"]
-        return _attempt(f"{name}, a command", again, lambda: try_command(command))
+        return _attempt(what, try_command, integration["command"])
     if NEEDS[channel] == "url" and channel != "apprise":
-        url = integration["url"]
-        host = urllib.parse.urlsplit(url).netloc
-        return _attempt(f"{name}, by {channel} to {host}", again, lambda: try_web_address(url))
-    return Finding(FINE, f"{name}, by {channel}: only a test tells. {again}")
+        host = urllib.parse.urlsplit(integration["url"]).netloc
+        return _attempt(f"{what} to {host}", try_web_address, integration["url"])
+    return f"✔ {what}: only `cronwatch integration test {shlex.quote(name)}` tells"
 
 
-def check_notifications(
-    monitors: Sequence[JsonObject], integrations: Sequence[JsonObject]
-) -> Finding:
+def check_notifications(monitors: Sequence[JsonObject], integrations: Sequence[JsonObject]) -> str:
     """Whether anybody is told of each monitor."""
-    if not integrations:
-        return Finding(WRONG, "nobody is told of anything: see `cronwatch integration add --help`")
     silent = [m["key"] for m in monitors if not m["heard"]]
-    if not silent:
-        return Finding(FINE, "somebody is told of every monitor")
-    names = ", ".join(silent[:5]) + (f" and {len(silent) - 5} more" if len(silent) > 5 else "")
-    return Finding(
-        WRONG, f"no notifications of {names}: link an integration, or have a default one"
-    )
+    if not integrations:
+        return f"✖ who is told of anything: {NOBODY}"
+    if silent:
+        names = ", ".join(silent[:5])
+        advice = "link an integration, or have a default one"
+        return f"✖ no notifications of {len(silent)} monitors, such as {names}: {advice}"
+    return "✔ somebody is told of every monitor"
 
 
-def check_outbox(counts: Mapping[str, int]) -> Finding:
+def check_outbox(counts: Mapping[str, int]) -> str:
     """Whether alerts go out."""
-    if counts["overdue"]:
-        return Finding(WRONG, f"{counts['overdue']} alerts are overdue: see `cronwatch events`")
-    if counts["dead"]:
-        return Finding(
-            WORTH_KNOWING, f"{counts['dead']} alerts were given up lately: see `cronwatch events`"
-        )
-    return Finding(FINE, "no alert is overdue")
+    for kind, sign in (("overdue", "✖"), ("dead", "▲")):
+        if counts[kind]:
+            return f"{sign} {counts[kind]} alerts are {kind}: see `cronwatch events`"
+    return "✔ no alert is overdue"
 
 
-def check_watcher(heartbeat_url: str) -> Finding:
+def check_watcher(heartbeat_url: str) -> str:
     """Whether another box would notice that this one is gone, and can be reached."""
     if not heartbeat_url:
-        return Finding(
-            WORTH_KNOWING,
-            "nobody watches cronwatch itself: set CRONWATCH_HEARTBEAT_URL to a monitor of another "
-            "box or service",
-        )
+        advice = "set CRONWATCH_HEARTBEAT_URL to a monitor of another box or service"
+        return f"▲ nobody watches cronwatch itself: {advice}"
     host = urllib.parse.urlsplit(heartbeat_url).netloc  # the rest is a secret
     what = f"who watches cronwatch itself, at {host}"
-    return _attempt(what, "See heartbeat_url.", lambda: try_web_address(heartbeat_url))
+    return _attempt(what, try_web_address, heartbeat_url)
 
 
-def check_wrapper(path: str | None, base_url: str) -> Finding:
-    """Whether jobs of this machine can be run by the wrapper."""
-    if path:
-        return Finding(FINE, f"cronwatch-exec is {path}")
-    place = "/usr/local/bin/cronwatch-exec"
-    return Finding(
-        WORTH_KNOWING,
-        f"cronwatch-exec is not here: curl -fsSo {place} {base_url}/cronwatch-exec && "
-        f"chmod +x {place}",
-    )
-
-
-def examine(server: Server, monitors: Sequence[JsonObject]) -> Iterator[Finding]:
+def examine(server: Server) -> Iterator[str]:
     """Each check in turn, with the settings of this process: those of another server are its own.
     No event, no mail and no ping is sent."""
-    settings, now = server.settings, server.clock()
+    settings = server.settings
+    clock = LocalTime(settings.timezone, server.clock())
     alive_at = remembered(server.store, "alive_at", None)
     folder = os.path.dirname(os.path.abspath(settings.database))
     integrations = server.read(list_integrations, ApiRequest())["integrations"]
     wants_mail = any(one["enabled"] and one["channel"] == "email" for one in integrations)
-    yield check_server(is_served(settings.database), alive_at, now)
+    zone = f"✔ times without a zone are of {settings.timezone}"
+    if server.follows_host_zone and host_timezone() is None:
+        zone = f"▲ {UNKNOWN_ZONE}"
+    synchronized = subprocess.getoutput("timedatectl show --property=NTPSynchronized --value")  # noqa: S605, S607
+    yield check_server(is_served(settings.database), alive_at, clock.now)
     yield check_disk(shutil.disk_usage(folder).free, os.path.getsize(settings.database))
-    yield check_clock(now, alive_at, ZoneInfo(settings.timezone), _is_synchronized())
-    yield check_zone(settings.timezone, host_timezone(), not server.follows_host_zone)
+    yield check_clock(clock, alive_at, synchronized)
+    yield zone
     yield check_address(settings.base_url)
-    yield check_notifications(monitors, integrations)
+    yield check_notifications(server.read(all_monitors), integrations)
     yield check_smtp(settings, wants_mail)
     for integration in integrations:
         yield check_receiver(integration)
     yield check_outbox(server.read(outbox_counts))
     yield check_watcher(settings.heartbeat_url)
-    yield check_wrapper(shutil.which("cronwatch-exec"), settings.base_url)
 
 
 # -- commands
@@ -10828,46 +10468,33 @@ def duration(text: str) -> int:
     return int(number_) * UNIT_SECONDS[unit]
 
 
-METAVARS = {int: "N", duration: "TIME", str: "TEXT"}
-MONITOR_FLAGS = [field for field in MONITOR if field.flag]
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def flag_type(field: Field) -> Callable[[str], Any]:
-    """How the text of a flag is read: what is in seconds may have a unit."""
-    if field.name.endswith("Seconds"):
-        return duration
-    return int if field.check.schema.get("type") == "integer" else str
-
-
-PING_LINE = "curl -fsS -m 10 --retry 3 {}"
-LIST_HEAD = ("key", "status", "details", "schedule")
-
-
-def _print_table(options: argparse.Namespace, items: list[dict[str, Any]], *columns: str) -> None:
-    """A table for people, or JSON for programs."""
-    table = [
-        columns,
-        *([str(row[name] if row[name] is not None else "-") for name in columns] for row in items),
-    ]
+def _print_rows(*table: Sequence[str]) -> None:
+    """Rows in columns, the heads first."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in table)
-    print(json.dumps(items, indent=2) if options.json else "\n".join(lines))
+    for row in table:
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
-def _split_handle(text: str) -> tuple[str, str]:
-    """An adopted handle and its dialect: the one before a colon, else by the handle's shape."""
-    dialect, colon, rest = text.partition(":")
-    if colon:
-        return rest, DIALECT.read("the service of a handle", dialect)
-    return text, default_dialect(text)
+def _local_time(server: Server) -> LocalTime:
+    return LocalTime(server.settings.timezone, server.clock())
 
 
 def _monitor_fields(options: argparse.Namespace) -> dict[str, Any]:
     """What the flags say of a monitor, in the words of the API."""
-    values = {field.name: getattr(options, field.name) for field in MONITOR_FLAGS}
+    flags = vars(options)
+    values = {field.name: flags[field.flag[2:].replace("-", "_")] for field in MONITOR_FLAGS}
     fields = {name: value for name, value in values.items() if value is not None}
-    if {"cronExpression", "intervalSeconds"} <= set(fields):
-        raise Invalid("give --cron or --every, not both")
+    kinds = [kind for kind, need in SCHEDULE_NEEDS.items() if need in fields]
+    if options.no_schedule:
+        kinds.append("none")
+    if len(kinds) > 1:
+        raise Invalid("give one schedule: --cron, --every or --no-schedule")
+    if kinds:
+        fields["scheduleType"] = kinds[0]
     if options.armed is not None:
         fields["armed"] = options.armed
     if options.rule:
@@ -10878,184 +10505,128 @@ def _monitor_fields(options: argparse.Namespace) -> dict[str, Any]:
     return fields
 
 
-def _add_monitor(server: Server, options: argparse.Namespace) -> None:
-    fields = _monitor_fields(options)
-    kind = next((kind for kind, need in SCHEDULE_NEEDS.items() if need in fields), "none")
-    monitor, _ = server.act(
-        add_monitor,
-        ApiRequest(
-            body={
-                "name": title(options.key),
-                "timezone": server.settings.timezone,
-                "key": options.key,
-                "scheduleType": kind,
-                **fields,
-            }
-        ),
-        dict(map(_split_handle, options.handle or ())),
-    )
-    if options.json:
-        print(json.dumps(monitor, indent=2))
-        return
-    print(
-        f"{monitor['key']} is monitored. Let the job ping it:\n\n  "
-        f"{PING_LINE.format(monitor['pingUrl'])}\n\n"
-        f"Its token is {monitor['token']}, its code {monitor['code']}."
-    )
-    if monitor["scheduleType"] == "none":
-        print(f"Its schedule is {NO_SCHEDULE} (see --cron and --every).")
-    if not monitor["heard"]:
-        print("No notifications yet: see `cronwatch integration add --help`.")
+def _split_handle(text: str) -> tuple[str, str]:
+    """An adopted handle and its dialect: the one before a colon, else by the handle's shape."""
+    dialect, colon, rest = text.partition(":")
+    if colon:
+        return rest, DIALECT.read("the service of a handle", dialect)
+    return text, default_dialect(text)
 
 
-def _edit_monitor(server: Server, options: argparse.Namespace) -> None:
+def _save_monitor(server: Server, options: argparse.Namespace) -> None:
+    """Add or edit one, and show it."""
     fields = _monitor_fields(options)
     handles = dict(map(_split_handle, options.handle or ()))
-    if options.no_schedule:
-        if {"cronExpression", "intervalSeconds"} & set(fields):
-            raise Invalid("give a schedule or --no-schedule, not both")
-        fields["scheduleType"] = "none"
-    if not fields and not handles:
+    if options.word == "add":
+        body = {
+            "key": options.key,
+            "name": title(options.key),
+            "timezone": server.settings.timezone,
+            "scheduleType": "none",
+            **fields,
+        }
+        server.act(add_monitor, ApiRequest(body=body), handles)
+    elif fields or handles:
+        server.act(edit_monitor, ApiRequest(options.key, body=fields), handles)
+    else:
         raise Invalid("say what to change: see `cronwatch monitor edit --help`")
-    monitor = server.act(edit_monitor, ApiRequest(options.key, body=fields), handles)
+    _show_monitor(server, options)
+
+
+def _show_monitor(server: Server, options: argparse.Namespace) -> None:
+    m = server.read(show_monitor, ApiRequest(options.key))
     if options.json:
-        print(json.dumps(monitor, indent=2))
+        _print_json(m)
         return
-    zone = ZoneInfo(server.settings.timezone)
-    print(f"{monitor['key']} is changed; its schedule is {schedule_details(monitor, zone)}")
-
-
-def _print_rows(table: Sequence[Sequence[str]], head: Sequence[str] = ()) -> None:
-    """Rows in columns; on a terminal that is too narrow the first two, and the rest below."""
-    whole = [head, *table] if head else table
-    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in whole]
-    if max(map(len, lines)) > shutil.get_terminal_size((10_000, 24)).columns:
-        lines = []
-        for first, second, *rest in table:
-            lines.append(f"{first}  {second}")
-            lines += [f"    {cell}" for cell in rest if cell]
-    print("\n".join(lines))
-
-
-def _all_monitors(server: Server) -> list[JsonObject]:
-    monitors: list[JsonObject] = []
-    while page := server.read(
-        list_monitors, ApiRequest(query={"limit": 100, "offset": len(monitors)})
-    )["heartbeats"]:
-        monitors += page
-    return monitors
-
-
-NO_MONITORS = "There is no monitor yet: see `cronwatch monitor add --help`."
+    clock = _local_time(server)
+    print(f"{m['name']} ({m['key']})\n{sign_and_state(m)}  {state_words(m, clock)}\n")
+    for label, words in monitor_details(m, clock).items():
+        if words:
+            print(f"{label:12} {words}")
+    print(f"\n{PING_LINE.format(m['pingUrl'])}")
 
 
 def _list_monitors(server: Server, options: argparse.Namespace) -> None:
     if options.keys:
         print("\n".join(server.read(monitor_keys)))
         return
-    monitors = _all_monitors(server)
+    monitors = server.read(all_monitors)
     if options.json:
-        print(json.dumps(monitors, indent=2))
+        _print_json(monitors)
     elif monitors:
-        zone = ZoneInfo(server.settings.timezone)
-        _print_rows(list_rows(monitors, zone, server.clock()), LIST_HEAD)
+        clock = _local_time(server)
+        table = [("key", "status", "details", "schedule")]
+        for m in troubled_first(monitors):
+            words = state_words(m, clock)
+            if not m["heard"]:
+                words += ", no notifications"
+            table.append((m["key"], sign_and_state(m), words, schedule_in_zone(m, clock.zone)))
+        _print_rows(*table)
     else:
         print(NO_MONITORS)
 
 
-def _recipients(server: Server, monitor: JsonObject) -> list[str]:
-    """The names of the integrations that are linked to a monitor, and on."""
-    linked = set(monitor["integrationIds"]) if monitor["heard"] else set()
-    integrations = server.read(list_integrations, ApiRequest())["integrations"]
-    return [one["name"] for one in integrations if one["enabled"] and one["id"] in linked]
+def _show_status(server: Server, options: argparse.Namespace) -> None:
+    clock = _local_time(server)
+    counts = server.read(count_states)
+    words = [f"{count} {state}" for state, count in counts.items() if count]
+    upcoming = server.read(_next_expected)
+    if upcoming:
+        words.append(f"next: {upcoming['name']} {clock.near(upcoming['at'])}")
+    print(" · ".join(words) or NO_MONITORS)
+    if not is_served(server.store.path):
+        print(f"✖ {NOT_SERVED}: nobody is told of anything")
+    for m in troubled_first(server.read(all_monitors))[:STATUS_MOST]:
+        if state_of(m) in ("down", "late", "running"):
+            print(f"{sign_and_state(m):10} {m['key']}: {state_words(m, clock)}")
 
 
-def _show_monitor(server: Server, options: argparse.Namespace) -> None:
-    monitor = server.read(show_monitor, ApiRequest(options.name))
+def _pause_monitor(server: Server, options: argparse.Namespace) -> None:
+    """Pause or resume one."""
+    seconds = 0 if options.word == "resume" else options.seconds
+    m = server.act(pause_for, options.key, seconds)
+    print(f"{m['key']} is {m['status']}, {state_words(m, _local_time(server))}")
+
+
+def _list_events(server: Server, options: argparse.Namespace) -> None:
+    query = {"limit": LIST_LIMIT.check.read("limit", str(options.limit))}
+    events = server.read(list_events, ApiRequest(options.key or "", query=query))["events"]
     if options.json:
-        print(json.dumps(monitor, indent=2))
+        _print_json(events)
         return
-    zone, now = ZoneInfo(server.settings.timezone), server.clock()
-    print(f"{monitor['name']} ({monitor['key']})")
-    print(f"{sign_and_state(monitor)}  {state_words(monitor, zone, now)}\n")
-    for label, words in monitor_details(monitor, _recipients(server, monitor), zone, now):
-        print(f"{label:10} {words}")
-    print(f"\n{PING_LINE.format(monitor['pingUrl'])}")
+    clock = _local_time(server)
+    for event in events:
+        print(event_words(event, clock))
+    if not events:
+        print("Nothing has happened yet that was worth telling.")
 
 
 def _examine(server: Server, options: argparse.Namespace) -> int:
     """What is wrong; 1 where something is."""
     code = 0
-    for finding in examine(server, _all_monitors(server)):
-        print(f"{finding.sign} {finding.sentence}", flush=True)
-        if finding.sign == WRONG:
+    for sentence in examine(server):
+        print(sentence, flush=True)
+        if sentence.startswith("✖"):
             code = 1
     return code
 
 
-def _list_events(server: Server, options: argparse.Namespace) -> None:
-    query = {"limit": LIST_LIMIT.check.read("limit", str(options.limit))}
-    events = server.read(list_events, ApiRequest(options.name or "", query=query))["events"]
-    if options.json:
-        print(json.dumps(events, indent=2))
-    elif events:
-        zone, now = ZoneInfo(server.settings.timezone), server.clock()
-        print("\n".join(line for event in events for line in event_lines(event, zone, now)))
-    else:
-        print("Nothing has happened yet that was worth telling.")
-
-
-def _show_status(server: Server, options: argparse.Namespace) -> None:
-    monitors = _all_monitors(server)
-    zone, now = ZoneInfo(server.settings.timezone), server.clock()
-    print(status_headline(monitors, zone, now) or NO_MONITORS)
-    if not is_served(server.store.path):
-        print(f"✖ {NOT_SERVED}: nobody is told of anything")
-    if table := status_rows(monitors, zone, now):
-        print()
-        _print_rows(table)
-
-
-def _print_status(monitor: Mapping[str, Any]) -> None:
-    until = f" until {monitor['pausedUntil']}" if monitor["pausedUntil"] else ""
-    print(f"{monitor['key']} is {monitor['status']}{until}")
-
-
-def _pause_monitor(server: Server, options: argparse.Namespace) -> None:
-    if options.hours is not None and options.seconds is not None:
-        raise Invalid("give --for or --hours, not both")
-    seconds = options.seconds if options.hours is None else options.hours * 3600
-    _print_status(server.act(pause_for, options.name, seconds))
-
-
-def _resume_monitor(server: Server, options: argparse.Namespace) -> None:
-    _print_status(server.act(pause_for, options.name, 0))
-
-
 def _add_integration(server: Server, options: argparse.Namespace) -> None:
-    lines = [line.partition(":") for line in options.header or ()]
-    if not all(colon for _, colon, _ in lines):
-        raise Invalid("--header must be a header line, as in 'NAME: VALUE'")
-    integration = server.act(
-        add_integration,
-        ApiRequest(
-            body=with_apprise(
-                {
-                    "channel": options.channel,
-                    "name": options.name,
-                    "default": not options.not_default,
-                    NEEDS[options.channel]: options.target,
-                    "headers": {name.strip(): value.strip() for name, _, value in lines},
-                }
-            ),
-            is_local=True,
-        ),
-    )
-    print(
-        f"{options.name} is told of everything from now on: try "
-        f"`cronwatch integration test {options.name}`"
-    )
+    headers = {}
+    for line in options.header or ():
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise Invalid("--header must be a header line, as in 'NAME: VALUE'")
+        headers[name.strip()] = value.strip()
+    body = {
+        "channel": options.channel,
+        "name": options.name,
+        "default": not options.not_default,
+        NEEDS[options.channel]: options.target,
+        "headers": headers,
+    }
+    integration = server.act(add_integration, ApiRequest(body=with_apprise(body), is_local=True))
+    print(f"{options.name} is told from now on: `cronwatch integration test {options.name}`")
     if "secret" in integration:
         print(f"Its signatures are made with {integration['secret']}")
 
@@ -11070,30 +10641,51 @@ def _test_integration(server: Server, options: argparse.Namespace) -> None:
     print(f"{options.name} works: {outcome['result']}")
 
 
-def _confirm(options: argparse.Namespace, question: str) -> None:
-    """Ask on a terminal before what cannot be undone; raises `Refused` for a no. A script is not
-    asked."""
-    if options.yes or not sys.stdin.isatty():
-        return
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Refused("nothing is changed")
+def _create_key(server: Server, options: argparse.Namespace) -> None:
+    body = {field.name: vars(options)[field.name] for field in NEW_KEY}
+    print(server.act(add_key, ApiRequest(body=body))["secret"])
 
 
-def _ends(
-    action: Callable[[Transaction, ApiRequest], Any], question: str, done: str
-) -> Callable[..., None]:
-    def call(server: Server, options: argparse.Namespace) -> None:
-        _confirm(options, question.format(options.name))
-        server.act(action, ApiRequest(options.name, is_local=True))
-        print(f"{options.name} is {done}")
+LISTS: dict[str, tuple[Callable[[Transaction, ApiRequest], JsonObject], str]] = {
+    "integration": (list_integrations, "name channel enabled default failing"),
+    "key": (list_keys, "name prefix permission createdAt"),
+    "user": (list_users, "name hasPassword createdAt lastSeenAt"),
+}
+REMOVALS: dict[str, tuple[Callable[[Transaction, ApiRequest], Any], str]] = {
+    "monitor": (remove_monitor, "with its pings, runs and events"),
+    "integration": (remove_integration, "with the alerts that wait for it"),
+    "key": (remove_key, "so that what uses it is refused"),
+    "user": (remove_user, "and end all its sessions"),
+}
 
-    return call
+
+def _list(server: Server, options: argparse.Namespace) -> None:
+    """The integrations, keys or users."""
+    query, names = LISTS[options.group]
+    items = server.read(query, ApiRequest())[f"{options.group}s"]
+    if options.json:
+        _print_json(items)
+    else:
+        columns = names.split()
+        _print_rows(columns, *([str(item[name] or "-") for name in columns] for item in items))
+
+
+def _remove(server: Server, options: argparse.Namespace) -> None:
+    """End what cannot be brought back; asked first on a terminal, for a script is not asked."""
+    action, consequence = REMOVALS[options.group]
+    name = vars(options).get("key") or options.name
+    if not options.yes and sys.stdin.isatty():
+        question = f"{options.word.title()} {name}, {consequence}? [y/N] "
+        print(question, end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise Refused("nothing is changed")
+    server.act(action, ApiRequest(name, is_local=True))
+    print(f"{name} is {options.word}d")
 
 
 def _back_up(server: Server, options: argparse.Namespace) -> None:
-    back_up(server.store.path, options.file)
-    print(f"{options.file} is a whole copy: to restore it, stop cronwatch and move it in place")
+    back_up(server.store.path, options.copy)
+    print(f"{options.copy} is a whole copy: to restore it, stop cronwatch and move it in place")
 
 
 def _read_file(name: str) -> str:
@@ -11108,73 +10700,62 @@ def _read_file(name: str) -> str:
 def _own_crontab() -> str:
     """What `crontab -l` prints."""
     try:
-        listing = subprocess.run(["crontab", "-l"], capture_output=True, check=False)  # noqa: S607
+        listing = subprocess.run(
+            ["crontab", "-l"],  # noqa: S607
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
     except OSError:
         raise Refused("there is no program crontab here: name a file") from None
-    error = listing.stderr.decode("utf-8", "replace").strip()
-    if listing.returncode and "no crontab for" not in error:
-        raise Refused(f"crontab -l: {error}")
-    return listing.stdout.decode("utf-8", "surrogateescape")
+    if listing.returncode and "no crontab for" not in listing.stderr:
+        raise Refused(f"crontab -l: {clean(listing.stderr, 300)}")
+    return listing.stdout
 
 
-def _drop_long_lines(
-    jobs: Sequence[CronLine], base_url: str, wrapper: str
-) -> tuple[list[CronLine], list[str]]:
-    """The jobs whose lines cron can read with the wrapper, and a remark on each other one."""
-    short, remarks = [], []
-    for job in jobs:
-        length = len(os.fsencode(wrapped_line(job, f"{base_url}/{uuid.UUID(int=0)}", wrapper)))
-        if job.handle or length <= LINE_MAX:
-            short.append(job)
-        else:
-            remarks.append(
-                f"line {job.number + 1}: with cronwatch-exec it would have {length} characters, "
-                f"and cron reads {LINE_MAX}: put its command into a script"
-            )
-    return short, remarks
+class DryRun(Exception):
+    """Undoes what was only tried; says what came of it."""
+
+
+def try_out(server: Server, is_dry: bool, action: Callable[..., T], *args: Any) -> T:
+    """What an action comes to; nothing of it stays where it is only tried."""
+
+    def attempt(tx: Transaction) -> T:
+        result = action(tx, *args)
+        if is_dry:
+            raise DryRun(result)
+        return result
+
+    try:
+        return server.act(attempt)
+    except DryRun as dry:
+        result: T = dry.args[0]
+        return result
 
 
 def _import_crontab(server: Server, options: argparse.Namespace) -> None:
     text = _own_crontab() if options.file is None else _read_file(options.file)
     is_system = options.system or str(options.file).startswith("/etc/cron")
-    text, remarks = clean_crontab(text)
-    jobs, more = read_crontab(text, is_system, server.settings.timezone)
-    remarks += more
-    lines = text.split("\n")
-    program = shutil.which("cronwatch-exec") or shutil.which(
-        "cronwatch-exec", path=os.path.dirname(sys.executable)
-    )
-    wrapper, base_url = os.path.abspath(program or WRAPPER), server.settings.base_url
-    jobs, too_long = _drop_long_lines(jobs, base_url, wrapper)
-    remarks += too_long
-    try:
-        reports = server.act(watch_jobs, jobs, options.host or "", not options.yes)
-    except DryRun as dry:
-        reports = dry.args[0]
-    for job, monitor, _, _ in reports:
-        if monitor and not job.handle:
-            placeholder = f"URL_OF_{re.sub('[^A-Z0-9]', '_', monitor['key'].upper())}"
-            url = monitor["pingUrl"] if options.yes else placeholder
-            lines[job.number] = wrapped_line(job, url, wrapper)
-    comments = [report.sentence for report in reports] + remarks
-    if any(report.is_old for report in reports):
-        comments.append(
-            "A job is known again by its command: --host NAME tells those of other machines apart"
-        )
-    if options.yes and not all(report.monitor["heard"] for report in reports if report.monitor):
-        comments.append("No notifications yet: see `cronwatch integration add --help`")
+    folders = [*os.get_exec_path(), os.path.dirname(sys.executable)]
+    program = shutil.which("cronwatch-exec", path=os.pathsep.join(folders))
+    wrapper = os.path.abspath(program or WRAPPER)
+    args = (text, is_system, options.host or "", wrapper, options.yes)
+    lines, comments = try_out(server, not options.yes, import_crontab, *args)
     if program is None:
+        url = f"{server.settings.base_url}/cronwatch-exec"
         comments.append(
-            f"cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {base_url}/cronwatch-exec "
-            f"&& chmod +x {WRAPPER}"
+            f"cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {url} && chmod +x {WRAPPER}"
         )
-    if options.yes:
-        comments.append("The crontab as it reads with cronwatch-exec, for you to put in place:")
-    else:
+    if not options.yes:
         comments.append("Nothing is created yet. With --yes it is, and the lines get their URLs:")
     sys.stdout.flush()
     printed = "\n".join([*(f"# {comment}" for comment in comments), *lines])
     sys.stdout.buffer.write(printed.rstrip("\n").encode("utf-8", "surrogateescape") + b"\n")
+
+
+def _export(server: Server, options: argparse.Namespace) -> None:
+    _print_json(server.read(export_all, options.secrets))
 
 
 def _apply(server: Server, options: argparse.Namespace) -> None:
@@ -11182,57 +10763,58 @@ def _apply(server: Server, options: argparse.Namespace) -> None:
         file = json.loads(_read_file(options.file))
     except (ValueError, RecursionError) as error:
         raise Invalid(f"{options.file} must be JSON: {error}") from None
-    try:
-        changes = server.act(apply_file, with_apprise(file), options.dry_run)
-    except DryRun as dry:
-        changes = str(dry)
+    changes = try_out(server, options.dry_run, apply_file, with_apprise(file))
     print(changes or "nothing changes")
 
 
-def _read_password() -> str:
-    """Asked for on the terminal, else one line of standard input."""
+def _read_password() -> str | None:
+    """The stored form of what is asked for on the terminal, else of a line of standard input."""
     if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\r\n")
+        return check_password(sys.stdin.readline().rstrip("\r\n"))
     password = getpass.getpass("Password: ")
     if getpass.getpass("Again: ") != password:
         raise Invalid("the two are not the same: try again")
-    return password
+    return check_password(password)
 
 
 def _add_user(server: Server, options: argparse.Namespace) -> None:
     name = NAME.read("name", options.name)
-    server.act(add_user, name, check_password(_read_password()))
+    server.act(add_user, name, _read_password())
     print(f"{name} may sign in at {server.settings.base_url}/")
 
 
 def _change_password(server: Server, options: argparse.Namespace) -> None:
     user, _ = server.read(find_user, options.name)
-    server.act(change_password, user, check_password(_read_password()))
+    server.act(change_password, user, _read_password())
     print(f"{options.name} has a new password; all sessions with the old one are over")
+
+
+def _make_link(server: Server, options: argparse.Namespace) -> None:
+    print(server.act(make_link, NAME.read("name", options.user), True)["url"])
 
 
 def _print_unit(options: argparse.Namespace) -> None:
     """A file of systemd/, or the names of all."""
     folder = DATA / "systemd"
     names = sorted(path.name for path in folder.iterdir())
-    if options.name is None:
+    if options.unit is None:
         print("\n".join(names))
     else:
-        one_of(*names).read("the name of a unit", options.name)
-        print((folder / options.name).read_text("utf-8"), end="")
+        one_of(*names).read("the name of a unit", options.unit)
+        print((folder / options.unit).read_text("utf-8"), end="")
 
 
-# What the shells have in common: `offers` are those that may come next, and `keys` is set where a
-# monitor's key may. A key is any text, so it must not be read as a part of the script.
+# What the shells have in common: `offers` are those that may come next, and a monitor's key may
+# behind some. A key is any text, so it must not be read as a part of the script.
 BASH = """\
 # Completion of cronwatch for bash. In ~/.bashrc: eval "$(cronwatch completion bash)"
 _cronwatch() {{
-    local current=${{COMP_WORDS[COMP_CWORD]}} offers= keys= key
-    case "$COMP_CWORD ${{COMP_WORDS[1]}} ${{COMP_WORDS[2]}}" in
+    local current=${{COMP_WORDS[COMP_CWORD]}} words=${{COMP_WORDS[*]:1:COMP_CWORD-1}} offers= key
+    case "$words" in
 {arms}
     esac
     COMPREPLY=($(compgen -W "$offers" -- "$current"))
-    if [[ $keys && $current != -* ]]; then
+    if [[ $current != -* && ($words == events || $words == "monitor "*) ]]; then
         while IFS= read -r key; do
             [[ $key == "$current"* ]] && COMPREPLY+=("$(printf %q "$key")")
         done < <(cronwatch monitor list --keys 2>/dev/null)
@@ -11246,12 +10828,14 @@ ZSH = """\
 #compdef cronwatch
 # Completion of cronwatch for zsh. In ~/.zshrc, behind compinit: eval "$(cronwatch completion zsh)"
 _cronwatch() {{
-    local offers= keys=
-    case "$((CURRENT - 1)) ${{words[2]}} ${{words[3]}}" in
+    local typed="${{words[2,CURRENT-1]}}" offers=
+    case "$typed" in
 {arms}
     esac
     compadd -- ${{=offers}}
-    [[ -n $keys ]] && compadd -- "${{(@f)$(cronwatch monitor list --keys 2>/dev/null)}}"
+    if [[ $typed == events || $typed == "monitor "* ]]; then
+        compadd -- "${{(@f)$(cronwatch monitor list --keys 2>/dev/null)}}"
+    fi
     _files
 }}
 if [[ $funcstack[1] == _cronwatch ]]; then
@@ -11262,350 +10846,194 @@ fi
 """
 
 
-def _completion_arms() -> str:
-    """What may come where, as the arms of a shell's `case`: the number of the word that is typed,
-    and the first two words."""
-    groups: dict[str, list[str]] = {"": []}
-    commands = []
-    for path, _, call, arguments in COMMANDS:
-        group, _, word = path.rpartition(" ")
-        if group and group not in groups:
-            groups[""].append(group)
-        groups.setdefault(group, []).append(word)
-        flags = [names[0] for names, _ in arguments if names[0].startswith("--")]
-        if call not in WITHOUT_DATABASE and "--database" not in flags:
-            flags.append("--database")
-        keys = " keys=1" if call in TAKES_KEY or THE_KEY in arguments else ""
-        end = "" if group else " "
-        commands.append(f'*" {path}{end}"*) offers="{" ".join(flags)}"{keys} ;;')
-    firsts = [f'"1 "*) offers="{" ".join([*groups.pop(""), "--help", "--version"])}" ;;']
-    firsts += [f'"2 {group} "*) offers="{" ".join(words)}" ;;' for group, words in groups.items()]
-    return "\n".join(f"        {arm}" for arm in [*firsts, *commands])
-
-
 def _print_completion(options: argparse.Namespace) -> None:
+    """What may come behind which words, as the arms of a shell's `case`, the longest first."""
+    offers = {"": ["--help", "--version"]}
+    for command in COMMANDS:
+        words = command.words.split()
+        for count, word in enumerate(words):
+            offers.setdefault(" ".join(words[:count]), []).append(word)
+        flags = [spec.split()[0] for spec in command.arguments if spec.startswith("--")]
+        offers[command.words] = [*flags, "--database"]
+    arms = (
+        f'"{words}"|"{words} "*) offers="{" ".join(dict.fromkeys(more))}" ;;'
+        for words, more in sorted(offers.items(), reverse=True)
+    )
     script = {"bash": BASH, "zsh": ZSH}[options.shell]
-    print(script.format(arms=_completion_arms()), end="")
+    print(script.format(arms="\n".join(arms)), end="")
 
 
-WITHOUT_DATABASE = (_print_unit, _print_completion)
-TAKES_KEY = (_edit_monitor, _list_events)  # beside those with a key
+# -- their arguments, as the help shows them, and what argparse wants to know beside that
+def _metavar(field: Field) -> str:
+    if field.name.endswith("Seconds"):
+        return "TIME"
+    return "N" if field.check.schema.get("type") == "integer" else "TEXT"
 
 
-def _argument(*names: str, **more: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    return names, more
+TYPES: dict[str, Callable[[str], Any]] = {"N": int, "TIME": duration}
+MONITOR_FLAGS = [field for field in MONITOR if field.flag]
+FIELDS = {f"{field.flag} {_metavar(field)}": field.help for field in MONITOR_FLAGS}
 
 
-THE_KEY = _argument("name", metavar="key", help="its key or id")
-THE_NAME = _argument("name", help="its name")
-AS_JSON = _argument("--json", action="store_true", help="print JSON")
-UNASKED = _argument("--yes", action="store_true", help="do not ask first")
-FIELD_FLAGS = [
-    _argument(
-        field.flag,
-        dest=field.name,
-        type=flag_type(field),
-        help=field.help,
-        metavar=METAVARS[flag_type(field)],
-    )
-    for field in MONITOR_FLAGS
-]
-RULE_FLAG = _argument(
-    "--rule",
-    nargs=3,
-    action="append",
-    metavar=("FIELD", "OP", "N"),
-    help="tell when a good run reports it: rows lt 1",
-)
-HELP = {
-    "database": "the file that holds it all (CRONWATCH_DATABASE)",
-    "keep_pings": "kept of each monitor; of logs: --keep-logs 100",
-    "keep_logs": argparse.SUPPRESS,  # a screen has 24 lines
-    "smtp_host": (
-        "mail server; also --smtp-port, --smtp-security, --smtp-user, --smtp-password, --smtp-from"
-    ),
+def _setting_flags() -> dict[str, str]:
+    """The flags of all settings, with their help; a screen has 24 lines."""
+    flags = {}
+    for setting in dataclasses.fields(Settings):
+        flag = f"--{setting.name.replace('_', '-')}"
+        is_hidden = "smtp" in flag or flag == "--keep-logs"
+        if setting.default is not False:
+            flag += f" {setting.default or 'VALUE'}"
+        flags[flag] = argparse.SUPPRESS if is_hidden else setting.metadata["help"]
+    return flags
+
+
+SETTINGS = _setting_flags()
+ARGUMENTS = {
+    **FIELDS,
+    **SETTINGS,
+    "key": "its key or id; a new one is such as daily-backup",
+    "[key]": "of one monitor: its key or id",
+    "name": "its name",
+    "[user]": "whom; where there is nobody yet, who is made (default admin)",
+    "channel": "how: one of " + ", ".join(SENDERS),
+    "target": "URL, shell command or mail address",
+    "file": "as `cronwatch export` prints it; - is standard input",
+    "[file]": "else what `crontab -l` prints; - is standard input",
+    "copy": "name of the copy; nothing may have it yet",
+    "[unit]": "such as cronwatch.service",
+    "shell": "bash or zsh",
+    "--armed": "alert even if it never pings",
+    "--dry-run": "only show what would change",
+    "--for TIME": "resume by itself after 30m, 2h or 1d",
+    "--handle [SERVICE:]TEXT": "keep one of an old service, as in cronitor:d3x0f1",
+    "--header 'NAME: VALUE'": "send with webhooks",
+    "--host NAME": "another machine's: its jobs are others",
+    "--json": "print JSON",
+    "--keys": argparse.SUPPRESS,
+    "--limit N": "how many (default 20)",
+    "--no-schedule": "expect no run at any time",
+    "--not-default": "only for monitors that name it",
+    "--permission TEXT": "ping, read-only or read-write (default)",
+    "--rule": "tell when a good run reports it: rows lt 1",
+    "--secret TEXT": "adopt a key of an old service",
+    "--secrets": "also what pings and signs",
+    "--system": "it has users, as /etc/crontab",
+    "--yes": "do it, and do not ask first",
 }
-SETTING_FLAGS = [
-    _argument(
-        f"--{one.name.replace('_', '-')}",
-        default=None,
-        help=HELP.get(one.name, argparse.SUPPRESS if "smtp" in one.name else one.metadata["help"]),
-        **(
-            {"action": "store_true"}
-            if one.default is False
-            else {"metavar": one.default or "TEXT"}
-        ),
-    )
-    for one in dataclasses.fields(Settings)
-]
-COMMANDS: tuple[tuple[str, str, Callable[..., int | None], list[Any]], ...] = (
-    ("serve", "run the server", lambda server, options: server.run(), SETTING_FLAGS),
-    ("status", "what is down, late or running, and what is due next", _show_status, []),
-    (
-        "doctor",
-        "say what is wrong before it hurts; exit code 1 where something is",
-        _examine,
-        [
-            _argument(*names, **{**more, "help": argparse.SUPPRESS})
-            for names, more in SETTING_FLAGS[1:]
-        ],
-    ),
-    (
+MORE: dict[str, dict[str, Any]] = {
+    "--armed": {"action": argparse.BooleanOptionalAction},
+    "--database": {"help": "the file that holds it all (CRONWATCH_DATABASE)"},
+    "--for": {"dest": "seconds"},
+    "--handle": {"action": "append"},
+    "--header": {"action": "append"},
+    "--keep-pings": {"help": "kept of each monitor; of logs: --keep-logs 100"},
+    "--limit": {"default": 20},
+    "--permission": {"choices": NEW_KEY[1].check.schema["enum"], "default": "read-write"},
+    "--rule": {"nargs": 3, "action": "append", "metavar": ("FIELD", "OP", "N")},
+    "--smtp-host": {
+        "help": "mail server; also --smtp-port, --smtp-security, --smtp-user, "
+        "--smtp-password, --smtp-from"
+    },
+    "[user]": {"default": "admin"},
+    "channel": {"choices": list(SENDERS)},
+    "shell": {"choices": ("bash", "zsh")},
+}
+THE_DATABASE, *SERVED = SETTINGS
+
+
+class Command(NamedTuple):
+    """What is typed, what it does, its arguments, and whether a database has to be there."""
+
+    words: str
+    help: str
+    call: Callable[..., int | None]
+    arguments: Sequence[str] = ()
+    database: str = "old"  # or it may be new; or none
+
+
+def _serve(server: Server, options: argparse.Namespace) -> None:
+    server.run()
+
+
+SAVED = ("key", *FIELDS, "--no-schedule", "--armed", "--rule", "--handle [SERVICE:]TEXT", "--json")
+ADDED = ("channel", "name", "target", "--header 'NAME: VALUE'", "--not-default")
+COMMANDS = [
+    Command("serve", "run the server; CRONWATCH_LISTEN is --listen", _serve, SERVED, "new"),
+    Command("status", "what is down, late or running, and what is due next", _show_status),
+    Command("doctor", "say what is wrong before it hurts; 1 where something is", _examine),
+    Command(
         "events",
         "what happened last, and who was told of it",
         _list_events,
-        [
-            _argument("name", nargs="?", metavar="[key]", help="of one monitor: its key or id"),
-            _argument("--limit", type=int, default=20, metavar="N", help="how many (default 20)"),
-            AS_JSON,
-        ],
+        ("[key]", "--limit N", "--json"),
     ),
-    (
-        "monitor add",
-        "expect a job from now on",
-        _add_monitor,
-        [
-            _argument("key", help="short name of the job, such as daily-backup"),
-            *FIELD_FLAGS,
-            _argument(
-                "--armed", action="store_true", default=None, help="alert even if it never pings"
-            ),
-            RULE_FLAG,
-            _argument(
-                "--handle",
-                action="append",
-                metavar="[SERVICE:]TEXT",
-                help="keep one of an old service, as in cronitor:d3x0f1",
-            ),
-            AS_JSON,
-        ],
-    ),
-    (
-        "monitor edit",
-        "change what is named; 0 or '' takes it away",
-        _edit_monitor,
-        [
-            _argument("key", help="its key or id"),  # --name is the new name
-            *FIELD_FLAGS,
-            _argument("--no-schedule", action="store_true", help="expect no run at any time"),
-            _argument(
-                "--armed",
-                action=argparse.BooleanOptionalAction,
-                help="alert even if it never pings",
-            ),
-            RULE_FLAG,
-            _argument(
-                "--handle",
-                action="append",
-                metavar="[SERVICE:]TEXT",
-                help="let one of an old service ping it, too",
-            ),
-            AS_JSON,
-        ],
-    ),
-    (
+    Command("monitor add", "expect a job from now on", _save_monitor, SAVED, "new"),
+    Command("monitor edit", "change what is named; 0 or '' takes it away", _save_monitor, SAVED),
+    Command(
         "monitor list",
         "list all monitors, those in trouble first",
         _list_monitors,
-        [AS_JSON, _argument("--keys", action="store_true", help=argparse.SUPPRESS)],
+        ("--json", "--keys"),
     ),
-    ("monitor show", "how one does, and what pings it", _show_monitor, [THE_KEY, AS_JSON]),
-    (
-        "monitor pause",
-        "no alerts until resumed",
-        _pause_monitor,
-        [
-            THE_KEY,
-            _argument(
-                "--for",
-                dest="seconds",
-                type=duration,
-                metavar="TIME",
-                help="resume by itself after 30m, 2h or 1d",
-            ),
-            _argument("--hours", type=int, help="the same in hours"),
-        ],
-    ),
-    ("monitor resume", "end a pause", _resume_monitor, [THE_KEY]),
-    (
-        "monitor remove",
-        "delete one with all that was recorded",
-        _ends(
-            remove_monitor,
-            "Remove {}, with its pings, runs and events?",
-            "removed, with its pings, runs and events",
-        ),
-        [THE_KEY, UNASKED],
-    ),
-    (
-        "integration add",
-        "tell somebody of alerts",
-        _add_integration,
-        [
-            _argument(
-                "channel",
-                choices=list(SENDERS),
-                metavar="channel",
-                help="how: one of " + ", ".join(SENDERS),
-            ),
-            _argument("name", help="a name for it"),
-            _argument("target", help="URL, shell command or mail address"),
-            _argument(
-                "--header", action="append", metavar="'NAME: VALUE'", help="send with webhooks"
-            ),
-            _argument("--not-default", action="store_true", help="only for monitors that name it"),
-        ],
-    ),
-    (
-        "integration list",
-        "list who is told",
-        lambda server, options: _print_table(
-            options,
-            server.read(list_integrations, ApiRequest())["integrations"],
-            "name",
-            "channel",
-            "enabled",
-            "default",
-            "failing",
-        ),
-        [AS_JSON],
-    ),
-    ("integration test", "send a test now", _test_integration, [THE_NAME]),
-    (
-        "integration remove",
-        "delete one",
-        _ends(remove_integration, "Remove {}, with the alerts that wait for it?", "removed"),
-        [THE_NAME, UNASKED],
-    ),
-    (
+    Command("monitor show", "how one does, and what pings it", _show_monitor, ("key", "--json")),
+    Command("monitor pause", "no alerts until resumed", _pause_monitor, ("key", "--for TIME")),
+    Command("monitor resume", "end a pause", _pause_monitor, ("key",)),
+    Command("monitor remove", "delete one with all that was recorded", _remove, ("key", "--yes")),
+    Command("integration add", "tell somebody of alerts", _add_integration, ADDED, "new"),
+    Command("integration list", "list who is told", _list, ("--json",)),
+    Command("integration test", "send a test now", _test_integration, ("name",)),
+    Command("integration remove", "delete one", _remove, ("name", "--yes")),
+    Command(
         "key create",
         "print a new API key",
-        lambda server, options: print(
-            server.act(
-                add_key,
-                ApiRequest(body={field.name: getattr(options, field.name) for field in NEW_KEY}),
-            )["secret"]
-        ),
-        [
-            _argument("name", help="a name for it"),
-            _argument(
-                "--permission",
-                choices=("ping", "read-only", "read-write"),
-                default="read-write",
-                metavar="TEXT",
-                help="ping, read-only or read-write (default)",
-            ),
-            _argument("--secret", help="adopt a key of an old service"),
-        ],
+        _create_key,
+        ("name", "--permission TEXT", "--secret TEXT"),
+        "new",
     ),
-    (
-        "key list",
-        "list the API keys",
-        lambda server, options: _print_table(
-            options,
-            server.read(list_keys, ApiRequest())["keys"],
-            "name",
-            "prefix",
-            "permission",
-            "createdAt",
-        ),
-        [AS_JSON],
-    ),
-    (
-        "key revoke",
-        "end an API key",
-        _ends(remove_key, "Revoke {}? What uses it is refused from then on.", "revoked"),
-        [THE_NAME, UNASKED],
-    ),
-    (
+    Command("key list", "list the API keys", _list, ("--json",)),
+    Command("key revoke", "end an API key", _remove, ("name", "--yes")),
+    Command(
         "import crontab",
-        "show or create a monitor for each job of a crontab",
+        "show a monitor for each job of a crontab, or create it with --yes",
         _import_crontab,
-        [
-            _argument(
-                "file",
-                nargs="?",
-                metavar="[file]",
-                help="else what `crontab -l` prints; - is standard input",
-            ),
-            _argument("--system", action="store_true", help="it has users, as /etc/crontab"),
-            _argument("--host", metavar="NAME", help="another machine's: its jobs are others"),
-            _argument("--yes", action="store_true", help="create the monitors"),
-        ],
+        ("[file]", "--system", "--host NAME", "--yes"),
+        "new",
     ),
-    (
-        "export",
-        "print monitors and integrations as JSON",
-        lambda server, options: print(
-            json.dumps(server.read(export_all, options.secrets), indent=2, ensure_ascii=False)
-        ),
-        [_argument("--secrets", action="store_true", help="also what pings and signs")],
-    ),
-    (
+    Command("export", "print monitors and integrations as JSON", _export, ("--secrets",)),
+    Command(
         "apply",
         "make monitors and integrations as a file says",
         _apply,
-        [
-            _argument("file", help="as `cronwatch export` prints it; - is standard input"),
-            _argument("--dry-run", action="store_true", help="only show what would change"),
-        ],
+        ("file", "--dry-run"),
+        "new",
     ),
-    (
-        "backup",
-        "copy the database while it is in use",
-        _back_up,
-        [_argument("file", help="name of the copy; nothing may have it yet")],
-    ),
-    (
+    Command("backup", "copy the database while it is in use", _back_up, ("copy",)),
+    Command(
         "unit",
         "print a file for systemd; without a name, which there are",
         _print_unit,
-        [_argument("name", nargs="?", metavar="[name]", help="such as cronwatch.service")],
+        ("[unit]",),
+        "none",
     ),
-    (
+    Command(
         "completion",
         "print what lets a shell complete commands, flags and keys",
         _print_completion,
-        [_argument("shell", choices=("bash", "zsh"), metavar="shell", help="bash or zsh")],
+        ("shell",),
+        "none",
     ),
-    ("user add", "let somebody sign in; asks for a password", _add_user, [THE_NAME]),
-    ("user passwd", "change a password; asks for it", _change_password, [THE_NAME]),
-    (
-        "user list",
-        "list who may sign in",
-        lambda server, options: _print_table(
-            options,
-            server.read(list_users, ApiRequest())["users"],
-            "name",
-            "hasPassword",
-            "createdAt",
-            "lastSeenAt",
-        ),
-        [AS_JSON],
-    ),
-    (
-        "user remove",
-        "end an account",
-        _ends(remove_user, "Remove {}, and end all sessions?", "removed, and signed out"),
-        [THE_NAME, UNASKED],
-    ),
-    (
+    Command("user add", "let somebody sign in; asks for a password", _add_user, ("name",), "new"),
+    Command("user passwd", "change a password; asks for it", _change_password, ("name",)),
+    Command("user list", "list who may sign in", _list, ("--json",)),
+    Command("user remove", "end an account", _remove, ("name", "--yes")),
+    Command(
         "user link",
         "print a link that signs in once, within an hour",
-        lambda server, options: print(
-            server.act(make_link, NAME.read("name", options.name), True)["url"]
-        ),
-        [
-            _argument(
-                "name",
-                nargs="?",
-                default="admin",
-                metavar="[name]",
-                help=("whom; where there is nobody yet, who is made (default admin)"),
-            )
-        ],
+        _make_link,
+        ("[user]",),
+        "new",
     ),
-)
+]
 
 
 class JsonLines(logging.Formatter):
@@ -11634,52 +11062,60 @@ def start_log(settings: Settings, serves: bool) -> None:
     log.setLevel(settings.log_level.upper() if serves else logging.WARNING)
 
 
-MAKERS = ("serve", "add", "create", "link", "crontab", "apply")  # may begin with an empty one
-VARIABLES = "; shown are the defaults, and CRONWATCH_LISTEN is --listen"
-HELP_LAYOUT = partial(argparse.HelpFormatter, max_help_position=30, width=80)
+def _add_argument(group: Any, spec: str) -> None:
+    """Make an argument known to argparse: a flag alone is yes or no, [what] may be left out."""
+    name, _, metavar = spec.partition(" ")
+    more = {"help": ARGUMENTS[spec], **MORE.get(name, {})}
+    if not name.startswith("-"):
+        name, more["metavar"] = spec.strip("[]"), spec
+        if spec != name:
+            more["nargs"] = "?"
+    elif metavar:
+        more |= {"metavar": metavar, "type": TYPES.get(metavar, str)}
+    elif "action" not in more:
+        more |= {"action": "store_true", "default": None}
+    group.add_argument(name, **more)
+
+
+def _add_parser(add: Callable[..., argparse.ArgumentParser], name: str, **more: Any) -> Any:
+    """A parser for what is below a name; without headings and -h its help fits a screen."""
+    layout = partial(argparse.HelpFormatter, max_help_position=30, width=80)
+    parser = add(name, add_help=False, formatter_class=layout, **more)
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    return parser
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command line, from the tables of commands and settings."""
-    parser = argparse.ArgumentParser(
-        prog="cronwatch",
-        description="A monitor for cron jobs.",
-        usage="cronwatch [--help] [--version] COMMAND ...",
-        add_help=False,
-        formatter_class=HELP_LAYOUT,
-    )
+    """The command line, from the tables of commands and arguments."""
     version = f"cronwatch {__version__}"
-    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    usage = "cronwatch [--help] [--version] COMMAND ..."
+    parser: argparse.ArgumentParser = _add_parser(
+        argparse.ArgumentParser, "cronwatch", usage=usage, description="A monitor for cron jobs."
+    )
     parser.add_argument(
         "-V", "--version", action="version", version=version, help=argparse.SUPPRESS
     )
     groups = {"": parser.add_subparsers(prog="cronwatch", metavar="COMMAND", required=True)}
-    for words, text, call, arguments in COMMANDS:
-        group, _, word = words.rpartition(" ")
+    for command in COMMANDS:
+        group, _, word = command.words.rpartition(" ")
         if group not in groups:
-            parent = groups[""].add_parser(
-                group,
-                help=("begin with what you have" if group == "import" else f"manage the {group}s"),
-            )
+            text = "begin with what you have" if group == "import" else f"manage the {group}s"
+            parent = _add_parser(groups[""].add_parser, group, help=text)
             groups[group] = parent.add_subparsers(metavar="COMMAND", required=True)
-        serves = SETTING_FLAGS[0] in arguments
-        named = "".join(
-            f" {more.get('metavar', names[0])}" for names, more in arguments if names[0][0] != "-"
-        )
-        command = groups[group].add_parser(
+        names = [spec for spec in command.arguments if not spec.startswith("-")]
+        named = _add_parser(
+            groups[group].add_parser,
             word,
-            help=text,
-            description=text + VARIABLES * serves,
-            add_help=False,
-            usage=f"cronwatch {words} [OPTIONS]{named}",
-            formatter_class=HELP_LAYOUT,
+            help=command.help,
+            description=command.help,
+            usage=" ".join(["cronwatch", command.words, "[OPTIONS]", *names]),
         )
-        command.set_defaults(call=call, group=group, word=word)
-        options = command.add_argument_group()  # without headings it fits a screen
-        options.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
-        has_database = serves or call in WITHOUT_DATABASE
-        for names, more in (*arguments, *SETTING_FLAGS[: not has_database]):
-            options.add_argument(*names, **more)
+        named.set_defaults(command=command, group=group, word=word)
+        options = named.add_argument_group()
+        for spec in command.arguments:
+            _add_argument(options, spec)
+        if command.database != "none":
+            _add_argument(options, THE_DATABASE)
     return parser
 
 
@@ -11690,57 +11126,27 @@ def default_database(
     return next(filter(os.path.exists, places), places[0])
 
 
-def _environment() -> dict[str, str]:
+def run_command(options: argparse.Namespace, clock: Callable[[], int]) -> int | None:
+    """Do what a command line says; raises `Refused`."""
+    command: Command = options.command
+    if command.database == "none":
+        return command.call(options)
     database = os.environ.get("CRONWATCH_DATABASE") or default_database()
-    return {**os.environ, "CRONWATCH_DATABASE": database}
-
-
-READ_SCHEDULES = (("", "serve"), ("monitor", "add"), ("import", "crontab"))
-
-
-def _say_new(settings: Settings, serves: bool) -> None:
-    sentence = f"{os.path.abspath(settings.database)} is a new database"
-    if serves:
-        log.info(sentence)
-    else:
-        print(f"cronwatch: {sentence}", file=sys.stderr)
-
-
-def run_command(options: argparse.Namespace, clock: Callable[[], int]) -> int:
-    """Do what a command line says; 0 where it went well, 1 where it was refused."""
-    try:
-        if options.call in WITHOUT_DATABASE:
-            options.call(options)
-            return 0
-        settings = Settings.load(vars(options), _environment())
-        serves = options.word == "serve"
-        start_log(settings, serves)
-        is_new = not os.path.exists(settings.database)
-        if (
-            is_new
-            and options.word not in MAKERS
-            and os.access(os.path.dirname(settings.database) or ".", os.X_OK)
-        ):  # else opening it says why
-            raise Refused(
-                f"there is no database {settings.database}: --database or "
-                f"CRONWATCH_DATABASE names it"
-            )
-        reads_schedules = (options.group, options.word) in READ_SCHEDULES
-        if reads_schedules and not settings.timezone and host_timezone() is None:
-            log.warning(UNKNOWN_ZONE)
-        with contextlib.closing(Server(settings, clock)) as server:
-            if is_new:
-                _say_new(settings, serves)
-            return options.call(server, options) or 0
-    except (Refused, UnicodeEncodeError) as error:
-        see = f" (see `cronwatch {options.group} list`)" if options.group else ""
-        print(
-            "cronwatch: "
-            + getattr(error, "sentence", "only text in UTF-8 can be taken")
-            + see * (getattr(error, "code", "") == "NOT_FOUND"),
-            file=sys.stderr,
+    serves = options.word == "serve"
+    settings = Settings.load(vars(options), {**os.environ, "CRONWATCH_DATABASE": database})
+    start_log(settings, serves)
+    is_new = not os.path.exists(settings.database)
+    has_folder = os.access(os.path.dirname(settings.database) or ".", os.X_OK)
+    if is_new and has_folder and command.database == "old":  # without one opening it says why
+        raise Refused(
+            f"there is no database {settings.database}: --database or CRONWATCH_DATABASE names it"
         )
-        return 1
+    if command.database == "new" and not settings.timezone and host_timezone() is None:
+        log.warning(UNKNOWN_ZONE)
+    with contextlib.closing(Server(settings, clock)) as server:
+        if is_new:
+            log.warning("%s is a new database", os.path.abspath(settings.database))
+        return command.call(server, options)
 
 
 def main(argv: Sequence[str] | None = None, clock: Callable[[], int] = system_clock) -> int:
@@ -11749,9 +11155,16 @@ def main(argv: Sequence[str] | None = None, clock: Callable[[], int] = system_cl
     """
     try:
         try:
-            return run_command(make_parser().parse_args(argv), clock)
+            options = make_parser().parse_args(argv)
+            return run_command(options, clock) or 0
         finally:
             sys.stdout.flush()
+    except (Refused, UnicodeEncodeError) as error:
+        sentence = getattr(error, "sentence", "only text in UTF-8 can be taken")
+        if getattr(error, "code", "") == "NOT_FOUND" and options.group:
+            sentence += f" (see `cronwatch {options.group} list`)"
+        print(f"cronwatch: {sentence}", file=sys.stderr)
+        return 1
     except BrokenPipeError:
         # Nobody reads on, as behind `| head -1`; Python would try to write the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from live_server import CRONWATCH, LIMIT_SECONDS, call, environment, run, serving
+from live_server import CRONWATCH, LIMIT_SECONDS, call, environment, run
 
 import cronwatch
 
@@ -58,24 +58,22 @@ def test_a_link_names_the_zone(etc: Path, name: str) -> None:
     assert cronwatch.host_timezone("", etc) == name
 
 
-@pytest.mark.parametrize("name", ["Europe/Berlin", "America/New_York", "Asia/Kolkata", "UTC"])
-def test_a_copy_is_known_by_its_times(etc: Path, name: str) -> None:
-    (etc / "localtime").write_bytes(zone_file(name))
-
-    assert cronwatch.host_timezone("", etc) == name
-
-
-def test_of_zones_with_the_same_times_etc_timezone_names_one(etc: Path) -> None:
-    (etc / "localtime").write_bytes(zone_file("Europe/Oslo"))
-    (etc / "timezone").write_text("Europe/Oslo\n")
-
-    assert cronwatch.host_timezone("", etc) == "Europe/Oslo"
-
-
-@pytest.mark.parametrize("name", ["Europe/Berlin", "Africa/Casablanca"])
-def test_etc_timezone_is_not_believed_where_the_times_are_others(etc: Path, name: str) -> None:
-    (etc / "localtime").write_bytes(zone_file(name))
-    (etc / "timezone").write_text("Etc/UTC\n")
+@pytest.mark.parametrize(
+    "file, timezone, name",
+    [
+        ("Europe/Berlin", "", "Europe/Berlin"),
+        ("America/New_York", "", "America/New_York"),
+        ("Asia/Kolkata", "", "Asia/Kolkata"),
+        ("UTC", "", "UTC"),
+        ("Europe/Oslo", "Europe/Oslo", "Europe/Oslo"),
+        ("Europe/Berlin", "Etc/UTC", "Europe/Berlin"),
+        ("Africa/Casablanca", "Etc/UTC", "Africa/Casablanca"),
+    ],
+)
+def test_a_copy_is_known_by_its_times(etc: Path, file: str, timezone: str, name: str) -> None:
+    """/etc/timezone is believed where they are those of its zone."""
+    (etc / "localtime").write_bytes(zone_file(file))
+    (etc / "timezone").write_text(timezone)
 
     assert cronwatch.host_timezone("", etc) == name
 
@@ -91,35 +89,30 @@ def test_a_host_without_a_zone_has_utc(etc: Path) -> None:
     assert cronwatch.host_timezone("", etc) == "UTC"
 
 
-@pytest.mark.parametrize("target", ["../zoneinfo/Europe/Nowhere", "../zoneinfo"])
-def test_a_link_that_leads_to_no_file_tells_no_zone(etc: Path, target: str) -> None:
+@pytest.mark.parametrize("target", ["../zoneinfo/Europe/Nowhere", "../zoneinfo", "timezone"])
+def test_a_link_that_leads_to_no_zone_tells_none(etc: Path, target: str) -> None:
     (etc / "localtime").symlink_to(target)
-
-    assert cronwatch.host_timezone("", etc) is None
-
-
-def test_a_file_that_is_none_of_a_zone_tells_no_zone(etc: Path) -> None:
-    (etc / "localtime").write_text("Europe/Berlin\n")
+    (etc / "timezone").write_text("Europe/Berlin\n")
 
     assert cronwatch.host_timezone("", etc) is None
 
 
 @pytest.mark.parametrize(
-    "text", ["Europe/Berlin", ":Europe/Berlin", ":{etc}/../zoneinfo/Europe/Berlin"]
+    "text, name",
+    [
+        ("Europe/Berlin", "Europe/Berlin"),
+        (":Europe/Berlin", "Europe/Berlin"),
+        (":{etc}/../zoneinfo/Europe/Berlin", "Europe/Berlin"),
+        ("CET-1CEST,M3.5.0,M10.5.0/3", None),
+        ("<+03>-3", None),
+    ],
 )
-def test_tz_names_the_zone_or_its_file(etc: Path, text: str) -> None:
+def test_tz_names_the_zone_or_its_file_and_as_a_rule_none(
+    etc: Path, text: str, name: str | None
+) -> None:
     (etc / "localtime").symlink_to("../zoneinfo/Etc/UTC")
 
-    assert cronwatch.host_timezone(text.format(etc=etc), etc) == "Europe/Berlin"
-
-
-@pytest.mark.parametrize(
-    "text", ["CET-1CEST,M3.5.0,M10.5.0/3", "EST5EDT,M3.2.0,M11.1.0", "<+03>-3"]
-)
-def test_tz_as_a_rule_names_no_zone(etc: Path, text: str) -> None:
-    (etc / "localtime").symlink_to("../zoneinfo/Europe/Berlin")
-
-    assert cronwatch.host_timezone(text, etc) is None
+    assert cronwatch.host_timezone(text.format(etc=etc), etc) == name
 
 
 RULE = "CET-1CEST,M3.5.0,M10.5.0/3"
@@ -134,25 +127,6 @@ def test_who_reads_schedules_says_that_the_zone_is_not_known(
 
     assert done.code == 0
     assert "neither TZ nor /etc/localtime names the host's time zone" in done.err
-
-
-@pytest.mark.slow
-def test_a_server_says_that_the_zone_is_not_known(tmp_path: Path) -> None:
-    with serving(tmp_path, TZ=RULE) as live:
-        assert live.stop() == (0, "")
-
-        assert "neither TZ nor /etc/localtime names the host's time zone" in live.log
-
-
-@pytest.mark.parametrize(
-    "flags, environ", [(("--timezone", "UTC"), {}), ((), {"CRONWATCH_TIMEZONE": "UTC"})]
-)
-def test_a_zone_that_is_set_needs_no_other(
-    tmp_path: Path, flags: tuple[str, ...], environ: dict[str, str]
-) -> None:
-    done = run(tmp_path, *ADD, *flags, TZ=RULE, **environ)
-
-    assert (done.code, "neither TZ" in done.err) == (0, False)
 
 
 # -- the database
@@ -193,16 +167,8 @@ def test_a_command_that_makes_a_database_says_which(
     first = run(tmp_path, "key", "create", "a", **environ)
     second = run(tmp_path, "key", "create", "b", **environ)
 
-    assert first.err == f"cronwatch: {tmp_path}/cronwatch.db is a new database\n"
+    assert first.err == f"WARNING {tmp_path}/cronwatch.db is a new database\n"
     assert (first.out.count("\n"), second.err) == (1, "")
-
-
-@pytest.mark.slow
-def test_a_server_that_makes_a_database_says_which(tmp_path: Path) -> None:
-    with serving(tmp_path) as live:
-        live.stop()
-
-        assert f"INFO {live.database} is a new database\n" in live.log
 
 
 # -- the address in links
