@@ -4975,172 +4975,169 @@ WELL = Severity("✔", 0x2E9E5B, "default")
 TEXT_LINES, NOTES_MAX, MESSAGE_MAX, NAMES_MAX = 10, 500, 200, 20
 
 
-def _lasted(milliseconds_: int) -> str:
-    return f"{milliseconds_} ms" if milliseconds_ < 1000 else _span(milliseconds_ // 1000)
+class Wording(NamedTuple):
+    """An event whose words are wanted, with what is kept for them only, and their time zone."""
+
+    event: Mapping[str, Any]
+    about: Any
+    zone: ZoneInfo
+
+    def _local(self, instant: str) -> datetime:
+        return datetime.fromisoformat(instant).astimezone(self.zone)
+
+    def clock_time(self, instant: str) -> str:
+        """As a wall clock shows it, with the day where that is not the day of the alert."""
+        when = self._local(instant)
+        today = self._local(self.event["toldAt"])
+        if when.date() == today.date():
+            return f"{when:%H:%M}"
+        year = f" {when.year}" if when.year != today.year else ""
+        return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
+
+    def zone_time(self, instant: str) -> str:
+        """The same with the name of the zone: 03:05 CET."""
+        name = f"{self._local(instant):%Z}"
+        if name.startswith(("+", "-")):  # many zones have no other name
+            name = f"UTC{name}"
+        return f"{self.clock_time(instant)} {name}"
+
+    def times(self, since: str, until: str) -> str:
+        """From one to another."""
+        return f"{self.clock_time(since)} to {self.zone_time(until)}"
 
 
-def _plural(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
+def _count_of(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _zone_name(when: datetime) -> str:
-    name = when.tzname() or ""
-    return f"UTC{name}" if name[:1] in ("+", "-") else name  # many zones have no other name
+def _with_duration(line: str, duration_ms: int | None) -> str:
+    if duration_ms is None:
+        return line
+    seconds = duration_ms // 1000
+    return f"{line}, took {_span(seconds) if seconds else f'{duration_ms} ms'}"
 
 
-def _clock_time(text: str, zone: str, told_at: str) -> str:
-    """An instant as a wall clock shows it, with the day where that is not the day of the alert."""
-    when, today = (
-        datetime.fromisoformat(one).astimezone(ZoneInfo(zone)) for one in (text, told_at)
-    )
-    if when.date() == today.date():
-        return f"{when:%H:%M}"
-    year = f" {when.year}" if when.year != today.year else ""
-    return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
-
-
-def _zone_time(text: str, zone: str, told_at: str) -> str:
-    """The same with the name of the zone: 03:05 CET."""
-    when = datetime.fromisoformat(text).astimezone(ZoneInfo(zone))
-    return f"{_clock_time(text, zone, told_at)} {_zone_name(when)}"
-
-
-def _zone_times(since: str, until: str, zone: str, told_at: str) -> str:
-    return f"{_clock_time(since, zone, told_at)} to {_zone_time(until, zone, told_at)}"
-
-
-def _missed_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    about = event["about"] or {}
+def _missed_summary(wording: Wording) -> str:
+    about = wording.about or {}
     verb = "complete" if about.get("expects") == "complete" else "report"
     if not about.get("dueAt"):  # as at the end of a pause
-        return f"{name} did not {verb} by {_zone_time(event['at'], zone, event['toldAt'])}"
-    due = f"{name} did not {verb}: due {_clock_time(about['dueAt'], zone, event['toldAt'])}"
-    return f"{due}, grace {_span(about['graceSeconds'])}" if about["graceSeconds"] else due
+        return f"did not {verb} by {wording.zone_time(wording.event['at'])}"
+    summary = f"did not {verb}: due {wording.clock_time(about['dueAt'])}"
+    grace = about["graceSeconds"]
+    return f"{summary}, grace {_span(grace)}" if grace else summary
 
 
-def _failed_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    run = event["run"] or {}
-    words = f"{name} failed"
-    if event["count"]:
-        words += f" {_plural(event['count'], 'more time', 'more times')}"
+def _failed_summary(wording: Wording) -> str:
+    run = wording.event["run"] or {}
+    summary = "failed"
+    if count := wording.event["count"]:
+        summary += f" {_count_of(count, 'more time')}"
     if run.get("exitCode") is not None:
-        words += f" with exit code {run['exitCode']}"
+        summary += f" with exit code {run['exitCode']}"
     if run.get("message"):
-        words += f": {run['message'][:MESSAGE_MAX].rstrip()}"
-    return words
+        summary += f": {run['message'][:MESSAGE_MAX]}"
+    return summary
 
 
-def _stuck_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    if not event["run"]:
-        return f"{name} is stuck: its run has not ended"
-    began = _clock_time(event["run"]["startedAt"], zone, event["toldAt"])
-    return f"{name} is stuck: it started at {began} and has not ended"
+def _stuck_summary(wording: Wording) -> str:
+    run = wording.event["run"]
+    if not run:
+        return "is stuck: its run has not ended"
+    return f"is stuck: it started at {wording.clock_time(run['startedAt'])} and has not ended"
 
 
-def _silent_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    values = (event["about"] or {}).get("values", {})
+def _silent_summary(wording: Wording) -> str:
+    values = (wording.about or {}).get("values", {})
     matches = []
-    for rule in event["rules"] or ():
+    for rule in wording.event["rules"] or ():
         value = values.get(rule["field"])
         fact = "breaks its rule" if value is None else f"is {value:.15g}"
-        limit = f"(rule: {rule['operator']} {rule['value']:.15g})"
-        matches.append(f"{rule['field']} {fact} {limit}")
-    words = f"{name} succeeded, but {' and '.join(matches)}"
-    if event["count"]:
-        words += f", {_plural(event['count'], 'more time', 'more times')}"
-    return words
+        matches.append(f"{rule['field']} {fact} (rule: {rule['operator']} {rule['value']:.15g})")
+    summary = f"succeeded, but {' and '.join(matches)}"
+    if count := wording.event["count"]:
+        summary += f", {_count_of(count, 'more time')}"
+    return summary
 
 
-def _recovered_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    return f"{name} is up again after {_span(event['downtimeSeconds'])}"
+def _recovered_summary(wording: Wording) -> str:
+    return f"is up again after {_span(wording.event['downtimeSeconds'])}"
 
 
 WHY_DOWN = {"missed": "it did not report", "failed": "it failed", "stuck": "it is stuck"}
 
 
-def _reminder_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    since, until = (datetime.fromisoformat(event[one]) for one in ("downSince", "at"))
+def _reminder_summary(wording: Wording) -> str:
+    since, until = (datetime.fromisoformat(wording.event[name]) for name in ("downSince", "at"))
     length = _span(round((until - since).total_seconds()))
-    return f"{name} is still down after {length}: {WHY_DOWN[event['reason']]}"
+    return f"is still down after {length}: {WHY_DOWN[wording.event['reason']]}"
 
 
-def _outage_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    gap, monitors = event["gap"], _plural(len(event["monitors"]), "monitor", "monitors")
-    times = _zone_times(gap["since"], gap["until"], zone, event["toldAt"])
+def _outage_summary(wording: Wording) -> str:
+    monitors = _count_of(len(wording.event["monitors"]), "monitor")
+    times = wording.times(**wording.event["gap"])
     return f"cronwatch was away from {times}: {monitors} may have run unseen"
 
 
-def _undelivered_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    integration, problem = event["about"]
+def _undelivered_summary(wording: Wording) -> str:
+    integration, problem = wording.about
     return f"{integration} takes no alerts: {problem}"
 
 
-def _test_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    return f"This is a test of {event['about']} by cronwatch"
+def _test_summary(wording: Wording) -> str:
+    return f"This is a test of {wording.about} by cronwatch"
 
 
-def _down_lines(event: Mapping[str, Any], zone: str) -> list[str]:
-    lines, last, gap = [], event["lastSuccess"], event["gap"]
-    if event["downSince"]:
-        lines.append(f"Down since {_zone_time(event['downSince'], zone, event['toldAt'])}")
-    if gap:
-        times = _zone_times(gap["since"], gap["until"], zone, event["toldAt"])
-        lines.append(f"cronwatch was away from {times}: its end may have come then")
-    if last:
-        line = f"Last good run: {_zone_time(last['at'], zone, event['toldAt'])}"
-        took = last["durationMs"]
-        lines.append(line if took is None else f"{line}, took {_lasted(took)}")
-    return [*lines, *_notes(event)]
+def _down_lines(wording: Wording) -> list[str]:
+    lines = []
+    if since := wording.event["downSince"]:
+        lines.append(f"Down since {wording.zone_time(since)}")
+    if gap := wording.event["gap"]:
+        lines.append(f"cronwatch was away from {wording.times(**gap)}: its end may have come then")
+    if last := wording.event["lastSuccess"]:
+        line = f"Last good run: {wording.zone_time(last['at'])}"
+        lines.append(_with_duration(line, last["durationMs"]))
+    return lines
 
 
-def _silent_lines(event: Mapping[str, Any], zone: str) -> list[str]:
-    run = event["run"]
+def _silent_lines(wording: Wording) -> list[str]:
+    run = wording.event["run"]
     if not run:
-        return _notes(event)
-    line = f"Run of {_zone_time(run['startedAt'], zone, event['toldAt'])}"
-    took = run["durationMs"]
-    return [line if took is None else f"{line}, took {_lasted(took)}", *_notes(event)]
+        return []
+    return [_with_duration(f"Run of {wording.zone_time(run['startedAt'])}", run["durationMs"])]
 
 
-def _recovered_lines(event: Mapping[str, Any], zone: str) -> list[str]:
-    times = _zone_times(event["downSince"], event["at"], zone, event["toldAt"])
+def _recovered_lines(wording: Wording) -> list[str]:
+    event = wording.event
     failed, missed = event["failedCount"] or 0, event["missedCount"] or 0
-    counts = [
-        _plural(count, one, many)
-        for count, one, many in (
-            (failed, "failure", "failures"),
-            (missed, "missed run", "missed runs"),
-        )
-        if count and failed + missed > 1  # else it is the one that was told already
-    ]
-    return [f"Down from {times}" + (f": {', '.join(counts)}" if counts else "")]
+    line = f"Down from {wording.times(event['downSince'], event['at'])}"
+    counts = []
+    if failed + missed > 1:  # else it is the one that was told already
+        counts = [(failed, "failure"), (missed, "missed run")]
+    words = [_count_of(count, noun) for count, noun in counts if count]
+    return [f"{line}: {', '.join(words)}" if words else line]
 
 
-def _outage_lines(event: Mapping[str, Any], zone: str) -> list[str]:
-    names = [monitor["name"] for monitor in event["monitors"]]
-    more = len(names) - NAMES_MAX
-    return names[:NAMES_MAX] + ([f"and {more} more"] if more > 0 else [])
+def _outage_lines(wording: Wording) -> list[str]:
+    names = [monitor["name"] for monitor in wording.event["monitors"]]
+    if len(names) > NAMES_MAX:
+        names[NAMES_MAX:] = [f"and {len(names) - NAMES_MAX} more"]
+    return names
 
 
-def _notes(event: Mapping[str, Any]) -> list[str]:
-    notes: str = event["monitor"]["notes"][:NOTES_MAX]
-    return notes.strip().splitlines()
-
-
-def _undelivered_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+def _undelivered_lines(wording: Wording) -> list[str]:
     return ["What waits for it is tried again for a day"]
 
 
-def _test_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+def _test_lines(wording: Wording) -> list[str]:
     return ["Alerts arrive here"]
 
 
 class EventForm(NamedTuple):
-    """How a kind of event looks, its sentence, and the lines below that."""
+    """How a kind of event looks, its sentence without the monitor's name, the lines below it."""
 
     severity: Severity
-    summary: Callable[[str, Mapping[str, Any], str], str]  # of a name, an event, a time zone
-    lines: Callable[[Mapping[str, Any], str], list[str]]
+    summary: Callable[[Wording], str]
+    lines: Callable[[Wording], list[str]]
 
 
 EVENT_FORMS = {
@@ -5169,10 +5166,9 @@ def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
         monitor.setdefault("notes", "")
         monitor["url"] = f"{base_url}/#/monitors/{monitor['id']}"
     zone = monitor.get("timezone") or stored.get("timezone") or "UTC"
-    words = EVENT_FORMS[kind].summary(
-        monitor.get("name", ""), {**event, "about": stored["about"]}, zone
-    )
-    return {**event, "summary": words}
+    summary = EVENT_FORMS[kind].summary(Wording(event, stored["about"], ZoneInfo(zone)))
+    event["summary"] = f"{monitor.get('name', '')} {summary}".strip()
+    return event
 
 
 class Message(NamedTuple):
@@ -5189,22 +5185,21 @@ def severity(event: Mapping[str, Any]) -> Severity:
     return EVENT_FORMS[event["kind"]].severity
 
 
-def _log_end(event: Mapping[str, Any]) -> str:
-    run = event["run"] or {}
-    log_tail = (run.get("logTail") or "").strip()
-    if severity(event) is WELL or log_tail == run.get("message"):
-        return ""
-    return "\n".join(log_tail.splitlines()[-TEXT_LINES:])
-
-
 def word_event(event: Mapping[str, Any]) -> Message:
     """An event's JSON in words."""
-    monitor = event["monitor"]
+    monitor = event["monitor"] or {"timezone": "UTC", "notes": "", "url": ""}
+    run = event["run"] or {}
+    log_tail = (run.get("logTail") or "").strip()
+    lines = EVENT_FORMS[event["kind"]].lines(Wording(event, None, ZoneInfo(monitor["timezone"])))
+    if severity(event) is WELL or log_tail == run.get("message"):
+        log_tail = ""
+    if severity(event) is not WELL:
+        lines += monitor["notes"][:NOTES_MAX].strip().splitlines()
     return Message(
         f"{severity(event).sign} {event['summary']}",
-        EVENT_FORMS[event["kind"]].lines(event, monitor["timezone"] if monitor else "UTC"),
-        _log_end(event),
-        monitor["url"] if monitor else "",
+        lines,
+        "\n".join(log_tail.splitlines()[-TEXT_LINES:]),
+        monitor["url"],
     )
 
 
