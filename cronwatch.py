@@ -5353,12 +5353,10 @@ def cut_off(peer: Any) -> Iterator[None]:
         over.set()
 
 
-def _read_text(response: http.client.HTTPResponse) -> str | None:
-    content = b""
-    with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-        while len(content) < 4 * ANSWER_MAX and (part := response.read1(4 * ANSWER_MAX)):
-            content += part
-    return clean(content.decode("utf-8", "replace"), ANSWER_MAX)
+def open_peer(url: urllib.parse.SplitResult) -> http.client.HTTPConnection:
+    """A connection to who has a URL, not yet made; of https the certificate is checked."""
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    return kind(url.netloc, timeout=SEND_SECONDS)
 
 
 def request_once(
@@ -5367,15 +5365,17 @@ def request_once(
     """What a URL answers, within 30 s; of a success only the status. No redirect, which could send
     an event anywhere, and no proxy from the environment, which would see it."""
     url = urllib.parse.urlsplit(address)
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    peer = kind(url.netloc, timeout=SEND_SECONDS)
+    peer = open_peer(url)
     peer.response_class = FinalResponse
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     with contextlib.closing(peer), cut_off(peer):
         peer.request(method, path, body, headers)
         response = peer.getresponse()
-        is_success = 200 <= response.status < 300
-        text = None if is_success else _read_text(response)
+        text = None
+        if not 200 <= response.status < 300:
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+                content = response.read(4 * ANSWER_MAX)
+                text = clean(content.decode("utf-8", "replace"), ANSWER_MAX)
         return HttpReply(response.status, text, response.getheader("Retry-After"))
 
 
@@ -5413,17 +5413,16 @@ def send_webhook(
     post = BODIES[channel](event)
     stamp = str(now // 1000)
     signature = webhook_signature(config["secret"], event["id"], stamp, post.content)
-    own = config.get("headers", {})
     headers = {
-        "User-Agent": f"cronwatch/{__version__}",
+        "user-agent": f"cronwatch/{__version__}",
         "webhook-id": event["id"],
         "webhook-timestamp": stamp,
         "webhook-signature": signature,
         **post.headers,
+        **config.get("headers", {}),
     }
-    overridden = {name.lower() for name in own}
-    headers = {name: value for name, value in headers.items() if name.lower() not in overridden}
-    return judge_reply(request_once("POST", config["url"], post.content, {**headers, **own}), now)
+    headers = {name.lower(): value for name, value in headers.items()}  # its own are the last
+    return judge_reply(request_once("POST", config["url"], post.content, headers), now)
 
 
 def _kill_session(leader: int) -> None:
@@ -5534,13 +5533,8 @@ def open_smtp(settings: Settings) -> Iterator[smtplib.SMTP]:
 def try_web_address(address: str) -> None:
     """Connect to who has a URL, and check the certificate of https; nothing is sent, as any
     request may do something there. Raises `OSError`."""
-    url = urllib.parse.urlsplit(address)
-    port = url.port or (443 if url.scheme == "https" else 80)
-    with socket.create_connection((url.hostname or "", port), SEND_SECONDS) as peer:
-        if url.scheme == "https":
-            context = ssl.create_default_context()
-            with context.wrap_socket(peer, server_hostname=url.hostname):
-                pass
+    with contextlib.closing(open_peer(urllib.parse.urlsplit(address))) as peer:
+        peer.connect()
 
 
 def try_smtp(settings: Settings) -> None:
@@ -5584,13 +5578,6 @@ def word_mail(
     return message
 
 
-def _mail(settings: Settings, message: EmailMessage) -> None:
-    with open_smtp(settings) as server:
-        server.send_message(message)
-        with contextlib.suppress(OSError):  # it is accepted, whatever comes now
-            server.quit()
-
-
 NO_MAIL = "no mail can be sent: the setting smtp_host is empty"
 
 
@@ -5603,7 +5590,10 @@ def send_email(
     code: int
     text: bytes | str
     try:
-        _mail(settings, word_mail(settings, config["address"], event, now))
+        with open_smtp(settings) as server:
+            server.send_message(word_mail(settings, config["address"], event, now))
+            with contextlib.suppress(OSError):  # it is accepted, whatever comes now
+                server.quit()
     except smtplib.SMTPRecipientsRefused as error:
         code, text = next(iter(error.recipients.values()))
     except smtplib.SMTPResponseException as error:
@@ -5788,10 +5778,11 @@ class Claim(NamedTuple):
 
 CLAIM_MS = 60_000  # longer than a try can last
 ASIDE_TRIES = 3  # of one alert that is refused, until the next one of its monitor goes
-TOLD_TRIES = 4  # of an integration in a row, until the others are told
+TRIES_UNTIL_FAILING = 4  # of an integration in a row, until the others are told
 SILENCE_MAX_MS = 600_000  # until one that does not answer is asked again
 TESTS_MAX = 2  # at a time
 TEST_SECONDS = 40  # for which a command waits
+REQUEST_SECONDS = 30  # for which a route waits for a receiver
 TEST_DUE_AT = -1  # a test is due before all else, also while its integration rests or is off
 IS_AWAKE = "i.enabled AND coalesce(i.rests_until, 0) <= :now"
 # The index has them by age: to sort all that is due for each alert of thousands takes too long.
@@ -5857,57 +5848,43 @@ def after_try(attempt: Attempt, tries: int, now: int) -> dict[str, Any]:
     return {"due_at": now + wait, **({"is_aside": 1} if steps_aside else {})}
 
 
-def settle_alert(tx: Transaction, num: int, attempt: Attempt) -> bool:
+def record_attempt(tx: Transaction, num: int, attempt: Attempt) -> bool:
     """Keep what came of a try, for the alert and for its integration. True when that was the last
     try of the alert, in vain."""
     alerts = rows(
         tx.db,
-        "SELECT a.tries, a.integration, a.monitor, e.kind FROM alert a "
-        "JOIN event e ON e.num = a.event WHERE a.num = ?",
+        "SELECT a.tries, e.kind, a.monitor, i.num, i.name, i.failed_tries, i.failing FROM alert a "
+        "JOIN event e ON e.num = a.event JOIN integration i ON i.num = a.integration "
+        "WHERE a.num = ?",
         num,
     )
     if not alerts:  # it was removed meanwhile
         return False
-    tries, integration, monitor, kind = alerts[0]
+    tries, kind, monitor, integration, name, failed, failing = alerts[0]
     is_test = kind == "test"
-    if is_test:
-        columns: dict[str, Any] = {"state": "sent" if attempt.verdict == "sent" else "dead"}
-    else:
+    columns: dict[str, Any] = {}
+    if attempt.verdict == "sent" or not is_test:  # a test was given up when it was claimed
         columns = after_try(attempt, tries, tx.now)
     update(tx.db, "alert", num, {**columns, "result": attempt.result, "answer": attempt.answer})
     if attempt.verdict == "sent":
-        update(
-            tx.db,
-            "integration",
-            integration,
-            {"failing": 0, "failed_tries": 0, "rests_until": None},
-        )
+        health = {"failing": 0, "failed_tries": 0, "rests_until": None}
     elif attempt.verdict == "busy":
-        update(tx.db, "integration", integration, {"rests_until": tx.now + attempt.wait_ms})
-    elif not is_test:
-        _count_failure(tx, integration, attempt, monitor is not None)
-    return not is_test and columns.get("state") == "dead"
-
-
-def _count_failure(tx: Transaction, integration: int, attempt: Attempt, may_tell: bool) -> None:
-    """One more failed try in a row of an integration, whichever alert it was for. Where nobody
-    answered it rests; after the fourth the others are told, but not of a failing server event."""
-    name, failing, failed = rows(
-        tx.db, "SELECT name, failing, failed_tries FROM integration WHERE num = ?", integration
-    )[0]
-    columns = {"failed_tries": failed + 1}
-    if attempt.verdict == "silent":
-        columns["rests_until"] = tx.now + min(
-            retry_ms(failed + 1) or SILENCE_MAX_MS, SILENCE_MAX_MS
-        )
-    is_told = may_tell and failed + 1 >= TOLD_TRIES and not failing
-    if is_told:
-        columns["failing"] = 1
-    update(tx.db, "integration", integration, columns)
-    if is_told:
-        others = [hearer for hearer in find_recipients(tx, None) if hearer != integration]
-        about = (name, attempt.result)
-        add_event(tx, Event("delivery_failed", tx.now), None, others, about=about)
+        health = {"rests_until": tx.now + attempt.wait_ms}
+    elif is_test:
+        health = {}
+    else:
+        health = {"failed_tries": failed + 1}
+        if attempt.verdict == "silent":
+            wait = min(retry_ms(failed + 1) or SILENCE_MAX_MS, SILENCE_MAX_MS)
+            health["rests_until"] = tx.now + wait
+        # Not of a failing server event: that would make one more of them.
+        if monitor is not None and failed + 1 >= TRIES_UNTIL_FAILING and not failing:
+            health["failing"] = 1
+            others = [other for other in find_recipients(tx, None) if other != integration]
+            about = (name, attempt.result)
+            add_event(tx, Event("delivery_failed", tx.now), None, others, about=about)
+    update(tx.db, "integration", integration, health)
+    return columns.get("state") == "dead"
 
 
 def give_up_old(tx: Transaction, integration: int) -> int:
@@ -5938,9 +5915,11 @@ def add_test(tx: Transaction, integration: int, name: str, m: Monitor | None = N
     return num
 
 
-def claim_test(tx: Transaction, integration: int, name: str, m: Monitor | None = None) -> Claim:
-    """A test event, claimed at once by who asked for it."""
-    return _claim(tx, add_test(tx, integration, name, m))
+def claim_tests(
+    tx: Transaction, integrations: Sequence[int], name: str, m: Monitor | None = None
+) -> list[Claim]:
+    """A test event for each of them, claimed at once by who asked for it."""
+    return [_claim(tx, add_test(tx, integration, name, m)) for integration in integrations]
 
 
 class Integration(NamedTuple):
@@ -5989,7 +5968,7 @@ class Outbox:
         self._tests = threading.BoundedSemaphore(TESTS_MAX)
         self._stops = False
 
-    def turn(self) -> list[threading.Thread]:
+    def start_sending(self) -> list[threading.Thread]:
         """Start sending what is due, and return the threads that do."""
         self._threads = {i: t for i, t in self._threads.items() if t.is_alive()}
         for integration in self.read(waiting_integrations):
@@ -6002,7 +5981,7 @@ class Outbox:
     def _send_all(self, integration: int) -> None:
         with contextlib.suppress(Refused):  # nothing can be written: what is claimed is due again
             while not self._stops and (claim := self.act(claim_alert, integration)) is not None:
-                if self.act(settle_alert, claim.alert, self.send(claim)):
+                if self.act(record_attempt, claim.alert, self.send(claim)):
                     while self.act(give_up_old, integration) == PRUNE_LIMIT:
                         pass
 
@@ -6013,17 +5992,36 @@ class Outbox:
         for thread in self._threads.values():
             thread.join(max(0, end - monotonic()))
 
-    def test(self, integration: int, name: str, m: Monitor | None = None) -> Attempt:
-        """Send a test now; what came of it. Refuses a third one at the same time with 429."""
+    def test(
+        self,
+        integrations: Sequence[int],
+        name: str,
+        m: Monitor | None = None,
+        seconds: float = REQUEST_SECONDS,
+    ) -> list[Attempt]:
+        """Send a test to each of these now; what came of it in so many seconds. What takes longer
+        goes on, and is told with the events. Refuses a third request at a time with 429."""
         if not self._tests.acquire(blocking=False):
             raise Refused("two tests are being sent already: wait for them", "BUSY", 429, 10)
+        end = monotonic() + seconds
         try:
-            claim = self.act(claim_test, integration, name, m)
-            attempt = self.send(claim)
-            self.act(settle_alert, claim.alert, attempt)
+            claims = self.act(claim_tests, integrations, name, m)
+            threads = [
+                threading.Thread(target=self._send_test, args=(claim,), daemon=True)
+                for claim in claims
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(max(0, end - monotonic()))
         finally:
             self._tests.release()
-        return attempt
+        late = Attempt("failed", f"nothing came of it within {seconds:g} seconds yet")
+        return [self.read(_test_result, claim.alert) or late for claim in claims]
+
+    def _send_test(self, claim: Claim) -> None:
+        with contextlib.suppress(Refused):  # nothing can be written
+            self.act(record_attempt, claim.alert, self.send(claim))
 
     def test_by_server(self, integration: int, name: str) -> Attempt:
         """Let the server that runs send a test, and wait for what came of it, 40 s at most."""
@@ -6033,7 +6031,8 @@ class Outbox:
             if attempt is not None:
                 return attempt
             sleep(0.1)
-        self.act(_withdraw_test, num)
+        update_state = "UPDATE alert SET state = 'dead' WHERE num = ? AND state = 'pending'"
+        self.act(lambda tx: execute(tx.db, update_state, (num,)) and None)
         return Attempt("failed", f"nothing came of it in {TEST_SECONDS} s")
 
     def send(self, claim: Claim) -> Attempt:
@@ -6061,10 +6060,6 @@ def _test_result(tx: Transaction, num: int) -> Attempt | None:
         return Attempt("failed", "it was removed meanwhile")
     state, result, answer = alerts[0]
     return result and Attempt("sent" if state == "sent" else "failed", result, answer)
-
-
-def _withdraw_test(tx: Transaction, num: int) -> None:
-    execute(tx.db, "UPDATE alert SET state = 'dead' WHERE num = ? AND state = 'pending'", (num,))
 
 
 # -- integrations as the API has them
@@ -6230,46 +6225,29 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
 def send_integration_test(outbox: Outbox, request: ApiRequest) -> dict[str, Any]:
     """Send a test to an integration now, and tell what came of it."""
     integration = outbox.read(find_integration, request.id)
-    return attempt_json(outbox.test(integration.num, integration.name))
-
-
-REQUEST_SECONDS = 30  # for which a route waits for a receiver
+    return attempt_json(*outbox.test([integration.num], integration.name))
 
 
 def send_tests(
     outbox: Outbox, request: ApiRequest, seconds: float = REQUEST_SECONDS
 ) -> dict[str, Any]:
-    """Send a test to everybody who hears of a monitor, one after another, and tell what came of
-    it in so many seconds; the rest goes on, and is told with the events."""
+    """Send a test to everybody who hears of a monitor, and tell what came of it in so many
+    seconds; the rest goes on, and is told with the events."""
     m = outbox.read(get_monitor, request.id)
-    recipients = outbox.read(
-        lambda tx: [
-            rows(tx.db, "SELECT num, id, name FROM integration WHERE num = ?", num)[0]
-            for num in find_recipients(tx, m)
-        ]
-    )
-    outcomes: dict[int, dict[str, Any]] = {}
-    problems: list[Refused] = []
-
-    def send_all() -> None:
-        try:
-            for num, _, _ in recipients:
-                outcomes[num] = attempt_json(outbox.test(num, m.name, m))
-        except Refused as refused:
-            problems.append(refused)
-
-    thread = threading.Thread(target=send_all, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if problems:
-        raise problems[0]
-    late = {"ok": False, "result": f"nothing came of it within {REQUEST_SECONDS} seconds yet"}
+    recipients = outbox.read(_list_recipients, m)
+    attempts = outbox.test([num for num, _, _ in recipients], m.name, m, seconds)
     return {
         "results": [
-            {"integrationId": id_, "name": name, **outcomes.get(num, late)}
-            for num, id_, name in recipients
+            {"integrationId": id_, "name": name, **attempt_json(attempt)}
+            for (_, id_, name), attempt in zip(recipients, attempts, strict=True)
         ]
     }
+
+
+def _list_recipients(tx: Transaction, m: Monitor) -> list[Any]:
+    nums = find_recipients(tx, m)
+    sql = f"SELECT num, id, name FROM integration WHERE num IN {placeholders(nums)} ORDER BY num"
+    return rows(tx.db, sql, *nums)
 
 
 # == Reports ==================================================================
@@ -9583,7 +9561,7 @@ def start_loops(
     server.metrics.scanner = server.scanner
     return [
         repeat(stop, scan_seconds, turn, "scan"),
-        repeat(stop, DELIVER_SECONDS, server.outbox.turn, "deliver"),
+        repeat(stop, DELIVER_SECONDS, server.outbox.start_sending, "deliver"),
         repeat(stop, STAMP_SECONDS, lambda: server.act(stamp_alive), "stamp"),
         repeat(stop, 3600, server.housekeeping, "housekeeping", 60),
         *([repeat(stop, BEAT_SECONDS, lambda: beat(server), "beat")] if beats else []),
@@ -9690,7 +9668,7 @@ class Server:
 
     def deliver(self) -> None:
         """Send what is due; it is sent, or has failed, when this returns."""
-        for thread in self.outbox.turn():
+        for thread in self.outbox.start_sending():
             thread.join()
 
     def housekeeping(self) -> None:
@@ -10945,9 +10923,11 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
 
 def _test_integration(server: Server, options: argparse.Namespace) -> None:
     integration = server.read(find_integration, options.name)
-    by_server = is_served(server.settings.database)
-    send = server.outbox.test_by_server if by_server else server.outbox.test
-    outcome = attempt_json(send(integration.num, integration.name))
+    if is_served(server.settings.database):
+        attempt = server.outbox.test_by_server(integration.num, integration.name)
+    else:
+        (attempt,) = server.outbox.test([integration.num], integration.name, seconds=TEST_SECONDS)
+    outcome = attempt_json(attempt)
     if not outcome["ok"]:
         raise Refused(f"{options.name} does not work: {outcome['result']}")
     print(f"{options.name} works: {outcome['result']}")

@@ -409,14 +409,14 @@ FAULTS = {
             "test_texts.py::test_slack_takes_no_markup_from_a_message",
         ),
         Fault(
-            "failed + 1 >= TOLD_TRIES and not failing",
+            "failed + 1 >= TRIES_UNTIL_FAILING and not failing",
             "failed + 1 >= 400 and not failing",
             "nobody hears that a webhook is dead",
             "test_alerts.py::test_after_the_fourth_failed_try_the_others_are_told",
         ),
         Fault(
-            "if hearer != integration]",
-            "if hearer]",
+            "if other != integration]",
+            "if other]",
             "a dead webhook is told that it is dead, again and again",
             "test_alerts.py::test_the_one_that_failed_is_not_told_of_it",
         ),
