@@ -6272,23 +6272,17 @@ PING_SQL = f"SELECT {sql_list(PINGS)} FROM ping p JOIN monitor m ON m.num = p.mo
 
 
 def list_pings(tx: Transaction, request: ApiRequest) -> JsonObject:
-    """A monitor's pings, newest first. What is skipped is counted in the index, from whichever
-    end is nearer: the last page of a million takes no longer than the first."""
+    """A monitor's pings, newest first. What is skipped is counted in the index."""
     m = get_monitor(tx, request.id)
     limit, offset = request.get(LIST_LIMIT), request.get(OFFSET)
-    count = max(0, min(limit, m.ping_count - offset))
-    way, skipped = "DESC", offset
-    if offset > m.ping_count // 2:
-        way, skipped = "ASC", m.ping_count - offset - count
     page = rows(
         tx.db,
-        PING_SQL + "WHERE p.num IN (SELECT num FROM ping WHERE monitor = ? ORDER "
-        f"BY at {way}, num {way} LIMIT ? OFFSET ?)",
+        f"{PING_SQL} WHERE p.num IN (SELECT num FROM ping WHERE monitor = ? ORDER BY at DESC, "
+        "num DESC LIMIT ? OFFSET ?) ORDER BY p.at DESC, p.num DESC",
         m.num,
-        count,
-        max(0, skipped),
+        limit,
+        offset,
     )
-    page.sort(key=lambda row: (row[3], row[0]), reverse=True)
     pings = [show(PINGS, row) for row in page]
     return {"pings": pings, "total": m.ping_count, "limit": limit, "offset": offset}
 
@@ -6439,8 +6433,7 @@ def show_history(tx: Transaction, request: ApiRequest) -> JsonObject:
     events = execute(tx.db, f"{EVENTS_SQL} {EVENTS_OF_MONITOR} LIMIT :most", bounds).fetchall()
     for row, event in zip(events, with_deliveries(tx, events, request.secret), strict=True):
         entries.append((row[3], "event", event))
-    order = ("ping", "flip", "event", "absence")
-    entries.sort(key=lambda entry: (-entry[0], order.index(entry[1])))
+    entries.sort(key=operator.itemgetter(0), reverse=True)  # at one instant as they come here
     while limit < len(entries) and entries[limit][0] == entries[limit - 1][0]:
         limit += 1
     return {
@@ -6451,14 +6444,19 @@ def show_history(tx: Transaction, request: ApiRequest) -> JsonObject:
     }
 
 
-def uptime(
-    flips: Sequence[tuple[int, str]], absences: Sequence[tuple[int, int]], since: int, until: int
-) -> JsonObject:
-    """How long a monitor had which status in a window, in seconds; `flips` begin with the status
-    at its start. What we did not watch ourselves is unknown, like all before a first ping."""
+StatusChange = tuple[int, str, str | None]  # when, to which status, why
+Flips = Sequence[StatusChange]
+Absences = Sequence[tuple[int, int]]  # since when, until when
+
+
+def uptime(flips: Flips, absences: Absences, since: int, until: int) -> JsonObject:
+    """How long a monitor had which status in a window, in seconds; of `flips` the last one before
+    it tells the status at its start. What we did not watch ourselves is unknown, like all before
+    a first ping."""
     totals: Counter[str] = Counter()
-    bounds = [max(since, min(at, until)) for at, _ in flips] + [until]
-    for (_, status), begin, end in zip(flips, bounds, bounds[1:], strict=False):
+    changes = [("new", since), *((status, at) for at, status, _ in flips if at <= until)]
+    bounds = [max(since, at) for _, at in changes] + [until]
+    for (status, _), begin, end in zip(changes, bounds, bounds[1:], strict=False):
         away = sum(max(0, min(end, back) - max(begin, gone)) for gone, back in absences)
         totals[status] += end - begin - away
         totals["new"] += away
@@ -6471,7 +6469,7 @@ def uptime(
         "pausedSeconds": totals["paused"] // 1000,
         "unknownSeconds": totals["new"] // 1000,
         "uptime": round(totals["up"] / watched, 6) if watched else None,
-        "downtimes": sum(status == "down" for _, status in flips),
+        "downtimes": sum(status == "down" for status, _ in changes),
     }
 
 
@@ -6484,13 +6482,7 @@ def show_uptime(tx: Transaction, request: ApiRequest) -> JsonObject:
         raise Invalid("days can be repeated at most 20 times")
     windows = [(count, tx.now - count * DAY_MS, tx.now) for count in days]
     if since is not None or until is not None:
-        windows = [
-            (
-                None,
-                m.created_at if since is None else since,
-                tx.now if until is None else until,
-            )
-        ]
+        windows = [(None, since or m.created_at, tx.now if until is None else until)]
     return {
         "windows": [
             {"days": count, **_uptime_in(tx, m, max(begin, m.created_at), min(end, tx.now))}
@@ -6504,24 +6496,8 @@ def show_uptime(tx: Transaction, request: ApiRequest) -> JsonObject:
 def _uptime_in(tx: Transaction, m: Monitor, since: int, until: int) -> JsonObject:
     if since > until:
         raise Invalid("since must be before until, and until after the monitor was created")
-    before = rows(
-        tx.db,
-        "SELECT at, status FROM flip WHERE monitor = ? AND at <= ? "
-        "ORDER BY at DESC, num DESC LIMIT 1",
-        m.num,
-        since,
-    )
-    flips = rows(
-        tx.db,
-        "SELECT at, status FROM flip WHERE monitor = ? AND at > ? AND at <= ? ORDER BY at, num",
-        m.num,
-        since,
-        until,
-    )
-    absences = rows(
-        tx.db, "SELECT since, until FROM absence WHERE until > ? AND since < ?", since, until
-    )
-    return uptime([*(before or [(since, "new")]), *flips], absences, since, until)
+    flips = load_flips(tx, [m.num], since)[m.num]
+    return uptime(flips, load_absences(tx, since), since, until)
 
 
 SHOWN_STATUS_SQL = """CASE WHEN status = 'up' AND expected_at < ? THEN 'late'
@@ -6551,7 +6527,7 @@ class Past(NamedTuple):
     the share of time that it was up, and what the rules found in its newest run."""
 
     strip: list[Slot]
-    flips: list[tuple[int, str, str | None]]
+    flips: Flips
     uptime: float | None
     matched: list[JsonObject]
 
@@ -6584,9 +6560,9 @@ def last_occurrences(m: Monitor, first: int, until: int, most: int) -> list[int]
 
 def missed_occurrences(
     m: Monitor,
-    flips: Sequence[tuple[int, str, str | None]],
+    flips: Flips,
     starts: Sequence[int],
-    absences: Sequence[tuple[int, int]],
+    absences: Absences,
     now: int,
     most: int = STRIP_MAX,
 ) -> list[int]:
@@ -6627,12 +6603,10 @@ def _early_windows(m: Monitor, times: Sequence[int]) -> Iterator[int]:
         yield min(limit, (occurrence - before) // 4)
 
 
-def load_flips(
-    tx: Transaction, nums: Sequence[int], since: int
-) -> dict[int, list[tuple[int, str, str | None]]]:
+def load_flips(tx: Transaction, nums: Sequence[int], since: int) -> dict[int, list[StatusChange]]:
     """The changes of status of monitors since an instant, and the one before: time, status and
     reason, oldest first."""
-    flips: dict[int, list[Any]] = {num: [] for num in nums}
+    flips: dict[int, list[StatusChange]] = {num: [] for num in nums}
     for num, at, status, reason, _ in rows(
         tx.db, FLIPS_SQL.format(placeholders(nums)), *nums, since, since, *nums
     ):
@@ -6658,8 +6632,8 @@ def load_pasts(tx: Transaction, monitors: Sequence[Monitor]) -> dict[int, Past]:
 def _past(
     m: Monitor,
     runs: list[Any],
-    flips: list[tuple[int, str, str | None]],
-    absences: Sequence[tuple[int, int]],
+    flips: Flips,
+    absences: Absences,
     since: int,
     now: int,
 ) -> Past:
@@ -6674,7 +6648,7 @@ def _past(
     if missed:
         strip = sorted([*strip, *((at, None, "missed", None, None) for at in missed)])[-STRIP_MAX:]
     begin = max(since, m.created_at)
-    share = uptime([(at, status) for at, status, _ in flips], absences, begin, now)["uptime"]
+    share = uptime(flips, absences, begin, now)["uptime"]
     if share is not None:  # coarse, and never rounded up: the ETag lasts for some minutes
         share = math.floor(share * 10_000) / 10_000
     ends = [run for run in runs if run[2] != "running"]
@@ -6907,9 +6881,13 @@ def _following(m: Monitor, after: int) -> int | None:
     return next_cron_run(m.cron, m.timezone, after) if m.cron else next_occurrence(m, after)
 
 
+def _tagged_monitors(tx: Transaction, tag: str) -> list[tuple[Monitor, str]]:
+    return page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)[0]
+
+
 def status_page(tx: Transaction, tag: str) -> JsonObject:
     """What strangers may see of the monitors with a tag: names, states, strips and uptime."""
-    monitors, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)
+    monitors = _tagged_monitors(tx, tag)
     pasts = load_pasts(tx, [m for m, _ in monitors])
     return {
         "tag": tag,
@@ -6939,7 +6917,7 @@ KUMA_VERSION = ("2", "5", "3")
 
 def kuma_page(tx: Transaction, tag: str) -> JsonObject:
     """A status page of Uptime Kuma: its monitors (server/routers/status-page-router.js)."""
-    monitors, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)
+    monitors = _tagged_monitors(tx, tag)
     group = {
         "id": 1,
         "name": tag,
@@ -6966,8 +6944,7 @@ def kuma_page(tx: Transaction, tag: str) -> JsonObject:
 
 def kuma_heartbeats(tx: Transaction, tag: str) -> JsonObject:
     """The last beats of a status page of Uptime Kuma, oldest first, and uptime of a day."""
-    page, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)
-    monitors = [m for m, _ in page]
+    monitors = [m for m, _ in _tagged_monitors(tx, tag)]
     pasts = load_pasts(tx, monitors)
     most = BEATS_MAX // max(1, len(monitors))
     ratios = load_uptimes(tx, monitors, {"24": DAY_MS})
@@ -7006,24 +6983,16 @@ def load_uptimes(
     absences = load_absences(tx, since)
     ratios: dict[tuple[int, str], float | None] = {}
     for m in monitors:
-        changes = [(at, status) for at, status, _ in flips[m.num]]
         for name, length in windows.items():
             begin = max(tx.now - length, m.created_at)
-            ratios[m.num, name] = uptime(changes, absences, begin, tx.now)["uptime"]
+            ratios[m.num, name] = uptime(flips[m.num], absences, begin, tx.now)["uptime"]
     return ratios
 
 
 def count_monitors(tx: Transaction) -> dict[str, int]:
-    """How many monitors have which status, and how many are late or running."""
-    counts = dict.fromkeys((*STATUSES, "late", "running"), 0)
-    counts.update(rows(tx.db, "SELECT status, count(*) FROM monitor GROUP BY status"))
-    late, running = rows(
-        tx.db,
-        "SELECT (SELECT count(*) FROM monitor WHERE expected_at < ? AND status = 'up'), "
-        "(SELECT count(DISTINCT monitor) FROM run WHERE state = 'running')",
-        tx.now,
-    )[0]
-    return {**counts, "late": late, "running": running}
+    """How many monitors have which status, and how many are late or running; these are up."""
+    counts = count_states(tx)
+    return {**counts, "up": counts["up"] + counts["late"] + counts["running"]}
 
 
 OUTBOX_SQL = """SELECT (SELECT count(*) FROM alert WHERE state = 'pending'),
@@ -7068,8 +7037,8 @@ def show_health(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
         "refused": tx.store.is_failing,
         "monitors": rows(tx.db, "SELECT count(*) FROM monitor")[0][0],
         "absences": [
-            {"since": iso(since), "until": iso(until)}
-            for since, until in rows(
+            show(GAPS, row)
+            for row in rows(
                 tx.db,
                 "SELECT since, until FROM absence WHERE since < until ORDER BY num DESC LIMIT 10",
             )
@@ -7174,19 +7143,13 @@ class Metrics:
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """What the database knows now; each monitor by its key, up to 1,000 of them."""
         counts, outbox, size, monitors, ratios = self.read(measured)
-        statuses = GaugeMetricFamily("cronwatch_monitors", "Monitors by status.", None, ["status"])
-        for status, count in counts.items():
-            statuses.add_metric([status], count)
-        yield statuses
-        waiting = GaugeMetricFamily(
+        yield _gauge("cronwatch_monitors", "Monitors by status.", ["status"], counts.items())
+        yield _gauge(
             "cronwatch_alerts",
             "Alerts that wait, are a minute beyond their time, or were given up.",
-            None,
             ["state"],
+            outbox.items(),
         )
-        for state, count in outbox.items():
-            waiting.add_metric([state], count)
-        yield waiting
         yield GaugeMetricFamily("cronwatch_database_bytes", "Size of the database.", size)
         if self.scanner is not None:
             age = (self.clock() - self.scanner.last_at) / 1000
@@ -7198,30 +7161,36 @@ class Metrics:
 Measured = Sequence[tuple[Monitor, str, int | None]]  # with the state, and the last duration in ms
 
 
+def _gauge(
+    name: str, help_: str, labels: Sequence[str], samples: Iterable[tuple[Any, float | None]]
+) -> GaugeMetricFamily:
+    """A gauge of the values that there are, each with those of its labels, or of its only one."""
+    gauge = GaugeMetricFamily(name, help_, None, labels)
+    for values, figure in samples:
+        if figure is not None:
+            gauge.add_metric([values] if isinstance(values, str) else values, figure)
+    return gauge
+
+
 def _monitor_metrics(monitors: Measured) -> Iterator[GaugeMetricFamily]:
-    status = GaugeMetricFamily(
+    yield _gauge(
         "cronwatch_monitor_status",
         "1 for the status that a monitor has.",
-        None,
         ["monitor", "status"],
+        (((m.key, one), float(one == m.status)) for m, _, _ in monitors for one in STATUSES),
     )
-    last_ping = GaugeMetricFamily(
+    yield _gauge(
         "cronwatch_monitor_last_ping_timestamp_seconds",
         "When something was last heard of it.",
-        None,
         ["monitor"],
+        ((m.key, m.last_ping_at and m.last_ping_at / 1000) for m, _, _ in monitors),
     )
-    duration = GaugeMetricFamily(
-        "cronwatch_monitor_last_duration_seconds", "How long its last run took.", None, ["monitor"]
+    yield _gauge(
+        "cronwatch_monitor_last_duration_seconds",
+        "How long its last run took.",
+        ["monitor"],
+        ((m.key, duration_ms and duration_ms / 1000) for m, _, duration_ms in monitors),
     )
-    for m, _, duration_ms in monitors:
-        for one in STATUSES:
-            status.add_metric([m.key, one], float(one == m.status))
-        if m.last_ping_at is not None:
-            last_ping.add_metric([m.key], m.last_ping_at / 1000)
-        if duration_ms is not None:
-            duration.add_metric([m.key], duration_ms / 1000)
-    yield from (status, last_ping, duration)
 
 
 def _kuma_metrics(
@@ -7230,26 +7199,28 @@ def _kuma_metrics(
     """The gauges of Uptime Kuma, for what reads them; all labels have to be there."""
     names = ["id", "name", "type", "url", "hostname", "port"]
     labels = [f"monitor_{name}" for name in names]
-    status = GaugeMetricFamily(
-        "monitor_status", "As Uptime Kuma: 0 down, 1 up, 2 pending, 3 maintenance.", None, labels
+    values = {m.num: [str(m.num), m.name, "push", "null", "null", "null"] for m, _, _ in monitors}
+    yield _gauge(
+        "monitor_status",
+        "As Uptime Kuma: 0 down, 1 up, 2 pending, 3 maintenance.",
+        labels,
+        ((values[m.num], KUMA_STATUSES[state]) for m, state, _ in monitors),
     )
-    share = GaugeMetricFamily("monitor_uptime_ratio", "As Uptime Kuma.", None, [*labels, "window"])
-    response = GaugeMetricFamily(
-        "monitor_response_time", "As Uptime Kuma: the last duration in ms.", None, labels
+    yield _gauge(
+        "monitor_uptime_ratio",
+        "As Uptime Kuma.",
+        [*labels, "window"],
+        (([*values[num], window], ratio) for (num, window), ratio in ratios.items()),
     )
-    for m, state, duration_ms in monitors:
-        values = [str(m.num), m.name, "push", "null", "null", "null"]
-        status.add_metric(values, KUMA_STATUSES[state])
-        if duration_ms is not None:
-            response.add_metric(values, duration_ms)
-        for window in KUMA_WINDOWS:
-            if (ratio := ratios[m.num, window]) is not None:
-                share.add_metric([*values, window], ratio)
-    version = GaugeMetricFamily(
-        "app_version", "As Uptime Kuma.", None, ["version", "major", "minor", "patch"]
+    yield _gauge(
+        "monitor_response_time",
+        "As Uptime Kuma: the last duration in ms.",
+        labels,
+        ((values[m.num], duration_ms) for m, _, duration_ms in monitors),
     )
-    version.add_metric([".".join(KUMA_VERSION), *KUMA_VERSION], 1)
-    yield from (status, share, response, version)
+    parts = ["version", "major", "minor", "patch"]
+    version = [".".join(KUMA_VERSION), *KUMA_VERSION]
+    yield _gauge("app_version", "As Uptime Kuma.", parts, [(version, 1)])
 
 
 def measured(tx: Transaction) -> tuple[Any, ...]:

@@ -284,17 +284,6 @@ def test_a_default_integration_that_is_made_later_hears_too(site: Site) -> None:
     assert alerts(site) == [("Slack", "failed")]
 
 
-def test_a_default_integration_that_is_made_later_does_not_hear_of_one_that_names_others(
-    site: Site,
-) -> None:
-    token = expect(site, integrationIds=[])["token"]
-    add(site, "slack", SLACK, "Slack")
-
-    fail(site, token)
-
-    assert alerts(site) == []
-
-
 def test_mail_hears_of_no_monitor_where_no_mail_server_is_set(site: Site) -> None:
     add(site, "email", "me@home.example", "Mail")
 
@@ -321,12 +310,6 @@ def test_a_disabled_integration_does_not_hear(site: Site) -> None:
     site.rows("UPDATE integration SET enabled = 0")
 
     assert told_of_a_failure(site) == []
-
-
-def test_an_event_that_nobody_hears_is_kept(site: Site) -> None:
-    told_of_a_failure(site)
-
-    assert site.events == ["failed"]
 
 
 def heard(site: Site, **fields: Any) -> bool:
@@ -570,43 +553,6 @@ def test_an_event_says_how_long_the_last_good_run_took(site: Site) -> None:
     }
 
 
-def test_a_recovery_names_the_good_run_before_its_own(site: Site) -> None:
-    assert event_of(site, "recovered")["lastSuccess"] is None
-
-
-def test_an_event_has_the_notes_and_the_zone_of_its_monitor(site: Site) -> None:
-    fail(site, nightly(site, notes="Call Ann", timezone="Europe/Berlin").token)
-
-    (event,) = events(site)
-    assert (event["monitor"]["notes"], event["monitor"]["timezone"]) == (
-        "Call Ann",
-        "Europe/Berlin",
-    )
-
-
-def test_collected_failures_are_counted(site: Site) -> None:
-    job = nightly(site)
-    for _ in range(4):
-        fail(site, job.token)
-        site.clock.move(1)
-    site.clock.move(60)
-    site.server.scan()
-
-    assert [event["count"] for event in events(site)] == [3, None]
-
-
-def test_a_silent_failure_says_which_rules_matched(site: Site) -> None:
-    event = event_of(site, "silent_failure")
-
-    assert event["rules"] == [{"field": "rows", "operator": "lt", "value": 1_500_000}]
-
-
-def test_a_recovered_event_says_how_long_it_was_down(site: Site) -> None:
-    event = event_of(site, "recovered")
-
-    assert (event["downtimeSeconds"], event["failedCount"], event["missedCount"]) == (5400, 1, 0)
-
-
 def test_an_outage_says_what_it_may_have_hidden(site: Site) -> None:
     event = event_of(site, "outage")
 
@@ -627,15 +573,6 @@ def test_a_missed_event_that_a_ping_settles_says_that_it_was_down(site: Site) ->
         ("recovered", "up"),
         ("missed", "down"),
     ]
-
-
-def test_no_event_shows_a_handle(site: Site) -> None:
-    job = nightly(site)
-    fail(site, job.token)
-
-    text = json.dumps(events(site))
-
-    assert (job.token in text, job.code in text) == (False, False)
 
 
 # webhooks
@@ -687,20 +624,6 @@ def test_a_webhook_is_signed_as_standard_webhooks_has_it(site: Site, listener: L
     signed = f"{received.headers['webhook-id']}.{received.headers['webhook-timestamp']}.".encode()
     digest = hmac.new(key, signed + received.body, hashlib.sha256).digest()
     assert received.headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
-
-
-def test_the_secret_of_a_webhook_is_long_enough_for_standard_webhooks(site: Site) -> None:
-    made = post(site, "integrations", channel="webhook", name="Hook", url="http://127.0.0.1:9/")
-
-    prefix, _, rest = made["secret"].partition("_")
-
-    assert (prefix, 24 <= len(base64.b64decode(rest, validate=True)) <= 64) == ("whsec", True)
-
-
-def test_a_webhook_has_its_own_headers(site: Site, listener: Listener) -> None:
-    received = delivered(site, listener, headers={"Authorization": "Bearer mine"})
-
-    assert received.headers["authorization"] == "Bearer mine"
 
 
 @pytest.fixture(scope="module")
@@ -833,15 +756,6 @@ def test_a_webhook_takes_no_proxy_from_the_environment(
     assert (done.code, len(target.received), proxy.received) == (0, 1, [])
 
 
-@pytest.mark.parametrize("status", [200, 201, 202, 204])
-def test_any_2xx_is_a_success(site: Site, listener: Listener, status: int) -> None:
-    listener.status = status
-
-    delivered(site, listener)
-
-    assert alert(site)["state"] == "sent"
-
-
 @pytest.mark.parametrize("status", [400, 404, 410, 500, 503])
 def test_any_error_is_tried_again(site: Site, listener: Listener, status: int) -> None:
     listener.answers = [status]
@@ -882,24 +796,6 @@ def test_a_preset_words_the_body(
     del event["deliveries"]
     post = cronwatch.BODIES[channel](event)
     assert (received.headers["content-type"], received.body) == (content_type, post.content)
-
-
-def test_ntfy_has_headers(site: Site, listener: Listener) -> None:
-    received = delivered(site, listener, "ntfy")
-
-    found = {name: received.headers[name] for name in ("title", "priority", "tags", "click")}
-    assert found | {"title": found["title"].encode("latin-1").decode()} == {
-        "title": "✖ Backup failed",
-        "priority": "high",
-        "tags": "failed,db,prod",
-        "click": f"http://cron.test/#/monitors/{site.monitors[0]['id']}",
-    }
-
-
-def test_own_headers_go_before_those_of_a_preset(site: Site, listener: Listener) -> None:
-    received = delivered(site, listener, "ntfy", headers={"priority": "min"})
-
-    assert received.headers["priority"] == "min"
 
 
 @pytest.mark.parametrize("channel", ["webhook", "slack", "discord", "ntfy"])
@@ -945,16 +841,6 @@ def shell(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
         return folder
 
     return tell
-
-
-def test_a_command_gets_the_event_on_standard_input(
-    site: Site, shell: Callable[..., Path]
-) -> None:
-    folder = shell("cat > given")
-
-    shown = events(site)[0]
-    del shown["deliveries"]
-    assert json.loads((folder / "given").read_text()) == shown
 
 
 def variables(folder: Path) -> dict[str, str]:
@@ -1045,24 +931,9 @@ def test_a_variable_has_at_most_4_kilobytes(shell: Callable[..., Path]) -> None:
     )
 
 
-def test_a_command_that_fails_is_tried_again(site: Site, shell: Callable[..., Path]) -> None:
-    folder = shell("echo try >> tries; test $(wc -l < tries) = 2")
-    site.clock.move(10)
-
-    site.server.deliver()
-
-    assert ((folder / "tries").read_text(), alert(site)["state"]) == ("try\ntry\n", "sent")
-
-
 def result_of(site: Site) -> str:
     (delivery,) = events(site)[0]["deliveries"]
     return str(delivery["result"])
-
-
-def test_the_exit_code_of_a_command_is_kept(site: Site, shell: Callable[..., Path]) -> None:
-    shell("exit 37")
-
-    assert "37" in result_of(site)
 
 
 @pytest.mark.parametrize("code", [0, 5])
@@ -1074,18 +945,6 @@ def test_the_tail_of_a_commands_output_is_kept(
     result = result_of(site)
 
     assert ("begin" in result, "wrong" in result, result.endswith("end")) == (False, True, True)
-
-
-def test_output_that_is_no_text_is_kept_as_text(site: Site, shell: Callable[..., Path]) -> None:
-    shell(r"printf '\377\000\033[31mred'")
-
-    assert "red" in result_of(site)
-
-
-def test_a_command_that_reads_nothing_is_fine(site: Site, shell: Callable[..., Path]) -> None:
-    shell("exec true", logOutput="x" * 200_000)
-
-    assert alert(site)["state"] == "sent"
 
 
 def is_alive(pid: int) -> bool:
@@ -1258,53 +1117,6 @@ def test_a_mail_says_from_whom_it_is_and_what_happened(mail_site: Site, mailbox:
     assert mail["Message-ID"]
 
 
-def test_a_mail_has_the_tail_of_the_log(mail_site: Site, mailbox: Mailbox) -> None:
-    job = nightly(mail_site)
-    mail_site.post(f"/ping/{job.token}/fail", "copying\nno space left on device\n")
-    mail_site.server.deliver()
-
-    assert "no space left on device" in mailbox.received[0].get_content()
-
-
-def links(mail: EmailMessage) -> list[str]:
-    return re.findall(r"https?://\S+", mail.get_content())
-
-
-def test_the_links_of_a_mail_open_the_dashboard(mail_site: Site, mailbox: Mailbox) -> None:
-    found = links(mailed(mail_site, mailbox))
-
-    monitor = f"http://cron.test/#/monitors/{mail_site.monitors[0]['id']}"
-    assert [link for link in found if not link.startswith(monitor)] == []
-
-
-def test_a_mail_has_links_to_pause_for_an_hour_and_for_a_day(
-    mail_site: Site, mailbox: Mailbox
-) -> None:
-    mail = mailed(mail_site, mailbox)
-
-    assert [
-        len(re.findall(rf"(?i)pause.*{span}.*http", mail.get_content()))
-        for span in ("hour", "day")
-    ] == [1, 1]
-
-
-def test_a_mail_shows_no_handle(mail_site: Site, mailbox: Mailbox) -> None:
-    text = mailed(mail_site, mailbox).as_string()
-
-    found = mail_site.rows("SELECT text FROM handle")
-    assert [row["text"] for row in found if row["text"] in text] == []
-
-
-@pytest.mark.parametrize("kind", ["outage", "delivery_failed"])
-def test_a_mail_of_the_server_itself_has_no_links(
-    mail_site: Site, mailbox: Mailbox, kind: str
-) -> None:
-    MAKE[kind](mail_site)
-    mail_site.server.deliver()
-
-    assert [link for link in links(mailbox.received[-1]) if "monitors" in link] == []
-
-
 def test_a_hostile_message_adds_no_header_to_a_mail(mail_site: Site, mailbox: Mailbox) -> None:
     job = nightly(mail_site)
     mail_site.get(f"/{job.code}/fail?msg=" + quote("x\r\nBcc: you@evil.example\r\n\r\nHi"))
@@ -1323,14 +1135,6 @@ def test_an_encoded_word_in_a_message_adds_no_header_to_a_mail(
 
     (mail,) = mailbox.received
     assert (mail["Bcc"], "evil" in mail["Subject"]) == (None, True)
-
-
-def test_a_message_of_any_script_is_mailed(mail_site: Site, mailbox: Mailbox) -> None:
-    job = nightly(mail_site)
-    mail_site.get(f"/{job.code}/fail?msg={quote(HOSTILE)}")
-    mail_site.server.deliver()
-
-    assert HOSTILE in mailbox.received[0].get_content()
 
 
 def test_mail_signs_in_where_a_user_is_set(
@@ -1509,15 +1313,6 @@ def test_deliver_has_sent_when_it_returns(
     assert [len(one.received) for one in listeners] == [5, 5, 5]
 
 
-def test_an_alert_that_was_sent_is_not_sent_again(site: Site, listener: Listener) -> None:
-    delivered(site, listener)
-    site.clock.move(86_400)
-
-    site.server.deliver()
-
-    assert len(listener.received) == 1
-
-
 def test_retries_come_when_they_are_due_and_not_before(site: Site, listener: Listener) -> None:
     listener.status = 500
     delivered(site, listener)
@@ -1552,20 +1347,6 @@ def test_a_dead_alert_is_never_tried_again(site: Site, listener: Listener) -> No
     site.server.deliver()
 
     assert (len(listener.received), alert(site)["state"]) == (30, "dead")
-
-
-def test_after_a_dead_alert_the_next_one_goes_out(site: Site, listener: Listener) -> None:
-    listener.status = 500
-    add_hook(site, listener)
-    job = nightly(site)
-    fail(site, job.token)
-    until_dead(site)
-    listener.status = 200
-    site.get(f"/{job.token}")
-
-    site.server.deliver()
-
-    assert listener.kinds[-1] == "recovered"
 
 
 def test_a_try_is_claimed_on_disk_before_it_is_sent(site: Site, listener: Listener) -> None:
@@ -1624,18 +1405,6 @@ def token_of(site: Site) -> str:
     """The token of the only monitor."""
     (found,) = site.rows("SELECT text FROM handle WHERE kind = 'token'")
     return str(found["text"])
-
-
-def test_many_alerts_of_a_monitor_go_out_in_order(site: Site, listener: Listener) -> None:
-    add_hook(site, listener)
-    job = nightly(site)
-    for _ in range(5):
-        fail(site, job.token)
-        site.get(f"/{job.token}")
-
-    site.server.deliver()
-
-    assert listener.kinds == ["failed", "recovered"] * 5
 
 
 def test_what_waits_goes_out_where_the_one_before_it_is_pruned(
@@ -1723,22 +1492,6 @@ def test_an_alert_that_waits_holds_back_no_other_monitors(site: Site, listener: 
     assert [(one.event["monitor"]["key"]) for one in listener.received] == ["first", "second"]
 
 
-def test_an_alert_that_waits_holds_back_no_other_integrations(
-    site: Site, make_listener: Callable[[], Listener]
-) -> None:
-    dead, well = make_listener(), make_listener()
-    dead.status = 500
-    add_hook(site, dead, "Dead")
-    add_hook(site, well, "Well")
-    job = nightly(site)
-    fail(site, job.token)
-    site.get(f"/{job.token}")
-
-    site.server.deliver()
-
-    assert well.kinds == ["failed", "recovered"]
-
-
 def test_a_slow_integration_delays_no_other(
     site: Site, make_listener: Callable[[], Listener]
 ) -> None:
@@ -1777,21 +1530,6 @@ def test_a_slow_integration_delays_no_scan(site: Site, listener: Listener) -> No
     release.set()
     turn.join(10)
     assert found == ["missed", "missed"]
-
-
-def test_what_waits_while_an_integration_is_disabled_is_sent_then(
-    site: Site, listener: Listener
-) -> None:
-    add_hook(site, listener)
-    fail(site, nightly(site).token)
-    site.rows("UPDATE integration SET enabled = 0")
-    site.server.deliver()
-    before = listener.kinds
-    site.rows("UPDATE integration SET enabled = 1")
-
-    site.server.deliver()
-
-    assert (before, listener.kinds) == ([], ["failed"])
 
 
 # what a receiver says
@@ -2056,26 +1794,6 @@ def test_an_alert_that_stepped_aside_goes_on_being_tried_out_of_its_order(
     assert {row["state"] for row in site.rows("SELECT state FROM alert")} == {"sent"}
 
 
-def test_what_comes_after_one_that_stepped_aside_goes_out_at_once(
-    site: Site, listener: Listener
-) -> None:
-    refused_and_well(site, listener, 404)
-    for seconds in (10, 30):
-        site.clock.move(seconds)
-        site.server.deliver()
-    listener.meanwhile, listener.status = lambda: None, 200
-    fail(site, token_of(site))
-
-    site.server.deliver()
-
-    assert listener.kinds[3:] == ["recovered", "failed"]
-    assert alerts_pending(site) == 1
-
-
-def alerts_pending(site: Site) -> int:
-    return len(site.rows("SELECT 1 FROM alert WHERE state = 'pending'"))
-
-
 def test_what_a_receiver_answers_is_shown_to_who_may_write(site: Site, listener: Listener) -> None:
     listener.status, listener.text = 400, b"Summary or Text\nis required.\n" + b"x" * 5000
     delivered(site, listener)
@@ -2169,16 +1887,6 @@ def test_a_test_that_nobody_finished_is_not_sent_again(site: Site, listener: Lis
     site.server.deliver()
 
     assert listener.received == []
-
-
-def test_a_test_says_what_the_receiver_answered(site: Site, listener: Listener) -> None:
-    listener.status, listener.text = 400, b"Summary or Text is required."
-    id_ = add_hook(site, listener)
-
-    assert post(site, f"integrations/{id_}/test") == {
-        "ok": False,
-        "result": "HTTP 400: Summary or Text is required.",
-    }
 
 
 def test_a_test_goes_out_although_its_integration_rests(site: Site, listener: Listener) -> None:
