@@ -6510,7 +6510,7 @@ STRIP_MAX, UPTIME_DAYS = 30, 30
 STRIP_SQL = """SELECT m.num, r.started_at, r.duration_ms, r.state, r.exit_code, r.num, r.matched,
     CASE WHEN r.matched IS NOT NULL THEN r.metrics END FROM monitor m
     JOIN run r ON r.num IN (SELECT num FROM run WHERE monitor = m.num
-    ORDER BY started_at DESC, num DESC LIMIT 30) WHERE m.num IN """
+    ORDER BY started_at DESC, num DESC LIMIT 30) WHERE m.num IN {0} ORDER BY r.started_at, r.num"""
 FLIPS_SQL = """SELECT monitor, at, status, reason, num FROM flip WHERE monitor IN {0} AND at > ?
     UNION ALL SELECT monitor, at, status, reason, num FROM flip WHERE num IN (SELECT (
     SELECT num FROM flip WHERE monitor = m.num AND at <= ? ORDER BY at DESC, num DESC LIMIT 1)
@@ -6621,12 +6621,21 @@ def load_absences(tx: Transaction, since: int) -> list[tuple[int, int]]:
 
 def load_pasts(tx: Transaction, monitors: Sequence[Monitor]) -> dict[int, Past]:
     """The last weeks of monitors, in as many queries for one as for a hundred."""
-    nums, since = [m.num for m in monitors], tx.now - UPTIME_DAYS * DAY_MS
-    runs: dict[int, list[Any]] = {num: [] for num in nums}
-    for num, *run in rows(tx.db, STRIP_SQL + placeholders(nums), *nums):
-        runs[num].append(run)
+    nums = [m.num for m in monitors]
+    since = tx.now - UPTIME_DAYS * DAY_MS
+    runs = _runs_by_monitor(tx, STRIP_SQL, nums)
     flips, absences = load_flips(tx, nums, since), load_absences(tx, since)
     return {m.num: _past(m, runs[m.num], flips[m.num], absences, since, tx.now) for m in monitors}
+
+
+def _runs_by_monitor(
+    tx: Transaction, sql: str, nums: Sequence[int], *more: int
+) -> dict[int, list[Any]]:
+    """What a query with the numbers of monitors for `{0}` says of each of them."""
+    runs: dict[int, list[Any]] = {num: [] for num in nums}
+    for num, *run in rows(tx.db, sql.format(placeholders(nums)), *nums, *more):
+        runs[num].append(run)
+    return runs
 
 
 def _past(
@@ -6637,7 +6646,6 @@ def _past(
     since: int,
     now: int,
 ) -> Past:
-    runs.sort(key=operator.itemgetter(0, 4))
     strip: list[Slot] = [
         (at, duration_ms, "matched" if matched and state == "success" else state, code, num)
         for at, duration_ms, state, code, num, matched, _ in runs
@@ -6809,11 +6817,7 @@ def show_night(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     since, until = tx.now - NIGHT_BACK_MS, tx.now + NIGHT_AHEAD_MS
     monitors, total = page_of_monitors(tx, request, request.get(NIGHT_LIMIT))
     nums = [m.num for m, _ in monitors]
-    runs: dict[int, list[Any]] = {num: [] for num in nums}
-    for num, *run in rows(
-        tx.db, NIGHT_SQL.format(placeholders(nums)), *nums, since - DAY_MS // 2, NIGHT_RUNS_MAX
-    ):
-        runs[num].append(run)
+    runs = _runs_by_monitor(tx, NIGHT_SQL, nums, since - DAY_MS // 2, NIGHT_RUNS_MAX)
     flips, absences = load_flips(tx, nums, since), load_absences(tx, since)
     timelines = []
     for m, state in monitors:
@@ -7023,17 +7027,15 @@ def _short_health(tx: Transaction) -> JsonObject:
 def show_health(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """How cronwatch itself does."""
     # Pings are numbered as they come: the last thousands tell those of the last minute.
-    recent = rows(
-        tx.db,
-        "SELECT count(*) FROM (SELECT at FROM ping ORDER BY num DESC LIMIT 10000) WHERE at > ?",
-        tx.now - 60_000,
-    )[0][0]
+    recent = "SELECT at FROM ping ORDER BY num DESC LIMIT 10000"
     return {
         "version": __version__,
         "scanSeconds": tx.settings.scan_seconds,
         "outbox": outbox_counts(tx),
         "databaseBytes": rows(tx.db, SIZE_SQL)[0][0],
-        "pingsPerMinute": recent,
+        "pingsPerMinute": rows(
+            tx.db, f"SELECT count(*) FROM ({recent}) WHERE at > ?", tx.now - 60_000
+        )[0][0],
         "refused": tx.store.is_failing,
         "monitors": rows(tx.db, "SELECT count(*) FROM monitor")[0][0],
         "absences": [
@@ -7072,9 +7074,8 @@ def preview(tx: Transaction, request: ApiRequest) -> JsonObject:
     times = [tx.now]
     if m and m.expected_at and seconds == m.interval_seconds and not cron:
         times = [m.expected_at - seconds * 1000]
-    for _ in range(5):
-        following = next_run(cron, zone.key, times[-1]) if cron else times[-1] + seconds * 1000
-        times.append(following)
+    while len(times) < 6:
+        times.append(next_run(cron, zone.key, times[-1]) if cron else times[-1] + seconds * 1000)
     times = times[1:]
     schedule = describe_cron(cron) if cron else interval_words(seconds)
     return {

@@ -10,7 +10,6 @@ import hmac
 import html
 import json
 import os
-import re
 import socket
 import sqlite3
 import ssl
