@@ -5488,26 +5488,28 @@ def send_command(
     return Attempt(verdict, result, clean(text, TAIL_MAX, lines=True))
 
 
+class Utf8Text(str):
+    """Text that smtplib, which would encode it as ASCII, sends as UTF-8 (RFC 4616)."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return super().encode("utf-8", errors)
+
+
 def sign_in_to_smtp(server: smtplib.SMTP, user: str, password: str) -> None:
-    """Sign in to a mail server. smtplib takes ASCII only, so what is not is sent here, as UTF-8
-    (RFC 4616); raises `SMTPAuthenticationError` where it is refused."""
+    """Sign in to a mail server; raises `SMTPAuthenticationError` where it is refused."""
     if f"{user}{password}".isascii():
         server.login(user, password)
         return
-
-    def coded(text: str) -> str:
-        return base64.b64encode(text.encode()).decode()
-
     server.ehlo_or_helo_if_needed()
     if "PLAIN" in server.esmtp_features.get("auth", "").upper().split():
-        plain = "\0".join(["", user, password])
-        code, text = server.docmd("AUTH", f"PLAIN {coded(plain)}")
+        answers = iter([f"\0{user}\0{password}"])
+        mechanism = "PLAIN"
     else:
-        code, text = server.docmd("AUTH", f"LOGIN {coded(user)}")
-        if code == 334:
-            code, text = server.docmd(coded(password))
-    if code != 235:
-        raise smtplib.SMTPAuthenticationError(code, text)
+        answers = iter([user, password])
+        mechanism = "LOGIN"
+    server.auth(
+        mechanism, lambda _=None: Utf8Text(next(answers)), initial_response_ok=mechanism == "PLAIN"
+    )
 
 
 @contextlib.contextmanager
@@ -5639,16 +5641,13 @@ def with_apprise(body: T) -> T:
 
 ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
 MAIL_ADDRESS = re.compile(rf"(?!.*=\?){ATOM}(\.{ATOM})*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
-FRAMING = {
-    "connection",
-    "content-length",
-    "expect",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-}  # headers that are for the sender to set
+# Without those that are for the sender to set.
+HEADER_NAME = re.compile(
+    "(?!webhook-|(connection|content-length|expect|keep-alive|te|trailer|transfer-encoding|upgrade)$)"
+    "[a-z0-9-]{1,100}",
+    re.IGNORECASE | re.ASCII,
+)
+HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,2000}")
 HEADERS_MAX = 20
 Sender = Callable[[Settings, str, Mapping[str, Any], Mapping[str, Any], int], Attempt]
 SENDERS: dict[str, Sender] = {
@@ -5722,16 +5721,6 @@ TARGET_RULES = {
 }
 
 
-def _is_header(name: str, value: Any) -> bool:
-    return bool(
-        re.fullmatch(r"[A-Za-z0-9-]{1,100}", name)
-        and not name.lower().startswith("webhook-")
-        and name.lower() not in FRAMING
-        and isinstance(value, str)
-        and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
-    )
-
-
 def check_headers(headers: Any) -> dict[str, str]:
     """The headers that go along with webhooks; `Invalid` where they cannot."""
     if headers is None:
@@ -5739,7 +5728,10 @@ def check_headers(headers: Any) -> dict[str, str]:
     if (
         not isinstance(headers, dict)
         or len(headers) > HEADERS_MAX
-        or not all(_is_header(name, value) for name, value in headers.items())
+        or not all(HEADER_NAME.fullmatch(name) for name in headers)
+        or not all(
+            isinstance(value, str) and HEADER_VALUE.fullmatch(value) for value in headers.values()
+        )
     ):
         raise Invalid(f"headers must be an object of at most {HEADERS_MAX} plain header lines")
     return headers

@@ -608,15 +608,6 @@ def test_apprise_is_given_the_text_and_a_title(site: Site, said: Callable[[], li
     assert said() == [{"urls": [URL], "body": body, "title": title}]
 
 
-def test_what_apprise_has_sent_is_sent(site: Site, said: Callable[[], list[Any]]) -> None:
-    add(site, "apprise", URL)
-    failing(site)
-
-    site.server.deliver()
-
-    assert [row["state"] for row in site.rows("SELECT state FROM alert")] == ["sent"]
-
-
 def test_what_apprise_could_not_send_is_tried_again(
     site: Site, said: Callable[[], list[Any]]
 ) -> None:
