@@ -5492,6 +5492,7 @@ class Utf8Text(str):
     """Text that smtplib, which would encode it as ASCII, sends as UTF-8 (RFC 4616)."""
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """As UTF-8, whatever is asked."""
         return super().encode("utf-8", errors)
 
 

@@ -1966,6 +1966,14 @@ def test_after_the_fourth_failed_try_the_others_are_told(pair: Pair) -> None:
     assert (before, pair.well.kinds) == (["failed"], ["failed", "delivery_failed"])
 
 
+def test_the_one_that_failed_is_not_told_of_it(pair: Pair) -> None:
+    fail(pair.site, nightly(pair.site).token)
+
+    pair.try_again(4)
+
+    assert ("Dead hook", "delivery_failed") not in alerts(pair.site)
+
+
 def test_the_others_are_told_once(pair: Pair) -> None:
     for n in range(3):
         fail(pair.site, nightly(pair.site, key=f"job-{n}").token)
