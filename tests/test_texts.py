@@ -20,6 +20,38 @@ import cronwatch
 
 TEXTS = Path(__file__).parent / "alert_texts"
 LINK = "http://cron.test/#/monitors/"
+FIELDS = [
+    "id",
+    "kind",
+    "at",
+    "toldAt",
+    "summary",
+    "monitor",
+    "run",
+    "reason",
+    "downSince",
+    "downtimeSeconds",
+    "failedCount",
+    "missedCount",
+    "count",
+    "rules",
+    "lastSuccess",
+    "gap",
+    "monitors",
+]
+MONITOR_FIELDS = ["id", "key", "name", "tags", "status", "timezone", "notes", "url"]
+RUN_FIELDS = [
+    "id",
+    "series",
+    "state",
+    "startedAt",
+    "endedAt",
+    "durationMs",
+    "exitCode",
+    "message",
+    "host",
+    "logTail",
+]
 LOG = "rsync: 12 files\nrsync: write failed on /backup: No space left on device (28)\n"
 
 
@@ -199,6 +231,19 @@ def test_each_kind_of_event_has_these_words(site: Site, kind: str, channel: str)
     words = CHANNELS[channel](told)
 
     assert words.replace(id_, "ID").strip() == golden(kind)[channel]
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_an_event_has_the_documented_fields(site: Site, kind: str) -> None:
+    MAKE[kind](site)
+
+    told = event(site)
+
+    assert (told["kind"], list(told)) == (kind, FIELDS)
+    is_of_a_monitor = kind not in ("outage", "delivery_failed", "test")
+    assert list(told["monitor"] or ()) == (MONITOR_FIELDS if is_of_a_monitor else [])
+    has_run = kind in ("failed", "silent_failure", "recovered", "stuck")
+    assert list(told["run"] or ()) == (RUN_FIELDS if has_run else [])
 
 
 def test_there_are_words_for_each_kind_of_event() -> None:
