@@ -6271,11 +6271,12 @@ def list_pings(tx: Transaction, request: ApiRequest) -> JsonObject:
     page = rows(
         tx.db,
         f"{PING_SQL} WHERE p.num IN (SELECT num FROM ping WHERE monitor = ? ORDER BY at DESC, "
-        "num DESC LIMIT ? OFFSET ?) ORDER BY p.at DESC, p.num DESC",
+        "num DESC LIMIT ? OFFSET ?)",
         m.num,
         limit,
         offset,
     )
+    page.sort(key=lambda row: (row[3], row[0]), reverse=True)
     pings = [show(PINGS, row) for row in page]
     return {"pings": pings, "total": m.ping_count, "limit": limit, "offset": offset}
 

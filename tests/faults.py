@@ -571,8 +571,8 @@ FAULTS = {
             "test_management.py::test_a_run_of_another_heartbeat_is_not_found",
         ),
         Fault(
-            "ORDER BY p.at DESC, p.num DESC",
-            "ORDER BY p.at, p.num",
+            "page.sort(key=lambda row: (row[3], row[0]), reverse=True)",
+            "page.sort(key=lambda row: (row[3], row[0]))",
             "the newest ping of a monitor is the last one of its page",
             "test_api.py::test_pings_come_newest_first",
         ),
