@@ -5033,172 +5033,169 @@ WELL = Severity("✔", 0x2E9E5B, "default")
 TEXT_LINES, NOTES_MAX, MESSAGE_MAX, NAMES_MAX = 10, 500, 200, 20
 
 
-def _lasted(milliseconds_: int) -> str:
-    return f"{milliseconds_} ms" if milliseconds_ < 1000 else _span(milliseconds_ // 1000)
+class Wording(NamedTuple):
+    """An event whose words are wanted, with what is kept for them only, and their time zone."""
+
+    event: Mapping[str, Any]
+    about: Any
+    zone: ZoneInfo
+
+    def _local(self, instant: str) -> datetime:
+        return datetime.fromisoformat(instant).astimezone(self.zone)
+
+    def clock_time(self, instant: str) -> str:
+        """As a wall clock shows it, with the day where that is not the day of the alert."""
+        when = self._local(instant)
+        today = self._local(self.event["toldAt"])
+        if when.date() == today.date():
+            return f"{when:%H:%M}"
+        year = f" {when.year}" if when.year != today.year else ""
+        return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
+
+    def zone_time(self, instant: str) -> str:
+        """The same with the name of the zone: 03:05 CET."""
+        name = f"{self._local(instant):%Z}"
+        if name.startswith(("+", "-")):  # many zones have no other name
+            name = f"UTC{name}"
+        return f"{self.clock_time(instant)} {name}"
+
+    def times(self, since: str, until: str) -> str:
+        """From one to another."""
+        return f"{self.clock_time(since)} to {self.zone_time(until)}"
 
 
-def _plural(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
+def _count_of(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _zone_name(when: datetime) -> str:
-    name = when.tzname() or ""
-    return f"UTC{name}" if name[:1] in ("+", "-") else name  # many zones have no other name
+def _with_duration(line: str, duration_ms: int | None) -> str:
+    if duration_ms is None:
+        return line
+    seconds = duration_ms // 1000
+    return f"{line}, took {_span(seconds) if seconds else f'{duration_ms} ms'}"
 
 
-def _clock_time(text: str, zone: str, told_at: str) -> str:
-    """An instant as a wall clock shows it, with the day where that is not the day of the alert."""
-    when, today = (
-        datetime.fromisoformat(one).astimezone(ZoneInfo(zone)) for one in (text, told_at)
-    )
-    if when.date() == today.date():
-        return f"{when:%H:%M}"
-    year = f" {when.year}" if when.year != today.year else ""
-    return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
-
-
-def _zone_time(text: str, zone: str, told_at: str) -> str:
-    """The same with the name of the zone: 03:05 CET."""
-    when = datetime.fromisoformat(text).astimezone(ZoneInfo(zone))
-    return f"{_clock_time(text, zone, told_at)} {_zone_name(when)}"
-
-
-def _zone_times(since: str, until: str, zone: str, told_at: str) -> str:
-    return f"{_clock_time(since, zone, told_at)} to {_zone_time(until, zone, told_at)}"
-
-
-def _missed_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    about = event["about"] or {}
+def _missed_summary(wording: Wording) -> str:
+    about = wording.about or {}
     verb = "complete" if about.get("expects") == "complete" else "report"
     if not about.get("dueAt"):  # as at the end of a pause
-        return f"{name} did not {verb} by {_zone_time(event['at'], zone, event['toldAt'])}"
-    due = f"{name} did not {verb}: due {_clock_time(about['dueAt'], zone, event['toldAt'])}"
-    return f"{due}, grace {_span(about['graceSeconds'])}" if about["graceSeconds"] else due
+        return f"did not {verb} by {wording.zone_time(wording.event['at'])}"
+    summary = f"did not {verb}: due {wording.clock_time(about['dueAt'])}"
+    grace = about["graceSeconds"]
+    return f"{summary}, grace {_span(grace)}" if grace else summary
 
 
-def _failed_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    run = event["run"] or {}
-    words = f"{name} failed"
-    if event["count"]:
-        words += f" {_plural(event['count'], 'more time', 'more times')}"
+def _failed_summary(wording: Wording) -> str:
+    run = wording.event["run"] or {}
+    summary = "failed"
+    if count := wording.event["count"]:
+        summary += f" {_count_of(count, 'more time')}"
     if run.get("exitCode") is not None:
-        words += f" with exit code {run['exitCode']}"
+        summary += f" with exit code {run['exitCode']}"
     if run.get("message"):
-        words += f": {run['message'][:MESSAGE_MAX].rstrip()}"
-    return words
+        summary += f": {run['message'][:MESSAGE_MAX]}"
+    return summary
 
 
-def _stuck_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    if not event["run"]:
-        return f"{name} is stuck: its run has not ended"
-    began = _clock_time(event["run"]["startedAt"], zone, event["toldAt"])
-    return f"{name} is stuck: it started at {began} and has not ended"
+def _stuck_summary(wording: Wording) -> str:
+    run = wording.event["run"]
+    if not run:
+        return "is stuck: its run has not ended"
+    return f"is stuck: it started at {wording.clock_time(run['startedAt'])} and has not ended"
 
 
-def _silent_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    values = (event["about"] or {}).get("values", {})
+def _silent_summary(wording: Wording) -> str:
+    values = (wording.about or {}).get("values", {})
     matches = []
-    for rule in event["rules"] or ():
+    for rule in wording.event["rules"] or ():
         value = values.get(rule["field"])
         fact = "breaks its rule" if value is None else f"is {value:.15g}"
-        limit = f"(rule: {rule['operator']} {rule['value']:.15g})"
-        matches.append(f"{rule['field']} {fact} {limit}")
-    words = f"{name} succeeded, but {' and '.join(matches)}"
-    if event["count"]:
-        words += f", {_plural(event['count'], 'more time', 'more times')}"
-    return words
+        matches.append(f"{rule['field']} {fact} (rule: {rule['operator']} {rule['value']:.15g})")
+    summary = f"succeeded, but {' and '.join(matches)}"
+    if count := wording.event["count"]:
+        summary += f", {_count_of(count, 'more time')}"
+    return summary
 
 
-def _recovered_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    return f"{name} is up again after {_span(event['downtimeSeconds'])}"
+def _recovered_summary(wording: Wording) -> str:
+    return f"is up again after {_span(wording.event['downtimeSeconds'])}"
 
 
 WHY_DOWN = {"missed": "it did not report", "failed": "it failed", "stuck": "it is stuck"}
 
 
-def _reminder_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    since, until = (datetime.fromisoformat(event[one]) for one in ("downSince", "at"))
+def _reminder_summary(wording: Wording) -> str:
+    since, until = (datetime.fromisoformat(wording.event[name]) for name in ("downSince", "at"))
     length = _span(round((until - since).total_seconds()))
-    return f"{name} is still down after {length}: {WHY_DOWN[event['reason']]}"
+    return f"is still down after {length}: {WHY_DOWN[wording.event['reason']]}"
 
 
-def _outage_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    gap, monitors = event["gap"], _plural(len(event["monitors"]), "monitor", "monitors")
-    times = _zone_times(gap["since"], gap["until"], zone, event["toldAt"])
+def _outage_summary(wording: Wording) -> str:
+    monitors = _count_of(len(wording.event["monitors"]), "monitor")
+    times = wording.times(**wording.event["gap"])
     return f"cronwatch was away from {times}: {monitors} may have run unseen"
 
 
-def _undelivered_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    integration, problem = event["about"]
+def _undelivered_summary(wording: Wording) -> str:
+    integration, problem = wording.about
     return f"{integration} takes no alerts: {problem}"
 
 
-def _test_summary(name: str, event: Mapping[str, Any], zone: str) -> str:
-    return f"This is a test of {event['about']} by cronwatch"
+def _test_summary(wording: Wording) -> str:
+    return f"This is a test of {wording.about} by cronwatch"
 
 
-def _down_lines(event: Mapping[str, Any], zone: str) -> list[str]:
-    lines, last, gap = [], event["lastSuccess"], event["gap"]
-    if event["downSince"]:
-        lines.append(f"Down since {_zone_time(event['downSince'], zone, event['toldAt'])}")
-    if gap:
-        times = _zone_times(gap["since"], gap["until"], zone, event["toldAt"])
-        lines.append(f"cronwatch was away from {times}: its end may have come then")
-    if last:
-        line = f"Last good run: {_zone_time(last['at'], zone, event['toldAt'])}"
-        took = last["durationMs"]
-        lines.append(line if took is None else f"{line}, took {_lasted(took)}")
-    return [*lines, *_notes(event)]
+def _down_lines(wording: Wording) -> list[str]:
+    lines = []
+    if since := wording.event["downSince"]:
+        lines.append(f"Down since {wording.zone_time(since)}")
+    if gap := wording.event["gap"]:
+        lines.append(f"cronwatch was away from {wording.times(**gap)}: its end may have come then")
+    if last := wording.event["lastSuccess"]:
+        line = f"Last good run: {wording.zone_time(last['at'])}"
+        lines.append(_with_duration(line, last["durationMs"]))
+    return lines
 
 
-def _silent_lines(event: Mapping[str, Any], zone: str) -> list[str]:
-    run = event["run"]
+def _silent_lines(wording: Wording) -> list[str]:
+    run = wording.event["run"]
     if not run:
-        return _notes(event)
-    line = f"Run of {_zone_time(run['startedAt'], zone, event['toldAt'])}"
-    took = run["durationMs"]
-    return [line if took is None else f"{line}, took {_lasted(took)}", *_notes(event)]
+        return []
+    return [_with_duration(f"Run of {wording.zone_time(run['startedAt'])}", run["durationMs"])]
 
 
-def _recovered_lines(event: Mapping[str, Any], zone: str) -> list[str]:
-    times = _zone_times(event["downSince"], event["at"], zone, event["toldAt"])
+def _recovered_lines(wording: Wording) -> list[str]:
+    event = wording.event
     failed, missed = event["failedCount"] or 0, event["missedCount"] or 0
-    counts = [
-        _plural(count, one, many)
-        for count, one, many in (
-            (failed, "failure", "failures"),
-            (missed, "missed run", "missed runs"),
-        )
-        if count and failed + missed > 1  # else it is the one that was told already
-    ]
-    return [f"Down from {times}" + (f": {', '.join(counts)}" if counts else "")]
+    line = f"Down from {wording.times(event['downSince'], event['at'])}"
+    counts = []
+    if failed + missed > 1:  # else it is the one that was told already
+        counts = [(failed, "failure"), (missed, "missed run")]
+    words = [_count_of(count, noun) for count, noun in counts if count]
+    return [f"{line}: {', '.join(words)}" if words else line]
 
 
-def _outage_lines(event: Mapping[str, Any], zone: str) -> list[str]:
-    names = [monitor["name"] for monitor in event["monitors"]]
-    more = len(names) - NAMES_MAX
-    return names[:NAMES_MAX] + ([f"and {more} more"] if more > 0 else [])
+def _outage_lines(wording: Wording) -> list[str]:
+    names = [monitor["name"] for monitor in wording.event["monitors"]]
+    if len(names) > NAMES_MAX:
+        names[NAMES_MAX:] = [f"and {len(names) - NAMES_MAX} more"]
+    return names
 
 
-def _notes(event: Mapping[str, Any]) -> list[str]:
-    notes: str = event["monitor"]["notes"][:NOTES_MAX]
-    return notes.strip().splitlines()
-
-
-def _undelivered_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+def _undelivered_lines(wording: Wording) -> list[str]:
     return ["What waits for it is tried again for a day"]
 
 
-def _test_lines(event: Mapping[str, Any], zone: str) -> list[str]:
+def _test_lines(wording: Wording) -> list[str]:
     return ["Alerts arrive here"]
 
 
 class EventForm(NamedTuple):
-    """How a kind of event looks, its sentence, and the lines below that."""
+    """How a kind of event looks, its sentence without the monitor's name, the lines below it."""
 
     severity: Severity
-    summary: Callable[[str, Mapping[str, Any], str], str]  # of a name, an event, a time zone
-    lines: Callable[[Mapping[str, Any], str], list[str]]
+    summary: Callable[[Wording], str]
+    lines: Callable[[Wording], list[str]]
 
 
 EVENT_FORMS = {
@@ -5227,10 +5224,9 @@ def event_json(row: Sequence[Any], base_url: str) -> dict[str, Any]:
         monitor.setdefault("notes", "")
         monitor["url"] = f"{base_url}/#/monitors/{monitor['id']}"
     zone = monitor.get("timezone") or stored.get("timezone") or "UTC"
-    words = EVENT_FORMS[kind].summary(
-        monitor.get("name", ""), {**event, "about": stored["about"]}, zone
-    )
-    return {**event, "summary": words}
+    summary = EVENT_FORMS[kind].summary(Wording(event, stored["about"], ZoneInfo(zone)))
+    event["summary"] = f"{monitor.get('name', '')} {summary}".strip()
+    return event
 
 
 class Message(NamedTuple):
@@ -5247,22 +5243,21 @@ def severity(event: Mapping[str, Any]) -> Severity:
     return EVENT_FORMS[event["kind"]].severity
 
 
-def _log_end(event: Mapping[str, Any]) -> str:
-    run = event["run"] or {}
-    log_tail = (run.get("logTail") or "").strip()
-    if severity(event) is WELL or log_tail == run.get("message"):
-        return ""
-    return "\n".join(log_tail.splitlines()[-TEXT_LINES:])
-
-
 def word_event(event: Mapping[str, Any]) -> Message:
     """An event's JSON in words."""
-    monitor = event["monitor"]
+    monitor = event["monitor"] or {"timezone": "UTC", "notes": "", "url": ""}
+    run = event["run"] or {}
+    log_tail = (run.get("logTail") or "").strip()
+    lines = EVENT_FORMS[event["kind"]].lines(Wording(event, None, ZoneInfo(monitor["timezone"])))
+    if severity(event) is WELL or log_tail == run.get("message"):
+        log_tail = ""
+    if severity(event) is not WELL:
+        lines += monitor["notes"][:NOTES_MAX].strip().splitlines()
     return Message(
         f"{severity(event).sign} {event['summary']}",
-        EVENT_FORMS[event["kind"]].lines(event, monitor["timezone"] if monitor else "UTC"),
-        _log_end(event),
-        monitor["url"] if monitor else "",
+        lines,
+        "\n".join(log_tail.splitlines()[-TEXT_LINES:]),
+        monitor["url"],
     )
 
 
@@ -5416,12 +5411,10 @@ def cut_off(peer: Any) -> Iterator[None]:
         over.set()
 
 
-def _read_text(response: http.client.HTTPResponse) -> str | None:
-    content = b""
-    with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-        while len(content) < 4 * ANSWER_MAX and (part := response.read1(4 * ANSWER_MAX)):
-            content += part
-    return clean(content.decode("utf-8", "replace"), ANSWER_MAX)
+def open_peer(url: urllib.parse.SplitResult) -> http.client.HTTPConnection:
+    """A connection to who has a URL, not yet made; of https the certificate is checked."""
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    return kind(url.netloc, timeout=SEND_SECONDS)
 
 
 def request_once(
@@ -5430,15 +5423,17 @@ def request_once(
     """What a URL answers, within 30 s; of a success only the status. No redirect, which could send
     an event anywhere, and no proxy from the environment, which would see it."""
     url = urllib.parse.urlsplit(address)
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    peer = kind(url.netloc, timeout=SEND_SECONDS)
+    peer = open_peer(url)
     peer.response_class = FinalResponse
     path = (url.path or "/") + (f"?{url.query}" if url.query else "")
     with contextlib.closing(peer), cut_off(peer):
         peer.request(method, path, body, headers)
         response = peer.getresponse()
-        is_success = 200 <= response.status < 300
-        text = None if is_success else _read_text(response)
+        text = None
+        if not 200 <= response.status < 300:
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+                content = response.read(4 * ANSWER_MAX)
+                text = clean(content.decode("utf-8", "replace"), ANSWER_MAX)
         return HttpReply(response.status, text, response.getheader("Retry-After"))
 
 
@@ -5476,17 +5471,16 @@ def send_webhook(
     post = BODIES[channel](event)
     stamp = str(now // 1000)
     signature = webhook_signature(config["secret"], event["id"], stamp, post.content)
-    own = config.get("headers", {})
     headers = {
-        "User-Agent": f"cronwatch/{__version__}",
+        "user-agent": f"cronwatch/{__version__}",
         "webhook-id": event["id"],
         "webhook-timestamp": stamp,
         "webhook-signature": signature,
         **post.headers,
+        **config.get("headers", {}),
     }
-    overridden = {name.lower() for name in own}
-    headers = {name: value for name, value in headers.items() if name.lower() not in overridden}
-    return judge_reply(request_once("POST", config["url"], post.content, {**headers, **own}), now)
+    headers = {name.lower(): value for name, value in headers.items()}  # its own are the last
+    return judge_reply(request_once("POST", config["url"], post.content, headers), now)
 
 
 def _kill_session(leader: int) -> None:
@@ -5552,26 +5546,29 @@ def send_command(
     return Attempt(verdict, result, clean(text, TAIL_MAX, lines=True))
 
 
+class Utf8Text(str):
+    """Text that smtplib, which would encode it as ASCII, sends as UTF-8 (RFC 4616)."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """As UTF-8, whatever is asked."""
+        return super().encode("utf-8", errors)
+
+
 def sign_in_to_smtp(server: smtplib.SMTP, user: str, password: str) -> None:
-    """Sign in to a mail server. smtplib takes ASCII only, so what is not is sent here, as UTF-8
-    (RFC 4616); raises `SMTPAuthenticationError` where it is refused."""
+    """Sign in to a mail server; raises `SMTPAuthenticationError` where it is refused."""
     if f"{user}{password}".isascii():
         server.login(user, password)
         return
-
-    def coded(text: str) -> str:
-        return base64.b64encode(text.encode()).decode()
-
     server.ehlo_or_helo_if_needed()
     if "PLAIN" in server.esmtp_features.get("auth", "").upper().split():
-        plain = "\0".join(["", user, password])
-        code, text = server.docmd("AUTH", f"PLAIN {coded(plain)}")
+        answers = iter([f"\0{user}\0{password}"])
+        mechanism = "PLAIN"
     else:
-        code, text = server.docmd("AUTH", f"LOGIN {coded(user)}")
-        if code == 334:
-            code, text = server.docmd(coded(password))
-    if code != 235:
-        raise smtplib.SMTPAuthenticationError(code, text)
+        answers = iter([user, password])
+        mechanism = "LOGIN"
+    server.auth(
+        mechanism, lambda _=None: Utf8Text(next(answers)), initial_response_ok=mechanism == "PLAIN"
+    )
 
 
 @contextlib.contextmanager
@@ -5597,13 +5594,8 @@ def open_smtp(settings: Settings) -> Iterator[smtplib.SMTP]:
 def try_web_address(address: str) -> None:
     """Connect to who has a URL, and check the certificate of https; nothing is sent, as any
     request may do something there. Raises `OSError`."""
-    url = urllib.parse.urlsplit(address)
-    port = url.port or (443 if url.scheme == "https" else 80)
-    with socket.create_connection((url.hostname or "", port), SEND_SECONDS) as peer:
-        if url.scheme == "https":
-            context = ssl.create_default_context()
-            with context.wrap_socket(peer, server_hostname=url.hostname):
-                pass
+    with contextlib.closing(open_peer(urllib.parse.urlsplit(address))) as peer:
+        peer.connect()
 
 
 def try_smtp(settings: Settings) -> None:
@@ -5647,13 +5639,6 @@ def word_mail(
     return message
 
 
-def _mail(settings: Settings, message: EmailMessage) -> None:
-    with open_smtp(settings) as server:
-        server.send_message(message)
-        with contextlib.suppress(OSError):  # it is accepted, whatever comes now
-            server.quit()
-
-
 NO_MAIL = "no mail can be sent: the setting smtp_host is empty"
 
 
@@ -5666,7 +5651,10 @@ def send_email(
     code: int
     text: bytes | str
     try:
-        _mail(settings, word_mail(settings, config["address"], event, now))
+        with open_smtp(settings) as server:
+            server.send_message(word_mail(settings, config["address"], event, now))
+            with contextlib.suppress(OSError):  # it is accepted, whatever comes now
+                server.quit()
     except smtplib.SMTPRecipientsRefused as error:
         code, text = next(iter(error.recipients.values()))
     except smtplib.SMTPResponseException as error:
@@ -5712,16 +5700,13 @@ def with_apprise(body: T) -> T:
 
 ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
 MAIL_ADDRESS = re.compile(rf"(?!.*=\?){ATOM}(\.{ATOM})*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
-FRAMING = {
-    "connection",
-    "content-length",
-    "expect",
-    "keep-alive",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-}  # headers that are for the sender to set
+# Without those that are for the sender to set.
+HEADER_NAME = re.compile(
+    "(?!webhook-|(connection|content-length|expect|keep-alive|te|trailer|transfer-encoding|upgrade)$)"
+    "[a-z0-9-]{1,100}",
+    re.IGNORECASE | re.ASCII,
+)
+HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,2000}")
 HEADERS_MAX = 20
 Sender = Callable[[Settings, str, Mapping[str, Any], Mapping[str, Any], int], Attempt]
 SENDERS: dict[str, Sender] = {
@@ -5795,16 +5780,6 @@ TARGET_RULES = {
 }
 
 
-def _is_header(name: str, value: Any) -> bool:
-    return bool(
-        re.fullmatch(r"[A-Za-z0-9-]{1,100}", name)
-        and not name.lower().startswith("webhook-")
-        and name.lower() not in FRAMING
-        and isinstance(value, str)
-        and re.fullmatch(r"[\x20-\x7e]{0,2000}", value)
-    )
-
-
 def check_headers(headers: Any) -> dict[str, str]:
     """The headers that go along with webhooks; `Invalid` where they cannot."""
     if headers is None:
@@ -5812,7 +5787,10 @@ def check_headers(headers: Any) -> dict[str, str]:
     if (
         not isinstance(headers, dict)
         or len(headers) > HEADERS_MAX
-        or not all(_is_header(name, value) for name, value in headers.items())
+        or not all(HEADER_NAME.fullmatch(name) for name in headers)
+        or not all(
+            isinstance(value, str) and HEADER_VALUE.fullmatch(value) for value in headers.values()
+        )
     ):
         raise Invalid(f"headers must be an object of at most {HEADERS_MAX} plain header lines")
     return headers
@@ -5851,10 +5829,11 @@ class Claim(NamedTuple):
 
 CLAIM_MS = 60_000  # longer than a try can last
 ASIDE_TRIES = 3  # of one alert that is refused, until the next one of its monitor goes
-TOLD_TRIES = 4  # of an integration in a row, until the others are told
+TRIES_UNTIL_FAILING = 4  # of an integration in a row, until the others are told
 SILENCE_MAX_MS = 600_000  # until one that does not answer is asked again
 TESTS_MAX = 2  # at a time
 TEST_SECONDS = 40  # for which a command waits
+REQUEST_SECONDS = 30  # for which a route waits for a receiver
 TEST_DUE_AT = -1  # a test is due before all else, also while its integration rests or is off
 IS_AWAKE = "i.enabled AND coalesce(i.rests_until, 0) <= :now"
 # The index has them by age: to sort all that is due for each alert of thousands takes too long.
@@ -5920,57 +5899,43 @@ def after_try(attempt: Attempt, tries: int, now: int) -> dict[str, Any]:
     return {"due_at": now + wait, **({"is_aside": 1} if steps_aside else {})}
 
 
-def settle_alert(tx: Transaction, num: int, attempt: Attempt) -> bool:
+def record_attempt(tx: Transaction, num: int, attempt: Attempt) -> bool:
     """Keep what came of a try, for the alert and for its integration. True when that was the last
     try of the alert, in vain."""
     alerts = rows(
         tx.db,
-        "SELECT a.tries, a.integration, a.monitor, e.kind FROM alert a "
-        "JOIN event e ON e.num = a.event WHERE a.num = ?",
+        "SELECT a.tries, e.kind, a.monitor, i.num, i.name, i.failed_tries, i.failing FROM alert a "
+        "JOIN event e ON e.num = a.event JOIN integration i ON i.num = a.integration "
+        "WHERE a.num = ?",
         num,
     )
     if not alerts:  # it was removed meanwhile
         return False
-    tries, integration, monitor, kind = alerts[0]
+    tries, kind, monitor, integration, name, failed, failing = alerts[0]
     is_test = kind == "test"
-    if is_test:
-        columns: dict[str, Any] = {"state": "sent" if attempt.verdict == "sent" else "dead"}
-    else:
+    columns: dict[str, Any] = {}
+    if attempt.verdict == "sent" or not is_test:  # a test was given up when it was claimed
         columns = after_try(attempt, tries, tx.now)
     update(tx.db, "alert", num, {**columns, "result": attempt.result, "answer": attempt.answer})
     if attempt.verdict == "sent":
-        update(
-            tx.db,
-            "integration",
-            integration,
-            {"failing": 0, "failed_tries": 0, "rests_until": None},
-        )
+        health = {"failing": 0, "failed_tries": 0, "rests_until": None}
     elif attempt.verdict == "busy":
-        update(tx.db, "integration", integration, {"rests_until": tx.now + attempt.wait_ms})
-    elif not is_test:
-        _count_failure(tx, integration, attempt, monitor is not None)
-    return not is_test and columns.get("state") == "dead"
-
-
-def _count_failure(tx: Transaction, integration: int, attempt: Attempt, may_tell: bool) -> None:
-    """One more failed try in a row of an integration, whichever alert it was for. Where nobody
-    answered it rests; after the fourth the others are told, but not of a failing server event."""
-    name, failing, failed = rows(
-        tx.db, "SELECT name, failing, failed_tries FROM integration WHERE num = ?", integration
-    )[0]
-    columns = {"failed_tries": failed + 1}
-    if attempt.verdict == "silent":
-        columns["rests_until"] = tx.now + min(
-            retry_ms(failed + 1) or SILENCE_MAX_MS, SILENCE_MAX_MS
-        )
-    is_told = may_tell and failed + 1 >= TOLD_TRIES and not failing
-    if is_told:
-        columns["failing"] = 1
-    update(tx.db, "integration", integration, columns)
-    if is_told:
-        others = [hearer for hearer in find_recipients(tx, None) if hearer != integration]
-        about = (name, attempt.result)
-        add_event(tx, Event("delivery_failed", tx.now), None, others, about=about)
+        health = {"rests_until": tx.now + attempt.wait_ms}
+    elif is_test:
+        health = {}
+    else:
+        health = {"failed_tries": failed + 1}
+        if attempt.verdict == "silent":
+            wait = min(retry_ms(failed + 1) or SILENCE_MAX_MS, SILENCE_MAX_MS)
+            health["rests_until"] = tx.now + wait
+        # Not of a failing server event: that would make one more of them.
+        if monitor is not None and failed + 1 >= TRIES_UNTIL_FAILING and not failing:
+            health["failing"] = 1
+            others = [other for other in find_recipients(tx, None) if other != integration]
+            about = (name, attempt.result)
+            add_event(tx, Event("delivery_failed", tx.now), None, others, about=about)
+    update(tx.db, "integration", integration, health)
+    return columns.get("state") == "dead"
 
 
 def give_up_old(tx: Transaction, integration: int) -> int:
@@ -6001,9 +5966,11 @@ def add_test(tx: Transaction, integration: int, name: str, m: Monitor | None = N
     return num
 
 
-def claim_test(tx: Transaction, integration: int, name: str, m: Monitor | None = None) -> Claim:
-    """A test event, claimed at once by who asked for it."""
-    return _claim(tx, add_test(tx, integration, name, m))
+def claim_tests(
+    tx: Transaction, integrations: Sequence[int], name: str, m: Monitor | None = None
+) -> list[Claim]:
+    """A test event for each of them, claimed at once by who asked for it."""
+    return [_claim(tx, add_test(tx, integration, name, m)) for integration in integrations]
 
 
 class Integration(NamedTuple):
@@ -6052,7 +6019,7 @@ class Outbox:
         self._tests = threading.BoundedSemaphore(TESTS_MAX)
         self._stops = False
 
-    def turn(self) -> list[threading.Thread]:
+    def start_sending(self) -> list[threading.Thread]:
         """Start sending what is due, and return the threads that do."""
         self._threads = {i: t for i, t in self._threads.items() if t.is_alive()}
         for integration in self.read(waiting_integrations):
@@ -6065,7 +6032,7 @@ class Outbox:
     def _send_all(self, integration: int) -> None:
         with contextlib.suppress(Refused):  # nothing can be written: what is claimed is due again
             while not self._stops and (claim := self.act(claim_alert, integration)) is not None:
-                if self.act(settle_alert, claim.alert, self.send(claim)):
+                if self.act(record_attempt, claim.alert, self.send(claim)):
                     while self.act(give_up_old, integration) == PRUNE_LIMIT:
                         pass
 
@@ -6076,17 +6043,36 @@ class Outbox:
         for thread in self._threads.values():
             thread.join(max(0, end - monotonic()))
 
-    def test(self, integration: int, name: str, m: Monitor | None = None) -> Attempt:
-        """Send a test now; what came of it. Refuses a third one at the same time with 429."""
+    def test(
+        self,
+        integrations: Sequence[int],
+        name: str,
+        m: Monitor | None = None,
+        seconds: float = REQUEST_SECONDS,
+    ) -> list[Attempt]:
+        """Send a test to each of these now; what came of it in so many seconds. What takes longer
+        goes on, and is told with the events. Refuses a third request at a time with 429."""
         if not self._tests.acquire(blocking=False):
             raise Refused("two tests are being sent already: wait for them", "BUSY", 429, 10)
+        end = monotonic() + seconds
         try:
-            claim = self.act(claim_test, integration, name, m)
-            attempt = self.send(claim)
-            self.act(settle_alert, claim.alert, attempt)
+            claims = self.act(claim_tests, integrations, name, m)
+            threads = [
+                threading.Thread(target=self._send_test, args=(claim,), daemon=True)
+                for claim in claims
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(max(0, end - monotonic()))
         finally:
             self._tests.release()
-        return attempt
+        late = Attempt("failed", f"nothing came of it within {seconds:g} seconds yet")
+        return [self.read(_test_result, claim.alert) or late for claim in claims]
+
+    def _send_test(self, claim: Claim) -> None:
+        with contextlib.suppress(Refused):  # nothing can be written
+            self.act(record_attempt, claim.alert, self.send(claim))
 
     def test_by_server(self, integration: int, name: str) -> Attempt:
         """Let the server that runs send a test, and wait for what came of it, 40 s at most."""
@@ -6096,7 +6082,8 @@ class Outbox:
             if attempt is not None:
                 return attempt
             sleep(0.1)
-        self.act(_withdraw_test, num)
+        update_state = "UPDATE alert SET state = 'dead' WHERE num = ? AND state = 'pending'"
+        self.act(lambda tx: execute(tx.db, update_state, (num,)) and None)
         return Attempt("failed", f"nothing came of it in {TEST_SECONDS} s")
 
     def send(self, claim: Claim) -> Attempt:
@@ -6124,10 +6111,6 @@ def _test_result(tx: Transaction, num: int) -> Attempt | None:
         return Attempt("failed", "it was removed meanwhile")
     state, result, answer = alerts[0]
     return result and Attempt("sent" if state == "sent" else "failed", result, answer)
-
-
-def _withdraw_test(tx: Transaction, num: int) -> None:
-    execute(tx.db, "UPDATE alert SET state = 'dead' WHERE num = ? AND state = 'pending'", (num,))
 
 
 # -- integrations as the API has them
@@ -6293,46 +6276,29 @@ def attempt_json(attempt: Attempt) -> dict[str, Any]:
 def send_integration_test(outbox: Outbox, request: ApiRequest) -> dict[str, Any]:
     """Send a test to an integration now, and tell what came of it."""
     integration = outbox.read(find_integration, request.id)
-    return attempt_json(outbox.test(integration.num, integration.name))
-
-
-REQUEST_SECONDS = 30  # for which a route waits for a receiver
+    return attempt_json(*outbox.test([integration.num], integration.name))
 
 
 def send_tests(
     outbox: Outbox, request: ApiRequest, seconds: float = REQUEST_SECONDS
 ) -> dict[str, Any]:
-    """Send a test to everybody who hears of a monitor, one after another, and tell what came of
-    it in so many seconds; the rest goes on, and is told with the events."""
+    """Send a test to everybody who hears of a monitor, and tell what came of it in so many
+    seconds; the rest goes on, and is told with the events."""
     m = outbox.read(get_monitor, request.id)
-    recipients = outbox.read(
-        lambda tx: [
-            rows(tx.db, "SELECT num, id, name FROM integration WHERE num = ?", num)[0]
-            for num in find_recipients(tx, m)
-        ]
-    )
-    outcomes: dict[int, dict[str, Any]] = {}
-    problems: list[Refused] = []
-
-    def send_all() -> None:
-        try:
-            for num, _, _ in recipients:
-                outcomes[num] = attempt_json(outbox.test(num, m.name, m))
-        except Refused as refused:
-            problems.append(refused)
-
-    thread = threading.Thread(target=send_all, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if problems:
-        raise problems[0]
-    late = {"ok": False, "result": f"nothing came of it within {REQUEST_SECONDS} seconds yet"}
+    recipients = outbox.read(_list_recipients, m)
+    attempts = outbox.test([num for num, _, _ in recipients], m.name, m, seconds)
     return {
         "results": [
-            {"integrationId": id_, "name": name, **outcomes.get(num, late)}
-            for num, id_, name in recipients
+            {"integrationId": id_, "name": name, **attempt_json(attempt)}
+            for (_, id_, name), attempt in zip(recipients, attempts, strict=True)
         ]
     }
+
+
+def _list_recipients(tx: Transaction, m: Monitor) -> list[Any]:
+    nums = find_recipients(tx, m)
+    sql = f"SELECT num, id, name FROM integration WHERE num IN {placeholders(nums)} ORDER BY num"
+    return rows(tx.db, sql, *nums)
 
 
 # == Reports ==================================================================
@@ -6357,21 +6323,16 @@ PING_SQL = f"SELECT {sql_list(PINGS)} FROM ping p JOIN monitor m ON m.num = p.mo
 
 
 def list_pings(tx: Transaction, request: ApiRequest) -> JsonObject:
-    """A monitor's pings, newest first. What is skipped is counted in the index, from whichever
-    end is nearer: the last page of a million takes no longer than the first."""
+    """A monitor's pings, newest first. What is skipped is counted in the index."""
     m = get_monitor(tx, request.id)
     limit, offset = request.get(LIST_LIMIT), request.get(OFFSET)
-    count = max(0, min(limit, m.ping_count - offset))
-    way, skipped = "DESC", offset
-    if offset > m.ping_count // 2:
-        way, skipped = "ASC", m.ping_count - offset - count
     page = rows(
         tx.db,
-        PING_SQL + "WHERE p.num IN (SELECT num FROM ping WHERE monitor = ? ORDER "
-        f"BY at {way}, num {way} LIMIT ? OFFSET ?)",
+        f"{PING_SQL} WHERE p.num IN (SELECT num FROM ping WHERE monitor = ? ORDER BY at DESC, "
+        "num DESC LIMIT ? OFFSET ?)",
         m.num,
-        count,
-        max(0, skipped),
+        limit,
+        offset,
     )
     page.sort(key=lambda row: (row[3], row[0]), reverse=True)
     pings = [show(PINGS, row) for row in page]
@@ -6523,8 +6484,7 @@ def show_history(tx: Transaction, request: ApiRequest) -> JsonObject:
     events = execute(tx.db, f"{EVENTS_SQL} {EVENTS_OF_MONITOR} LIMIT :most", bounds).fetchall()
     for row, event in zip(events, with_deliveries(tx, events, request.secret), strict=True):
         entries.append((row[3], "event", event))
-    order = ("ping", "flip", "event", "absence")
-    entries.sort(key=lambda entry: (-entry[0], order.index(entry[1])))
+    entries.sort(key=operator.itemgetter(0), reverse=True)  # at one instant as they come here
     while limit < len(entries) and entries[limit][0] == entries[limit - 1][0]:
         limit += 1
     return {
@@ -6535,14 +6495,19 @@ def show_history(tx: Transaction, request: ApiRequest) -> JsonObject:
     }
 
 
-def uptime(
-    flips: Sequence[tuple[int, str]], absences: Sequence[tuple[int, int]], since: int, until: int
-) -> JsonObject:
-    """How long a monitor had which status in a window, in seconds; `flips` begin with the status
-    at its start. What we did not watch ourselves is unknown, like all before a first ping."""
+StatusChange = tuple[int, str, str | None]  # when, to which status, why
+Flips = Sequence[StatusChange]
+Absences = Sequence[tuple[int, int]]  # since when, until when
+
+
+def uptime(flips: Flips, absences: Absences, since: int, until: int) -> JsonObject:
+    """How long a monitor had which status in a window, in seconds; of `flips` the last one before
+    it tells the status at its start. What we did not watch ourselves is unknown, like all before
+    a first ping."""
     totals: Counter[str] = Counter()
-    bounds = [max(since, min(at, until)) for at, _ in flips] + [until]
-    for (_, status), begin, end in zip(flips, bounds, bounds[1:], strict=False):
+    changes = [("new", since), *((status, at) for at, status, _ in flips if at <= until)]
+    bounds = [max(since, at) for _, at in changes] + [until]
+    for (status, _), begin, end in zip(changes, bounds, bounds[1:], strict=False):
         away = sum(max(0, min(end, back) - max(begin, gone)) for gone, back in absences)
         totals[status] += end - begin - away
         totals["new"] += away
@@ -6555,7 +6520,7 @@ def uptime(
         "pausedSeconds": totals["paused"] // 1000,
         "unknownSeconds": totals["new"] // 1000,
         "uptime": round(totals["up"] / watched, 6) if watched else None,
-        "downtimes": sum(status == "down" for _, status in flips),
+        "downtimes": sum(status == "down" for status, _ in changes),
     }
 
 
@@ -6568,13 +6533,7 @@ def show_uptime(tx: Transaction, request: ApiRequest) -> JsonObject:
         raise Invalid("days can be repeated at most 20 times")
     windows = [(count, tx.now - count * DAY_MS, tx.now) for count in days]
     if since is not None or until is not None:
-        windows = [
-            (
-                None,
-                m.created_at if since is None else since,
-                tx.now if until is None else until,
-            )
-        ]
+        windows = [(None, since or m.created_at, tx.now if until is None else until)]
     return {
         "windows": [
             {"days": count, **_uptime_in(tx, m, max(begin, m.created_at), min(end, tx.now))}
@@ -6588,24 +6547,8 @@ def show_uptime(tx: Transaction, request: ApiRequest) -> JsonObject:
 def _uptime_in(tx: Transaction, m: Monitor, since: int, until: int) -> JsonObject:
     if since > until:
         raise Invalid("since must be before until, and until after the monitor was created")
-    before = rows(
-        tx.db,
-        "SELECT at, status FROM flip WHERE monitor = ? AND at <= ? "
-        "ORDER BY at DESC, num DESC LIMIT 1",
-        m.num,
-        since,
-    )
-    flips = rows(
-        tx.db,
-        "SELECT at, status FROM flip WHERE monitor = ? AND at > ? AND at <= ? ORDER BY at, num",
-        m.num,
-        since,
-        until,
-    )
-    absences = rows(
-        tx.db, "SELECT since, until FROM absence WHERE until > ? AND since < ?", since, until
-    )
-    return uptime([*(before or [(since, "new")]), *flips], absences, since, until)
+    flips = load_flips(tx, [m.num], since)[m.num]
+    return uptime(flips, load_absences(tx, since), since, until)
 
 
 SHOWN_STATUS_SQL = """CASE WHEN status = 'up' AND expected_at < ? THEN 'late'
@@ -6618,7 +6561,7 @@ STRIP_MAX, UPTIME_DAYS = 30, 30
 STRIP_SQL = """SELECT m.num, r.started_at, r.duration_ms, r.state, r.exit_code, r.num, r.matched,
     CASE WHEN r.matched IS NOT NULL THEN r.metrics END FROM monitor m
     JOIN run r ON r.num IN (SELECT num FROM run WHERE monitor = m.num
-    ORDER BY started_at DESC, num DESC LIMIT 30) WHERE m.num IN """
+    ORDER BY started_at DESC, num DESC LIMIT 30) WHERE m.num IN {0} ORDER BY r.started_at, r.num"""
 FLIPS_SQL = """SELECT monitor, at, status, reason, num FROM flip WHERE monitor IN {0} AND at > ?
     UNION ALL SELECT monitor, at, status, reason, num FROM flip WHERE num IN (SELECT (
     SELECT num FROM flip WHERE monitor = m.num AND at <= ? ORDER BY at DESC, num DESC LIMIT 1)
@@ -6635,7 +6578,7 @@ class Past(NamedTuple):
     the share of time that it was up, and what the rules found in its newest run."""
 
     strip: list[Slot]
-    flips: list[tuple[int, str, str | None]]
+    flips: Flips
     uptime: float | None
     matched: list[JsonObject]
 
@@ -6668,9 +6611,9 @@ def last_occurrences(m: Monitor, first: int, until: int, most: int) -> list[int]
 
 def missed_occurrences(
     m: Monitor,
-    flips: Sequence[tuple[int, str, str | None]],
+    flips: Flips,
     starts: Sequence[int],
-    absences: Sequence[tuple[int, int]],
+    absences: Absences,
     now: int,
     most: int = STRIP_MAX,
 ) -> list[int]:
@@ -6711,12 +6654,10 @@ def _early_windows(m: Monitor, times: Sequence[int]) -> Iterator[int]:
         yield min(limit, (occurrence - before) // 4)
 
 
-def load_flips(
-    tx: Transaction, nums: Sequence[int], since: int
-) -> dict[int, list[tuple[int, str, str | None]]]:
+def load_flips(tx: Transaction, nums: Sequence[int], since: int) -> dict[int, list[StatusChange]]:
     """The changes of status of monitors since an instant, and the one before: time, status and
     reason, oldest first."""
-    flips: dict[int, list[Any]] = {num: [] for num in nums}
+    flips: dict[int, list[StatusChange]] = {num: [] for num in nums}
     for num, at, status, reason, _ in rows(
         tx.db, FLIPS_SQL.format(placeholders(nums)), *nums, since, since, *nums
     ):
@@ -6731,23 +6672,31 @@ def load_absences(tx: Transaction, since: int) -> list[tuple[int, int]]:
 
 def load_pasts(tx: Transaction, monitors: Sequence[Monitor]) -> dict[int, Past]:
     """The last weeks of monitors, in as many queries for one as for a hundred."""
-    nums, since = [m.num for m in monitors], tx.now - UPTIME_DAYS * DAY_MS
-    runs: dict[int, list[Any]] = {num: [] for num in nums}
-    for num, *run in rows(tx.db, STRIP_SQL + placeholders(nums), *nums):
-        runs[num].append(run)
+    nums = [m.num for m in monitors]
+    since = tx.now - UPTIME_DAYS * DAY_MS
+    runs = _runs_by_monitor(tx, STRIP_SQL, nums)
     flips, absences = load_flips(tx, nums, since), load_absences(tx, since)
     return {m.num: _past(m, runs[m.num], flips[m.num], absences, since, tx.now) for m in monitors}
+
+
+def _runs_by_monitor(
+    tx: Transaction, sql: str, nums: Sequence[int], *more: int
+) -> dict[int, list[Any]]:
+    """What a query with the numbers of monitors for `{0}` says of each of them."""
+    runs: dict[int, list[Any]] = {num: [] for num in nums}
+    for num, *run in rows(tx.db, sql.format(placeholders(nums)), *nums, *more):
+        runs[num].append(run)
+    return runs
 
 
 def _past(
     m: Monitor,
     runs: list[Any],
-    flips: list[tuple[int, str, str | None]],
-    absences: Sequence[tuple[int, int]],
+    flips: Flips,
+    absences: Absences,
     since: int,
     now: int,
 ) -> Past:
-    runs.sort(key=operator.itemgetter(0, 4))
     strip: list[Slot] = [
         (at, duration_ms, "matched" if matched and state == "success" else state, code, num)
         for at, duration_ms, state, code, num, matched, _ in runs
@@ -6758,7 +6707,7 @@ def _past(
     if missed:
         strip = sorted([*strip, *((at, None, "missed", None, None) for at in missed)])[-STRIP_MAX:]
     begin = max(since, m.created_at)
-    share = uptime([(at, status) for at, status, _ in flips], absences, begin, now)["uptime"]
+    share = uptime(flips, absences, begin, now)["uptime"]
     if share is not None:  # coarse, and never rounded up: the ETag lasts for some minutes
         share = math.floor(share * 10_000) / 10_000
     ends = [run for run in runs if run[2] != "running"]
@@ -6919,11 +6868,7 @@ def show_night(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     since, until = tx.now - NIGHT_BACK_MS, tx.now + NIGHT_AHEAD_MS
     monitors, total = page_of_monitors(tx, request, request.get(NIGHT_LIMIT))
     nums = [m.num for m, _ in monitors]
-    runs: dict[int, list[Any]] = {num: [] for num in nums}
-    for num, *run in rows(
-        tx.db, NIGHT_SQL.format(placeholders(nums)), *nums, since - DAY_MS // 2, NIGHT_RUNS_MAX
-    ):
-        runs[num].append(run)
+    runs = _runs_by_monitor(tx, NIGHT_SQL, nums, since - DAY_MS // 2, NIGHT_RUNS_MAX)
     flips, absences = load_flips(tx, nums, since), load_absences(tx, since)
     timelines = []
     for m, state in monitors:
@@ -6991,9 +6936,13 @@ def _following(m: Monitor, after: int) -> int | None:
     return next_cron_run(m.cron, m.timezone, after) if m.cron else next_occurrence(m, after)
 
 
+def _tagged_monitors(tx: Transaction, tag: str) -> list[tuple[Monitor, str]]:
+    return page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)[0]
+
+
 def status_page(tx: Transaction, tag: str) -> JsonObject:
     """What strangers may see of the monitors with a tag: names, states, strips and uptime."""
-    monitors, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)
+    monitors = _tagged_monitors(tx, tag)
     pasts = load_pasts(tx, [m for m, _ in monitors])
     return {
         "tag": tag,
@@ -7023,7 +6972,7 @@ KUMA_VERSION = ("2", "5", "3")
 
 def kuma_page(tx: Transaction, tag: str) -> JsonObject:
     """A status page of Uptime Kuma: its monitors (server/routers/status-page-router.js)."""
-    monitors, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)
+    monitors = _tagged_monitors(tx, tag)
     group = {
         "id": 1,
         "name": tag,
@@ -7050,8 +6999,7 @@ def kuma_page(tx: Transaction, tag: str) -> JsonObject:
 
 def kuma_heartbeats(tx: Transaction, tag: str) -> JsonObject:
     """The last beats of a status page of Uptime Kuma, oldest first, and uptime of a day."""
-    page, _ = page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)
-    monitors = [m for m, _ in page]
+    monitors = [m for m, _ in _tagged_monitors(tx, tag)]
     pasts = load_pasts(tx, monitors)
     most = BEATS_MAX // max(1, len(monitors))
     ratios = load_uptimes(tx, monitors, {"24": DAY_MS})
@@ -7090,24 +7038,16 @@ def load_uptimes(
     absences = load_absences(tx, since)
     ratios: dict[tuple[int, str], float | None] = {}
     for m in monitors:
-        changes = [(at, status) for at, status, _ in flips[m.num]]
         for name, length in windows.items():
             begin = max(tx.now - length, m.created_at)
-            ratios[m.num, name] = uptime(changes, absences, begin, tx.now)["uptime"]
+            ratios[m.num, name] = uptime(flips[m.num], absences, begin, tx.now)["uptime"]
     return ratios
 
 
 def count_monitors(tx: Transaction) -> dict[str, int]:
-    """How many monitors have which status, and how many are late or running."""
-    counts = dict.fromkeys((*STATUSES, "late", "running"), 0)
-    counts.update(rows(tx.db, "SELECT status, count(*) FROM monitor GROUP BY status"))
-    late, running = rows(
-        tx.db,
-        "SELECT (SELECT count(*) FROM monitor WHERE expected_at < ? AND status = 'up'), "
-        "(SELECT count(DISTINCT monitor) FROM run WHERE state = 'running')",
-        tx.now,
-    )[0]
-    return {**counts, "late": late, "running": running}
+    """How many monitors have which status, and how many are late or running; these are up."""
+    counts = count_states(tx)
+    return {**counts, "up": counts["up"] + counts["late"] + counts["running"]}
 
 
 OUTBOX_SQL = """SELECT (SELECT count(*) FROM alert WHERE state = 'pending'),
@@ -7138,22 +7078,20 @@ def _short_health(tx: Transaction) -> JsonObject:
 def show_health(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """How cronwatch itself does."""
     # Pings are numbered as they come: the last thousands tell those of the last minute.
-    recent = rows(
-        tx.db,
-        "SELECT count(*) FROM (SELECT at FROM ping ORDER BY num DESC LIMIT 10000) WHERE at > ?",
-        tx.now - 60_000,
-    )[0][0]
+    recent = "SELECT at FROM ping ORDER BY num DESC LIMIT 10000"
     return {
         "version": __version__,
         "scanSeconds": tx.settings.scan_seconds,
         "outbox": outbox_counts(tx),
         "databaseBytes": rows(tx.db, SIZE_SQL)[0][0],
-        "pingsPerMinute": recent,
+        "pingsPerMinute": rows(
+            tx.db, f"SELECT count(*) FROM ({recent}) WHERE at > ?", tx.now - 60_000
+        )[0][0],
         "refused": tx.store.is_failing,
         "monitors": rows(tx.db, "SELECT count(*) FROM monitor")[0][0],
         "absences": [
-            {"since": iso(since), "until": iso(until)}
-            for since, until in rows(
+            show(GAPS, row)
+            for row in rows(
                 tx.db,
                 "SELECT since, until FROM absence WHERE since < until ORDER BY num DESC LIMIT 10",
             )
@@ -7187,9 +7125,8 @@ def preview(tx: Transaction, request: ApiRequest) -> JsonObject:
     times = [tx.now]
     if m and m.expected_at and seconds == m.interval_seconds and not cron:
         times = [m.expected_at - seconds * 1000]
-    for _ in range(5):
-        following = next_run(cron, zone.key, times[-1]) if cron else times[-1] + seconds * 1000
-        times.append(following)
+    while len(times) < 6:
+        times.append(next_run(cron, zone.key, times[-1]) if cron else times[-1] + seconds * 1000)
     times = times[1:]
     schedule = describe_cron(cron) if cron else interval_words(seconds)
     return {
@@ -7258,19 +7195,13 @@ class Metrics:
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """What the database knows now; each monitor by its key, up to 1,000 of them."""
         counts, outbox, size, monitors, ratios = self.read(measured)
-        statuses = GaugeMetricFamily("cronwatch_monitors", "Monitors by status.", None, ["status"])
-        for status, count in counts.items():
-            statuses.add_metric([status], count)
-        yield statuses
-        waiting = GaugeMetricFamily(
+        yield _gauge("cronwatch_monitors", "Monitors by status.", ["status"], counts.items())
+        yield _gauge(
             "cronwatch_alerts",
             "Alerts that wait, are a minute beyond their time, or were given up.",
-            None,
             ["state"],
+            outbox.items(),
         )
-        for state, count in outbox.items():
-            waiting.add_metric([state], count)
-        yield waiting
         yield GaugeMetricFamily("cronwatch_database_bytes", "Size of the database.", size)
         if self.scanner is not None:
             age = (self.clock() - self.scanner.last_at) / 1000
@@ -7282,30 +7213,36 @@ class Metrics:
 Measured = Sequence[tuple[Monitor, str, int | None]]  # with the state, and the last duration in ms
 
 
+def _gauge(
+    name: str, help_: str, labels: Sequence[str], samples: Iterable[tuple[Any, float | None]]
+) -> GaugeMetricFamily:
+    """A gauge of the values that there are, each with those of its labels, or of its only one."""
+    gauge = GaugeMetricFamily(name, help_, None, labels)
+    for values, figure in samples:
+        if figure is not None:
+            gauge.add_metric([values] if isinstance(values, str) else values, figure)
+    return gauge
+
+
 def _monitor_metrics(monitors: Measured) -> Iterator[GaugeMetricFamily]:
-    status = GaugeMetricFamily(
+    yield _gauge(
         "cronwatch_monitor_status",
         "1 for the status that a monitor has.",
-        None,
         ["monitor", "status"],
+        (((m.key, one), float(one == m.status)) for m, _, _ in monitors for one in STATUSES),
     )
-    last_ping = GaugeMetricFamily(
+    yield _gauge(
         "cronwatch_monitor_last_ping_timestamp_seconds",
         "When something was last heard of it.",
-        None,
         ["monitor"],
+        ((m.key, m.last_ping_at and m.last_ping_at / 1000) for m, _, _ in monitors),
     )
-    duration = GaugeMetricFamily(
-        "cronwatch_monitor_last_duration_seconds", "How long its last run took.", None, ["monitor"]
+    yield _gauge(
+        "cronwatch_monitor_last_duration_seconds",
+        "How long its last run took.",
+        ["monitor"],
+        ((m.key, duration_ms and duration_ms / 1000) for m, _, duration_ms in monitors),
     )
-    for m, _, duration_ms in monitors:
-        for one in STATUSES:
-            status.add_metric([m.key, one], float(one == m.status))
-        if m.last_ping_at is not None:
-            last_ping.add_metric([m.key], m.last_ping_at / 1000)
-        if duration_ms is not None:
-            duration.add_metric([m.key], duration_ms / 1000)
-    yield from (status, last_ping, duration)
 
 
 def _kuma_metrics(
@@ -7314,26 +7251,28 @@ def _kuma_metrics(
     """The gauges of Uptime Kuma, for what reads them; all labels have to be there."""
     names = ["id", "name", "type", "url", "hostname", "port"]
     labels = [f"monitor_{name}" for name in names]
-    status = GaugeMetricFamily(
-        "monitor_status", "As Uptime Kuma: 0 down, 1 up, 2 pending, 3 maintenance.", None, labels
+    values = {m.num: [str(m.num), m.name, "push", "null", "null", "null"] for m, _, _ in monitors}
+    yield _gauge(
+        "monitor_status",
+        "As Uptime Kuma: 0 down, 1 up, 2 pending, 3 maintenance.",
+        labels,
+        ((values[m.num], KUMA_STATUSES[state]) for m, state, _ in monitors),
     )
-    share = GaugeMetricFamily("monitor_uptime_ratio", "As Uptime Kuma.", None, [*labels, "window"])
-    response = GaugeMetricFamily(
-        "monitor_response_time", "As Uptime Kuma: the last duration in ms.", None, labels
+    yield _gauge(
+        "monitor_uptime_ratio",
+        "As Uptime Kuma.",
+        [*labels, "window"],
+        (([*values[num], window], ratio) for (num, window), ratio in ratios.items()),
     )
-    for m, state, duration_ms in monitors:
-        values = [str(m.num), m.name, "push", "null", "null", "null"]
-        status.add_metric(values, KUMA_STATUSES[state])
-        if duration_ms is not None:
-            response.add_metric(values, duration_ms)
-        for window in KUMA_WINDOWS:
-            if (ratio := ratios[m.num, window]) is not None:
-                share.add_metric([*values, window], ratio)
-    version = GaugeMetricFamily(
-        "app_version", "As Uptime Kuma.", None, ["version", "major", "minor", "patch"]
+    yield _gauge(
+        "monitor_response_time",
+        "As Uptime Kuma: the last duration in ms.",
+        labels,
+        ((values[m.num], duration_ms) for m, _, duration_ms in monitors),
     )
-    version.add_metric([".".join(KUMA_VERSION), *KUMA_VERSION], 1)
-    yield from (status, share, response, version)
+    parts = ["version", "major", "minor", "patch"]
+    version = [".".join(KUMA_VERSION), *KUMA_VERSION]
+    yield _gauge("app_version", "As Uptime Kuma.", parts, [(version, 1)])
 
 
 def measured(tx: Transaction) -> tuple[Any, ...]:
@@ -9671,7 +9610,7 @@ def start_loops(
     server.metrics.scanner = server.scanner
     return [
         repeat(stop, scan_seconds, turn, "scan"),
-        repeat(stop, DELIVER_SECONDS, server.outbox.turn, "deliver"),
+        repeat(stop, DELIVER_SECONDS, server.outbox.start_sending, "deliver"),
         repeat(stop, STAMP_SECONDS, lambda: server.act(stamp_alive), "stamp"),
         repeat(stop, 3600, server.housekeeping, "housekeeping", 60),
         *([repeat(stop, BEAT_SECONDS, lambda: beat(server), "beat")] if beats else []),
@@ -9778,7 +9717,7 @@ class Server:
 
     def deliver(self) -> None:
         """Send what is due; it is sent, or has failed, when this returns."""
-        for thread in self.outbox.turn():
+        for thread in self.outbox.start_sending():
             thread.join()
 
     def housekeeping(self) -> None:
@@ -10633,9 +10572,11 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
 
 def _test_integration(server: Server, options: argparse.Namespace) -> None:
     integration = server.read(find_integration, options.name)
-    by_server = is_served(server.settings.database)
-    send = server.outbox.test_by_server if by_server else server.outbox.test
-    outcome = attempt_json(send(integration.num, integration.name))
+    if is_served(server.settings.database):
+        attempt = server.outbox.test_by_server(integration.num, integration.name)
+    else:
+        (attempt,) = server.outbox.test([integration.num], integration.name, seconds=TEST_SECONDS)
+    outcome = attempt_json(attempt)
     if not outcome["ok"]:
         raise Refused(f"{options.name} does not work: {outcome['result']}")
     print(f"{options.name} works: {outcome['result']}")

@@ -7,10 +7,8 @@ import email
 import email.policy
 import hashlib
 import hmac
-import html
 import json
 import os
-import re
 import socket
 import sqlite3
 import ssl
@@ -36,38 +34,6 @@ from live_server import run, wait_for
 
 import cronwatch
 
-FIELDS = [
-    "id",
-    "kind",
-    "at",
-    "toldAt",
-    "summary",
-    "monitor",
-    "run",
-    "reason",
-    "downSince",
-    "downtimeSeconds",
-    "failedCount",
-    "missedCount",
-    "count",
-    "rules",
-    "lastSuccess",
-    "gap",
-    "monitors",
-]
-MONITOR_FIELDS = ["id", "key", "name", "tags", "status", "timezone", "notes", "url"]
-RUN_FIELDS = [
-    "id",
-    "series",
-    "state",
-    "startedAt",
-    "endedAt",
-    "durationMs",
-    "exitCode",
-    "message",
-    "host",
-    "logTail",
-]
 NOON = "2026-03-02T12:00:00.000Z"
 HOSTILE = "$(touch pwned) `touch pwned` ; touch pwned # 'x' \"y\" %s \\ <b> 🔥 ünï"
 
@@ -284,17 +250,6 @@ def test_a_default_integration_that_is_made_later_hears_too(site: Site) -> None:
     assert alerts(site) == [("Slack", "failed")]
 
 
-def test_a_default_integration_that_is_made_later_does_not_hear_of_one_that_names_others(
-    site: Site,
-) -> None:
-    token = expect(site, integrationIds=[])["token"]
-    add(site, "slack", SLACK, "Slack")
-
-    fail(site, token)
-
-    assert alerts(site) == []
-
-
 def test_mail_hears_of_no_monitor_where_no_mail_server_is_set(site: Site) -> None:
     add(site, "email", "me@home.example", "Mail")
 
@@ -321,12 +276,6 @@ def test_a_disabled_integration_does_not_hear(site: Site) -> None:
     site.rows("UPDATE integration SET enabled = 0")
 
     assert told_of_a_failure(site) == []
-
-
-def test_an_event_that_nobody_hears_is_kept(site: Site) -> None:
-    told_of_a_failure(site)
-
-    assert site.events == ["failed"]
 
 
 def heard(site: Site, **fields: Any) -> bool:
@@ -417,33 +366,6 @@ def make_failed(site: Site) -> None:
     site.get(f"/{job.code}/fail?host=nas&series=n1&status_code=3&msg=disk+full")
 
 
-def make_stuck(site: Site) -> None:
-    job = nightly(site, max_run_seconds=600)
-    site.get(f"/{job.token}/start")
-    site.clock.move(700)
-    site.server.scan()
-
-
-def make_silent_failure(site: Site) -> None:
-    rules = [{"field": "rows", "operator": "lt", "value": 1_500_000}]
-    job = nightly(site, rules=json.dumps(rules))
-    site.get(f"/{job.code}/complete?metric=rows:7")
-
-
-def make_recovered(site: Site) -> None:
-    job = nightly(site)
-    fail(site, job.token)
-    site.clock.move(5400)
-    site.get(f"/{job.token}")
-
-
-def make_reminder(site: Site) -> None:
-    job = nightly(site, reminder_interval_seconds=3600)
-    fail(site, job.token)
-    site.clock.move(3700)
-    site.server.scan()
-
-
 def make_outage(site: Site) -> None:
     job = nightly(site)
     site.get(f"/{job.token}")
@@ -451,54 +373,14 @@ def make_outage(site: Site) -> None:
     site.server.away(NOW + 80_000_000, NOW + 90_000_000)
 
 
-def make_delivery_failed(site: Site) -> None:
-    add(site, "webhook", "http://127.0.0.1:9/nobody", "Dead hook")
-    fail(site, nightly(site).token)
-    for seconds in (0, 10, 30, 120):
-        site.clock.move(seconds)
-        site.server.deliver()
-
-
-def make_test(site: Site) -> None:
-    id_ = add(site, "webhook", "http://127.0.0.1:9/nobody", "Dead hook")
-    post(site, f"integrations/{id_}/test")
-
-
-MAKE = {
-    "missed": make_missed,
-    "failed": make_failed,
-    "stuck": make_stuck,
-    "silent_failure": make_silent_failure,
-    "recovered": make_recovered,
-    "reminder": make_reminder,
-    "outage": make_outage,
-    "delivery_failed": make_delivery_failed,
-    "test": make_test,
-}
-
-
-def event_of(site: Site, kind: str) -> dict[str, Any]:
-    """The newest event after one of a kind was made, as the API shows it."""
-    MAKE[kind](site)
-    event = events(site)[0]
-    assert event["kind"] == kind
-    return event
-
-
-@pytest.mark.parametrize("kind", MAKE)
-def test_an_event_has_the_documented_fields(site: Site, kind: str) -> None:
-    event = event_of(site, kind)
-
-    assert [name for name in event if name != "deliveries"] == FIELDS
-    assert event["summary"].strip() == " ".join(event["summary"].split()) != ""
-    is_of_a_monitor = kind not in ("outage", "delivery_failed", "test")
-    assert list(event["monitor"] or ()) == (MONITOR_FIELDS if is_of_a_monitor else [])
-    has_run = kind in ("failed", "silent_failure", "recovered", "stuck")
-    assert list(event["run"] or ()) == (RUN_FIELDS if has_run else [])
+def newest_event(site: Site, make: Callable[[Site], None]) -> dict[str, Any]:
+    """The newest event after one was made, as the API shows it."""
+    make(site)
+    return events(site)[0]
 
 
 def test_a_missed_event_says_all_that_is_known(site: Site) -> None:
-    event = event_of(site, "missed")
+    event = newest_event(site, make_missed)
 
     job = site.monitors[0]
     assert event | {"id": "", "summary": "", "deliveries": []} == {
@@ -533,7 +415,7 @@ def test_a_missed_event_says_all_that_is_known(site: Site) -> None:
 
 
 def test_a_failed_event_says_how_the_run_went(site: Site) -> None:
-    event = event_of(site, "failed")
+    event = newest_event(site, make_failed)
 
     assert event["run"] | {"id": ""} == {
         "id": "",
@@ -570,45 +452,8 @@ def test_an_event_says_how_long_the_last_good_run_took(site: Site) -> None:
     }
 
 
-def test_a_recovery_names_the_good_run_before_its_own(site: Site) -> None:
-    assert event_of(site, "recovered")["lastSuccess"] is None
-
-
-def test_an_event_has_the_notes_and_the_zone_of_its_monitor(site: Site) -> None:
-    fail(site, nightly(site, notes="Call Ann", timezone="Europe/Berlin").token)
-
-    (event,) = events(site)
-    assert (event["monitor"]["notes"], event["monitor"]["timezone"]) == (
-        "Call Ann",
-        "Europe/Berlin",
-    )
-
-
-def test_collected_failures_are_counted(site: Site) -> None:
-    job = nightly(site)
-    for _ in range(4):
-        fail(site, job.token)
-        site.clock.move(1)
-    site.clock.move(60)
-    site.server.scan()
-
-    assert [event["count"] for event in events(site)] == [3, None]
-
-
-def test_a_silent_failure_says_which_rules_matched(site: Site) -> None:
-    event = event_of(site, "silent_failure")
-
-    assert event["rules"] == [{"field": "rows", "operator": "lt", "value": 1_500_000}]
-
-
-def test_a_recovered_event_says_how_long_it_was_down(site: Site) -> None:
-    event = event_of(site, "recovered")
-
-    assert (event["downtimeSeconds"], event["failedCount"], event["missedCount"]) == (5400, 1, 0)
-
-
 def test_an_outage_says_what_it_may_have_hidden(site: Site) -> None:
-    event = event_of(site, "outage")
+    event = newest_event(site, make_outage)
 
     assert (event["gap"], [list(named) for named in event["monitors"]]) == (
         {"since": "2026-03-03T10:13:20.000Z", "until": "2026-03-03T13:00:00.000Z"},
@@ -629,26 +474,12 @@ def test_a_missed_event_that_a_ping_settles_says_that_it_was_down(site: Site) ->
     ]
 
 
-def test_no_event_shows_a_handle(site: Site) -> None:
-    job = nightly(site)
-    fail(site, job.token)
-
-    text = json.dumps(events(site))
-
-    assert (job.token in text, job.code in text) == (False, False)
-
-
 # webhooks
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in MAKE if kind not in ("delivery_failed", "test")]
-)
-def test_a_webhook_gets_the_event_that_the_api_shows(
-    site: Site, listener: Listener, kind: str
-) -> None:
+def test_a_webhook_gets_the_event_that_the_api_shows(site: Site, listener: Listener) -> None:
     add_hook(site, listener)
-    event = event_of(site, kind)
+    event = newest_event(site, make_failed)
     del event["deliveries"]
 
     site.server.deliver()
@@ -687,20 +518,6 @@ def test_a_webhook_is_signed_as_standard_webhooks_has_it(site: Site, listener: L
     signed = f"{received.headers['webhook-id']}.{received.headers['webhook-timestamp']}.".encode()
     digest = hmac.new(key, signed + received.body, hashlib.sha256).digest()
     assert received.headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
-
-
-def test_the_secret_of_a_webhook_is_long_enough_for_standard_webhooks(site: Site) -> None:
-    made = post(site, "integrations", channel="webhook", name="Hook", url="http://127.0.0.1:9/")
-
-    prefix, _, rest = made["secret"].partition("_")
-
-    assert (prefix, 24 <= len(base64.b64decode(rest, validate=True)) <= 64) == ("whsec", True)
-
-
-def test_a_webhook_has_its_own_headers(site: Site, listener: Listener) -> None:
-    received = delivered(site, listener, headers={"Authorization": "Bearer mine"})
-
-    assert received.headers["authorization"] == "Bearer mine"
 
 
 @pytest.fixture(scope="module")
@@ -800,12 +617,9 @@ def test_a_url_of_a_host_is_taken(url: str) -> None:
     assert cronwatch.is_web_address(url)
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_webhook_follows_no_redirect(
-    site: Site, make_listener: Callable[[], Listener], status: int
-) -> None:
+def test_a_webhook_follows_no_redirect(site: Site, make_listener: Callable[[], Listener]) -> None:
     first, second = make_listener(), make_listener()
-    first.status, first.headers = status, {"Location": f"{second.url}/elsewhere"}
+    first.status, first.headers = 307, {"Location": f"{second.url}/elsewhere"}
 
     delivered(site, first)
 
@@ -831,26 +645,6 @@ def test_a_webhook_takes_no_proxy_from_the_environment(
     )
 
     assert (done.code, len(target.received), proxy.received) == (0, 1, [])
-
-
-@pytest.mark.parametrize("status", [200, 201, 202, 204])
-def test_any_2xx_is_a_success(site: Site, listener: Listener, status: int) -> None:
-    listener.status = status
-
-    delivered(site, listener)
-
-    assert alert(site)["state"] == "sent"
-
-
-@pytest.mark.parametrize("status", [400, 404, 410, 500, 503])
-def test_any_error_is_tried_again(site: Site, listener: Listener, status: int) -> None:
-    listener.answers = [status]
-    delivered(site, listener)
-    site.clock.move(10)
-
-    site.server.deliver()
-
-    assert (len(listener.received), alert(site)["state"]) == (2, "sent")
 
 
 def test_a_retry_has_the_same_id_and_body(site: Site, listener: Listener) -> None:
@@ -884,40 +678,15 @@ def test_a_preset_words_the_body(
     assert (received.headers["content-type"], received.body) == (content_type, post.content)
 
 
-def test_ntfy_has_headers(site: Site, listener: Listener) -> None:
-    received = delivered(site, listener, "ntfy")
-
-    found = {name: received.headers[name] for name in ("title", "priority", "tags", "click")}
-    assert found | {"title": found["title"].encode("latin-1").decode()} == {
-        "title": "✖ Backup failed",
-        "priority": "high",
-        "tags": "failed,db,prod",
-        "click": f"http://cron.test/#/monitors/{site.monitors[0]['id']}",
-    }
-
-
-def test_own_headers_go_before_those_of_a_preset(site: Site, listener: Listener) -> None:
-    received = delivered(site, listener, "ntfy", headers={"priority": "min"})
-
-    assert received.headers["priority"] == "min"
-
-
-@pytest.mark.parametrize("channel", ["webhook", "slack", "discord", "ntfy"])
-def test_a_hostile_message_arrives_as_text(site: Site, listener: Listener, channel: str) -> None:
-    add(site, channel, listener.url)
+def test_a_hostile_message_arrives_as_text(site: Site, listener: Listener) -> None:
+    add(site, "ntfy", listener.url)
     job = nightly(site)
     site.get(f"/{job.code}/fail?msg={quote(HOSTILE)}")
 
     site.server.deliver()
 
     (received,) = listener.received
-    where = {"webhook": "summary", "slack": "text", "discord": "content"}
-    text = (
-        received.event[where[channel]]
-        if channel in where
-        else received.headers["title"].encode("latin-1").decode()
-    )
-    assert HOSTILE in (html.unescape(text) if channel == "slack" else text)
+    assert HOSTILE in received.headers["title"].encode("latin-1").decode()
 
 
 @pytest.mark.parametrize("channel", ["slack", "discord", "ntfy"])
@@ -945,16 +714,6 @@ def shell(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
         return folder
 
     return tell
-
-
-def test_a_command_gets_the_event_on_standard_input(
-    site: Site, shell: Callable[..., Path]
-) -> None:
-    folder = shell("cat > given")
-
-    shown = events(site)[0]
-    del shown["deliveries"]
-    assert json.loads((folder / "given").read_text()) == shown
 
 
 def variables(folder: Path) -> dict[str, str]:
@@ -1045,24 +804,9 @@ def test_a_variable_has_at_most_4_kilobytes(shell: Callable[..., Path]) -> None:
     )
 
 
-def test_a_command_that_fails_is_tried_again(site: Site, shell: Callable[..., Path]) -> None:
-    folder = shell("echo try >> tries; test $(wc -l < tries) = 2")
-    site.clock.move(10)
-
-    site.server.deliver()
-
-    assert ((folder / "tries").read_text(), alert(site)["state"]) == ("try\ntry\n", "sent")
-
-
 def result_of(site: Site) -> str:
     (delivery,) = events(site)[0]["deliveries"]
     return str(delivery["result"])
-
-
-def test_the_exit_code_of_a_command_is_kept(site: Site, shell: Callable[..., Path]) -> None:
-    shell("exit 37")
-
-    assert "37" in result_of(site)
 
 
 @pytest.mark.parametrize("code", [0, 5])
@@ -1074,18 +818,6 @@ def test_the_tail_of_a_commands_output_is_kept(
     result = result_of(site)
 
     assert ("begin" in result, "wrong" in result, result.endswith("end")) == (False, True, True)
-
-
-def test_output_that_is_no_text_is_kept_as_text(site: Site, shell: Callable[..., Path]) -> None:
-    shell(r"printf '\377\000\033[31mred'")
-
-    assert "red" in result_of(site)
-
-
-def test_a_command_that_reads_nothing_is_fine(site: Site, shell: Callable[..., Path]) -> None:
-    shell("exec true", logOutput="x" * 200_000)
-
-    assert alert(site)["state"] == "sent"
 
 
 def is_alive(pid: int) -> bool:
@@ -1237,9 +969,9 @@ def mail_site(make_site: Callable[..., Site], mailbox: Mailbox) -> Site:
     return site
 
 
-def mailed(site: Site, mailbox: Mailbox, kind: str = "failed") -> EmailMessage:
-    """The mail that tells of an event."""
-    MAKE[kind](site)
+def mailed(site: Site, mailbox: Mailbox) -> EmailMessage:
+    """The mail that tells of a failure."""
+    make_failed(site)
     site.server.deliver()
     return mailbox.received[-1]
 
@@ -1256,53 +988,6 @@ def test_a_mail_says_from_whom_it_is_and_what_happened(mail_site: Site, mailbox:
     assert (mail["Subject"], summary in mail.get_content()) == (summary, True)
     assert mail["Date"]
     assert mail["Message-ID"]
-
-
-def test_a_mail_has_the_tail_of_the_log(mail_site: Site, mailbox: Mailbox) -> None:
-    job = nightly(mail_site)
-    mail_site.post(f"/ping/{job.token}/fail", "copying\nno space left on device\n")
-    mail_site.server.deliver()
-
-    assert "no space left on device" in mailbox.received[0].get_content()
-
-
-def links(mail: EmailMessage) -> list[str]:
-    return re.findall(r"https?://\S+", mail.get_content())
-
-
-def test_the_links_of_a_mail_open_the_dashboard(mail_site: Site, mailbox: Mailbox) -> None:
-    found = links(mailed(mail_site, mailbox))
-
-    monitor = f"http://cron.test/#/monitors/{mail_site.monitors[0]['id']}"
-    assert [link for link in found if not link.startswith(monitor)] == []
-
-
-def test_a_mail_has_links_to_pause_for_an_hour_and_for_a_day(
-    mail_site: Site, mailbox: Mailbox
-) -> None:
-    mail = mailed(mail_site, mailbox)
-
-    assert [
-        len(re.findall(rf"(?i)pause.*{span}.*http", mail.get_content()))
-        for span in ("hour", "day")
-    ] == [1, 1]
-
-
-def test_a_mail_shows_no_handle(mail_site: Site, mailbox: Mailbox) -> None:
-    text = mailed(mail_site, mailbox).as_string()
-
-    found = mail_site.rows("SELECT text FROM handle")
-    assert [row["text"] for row in found if row["text"] in text] == []
-
-
-@pytest.mark.parametrize("kind", ["outage", "delivery_failed"])
-def test_a_mail_of_the_server_itself_has_no_links(
-    mail_site: Site, mailbox: Mailbox, kind: str
-) -> None:
-    MAKE[kind](mail_site)
-    mail_site.server.deliver()
-
-    assert [link for link in links(mailbox.received[-1]) if "monitors" in link] == []
 
 
 def test_a_hostile_message_adds_no_header_to_a_mail(mail_site: Site, mailbox: Mailbox) -> None:
@@ -1325,14 +1010,6 @@ def test_an_encoded_word_in_a_message_adds_no_header_to_a_mail(
     assert (mail["Bcc"], "evil" in mail["Subject"]) == (None, True)
 
 
-def test_a_message_of_any_script_is_mailed(mail_site: Site, mailbox: Mailbox) -> None:
-    job = nightly(mail_site)
-    mail_site.get(f"/{job.code}/fail?msg={quote(HOSTILE)}")
-    mail_site.server.deliver()
-
-    assert HOSTILE in mailbox.received[0].get_content()
-
-
 def test_mail_signs_in_where_a_user_is_set(
     make_site: Callable[..., Site], mailbox: Mailbox
 ) -> None:
@@ -1350,9 +1027,7 @@ def test_mail_signs_in_where_a_user_is_set(
     assert mailbox.signed_in == [(b"me", b"hunter2")]
 
 
-@pytest.mark.parametrize(
-    "methods, user", [(["PLAIN", "LOGIN"], "me"), (["LOGIN"], "me"), (["LOGIN"], "Jürgen")]
-)
+@pytest.mark.parametrize("methods, user", [(["PLAIN", "LOGIN"], "me"), (["LOGIN"], "Jürgen")])
 def test_mail_signs_in_with_names_and_passwords_in_utf_8(
     make_site: Callable[..., Site], methods: list[str], user: str
 ) -> None:
@@ -1509,29 +1184,14 @@ def test_deliver_has_sent_when_it_returns(
     assert [len(one.received) for one in listeners] == [5, 5, 5]
 
 
-def test_an_alert_that_was_sent_is_not_sent_again(site: Site, listener: Listener) -> None:
+def test_a_retry_comes_when_it_is_due_and_not_before(site: Site, listener: Listener) -> None:
+    listener.answers = [500]
     delivered(site, listener)
-    site.clock.move(86_400)
 
-    site.server.deliver()
+    early = told_again(site, listener, 9.999)
+    then = told_again(site, listener, 0.001)
 
-    assert len(listener.received) == 1
-
-
-def test_retries_come_when_they_are_due_and_not_before(site: Site, listener: Listener) -> None:
-    listener.status = 500
-    delivered(site, listener)
-    came = []
-
-    for seconds in RETRIES:
-        site.clock.move(seconds - 0.001)
-        site.server.deliver()
-        early = len(listener.received)
-        site.clock.move(0.001)
-        site.server.deliver()
-        came.append((early, len(listener.received)))
-
-    assert came == [(tries, tries + 1) for tries in range(1, 30)]
+    assert (early, then) == (1, 2)
 
 
 def until_dead(site: Site) -> None:
@@ -1552,20 +1212,6 @@ def test_a_dead_alert_is_never_tried_again(site: Site, listener: Listener) -> No
     site.server.deliver()
 
     assert (len(listener.received), alert(site)["state"]) == (30, "dead")
-
-
-def test_after_a_dead_alert_the_next_one_goes_out(site: Site, listener: Listener) -> None:
-    listener.status = 500
-    add_hook(site, listener)
-    job = nightly(site)
-    fail(site, job.token)
-    until_dead(site)
-    listener.status = 200
-    site.get(f"/{job.token}")
-
-    site.server.deliver()
-
-    assert listener.kinds[-1] == "recovered"
 
 
 def test_a_try_is_claimed_on_disk_before_it_is_sent(site: Site, listener: Listener) -> None:
@@ -1624,18 +1270,6 @@ def token_of(site: Site) -> str:
     """The token of the only monitor."""
     (found,) = site.rows("SELECT text FROM handle WHERE kind = 'token'")
     return str(found["text"])
-
-
-def test_many_alerts_of_a_monitor_go_out_in_order(site: Site, listener: Listener) -> None:
-    add_hook(site, listener)
-    job = nightly(site)
-    for _ in range(5):
-        fail(site, job.token)
-        site.get(f"/{job.token}")
-
-    site.server.deliver()
-
-    assert listener.kinds == ["failed", "recovered"] * 5
 
 
 def test_what_waits_goes_out_where_the_one_before_it_is_pruned(
@@ -1723,22 +1357,6 @@ def test_an_alert_that_waits_holds_back_no_other_monitors(site: Site, listener: 
     assert [(one.event["monitor"]["key"]) for one in listener.received] == ["first", "second"]
 
 
-def test_an_alert_that_waits_holds_back_no_other_integrations(
-    site: Site, make_listener: Callable[[], Listener]
-) -> None:
-    dead, well = make_listener(), make_listener()
-    dead.status = 500
-    add_hook(site, dead, "Dead")
-    add_hook(site, well, "Well")
-    job = nightly(site)
-    fail(site, job.token)
-    site.get(f"/{job.token}")
-
-    site.server.deliver()
-
-    assert well.kinds == ["failed", "recovered"]
-
-
 def test_a_slow_integration_delays_no_other(
     site: Site, make_listener: Callable[[], Listener]
 ) -> None:
@@ -1779,21 +1397,6 @@ def test_a_slow_integration_delays_no_scan(site: Site, listener: Listener) -> No
     assert found == ["missed", "missed"]
 
 
-def test_what_waits_while_an_integration_is_disabled_is_sent_then(
-    site: Site, listener: Listener
-) -> None:
-    add_hook(site, listener)
-    fail(site, nightly(site).token)
-    site.rows("UPDATE integration SET enabled = 0")
-    site.server.deliver()
-    before = listener.kinds
-    site.rows("UPDATE integration SET enabled = 1")
-
-    site.server.deliver()
-
-    assert (before, listener.kinds) == ([], ["failed"])
-
-
 # what a receiver says
 
 
@@ -1815,33 +1418,45 @@ def date_in(seconds: int) -> str:
     return formatdate((NOW // 1000) + seconds, usegmt=True)
 
 
-@pytest.mark.parametrize(
-    "status, headers, seconds",
-    [
-        (429, {"Retry-After": "120"}, 120),
-        (503, {"Retry-After": "120"}, 120),
-        (429, {"Retry-After": date_in(120)}, 120),
-        (429, {}, 30),
-        (429, {"Retry-After": "soon"}, 30),
-        (429, {"Retry-After": "0"}, 1),
-        (429, {"Retry-After": "-5"}, 1),
-        (429, {"Retry-After": date_in(-120)}, 1),
-        (429, {"Retry-After": "86400"}, 3600),
-    ],
-)
-def test_a_receiver_that_is_busy_is_left_alone_for_as_long_as_it_asks(
-    site: Site, listener: Listener, status: int, headers: dict[str, str], seconds: int
+JUDGEMENTS: list[tuple[int, str | None, str, int]] = [
+    # what is answered, and when to come again; what that means, and for how long it rests
+    *((status, None, "sent", 0) for status in (200, 201, 202, 204)),
+    *((status, None, "refused", 0) for status in (400, 403, 404, 410, 413, 422)),
+    *((status, None, "failed", 0) for status in (301, 302, 303, 307, 308, 401, 500, 503)),
+    (503, "120", "busy", 120),
+    (429, "120", "busy", 120),
+    (429, date_in(120), "busy", 120),
+    (429, None, "busy", 30),
+    (429, "soon", "busy", 30),
+    (429, "0", "busy", 1),
+    (429, "-5", "busy", 1),
+    (429, date_in(-120), "busy", 1),
+    (429, "86400", "busy", 3600),
+]
+
+
+@pytest.mark.parametrize("status, retry_after, verdict, seconds", JUDGEMENTS)
+def test_what_a_web_server_answers_is_judged_by_its_status(
+    status: int, retry_after: str | None, verdict: str, seconds: int
 ) -> None:
-    listener.answers, listener.headers = [status], headers
+    reply = cronwatch.HttpReply(status, "", retry_after)
+
+    attempt = cronwatch.judge_reply(reply, NOW)
+
+    assert (attempt.verdict, attempt.wait_ms) == (verdict, seconds * 1000)
+
+
+def test_a_receiver_that_is_busy_is_left_alone_for_as_long_as_it_asks(
+    site: Site, listener: Listener
+) -> None:
+    listener.answers, listener.headers = [429], {"Retry-After": "120"}
     add_hook(site, listener)
 
     two_failed(site)
 
-    first, early, then = (
-        len(listener.received),
-        told_again(site, listener, seconds - 0.001),
-        told_again(site, listener, 0.001),
-    )
+    first = len(listener.received)
+    early = told_again(site, listener, 119.999)
+    then = told_again(site, listener, 0.001)
     assert (first, early, then) == (1, 1, 3)
 
 
@@ -2001,9 +1616,6 @@ def test_a_changed_address_is_asked_at_once(site: Site, listener: Listener) -> N
     assert [one.event["monitor"]["key"] for one in listener.received] == ["second"]
 
 
-REFUSALS = [400, 403, 404, 410, 413, 422]
-
-
 def refused_and_well(site: Site, listener: Listener, status: int) -> None:
     """A failure that is refused as often as it comes, and a recovery that is taken."""
 
@@ -2019,11 +1631,8 @@ def refused_and_well(site: Site, listener: Listener, status: int) -> None:
     site.server.deliver()
 
 
-@pytest.mark.parametrize("status", REFUSALS)
-def test_an_alert_that_is_refused_three_times_steps_aside(
-    site: Site, listener: Listener, status: int
-) -> None:
-    refused_and_well(site, listener, status)
+def test_an_alert_that_is_refused_three_times_steps_aside(site: Site, listener: Listener) -> None:
+    refused_and_well(site, listener, 403)
     for seconds in (10, 30):
         site.clock.move(seconds)
         site.server.deliver()
@@ -2054,26 +1663,6 @@ def test_an_alert_that_stepped_aside_goes_on_being_tried_out_of_its_order(
 
     assert listener.kinds[3:] == ["recovered", "failed"]
     assert {row["state"] for row in site.rows("SELECT state FROM alert")} == {"sent"}
-
-
-def test_what_comes_after_one_that_stepped_aside_goes_out_at_once(
-    site: Site, listener: Listener
-) -> None:
-    refused_and_well(site, listener, 404)
-    for seconds in (10, 30):
-        site.clock.move(seconds)
-        site.server.deliver()
-    listener.meanwhile, listener.status = lambda: None, 200
-    fail(site, token_of(site))
-
-    site.server.deliver()
-
-    assert listener.kinds[3:] == ["recovered", "failed"]
-    assert alerts_pending(site) == 1
-
-
-def alerts_pending(site: Site) -> int:
-    return len(site.rows("SELECT 1 FROM alert WHERE state = 'pending'"))
 
 
 def test_what_a_receiver_answers_is_shown_to_who_may_write(site: Site, listener: Listener) -> None:
@@ -2163,22 +1752,12 @@ def test_a_slow_test_is_sent_once(site: Site, listener: Listener) -> None:
 
 def test_a_test_that_nobody_finished_is_not_sent_again(site: Site, listener: Listener) -> None:
     add_hook(site, listener)
-    site.server.act(cronwatch.claim_test, 1, "Hook")
+    site.server.act(cronwatch.claim_tests, [1], "Hook")
     site.clock.move(86_400)
 
     site.server.deliver()
 
     assert listener.received == []
-
-
-def test_a_test_says_what_the_receiver_answered(site: Site, listener: Listener) -> None:
-    listener.status, listener.text = 400, b"Summary or Text is required."
-    id_ = add_hook(site, listener)
-
-    assert post(site, f"integrations/{id_}/test") == {
-        "ok": False,
-        "result": "HTTP 400: Summary or Text is required.",
-    }
 
 
 def test_a_test_goes_out_although_its_integration_rests(site: Site, listener: Listener) -> None:

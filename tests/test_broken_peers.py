@@ -31,13 +31,13 @@ pytestmark = pytest.mark.proof  # each waits for a limit to pass
 @contextmanager
 def delivering(site: Site, *peers: Peer) -> Iterator[None]:
     """One turn of the deliver loop. At the end of the block the peers hang up, and it is over."""
-    site.server.outbox.turn()
+    site.server.outbox.start_sending()
     try:
         yield
     finally:
         for peer in peers:
             peer.hang_up()
-        for thread in site.server.outbox.turn():
+        for thread in site.server.outbox.start_sending():
             thread.join(30)
             assert not thread.is_alive()
 
@@ -158,7 +158,7 @@ def test_twenty_webhooks_that_never_answer_keep_few_threads_busy(
     with delivering(site, peer):
         wait_for(lambda: len(peer.heard) == 20, "all tries")
         for _ in range(5):
-            site.server.outbox.turn()
+            site.server.outbox.start_sending()
         found = threading.active_count() - len(peer.threads) - before
 
     assert 20 <= found <= 40

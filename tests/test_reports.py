@@ -66,18 +66,6 @@ def test_an_hour_that_was_missed_is_a_slot_of_the_strip(
     assert strip(site) == list(enumerate(states.split()))
 
 
-def test_a_run_after_an_absence_of_the_job_ends_what_is_missed(site: Site, job: Made) -> None:
-    hours(site, job, 1)
-    site.clock.move(2 * HOUR + 30 * MINUTE)
-
-    site.get(f"/{job.token}")
-    site.clock.move(HOUR)
-    site.server.scan()
-
-    assert strip(site)[:4] == [(0, "success"), (1, "missed"), (2, "missed"), (3, "missed")]
-    assert strip(site)[4][1] == "success"
-
-
 def test_an_interval_counts_from_the_last_ping(site: Site) -> None:
     job = site.monitor(interval_seconds=HOUR, grace_seconds=300)
     site.clock.move(20 * MINUTE)
@@ -160,29 +148,6 @@ def test_a_good_run_after_it_leaves_the_mark_but_is_none(site: Site) -> None:
     (shown,) = summary(site)["monitors"]
     assert [slot[2] for slot in shown["strip"]] == ["matched", "success"]
     assert shown["matched"] == []
-
-
-def test_who_is_told_is_named(site: Site, job: Made) -> None:
-    for name in ("Phone", "Mail"):
-        site.server.act(cronwatch.create_integration, "command", name, {"command": "true"})
-
-    (shown,) = summary(site)["monitors"]
-
-    assert shown["recipients"] == ["Mail", "Phone"]
-
-
-def test_a_schedule_is_in_words(site: Site) -> None:
-    schedules: list[dict[str, Any]] = [
-        {"cron": "0 3 * * *"},
-        {"interval_seconds": 3600},
-        {"interval_seconds": None},
-    ]
-    for number, columns in enumerate(schedules):
-        site.monitor(name=f"Job {number}", **columns)
-
-    words = [shown["schedule"] for shown in summary(site)["monitors"]]
-
-    assert words == ["every day at 03:00", "every hour", "no schedule"]
 
 
 # -- The night

@@ -39,20 +39,6 @@ def test_anybody_sees_how_the_monitors_with_the_tag_do(wall: Site) -> None:
     }
 
 
-def test_nothing_else_is_shown_of_a_monitor(wall: Site) -> None:
-    wall.monitor(name="Backup", tags="wall", notes="secret notes")
-
-    (shown,) = wall.get(PAGE).json["monitors"]
-
-    assert set(shown) == {"name", "state", "since", "uptime", "strip"}
-
-
-def test_a_monitor_without_the_tag_is_not_shown(wall: Site) -> None:
-    wall.monitor(name="Mine", tags="wallpaper")
-
-    assert names(wall) == []
-
-
 @pytest.mark.parametrize("settings", [{}, {"status_tag": "other"}])
 @pytest.mark.parametrize("path", [PAGE, "/status/wall", "/status/"])
 def test_no_other_tag_has_a_page(
