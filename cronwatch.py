@@ -5033,6 +5033,19 @@ WELL = Severity("✔", 0x2E9E5B, "default")
 TEXT_LINES, NOTES_MAX, MESSAGE_MAX, NAMES_MAX = 10, 500, 200, 20
 
 
+def clock_time(when: datetime, today: datetime) -> str:
+    """A time as a wall clock shows it, with the day where that is another one."""
+    if when.date() == today.date():
+        return f"{when:%H:%M}"
+    year = f" {when.year}" if when.year != today.year else ""
+    return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
+
+
+def duration_words(milliseconds_: int) -> str:
+    """A duration in words: 40 ms; 5 min."""
+    return f"{milliseconds_} ms" if milliseconds_ < 1000 else _span(milliseconds_ // 1000)
+
+
 class Wording(NamedTuple):
     """An event whose words are wanted, with what is kept for them only, and their time zone."""
 
@@ -5045,12 +5058,7 @@ class Wording(NamedTuple):
 
     def clock_time(self, instant: str) -> str:
         """As a wall clock shows it, with the day where that is not the day of the alert."""
-        when = self._local(instant)
-        today = self._local(self.event["toldAt"])
-        if when.date() == today.date():
-            return f"{when:%H:%M}"
-        year = f" {when.year}" if when.year != today.year else ""
-        return f"{when:%a} {when.day} {when:%b}{year} {when:%H:%M}"
+        return clock_time(self._local(instant), self._local(self.event["toldAt"]))
 
     def zone_time(self, instant: str) -> str:
         """The same with the name of the zone: 03:05 CET."""
@@ -5069,10 +5077,7 @@ def _count_of(count: int, noun: str) -> str:
 
 
 def _with_duration(line: str, duration_ms: int | None) -> str:
-    if duration_ms is None:
-        return line
-    seconds = duration_ms // 1000
-    return f"{line}, took {_span(seconds) if seconds else f'{duration_ms} ms'}"
+    return line if duration_ms is None else f"{line}, took {duration_words(duration_ms)}"
 
 
 def _missed_summary(wording: Wording) -> str:
@@ -7589,7 +7594,7 @@ def create_key(tx: Transaction, name: str, permission: str, secret: str | None =
             "id": str(uuid.uuid4()),
             "name": name,
             "hash": hash_secret(secret),
-            "prefix": secret[: min(12, len(secret) // 2)],  # an adopted one may be short
+            "prefix": secret[: min(12, len(secret) - 4)],  # an adopted one may be short
             "permission": permission,
             "created_at": tx.now,
         },
@@ -10153,8 +10158,14 @@ class LocalTime(NamedTuple):
 
     def at(self, text: str | None) -> str:
         """An instant: Today 03:00; Thu 26 Nov 03:00. Nothing for none."""
-        words = _clock_time(text, self.zone, iso(self.now) or "") if text else ""
-        return f"Today {words}" if len(words) == 5 else words
+        if not text:
+            return ""
+        when, today = (
+            (EPOCH + timedelta(milliseconds=at)).astimezone(ZoneInfo(self.zone))
+            for at in (parse_iso(text), self.now)
+        )
+        words = clock_time(when, today)
+        return f"Today {words}" if when.date() == today.date() else words
 
     def near(self, text: str | None) -> str:
         """The same, and within an hour how far away it is: in 9 min; 40 s ago."""
@@ -10214,7 +10225,7 @@ def run_words(run: JsonObject, clock: LocalTime) -> str:
     parts = [
         run["state"],
         clock.near(run["startedAt"]),
-        run["durationMs"] and f"took {_lasted(run['durationMs'])}",
+        run["durationMs"] and f"took {duration_words(run['durationMs'])}",
         run["exitCode"] and f"exit code {run['exitCode']}",
         run["message"],
     ]
