@@ -152,7 +152,7 @@ def add_hook(site: Site, listener: Listener, name: str = "Hook", **more: Any) ->
 
 def post(site: Site, path: str, **given: Any) -> dict[str, Any]:
     """What the management API answers to something that it must take."""
-    if not site.rows("SELECT num FROM api_key WHERE prefix = 'cw_managemen'"):
+    if not site.rows("SELECT num FROM api_key WHERE prefix = 'cw_manage'"):
         site.api_key(secret="cw_management")
     answer = site.post(f"/api/v1/{path}", json.dumps(given), X_API_Key="cw_management")
     assert answer.status_int in (200, 201), answer.text

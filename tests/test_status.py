@@ -105,6 +105,6 @@ def test_only_these_routes_ask_nobody_who_they_are(site: Site) -> None:
         ("GET", "/b/<version:re:[23]>/<id>.<run:re:svg|json|shields>"),
         ("POST", f"{cronwatch.API}/session"),
         ("POST", "/api/sync"),
-        ("POST", "/api/<project:int>/envelope"),
+        ("POST", "/api/<project:re:[0-9]{1,20}>/envelope"),
         ("ANY", cronwatch.LAST_RULE),
     }
