@@ -4330,7 +4330,20 @@ def edit_monitor(
     if cron := columns.get("cron", m.cron):
         next_run(cron, columns.get("timezone", m.timezone), tx.now)
     changed = change_monitor(tx, m.num, lambda state: edit(state, tx.now, columns))
+    if "integrationIds" in request.body:
+        told = find_recipients(tx, changed)
+        others = f"monitor = ? AND integration NOT IN {placeholders(told)}"
+        withdraw_alerts(tx, others, m.num, *told)
     return monitors_json(tx, [changed])[0]
+
+
+def withdraw_alerts(tx: Transaction, condition: str, *values: Any) -> None:
+    """Give up alerts that wait for who is told no more: nobody would be told of the recovery."""
+    sql = (
+        "UPDATE alert SET state = 'dead', tried_at = coalesce(tried_at, ?), "
+        "result = 'given up: no longer told of it' WHERE state = 'pending' AND "
+    )
+    execute(tx.db, sql + condition, (tx.now, *values))
 
 
 def pause_monitor(tx: Transaction, num: int, seconds: float | None) -> Monitor:
@@ -5446,7 +5459,9 @@ def rest_ms(retry_after: str | None, now: int) -> int:
     """How long a receiver wants to be left alone: seconds or a date (RFC 9110, 10.2.3), 30 s where
     it names none; a second at least, an hour at most."""
     seconds = whole(retry_after)
-    if seconds is None and retry_after:
+    if seconds is None and retry_after and retry_after.strip().isdecimal():
+        seconds = REST_MAX_SECONDS  # it has too many digits to be a number here
+    elif seconds is None and retry_after:
         with contextlib.suppress(ValueError, OverflowError):
             seconds = round(parsedate_to_datetime(retry_after).timestamp()) - now // 1000
     return min(max(REST_SECONDS if seconds is None else seconds, 1), REST_MAX_SECONDS) * 1000
@@ -5588,7 +5603,9 @@ def open_smtp(settings: Settings) -> Iterator[smtplib.SMTP]:
     with contextlib.closing(server), cut_off(server):
         # What its certificate must name; Python sets it only where it connects at once.
         server._host = settings.smtp_host  # type: ignore[attr-defined]
-        server.connect(settings.smtp_host, settings.smtp_port)
+        code, greeting = server.connect(settings.smtp_host, settings.smtp_port)
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, greeting)
         if settings.smtp_security == "starttls":
             server.starttls(context=context)
         if settings.smtp_user:
@@ -5909,14 +5926,15 @@ def record_attempt(tx: Transaction, num: int, attempt: Attempt) -> bool:
     try of the alert, in vain."""
     alerts = rows(
         tx.db,
-        "SELECT a.tries, e.kind, a.monitor, i.num, i.name, i.failed_tries, i.failing FROM alert a "
+        "SELECT a.tries, e.kind, a.monitor, i.num, i.name, i.failed_tries, i.failing, "
+        "i.rests_until FROM alert a "
         "JOIN event e ON e.num = a.event JOIN integration i ON i.num = a.integration "
         "WHERE a.num = ?",
         num,
     )
     if not alerts:  # it was removed meanwhile
         return False
-    tries, kind, monitor, integration, name, failed, failing = alerts[0]
+    tries, kind, monitor, integration, name, failed, failing, rests_until = alerts[0]
     is_test = kind == "test"
     columns: dict[str, Any] = {}
     if attempt.verdict == "sent" or not is_test:  # a test was given up when it was claimed
@@ -5924,6 +5942,13 @@ def record_attempt(tx: Transaction, num: int, attempt: Attempt) -> bool:
     update(tx.db, "alert", num, {**columns, "result": attempt.result, "answer": attempt.answer})
     if attempt.verdict == "sent":
         health = {"failing": 0, "failed_tries": 0, "rests_until": None}
+        if rests_until is not None:  # it is back: what waits for its next try goes, oldest first
+            sql = (
+                "UPDATE alert SET due_at = :now WHERE integration = :integration "
+                "AND state = 'pending' AND NOT is_aside "
+                f"AND due_at >= :now AND due_at < {BLOCKED_AT}"
+            )
+            execute(tx.db, sql, {"now": tx.now, "integration": integration})
     elif attempt.verdict == "busy":
         health = {"rests_until": tx.now + attempt.wait_ms}
     elif is_test:
@@ -6259,6 +6284,8 @@ def change_integration(
         config = check_integration(integration.channel, config, config.get("headers"), secret)
         columns["config"] = json.dumps(config)
     update(tx.db, "integration", integration.num, columns)
+    if columns.get("enabled") == 0:
+        withdraw_alerts(tx, "integration = ?", integration.num)
     return integrations_json(tx, True, integration.id)[0]
 
 
@@ -6941,13 +6968,13 @@ def _following(m: Monitor, after: int) -> int | None:
     return next_cron_run(m.cron, m.timezone, after) if m.cron else next_occurrence(m, after)
 
 
-def _tagged_monitors(tx: Transaction, tag: str) -> list[tuple[Monitor, str]]:
-    return page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), STATUS_MAX)[0]
+def _tagged_monitors(tx: Transaction, tag: str, most: int) -> list[tuple[Monitor, str]]:
+    return page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), most)[0]
 
 
-def status_page(tx: Transaction, tag: str) -> JsonObject:
+def status_page(tx: Transaction, tag: str, most: int) -> JsonObject:
     """What strangers may see of the monitors with a tag: names, states, strips and uptime."""
-    monitors = _tagged_monitors(tx, tag)
+    monitors = _tagged_monitors(tx, tag, most)
     pasts = load_pasts(tx, [m for m, _ in monitors])
     return {
         "tag": tag,
@@ -6975,9 +7002,9 @@ KUMA_WINDOWS = {"1d": DAY_MS, "30d": 30 * DAY_MS, "365d": 365 * DAY_MS}
 KUMA_VERSION = ("2", "5", "3")
 
 
-def kuma_page(tx: Transaction, tag: str) -> JsonObject:
+def kuma_page(tx: Transaction, tag: str, most: int) -> JsonObject:
     """A status page of Uptime Kuma: its monitors (server/routers/status-page-router.js)."""
-    monitors = _tagged_monitors(tx, tag)
+    monitors = _tagged_monitors(tx, tag, most)
     group = {
         "id": 1,
         "name": tag,
@@ -7002,9 +7029,9 @@ def kuma_page(tx: Transaction, tag: str) -> JsonObject:
     }
 
 
-def kuma_heartbeats(tx: Transaction, tag: str) -> JsonObject:
+def kuma_heartbeats(tx: Transaction, tag: str, most: int) -> JsonObject:
     """The last beats of a status page of Uptime Kuma, oldest first, and uptime of a day."""
-    monitors = [m for m, _ in _tagged_monitors(tx, tag)]
+    monitors = [m for m, _ in _tagged_monitors(tx, tag, most)]
     pasts = load_pasts(tx, monitors)
     most = BEATS_MAX // max(1, len(monitors))
     ratios = load_uptimes(tx, monitors, {"24": DAY_MS})
@@ -8128,19 +8155,18 @@ def check_status_tag(server: Service, tag: str) -> None:
         raise Refused("There is nothing here", "ERROR", 404)
 
 
-def gives_status(query: Callable[[Transaction, str], JsonObject]) -> Action:
+def gives_status(query: Callable[[Transaction, str, int], JsonObject]) -> Action:
     """The action of a route that shows strangers what has the tag of the setting, in 64 KB."""
 
     def call(server: Service, request: ApiRequest) -> bytes:
         check_status_tag(server, request.id)
 
         def make() -> str:
-            page = server.read(query, request.id)
-            content = json.dumps(page)
-            while len(content) > STATUS_BYTES_MAX and page.get("monitors"):
-                most = len(page["monitors"]) * STATUS_BYTES_MAX // len(content)
-                page["monitors"] = page["monitors"][:most]
-                content = json.dumps(page)
+            most = STATUS_MAX
+            content = json.dumps(server.read(query, request.id, most))
+            while len(content) > STATUS_BYTES_MAX and most:
+                most = most * STATUS_BYTES_MAX // len(content)
+                content = json.dumps(server.read(query, request.id, most))
             return content
 
         return respond(server.recent.get(query, make), content_type="application/json")
@@ -8541,6 +8567,10 @@ def _badges_of_tags(tx: Transaction) -> dict[str, str]:
     return {tag: hmac.digest(secret, tag.encode(), "sha256").hex()[:32] for tag in tags}
 
 
+def _tags_of_badges(tx: Transaction) -> dict[str, str]:
+    return {name: tag for tag, name in _badges_of_tags(tx).items()}
+
+
 def list_badges(tx: Transaction, request: ApiRequest) -> JsonObject:
     """The addresses of the badges of all tags; the first time makes the secret behind them."""
     if not _badges_of_tags(tx):
@@ -8558,25 +8588,23 @@ def list_badges(tx: Transaction, request: ApiRequest) -> JsonObject:
     }
 
 
-def find_badge(tx: Transaction, name: str) -> tuple[str, list[Any]]:
-    """What a badge is called, and the status and expected instant of its monitors: of the one with
-    this id, or of all with a tag."""
-    sql = "SELECT name, status, expected_at FROM monitor WHERE id = ?"
-    for monitor_name, *monitor in rows(tx.db, sql, name):
-        return monitor_name, [monitor]
-    for tag, badge_name in _badges_of_tags(tx).items():
-        if hmac.compare_digest(badge_name.encode(), name.encode()):
-            tags = [] if tag == "*" else [tag]
-            condition, values = read_filter(ApiRequest(query={TAG.name: tags}))
-            sql = f"SELECT status, expected_at FROM monitor WHERE {condition}"
-            return "cronwatch" if tag == "*" else tag, rows(tx.db, sql, *values)
-    raise Unknown("not found", "NOT_FOUND", 404)
+def find_badge(tx: Transaction, name: str, tag: str | None) -> tuple[str, list[Any]]:
+    """What a badge is called, and the status and expected instant of its monitors: of all with a
+    tag, or of the one that has the name as its id."""
+    if tag is None:
+        sql = "SELECT name, status, expected_at FROM monitor WHERE id = ?"
+        for monitor_name, *monitor in rows(tx.db, sql, name):
+            return monitor_name, [monitor]
+        raise Unknown("not found", "NOT_FOUND", 404)
+    condition, values = read_filter(ApiRequest(query={TAG.name: [] if tag == "*" else [tag]}))
+    sql = f"SELECT status, expected_at FROM monitor WHERE {condition}"
+    return "cronwatch" if tag == "*" else tag, rows(tx.db, sql, *values)
 
 
-def show_badge(tx: Transaction, request: ApiRequest) -> JsonObject:
+def show_badge(tx: Transaction, request: ApiRequest, tag: str | None) -> JsonObject:
     """How its checks do, as JSON of Healthchecks or of shields.io. `version` is 3 where late is
     told from up, `run` the form."""
-    label, monitors = find_badge(tx, request.id)
+    label, monitors = find_badge(tx, request.id, tag)
     down = sum(status == "down" for status, _ in monitors)
     late = sum(status == "up" and at is not None and at < tx.now for status, at in monitors)
     status = "down" if down else "late" if late and request.version == "3" else "up"
@@ -8604,8 +8632,9 @@ def badge_svg(label: str, status: str) -> str:
 
 def badge(server: Service, request: ApiRequest) -> Any:
     """A badge, for whoever has its address."""
+    tag = server.recent.get("badges", lambda: server.read(_tags_of_badges)).get(request.id)
     address = (request.id, request.version, request.run)
-    made = server.recent.get(address, lambda: json.dumps(server.read(show_badge, request)))
+    made = server.recent.get(address, lambda: json.dumps(server.read(show_badge, request, tag)))
     content = json.loads(made)
     if request.run != "svg":
         return content
@@ -9225,6 +9254,8 @@ def check_settings(settings: Settings) -> str:
             raise Invalid(f"{name} must be an http or https address")
     if not re.fullmatch(r"([0-9.]+|[0-9A-Fa-f:.]+:[0-9A-Fa-f:.]*|\*)?", settings.trusted_proxy):
         raise Invalid("trusted_proxy must be an address such as 127.0.0.1")
+    if re.search(r"[^\w./~-]", settings.url_prefix):
+        raise Invalid("url_prefix must be a path such as /cronwatch")
     if re.search(r"[\s/]", settings.status_tag):
         raise Invalid("status_tag must be one tag, without a space or a slash")
     if not settings.scan_seconds:
@@ -9651,7 +9682,9 @@ class Server:
         self.store = Store(settings.database)
         self.damaged: set[int] = set()  # monitors that cannot be watched any more
         self.scanner: Scanner | None = None
+        self.is_of_command = False  # what a command changes comes after the time without a server
         self.started_at = clock()
+        self.ended_at = 0
         self.recent = Recent(monotonic)
         self.follows_address = not settings.base_url
         self.follows_host_zone = not settings.timezone
@@ -9698,6 +9731,11 @@ class Server:
         """Judge a gap, if there is one, before anything that comes after it."""
         if self.scanner:
             self.scanner.judge_absence()
+        elif self.is_of_command:
+            self.is_of_command = False
+            alive_at = remembered(self.store, "alive_at", None)
+            if alive_at is not None and not is_served(self.store.path):
+                self.away(alive_at, self.clock())
 
     def _act(self, action: Callable[..., T], *args: Any) -> T:
         def work() -> T:
@@ -9755,8 +9793,16 @@ class Server:
             self.act(stamp_alive)
         else:
             self.away(alive_at, now)
+        stop = threading.Event()
+
+        def end(*_: Any) -> None:
+            """Take no more pings: from now on we are away, however long it takes to end."""
+            self.ended_at = self.clock()
+            stop.set()
+            web_server.stop()
+
         for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda *_: web_server.stop())
+            signal.signal(name, end)
         listen, prefix = self.settings.listen, self.settings.url_prefix
         url = listen_url(listen, web_server.effective_port, prefix)
         if self.follows_address:
@@ -9768,17 +9814,15 @@ class Server:
         print(f"cronwatch serves {url}", flush=True)
         notify("READY=1")
         welcome(self)
-        stop = threading.Event()
-        loops = start_loops(self, stop, web_server.stop)
+        loops = start_loops(self, stop, end)
         web_server.run()
         notify("STOPPING=1")
-        stop.set()
         for loop in loops:
             loop.join()
         web_server.close()
         self.outbox.stop()
         with contextlib.suppress(Refused):  # the next start counts from the stamp before
-            self.act(stamp_alive)
+            self._act(remember, "alive_at", self.ended_at)
         if self.store.is_replaced:
             raise Refused(
                 f"another file, or none, is in the place of {self.store.path}: start cronwatch "
@@ -10039,8 +10083,8 @@ LINKED_SQL = """SELECT id, CASE WHEN NOT default_integrations THEN (SELECT json_
 
 def export_all(tx: Transaction, secret: bool = False) -> JsonObject:
     """All integrations and monitors in the API's words; what pings and signs only if asked for."""
-    secrets = {"token", "code", "handles", "secret"} if secret else set()
-    of_integration = {"channel", "name", "enabled", "default", "headers", *NEEDS.values()}
+    secrets = {"token", "code", "handles", "secret", "headers"} if secret else set()
+    of_integration = {"channel", "name", "enabled", "default", *NEEDS.values()}
     of_monitor = {"scheduleType", *(field.name for field in MONITOR)}
     linked = dict(rows(tx.db, LINKED_SQL))
 
@@ -10576,6 +10620,8 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
         "headers": headers,
     }
     integration = server.act(add_integration, ApiRequest(body=with_apprise(body), is_local=True))
+    if integration["problem"]:
+        log.warning("%s", integration["problem"])
     print(f"{options.name} is told from now on: `cronwatch integration test {options.name}`")
     if "secret" in integration:
         print(f"Its signatures are made with {integration['secret']}")
@@ -10631,7 +10677,10 @@ def _remove(server: Server, options: argparse.Namespace) -> None:
         print(question, end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise Refused("nothing is changed")
-    server.act(action, ApiRequest(name, is_local=True))
+    request = ApiRequest(name, is_local=True)
+    while action is remove_monitor and server.act(empty_monitor, request):
+        pass
+    server.act(action, request)
     print(f"{name} is {options.word}d")
 
 
@@ -11096,6 +11145,7 @@ def run_command(options: argparse.Namespace, clock: Callable[[], int]) -> int | 
     if command.database == "new" and not settings.timezone and host_timezone() is None:
         log.warning(UNKNOWN_ZONE)
     with contextlib.closing(Server(settings, clock)) as server:
+        server.is_of_command = not serves
         if is_new:
             log.warning("%s is a new database", os.path.abspath(settings.database))
         return command.call(server, options)

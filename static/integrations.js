@@ -50,8 +50,9 @@ export function integrationForm(one, done) {
 
 const quoted = text => `'${text.replaceAll("'", "'\\''")}'`;  // for a shell
 
-function stateOf({ enabled, failing, lastDelivery: last }) {
+function stateOf({ enabled, failing, problem, lastDelivery: last }) {
   if (!enabled) return ["paused", "Off"];
+  if (problem) return ["down", "Cannot send"];
   if (failing) return ["down", "Failing"];
   return { dead: ["down", "Undelivered"], pending: ["late", "Retrying"], sent: ["up", "Working"] }[last?.state] || ["new", "Not used yet"];
 }
@@ -103,7 +104,7 @@ export async function integrationsPage() {
     menu.addEventListener("click", event => { if (event.target.closest("button")) menu.open = false; });
     const how = last ? [`${last.kind.replace("_", " ")} `, time(last.at), `: ${fate({ ...last, tries: 1 })[1]}`, last.state !== "sent" && last.result && h("span.bad-text", ` – ${last.result}`)] : "nothing sent yet";
     return h("li.integration", badge(...state), h("div.what", h("b", one.name), h("span.soft", ` ${channelName(one.channel)}${one.default ? "" : ", only where chosen"}`), h("p.target", h("code", one.url || one.address || one.command || ""))),
-      h("div.how.soft", how, (one.pending > 0 || one.dead > 0) && h("p", [one.pending > 0 && `${one.pending} waiting`, one.dead > 0 && `${one.dead} undelivered`].filter(Boolean).join(", "))),
+      h("div.how.soft", one.problem ? h("p.bad-text", one.problem) : how, (one.pending > 0 || one.dead > 0) && h("p", [one.pending > 0 && `${one.pending} waiting`, one.dead > 0 && `${one.dead} undelivered`].filter(Boolean).join(", "))),
       h("div.buttons", testButton(one.id, result), menu),
       isCommand && h("details.rest", h("summary", "Change it"), h("p.hint", "Only the command line can change what runs on the server:"), copyable(`cronwatch integration remove ${quoted(one.name)}\ncronwatch integration add command ${quoted(one.name)} ${quoted(one.command || "COMMAND")}`)),
       one.secret && one.channel === "webhook" && h("details.rest", h("summary", "Signing secret"), copyable(one.secret)), result);

@@ -450,8 +450,8 @@ FAULTS = {
             "test_alerts.py::test_mail_is_not_sent_in_the_clear_where_starttls_is_set",
         ),
         Fault(
-            "seconds = whole(retry_after)",
-            "seconds = None",
+            "    seconds = whole(retry_after)\n",
+            "    seconds = None\n",
             "a receiver that wants two minutes is asked again after half a minute",
             "test_alerts.py::test_a_receiver_that_is_busy_is_left_alone_for_as_long_as_it_asks",
         ),
@@ -672,8 +672,8 @@ FAULTS = {
     ],
     "Configuration": [
         Fault(
-            '"secret"} if secret else set()',
-            '"secret"}',
+            '"secret", "headers"} if secret else set()',
+            '"secret", "headers"}',
             "what signs webhooks is in a file under version control",
             "test_configuration.py::test_no_secret_is_exported_unless_asked_for",
         ),

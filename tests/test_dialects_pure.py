@@ -153,7 +153,12 @@ def test_what_is_no_json_is_refused(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     "body, found",
-    [(b'{"a":"\xff"}', {"a": "\ufffd"}), (b"[1]", [1]), (b" null ", None), (b" " * 1_048_577, None)],
+    [
+        (b'{"a":"\xff"}', {"a": "\ufffd"}),
+        (b"[1]", [1]),
+        (b" null ", None),
+        (b" " * 1_048_577, None),
+    ],
 )
 def test_json_is_read_up_to_a_megabyte(body: bytes, found: Any) -> None:
     assert parse_json(body) == found

@@ -216,7 +216,7 @@ def test_the_page_on_the_wall_shows_what_has_the_tag(site: Site) -> None:
     site.monitor(name="Shown", tags="wall prod")
     site.monitor(name="Hidden", tags="wallpaper")
 
-    page = site.server.read(cronwatch.status_page, "wall")
+    page = site.server.read(cronwatch.status_page, "wall", 9)
 
     assert [shown["name"] for shown in page["monitors"]] == ["Shown"]
 
@@ -225,7 +225,7 @@ def test_the_page_on_the_wall_says_nothing_else(site: Site) -> None:
     job = site.monitor(name="Backup", tags="wall")
     site.post(f"/{job.token}/3", "a secret")
 
-    (shown,) = site.server.read(cronwatch.status_page, "wall")["monitors"]
+    (shown,) = site.server.read(cronwatch.status_page, "wall", 9)["monitors"]
 
     assert shown == {
         "name": "Backup",
