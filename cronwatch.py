@@ -3308,8 +3308,11 @@ def set_log_aside(path: str) -> None:
     Who puts a copy in the place of a database after a crash may leave that one's log there. A copy
     has no log of its own, as the header says: 1 where there is none, 2 where there is one.
     """
-    header = Path(path).read_bytes()[18:20] if os.path.exists(path) else b""
-    if header == b"\x01\x01" and os.path.exists(f"{path}-wal"):
+    if not os.path.exists(f"{path}-wal"):
+        return
+    with open(path, "rb") as file:
+        header = file.read(20)
+    if header[18:] == b"\x01\x01":
         os.replace(f"{path}-wal", f"{path}-wal.old")
         Path(f"{path}-shm").unlink(missing_ok=True)
         log.warning(
