@@ -178,6 +178,7 @@ function signInDialog() {
     box.close();
     box.remove();
     finish();
+    if (body.link && !app.user.hasPassword) offerPassword();
   };
   const ways = h("div", formOf(() => send({ name: name.value, password: password.value }),
     field("Name", name), field("Password", password), submit("Sign in", "primary wide")));
