@@ -1245,8 +1245,11 @@ def _live(state: MonitorState, began: int, at: int, run: Run | None = None) -> N
         return
     if m.status == "down":
         m.missed_count += missed_by(state, at)
-    moves = is_latest or m.expected_at is None  # nothing is expected after Cronping's resume
-    if moves and following is not None and following >= (m.expected_at or 0):
+    if not is_latest and m.expected_at is None:  # as after Cronping's resume: from its arrival
+        began = at
+        following = next_after_life(state, at)
+        is_latest = True
+    if is_latest and following is not None and following >= (m.expected_at or 0):
         m.expected_at = following
         # Where a clock went back, `began` may be no longer what it was counted from.
         is_before_absence = state.absence is not None and began <= state.absence.until

@@ -340,7 +340,9 @@ class Life:
             self.pause.was_alive = True
             return
         wanted = self.promised
-        if following is not None and is_latest:
+        if wanted is None and not is_latest:  # nothing is expected, as after Cronping's resume
+            wanted = self.next_expected(at)
+        elif following is not None and is_latest:
             wanted = max(following, wanted or 0)
         while wanted is not None and self.deadline(wanted) < at:
             wanted = self.occurrence_after(wanted)

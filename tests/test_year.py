@@ -153,8 +153,8 @@ FAULTS = {
         'm.down_reason == "missed"',
     ),
     "a success forgets nothing": (
-        "if m.max_run_seconds is None:\n        _abandon",
-        "if False:\n        _abandon",
+        "    _abandon_before(state, run, has_deadline=m.max_run_seconds is not None)\n",
+        "",
     ),
     "an end belongs to a run of any host": (
         "of_host = [run for run in state.runs if run.host == ping.host]",
