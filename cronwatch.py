@@ -11153,7 +11153,8 @@ def run_command(options: argparse.Namespace, clock: Callable[[], int]) -> int | 
     with contextlib.closing(Server(settings, clock)) as server:
         server.is_of_command = not serves
         if is_new:
-            log.warning("%s is a new database", os.path.abspath(settings.database))
+            path = os.path.abspath(settings.database)
+            print(f"cronwatch: {path} is a new database", file=sys.stderr)
         return command.call(server, options)
 
 

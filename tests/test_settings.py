@@ -167,7 +167,7 @@ def test_a_command_that_makes_a_database_says_which(
     first = run(tmp_path, "key", "create", "a", **environ)
     second = run(tmp_path, "key", "create", "b", **environ)
 
-    assert first.err == f"WARNING {tmp_path}/cronwatch.db is a new database\n"
+    assert first.err == f"cronwatch: {tmp_path}/cronwatch.db is a new database\n"
     assert (first.out.count("\n"), second.err) == (1, "")
 
 
