@@ -10366,11 +10366,14 @@ def _attempt(what: str, attempt: Callable[..., None], *args: Any) -> str:
     return f"✔ {what}"
 
 
-def check_smtp(settings: Settings, is_needed: bool) -> str:
-    """Whether the mail server takes us, by connecting and signing in, without a mail."""
+def check_smtp(settings: Settings, is_needed: bool, host_of_server: str) -> str:
+    """Whether the mail server takes us, by connecting and signing in, without a mail; where only
+    the server that runs has the settings, which one it uses."""
     if settings.smtp_host:
         what = f"the mail server {settings.smtp_host}:{settings.smtp_port}"
         return _attempt(what, try_smtp, settings)
+    if host_of_server:
+        return f"✔ the server that runs sends mail by {host_of_server}"
     if is_needed:
         return "✖ no mail can be sent: set CRONWATCH_SMTP_HOST and the others"
     return "✔ no mail server is set, and nobody wants mail"
@@ -10444,7 +10447,7 @@ def examine(server: Server) -> Iterator[str]:
     yield zone
     yield check_address(settings.base_url)
     yield check_notifications(server.read(all_monitors), integrations)
-    yield check_smtp(settings, wants_mail)
+    yield check_smtp(settings, wants_mail, remembered(server.store, "smtp_host", ""))
     for integration in integrations:
         yield check_receiver(integration)
     yield check_outbox(server.read(outbox_counts))

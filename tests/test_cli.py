@@ -691,8 +691,9 @@ FINDINGS = [
     (cronwatch.check_outbox({"overdue": 2, "dead": 0}), "✖", "2 alerts are overdue"),
     (cronwatch.check_outbox({"overdue": 0, "dead": 3}), "▲", "3 alerts are dead"),
     (cronwatch.check_watcher(""), "▲", "CRONWATCH_HEARTBEAT_URL"),
-    (cronwatch.check_smtp(cronwatch.Settings(), False), "✔", "nobody wants mail"),
-    (cronwatch.check_smtp(cronwatch.Settings(), True), "✖", "CRONWATCH_SMTP_HOST"),
+    (cronwatch.check_smtp(cronwatch.Settings(), False, ""), "✔", "nobody wants mail"),
+    (cronwatch.check_smtp(cronwatch.Settings(), True, ""), "✖", "CRONWATCH_SMTP_HOST"),
+    (cronwatch.check_smtp(cronwatch.Settings(), True, "mx.example"), "✔", "by mx.example"),
 ]
 
 
@@ -813,7 +814,7 @@ def test_the_mail_server_is_signed_in_to_and_gets_no_mail() -> None:
         smtp_password="secret",
     )
 
-    finding = cronwatch.check_smtp(settings, True)
+    finding = cronwatch.check_smtp(settings, True, "")
 
     box.controller.stop()
     assert (finding[0], box.signed_in, box.received) == ("✔", [(b"cron", b"secret")], [])
@@ -823,7 +824,7 @@ def test_a_mail_server_without_the_security_that_is_wanted_is_wrong() -> None:
     box = Mailbox()
     settings = cronwatch.Settings(smtp_host="127.0.0.1", smtp_port=box.port)
 
-    finding = cronwatch.check_smtp(settings, True)
+    finding = cronwatch.check_smtp(settings, True, "")
 
     box.controller.stop()
     assert finding[0] == "✖"
