@@ -1836,8 +1836,9 @@ def _json_body(body: bytes, kind: str) -> Mapping[str, Any]:
 
 def _log_body(body: bytes, kind: str) -> Mapping[str, Any]:
     """The run's output; where it is a JSON object, its numbers are metrics, as in Cronping."""
-    content = _json_body(body, "") if body[:1] == b"{" else {}
-    return {"logOutput": body.decode("utf-8", "replace"), "meta": content}
+    output = body.decode("utf-8-sig", "replace")
+    content = _json_body(body, "") if output.startswith("{") else {}
+    return {"logOutput": output, "meta": content}
 
 
 class PingResult(NamedTuple):

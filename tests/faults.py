@@ -151,6 +151,25 @@ FAULTS = {
             "a run whose end overtook its start is called stuck",
             "stories/runs.txt: A start that its own end has overtaken opens no second run",
         ),
+        Fault(
+            "moves = is_latest or m.expected_at is None",
+            "moves = is_latest",
+            "a job that ran across Cronping's resume is never missed again",
+            "stories/pauses.txt: After Cronping's resume the end of a run that began before sets "
+            "the next deadline",
+        ),
+        Fault(
+            "if run is None or not _is_ahead_of_start(run, ping):",
+            "if True:",
+            "a run whose progress overtook its start runs for ever, beside itself",
+            "stories/runs.txt: Progress that overtook the start of its run is part of it",
+        ),
+        Fault(
+            "is_waited_for = has_deadline and run.awaited",
+            "is_waited_for = has_deadline",
+            "a job with a longest time is shown as running for ever, though nobody waits for it",
+            "stories/runs.txt: With a longest time it ends those that nobody waits for",
+        ),
     ],
     "Dialects": [
         Fault(
@@ -304,6 +323,34 @@ FAULTS = {
             "if False:",
             "a key that leaked from one host fills the database with monitors",
             "test_people.py::test_a_ping_key_registers_a_thousand_monitors",
+        ),
+        Fault(
+            "and ping.log is not None and not state.is_repeated",
+            "and ping.log is not None",
+            "a retry or an overtaken start adds to the log that the failed run left",
+            "transcripts/healthchecks.http: A ping that says again what is known leaves the "
+            "output of its run as it is",
+        ),
+        Fault(
+            "substr(content || char(10) || excluded.content, -?4)",
+            "excluded.content",
+            "of a log in parts only the last one is kept",
+            "transcripts/healthchecks.http: The outputs of all pings of a run are kept, one after "
+            "the other",
+        ),
+        Fault(
+            "substr(content || char(10) || excluded.content, -?4)",
+            "substr(content || char(10) || excluded.content, 1)",
+            "a job that sends its log in parts fills the disk",
+            "transcripts/healthchecks.http: Where they are too long together, the end of them is "
+            "kept",
+        ),
+        Fault(
+            "ping = ping._replace(message=clean(ping.log, target.dialect.message_max))",
+            "pass",
+            "a log that comes after its run has ended is lost",
+            "transcripts/healthchecks.http: What a log says that belongs to no run is kept as its "
+            "message",
         ),
     ],
     "Actions": [

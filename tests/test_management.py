@@ -644,7 +644,7 @@ def test_a_log_that_cannot_be_is_not_found_in_crontifys_words(
     }
 
 
-@pytest.mark.parametrize("name", ["id", "key"])
+@pytest.mark.parametrize("name", ["id", "key", "token"])
 def test_a_log_is_named_by_the_id_that_its_ping_was_answered(
     api: Manager, user: Manager, token: str, name: str
 ) -> None:
