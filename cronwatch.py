@@ -10018,7 +10018,8 @@ def import_crontab(
         comments.append(sentence)
         (monitors[m.num],) = monitors_json(tx, [m])
         if not job.handle:
-            url = monitors[m.num]["pingUrl"] if has_urls else f"URL_OF_{m.key}"
+            placeholder = f"URL_OF_{re.sub('[^A-Z0-9]', '_', m.key.upper())}"
+            url = monitors[m.num]["pingUrl"] if has_urls else placeholder
             lines[job.number - 1] = wrapped_line(job, url, wrapper)
             if num is not None and ANOTHER_HOST not in remarks:
                 remarks.append(ANOTHER_HOST)
@@ -10061,7 +10062,7 @@ def _watch_job(tx: Transaction, job: CronLine, num: int | None, host: str) -> tu
     remark = ", is watched already"
     if num is None:
         key = free_key(tx.db, job.name)
-        columns = {"key": key, "name": title(key), "notes": clean(job.command, 10_000) or ""}
+        columns = {"key": key, "name": job.name, "notes": clean(job.command, 10_000) or ""}
         num = create_monitor(tx, {**columns, **schedule, "declared": json.dumps(schedule)})
         remark = ""
     before = load_state(tx, num)[0].monitor
@@ -10096,7 +10097,9 @@ def export_all(tx: Transaction, secret: bool = False) -> JsonObject:
     linked = dict(rows(tx.db, LINKED_SQL))
 
     def pick(item: JsonObject, names: set[str]) -> JsonObject:
-        return {name: value for name, value in item.items() if name in names | secrets}
+        unused = set(SCHEDULE_NEEDS.values()) - {SCHEDULE_NEEDS.get(item.get("scheduleType", ""))}
+        picked = (names - unused) | secrets
+        return {name: value for name, value in item.items() if name in picked}
 
     return {
         "integrations": [pick(one, of_integration) for one in integrations_json(tx, True)],
@@ -10199,6 +10202,7 @@ NO_MONITORS = "There is no monitor yet: see `cronwatch monitor add --help`."
 NOBODY = "nobody: see `cronwatch integration add --help`"
 PING_LINE = "curl -fsS -m 10 --retry 3 {}"
 STATUS_MOST = 20  # lines
+DAY_NAMES = {-1: "Yesterday", 0: "Today", 1: "Tomorrow"}
 
 
 class LocalTime(NamedTuple):
@@ -10215,8 +10219,10 @@ class LocalTime(NamedTuple):
             (EPOCH + timedelta(milliseconds=at)).astimezone(ZoneInfo(self.zone))
             for at in (parse_iso(text), self.now)
         )
-        words = clock_time(when, today)
-        return f"Today {words}" if when.date() == today.date() else words
+        days = (when.date() - today.date()).days
+        if days in DAY_NAMES:
+            return f"{DAY_NAMES[days]} {when:%H:%M}"
+        return clock_time(when, today)
 
     def near(self, text: str | None) -> str:
         """The same, and within an hour how far away it is: in 9 min; 40 s ago."""
@@ -10517,24 +10523,39 @@ def _split_handle(text: str) -> tuple[str, str]:
     return text, default_dialect(text)
 
 
-def _save_monitor(server: Server, options: argparse.Namespace) -> None:
-    """Add or edit one, and show it."""
+def _add_monitor(server: Server, options: argparse.Namespace) -> None:
+    body = {
+        "key": options.key,
+        "name": title(options.key),
+        "timezone": server.settings.timezone,
+        "scheduleType": "none",
+        **_monitor_fields(options),
+    }
+    handles = dict(map(_split_handle, options.handle or ()))
+    m, _ = server.act(add_monitor, ApiRequest(body=body), handles)
+    if options.json:
+        _print_json(m)
+        return
+    print(f"{m['key']} is monitored. Let the job ping it:\n\n  {PING_LINE.format(m['pingUrl'])}\n")
+    print(f"Its token is {m['token']}, its code {m['code']}.")
+    if m["scheduleType"] == "none":
+        words = f"{NO_SCHEDULE}, only that it failed or is stuck"
+        print(f"Its schedule is {words} (see --cron and --every).")
+    if not m["heard"]:
+        print("No notifications yet: see `cronwatch integration add --help`.")
+
+
+def _edit_monitor(server: Server, options: argparse.Namespace) -> None:
     fields = _monitor_fields(options)
     handles = dict(map(_split_handle, options.handle or ()))
-    if options.word == "add":
-        body = {
-            "key": options.key,
-            "name": title(options.key),
-            "timezone": server.settings.timezone,
-            "scheduleType": "none",
-            **fields,
-        }
-        server.act(add_monitor, ApiRequest(body=body), handles)
-    elif fields or handles:
-        server.act(edit_monitor, ApiRequest(options.key, body=fields), handles)
-    else:
+    if not fields and not handles:
         raise Invalid("say what to change: see `cronwatch monitor edit --help`")
-    _show_monitor(server, options)
+    m = server.act(edit_monitor, ApiRequest(options.key, body=fields), handles)
+    if options.json:
+        _print_json(m)
+        return
+    words = schedule_in_zone(m, server.settings.timezone)
+    print(f"{m['key']} is changed; its schedule is {words}, grace {_span(m['graceSeconds'])}")
 
 
 def _show_monitor(server: Server, options: argparse.Namespace) -> None:
@@ -10587,9 +10608,12 @@ def _show_status(server: Server, options: argparse.Namespace) -> None:
 
 def _pause_monitor(server: Server, options: argparse.Namespace) -> None:
     """Pause or resume one."""
-    seconds = 0 if options.word == "resume" else options.seconds
+    seconds = 0
+    if options.word == "pause":
+        seconds = options.seconds if options.hours is None else options.hours * 3600
     m = server.act(pause_for, options.key, seconds)
-    print(f"{m['key']} is {m['status']}, {state_words(m, _local_time(server))}")
+    until = f" until {m['pausedUntil']}" if m["pausedUntil"] else ""
+    print(f"{m['key']} is {m['status']}{until}")
 
 
 def _list_events(server: Server, options: argparse.Namespace) -> None:
@@ -10632,7 +10656,11 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
     integration = server.act(add_integration, ApiRequest(body=with_apprise(body), is_local=True))
     if integration["problem"]:
         log.warning("%s", integration["problem"])
-    print(f"{options.name} is told from now on: `cronwatch integration test {options.name}`")
+    of_what = "monitors that name it" if options.not_default else "everything"
+    print(
+        f"{options.name} is told of {of_what} from now on: try "
+        f"`cronwatch integration test {options.name}`"
+    )
     if "secret" in integration:
         print(f"Its signatures are made with {integration['secret']}")
 
@@ -10675,7 +10703,10 @@ def _list(server: Server, options: argparse.Namespace) -> None:
         _print_json(items)
     else:
         columns = names.split()
-        _print_rows(columns, *([str(item[name] or "-") for name in columns] for item in items))
+        table = [
+            ["-" if item[name] is None else str(item[name]) for name in columns] for item in items
+        ]
+        _print_rows(columns, *table)
 
 
 def _remove(server: Server, options: argparse.Namespace) -> None:
@@ -10691,7 +10722,8 @@ def _remove(server: Server, options: argparse.Namespace) -> None:
     while action is remove_monitor and server.act(empty_monitor, request):
         pass
     server.act(action, request)
-    print(f"{name} is {options.word}d")
+    what_went = f", {consequence}" if action is remove_monitor else ""
+    print(f"{name} is {options.word}d{what_went}")
 
 
 def _back_up(server: Server, options: argparse.Namespace) -> None:
@@ -10758,7 +10790,9 @@ def _import_crontab(server: Server, options: argparse.Namespace) -> None:
         comments.append(
             f"cronwatch-exec is not here yet: curl -fsSo {WRAPPER} {url} && chmod +x {WRAPPER}"
         )
-    if not options.yes:
+    if options.yes:
+        comments.append("The crontab as it reads with cronwatch-exec, for you to put in place:")
+    else:
         comments.append("Nothing is created yet. With --yes it is, and the lines get their URLs:")
     sys.stdout.flush()
     printed = "\n".join([*(f"# {comment}" for comment in comments), *lines])
@@ -10918,6 +10952,7 @@ ARGUMENTS = {
     "--for TIME": "resume by itself after 30m, 2h or 1d",
     "--handle [SERVICE:]TEXT": "keep one of an old service, as in cronitor:d3x0f1",
     "--header 'NAME: VALUE'": "send with webhooks",
+    "--hours N": argparse.SUPPRESS,
     "--host NAME": "another machine's: its jobs are others",
     "--json": "print JSON",
     "--keys": argparse.SUPPRESS,
@@ -10978,8 +11013,8 @@ COMMANDS = [
         _list_events,
         ("[key]", "--limit N", "--json"),
     ),
-    Command("monitor add", "expect a job from now on", _save_monitor, SAVED, "new"),
-    Command("monitor edit", "change what is named; 0 or '' takes it away", _save_monitor, SAVED),
+    Command("monitor add", "expect a job from now on", _add_monitor, SAVED, "new"),
+    Command("monitor edit", "change what is named; 0 or '' takes it away", _edit_monitor, SAVED),
     Command(
         "monitor list",
         "list all monitors, those in trouble first",
@@ -10987,7 +11022,12 @@ COMMANDS = [
         ("--json", "--keys"),
     ),
     Command("monitor show", "how one does, and what pings it", _show_monitor, ("key", "--json")),
-    Command("monitor pause", "no alerts until resumed", _pause_monitor, ("key", "--for TIME")),
+    Command(
+        "monitor pause",
+        "no alerts until resumed",
+        _pause_monitor,
+        ("key", "--for TIME", "--hours N"),
+    ),
     Command("monitor resume", "end a pause", _pause_monitor, ("key",)),
     Command("monitor remove", "delete one with all that was recorded", _remove, ("key", "--yes")),
     Command("integration add", "tell somebody of alerts", _add_integration, ADDED, "new"),
@@ -11158,7 +11198,10 @@ def run_command(options: argparse.Namespace, clock: Callable[[], int]) -> int | 
         server.is_of_command = not serves
         if is_new:
             path = os.path.abspath(settings.database)
-            print(f"cronwatch: {path} is a new database", file=sys.stderr)
+            if serves:
+                log.info("%s is a new database", path)
+            else:
+                print(f"cronwatch: {path} is a new database", file=sys.stderr)
         return command.call(server, options)
 
 

@@ -152,8 +152,8 @@ FAULTS = {
             "stories/runs.txt: A start that its own end has overtaken opens no second run",
         ),
         Fault(
-            "moves = is_latest or m.expected_at is None",
-            "moves = is_latest",
+            "if not is_latest and m.expected_at is None:",
+            "if False:",
             "a job that ran across Cronping's resume is never missed again",
             "stories/pauses.txt: After Cronping's resume the end of a run that began before sets "
             "the next deadline",

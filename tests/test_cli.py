@@ -123,9 +123,9 @@ def test_an_added_monitor_takes_all_that_its_flags_say(site: Site) -> None:
 @pytest.mark.parametrize(
     "words, said",
     [
-        ("pause job", "job is paused, until resumed\n"),
-        ("pause job --for 30m", "job is paused, until Today 13:30\n"),
-        ("resume job", "job is new, no ping yet\n"),
+        ("pause job", "job is paused\n"),
+        ("pause job --for 30m", "job is paused until 2026-03-02T12:30:00.000Z\n"),
+        ("resume job", "job is new\n"),
     ],
 )
 def test_a_pause_lasts_for_a_time_or_until_it_is_resumed(
@@ -536,7 +536,7 @@ cron         0 3 * * *
 timezone     Europe/Berlin
 grace        5 min
 expects      run
-next         Tue 3 Mar 03:00, Wed 4 Mar 03:00, Thu 5 Mar 03:00
+next         Tomorrow 03:00, Wed 4 Mar 03:00, Thu 5 Mar 03:00
 last ping    Today 03:05
 last run     failed, Today 03:05
 tells        siren
@@ -561,7 +561,9 @@ def test_how_monitors_are_is_said_in_words(busy: Site, words: str, said: str) ->
 
 
 def test_what_was_said_by_a_flag_is_shown_under_its_name(site: Site) -> None:
-    out = look(site, "monitor", "add", "job", *shlex.split(FLAGS)).out
+    look(site, "monitor", "add", "job", *shlex.split(FLAGS))
+
+    out = look(site, "monitor", "show", "job").out
 
     shown = dict(line.split(maxsplit=1) for line in out.splitlines() if " " in line)
     assert shown["schedule"] == "every 5 minutes"
@@ -586,7 +588,7 @@ def test_the_last_events_say_when_and_to_whom_they_were_told(site: Site) -> None
 
     lines = look(site, "events").out.splitlines()
 
-    assert lines[0].startswith("Mon 2 Mar 13:00  ")
+    assert lines[0].startswith("Yesterday 13:00  ")
     assert "Job" in lines[0]
     assert lines[1] == "    sent: siren (exit code 0)"
     assert lines[2] == "    pending: broken (exit code 3: no siren)"
@@ -653,7 +655,8 @@ def test_an_edit_changes_what_is_named_and_nothing_else(
         (1, "in 1 s"),
         (540, "in 9 min"),
         (3600, "Today 14:00"),
-        (11 * 3600, "Tue 3 Mar 00:00"),
+        (11 * 3600, "Tomorrow 00:00"),
+        (36 * 3600, "Wed 4 Mar 01:00"),
     ],
 )
 def test_what_is_near_reads_as_a_distance_and_what_is_not_as_on_the_page(
@@ -676,7 +679,7 @@ FINDINGS = [
     (cronwatch.check_disk(300 * MB, 200 * MB), "▲", "a backup"),
     (cronwatch.check_disk(99 * MB, MB), "✖", "make room"),
     (cronwatch.check_clock(BERLIN, NOW - 1, "yes"), "✔", "Today 13:00 (Europe/Berlin)"),
-    (cronwatch.check_clock(BERLIN, NOW + 86_400_000, ""), "✖", "has run at Tue 3 Mar 13:00"),
+    (cronwatch.check_clock(BERLIN, NOW + 86_400_000, ""), "✖", "has run at Tomorrow 13:00"),
     (cronwatch.check_clock(BERLIN, None, "no"), "▲", "timedatectl"),
     (cronwatch.check_server(True, NOW - 12_000, NOW), "✔", "runs"),
     (cronwatch.check_server(False, NOW - 7_200_000, NOW), "✖", "`systemctl start cronwatch`"),
@@ -981,7 +984,8 @@ def test_what_cannot_be_undone_is_asked_first_on_a_terminal(
     rest = site.rows(f"SELECT 1 FROM {'api_key' if table == 'key' else table}")
     asks = 1 if typed is not None and not words else 0
     assert (done.code, len(rest)) == ((0, 0) if is_gone else (1, 1)), done
-    assert done.out == (f"old is {end}d\n" if is_gone else "")
+    what_went = ", with its pings, runs and events" if table == "monitor" else ""
+    assert done.out == (f"old is {end}d{what_went}\n" if is_gone else "")
     assert done.err.count("[y/N]") == asks
 
 

@@ -334,9 +334,9 @@ def test_a_second_time_all_is_watched_already_and_the_same_is_printed(site: Site
     assert {line.rpartition(", ")[2] for line in comments(second)[:3]} == {"is watched already"}
     assert any("--host NAME tells" in comment for comment in comments(second))
     assert {row["key"]: (row["name"], row["notes"]) for row in site.monitors} == {
-        "backup": ("Backup", "/usr/bin/backup --all"),
-        "backup-2": ("Backup 2", "/usr/bin/backup"),
-        "sync": ("Sync", "sync && echo ok"),
+        "backup": ("backup", "/usr/bin/backup --all"),
+        "backup-2": ("backup", "/usr/bin/backup"),
+        "sync": ("sync", "sync && echo ok"),
     }
 
 
@@ -397,7 +397,7 @@ def test_each_line_pings_the_monitor_of_its_job(site: Site) -> None:
 def test_a_system_crontab_keeps_its_users(site: Site) -> None:
     done = bring(site, "0 3 * * *\troot\t/usr/bin/backup --all\n", "--system")
 
-    assert lines(done) == [f"0 3 * * * root\t{WRAPPER} URL_OF_backup -- /usr/bin/backup --all"]
+    assert lines(done) == [f"0 3 * * * root\t{WRAPPER} URL_OF_BACKUP -- /usr/bin/backup --all"]
 
 
 def test_what_is_printed_is_a_crontab_that_can_be_read_again(site: Site) -> None:
@@ -429,7 +429,7 @@ def test_bytes_that_are_no_utf_8_stay_as_they_are(site: Site) -> None:
 
     assert [line for line in done.out.splitlines() if "caf\udce9" in line] == [
         "# caf\udce9",
-        f"0 3 * * * {WRAPPER} URL_OF_caf -- /bin/sh -c '/usr/bin/caf\udce9'",
+        f"0 3 * * * {WRAPPER} URL_OF_CAF -- /bin/sh -c '/usr/bin/caf\udce9'",
     ]
 
 
