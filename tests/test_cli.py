@@ -566,7 +566,7 @@ def test_what_was_said_by_a_flag_is_shown_under_its_name(site: Site) -> None:
     out = look(site, "monitor", "show", "job").out
 
     shown = dict(line.split(maxsplit=1) for line in out.splitlines() if " " in line)
-    assert shown["schedule"] == "every 5 minutes"
+    assert shown["schedule"] == "every 5 minutes (Europe/Lisbon)"
     assert (shown["max-run"], shown["tags"], shown["rule"]) == ("2 h", "prod db", "rows lt 1")
     assert (shown["handles"], shown["tells"][:7]) == ("cronitor:oldCode1", "nobody:")
 
