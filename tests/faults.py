@@ -155,8 +155,8 @@ FAULTS = {
             "if not is_latest and m.expected_at is None:",
             "if False:",
             "a job that ran across Cronping's resume is never missed again",
-            "stories/pauses.txt: After Cronping's resume the end of a run that began before sets "
-            "the next deadline",
+            "stories/pauses.txt: After Cronping's resume the end of a run that began before "
+            "counts from its arrival",
         ),
         Fault(
             "if run is None or not _is_ahead_of_start(run, ping):",
