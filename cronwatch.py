@@ -7040,7 +7040,7 @@ def kuma_heartbeats(tx: Transaction, tag: str, most: int) -> JsonObject:
     """The last beats of a status page of Uptime Kuma, oldest first, and uptime of a day."""
     monitors = [m for m, _ in _tagged_monitors(tx, tag, most)]
     pasts = load_pasts(tx, monitors)
-    most = BEATS_MAX // max(1, len(monitors))
+    beats = BEATS_MAX // max(1, len(monitors))
     ratios = load_uptimes(tx, monitors, {"24": DAY_MS})
     return {
         "heartbeatList": {
@@ -7051,7 +7051,7 @@ def kuma_heartbeats(tx: Transaction, tag: str, most: int) -> JsonObject:
                     "msg": "",
                     "ping": duration_ms,
                 }
-                for at, duration_ms, state, *_ in pasts[m.num].strip[-most:]
+                for at, duration_ms, state, *_ in pasts[m.num].strip[-beats:]
                 if state in KUMA_BEATS
             ]
             for m in monitors

@@ -717,6 +717,38 @@ FAULTS = {
             "test_metrics.py::test_a_monitor_has_the_status_that_it_has_and_no_other",
         ),
     ],
+    "Restarts": [
+        Fault(
+            "self.is_of_command = False\n            alive_at",
+            "self.is_of_command = False\n            return\n            alive_at",
+            "a command while the server is stopped makes a job missed",
+            "test_server.py::test_a_command_judges_first_how_long_no_server_ran",
+        ),
+        Fault(
+            'if header[18:] == b"\\x01\\x01":',
+            "if False:",
+            "a backup put in place after a kill is destroyed by the log of before",
+            "test_backup.py::test_the_log_of_the_file_before_is_not_read_into_a_copy",
+        ),
+        Fault(
+            'if header[18:] == b"\\x01\\x01":',
+            "if True:",
+            "what was acknowledged before a kill is set aside",
+            "test_backup.py::test_a_file_keeps_its_own_log",
+        ),
+        Fault(
+            "    if not has_leapt(tx):\n",
+            "    if True:\n",
+            "a clock that leaps ahead signs everybody out",
+            "test_people.py::test_a_clock_that_leaps_ahead_ends_no_session",
+        ),
+        Fault(
+            '    if columns.get("enabled") == 0:\n',
+            "    if False:\n",
+            "who was switched off is told a week later of what is long well",
+            "test_alerts.py::test_who_is_switched_off_is_not_told_later",
+        ),
+    ],
     "Configuration": [
         Fault(
             '"secret", "headers"} if secret else set()',

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import os
+import smtplib
 import socket
 import sqlite3
 import ssl
@@ -1940,3 +1941,71 @@ def test_where_nothing_works_nothing_is_told_for_ever(pair: Pair) -> None:
     pair.try_again(30)
 
     assert sorted(pair.site.events) == ["delivery_failed", "delivery_failed", "failed"]
+
+
+# who is told no more, and who is back
+
+
+def failed_in_vain(site: Site) -> None:
+    """Two monitors have failed, and nobody answers."""
+    add(site, "webhook", NOBODY, "Hook")
+    two_failed(site)
+
+
+def test_who_is_back_is_told_all_at_once(site: Site, listener: Listener) -> None:
+    failed_in_vain(site)
+    for seconds in (10, 30, 120, 600):
+        site.clock.move(seconds)
+        site.server.deliver()
+    site.rows("UPDATE integration SET config = replace(config, ?, ?)", NOBODY, listener.url)
+    site.clock.move(600)
+
+    site.server.deliver()
+
+    assert {one.event["monitor"]["key"] for one in listener.received} == {"first", "second"}
+
+
+def given_up(site: Site) -> list[str]:
+    return [row["state"] for row in site.rows("SELECT state FROM alert ORDER BY num")]
+
+
+def test_who_is_switched_off_is_not_told_later(site: Site) -> None:
+    failed_in_vain(site)
+
+    site.send("PATCH", "/api/v1/integrations/Hook", '{"enabled": false}', MANAGER)
+
+    assert given_up(site) == ["dead", "dead"]
+
+
+def test_who_is_told_of_a_monitor_no_more_is_not_told_later(site: Site) -> None:
+    failed_in_vain(site)
+
+    site.send("PATCH", "/api/v1/heartbeats/first", '{"integrationIds": []}', MANAGER)
+
+    assert given_up(site) == ["dead", "pending"]
+
+
+MANAGER = {"X-API-Key": "cw_management"}
+
+
+def test_a_mail_server_that_wants_nobody_is_quoted(make_site: Callable[..., Site]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            peer, _ = server.accept()
+            with peer:
+                peer.sendall(b"554 on a block list\r\n")
+                peer.recv(100)
+
+        threading.Thread(target=greet, daemon=True).start()
+        port = server.getsockname()[1]
+        settings = cronwatch.Settings(smtp_host="127.0.0.1", smtp_port=port, smtp_security="none")
+
+        with pytest.raises(smtplib.SMTPConnectError) as refused, cronwatch.open_smtp(settings):
+            pass
+
+    assert (refused.value.smtp_code, refused.value.smtp_error) == (554, b"on a block list")
+
+
+def test_the_longest_rest_is_an_hour_however_many_digits_ask_for_it() -> None:
+    assert cronwatch.rest_ms("9" * 20, 0) == 3_600_000

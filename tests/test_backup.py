@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import threading
@@ -23,6 +24,8 @@ from live_server import (
     serving,
     wait_for,
 )
+
+import cronwatch
 
 
 def back_up(site: Site, copy: Path) -> Done:
@@ -193,3 +196,38 @@ def test_a_copy_that_an_upgrade_makes_is_for_its_owner_alone(tmp_path: Path) -> 
 
     (copy,) = tmp_path.glob("*.before-*")
     assert copy.stat().st_mode & 0o777 == 0o600
+
+
+# a copy put in place after a kill
+
+
+def put_in_place(copy: Path, log: Path, folder: Path) -> Path:
+    """A copy where a database was, beside whose log the server was killed."""
+    database = folder / "cronwatch.db"
+    shutil.copy(copy, database)
+    shutil.copy(log, f"{database}-wal")
+    return database
+
+
+def test_the_log_of_the_file_before_is_not_read_into_a_copy(site: Site, tmp_path: Path) -> None:
+    job = site.monitor()
+    site.get(f"/{job.token}")
+    assert back_up(site, tmp_path / "copy.db").code == 0
+    site.get(f"/{job.token}")  # in the log
+    database = put_in_place(tmp_path / "copy.db", Path(f"{site.database}-wal"), tmp_path)
+
+    with closing(cronwatch.Store(str(database))):
+        found = ask(database, "SELECT count(*) FROM ping")
+
+    assert found == [(1,)]
+    assert Path(f"{database}-wal.old").read_bytes()
+
+
+def test_a_file_keeps_its_own_log(site: Site, tmp_path: Path) -> None:
+    site.get(f"/{site.monitor().token}")
+    database = put_in_place(site.database, Path(f"{site.database}-wal"), tmp_path)
+
+    with closing(cronwatch.Store(str(database))):
+        found = ask(database, "SELECT count(*) FROM ping")
+
+    assert found == [(1,)]

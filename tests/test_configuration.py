@@ -384,3 +384,13 @@ def test_a_file_may_come_from_standard_input(site: Site, monkeypatch: pytest.Mon
     done = call("apply", "-", "--database", str(site.database))
 
     assert (done.code, [row["key"] for row in site.monitors]) == (0, ["hourly"])
+
+
+def test_what_webhooks_send_along_is_exported_with_secrets_only(site: Site) -> None:
+    headers = {"Authorization": "Bearer s3cret"}
+    config = {"url": "https://hook.example/", "secret": "whsec_x", "headers": headers}
+    site.server.act(cronwatch.create_integration, "webhook", "hook", config)
+
+    texts = [json.dumps(export(site, *flags)) for flags in ((), ("--secrets",))]
+
+    assert ["s3cret" in text for text in texts] == [False, True]

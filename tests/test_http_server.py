@@ -250,3 +250,30 @@ def test_what_a_proxy_says_of_who_pings_arrives(
     )
 
     assert behind.rows("SELECT address FROM ping") == [{"address": "203.0.113.9"}]
+
+
+@pytest.mark.parametrize(
+    "headers, seen", [({"X-Forwarded-For": "203.0.113.9"}, "203.0.113.9"), ({}, "127.0.0.1")]
+)
+def test_an_address_of_ipv4_is_one_also_where_both_families_are_listened_to(
+    make_site: Callable[..., Site], headers: dict[str, str], seen: str
+) -> None:
+    site = make_site(trusted_proxy="127.0.0.1")
+
+    site.send("GET", f"/{site.monitor().token}", headers=headers, address="::ffff:127.0.0.1")
+
+    assert site.pings[0]["address"] == seen
+
+
+@pytest.mark.parametrize("path", ["", "heartbeat/"])
+def test_what_strangers_are_shown_of_long_names_is_small(
+    make_site: Callable[..., Site], path: str
+) -> None:
+    site = make_site(status_tag="wall")
+    for n in range(200):
+        site.monitor(name="\N{ALARM CLOCK}" * 199 + str(n % 10), tags="wall")
+
+    page = site.get(f"/api/status-page/{path}wall")
+
+    assert page.status_int == 200
+    assert 0 < len(page.body) <= 65_536

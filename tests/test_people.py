@@ -838,3 +838,45 @@ def test_a_first_start_on_a_terminal_prints_a_link_that_signs_in(
     assert link
     given = json.dumps({"link": link[1]})
     assert site.post(SESSION, given, Content_Type="application/json").status_int == 201
+
+
+# what a stranger cannot take from the owner
+
+
+def test_a_name_that_nobody_can_have_is_refused(people: People) -> None:
+    assert people.enter("x" * 201).status_int == 400
+
+
+def test_an_address_has_one_sign_in_at_a_time(people: People) -> None:
+    with cronwatch._one_try_of(ADDRESS):
+        statuses = [
+            people.enter("nobody").status_int,
+            people.enter(address="192.0.2.8").status_int,
+        ]
+
+    assert statuses == [429, 201]
+
+
+def test_a_password_that_has_changed_meanwhile_opens_no_session(people: People) -> None:
+    with pytest.raises(cronwatch.Refused, match="Wrong name or password"):
+        people.site.server.act(cronwatch.open_session, 1, "the one of before")
+
+    assert people.site.rows("SELECT * FROM session") == []
+
+
+def test_a_clock_that_leaps_ahead_ends_no_session(people: People) -> None:
+    token = people.token()
+    begun = people.site.clock.now
+    people.site.clock.now += 400 * 86_400_000
+    people.site.server.away(begun, people.site.clock.now)
+
+    people.site.server.housekeeping()
+
+    people.site.clock.now = begun
+    assert people.ask("GET", SESSION, Authorization=f"Bearer {token}").status_int == 200
+
+
+def test_of_a_short_key_that_is_adopted_some_stays_hidden(site: Site) -> None:
+    site.api_key(secret="abcdefgh")
+
+    assert site.rows("SELECT prefix FROM api_key") == [{"prefix": "abcd"}]

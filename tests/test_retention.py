@@ -356,3 +356,30 @@ def test_the_oldest_and_the_newest_awaited_runs_are_watched(site: Site) -> None:
     watched = {run.num - job.num * 100_000 for run in life.runs}
 
     assert watched == {*range(1, 101), *range(4901, 5001)}
+
+
+def test_events_and_flips_are_bounded_where_pings_are_few(make_site: Callable[..., Site]) -> None:
+    site = make_site(keep_pings=10)
+    job = site.monitor()
+    for _ in range(15):
+        for word in ("/fail", "/ok"):
+            site.get(f"/{job.code}{word}")
+            site.clock.move(7200)
+    site.rows("DELETE FROM ping")
+    assert len(nums(site, "flip", job)) > 10
+
+    site.server.housekeeping()
+
+    assert (len(nums(site, "flip", job)), len(nums(site, "event", job))) == (10, 10)
+
+
+def test_a_monitor_is_removed_in_steps(site: Site) -> None:
+    job = site.monitor()
+    fill(site, job, 3 * STEP)
+    changes: list[int] = []
+    site.server.store.count_commit = changes.append
+
+    site.send("DELETE", f"/api/v1/heartbeats/{job.id}", headers={"X-API-Key": site.api_key()})
+
+    assert len(changes) > 3
+    assert (site.monitors, site.pings, site.runs) == ([], [], [])

@@ -826,3 +826,62 @@ def test_a_port_in_use_is_found_out_before_anything_is_judged(tmp_path: Path) ->
 
         assert (second.code, "choose another port" in second.err) == (1, True)
         assert site.rows("SELECT * FROM absence") == []
+
+
+# commands where no server runs
+
+
+def stopped_for_a_day(site: Site) -> Made:
+    """An hourly job, and a server that was stopped a day ago."""
+    job = site.monitor(key="job")
+    site.get(f"/{job.token}")
+    site.server.act(cronwatch.stamp_alive)
+    site.clock.move(86_400)
+    return job
+
+
+def test_a_command_judges_first_how_long_no_server_ran(site: Site) -> None:
+    stopped_for_a_day(site)
+    words = ["monitor", "edit", "job", "--notes", "x", "--database", str(site.database)]
+
+    code = cronwatch.main(words, site.clock)
+
+    assert (code, site.events, site.monitors[0]["status"]) == (0, [], "up")
+
+
+def test_a_command_that_only_reads_judges_nothing(site: Site) -> None:
+    stopped_for_a_day(site)
+
+    code = cronwatch.main(["monitor", "list", "--database", str(site.database)], site.clock)
+
+    assert (code, site.rows("SELECT * FROM absence")) == (0, [])
+
+
+def test_a_command_beside_a_server_judges_nothing(site: Site) -> None:
+    stopped_for_a_day(site)
+    cronwatch.hold(str(site.database))
+    words = ["monitor", "add", "other", "--database", str(site.database)]
+
+    code = cronwatch.main(words, site.clock)
+
+    assert (code, site.rows("SELECT * FROM absence")) == (0, [])
+
+
+@pytest.mark.slow
+def test_a_server_is_away_from_the_signal_on_however_long_its_alerts_take(tmp_path: Path) -> None:
+    with serving(tmp_path) as live:
+        command = f"sleep 3; date +%s%3N >{tmp_path}/ended"
+        live.quick("integration", "add", "command", "slow", command)
+        ping(live, json.loads(live.quick("monitor", "add", "job", "--json")), "/fail")
+        wait_for(lambda: live.rows("SELECT 1 FROM alert WHERE tried_at > 0"), "a try")
+        live.stop()
+
+        stamped = live.rows("SELECT value FROM meta WHERE name = 'alive_at'")[0]["value"]
+    assert stamped < int((tmp_path / "ended").read_text())
+
+
+def test_the_longest_numbers_in_a_path_are_answered(site: Site) -> None:
+    path = f"/api/{'9' * 5000}/envelope"
+
+    assert site.server.is_ping("POST", path)
+    assert site.post(path).status_int == 404

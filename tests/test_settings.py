@@ -216,3 +216,8 @@ def test_a_server_that_listens_on_all_addresses_says_what_links_begin_with(tmp_p
 
     assert line.startswith(f"cronwatch serves http://{socket.gethostname()}:")
     assert "--base-url says how others reach this" in log
+
+
+def test_a_prefix_with_a_space_is_refused() -> None:
+    with pytest.raises(cronwatch.Invalid, match="url_prefix"):
+        cronwatch.check_settings(cronwatch.Settings(url_prefix="/a b"))

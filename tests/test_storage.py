@@ -478,3 +478,20 @@ def test_a_write_after_the_end_is_refused(site: Site) -> None:
         site.server.act(note("late"))
 
     assert (refused.value.status, notes(site)) == (503, ["first"])
+
+
+@pytest.mark.parametrize("version", [0, 3])
+def test_another_programs_file_whose_tables_are_in_its_log_is_left_alone(
+    tmp_path: Path, version: int
+) -> None:
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as theirs:
+        theirs.execute("PRAGMA journal_mode = wal")
+        theirs.execute(f"PRAGMA user_version = {version}")
+        theirs.execute("CREATE TABLE recipe (title TEXT)")
+
+        with pytest.raises(cronwatch.Refused, match="another program's database"):
+            cronwatch.Store(str(path))
+
+        assert theirs.execute("SELECT name FROM sqlite_schema").fetchall() == [("recipe",)]
+    assert [one.name for one in tmp_path.iterdir()] == ["theirs.db"]
