@@ -1021,7 +1021,7 @@ FAULTS = {
             "test_kuma.py::test_each_state_is_the_status_that_uptime_kuma_has_for_it",
         ),
         Fault(
-            "most = BEATS_MAX // max(1, len(monitors))",
+            "beats = BEATS_MAX // max(1, len(monitors))",
             "most = 30",
             "strangers ask for megabytes of heartbeats",
             "test_kuma.py::test_many_monitors_fit_on_a_page",
