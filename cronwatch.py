@@ -1888,7 +1888,7 @@ class Dialect(NamedTuple):
     forbidden: int = 403  # the status for a key that may too little
     creates: Callable[[Mapping[str, str]], dict[str, Any] | None] = lambda query: None
     state: str = ""  # the query parameter that carries the word
-    states: Callable[[str], str] = lambda said: VERBS.get(said.lower(), "log")
+    states: Callable[[str], str] = lambda word: VERBS.get(word.lower(), "log")
     headers: Mapping[str, str] = {}
 
 
@@ -2201,7 +2201,7 @@ DIALECTS = {
             lambda refused: {"ok": False, "msg": refused.sentence},
             "Monitor not found or not active.",
             state="status",
-            states=lambda said: "success" if said == "up" else "fail",
+            states=lambda word: "success" if word == "up" else "fail",
         ),
         Dialect(
             "deadmanssnitch",
@@ -2211,7 +2211,7 @@ DIALECTS = {
             message_max=256,
             exit_code="s",
             state="s",
-            states=lambda said: "success" if said == "0" else "fail",
+            states=lambda word: "success" if word == "0" else "fail",
         ),
         Dialect(
             "betterstack",
@@ -4338,9 +4338,9 @@ def edit_monitor(
         next_run(cron, columns.get("timezone", m.timezone), tx.now)
     changed = change_monitor(tx, m.num, lambda state: edit(state, tx.now, columns))
     if "integrationIds" in request.body:
-        told = find_recipients(tx, changed)
-        others = f"monitor = ? AND integration NOT IN {placeholders(told)}"
-        withdraw_alerts(tx, others, m.num, *told)
+        recipients = find_recipients(tx, changed)
+        others = f"monitor = ? AND integration NOT IN {placeholders(recipients)}"
+        withdraw_alerts(tx, others, m.num, *recipients)
     return monitors_json(tx, [changed])[0]
 
 
@@ -4749,8 +4749,8 @@ def find_target(tx: Transaction, request: PingRequest) -> Target:
     beside = names[1] if len(names) > 1 and names[1] not in VERBS else None
     if handle is not None and not _may_ping(find_key(tx, beside)):
         dialect = dialect_for(route, handle[1])
-        request.seen.append(dialect)
         if dialect.needs_key:
+            request.seen.append(dialect)
             _check_key(tx, request.secret, dialect)
         return Target(dialect, names[1:], handle[0], names[0])
     if len(names) > 1 and route.family in ("ping", "cronitor"):
@@ -4878,7 +4878,7 @@ def _record(tx: Transaction, request: PingRequest, target: Target, num: int, pin
     save_state(tx, state, before, (run.num, ping.log) if run and ping.log and has_log else None)
     if run and ping.kind in OUTCOMES:
         ping = ping._replace(duration_ms=run.duration_ms)
-    if run is None and ping.message is None:  # or what a log says that belongs to none were lost
+    if run is None and ping.kind == "log" and ping.message is None:  # else it were lost
         ping = ping._replace(message=clean(ping.log, target.dialect.message_max))
     execute(tx.db, INSERT_PING, (*ping[:-2], num, run and run.num, target.dialect.name))
     _keep_bounds(tx, m, has_log)
@@ -6361,6 +6361,14 @@ def paged(
 PING_SQL = f"SELECT {sql_list(PINGS)} FROM ping p JOIN monitor m ON m.num = p.monitor "
 
 
+def ping_json(row: Sequence[Any], secret: bool) -> JsonObject:
+    """A ping. The message of a log may be its body, which a key that only reads is not shown."""
+    ping = show(PINGS, row)
+    if ping["type"] == "log" and not secret:
+        ping["message"] = None
+    return ping
+
+
 def list_pings(tx: Transaction, request: ApiRequest) -> JsonObject:
     """A monitor's pings, newest first. What is skipped is counted in the index."""
     m = get_monitor(tx, request.id)
@@ -6374,7 +6382,7 @@ def list_pings(tx: Transaction, request: ApiRequest) -> JsonObject:
         offset,
     )
     page.sort(key=lambda row: (row[3], row[0]), reverse=True)
-    pings = [show(PINGS, row) for row in page]
+    pings = [ping_json(row, request.secret) for row in page]
     return {"pings": pings, "total": m.ping_count, "limit": limit, "offset": offset}
 
 
@@ -6519,7 +6527,8 @@ def show_history(tx: Transaction, request: ApiRequest) -> JsonObject:
     entries: list[tuple[int, str, JsonObject]] = []
     for kind, (sql, columns) in HISTORY.items():
         for at, *row in execute(tx.db, sql.format(columns=sql_list(columns)), bounds).fetchall():
-            entries.append((at, kind, show(columns, row)))
+            entry = ping_json(row, request.secret) if kind == "ping" else show(columns, row)
+            entries.append((at, kind, entry))
     events = execute(tx.db, f"{EVENTS_SQL} {EVENTS_OF_MONITOR} LIMIT :most", bounds).fetchall()
     for row, event in zip(events, with_deliveries(tx, events, request.secret), strict=True):
         entries.append((row[3], "event", event))

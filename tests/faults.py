@@ -212,7 +212,7 @@ FAULTS = {
             "with the defaults of Healthchecks",
         ),
         Fault(
-            '"success" if said == "up" else "fail"',
+            '"success" if word == "up" else "fail"',
             '"success"',
             "a push that says `down` is taken for a success",
             "transcripts/kuma.http: A push is up unless it says otherwise",

@@ -234,3 +234,17 @@ def test_the_page_on_the_wall_says_nothing_else(site: Site) -> None:
         "uptime": None,
         "strip": [(NOW, None, "failed")],
     }
+
+
+@pytest.mark.parametrize("permission, is_shown", [("read-only", False), ("read-write", True)])
+@pytest.mark.parametrize("page", ["pings", "log"])
+def test_a_log_that_belongs_to_no_run_is_shown_to_who_may_write(
+    site: Site, page: str, permission: str, is_shown: bool
+) -> None:
+    job = site.monitor()
+    site.post(f"/{job.token}/log", "token=s3cret")
+
+    answer = site.get(f"/api/v1/heartbeats/{job.id}/{page}", X_API_Key=site.api_key(permission))
+
+    assert answer.status_int == 200
+    assert ("s3cret" in answer.text) is is_shown
