@@ -67,7 +67,7 @@ import uuid
 import zlib
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
@@ -3180,33 +3180,6 @@ CONSTRAINT_ERRORS = (peewee.IntegrityError, sqlite3.IntegrityError)
 T = TypeVar("T")
 
 
-def execute(db: sqlite3.Connection, sql: str, params: Any = ()) -> sqlite3.Cursor:
-    """Run one statement."""
-    return db.execute(sql, params)
-
-
-def rows(db: sqlite3.Connection, sql: str, *params: Any) -> list[Any]:
-    """All rows of a query: an unfinished SELECT would hold the write-ahead log."""
-    return execute(db, sql, params).fetchall()
-
-
-def insert(db: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
-    """Insert a row; its num."""
-    names = ", ".join(values)
-    placeholders = ", ".join("?" * len(values))
-    cursor = execute(
-        db, f"INSERT INTO {table} ({names}) VALUES ({placeholders})", tuple(values.values())
-    )
-    return int(cursor.lastrowid or 0)
-
-
-def update(db: sqlite3.Connection, table: str, num: int, values: Mapping[str, Any]) -> None:
-    """Write the columns of a row that changed; none is fine."""
-    if values:
-        placeholders = ", ".join(f"{name} = ?" for name in values)
-        execute(db, f"UPDATE {table} SET {placeholders} WHERE num = ?", (*values.values(), num))
-
-
 # -- opening a file
 
 
@@ -3286,7 +3259,7 @@ def migrate(db: SqliteDatabase, path: str) -> None:
             if current == version > 0:  # nobody has changed it yet
                 copy_file(path, f"{path}.before-{number}")
             for statement in statements:
-                execute(db.connection(), statement)
+                db.connection().execute(statement)
             db.user_version = number
 
 
@@ -3513,15 +3486,15 @@ class Store:
 
     def _do_or_undo(self, work: Callable[[], T]) -> T:
         """Do `work` in a savepoint. Peewee's have a new name each, which SQLite compiles anew."""
-        execute(self.connection, "SAVEPOINT part")
+        self.connection.execute("SAVEPOINT part")
         try:
             result = work()
         except BaseException:
             if self.connection.in_transaction:
-                execute(self.connection, "ROLLBACK TO part")
-                execute(self.connection, "RELEASE part")
+                self.connection.execute("ROLLBACK TO part")
+                self.connection.execute("RELEASE part")
             raise
-        execute(self.connection, "RELEASE part")
+        self.connection.execute("RELEASE part")
         return result
 
     @contextlib.contextmanager
@@ -3564,7 +3537,7 @@ class Store:
             self.is_replaced = True
             self.refusals += 1
             with contextlib.suppress(*DATABASE_ERRORS):  # or our log is taken for that one's
-                rows(self.connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+                self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self.db.close()
             raise Unavailable
         self.is_failing = False
@@ -3604,18 +3577,46 @@ class Store:
         self.reader.close_all()
 
 
+def placeholders(values: Collection[Any]) -> str:
+    """So many question marks, in brackets."""
+    return f"({', '.join('?' * len(values))})"
+
+
 class Transaction(NamedTuple):
-    """What an action works with: the writer's transaction, and the instant it stands for."""
+    """What an action works with: a connection in a transaction, and the instant it stands for."""
 
     db: sqlite3.Connection
     store: Store
     settings: Settings
     now: int
 
+    def execute(self, sql: str, *values: Any, **named: Any) -> sqlite3.Cursor:
+        """Run one statement, with values for its `?` or its `:names`."""
+        return self.db.execute(sql, named or values)
 
-def placeholders(nums: Sequence[Any]) -> str:
-    """So many question marks, in brackets."""
-    return f"({', '.join('?' * len(nums))})"
+    def rows(self, sql: str, *values: Any, **named: Any) -> list[Any]:
+        """All rows of a query: an unfinished SELECT would hold the write-ahead log."""
+        return self.execute(sql, *values, **named).fetchall()
+
+    def first(self, sql: str, *values: Any, **named: Any) -> Any:
+        """The first row of a query; None where there is none."""
+        return next(iter(self.rows(sql, *values, **named)), None)
+
+    def value(self, sql: str, *values: Any, **named: Any) -> Any:
+        """The first column of that row; None where there is none."""
+        row = self.first(sql, *values, **named)
+        return row and row[0]
+
+    def insert(self, table: str, values: Mapping[str, Any]) -> int:
+        """Insert a row; its num."""
+        sql = f"INSERT INTO {table} ({', '.join(values)}) VALUES {placeholders(values)}"
+        return int(self.execute(sql, *values.values()).lastrowid or 0)
+
+    def update(self, table: str, num: int, values: Mapping[str, Any]) -> None:
+        """Write the columns of a row that changed; none is fine."""
+        if values:
+            changes = ", ".join(f"{name} = ?" for name in values)
+            self.execute(f"UPDATE {table} SET {changes} WHERE num = ?", *values.values(), num)
 
 
 def hash_secret(secret: str) -> str:
@@ -3625,7 +3626,7 @@ def hash_secret(secret: str) -> str:
 
 def refuse_taken(tx: Transaction, table: str, column: str, value: str) -> None:
     """Refuse, with 409, what another row has."""
-    if rows(tx.db, f"SELECT 1 FROM {table} WHERE {column} = ?", value):
+    if tx.rows(f"SELECT 1 FROM {table} WHERE {column} = ?", value):
         what = {"api_key": "an API key", "integration": "an integration"}.get(table, f"a {table}")
         which = "this secret" if column == "hash" else f"the {column} '{value}'"
         raise Refused(f"there is {what} with {which} already: choose another one", "CONFLICT", 409)
@@ -3633,12 +3634,14 @@ def refuse_taken(tx: Transaction, table: str, column: str, value: str) -> None:
 
 def remember(tx: Transaction, name: str, value: Any) -> None:
     """Keep what the server knows of itself for the next start, and for the command line."""
-    execute(tx.db, "INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+    tx.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", name, value)
 
 
 def remembered(store: Store, name: str, default: Any) -> Any:
     """What was kept so."""
-    values = store.read(lambda db: rows(db, "SELECT value FROM meta WHERE name = ?", name))
+    values = store.read(
+        lambda db: db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchall()
+    )
     return values[0][0] if values else default
 
 
@@ -3700,14 +3703,13 @@ class Before(NamedTuple):
 
 def load_state(tx: Transaction, num: int, ping: Ping | None = None) -> tuple[MonitorState, Before]:
     """A monitor with its open runs, and the other ones that a ping may belong to."""
-    (row,) = rows(tx.db, STATE_SQL, num)
-    *monitor, spared_since, until, last_ping = row
+    *monitor, spared_since, until, last_ping = tx.first(STATE_SQL, num)
     sql = OPEN_RUNS
     series, host = (ping.series, ping.host) if ping else (None, None)
     if ping:
         sql += LAST_STARTS if ping.kind == "start" else ""
         sql += OF_SERIES if series else LAST_ENDED if ping.kind in OUTCOMES else ""
-    runs = execute(tx.db, sql, {"monitor": num, "series": series, "host": host}).fetchall()
+    runs = tx.rows(sql, monitor=num, series=series, host=host)
     by_num = {run[0]: run for run in runs}
     state = MonitorState(
         Monitor(*monitor),
@@ -3730,16 +3732,16 @@ def save_state(
     for run in state.runs:
         values = RUN_VALUES(run)
         if run.num in before.runs:
-            update(tx.db, "run", run.num, _changed(RUN_FIELDS, before.runs[run.num], values))
+            tx.update("run", run.num, _changed(RUN_FIELDS, before.runs[run.num], values))
         else:
-            execute(tx.db, INSERT_RUN, values)
+            tx.execute(INSERT_RUN, *values)
     if run_log is not None:
-        execute(tx.db, APPEND_LOG, (*run_log, m.num, LOG_MAX))
+        tx.execute(APPEND_LOG, *run_log, m.num, LOG_MAX)
         if tx.settings.keep_logs:
             prune_logs(tx, m.num, tx.settings.keep_logs, 2)
-    update(tx.db, "monitor", m.num, _changed(MONITOR_FIELDS, before.monitor, MONITOR_VALUES(m)))
+    tx.update("monitor", m.num, _changed(MONITOR_FIELDS, before.monitor, MONITOR_VALUES(m)))
     for flip_ in state.flips:
-        insert(tx.db, "flip", {"monitor": m.num, **flip_._asdict()})
+        tx.insert("flip", {"monitor": m.num, **flip_._asdict()})
     for event in state.events:
         add_event(tx, event, m)
 
@@ -3779,18 +3781,15 @@ def find_recipients(tx: Transaction, m: Monitor | None) -> list[int]:
     host = tx.settings.smtp_host
     if m is None:
         sql = "SELECT num FROM integration WHERE enabled AND is_default AND "
-        return [num for (num,) in rows(tx.db, f"{sql}(channel != 'email' OR {HAS_MAIL})", host)]
-    return [integration for _, integration in rows(tx.db, RECIPIENT_NUMS + "(?)", host, m.num)]
+        return [num for (num,) in tx.rows(f"{sql}(channel != 'email' OR {HAS_MAIL})", host)]
+    return [integration for _, integration in tx.rows(RECIPIENT_NUMS + "(?)", host, m.num)]
 
 
 def recipients_of(tx: Transaction, nums: Sequence[int]) -> dict[int, list[str]]:
     """The names of the integrations that are told of these monitors."""
     names: dict[int, list[str]] = {num: [] for num in nums}
-    for num, name in rows(
-        tx.db,
-        f"{RECIPIENT_NAMES}{placeholders(nums)} ORDER BY i.name",
-        tx.settings.smtp_host,
-        *nums,
+    for num, name in tx.rows(
+        f"{RECIPIENT_NAMES}{placeholders(nums)} ORDER BY i.name", tx.settings.smtp_host, *nums
     ):
         names[num].append(name)
     return names
@@ -3801,7 +3800,7 @@ def add_event(
 ) -> None:
     """Keep an event as it is now, and an alert for each integration that hears of it. Of what is
     kept with it, `about` and `timezone` are for its words only."""
-    run = None if event.run is None else find_run_row(tx.db, event.run)
+    run = None if event.run is None else find_run_row(tx, event.run)
     body = {
         "monitor": m
         and {
@@ -3813,7 +3812,7 @@ def add_event(
             "timezone": m.timezone,
             "notes": m.notes,
         },
-        "run": run and run_json(tx.db, run.num),
+        "run": run and run_json(tx, run.num),
         "reason": event.reason,
         "downSince": iso(event.down_since),
         "downtimeSeconds": event.downtime_ms and event.downtime_ms // 1000,
@@ -3821,15 +3820,14 @@ def add_event(
         "missedCount": event.missed_count,
         "count": event.count,
         "rules": event.rules,
-        "lastSuccess": m and last_success_json(tx.db, m.num, event.run),
+        "lastSuccess": m and last_success_json(tx, m.num, event.run),
         "gap": _restart_during(tx, event) if event.kind == "stuck" else None,
         "monitors": None,
         "about": _about(event, m, run),
         "timezone": tx.settings.timezone,
         **more,
     }
-    num = insert(
-        tx.db,
+    num = tx.insert(
         "event",
         {
             "id": str(uuid.uuid4()),
@@ -3843,8 +3841,7 @@ def add_event(
     about = f"monitor {m.id}" if m else "the server"
     tx.store.db.after_commit(lambda: log.info("event %s of %s", event.kind, about))
     for integration in find_recipients(tx, m) if to is None else to:
-        insert(
-            tx.db,
+        tx.insert(
             "alert",
             {"event": num, "integration": integration, "monitor": m and m.num, "due_at": tx.now},
         )
@@ -3852,8 +3849,7 @@ def add_event(
 
 def _restart_during(tx: Transaction, event: Event) -> dict[str, Any] | None:
     """The last short absence of ours that a run was open in: its end may have been lost then."""
-    gaps = rows(
-        tx.db,
+    gap = tx.first(
         "SELECT since, until FROM absence WHERE until > since AND until - since <= ? "
         "AND until > (SELECT started_at FROM run WHERE num = ?) AND until <= ? "
         "ORDER BY num DESC LIMIT 1",
@@ -3861,7 +3857,7 @@ def _restart_during(tx: Transaction, event: Event) -> dict[str, Any] | None:
         event.run,
         event.at,
     )
-    return {"since": iso(gaps[0][0]), "until": iso(gaps[0][1])} if gaps else None
+    return gap and show(GAPS, gap)
 
 
 def _about(event: Event, m: Monitor | None, run: Run | None) -> dict[str, Any] | None:
@@ -3876,32 +3872,29 @@ def _about(event: Event, m: Monitor | None, run: Run | None) -> dict[str, Any] |
     return None
 
 
-def find_run_row(db: sqlite3.Connection, num: int) -> Run | None:
+def find_run_row(tx: Transaction, num: int) -> Run | None:
     """A run by its number."""
-    runs = rows(db, f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE num = ?", num)
-    return Run(*runs[0]) if runs else None
+    row = tx.first(f"SELECT {', '.join(RUN_FIELDS)} FROM run WHERE num = ?", num)
+    return row and Run(*row)
 
 
-def last_success_json(
-    db: sqlite3.Connection, monitor: int, but: int | None
-) -> dict[str, Any] | None:
+def last_success_json(tx: Transaction, monitor: int, but: int | None) -> JsonObject | None:
     """The last good run of a monitor but that one, as events show it."""
-    runs = rows(
-        db,
+    run = tx.first(
         "SELECT ended_at, duration_ms FROM (SELECT * FROM run WHERE monitor = ? "
         "ORDER BY started_at DESC, num DESC LIMIT 2000) "
         "WHERE state = 'success' AND num IS NOT ? LIMIT 1",
         monitor,
         but,
     )
-    return {"at": iso(runs[0][0]), "durationMs": runs[0][1]} if runs else None
+    return run and {"at": iso(run[0]), "durationMs": run[1]}
 
 
-def run_json(db: sqlite3.Connection, num: int) -> JsonObject | None:
+def run_json(tx: Transaction, num: int) -> JsonObject:
     """A run as events show it, with the end of its log."""
-    runs = rows(db, f"SELECT {sql_list(RUNS)} FROM run WHERE num = ?", num)
-    logs = rows(db, f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", num)
-    return {**show(RUNS, runs[0]), "logTail": logs[0][0] if logs else None} if runs else None
+    run = tx.first(f"SELECT {sql_list(RUNS)} FROM run WHERE num = ?", num)
+    log_tail = tx.value(f"SELECT substr(content, -{TAIL_MAX}) FROM run_log WHERE run = ?", num)
+    return {**show(RUNS, run), "logTail": log_tail}
 
 
 # -- what pings one: its handles
@@ -3913,43 +3906,40 @@ OUR_HANDLES: dict[str, Callable[[], str]] = {
 }
 
 
-def _look_up(tx: Transaction, sql: str, text: str) -> tuple[int, str] | None:
-    pairs = rows(tx.db, sql, text)
-    return pairs[0] if pairs else None
-
-
 def find_handle(tx: Transaction, text: str) -> tuple[int, str] | None:
     """The monitor of a handle, and the handle's kind."""
     text = text.lower() if TOKEN.fullmatch(text) else text
-    return _look_up(tx, "SELECT monitor, kind FROM handle WHERE text = ?", text)
+    return tx.first("SELECT monitor, kind FROM handle WHERE text = ?", text)  # type: ignore[no-any-return]
 
 
 def find_monitor(tx: Transaction, name: str) -> int | None:
     """The monitor with this key, handle or id."""
     name = clean(name, 200) or ""
     match = (
-        _look_up(tx, "SELECT num, 1 FROM monitor WHERE key = ?", name)
+        tx.first("SELECT num FROM monitor WHERE key = ?", name)
         or find_handle(tx, name)
-        or _look_up(tx, "SELECT num, 3 FROM monitor WHERE id = ?", name.lower())
+        or tx.first("SELECT num FROM monitor WHERE id = ?", name.lower())
     )
-    return match[0] if match else None
+    return match and match[0]
+
+
+def select_monitors(tx: Transaction, condition: str, *values: Any) -> list[Monitor]:
+    """The monitors for which an SQL condition holds, perhaps with an order and a limit."""
+    sql = f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {condition}"
+    return [Monitor(*row) for row in tx.rows(sql, *values)]
+
+
+def load_monitor(tx: Transaction, num: int) -> Monitor:
+    """A monitor by its number."""
+    return select_monitors(tx, "num = ?", num)[0]
 
 
 def get_monitor(tx: Transaction, name: str) -> Monitor:
     """The monitor with this id or key; refuses with 404."""
-    monitors = rows(
-        tx.db,
-        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE id = ? OR "
-        "key = ? ORDER BY id = ? DESC LIMIT 1",
-        name,
-        name,
-        name,
-    )
-    if not monitors:
-        raise Refused(
-            f"Heartbeat not found: there is no monitor '{clean(name, 200)}'", "NOT_FOUND", 404
-        )
-    return Monitor(*monitors[0])
+    for m in select_monitors(tx, "?1 IN (id, key) ORDER BY id = ?1 DESC LIMIT 1", name):
+        return m
+    sentence = f"Heartbeat not found: there is no monitor '{clean(name, 200)}'"
+    raise Refused(sentence, "NOT_FOUND", 404)
 
 
 def adopt(tx: Transaction, num: int, text: str, kind: str) -> None:
@@ -3961,14 +3951,14 @@ def adopt(tx: Transaction, num: int, text: str, kind: str) -> None:
             "of the words " + ", ".join(sorted(RESERVED))
         )
     refuse_taken(tx, "handle", "text", text)
-    execute(tx.db, "INSERT INTO handle VALUES (?, ?, ?)", (text, num, kind))
+    tx.execute("INSERT INTO handle VALUES (?, ?, ?)", text, num, kind)
 
 
 def list_handles(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Every secret that pings a monitor."""
     m = get_monitor(tx, request.id)
     sql = f"SELECT {sql_list(HANDLES)} FROM handle WHERE monitor = ? ORDER BY kind, text"
-    return {"handles": [show(HANDLES, row) for row in rows(tx.db, sql, m.num)]}
+    return {"handles": [show(HANDLES, row) for row in tx.rows(sql, m.num)]}
 
 
 def add_handle(tx: Transaction, request: ApiRequest) -> JsonObject:
@@ -3989,7 +3979,7 @@ def remove_handle(tx: Transaction, request: ApiRequest) -> JsonObject:
     if handle[1] in OUR_HANDLES:
         raise Refused(f"a monitor always has a {handle[1]}: rotate it instead", "CONFLICT", 409)
     stored = text.lower() if TOKEN.fullmatch(text) else text
-    execute(tx.db, "DELETE FROM handle WHERE text = ?", (stored,))
+    tx.execute("DELETE FROM handle WHERE text = ?", stored)
     return list_handles(tx, request)
 
 
@@ -3997,9 +3987,9 @@ def rotate_handle(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A new token or code in place of one that is known to too many."""
     kind = read_fields(ROTATION, request.body)["kind"]
     m = get_monitor(tx, request.id)
-    execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (m.num, kind))
+    tx.execute("DELETE FROM handle WHERE monitor = ? AND kind = ?", m.num, kind)
     adopt(tx, m.num, OUR_HANDLES[kind](), kind)
-    return monitors_json(tx, [m])[0]
+    return monitor_json(tx, m)
 
 
 # -- how one is shown
@@ -4039,9 +4029,7 @@ def open_runs_of(tx: Transaction, nums: Sequence[int]) -> dict[int, Any]:
     """The newest open run of these monitors, as columns of `OPEN_RUNS_OF`."""
     return {
         num: run
-        for num, *run in rows(
-            tx.db, f"{OPEN_RUNS_OF}{placeholders(nums)} GROUP BY r.monitor", *nums
-        )
+        for num, *run in tx.rows(f"{OPEN_RUNS_OF}{placeholders(nums)} GROUP BY r.monitor", *nums)
     }
 
 
@@ -4064,11 +4052,10 @@ def monitors_json(
     recipients, running = recipients_of(tx, nums), open_runs_of(tx, nums)
     last = {
         num: show(RUNS_IN_LISTS, run)
-        for *run, num in rows(tx.db, f"{NEWEST_RUNS}{placeholders(nums)})", *nums)
+        for *run, num in tx.rows(f"{NEWEST_RUNS}{placeholders(nums)})", *nums)
     }
     handles: dict[int, list[Sequence[str]]] = {num: [] for num in nums}
-    for num, *handle in rows(
-        tx.db,
+    for num, *handle in tx.rows(
         f"SELECT monitor, {sql_list(HANDLES)} FROM handle WHERE monitor IN {placeholders(nums)}",
         *nums,
     ):
@@ -4102,6 +4089,11 @@ def monitors_json(
     ]
 
 
+def monitor_json(tx: Transaction, m: Monitor, secret: bool = True) -> JsonObject:
+    """One of them."""
+    return monitors_json(tx, [m], secret)[0]
+
+
 def _handles_json(tx: Transaction, handles: Sequence[Sequence[str]]) -> JsonObject:
     ours = {kind: text for kind, text in handles if kind in OUR_HANDLES}
     return {
@@ -4131,17 +4123,11 @@ def list_monitors(tx: Transaction, request: ApiRequest) -> JsonObject:
     if statuses:
         condition = f"{condition} AND status IN {placeholders(statuses)}"
         values += statuses
-    total = rows(tx.db, f"SELECT count(*) FROM monitor WHERE {condition}", *values)[0][0]
-    page = rows(
-        tx.db,
-        f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {condition} "
-        "ORDER BY name, num LIMIT ? OFFSET ?",
-        *values,
-        limit,
-        offset,
-    )
+    total = tx.value(f"SELECT count(*) FROM monitor WHERE {condition}", *values)
+    order = "ORDER BY name, num LIMIT ? OFFSET ?"
+    monitors = select_monitors(tx, f"{condition} {order}", *values, limit, offset)
     return {
-        "heartbeats": monitors_json(tx, [Monitor(*row) for row in page], request.secret),
+        "heartbeats": monitors_json(tx, monitors, request.secret),
         "total": total,
         "limit": limit,
         "offset": offset,
@@ -4150,14 +4136,13 @@ def list_monitors(tx: Transaction, request: ApiRequest) -> JsonObject:
 
 def monitor_keys(tx: Transaction) -> list[str]:
     """The keys of all monitors, for a shell to complete."""
-    return [key for (key,) in rows(tx.db, "SELECT key FROM monitor ORDER BY key")]
+    return [key for (key,) in tx.rows("SELECT key FROM monitor ORDER BY key")]
 
 
 def show_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A monitor, with the integrations that are linked to it, and when it is expected next."""
     m = get_monitor(tx, request.id)
-    linked = rows(
-        tx.db,
+    linked = tx.rows(
         "SELECT id FROM integration WHERE is_default AND ? OR num IN (SELECT "
         "integration FROM monitor_integration WHERE monitor = ?) ORDER BY num",
         m.default_integrations,
@@ -4165,7 +4150,7 @@ def show_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     )
     coming = [m.expected_at] if m.expected_at is not None and m.expected_at > tx.now else []
     return {
-        **monitors_json(tx, [m], request.secret)[0],
+        **monitor_json(tx, m, request.secret),
         "integrationIds": [id_ for (id_,) in linked],
         "upcoming": [iso(at) for at in next_times(m, tx.now, coming)],
     }
@@ -4233,15 +4218,11 @@ def read_ids(body: JsonObject) -> list[str] | None:
     return ids
 
 
-def free_key(db: sqlite3.Connection, name: str) -> str:
+def free_key(tx: Transaction, name: str) -> str:
     """A key made from a name, with a number where it is taken."""
     base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:180] or "monitor"
-    taken = {
-        key
-        for (key,) in rows(
-            db, "SELECT key FROM monitor WHERE key = ? OR key GLOB ?", base, f"{base}-[0-9]*"
-        )
-    }
+    sql = "SELECT key FROM monitor WHERE key = ? OR key GLOB ?"
+    taken = {key for (key,) in tx.rows(sql, base, f"{base}-[0-9]*")}
     numbered = (f"{base}-{n}" for n in range(2, len(taken) + 3))
     return base if base not in taken else next(key for key in numbered if key not in taken)
 
@@ -4262,10 +4243,9 @@ def create_monitor(
     Raises `Refused` 409 where its key or a handle is taken."""
     if fields.get("cron"):
         next_run(fields["cron"], fields.get("timezone", "UTC"), tx.now)  # a zone may skip it
-    key = fields.get("key") or free_key(tx.db, fields["name"])
+    key = fields.get("key") or free_key(tx, fields["name"])
     refuse_taken(tx, "monitor", "key", key)
-    num = insert(
-        tx.db,
+    num = tx.insert(
         "monitor",
         {
             **fields,
@@ -4289,12 +4269,12 @@ def create_monitor(
 
 def link_integrations(tx: Transaction, num: int, ids: Sequence[str]) -> None:
     """Let exactly these integrations hear of a monitor."""
-    execute(tx.db, "DELETE FROM monitor_integration WHERE monitor = ?", (num,))
+    tx.execute("DELETE FROM monitor_integration WHERE monitor = ?", num)
     for id_ in dict.fromkeys(ids):
-        nums = rows(tx.db, "SELECT num FROM integration WHERE id = ?", id_)
-        if not nums:
+        integration = tx.value("SELECT num FROM integration WHERE id = ?", id_)
+        if integration is None:
             raise Invalid(f"integrationIds names '{clean(id_, 60)}', which does not exist")
-        execute(tx.db, "INSERT INTO monitor_integration VALUES (?, ?)", (num, nums[0][0]))
+        tx.execute("INSERT INTO monitor_integration VALUES (?, ?)", num, integration)
 
 
 PAUSE_MAX = 876_000 * 3600  # seconds
@@ -4307,16 +4287,13 @@ def add_monitor(
     """Create a monitor from its JSON; with `unique`, change the one of that name if there is."""
     columns, unique = {"timezone": "UTC", **read_monitor(request.body)}, request.body.get("unique")
     if unique is not None:
-        named = rows(
-            tx.db,
-            "SELECT id FROM monitor WHERE name = ? ORDER BY num LIMIT 1",
-            UNIQUE.check.read(UNIQUE.name, unique),
-        )
-        if named:
+        name = UNIQUE.check.read(UNIQUE.name, unique)
+        id_ = tx.value("SELECT id FROM monitor WHERE name = ? ORDER BY num LIMIT 1", name)
+        if id_ is not None:
             body = {name: value for name, value in request.body.items() if name != "unique"}
-            return edit_monitor(tx, request._replace(id=named[0][0], body=body)), 200
+            return edit_monitor(tx, request._replace(id=id_, body=body)), 200
     num = create_monitor(tx, columns, handles, read_ids(request.body))
-    return monitors_json(tx, [load_state(tx, num)[0].monitor])[0], 201
+    return monitor_json(tx, load_monitor(tx, num)), 201
 
 
 def edit_monitor(
@@ -4341,7 +4318,7 @@ def edit_monitor(
         recipients = find_recipients(tx, changed)
         others = f"monitor = ? AND integration NOT IN {placeholders(recipients)}"
         withdraw_alerts(tx, others, m.num, *recipients)
-    return monitors_json(tx, [changed])[0]
+    return monitor_json(tx, changed)
 
 
 def withdraw_alerts(tx: Transaction, condition: str, *values: Any) -> None:
@@ -4350,7 +4327,7 @@ def withdraw_alerts(tx: Transaction, condition: str, *values: Any) -> None:
         "UPDATE alert SET state = 'dead', tried_at = coalesce(tried_at, ?), "
         "result = 'given up: no longer told of it' WHERE state = 'pending' AND "
     )
-    execute(tx.db, sql + condition, (tx.now, *values))
+    tx.execute(sql + condition, tx.now, *values)
 
 
 def pause_monitor(tx: Transaction, num: int, seconds: float | None) -> Monitor:
@@ -4363,7 +4340,7 @@ def pause_monitor(tx: Transaction, num: int, seconds: float | None) -> Monitor:
 
 def pause_for(tx: Transaction, name: str, seconds: float | None) -> JsonObject:
     """The same, by its key or id."""
-    return monitors_json(tx, [pause_monitor(tx, get_monitor(tx, name).num, seconds)])[0]
+    return monitor_json(tx, pause_monitor(tx, get_monitor(tx, name).num, seconds))
 
 
 def pause_heartbeat(tx: Transaction, request: ApiRequest) -> JsonObject:
@@ -4375,15 +4352,14 @@ def pause_heartbeat(tx: Transaction, request: ApiRequest) -> JsonObject:
 def resume_heartbeat(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Resume a monitor: in Cronping it is new then."""
     num = get_monitor(tx, request.id).num
-    return monitors_json(tx, [change_monitor(tx, num, lambda state: resume(state, tx.now, True))])[
-        0
-    ]
+    return monitor_json(tx, change_monitor(tx, num, lambda state: resume(state, tx.now, True)))
 
 
 def mark_ok(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """All is well, says a person: up without an event, as by Cronitor's /ok."""
-    ok, num = Ping("ok", tx.now), get_monitor(tx, request.id).num
-    return monitors_json(tx, [change_monitor(tx, num, lambda state: receive(state, ok))])[0]
+    num = get_monitor(tx, request.id).num
+    ok = Ping("ok", tx.now)
+    return monitor_json(tx, change_monitor(tx, num, lambda state: receive(state, ok)))
 
 
 def empty_monitor(tx: Transaction, request: ApiRequest) -> bool:
@@ -4396,7 +4372,7 @@ def empty_monitor(tx: Transaction, request: ApiRequest) -> bool:
 def remove_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Delete a monitor with all that hangs on it."""
     m = get_monitor(tx, request.id)
-    execute(tx.db, "DELETE FROM monitor WHERE num = ?", (m.num,))
+    tx.execute("DELETE FROM monitor WHERE num = ?", m.num)
     return {"id": m.id, "deleted": True}
 
 
@@ -4412,8 +4388,7 @@ def scan_due(
 
     A place is a deadline and a monitor: so one scan meets each monitor once, whatever it does.
     """
-    due = rows(
-        tx.db,
+    due = tx.rows(
         "SELECT due_at, num FROM monitor WHERE due_at <= ? AND (due_at, num) > (?, ?) "
         "ORDER BY due_at, num LIMIT ?",
         tx.now,
@@ -4443,7 +4418,7 @@ def change_alone(tx: Transaction, num: int, change: Callable[[MonitorState], T])
         if tx.store.lost:
             raise
         log.exception("monitor %d could not be looked at", num)
-        update(tx.db, "monitor", num, {"due_at": tx.now + 60_000})
+        tx.update("monitor", num, {"due_at": tx.now + 60_000})
     return None
 
 
@@ -4456,15 +4431,14 @@ def record_absence(tx: Transaction, since: int, until: int, damaged: Container[i
         since = until
     else:
         _judge_monitors(tx, since, until, damaged)
-    earlier = next((Absence(*row) for row in rows(tx.db, LAST_ABSENCE)), None)
+    earlier = next((Absence(*row) for row in tx.rows(LAST_ABSENCE)), None)
     spared = join_absences(earlier, Absence(since, until))
-    insert(tx.db, "absence", {"since": since, "until": until, "spared_since": spared.since})
+    tx.insert("absence", {"since": since, "until": until, "spared_since": spared.since})
     remember(tx, "alive_at", until)
 
 
 def _judge_monitors(tx: Transaction, since: int, until: int, damaged: Container[int]) -> None:
-    touched = rows(  # subqueries: one on the index of deadlines, one on that of open runs
-        tx.db,
+    touched = tx.rows(
         "SELECT num FROM monitor WHERE num IN (SELECT num FROM monitor WHERE due_at <= ? "
         "OR expected_at <= ? UNION ALL SELECT monitor FROM run WHERE state = 'running') "
         "ORDER BY num",
@@ -4501,8 +4475,8 @@ def _turn_clock_back(tx: Transaction, before: int, now: int, damaged: Container[
         "UPDATE alert SET due_at = min(due_at, :now + due_at - coalesce(tried_at, due_at)), "
         "tried_at = min(tried_at, :now) WHERE state = 'pending' AND due_at < :blocked",
     ):
-        execute(tx.db, sql, {"now": now, "blocked": BLOCKED_AT})
-    for (num,) in rows(tx.db, "SELECT num FROM monitor ORDER BY num"):
+        tx.execute(sql, now=now, blocked=BLOCKED_AT)
+    for (num,) in tx.rows("SELECT num FROM monitor ORDER BY num"):
         if num not in damaged:
             change_alone(tx, num, lambda state: turn_back(state, before, now))
 
@@ -4617,17 +4591,18 @@ def prune_beyond(tx: Transaction, monitor: int, keep: int) -> bool:
             f"AND ({order}) < ({edge}) ORDER BY {order} LIMIT ?3"
         )
         sql = f"DELETE FROM {table} WHERE num IN ({beyond})"
-        has_more |= execute(tx.db, sql, (monitor, keep - 1, most)).rowcount == most
+        has_more |= tx.execute(sql, monitor, keep - 1, most).rowcount == most
     return has_more
 
 
 def prune_logs(tx: Transaction, monitor: int, keep: int, most: int = 50) -> int:
     """Delete so many logs, of 100 KB at most, but the newest ones of a monitor; how many."""
-    return execute(
-        tx.db,
+    return tx.execute(
         "DELETE FROM run_log WHERE run IN (SELECT run FROM run_log WHERE monitor = ? "
         "ORDER BY run DESC LIMIT ? OFFSET ?)",
-        (monitor, most, keep),
+        monitor,
+        most,
+        keep,
     ).rowcount
 
 
@@ -4637,13 +4612,13 @@ def monitors_beyond(tx: Transaction, keep: int) -> list[int]:
         UNION SELECT monitor FROM event WHERE monitor IS NOT NULL GROUP BY monitor
             HAVING count(*) > ?1
         UNION SELECT monitor FROM flip GROUP BY monitor HAVING count(*) > ?1"""
-    return [num for (num,) in rows(tx.db, sql, keep)]
+    return [num for (num,) in tx.rows(sql, keep)]
 
 
 def monitors_beyond_logs(tx: Transaction, keep: int) -> list[int]:
     """The monitors with more logs than are kept."""
     sql = "SELECT monitor FROM run_log GROUP BY monitor HAVING count(*) > ?"
-    return [num for (num,) in rows(tx.db, sql, keep)]
+    return [num for (num,) in tx.rows(sql, keep)]
 
 
 FREE_PAGES = 2000  # 8 MB: what is soon used again stays
@@ -4651,10 +4626,10 @@ FREE_PAGES = 2000  # 8 MB: what is soon used again stays
 
 def give_back(tx: Transaction) -> bool:
     """Let the file shrink by some of the pages that are free; whether enough are left for more."""
-    (free,) = rows(tx.db, "PRAGMA freelist_count")[0]
-    vacuums = rows(tx.db, "PRAGMA auto_vacuum")[0][0]
+    free = tx.value("PRAGMA freelist_count")
+    vacuums = tx.value("PRAGMA auto_vacuum")
     for _ in range(min(PRUNE_LIMIT, free - FREE_PAGES) if vacuums else 0):
-        execute(tx.db, "PRAGMA incremental_vacuum(1)")  # sqlite3 ends one of more after a page
+        tx.execute("PRAGMA incremental_vacuum(1)")  # sqlite3 ends one of more after a page
     return bool(vacuums and free > FREE_PAGES + PRUNE_LIMIT)
 
 
@@ -4665,7 +4640,7 @@ def has_leapt(tx: Transaction) -> bool:
     """Whether nothing counts as old: for a day after an absence of more than one, since the clock
     may have leapt."""
     sql = "SELECT 1 FROM absence WHERE until - since > ?1 AND until > ?2 - ?1 LIMIT 1"
-    return bool(rows(tx.db, sql, DAY_MS, tx.now))
+    return bool(tx.rows(sql, DAY_MS, tx.now))
 
 
 def prune(tx: Transaction, table: str, before: int, after: int = 0) -> int | None:
@@ -4673,22 +4648,22 @@ def prune(tx: Transaction, table: str, before: int, after: int = 0) -> int | Non
     if has_leapt(tx):
         return None
     old = OLD.get(table, "at < :before")
-    chunk = execute(
-        tx.db,
+    chunk = tx.rows(
         f"SELECT num, {old} FROM {table} WHERE num > :after ORDER BY num LIMIT :limit",
-        {"before": before, "after": after, "limit": RUNS_LIMIT if table == "run" else PRUNE_LIMIT},
-    ).fetchall()
+        before=before,
+        after=after,
+        limit=RUNS_LIMIT if table == "run" else PRUNE_LIMIT,
+    )
     if not any(is_old for _, is_old in chunk):
         return None
     last = int(chunk[-1][0])
     rows_of_chunk = {"before": before, "after": after, "last": last, "now": tx.now}
     if table == "run":
-        execute(tx.db, FORGET_LEFT_BEHIND, rows_of_chunk)
-    execute(
-        tx.db,
+        tx.execute(FORGET_LEFT_BEHIND, **rows_of_chunk)
+    tx.execute(
         f"DELETE FROM {table} WHERE num > :after AND num <= :last AND {old} "
         f"AND {PRUNABLE.get(table, '1')}",
-        rows_of_chunk,
+        **rows_of_chunk,
     )
     return last
 
@@ -4727,11 +4702,8 @@ class Target(NamedTuple):
 
 def find_key(tx: Transaction, secret: str | None) -> tuple[int, str] | None:
     """The number of an API key, and its permission."""
-    return (
-        _look_up(tx, "SELECT num, permission FROM api_key WHERE hash = ?", hash_secret(secret))
-        if secret
-        else None
-    )
+    sql = "SELECT num, permission FROM api_key WHERE hash = ?"
+    return tx.first(sql, hash_secret(secret)) if secret else None
 
 
 def _may_ping(key: tuple[int, str] | None) -> bool:
@@ -4835,7 +4807,7 @@ def record_ping(tx: Transaction, request: PingRequest) -> Answer:
     word = read_word(dialect, bare, target.words, request.query)
     if _lacks_auth(tx, request, target):
         sql = "UPDATE monitor SET dropped_pings = dropped_pings + 1 WHERE num = ?"
-        execute(tx.db, sql, (num,))
+        tx.execute(sql, num)
         return Answer(dialect, PingResult("log", tx.now, "", target.name, "", "dropped"))
     if word[0] == "pause":
         m = pause_monitor(tx, num, None if word[1] is None else word[1] * 3600)
@@ -4880,7 +4852,7 @@ def _record(tx: Transaction, request: PingRequest, target: Target, num: int, pin
         ping = ping._replace(duration_ms=run.duration_ms)
     if run is None and ping.kind == "log" and ping.message is None:  # else it were lost
         ping = ping._replace(message=clean(ping.log, target.dialect.message_max))
-    execute(tx.db, INSERT_PING, (*ping[:-2], num, run and run.num, target.dialect.name))
+    tx.execute(INSERT_PING, *ping[:-2], num, run and run.num, target.dialect.name)
     _keep_bounds(tx, m, has_log)
     due_by = deadline(m) if m.status == "up" else None
     result = PingResult(
@@ -4907,8 +4879,8 @@ def _record(tx: Transaction, request: PingRequest, target: Target, num: int, pin
 def _newest_series(tx: Transaction, num: int) -> str | None:
     """The series of the newest run that is open, if it has one."""
     open_runs = "SELECT series FROM run WHERE monitor = ? AND state = 'running'"
-    newest = rows(tx.db, f"{open_runs} ORDER BY started_at DESC, num DESC LIMIT 1", num)
-    return newest[0][0] if newest else None
+    series: str | None = tx.value(f"{open_runs} ORDER BY started_at DESC, num DESC LIMIT 1", num)
+    return series
 
 
 def record_check_ins(
@@ -4953,8 +4925,8 @@ def register_monitor(
     A key that may only ping has 1,000 such monitors at the most: refused with 403 beyond.
     """
     num, permission = api_key
-    counted = rows(tx.db, "SELECT count(*) FROM monitor WHERE registered_by = ?", num)
-    if permission == "ping" and counted[0][0] >= REGISTERED_MAX:
+    count = tx.value("SELECT count(*) FROM monitor WHERE registered_by = ?", num)
+    if permission == "ping" and count >= REGISTERED_MAX:
         sentence = f"This API key has registered {REGISTERED_MAX} monitors: it may make no more"
         raise Refused(sentence, "ACCESS_DENIED", 403)
     own = {"key": key, "timezone": tx.settings.timezone or "UTC"}
@@ -5025,7 +4997,7 @@ def _sync(tx: Transaction, api_key: tuple[int, str], key: str | None, item: Any)
 def _is_declared(tx: Transaction, num: int | None, schedule: Any) -> bool:
     """Whether this is the schedule that was declared of a monitor last."""
     sql = "SELECT json_extract(declared, '$.cron') FROM monitor WHERE num = ?"
-    return bool(schedule) and [(schedule,)] == rows(tx.db, sql, num)
+    return bool(schedule) and [(schedule,)] == tx.rows(sql, num)
 
 
 # == Alerts ===================================================================
@@ -5874,42 +5846,39 @@ OLDEST_DUE = f"""SELECT a.num FROM integration i CROSS JOIN alert a INDEXED BY a
 def waiting_integrations(tx: Transaction) -> list[int]:
     """The integrations with something to send."""
     is_due = "EXISTS (SELECT 1 FROM alert WHERE state = 'pending' AND integration = i.num AND {})"
-    cursor = execute(
-        tx.db,
+    nums = tx.rows(
         f"SELECT num FROM integration i WHERE {is_due.format('due_at < 0')} "
         f"OR {IS_AWAKE} AND {is_due.format('due_at <= :now')}",
-        {"now": tx.now},
+        now=tx.now,
     )
-    return [num for (num,) in cursor.fetchall()]
+    return [num for (num,) in nums]
 
 
 def claim_alert(tx: Transaction, integration: int) -> Claim | None:
     """Take a test, else the oldest due alert of an integration that does not rest; what waits
     behind another one of its monitor is not due."""
-    alerts = rows(
-        tx.db,
-        "SELECT num FROM alert WHERE state = 'pending' AND integration = ? AND due_at < 0 LIMIT 1",
-        integration,
+    sql = (
+        "SELECT num FROM alert WHERE state = 'pending' AND integration = ? AND due_at < 0 LIMIT 1"
     )
-    if not alerts:
-        alerts = execute(tx.db, OLDEST_DUE, {"integration": integration, "now": tx.now}).fetchall()
-    return _claim(tx, alerts[0][0]) if alerts else None
+    num = tx.value(sql, integration)
+    if num is None:
+        num = tx.value(OLDEST_DUE, integration=integration, now=tx.now)
+    return num and _claim(tx, num)
 
 
 def _claim(tx: Transaction, num: int) -> Claim:
     """Write down that it is being tried: should we die over this one, it is due again once the try
     must be over. A test is sent once, whatever becomes of it."""
-    tries, channel, config, *event = rows(
-        tx.db,
+    tries, channel, config, *event = tx.first(
         "SELECT a.tries, i.channel, i.config, e.num, e.id, e.kind, e.at, e.told_at, e.body FROM "
         "alert a JOIN integration i ON i.num = a.integration JOIN event e ON e.num = a.event "
         "WHERE a.num = ?",
         num,
-    )[0]
+    )
     columns = {"tries": tries + 1, "tried_at": tx.now, "due_at": tx.now + CLAIM_MS}
     if event[2] == "test":
         columns["state"] = "dead"
-    update(tx.db, "alert", num, columns)
+    tx.update("alert", num, columns)
     return Claim(num, channel, json.loads(config), event)
 
 
@@ -5931,22 +5900,21 @@ def after_try(attempt: Attempt, tries: int, now: int) -> dict[str, Any]:
 def record_attempt(tx: Transaction, num: int, attempt: Attempt) -> bool:
     """Keep what came of a try, for the alert and for its integration. True when that was the last
     try of the alert, in vain."""
-    alerts = rows(
-        tx.db,
+    alert = tx.first(
         "SELECT a.tries, e.kind, a.monitor, i.num, i.name, i.failed_tries, i.failing, "
         "i.rests_until FROM alert a "
         "JOIN event e ON e.num = a.event JOIN integration i ON i.num = a.integration "
         "WHERE a.num = ?",
         num,
     )
-    if not alerts:  # it was removed meanwhile
+    if alert is None:  # it was removed meanwhile
         return False
-    tries, kind, monitor, integration, name, failed, failing, rests_until = alerts[0]
+    tries, kind, monitor, integration, name, failed, failing, rests_until = alert
     is_test = kind == "test"
     columns: dict[str, Any] = {}
     if attempt.verdict == "sent" or not is_test:  # a test was given up when it was claimed
         columns = after_try(attempt, tries, tx.now)
-    update(tx.db, "alert", num, {**columns, "result": attempt.result, "answer": attempt.answer})
+    tx.update("alert", num, {**columns, "result": attempt.result, "answer": attempt.answer})
     if attempt.verdict == "sent":
         health = {"failing": 0, "failed_tries": 0, "rests_until": None}
         if rests_until is not None:  # it is back: what waits for its next try goes, oldest first
@@ -5955,7 +5923,7 @@ def record_attempt(tx: Transaction, num: int, attempt: Attempt) -> bool:
                 "AND state = 'pending' AND NOT is_aside "
                 f"AND due_at >= :now AND due_at < {BLOCKED_AT}"
             )
-            execute(tx.db, sql, {"now": tx.now, "integration": integration})
+            tx.execute(sql, now=tx.now, integration=integration)
     elif attempt.verdict == "busy":
         health = {"rests_until": tx.now + attempt.wait_ms}
     elif is_test:
@@ -5971,35 +5939,32 @@ def record_attempt(tx: Transaction, num: int, attempt: Attempt) -> bool:
             others = [other for other in find_recipients(tx, None) if other != integration]
             about = (name, attempt.result)
             add_event(tx, Event("delivery_failed", tx.now), None, others, about=about)
-    update(tx.db, "integration", integration, health)
+    tx.update("integration", integration, health)
     return columns.get("state") == "dead"
 
 
 def give_up_old(tx: Transaction, integration: int) -> int:
     """Give up alerts, 500 at the most, that have waited for as long as tries last, for an
     integration that took nothing meanwhile; how many."""
-    return execute(
-        tx.db,
+    return tx.execute(
         "UPDATE alert SET state = 'dead', tried_at = coalesce(tried_at, :now), result = "
         "coalesce(result, 'given up: those before it could not be sent') WHERE num IN "
         "(SELECT a.num FROM alert a JOIN integration i ON i.num = a.integration "
         "JOIN event e ON e.num = a.event WHERE a.integration = :integration AND "
         "a.state = 'pending' AND i.failed_tries > :tries AND e.told_at < :before LIMIT :most)",
-        {
-            "now": tx.now,
-            "integration": integration,
-            "tries": len(RETRY_SECONDS),
-            "before": tx.now - sum(RETRY_SECONDS) * 1000,
-            "most": PRUNE_LIMIT,
-        },
+        now=tx.now,
+        integration=integration,
+        tries=len(RETRY_SECONDS),
+        before=tx.now - sum(RETRY_SECONDS) * 1000,
+        most=PRUNE_LIMIT,
     ).rowcount
 
 
 def add_test(tx: Transaction, integration: int, name: str, m: Monitor | None = None) -> int:
     """A test event for one integration, for the server to send next; the number of its alert."""
     add_event(tx, Event("test", tx.now), m, [integration], about=name)
-    num: int = rows(tx.db, "SELECT max(num) FROM alert")[0][0]
-    update(tx.db, "alert", num, {"due_at": TEST_DUE_AT})
+    num: int = tx.value("SELECT max(num) FROM alert")
+    tx.update("alert", num, {"due_at": TEST_DUE_AT})
     return num
 
 
@@ -6023,7 +5988,7 @@ class Integration(NamedTuple):
 def find_integration(tx: Transaction, name: str) -> Integration:
     """The integration with this id or name; refuses with 404."""
     sql = f"SELECT {', '.join(Integration._fields)} FROM integration WHERE ? IN (id, name)"
-    for row in rows(tx.db, sql, name):
+    for row in tx.rows(sql, name):
         return Integration(*row)
     raise Refused(f"there is no integration '{clean(name, 200)}'", "NOT_FOUND", 404)
 
@@ -6120,7 +6085,7 @@ class Outbox:
                 return attempt
             sleep(0.1)
         update_state = "UPDATE alert SET state = 'dead' WHERE num = ? AND state = 'pending'"
-        self.act(lambda tx: execute(tx.db, update_state, (num,)) and None)
+        self.act(lambda tx: tx.execute(update_state, num) and None)
         return Attempt("failed", f"nothing came of it in {TEST_SECONDS} s")
 
     def send(self, claim: Claim) -> Attempt:
@@ -6143,10 +6108,10 @@ class Outbox:
 
 
 def _test_result(tx: Transaction, num: int) -> Attempt | None:
-    alerts = rows(tx.db, "SELECT state, result, answer FROM alert WHERE num = ?", num)
-    if not alerts:
+    alert = tx.first("SELECT state, result, answer FROM alert WHERE num = ?", num)
+    if alert is None:
         return Attempt("failed", "it was removed meanwhile")
-    state, result, answer = alerts[0]
+    state, result, answer = alert
     return result and Attempt("sent" if state == "sent" else "failed", result, answer)
 
 
@@ -6159,8 +6124,7 @@ def create_integration(
     """A new integration; its id. Raises `Refused` 409 where the name is taken."""
     refuse_taken(tx, "integration", "name", name)
     id_ = str(uuid.uuid4())
-    insert(
-        tx.db,
+    tx.insert(
         "integration",
         {
             "id": id_,
@@ -6189,7 +6153,7 @@ INTEGRATIONS_SQL = f"""SELECT {sql_list(INTEGRATIONS)}, i.config,
 
 def integrations_json(tx: Transaction, secret: bool, id_: str = "") -> list[JsonObject]:
     """All integrations or one in Cronping's form, with how they do; what they need is secret."""
-    integrations = rows(tx.db, INTEGRATIONS_SQL, tx.settings.smtp_host, tx.now - DEAD_MS, id_)
+    integrations = tx.rows(INTEGRATIONS_SQL, tx.settings.smtp_host, tx.now - DEAD_MS, id_)
     return [_integration_json(row, secret) for row in integrations]
 
 
@@ -6290,7 +6254,7 @@ def change_integration(
         secret = secret or config.get("secret")
         config = check_integration(integration.channel, config, config.get("headers"), secret)
         columns["config"] = json.dumps(config)
-    update(tx.db, "integration", integration.num, columns)
+    tx.update("integration", integration.num, columns)
     if columns.get("enabled") == 0:
         withdraw_alerts(tx, "integration = ?", integration.num)
     return integrations_json(tx, True, integration.id)[0]
@@ -6300,7 +6264,7 @@ def remove_integration(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Delete an integration, with the alerts that were for it."""
     integration = find_integration(tx, request.id)
     _check_local(request, integration.channel)
-    execute(tx.db, "DELETE FROM integration WHERE num = ?", (integration.num,))
+    tx.execute("DELETE FROM integration WHERE num = ?", integration.num)
     return {"id": integration.id, "deleted": True}
 
 
@@ -6337,7 +6301,7 @@ def send_tests(
 def _list_recipients(tx: Transaction, m: Monitor) -> list[Any]:
     nums = find_recipients(tx, m)
     sql = f"SELECT num, id, name FROM integration WHERE num IN {placeholders(nums)} ORDER BY num"
-    return rows(tx.db, sql, *nums)
+    return tx.rows(sql, *nums)
 
 
 # == Reports ==================================================================
@@ -6353,8 +6317,8 @@ def paged(
 ) -> tuple[list[Any], JsonObject]:
     """A page of a list, and what says which page it is."""
     limit, offset = request.get(LIST_LIMIT), request.get(OFFSET)
-    total = rows(tx.db, f"SELECT count(*) FROM ({sql})", *values)[0][0]
-    page = rows(tx.db, f"{sql} ORDER BY {order} LIMIT ? OFFSET ?", *values, limit, offset)
+    total = tx.value(f"SELECT count(*) FROM ({sql})", *values)
+    page = tx.rows(f"{sql} ORDER BY {order} LIMIT ? OFFSET ?", *values, limit, offset)
     return page, {"total": total, "limit": limit, "offset": offset}
 
 
@@ -6373,8 +6337,7 @@ def list_pings(tx: Transaction, request: ApiRequest) -> JsonObject:
     """A monitor's pings, newest first. What is skipped is counted in the index."""
     m = get_monitor(tx, request.id)
     limit, offset = request.get(LIST_LIMIT), request.get(OFFSET)
-    page = rows(
-        tx.db,
+    page = tx.rows(
         f"{PING_SQL} WHERE p.num IN (SELECT num FROM ping WHERE monitor = ? ORDER BY at DESC, "
         "num DESC LIMIT ? OFFSET ?)",
         m.num,
@@ -6405,17 +6368,16 @@ PROGRESS_MAX = 1000
 def _find_run(tx: Transaction, request: ApiRequest) -> Sequence[Any]:
     num = int(request.run) if re.fullmatch("[0-9]{1,15}", request.run) else None
     monitor = find_monitor(tx, request.id)
-    runs = rows(tx.db, RUNS_SQL + "WHERE num = ? AND monitor = ?", num, monitor)
-    if not runs:
+    run: Sequence[Any] | None = tx.first(RUNS_SQL + "WHERE num = ? AND monitor = ?", num, monitor)
+    if run is None:
         raise Refused("Monitor not found: it has no such run", "NOT_FOUND", 404)
-    return runs[0]  # type: ignore[no-any-return]
+    return run
 
 
 def show_run(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A run with its progress, oldest first."""
     row = _find_run(tx, request)
-    progress = rows(
-        tx.db,
+    progress = tx.rows(
         f"SELECT {sql_list(PROGRESS)} FROM ping WHERE run = ? AND kind = 'progress' "
         "ORDER BY num DESC LIMIT ?",
         row[0],
@@ -6429,8 +6391,8 @@ def show_run(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 
 def show_log(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """The output of a run, as Crontify's page has it."""
-    logs = rows(tx.db, "SELECT content FROM run_log WHERE run = ?", _find_run(tx, request)[0])
-    return {"hasLog": bool(logs), "content": logs[0][0] if logs else None}
+    content = tx.value("SELECT content FROM run_log WHERE run = ?", _find_run(tx, request)[0])
+    return {"hasLog": content is not None, "content": content}
 
 
 def _without_secrets(row: Sequence[Any]) -> Sequence[Any]:
@@ -6448,8 +6410,7 @@ def with_deliveries(tx: Transaction, events: Sequence[Any], secret: bool) -> lis
     """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom; logs and what
     receivers answered are secret."""
     sent: dict[int, list[JsonObject]] = {row[0]: [] for row in events}
-    for event, id_, name, state, tries, tried_at, result, answer in rows(
-        tx.db,
+    for event, id_, name, state, tries, tried_at, result, answer in tx.rows(
         "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result, a.answer FROM "
         "alert a JOIN integration i ON i.num = a.integration WHERE a.event IN "
         f"{placeholders(events)} ORDER BY a.event, a.num",
@@ -6526,10 +6487,10 @@ def show_history(tx: Transaction, request: ApiRequest) -> JsonObject:
     }
     entries: list[tuple[int, str, JsonObject]] = []
     for kind, (sql, columns) in HISTORY.items():
-        for at, *row in execute(tx.db, sql.format(columns=sql_list(columns)), bounds).fetchall():
+        for at, *row in tx.rows(sql.format(columns=sql_list(columns)), **bounds):
             entry = ping_json(row, request.secret) if kind == "ping" else show(columns, row)
             entries.append((at, kind, entry))
-    events = execute(tx.db, f"{EVENTS_SQL} {EVENTS_OF_MONITOR} LIMIT :most", bounds).fetchall()
+    events = tx.rows(f"{EVENTS_SQL} {EVENTS_OF_MONITOR} LIMIT :most", **bounds)
     for row, event in zip(events, with_deliveries(tx, events, request.secret), strict=True):
         entries.append((row[3], "event", event))
     entries.sort(key=operator.itemgetter(0), reverse=True)  # at one instant as they come here
@@ -6706,8 +6667,8 @@ def load_flips(tx: Transaction, nums: Sequence[int], since: int) -> dict[int, li
     """The changes of status of monitors since an instant, and the one before: time, status and
     reason, oldest first."""
     flips: dict[int, list[StatusChange]] = {num: [] for num in nums}
-    for num, at, status, reason, _ in rows(
-        tx.db, FLIPS_SQL.format(placeholders(nums)), *nums, since, since, *nums
+    for num, at, status, reason, _ in tx.rows(
+        FLIPS_SQL.format(placeholders(nums)), *nums, since, since, *nums
     ):
         flips[num].append((at, status, reason))
     return flips
@@ -6715,7 +6676,7 @@ def load_flips(tx: Transaction, nums: Sequence[int], since: int) -> dict[int, li
 
 def load_absences(tx: Transaction, since: int) -> list[tuple[int, int]]:
     """When we were away since an instant."""
-    return rows(tx.db, "SELECT since, until FROM absence WHERE until > ?", since)
+    return tx.rows("SELECT since, until FROM absence WHERE until > ?", since)
 
 
 def load_pasts(tx: Transaction, monitors: Sequence[Monitor]) -> dict[int, Past]:
@@ -6732,7 +6693,7 @@ def _runs_by_monitor(
 ) -> dict[int, list[Any]]:
     """What a query with the numbers of monitors for `{0}` says of each of them."""
     runs: dict[int, list[Any]] = {num: [] for num in nums}
-    for num, *run in rows(tx.db, sql.format(placeholders(nums)), *nums, *more):
+    for num, *run in tx.rows(sql.format(placeholders(nums)), *nums, *more):
         runs[num].append(run)
     return runs
 
@@ -6784,15 +6745,14 @@ def page_of_monitors(
         + (f"state IN {placeholders(states)}" if states else "1")
     )
     values = [tx.now, *values, *states]
-    page = rows(
-        tx.db,
+    page = tx.rows(
         f"SELECT state, {', '.join(MONITOR_FIELDS)} {source} "
         f"ORDER BY instr('{' '.join(STATES)}', state), name, num LIMIT ? OFFSET ?",
         *values,
         limit,
         request.get(OFFSET),
     )
-    total = rows(tx.db, f"SELECT count(*) {source}", *values)[0][0]
+    total = tx.value(f"SELECT count(*) {source}", *values)
     return [(Monitor(*row), state) for state, *row in page], total
 
 
@@ -6867,16 +6827,15 @@ def _summed_up(
 def count_states(tx: Transaction) -> dict[str, int]:
     """How many monitors are in which of `STATES`; they add up to all of them."""
     counts = dict.fromkeys(STATES, 0)
-    counts.update(rows(tx.db, "SELECT status, count(*) FROM monitor GROUP BY status"))
+    counts.update(tx.rows("SELECT status, count(*) FROM monitor GROUP BY status"))
     late = f"SELECT num FROM {OF_SCHEDULE} expected_at < ? AND status = 'up'"
-    counts["late"], counts["running"] = rows(
-        tx.db,
+    counts["late"], counts["running"] = tx.first(
         f"SELECT (SELECT count(*) FROM ({late})), (SELECT count(*) FROM monitor WHERE "
         "num IN (SELECT monitor FROM run WHERE state = 'running') AND status = 'up' AND "
         "(expected_at >= ? OR expected_at IS NULL))",
         tx.now,
         tx.now,
-    )[0]
+    )
     counts["up"] -= counts["late"] + counts["running"]
     return counts
 
@@ -6884,8 +6843,8 @@ def count_states(tx: Transaction) -> dict[str, int]:
 def count_tags(tx: Transaction) -> dict[str, int]:
     """How many monitors have which tag."""
     tags = Counter[str]()
-    for words, count in rows(
-        tx.db, "SELECT tags, count(*) FROM monitor WHERE tags != '' GROUP BY tags"
+    for words, count in tx.rows(
+        "SELECT tags, count(*) FROM monitor WHERE tags != '' GROUP BY tags"
     ):
         tags.update(dict.fromkeys(words.split(), count))
     return dict(sorted(tags.items()))
@@ -6893,8 +6852,7 @@ def count_tags(tx: Transaction) -> dict[str, int]:
 
 def _next_expected(tx: Transaction) -> JsonObject | None:
     """The monitor that is expected next: its id, its name, and when."""
-    for id_, name, at in rows(
-        tx.db,
+    for id_, name, at in tx.rows(
         "SELECT id, name, expected_at FROM monitor WHERE num = (SELECT num FROM "
         f"{OF_SCHEDULE} expected_at >= ? ORDER BY expected_at LIMIT 1)",
         tx.now,
@@ -7109,17 +7067,17 @@ SIZE_SQL = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_si
 
 def outbox_counts(tx: Transaction) -> dict[str, int]:
     """How many alerts wait, how many for a minute beyond their time, how many were given up."""
-    counts = rows(tx.db, OUTBOX_SQL, tx.now - 60_000, tx.now - DEAD_MS)[0]
+    counts = tx.first(OUTBOX_SQL, tx.now - 60_000, tx.now - DEAD_MS)
     return dict(zip(("pending", "overdue", "dead"), counts, strict=True))
 
 
 def _short_health(tx: Transaction) -> JsonObject:
-    failing = rows(tx.db, "SELECT name FROM integration WHERE failing ORDER BY name")
+    failing = tx.rows("SELECT name FROM integration WHERE failing ORDER BY name")
     return {
         **outbox_counts(tx),
         "failing": [name for (name,) in failing],
         "refused": tx.store.is_failing,
-        "databaseBytes": rows(tx.db, SIZE_SQL)[0][0],
+        "databaseBytes": tx.value(SIZE_SQL),
     }
 
 
@@ -7131,17 +7089,16 @@ def show_health(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
         "version": __version__,
         "scanSeconds": tx.settings.scan_seconds,
         "outbox": outbox_counts(tx),
-        "databaseBytes": rows(tx.db, SIZE_SQL)[0][0],
-        "pingsPerMinute": rows(
-            tx.db, f"SELECT count(*) FROM ({recent}) WHERE at > ?", tx.now - 60_000
-        )[0][0],
+        "databaseBytes": tx.value(SIZE_SQL),
+        "pingsPerMinute": tx.value(
+            f"SELECT count(*) FROM ({recent}) WHERE at > ?", tx.now - 60_000
+        ),
         "refused": tx.store.is_failing,
-        "monitors": rows(tx.db, "SELECT count(*) FROM monitor")[0][0],
+        "monitors": tx.value("SELECT count(*) FROM monitor"),
         "absences": [
             show(GAPS, row)
-            for row in rows(
-                tx.db,
-                "SELECT since, until FROM absence WHERE since < until ORDER BY num DESC LIMIT 10",
+            for row in tx.rows(
+                "SELECT since, until FROM absence WHERE since < until ORDER BY num DESC LIMIT 10"
             )
         ],
         "failing": [
@@ -7325,8 +7282,7 @@ def _kuma_metrics(
 
 def measured(tx: Transaction) -> tuple[Any, ...]:
     """The figures of the database, in as many queries for one monitor as for many."""
-    page = rows(
-        tx.db,
+    page = tx.rows(
         f"SELECT {', '.join(MONITOR_FIELDS)}, {SHOWN_STATUS_SQL}, (SELECT duration_ms FROM run "
         "WHERE monitor = m.num AND duration_ms IS NOT NULL ORDER BY started_at DESC LIMIT 1) "
         "FROM monitor m ORDER BY num LIMIT ?",
@@ -7335,7 +7291,7 @@ def measured(tx: Transaction) -> tuple[Any, ...]:
     )
     monitors = [(Monitor(*row), state, duration_ms) for *row, state, duration_ms in page]
     ratios = load_uptimes(tx, [m for m, _, _ in monitors], KUMA_WINDOWS)
-    return count_monitors(tx), outbox_counts(tx), rows(tx.db, SIZE_SQL)[0][0], monitors, ratios
+    return count_monitors(tx), outbox_counts(tx), tx.value(SIZE_SQL), monitors, ratios
 
 
 # == People ===================================================================
@@ -7398,44 +7354,47 @@ def check_password(password: Any) -> str | None:
 
 def list_users(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """All who may sign in."""
-    return {"users": [show(USERS, row) for row in rows(tx.db, USERS_SQL + "ORDER BY num")]}
+    return {"users": [show(USERS, row) for row in tx.rows(USERS_SQL + "ORDER BY num")]}
 
 
 def find_user(tx: Transaction, name: str) -> tuple[int, str]:
     """The num and id of a user, by name or id; refuses with 404."""
-    users = rows(tx.db, "SELECT num, id FROM user WHERE ? IN (id, name)", name)
-    if not users:
+    user: tuple[int, str] | None = tx.first("SELECT num, id FROM user WHERE ? IN (id, name)", name)
+    if user is None:
         raise Refused(f"there is no user '{clean(name, 200)}'", "NOT_FOUND", 404)
-    return users[0]  # type: ignore[no-any-return]
+    return user
+
+
+def user_json(tx: Transaction, num: int | None) -> JsonObject:
+    """A user as the API shows one."""
+    return show(USERS, tx.first(USERS_SQL + "WHERE num = ?", num))
 
 
 def add_user(tx: Transaction, name: str, stored: str | None) -> dict[str, Any]:
     """A new user, with a password in its stored form or with none."""
     refuse_taken(tx, "user", "name", name)
-    id_ = str(uuid.uuid4())
-    insert(tx.db, "user", {"id": id_, "name": name, "password": stored, "created_at": tx.now})
-    return show(USERS, rows(tx.db, USERS_SQL + "WHERE id = ?", id_)[0])
+    columns = {"id": str(uuid.uuid4()), "name": name, "password": stored, "created_at": tx.now}
+    return user_json(tx, tx.insert("user", columns))
 
 
 def change_password(tx: Transaction, user: int, stored: str | None, session: str = "") -> None:
     """Change a password to one in its stored form; all sessions and links end but this session."""
-    update(tx.db, "user", user, {"password": stored})
-    execute(tx.db, "DELETE FROM session WHERE user = ? AND hash != ?", (user, session))
+    tx.update("user", user, {"password": stored})
+    tx.execute("DELETE FROM session WHERE user = ? AND hash != ?", user, session)
 
 
 def remove_user(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Delete a user and end its sessions; the last one stays."""
     num, id_ = find_user(tx, request.id)
-    if rows(tx.db, "SELECT count(*) FROM user")[0][0] == 1:
+    if tx.value("SELECT count(*) FROM user") == 1:
         raise Refused("this is the last user: make another one first", "CONFLICT", 409)
-    execute(tx.db, "DELETE FROM user WHERE num = ?", (num,))
+    tx.execute("DELETE FROM user WHERE num = ?", num)
     return {"id": id_, "deleted": True}
 
 
 def _add_secret(tx: Transaction, user: int, is_link: bool, lasts_ms: int) -> tuple[str, int]:
     secret, expires_at = secrets.token_urlsafe(32), tx.now + lasts_ms
-    insert(
-        tx.db,
+    tx.insert(
         "session",
         {
             "hash": hash_secret(secret),
@@ -7450,7 +7409,7 @@ def _add_secret(tx: Transaction, user: int, is_link: bool, lasts_ms: int) -> tup
 def make_link(tx: Transaction, name: str, makes_user: bool = False) -> dict[str, Any]:
     """A link that signs a user in once, within an hour: its secret is in the fragment, which no
     server and no log sees. Where there is nobody yet, it may make the user."""
-    if makes_user and not rows(tx.db, "SELECT 1 FROM user LIMIT 1"):
+    if makes_user and not tx.rows("SELECT 1 FROM user LIMIT 1"):
         add_user(tx, name, None)
     secret, expires_at = _add_secret(tx, find_user(tx, name)[0], True, LINK_MS)
     return {"url": f"{tx.settings.base_url}/#/link/{secret}", "expiresAt": iso(expires_at)}
@@ -7458,50 +7417,46 @@ def make_link(tx: Transaction, name: str, makes_user: bool = False) -> dict[str,
 
 def open_session(tx: Transaction, user: int, stored: str | None) -> dict[str, Any]:
     """Sign a user in, if the password in its stored form is theirs still."""
-    if rows(tx.db, "SELECT password FROM user WHERE num = ?", user) != [(stored,)]:
+    if tx.rows("SELECT password FROM user WHERE num = ?", user) != [(stored,)]:
         raise Refused("Wrong name or password", "UNAUTHORIZED", 401)
     days = min(tx.settings.session_days, 36_500)
     token, expires_at = _add_secret(tx, user, False, days * 86_400_000)
-    update(tx.db, "user", user, {"seen_at": tx.now})
+    tx.update("user", user, {"seen_at": tx.now})
     return {
         "token": token,
-        "user": show(USERS, rows(tx.db, USERS_SQL + "WHERE num = ?", user)[0]),
+        "user": user_json(tx, user),
         "expiresAt": iso(expires_at),
     }
 
 
 def use_link(tx: Transaction, secret: str) -> dict[str, Any]:
     """Sign in by a link, which ends with this."""
-    links = rows(
-        tx.db,
+    link = tx.first(
         "DELETE FROM session WHERE hash = ? AND is_link RETURNING expires_at, user, "
         "(SELECT password FROM user WHERE num = user)",
         hash_secret(secret),
     )
-    if not links or links[0][0] <= tx.now:
+    if link is None or link[0] <= tx.now:
         raise Unknown("This link has been used or has expired", "UNAUTHORIZED", 401)
-    return open_session(tx, *links[0][1:])
+    return open_session(tx, *link[1:])
 
 
 def show_session(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Who is signed in."""
-    row = rows(tx.db, USERS_SQL + "WHERE num = ?", request.user)[0]
-    expires_at = rows(tx.db, "SELECT expires_at FROM session WHERE hash = ?", request.session)[0][
-        0
-    ]
-    return {"user": show(USERS, row), "expiresAt": iso(expires_at)}
+    expires_at = tx.value("SELECT expires_at FROM session WHERE hash = ?", request.session)
+    return {"user": user_json(tx, request.user), "expiresAt": iso(expires_at)}
 
 
 def end_session(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Sign out."""
-    execute(tx.db, "DELETE FROM session WHERE hash = ?", (request.session,))
+    tx.execute("DELETE FROM session WHERE hash = ?", request.session)
     return {"deleted": True}
 
 
 def prune_sessions(tx: Transaction) -> None:
     """Forget sessions and links that have expired."""
     if not has_leapt(tx):
-        execute(tx.db, "DELETE FROM session WHERE expires_at <= ?", (tx.now,))
+        tx.execute("DELETE FROM session WHERE expires_at <= ?", tx.now)
 
 
 class Limiter:
@@ -7582,8 +7537,8 @@ def find_by_password(
     if wait is not None:
         sentence = "Too many failed sign-ins: wait a little"
         raise Refused(sentence, "RATE_LIMIT_EXCEEDED", 429, wait)
-    users = read(lambda tx: rows(tx.db, "SELECT num, password FROM user WHERE name = ?", name))
-    num, stored = users[0] if users else (0, None)
+    sql = "SELECT num, password FROM user WHERE name = ?"
+    num, stored = read(lambda tx: tx.first(sql, name)) or (0, None)
     with _one_try_of(network(address)):
         is_right = is_password(password, stored)
     if not is_right:
@@ -7613,15 +7568,15 @@ def find_caller(tx: Transaction, secret: str | None, cookie: str | None) -> Call
         if session:
             hashed = hash_secret(session)
             sql = "SELECT user FROM session WHERE hash = ? AND NOT is_link AND expires_at > ?"
-            sessions = rows(tx.db, sql, hashed, tx.now)
-            if sessions:
-                return Caller("user", user=sessions[0][0], session=hashed, by_cookie=by_cookie)
+            user = tx.value(sql, hashed, tx.now)
+            if user is not None:
+                return Caller("user", user=user, session=hashed, by_cookie=by_cookie)
     return None
 
 
 def list_keys(tx: Transaction, request: ApiRequest) -> JsonObject:
     """All API keys, without their secrets."""
-    return {"keys": [show(KEYS, row) for row in rows(tx.db, KEYS_SQL + "ORDER BY num")]}
+    return {"keys": [show(KEYS, row) for row in tx.rows(KEYS_SQL + "ORDER BY num")]}
 
 
 def create_key(tx: Transaction, name: str, permission: str, secret: str | None = None) -> str:
@@ -7630,8 +7585,7 @@ def create_key(tx: Transaction, name: str, permission: str, secret: str | None =
     secret = secret or "cw" + "".join(secrets.choice(BASE62) for _ in range(30))
     refuse_taken(tx, "api_key", "name", name)
     refuse_taken(tx, "api_key", "hash", hash_secret(secret))
-    insert(
-        tx.db,
+    tx.insert(
         "api_key",
         {
             "id": str(uuid.uuid4()),
@@ -7649,16 +7603,16 @@ def add_key(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Create an API key from its JSON; its secret is shown this once."""
     body = read_fields(NEW_KEY, request.body)
     secret = create_key(tx, body["name"], body["permission"], body["secret"])
-    row = rows(tx.db, KEYS_SQL + "WHERE name = ?", body["name"])[0]
+    row = tx.first(KEYS_SQL + "WHERE name = ?", body["name"])
     return {**show(KEYS, row), "secret": secret}
 
 
 def remove_key(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """End an API key, by its name or id."""
-    ids = rows(tx.db, "DELETE FROM api_key WHERE ? IN (name, id) RETURNING id", request.id)
-    if not ids:
+    id_ = tx.value("DELETE FROM api_key WHERE ? IN (name, id) RETURNING id", request.id)
+    if id_ is None:
         raise Refused(f"there is no API key with the name '{request.id}'", "NOT_FOUND", 404)
-    return {"id": ids[0][0], "deleted": True}
+    return {"id": id_, "deleted": True}
 
 
 # == HTTP =====================================================================
@@ -8319,7 +8273,7 @@ def our_json(tx: Transaction, values: JsonObject) -> JsonObject:
 
 def _find_channels(tx: Transaction, text: str) -> list[str]:
     """The integrations that a text with ids and names, or `*`, stands for."""
-    every = rows(tx.db, "SELECT id, name FROM integration ORDER BY num")
+    every = tx.rows("SELECT id, name FROM integration ORDER BY num")
     if text == "*":
         return [id_ for id_, _ in every]
     ids = {name: id_ for id_, *names in every for name in (id_, *names)}
@@ -8340,11 +8294,11 @@ def find_check(tx: Transaction, name: str) -> Monitor:
     """The monitor with this token, id, key or unique key; refuses with 404."""
     num = find_monitor(tx, name)
     if num is None and re.fullmatch("[0-9a-f]{40}", name):
-        tokens = rows(tx.db, "SELECT monitor, text FROM handle WHERE kind = 'token'")
+        tokens = tx.rows("SELECT monitor, text FROM handle WHERE kind = 'token'")
         num = next((num for num, token in tokens if unique_key(token) == name), None)
     if num is None:
         raise Refused("not found", "NOT_FOUND", 404)
-    return load_state(tx, num)[0].monitor
+    return load_monitor(tx, num)
 
 
 def _find_unique(tx: Transaction, values: JsonObject) -> str:
@@ -8354,8 +8308,7 @@ def _find_unique(tx: Transaction, values: JsonObject) -> str:
         return ""
     condition = " AND ".join(f"{KEPT_FIELDS[name].column} = ?" for name in names)
     sql = f"SELECT id FROM monitor WHERE {condition} ORDER BY num LIMIT 1"
-    ids = rows(tx.db, sql, *(values[name] for name in names))
-    return ids[0][0] if ids else ""
+    return tx.value(sql, *(values[name] for name in names)) or ""
 
 
 CHANNELS_OF = """SELECT m.num, i.id FROM monitor m JOIN integration i
@@ -8369,7 +8322,7 @@ def checks_json(
     """Monitors as Healthchecks shows checks; what pings one only to who may write."""
     nums = [m.num for m in monitors]
     channels: dict[int, list[str]] = {num: [] for num in nums}
-    for num, id_ in rows(tx.db, f"{CHANNELS_OF}{placeholders(nums)} ORDER BY i.num", *nums):
+    for num, id_ in tx.rows(f"{CHANNELS_OF}{placeholders(nums)} ORDER BY i.num", *nums):
         channels[num].append(id_)
     base = tx.settings.base_url
     checks = []
@@ -8429,8 +8382,7 @@ def list_checks(tx: Transaction, request: ApiRequest) -> JsonObject:
     if slug:
         condition += " AND key = ?"
         values.append(slug)
-    sql = f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {condition} ORDER BY num LIMIT ?"
-    monitors = [Monitor(*row) for row in rows(tx.db, sql, *values, CHECKS_MAX)]
+    monitors = select_monitors(tx, f"{condition} ORDER BY num LIMIT ?", *values, CHECKS_MAX)
     return {"checks": checks_json(tx, request, monitors)}
 
 
@@ -8497,7 +8449,7 @@ def list_check_pings(tx: Transaction, request: ApiRequest) -> JsonObject:
     page = list_pings(tx, request._replace(id=id_, query=query))["pings"]
     runs = [int(ping["run"]) for ping in page if ping["run"]]
     sql = f"SELECT run FROM run_log WHERE run IN {placeholders(runs)}"
-    with_log = {str(run) for (run,) in rows(tx.db, sql, *runs)}
+    with_log = {str(run) for (run,) in tx.rows(sql, *runs)}
     url = f"{tx.settings.base_url}/api/v{request.version}/checks/{id_}/pings"
     pings = []
     for ping in page:
@@ -8522,10 +8474,10 @@ def show_body(tx: Transaction, request: ApiRequest) -> str:
     """The output of the run that a ping belongs to; refuses with 404 where there is none."""
     sql = "SELECT content FROM run_log WHERE run = (SELECT run FROM ping WHERE num = ? "
     num = find_check(tx, request.id).num
-    logs = rows(tx.db, sql + "AND monitor = ?)", int(request.run), num)
-    if not logs:
+    content: str | None = tx.value(sql + "AND monitor = ?)", int(request.run), num)
+    if content is None:
         raise Refused("not found", "NOT_FOUND", 404)
-    return str(logs[0][0])
+    return content
 
 
 EPOCH_SECONDS = count_of(0, 2**33)
@@ -8540,8 +8492,7 @@ def list_check_flips(tx: Transaction, request: ApiRequest) -> JsonObject:
     since = 1000 * request.get(FLIPS_FROM)
     if seconds:
         since = max(since, tx.now - 1000 * seconds)
-    flips = rows(
-        tx.db,
+    flips = tx.rows(
         "SELECT at, status FROM flip WHERE monitor = ? AND status IN ('up', 'down') "
         "AND at >= ? AND at < ? ORDER BY at DESC, num DESC LIMIT ?",
         find_check(tx, request.id).num,
@@ -8554,7 +8505,7 @@ def list_check_flips(tx: Transaction, request: ApiRequest) -> JsonObject:
 
 def list_channels(tx: Transaction, request: ApiRequest) -> JsonObject:
     """The integrations, under Healthchecks' names."""
-    every = rows(tx.db, "SELECT id, name, channel FROM integration ORDER BY num")
+    every = tx.rows("SELECT id, name, channel FROM integration ORDER BY num")
     kinds = {"command": "shell"}
     return {
         "channels": [
@@ -8575,12 +8526,9 @@ BADGE_COLORS = {
 def _badges_of_tags(tx: Transaction) -> dict[str, str]:
     """The name of the badge of each tag, and of all checks as `*`. Nobody can guess one: it says
     without a key what is down."""
-    values = rows(tx.db, "SELECT value FROM meta WHERE name = 'badge_secret'")
-    if not values:
-        return {}
-    secret = values[0][0].encode()
-    tags = ("*", *count_tags(tx))
-    return {tag: hmac.digest(secret, tag.encode(), "sha256").hex()[:32] for tag in tags}
+    secret = tx.value("SELECT value FROM meta WHERE name = 'badge_secret'")
+    tags = ("*", *count_tags(tx)) if secret else ()
+    return {tag: hmac.digest(secret.encode(), tag.encode(), "sha256").hex()[:32] for tag in tags}
 
 
 def _tags_of_badges(tx: Transaction) -> dict[str, str]:
@@ -8609,12 +8557,12 @@ def find_badge(tx: Transaction, name: str, tag: str | None) -> tuple[str, list[A
     tag, or of the one that has the name as its id."""
     if tag is None:
         sql = "SELECT name, status, expected_at FROM monitor WHERE id = ?"
-        for monitor_name, *monitor in rows(tx.db, sql, name):
-            return monitor_name, [monitor]
+        for label, *monitor in tx.rows(sql, name):
+            return label, [monitor]
         raise Unknown("not found", "NOT_FOUND", 404)
     condition, values = read_filter(ApiRequest(query={TAG.name: [] if tag == "*" else [tag]}))
     sql = f"SELECT status, expected_at FROM monitor WHERE {condition}"
-    return "cronwatch" if tag == "*" else tag, rows(tx.db, sql, *values)
+    return "cronwatch" if tag == "*" else tag, tx.rows(sql, *values)
 
 
 def show_badge(tx: Transaction, request: ApiRequest, tag: str | None) -> JsonObject:
@@ -10025,7 +9973,7 @@ def import_crontab(
             continue
         m, sentence = _watch_job(tx, job, num, host)
         comments.append(sentence)
-        (monitors[m.num],) = monitors_json(tx, [m])
+        monitors[m.num] = monitor_json(tx, m)
         if not job.handle:
             placeholder = f"URL_OF_{re.sub('[^A-Z0-9]', '_', m.key.upper())}"
             url = monitors[m.num]["pingUrl"] if has_urls else placeholder
@@ -10046,8 +9994,7 @@ def _find_job(tx: Transaction, job: CronLine, host: str, taken: Container[int]) 
     if job.handle:
         handle = find_handle(tx, job.handle)
         return handle[0] if handle else None
-    nums = rows(
-        tx.db,
+    nums = tx.rows(
         "SELECT num FROM monitor WHERE json_extract(declared, '$.crontab') = ? "
         "ORDER BY (cron, timezone) = (?, ?) DESC, num",
         _identity(job, host),
@@ -10070,11 +10017,11 @@ def _watch_job(tx: Transaction, job: CronLine, num: int | None, host: str) -> tu
 
     remark = ", is watched already"
     if num is None:
-        key = free_key(tx.db, job.name)
+        key = free_key(tx, job.name)
         columns = {"key": key, "name": job.name, "notes": clean(job.command, 10_000) or ""}
         num = create_monitor(tx, {**columns, **schedule, "declared": json.dumps(schedule)})
         remark = ""
-    before = load_state(tx, num)[0].monitor
+    before = load_monitor(tx, num)
     m = change_monitor(tx, num, follow)
     if m.cron != before.cron:
         remark = f", until now {schedule_words(before)}"
@@ -10103,7 +10050,7 @@ def export_all(tx: Transaction, secret: bool = False) -> JsonObject:
     secrets = {"token", "code", "handles", "secret", "headers"} if secret else set()
     of_integration = {"channel", "name", "enabled", "default", *NEEDS.values()}
     of_monitor = {"scheduleType", *(field.name for field in MONITOR)}
-    linked = dict(rows(tx.db, LINKED_SQL))
+    linked = dict(tx.rows(LINKED_SQL))
 
     def pick(item: JsonObject, names: set[str]) -> JsonObject:
         unused = set(SCHEDULE_NEEDS.values()) - {SCHEDULE_NEEDS.get(item.get("scheduleType", ""))}
@@ -10147,7 +10094,7 @@ def _apply_integration(tx: Transaction, item: dict[str, Any]) -> None:
     name, secret = item["name"], item.pop("secret", None)
     if secret is not None and not is_signing_secret(secret):
         raise Invalid("secret must be whsec_ and at least 16 bytes as base64")
-    for (channel,) in rows(tx.db, "SELECT channel FROM integration WHERE name = ?", name):
+    for (channel,) in tx.rows("SELECT channel FROM integration WHERE name = ?", name):
         if item.pop("channel", channel) != channel:
             raise Invalid("its channel cannot be changed: give the new one another name")
         change_integration(tx, find_integration(tx, name), item, secret)
@@ -10170,7 +10117,7 @@ def _apply_monitor(tx: Transaction, item: dict[str, Any]) -> None:
     if "integrations" in item:
         names = IDS.read("integrations", item.pop("integrations"))
         item["integrationIds"] = names and [find_integration(tx, name).id for name in names]
-    if rows(tx.db, "SELECT 1 FROM monitor WHERE key = ?", key):
+    if tx.rows("SELECT 1 FROM monitor WHERE key = ?", key):
         edit_monitor(tx, ApiRequest(key, body=item))
     else:
         add_monitor(tx, ApiRequest(body={"name": title(key), **item}))
@@ -10179,7 +10126,7 @@ def _apply_monitor(tx: Transaction, item: dict[str, Any]) -> None:
         text, kind = handle["handle"], handle["dialect"] or default_dialect(handle["handle"])
         if find_handle(tx, text) != (num, kind):
             if kind in OUR_HANDLES:
-                execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (num, kind))
+                tx.execute("DELETE FROM handle WHERE monitor = ? AND kind = ?", num, kind)
             adopt(tx, num, text, kind)
 
 

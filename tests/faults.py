@@ -319,7 +319,7 @@ FAULTS = {
             "test_retention.py::test_the_pings_of_a_monitor_are_counted_right",
         ),
         Fault(
-            'if permission == "ping" and counted[0][0] >= REGISTERED_MAX:',
+            'if permission == "ping" and count >= REGISTERED_MAX:',
             "if False:",
             "a key that leaked from one host fills the database with monitors",
             "test_people.py::test_a_ping_key_registers_a_thousand_monitors",
@@ -373,8 +373,8 @@ FAULTS = {
             "test_server.py::test_of_runs_of_91_days_ago_these_are_left",
         ),
         Fault(
-            "(monitor, most, keep),",
-            "(monitor, most, keep + 1),",
+            "        most,\n        keep,\n",
+            "        most,\n        keep + 1,\n",
             "more logs are kept of a monitor than was set",
             "test_retention.py::test_the_newest_logs_of_a_monitor_are_kept",
         ),
@@ -521,8 +521,8 @@ FAULTS = {
             "test_alerts.py::test_tries_with_one_that_worked_between_are_not_in_a_row",
         ),
         Fault(
-            'columns["state"] = "dead"\n    update(',
-            "pass\n    update(",
+            'columns["state"] = "dead"\n    tx.update(',
+            "pass\n    tx.update(",
             "a test that was interrupted is sent again, a day later",
             "test_alerts.py::test_a_test_that_nobody_finished_is_not_sent_again",
         ),
@@ -577,7 +577,7 @@ FAULTS = {
             "test_management.py::test_our_own_handles_cannot_be_removed",
         ),
         Fault(
-            'execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (m.num, kind))\n'
+            'tx.execute("DELETE FROM handle WHERE monitor = ? AND kind = ?", m.num, kind)\n'
             "    adopt(tx, m.num, OUR",
             "adopt(tx, m.num, OUR",
             "a token that leaked goes on pinging after it was rotated",
@@ -661,8 +661,8 @@ FAULTS = {
             "test_people.py::test_a_password_is_changed_and_ends_the_sessions",
         ),
         Fault(
-            "if not links or links[0][0] <= tx.now:",
-            "if not links:",
+            "if link is None or link[0] <= tx.now:",
+            "if link is None:",
             "a link of last year signs in",
             "test_people.py::test_a_link_works_for_an_hour",
         ),
@@ -679,8 +679,8 @@ FAULTS = {
             "test_people.py::test_a_success_is_a_new_beginning",
         ),
         Fault(
-            '"DELETE FROM session WHERE hash = ?", (request.session,)',
-            '"DELETE FROM session WHERE hash IS NULL AND ?", (request.session,)',
+            '"DELETE FROM session WHERE hash = ?", request.session',
+            '"DELETE FROM session WHERE hash IS NULL AND ?", request.session',
             "who signs out on a foreign machine stays signed in",
             "test_people.py::test_signing_out_ends_the_session",
         ),
@@ -894,8 +894,8 @@ FAULTS = {
             "transcripts/kuma.http: What goes wrong inside is an error of its shape",
         ),
         Fault(
-            'execute(self.connection, "ROLLBACK TO part")',
-            'execute(self.connection, "RELEASE part"); execute(self.connection, "SAVEPOINT part")',
+            'self.connection.execute("ROLLBACK TO part")',
+            'self.connection.execute("RELEASE part"); self.connection.execute("SAVEPOINT part")',
             "a monitor that could not be judged is left half done",
             "test_server.py::test_a_bad_monitor_leaves_nothing_half_done",
         ),
@@ -932,8 +932,8 @@ FAULTS = {
             "test_server.py::test_housekeeping_keeps_what_is_not_older_than_90_days",
         ),
         Fault(
-            'insert(tx.db, "absence", {',
-            '(lambda *_: None)(tx.db, "absence", {',
+            'tx.insert("absence", {',
+            '(lambda *_: None)("absence", {',
             "uptime counts the time in which cronwatch was away as up",
             "test_management.py::"
             "test_uptime_leaves_out_pauses_absences_and_the_time_before_the_first_ping",

@@ -89,7 +89,7 @@ def at(site: Site, instant: str) -> None:
 def event(site: Site) -> dict[str, Any]:
     """The newest event, as senders get it."""
     row = site.server.read(
-        lambda tx: cronwatch.rows(tx.db, cronwatch.EVENTS_SQL + "ORDER BY e.num DESC LIMIT 1")
+        lambda tx: tx.rows(cronwatch.EVENTS_SQL + "ORDER BY e.num DESC LIMIT 1")
     )[0]
     return cronwatch.event_json(row, "http://cron.test")
 
