@@ -404,7 +404,7 @@ def _next_wildcard(cron: Cron, zone: ZoneInfo, after: int) -> int:
     raise Invalid("has no next run")
 
 
-@lru_cache(4096)
+@lru_cache(20_000)
 def _next_second(schedule: str, timezone: str, after: int) -> int:
     """The same in seconds: monitors share schedules, and after an absence all ask at once."""
     cron, zone = parse_cron(schedule), check_timezone(timezone)
@@ -3203,21 +3203,7 @@ def make_private(path: str) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
-def copy_file(path: str, name: str) -> None:
-    """Copy a database that nobody may write meanwhile; what has the name is whole."""
-    for part in (f"{name}.part", f"{name}.part-journal"):  # of a copy that was cut off
-        Path(part).unlink(missing_ok=True)
-    make_private(f"{name}.part")
-    with (
-        contextlib.closing(sqlite3.connect(path)) as file,
-        contextlib.closing(sqlite3.connect(f"{name}.part")) as copy,
-    ):
-        file.backup(copy)
-        copy.execute("PRAGMA journal_mode = DELETE")  # see `set_log_aside`
-    os.replace(f"{name}.part", name)
-
-
-def back_up(path: str, name: str) -> None:
+def back_up(path: str, name: str, replaces: bool = False) -> None:
     """A copy of a database that is in use, checked, under a name that nothing has yet.
 
     What has the name is whole: a copy that was cut off has another one, which the next try takes
@@ -3225,7 +3211,7 @@ def back_up(path: str, name: str) -> None:
     """
     part = Path(f"{name}.part")
     try:
-        if Path(name).exists():
+        if not replaces and Path(name).exists():
             raise Refused(f"{name} is there already: choose another name")
         part.unlink(missing_ok=True)
         make_private(str(part))
@@ -3257,7 +3243,7 @@ def migrate(db: SqliteDatabase, path: str) -> None:
             if current >= number:
                 continue
             if current == version > 0:  # nobody has changed it yet
-                copy_file(path, f"{path}.before-{number}")
+                back_up(path, f"{path}.before-{number}", replaces=True)
             for statement in statements:
                 db.connection().execute(statement)
             db.user_version = number
@@ -3766,33 +3752,49 @@ def change_monitor(tx: Transaction, num: int, change: Callable[[MonitorState], A
 TAIL_MAX = 1000  # characters of the end of a log
 # A command may not have the settings of the server, which keeps whether it can send mail.
 HAS_MAIL = "(? != '' OR EXISTS (SELECT 1 FROM meta WHERE name = 'smtp_host' AND value != ''))"
-RECIPIENT_NUMS = f"""SELECT m.num, i.num FROM monitor m CROSS JOIN integration i
+RECIPIENTS_SQL = f"""SELECT m.num, i.num, i.id, i.name FROM monitor m CROSS JOIN integration i
     LEFT JOIN monitor_integration l ON l.monitor = m.num AND l.integration = i.num
     WHERE i.enabled AND CASE i.channel
         WHEN 'email' THEN {HAS_MAIL} AND m.email_alerts
             AND (l.monitor IS NOT NULL OR i.is_default)
         ELSE l.monitor IS NOT NULL OR m.default_integrations AND i.is_default END AND m.num IN """
-RECIPIENT_NAMES = RECIPIENT_NUMS.replace("SELECT m.num, i.num", "SELECT m.num, i.name")
+DEFAULT_SQL = f"""SELECT num FROM integration i
+    WHERE enabled AND is_default AND (channel != 'email' OR {HAS_MAIL})"""
+LINKS_SQL = """SELECT m.num, i.id FROM monitor m JOIN integration i
+    ON m.default_integrations AND i.is_default OR EXISTS (SELECT 1 FROM monitor_integration l
+    WHERE l.monitor = m.num AND l.integration = i.num) WHERE m.num IN """
+
+
+class Recipient(NamedTuple):
+    """An integration that is told of a monitor."""
+
+    num: int
+    id: str
+    name: str
+
+
+def recipients_of(tx: Transaction, nums: Sequence[int]) -> dict[int, list[Recipient]]:
+    """Who is told of these monitors, by name; without an SMTP server no mail is one."""
+    recipients: dict[int, list[Recipient]] = {num: [] for num in nums}
+    sql = f"{RECIPIENTS_SQL}{placeholders(nums)} ORDER BY i.name"
+    for num, *recipient in tx.rows(sql, tx.settings.smtp_host, *nums):
+        recipients[num].append(Recipient(*recipient))
+    return recipients
 
 
 def find_recipients(tx: Transaction, m: Monitor | None) -> list[int]:
-    """The integrations that hear of a monitor, or of the server itself: all default ones. Mail
-    hears of nothing where no SMTP server is set."""
-    host = tx.settings.smtp_host
+    """The integrations that hear of a monitor, or of the server itself: all default ones."""
     if m is None:
-        sql = "SELECT num FROM integration WHERE enabled AND is_default AND "
-        return [num for (num,) in tx.rows(f"{sql}(channel != 'email' OR {HAS_MAIL})", host)]
-    return [integration for _, integration in tx.rows(RECIPIENT_NUMS + "(?)", host, m.num)]
+        return [num for (num,) in tx.rows(DEFAULT_SQL, tx.settings.smtp_host)]
+    return sorted(recipient.num for recipient in recipients_of(tx, [m.num])[m.num])
 
 
-def recipients_of(tx: Transaction, nums: Sequence[int]) -> dict[int, list[str]]:
-    """The names of the integrations that are told of these monitors."""
-    names: dict[int, list[str]] = {num: [] for num in nums}
-    for num, name in tx.rows(
-        f"{RECIPIENT_NAMES}{placeholders(nums)} ORDER BY i.name", tx.settings.smtp_host, *nums
-    ):
-        names[num].append(name)
-    return names
+def links_of(tx: Transaction, nums: Sequence[int]) -> dict[int, list[str]]:
+    """The ids of the integrations that these monitors name, or that are default for them."""
+    links: dict[int, list[str]] = {num: [] for num in nums}
+    for num, id_ in tx.rows(f"{LINKS_SQL}{placeholders(nums)} ORDER BY i.num", *nums):
+        links[num].append(id_)
+    return links
 
 
 def add_event(
@@ -4079,7 +4081,7 @@ def monitors_json(
             "progress": _progress_of(running.get(m.num)),
             "lastRun": last.get(m.num),
             "schedule": schedule_words(m),
-            "recipients": recipients[m.num],
+            "recipients": [recipient.name for recipient in recipients[m.num]],
             "heard": bool(recipients[m.num]),
             "createdAt": iso(m.created_at),
             "updatedAt": iso(m.updated_at),
@@ -4142,16 +4144,10 @@ def monitor_keys(tx: Transaction) -> list[str]:
 def show_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A monitor, with the integrations that are linked to it, and when it is expected next."""
     m = get_monitor(tx, request.id)
-    linked = tx.rows(
-        "SELECT id FROM integration WHERE is_default AND ? OR num IN (SELECT "
-        "integration FROM monitor_integration WHERE monitor = ?) ORDER BY num",
-        m.default_integrations,
-        m.num,
-    )
     coming = [m.expected_at] if m.expected_at is not None and m.expected_at > tx.now else []
     return {
         **monitor_json(tx, m, request.secret),
-        "integrationIds": [id_ for (id_,) in linked],
+        "integrationIds": links_of(tx, [m.num])[m.num],
         "upcoming": [iso(at) for at in next_times(m, tx.now, coming)],
     }
 
@@ -6288,20 +6284,14 @@ def send_tests(
     """Send a test to everybody who hears of a monitor, and tell what came of it in so many
     seconds; the rest goes on, and is told with the events."""
     m = outbox.read(get_monitor, request.id)
-    recipients = outbox.read(_list_recipients, m)
-    attempts = outbox.test([num for num, _, _ in recipients], m.name, m, seconds)
+    recipients = sorted(outbox.read(recipients_of, [m.num])[m.num])  # as they were made
+    attempts = outbox.test([recipient.num for recipient in recipients], m.name, m, seconds)
     return {
         "results": [
-            {"integrationId": id_, "name": name, **attempt_json(attempt)}
-            for (_, id_, name), attempt in zip(recipients, attempts, strict=True)
+            {"integrationId": recipient.id, "name": recipient.name, **attempt_json(attempt)}
+            for recipient, attempt in zip(recipients, attempts, strict=True)
         ]
     }
-
-
-def _list_recipients(tx: Transaction, m: Monitor) -> list[Any]:
-    nums = find_recipients(tx, m)
-    sql = f"SELECT num, id, name FROM integration WHERE num IN {placeholders(nums)} ORDER BY num"
-    return tx.rows(sql, *nums)
 
 
 # == Reports ==================================================================
@@ -6592,12 +6582,6 @@ class Past(NamedTuple):
     matched: list[JsonObject]
 
 
-@lru_cache(20_000)
-def next_cron_run(cron: str, timezone: str, after: int) -> int:
-    """`next_run`, for what asks for the same occurrences again and again."""
-    return next_run(cron, timezone, after)
-
-
 def last_occurrences(m: Monitor, first: int, until: int, most: int) -> list[int]:
     """The newest occurrences from one instant to another, both included, oldest first. Those of an
     interval count from `first`."""
@@ -6610,9 +6594,9 @@ def last_occurrences(m: Monitor, first: int, until: int, most: int) -> list[int]
     reach = 120_000  # steps of a fixed grid: the next look asks for what is remembered
     while True:
         begin = max(first, until // reach * reach - reach)
-        times = [next_cron_run(m.cron, m.timezone, begin - 1)]
+        times = [next_run(m.cron, m.timezone, begin - 1)]
         while times[-1] <= until:
-            times.append(next_cron_run(m.cron, m.timezone, times[-1]))
+            times.append(next_run(m.cron, m.timezone, times[-1]))
         if len(times) > most or begin == first:
             return times[:-1][-most:]
         reach *= 4
@@ -6640,27 +6624,17 @@ def missed_occurrences(
         times = last_occurrences(m, begin, end - grace - 1, most)
         missed += [
             occurrence
-            for occurrence, early in zip(times, _early_windows(m, times), strict=True)
-            if not _ran_for(m, occurrence, early, starts)
+            for occurrence in times
+            if not _ran_for(m, occurrence, starts)
             and not any(since <= occurrence and occurrence + grace <= to for since, to in absences)
         ]
     return missed[-most:]
 
 
-def _ran_for(m: Monitor, occurrence: int, early: int, starts: Sequence[int]) -> bool:
-    """Whether a run began in the window of an occurrence, which opens so many ms before it."""
-    after = bisect_left(starts, occurrence - early)
+def _ran_for(m: Monitor, occurrence: int, starts: Sequence[int]) -> bool:
+    """Whether a run began in the window of an occurrence."""
+    after = bisect_left(starts, occurrence - early_ms(m, occurrence))
     return after < len(starts) and starts[after] <= occurrence + m.grace_seconds * 1000
-
-
-def _early_windows(m: Monitor, times: Sequence[int]) -> Iterator[int]:
-    """As `early_ms`, for occurrences that follow each other: it would look for the one before."""
-    limit = min(m.grace_seconds, EARLY_SECONDS) * 1000
-    if m.interval_seconds:
-        limit = min(limit, m.interval_seconds * 250)
-    yield from (limit for _ in times[:1])
-    for before, occurrence in itertools.pairwise(times):
-        yield min(limit, (occurrence - before) // 4)
 
 
 def load_flips(tx: Transaction, nums: Sequence[int], since: int) -> dict[int, list[StatusChange]]:
@@ -6784,7 +6758,11 @@ def show_summary(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 
 
 def _summed_up(
-    m: Monitor, state: str, recipients: list[str], running: Sequence[Any] | None, past: Past
+    m: Monitor,
+    state: str,
+    recipients: Sequence[Recipient],
+    running: Sequence[Any] | None,
+    past: Past,
 ) -> JsonObject:
     good = sorted(
         duration_ms
@@ -6799,7 +6777,7 @@ def _summed_up(
         "tags": m.tags.split(),
         "status": m.status,
         "state": state,
-        "recipients": recipients,
+        "recipients": [recipient.name for recipient in recipients],
         "schedule": schedule_words(m),
         "timezone": m.timezone,
         "graceSeconds": m.grace_seconds,
@@ -6931,15 +6909,11 @@ def _expected(m: Monitor, now: int, until: int, most: int = 60) -> list[int]:
     if m.expected_at is None or m.status == "paused":
         return []
     times = [m.expected_at]
-    while len(times) < most and (following := _following(m, times[-1])) is not None:
+    while len(times) < most and (following := next_occurrence(m, times[-1])) is not None:
         if following > until:
             break
         times.append(following)
     return [at for at in times if now - m.grace_seconds * 1000 <= at <= until]
-
-
-def _following(m: Monitor, after: int) -> int | None:
-    return next_cron_run(m.cron, m.timezone, after) if m.cron else next_occurrence(m, after)
 
 
 def _tagged_monitors(tx: Transaction, tag: str, most: int) -> list[tuple[Monitor, str]]:
@@ -7343,13 +7317,6 @@ def is_password(password: str, stored: str | None) -> bool:
     """Whether it is the password; takes as long where there is none."""
     salt = (stored or NOBODYS).partition(":")[0]
     return hmac.compare_digest(hash_password(password, salt), stored or NOBODYS)
-
-
-def check_password(password: Any) -> str | None:
-    """The stored form of a new password; None for none. Raises `Invalid`."""
-    if password is not None and not (isinstance(password, str) and 8 <= len(password) <= 200):
-        raise Invalid("password must be 8 to 200 characters")
-    return password and hash_password(password)
 
 
 def list_users(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
@@ -7948,51 +7915,36 @@ def read_api_request(
     )
 
 
-Action = Callable[[Service, ApiRequest], Any]
+# -- how a route does what it names: by a reader, in a transaction, by the outbox or by the server
 
 
-def reads(query: Callable[[Transaction, ApiRequest], Any]) -> Action:
-    """The action of a route that only reads."""
-
-    def call(server: Service, request: ApiRequest) -> Any:
-        return server.read(query, request)
-
-    call.__doc__ = query.__doc__
-    return call
+def reads(server: Service, query: Callable[..., Any], request: ApiRequest) -> Any:
+    """What a query finds."""
+    return server.read(query, request)
 
 
-def acts(action: Callable[[Transaction, ApiRequest], Any]) -> Action:
-    """The action of a route that changes something, in one transaction."""
-
-    def call(server: Service, request: ApiRequest) -> Any:
-        result = server.act(action, request)
-        server.recent.forget()
-        return result
-
-    call.__doc__ = action.__doc__
-    return call
+def acts(server: Service, action: Callable[..., Any], request: ApiRequest) -> Any:
+    """What comes of an action, in one transaction; a person sees it at once."""
+    result = server.act(action, request)
+    server.recent.forget()
+    return result
 
 
-def removes(remove: Callable[[Transaction, ApiRequest], Any]) -> Action:
-    """The action of a route that removes a monitor, in as many transactions as it needs."""
-
-    def call(server: Service, request: ApiRequest) -> Any:
-        while server.act(empty_monitor, request):
-            pass
-        return acts(remove)(server, request)
-
-    call.__doc__ = remove.__doc__
-    return call
+def removes(server: Service, remove: Callable[..., Any], request: ApiRequest) -> Any:
+    """Remove a monitor, in as many transactions as it needs."""
+    while server.act(empty_monitor, request):
+        pass
+    return acts(server, remove, request)
 
 
-def sends(test: Callable[[Outbox, ApiRequest], Any]) -> Action:
-    """The action of a route that sends something."""
+def sends(server: Service, test: Callable[..., Any], request: ApiRequest) -> Any:
+    """What comes of a test that is sent."""
+    return test(server.outbox, request)
 
-    def call(server: Service, request: ApiRequest) -> Any:
-        return test(server.outbox, request)
 
-    call.__doc__ = test.__doc__
-    return call
+def asks(server: Service, answer: Callable[..., Any], request: ApiRequest) -> Any:
+    """What the running server says."""
+    return answer(server, request)
 
 
 def sign_in(server: Service, request: ApiRequest) -> bytes:
@@ -8016,7 +7968,7 @@ def sign_in(server: Service, request: ApiRequest) -> bytes:
 
 def change_own_password(server: Service, request: ApiRequest) -> dict[str, Any]:
     """Give who is signed in another password; their other sessions and links end."""
-    stored = check_password(read_fields(NEW_PASSWORD, request.body)["password"])
+    stored = hash_password(read_fields(NEW_PASSWORD, request.body)["password"])
     server.act(change_password, request.user, stored, request.session)
     return server.read(show_session, request)
 
@@ -8125,24 +8077,21 @@ def check_status_tag(server: Service, tag: str) -> None:
         raise Refused("There is nothing here", "ERROR", 404)
 
 
-def gives_status(query: Callable[[Transaction, str, int], JsonObject]) -> Action:
-    """The action of a route that shows strangers what has the tag of the setting, in 64 KB."""
+def shows_status(
+    server: Service, query: Callable[[Transaction, str, int], JsonObject], request: ApiRequest
+) -> bytes:
+    """What strangers may see of what has the tag of the setting, in 64 KB."""
+    check_status_tag(server, request.id)
 
-    def call(server: Service, request: ApiRequest) -> bytes:
-        check_status_tag(server, request.id)
-
-        def make() -> str:
-            most = STATUS_MAX
+    def make() -> str:
+        most = STATUS_MAX
+        content = json.dumps(server.read(query, request.id, most))
+        while len(content) > STATUS_BYTES_MAX and most:
+            most = most * STATUS_BYTES_MAX // len(content)
             content = json.dumps(server.read(query, request.id, most))
-            while len(content) > STATUS_BYTES_MAX and most:
-                most = most * STATUS_BYTES_MAX // len(content)
-                content = json.dumps(server.read(query, request.id, most))
-            return content
+        return content
 
-        return respond(server.recent.get(query, make), content_type="application/json")
-
-    call.__doc__ = query.__doc__
-    return call
+    return respond(server.recent.get(query, make), content_type="application/json")
 
 
 def describe(server: Service, request: ApiRequest) -> bytes:
@@ -8311,19 +8260,11 @@ def _find_unique(tx: Transaction, values: JsonObject) -> str:
     return tx.value(sql, *(values[name] for name in names)) or ""
 
 
-CHANNELS_OF = """SELECT m.num, i.id FROM monitor m JOIN integration i
-    ON m.default_integrations AND i.is_default OR EXISTS (SELECT 1 FROM monitor_integration l
-    WHERE l.monitor = m.num AND l.integration = i.num) WHERE m.num IN """
-
-
 def checks_json(
     tx: Transaction, request: ApiRequest, monitors: Sequence[Monitor]
 ) -> list[JsonObject]:
     """Monitors as Healthchecks shows checks; what pings one only to who may write."""
-    nums = [m.num for m in monitors]
-    channels: dict[int, list[str]] = {num: [] for num in nums}
-    for num, id_ in tx.rows(f"{CHANNELS_OF}{placeholders(nums)} ORDER BY i.num", *nums):
-        channels[num].append(id_)
+    channels = links_of(tx, [m.num for m in monitors])
     base = tx.settings.base_url
     checks = []
     for m, monitor in zip(monitors, monitors_json(tx, monitors), strict=True):
@@ -8619,7 +8560,8 @@ class ApiRoute(NamedTuple):
     permission: str | None
     method: str
     rule: str
-    call: Action
+    how: Callable[[Service, Callable[..., Any], ApiRequest], Any]
+    action: Callable[..., Any]
     gives: JsonObject
     query: tuple[Field, ...] = ()
     takes: tuple[Field, ...] = ()  # in its body
@@ -8645,74 +8587,75 @@ UPTIMES = closed(
 )
 # fmt: off
 API_ROUTES = (
-    ApiRoute("read-only", "GET", MONITORS, reads(list_monitors), page_of("heartbeats", A_MONITOR),
+    ApiRoute("read-only", "GET", MONITORS, reads, list_monitors, page_of("heartbeats", A_MONITOR),
              (MONITOR_LIMIT, OFFSET, NAME_PART, STATUS, TAG)),
-    ApiRoute("read-write", "POST", MONITORS, acts(add_monitor), A_MONITOR,
+    ApiRoute("read-write", "POST", MONITORS, acts, add_monitor, A_MONITOR,
              takes=NEW_MONITOR, status=201),
-    ApiRoute("read-only", "GET", f"{MONITORS}/<id>", reads(show_monitor), MONITOR_DETAIL),
-    ApiRoute("read-write", "PATCH", f"{MONITORS}/<id>", acts(edit_monitor), A_MONITOR,
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>", reads, show_monitor, MONITOR_DETAIL),
+    ApiRoute("read-write", "PATCH", f"{MONITORS}/<id>", acts, edit_monitor, A_MONITOR,
              takes=MONITOR_CHANGES),
-    ApiRoute("read-write", "DELETE", f"{MONITORS}/<id>", removes(remove_monitor), DELETED),
-    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/pause", acts(pause_heartbeat), A_MONITOR,
+    ApiRoute("read-write", "DELETE", f"{MONITORS}/<id>", removes, remove_monitor, DELETED),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/pause", acts, pause_heartbeat, A_MONITOR,
              takes=PAUSE),
-    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/resume", acts(resume_heartbeat), A_MONITOR),
-    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/ok", acts(mark_ok), A_MONITOR),
-    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/test", sends(send_tests), TESTS),
-    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/pings", reads(list_pings),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/resume", acts, resume_heartbeat, A_MONITOR),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/ok", acts, mark_ok, A_MONITOR),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/test", sends, send_tests, TESTS),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/pings", reads, list_pings,
              page_of("pings", HISTORY_KINDS["ping"]), A_PAGE),
-    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/runs", reads(list_runs),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/runs", reads, list_runs,
              page_of("runs", RUN_SHOWN), (*A_PAGE, RUN_STATE)),
-    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/runs/<run>", reads(show_run), RUN_DETAIL),
-    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/events", reads(list_events),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/runs/<run>", reads, show_run, RUN_DETAIL),
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/events", reads, list_events,
              page_of("events", LOGGED_EVENT), (*A_PAGE, KIND, SINCE, UNTIL)),
-    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/log", reads(show_history), HISTORY_SHOWN,
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/log", reads, show_history, HISTORY_SHOWN,
              (LIST_LIMIT, BEFORE)),
-    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/uptime", reads(show_uptime), UPTIMES,
+    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/uptime", reads, show_uptime, UPTIMES,
              (DAYS, SINCE, UNTIL)),
-    ApiRoute("read-write", "GET", f"{MONITORS}/<id>/handles", reads(list_handles), HANDLES_SHOWN),
-    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/handles", acts(add_handle), HANDLES_SHOWN,
+    ApiRoute("read-write", "GET", f"{MONITORS}/<id>/handles", reads, list_handles, HANDLES_SHOWN),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/handles", acts, add_handle, HANDLES_SHOWN,
              takes=NEW_HANDLE, status=201),
-    ApiRoute("read-write", "DELETE", f"{MONITORS}/<id>/handles", acts(remove_handle),
+    ApiRoute("read-write", "DELETE", f"{MONITORS}/<id>/handles", acts, remove_handle,
              HANDLES_SHOWN, (THE_HANDLE,)),
-    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/handles/rotate", acts(rotate_handle),
+    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/handles/rotate", acts, rotate_handle,
              A_MONITOR, takes=ROTATION),
-    ApiRoute("user", "GET", f"{API}/monitors/<id>/runs/<run>/log", reads(show_log), A_LOG,
+    ApiRoute("user", "GET", f"{API}/monitors/<id>/runs/<run>/log", reads, show_log, A_LOG,
              dialect=DIALECTS["crontify"]),
-    ApiRoute("read-only", "GET", f"{API}/integrations", reads(list_integrations),
+    ApiRoute("read-only", "GET", f"{API}/integrations", reads, list_integrations,
              EVERY_INTEGRATION),
-    ApiRoute("read-write", "POST", f"{API}/integrations", acts(add_integration),
+    ApiRoute("read-write", "POST", f"{API}/integrations", acts, add_integration,
              AN_INTEGRATION, takes=NEW_INTEGRATION, status=201),
-    ApiRoute("read-only", "GET", f"{API}/integrations/<id>", reads(show_integration),
+    ApiRoute("read-only", "GET", f"{API}/integrations/<id>", reads, show_integration,
              AN_INTEGRATION),
-    ApiRoute("read-write", "PATCH", f"{API}/integrations/<id>", acts(edit_integration),
+    ApiRoute("read-write", "PATCH", f"{API}/integrations/<id>", acts, edit_integration,
              AN_INTEGRATION, takes=INTEGRATION_CHANGES),
-    ApiRoute("read-write", "DELETE", f"{API}/integrations/<id>", acts(remove_integration),
+    ApiRoute("read-write", "DELETE", f"{API}/integrations/<id>", acts, remove_integration,
              DELETED),
-    ApiRoute("read-write", "POST", f"{API}/integrations/<id>/test", sends(send_integration_test),
+    ApiRoute("read-write", "POST", f"{API}/integrations/<id>/test", sends, send_integration_test,
              A_TEST),
-    ApiRoute("read-only", "GET", f"{API}/events", reads(list_events),
+    ApiRoute("read-only", "GET", f"{API}/events", reads, list_events,
              page_of("events", LOGGED_EVENT), (*A_PAGE, KIND, OF_MONITOR, SINCE, UNTIL)),
-    ApiRoute("read-only", "GET", f"{API}/summary", summary, SUMMARY,
+    ApiRoute("read-only", "GET", f"{API}/summary", asks, summary, SUMMARY,
              (SUMMARY_LIMIT, OFFSET, NAME_PART, STATE, TAG)),
-    ApiRoute("read-only", "GET", f"{API}/night", reads(show_night), NIGHT,
+    ApiRoute("read-only", "GET", f"{API}/night", reads, show_night, NIGHT,
              (NIGHT_LIMIT, OFFSET, NAME_PART, STATE, TAG)),
-    ApiRoute("read-only", "GET", f"{API}/health", health, HEALTH),
-    ApiRoute("read-only", "GET", f"{API}/preview", reads(preview), PREVIEW_SHOWN, PREVIEW),
-    ApiRoute("read-only", "GET", "/metrics", metrics, TEXT),
-    ApiRoute("read-only", "GET", "/api/openapi.json", describe, ANY_OBJECT),
-    ApiRoute(None, "GET", "/healthz", healthz, A_TROUBLE),
-    ApiRoute(None, "GET", f"{API}/status/<id>", gives_status(status_page), STATUS_PAGE),
-    ApiRoute(None, "GET", "/api/status-page/<id>", gives_status(kuma_page), ANY_OBJECT),
-    ApiRoute(None, "GET", "/api/status-page/heartbeat/<id>", gives_status(kuma_heartbeats),
+    ApiRoute("read-only", "GET", f"{API}/health", asks, health, HEALTH),
+    ApiRoute("read-only", "GET", f"{API}/preview", reads, preview, PREVIEW_SHOWN, PREVIEW),
+    ApiRoute("read-only", "GET", "/metrics", asks, metrics, TEXT),
+    ApiRoute("read-only", "GET", "/api/openapi.json", asks, describe, ANY_OBJECT),
+    ApiRoute(None, "GET", "/healthz", asks, healthz, A_TROUBLE),
+    ApiRoute(None, "GET", f"{API}/status/<id>", shows_status, status_page, STATUS_PAGE),
+    ApiRoute(None, "GET", "/api/status-page/<id>", shows_status, kuma_page, ANY_OBJECT),
+    ApiRoute(None, "GET", "/api/status-page/heartbeat/<id>", shows_status, kuma_heartbeats,
              ANY_OBJECT),
-    ApiRoute(None, "POST", f"{API}/session", sign_in, NEW_SESSION, takes=SIGN_IN, status=201),
-    ApiRoute("user", "GET", f"{API}/session", reads(show_session), A_SESSION),
-    ApiRoute("user", "PATCH", f"{API}/session", change_own_password, A_SESSION,
+    ApiRoute(None, "POST", f"{API}/session", asks, sign_in, NEW_SESSION, takes=SIGN_IN,
+             status=201),
+    ApiRoute("user", "GET", f"{API}/session", reads, show_session, A_SESSION),
+    ApiRoute("user", "PATCH", f"{API}/session", asks, change_own_password, A_SESSION,
              takes=NEW_PASSWORD),
-    ApiRoute("user", "DELETE", f"{API}/session", sign_out, closed({"deleted": TRUE})),
-    ApiRoute("user", "GET", f"{API}/keys", reads(list_keys), EVERY_KEY),
-    ApiRoute("user", "POST", f"{API}/keys", acts(add_key), A_NEW_KEY, takes=NEW_KEY, status=201),
-    ApiRoute("user", "DELETE", f"{API}/keys/<id>", acts(remove_key), DELETED),
+    ApiRoute("user", "DELETE", f"{API}/session", asks, sign_out, closed({"deleted": TRUE})),
+    ApiRoute("user", "GET", f"{API}/keys", reads, list_keys, EVERY_KEY),
+    ApiRoute("user", "POST", f"{API}/keys", acts, add_key, A_NEW_KEY, takes=NEW_KEY, status=201),
+    ApiRoute("user", "DELETE", f"{API}/keys/<id>", acts, remove_key, DELETED),
 )
 # fmt: on
 VERSIONS = "/api/v<version:re:[123]>"
@@ -8720,22 +8663,23 @@ CHECKS = f"{VERSIONS}/checks"
 CheckRoute = partial(ApiRoute, gives={}, dialect=CHECKS_API, read_secret=check_secret)
 # fmt: off
 CHECK_ROUTES = (
-    CheckRoute("read-only", "GET", CHECKS, reads(list_checks), query=(TAG, SLUG_ASKED)),
-    CheckRoute("read-write", "POST", CHECKS, acts(create_check), status=201),
-    CheckRoute("read-only", "GET", f"{CHECKS}/<id>", reads(show_check)),
-    CheckRoute("read-write", "POST", f"{CHECKS}/<id>", acts(update_check)),
-    CheckRoute("read-write", "DELETE", f"{CHECKS}/<id>", removes(delete_check)),
-    CheckRoute("read-write", "POST", f"{CHECKS}/<id>/pause", acts(pause_check)),
-    CheckRoute("read-write", "POST", f"{CHECKS}/<id>/resume", acts(resume_check)),
-    CheckRoute("read-write", "GET", f"{CHECKS}/<id>/pings", reads(list_check_pings)),
+    CheckRoute("read-only", "GET", CHECKS, reads, list_checks, query=(TAG, SLUG_ASKED)),
+    CheckRoute("read-write", "POST", CHECKS, acts, create_check, status=201),
+    CheckRoute("read-only", "GET", f"{CHECKS}/<id>", reads, show_check),
+    CheckRoute("read-write", "POST", f"{CHECKS}/<id>", acts, update_check),
+    CheckRoute("read-write", "DELETE", f"{CHECKS}/<id>", removes, delete_check),
+    CheckRoute("read-write", "POST", f"{CHECKS}/<id>/pause", acts, pause_check),
+    CheckRoute("read-write", "POST", f"{CHECKS}/<id>/resume", acts, resume_check),
+    CheckRoute("read-write", "GET", f"{CHECKS}/<id>/pings", reads, list_check_pings),
     CheckRoute("read-write", "GET", f"{CHECKS}/<id>/pings/<run:re:[0-9]{{1,15}}>/body",
-               reads(show_body)),
-    CheckRoute("read-only", "GET", f"{CHECKS}/<id>/flips", reads(list_check_flips),
+               reads, show_body),
+    CheckRoute("read-only", "GET", f"{CHECKS}/<id>/flips", reads, list_check_flips,
                query=(LAST_SECONDS, FLIPS_FROM, FLIPS_UNTIL)),
-    CheckRoute("read-write", "GET", f"{VERSIONS}/channels", reads(list_channels)),
-    CheckRoute("read-only", "GET", f"{VERSIONS}/badges", acts(list_badges)),
-    CheckRoute(None, "GET", f"{VERSIONS}/status", service_status),
-    CheckRoute(None, "GET", f"/b/<version:re:[23]>/<id>.<run:re:{'|'.join(BADGE_FORMS)}>", badge),
+    CheckRoute("read-write", "GET", f"{VERSIONS}/channels", reads, list_channels),
+    CheckRoute("read-only", "GET", f"{VERSIONS}/badges", acts, list_badges),
+    CheckRoute(None, "GET", f"{VERSIONS}/status", asks, service_status),
+    CheckRoute(None, "GET", f"/b/<version:re:[23]>/<id>.<run:re:{'|'.join(BADGE_FORMS)}>", asks,
+               badge),
 )
 # fmt: on
 # -- OpenAPI 3.1: the document is made from the table of routes and their fields
@@ -8790,7 +8734,7 @@ def _responses(route: ApiRoute) -> JsonObject:
     responses = {str(route.status): {"description": "As it is now.", **answer}}
     if route.takes is NEW_MONITOR:
         responses["200"] = {"description": "There was one of that name.", **answer}
-    if route.call is summary:
+    if route.action is summary:
         responses["304"] = {"description": "As the caller has it (If-None-Match)."}
     statuses = {"500", "503"}
     if route.permission or route.takes:
@@ -8809,7 +8753,7 @@ def _responses(route: ApiRoute) -> JsonObject:
 def _operation(route: ApiRoute) -> JsonObject:
     """What the document says of a route."""
     operation: JsonObject = {
-        "summary": (route.call.__doc__ or "").partition("\n")[0],
+        "summary": (route.action.__doc__ or "").partition("\n")[0],
         "operationId": f"{route.method.lower()}{_camel_case(route.rule)}",
         "x-permission": route.permission or "public",
         "parameters": [*_path_parameters(route.rule), *map(_query_parameter, route.query)],
@@ -8894,7 +8838,7 @@ def manage(
     server: Service, route: ApiRoute, id: str = "", run: str = "", version: str = ""
 ) -> bytes:
     """Answer a route of a table by its action."""
-    result = route.call(server, read_api_request(route.query, id, run, version))
+    result = route.how(server, route.action, read_api_request(route.query, id, run, version))
     if isinstance(result, bytes):
         return result
     content, status = result if isinstance(result, tuple) else (result, route.status)
@@ -10768,14 +10712,15 @@ def _apply(server: Server, options: argparse.Namespace) -> None:
     print(changes or "nothing changes")
 
 
-def _read_password() -> str | None:
+def _read_password() -> str:
     """The stored form of what is asked for on the terminal, else of a line of standard input."""
-    if not sys.stdin.isatty():
-        return check_password(sys.stdin.readline().rstrip("\r\n"))
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("Again: ") != password:
-        raise Invalid("the two are not the same: try again")
-    return check_password(password)
+    if sys.stdin.isatty():
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("Again: ") != password:
+            raise Invalid("the two are not the same: try again")
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    return hash_password(PASSWORD.read("password", password))
 
 
 def _add_user(server: Server, options: argparse.Namespace) -> None:

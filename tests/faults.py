@@ -623,7 +623,7 @@ FAULTS = {
             "test_api.py::test_pings_come_newest_first",
         ),
         Fault(
-            "if not _ran_for(m, occurrence, early, starts)",
+            "if not _ran_for(m, occurrence, starts)",
             "if True",
             "a job that fails each hour is shown as one that never runs",
             "test_reports.py::test_an_hour_that_was_missed_is_a_slot_of_the_strip",
@@ -876,7 +876,7 @@ FAULTS = {
             "test_storage.py::test_a_file_from_a_newer_version_is_refused_with_a_sentence",
         ),
         Fault(
-            'copy_file(path, f"{path}.before-{number}")',
+            'back_up(path, f"{path}.before-{number}", replaces=True)',
             "pass",
             "an upgrade leaves no way back",
             "test_storage.py::test_an_older_file_is_copied_before_it_is_changed",
@@ -1003,8 +1003,8 @@ FAULTS = {
             "test_http_server.py::test_what_a_proxy_says_of_who_pings_arrives",
         ),
         Fault(
-            "yield min(limit, (occurrence - before) // 4)",
-            "yield limit",
+            "occurrence - early_ms(m, occurrence))",
+            "occurrence - EARLY_SECONDS * 1000)",
             "a job of each minute that is down is shown without what it missed",
             "test_reports.py::test_a_run_does_not_count_for_the_minute_after_its_own",
         ),
@@ -1162,8 +1162,8 @@ FAULTS = {
             "test_permissions.py::test_a_write_with_a_cookie_needs_the_header",
         ),
         Fault(
-            '("read-write", "DELETE", f"{MONITORS}/<id>", removes(remove_monitor)',
-            '("read-only", "DELETE", f"{MONITORS}/<id>", removes(remove_monitor)',
+            '("read-write", "DELETE", f"{MONITORS}/<id>", removes, remove_monitor',
+            '("read-only", "DELETE", f"{MONITORS}/<id>", removes, remove_monitor',
             "a key that may only read deletes a monitor",
             "transcripts/door.http: A key that may too little is told so",
         ),
