@@ -446,7 +446,7 @@ DESCRIBED_LENGTH = 70
 CLOCK_24 = CronDescriptorOptions(use_24hour_time_format=True, locale_code="en_US")
 
 
-@lru_cache(1024)
+@lru_cache(10_000)
 def describe_cron(schedule: str) -> str:
     """A schedule in words, or as it is where they would be long or wrong; raises Invalid."""
     fields = parse_cron(schedule).fields
@@ -4005,13 +4005,8 @@ def schedule_type(m: Monitor) -> str:
 def schedule_words(m: Monitor) -> str:
     """When a monitor is expected, in words."""
     if m.cron:
-        return _cron_words(m.cron)
+        return describe_cron(m.cron)
     return interval_words(m.interval_seconds) if m.interval_seconds else "no schedule"
-
-
-@lru_cache(10_000)
-def _cron_words(cron: str) -> str:
-    return describe_cron(cron)
 
 
 RUNS_SQL = f"SELECT {sql_list(RUNS_IN_LISTS)}, monitor FROM run "
@@ -5850,16 +5845,21 @@ def waiting_integrations(tx: Transaction) -> list[int]:
     return [num for (num,) in nums]
 
 
+def claim_test(tx: Transaction, integration: int) -> Claim | None:
+    """Take a test that waits for an integration, also for one that rests or is off."""
+    is_test = "state = 'pending' AND due_at < 0"
+    num = tx.value(f"SELECT num FROM alert WHERE {is_test} AND integration = ?", integration)
+    return num and _claim(tx, num)
+
+
 def claim_alert(tx: Transaction, integration: int) -> Claim | None:
     """Take a test, else the oldest due alert of an integration that does not rest; what waits
     behind another one of its monitor is not due."""
-    sql = (
-        "SELECT num FROM alert WHERE state = 'pending' AND integration = ? AND due_at < 0 LIMIT 1"
-    )
-    num = tx.value(sql, integration)
-    if num is None:
+    claim = claim_test(tx, integration)
+    if claim is None:
         num = tx.value(OLDEST_DUE, integration=integration, now=tx.now)
-    return num and _claim(tx, num)
+        claim = num and _claim(tx, num)
+    return claim
 
 
 def _claim(tx: Transaction, num: int) -> Claim:
@@ -5957,18 +5957,20 @@ def give_up_old(tx: Transaction, integration: int) -> int:
 
 
 def add_test(tx: Transaction, integration: int, name: str, m: Monitor | None = None) -> int:
-    """A test event for one integration, for the server to send next; the number of its alert."""
+    """A test event for one integration, to be sent next; the number of its alert."""
     add_event(tx, Event("test", tx.now), m, [integration], about=name)
     num: int = tx.value("SELECT max(num) FROM alert")
     tx.update("alert", num, {"due_at": TEST_DUE_AT})
     return num
 
 
-def claim_tests(
-    tx: Transaction, integrations: Sequence[int], name: str, m: Monitor | None = None
-) -> list[Claim]:
-    """A test event for each of them, claimed at once by who asked for it."""
-    return [_claim(tx, add_test(tx, integration, name, m)) for integration in integrations]
+def test_result(tx: Transaction, num: int) -> Attempt | None:
+    """What came of a test; None while nothing has."""
+    alert = tx.first("SELECT state, result, answer FROM alert WHERE num = ?", num)
+    if alert is None:
+        return Attempt("failed", "it was removed meanwhile")
+    state, result, answer = alert
+    return result and Attempt("sent" if state == "sent" else "failed", result, answer)
 
 
 class Integration(NamedTuple):
@@ -6027,9 +6029,9 @@ class Outbox:
                 thread.start()
         return list(self._threads.values())
 
-    def _send_all(self, integration: int) -> None:
+    def _send_all(self, integration: int, take: Callable[..., Claim | None] = claim_alert) -> None:
         with contextlib.suppress(Refused):  # nothing can be written: what is claimed is due again
-            while not self._stops and (claim := self.act(claim_alert, integration)) is not None:
+            while not self._stops and (claim := self.act(take, integration)) is not None:
                 if self.act(record_attempt, claim.alert, self.send(claim)):
                     while self.act(give_up_old, integration) == PRUNE_LIMIT:
                         pass
@@ -6047,42 +6049,34 @@ class Outbox:
         name: str,
         m: Monitor | None = None,
         seconds: float = REQUEST_SECONDS,
+        by_server: bool = False,
     ) -> list[Attempt]:
-        """Send a test to each of these now; what came of it in so many seconds. What takes longer
-        goes on, and is told with the events. Refuses a third request at a time with 429."""
+        """What comes of a test of each of these in so many seconds, sent here or by the server
+        that runs. What takes longer here goes on, and is told with the events. Refuses a third
+        request at a time with 429."""
         if not self._tests.acquire(blocking=False):
             raise Refused("two tests are being sent already: wait for them", "BUSY", 429, 10)
         end = monotonic() + seconds
+        late = Attempt("failed", f"nothing came of it in {seconds:g} s")
         try:
-            claims = self.act(claim_tests, integrations, name, m)
-            threads = [
-                threading.Thread(target=self._send_test, args=(claim,), daemon=True)
-                for claim in claims
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(max(0, end - monotonic()))
+            tests = {i: self.act(add_test, i, name, m) for i in integrations}
+            for integration in () if by_server else tests:
+                args = (integration, claim_test)
+                threading.Thread(target=self._send_all, args=args, daemon=True).start()
+            attempts = [self._await_result(num, end) or late for num in tests.values()]
         finally:
             self._tests.release()
-        late = Attempt("failed", f"nothing came of it within {seconds:g} seconds yet")
-        return [self.read(_test_result, claim.alert) or late for claim in claims]
+        if by_server and late in attempts:  # it hangs
+            sql = "UPDATE alert SET state = 'dead' WHERE due_at = ? AND state = 'pending'"
+            self.act(Transaction.execute, sql, TEST_DUE_AT)
+        return attempts
 
-    def _send_test(self, claim: Claim) -> None:
-        with contextlib.suppress(Refused):  # nothing can be written
-            self.act(record_attempt, claim.alert, self.send(claim))
-
-    def test_by_server(self, integration: int, name: str) -> Attempt:
-        """Let the server that runs send a test, and wait for what came of it, 40 s at most."""
-        num, end = self.act(add_test, integration, name), monotonic() + TEST_SECONDS
-        while monotonic() < end:
-            attempt: Attempt | None = self.read(_test_result, num)
-            if attempt is not None:
-                return attempt
-            sleep(0.1)
-        update_state = "UPDATE alert SET state = 'dead' WHERE num = ? AND state = 'pending'"
-        self.act(lambda tx: tx.execute(update_state, num) and None)
-        return Attempt("failed", f"nothing came of it in {TEST_SECONDS} s")
+    def _await_result(self, num: int, end: float) -> Attempt | None:
+        attempt: Attempt | None = self.read(test_result, num)
+        while attempt is None and monotonic() < end:
+            sleep(0.05)
+            attempt = self.read(test_result, num)
+        return attempt
 
     def send(self, claim: Claim) -> Attempt:
         """Send one claimed alert; what came of it."""
@@ -6101,14 +6095,6 @@ class Outbox:
         if attempt.verdict != "busy":
             self.count("sent" if attempt.verdict == "sent" else "failed")
         return attempt
-
-
-def _test_result(tx: Transaction, num: int) -> Attempt | None:
-    alert = tx.first("SELECT state, result, answer FROM alert WHERE num = ?", num)
-    if alert is None:
-        return Attempt("failed", "it was removed meanwhile")
-    state, result, answer = alert
-    return result and Attempt("sent" if state == "sent" else "failed", result, answer)
 
 
 # -- integrations as the API has them
@@ -8892,8 +8878,9 @@ def ping(server: Service, path: str) -> bytes:
     if problem is not None:
         raise problem
     status = 201 if result.created and dialect.says_created else dialect.status
-    content_type = "text/html" if result.kind == "pause" else "text/plain"
-    return respond(dialect.reply(result), status, content_type, dialect.headers)
+    reply = dialect.reply(result)
+    content_type = "text/html" if str(reply).startswith("<") else "text/plain"
+    return respond(reply, status, content_type, dialect.headers)
 
 
 SENTRY_KEY = re.compile(r"\bsentry_key=([^\s,&]+)")
@@ -10567,10 +10554,9 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
 
 def _test_integration(server: Server, options: argparse.Namespace) -> None:
     integration = server.read(find_integration, options.name)
-    if is_served(server.settings.database):
-        attempt = server.outbox.test_by_server(integration.num, integration.name)
-    else:
-        (attempt,) = server.outbox.test([integration.num], integration.name, seconds=TEST_SECONDS)
+    by_server = is_served(server.settings.database)
+    test = server.outbox.test
+    (attempt,) = test([integration.num], integration.name, None, TEST_SECONDS, by_server)
     outcome = attempt_json(attempt)
     if not outcome["ok"]:
         raise Refused(f"{options.name} does not work: {outcome['result']}")

@@ -1753,7 +1753,8 @@ def test_a_slow_test_is_sent_once(site: Site, listener: Listener) -> None:
 
 def test_a_test_that_nobody_finished_is_not_sent_again(site: Site, listener: Listener) -> None:
     add_hook(site, listener)
-    site.server.act(cronwatch.claim_tests, [1], "Hook")
+    site.server.act(cronwatch.add_test, 1, "Hook")
+    site.server.act(cronwatch.claim_test, 1)
     site.clock.move(86_400)
 
     site.server.deliver()
