@@ -739,6 +739,8 @@ RESTART_MS = 60_000  # no longer an absence is a restart; clients try again for 
 SOON_MS = 3_600_000  # an outage does not name who is expected within an hour of it
 SMALL_STEP_MS = 3 * 3_600_000  # of a clock that goes back
 SPACING_SECONDS = 3600  # between two failure events, at the most
+GRACE_MAX_SECONDS = 86_400
+YEAR_SECONDS = 31_536_000
 MISSED_MAX = 1000
 
 
@@ -1971,7 +1973,11 @@ def read_declared(query: Mapping[str, Any]) -> dict[str, Any]:
     """What a CronRadar ping or sync declares of a monitor beside its schedule."""
     grace, name = whole(query.get("gracePeriod")), clean(query.get("name"), 200)
     declared: dict[str, Any] = {} if name is None else {"name": name}
-    return declared if grace is None else {**declared, "grace_seconds": max(0, min(grace, 86_400))}
+    return (
+        declared
+        if grace is None
+        else {**declared, "grace_seconds": max(0, min(grace, GRACE_MAX_SECONDS))}
+    )
 
 
 def _declare_cronradar(query: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
@@ -2098,13 +2104,13 @@ def _declare_sentry(query: Mapping[str, Any], before: Mapping[str, Any]) -> dict
         return {}
     timezone = clean(config.get("timezone"), 100) or "UTC"
     check_timezone(timezone)
-    margin = _minutes(config.get("checkin_margin"), 86_400)
+    margin = _minutes(config.get("checkin_margin"), GRACE_MAX_SECONDS)
     threshold = whole(config.get("failure_issue_threshold")) or 1
     return {
         **_read_sentry_schedule(config.get("schedule"), before),
         "timezone": timezone,
         "grace_seconds": 60 if margin is None else margin,
-        "max_run_seconds": _minutes(config.get("max_runtime"), 31_536_000) or None,
+        "max_run_seconds": _minutes(config.get("max_runtime"), YEAR_SECONDS) or None,
         "failure_tolerance": max(0, min(threshold - 1, 1000)),
     }
 
@@ -2137,8 +2143,8 @@ DIALECTS = {
             "cronbeats",
             _reply_cronbeats,
             lambda refused: {"status": "error", "message": refused.sentence},
-            "Job not found or disabled",
-            "Invalid request",
+            unknown="Job not found or disabled",
+            no_word="Invalid request",
             read_body=_json_body,
             message_max=255,
         ),
@@ -2146,7 +2152,7 @@ DIALECTS = {
             "cronradar",
             _reply_cronradar,
             lambda refused: {"error": refused.code, "message": refused.sentence},
-            NO_MONITOR,
+            unknown=NO_MONITOR,
             declares=_declare_cronradar,
             creates=_create_cronradar,
         ),
@@ -2154,7 +2160,7 @@ DIALECTS = {
             "cronitor",
             _reply_cronitor,
             str,
-            "Monitor not found",
+            unknown="Monitor not found",
             bare="start",
             state="state",
             auth="auth_key",
@@ -2169,7 +2175,7 @@ DIALECTS = {
                 "message": refused.sentence,
                 "error": http.HTTPStatus(refused.status).phrase,
             },
-            "Monitor not found",
+            unknown="Monitor not found",
             read_body=_json_body,
             message_max=500,
             needs_key=True,
@@ -2180,15 +2186,15 @@ DIALECTS = {
             "cronping",
             _reply_cronping,
             lambda refused: {"error": refused.sentence},
-            "Heartbeat not found",
+            unknown="Heartbeat not found",
             read_body=_log_body,
         ),
         Dialect(
             "healthchecks",
             lambda r: "Created" if r.created else "OK",
             str,
-            "not found",
-            "invalid url format",
+            unknown="not found",
+            no_word="invalid url format",
             read_body=_log_body,
             log_max=100_000,
             creates=_create_healthchecks,
@@ -2199,7 +2205,7 @@ DIALECTS = {
             "kuma",
             lambda r: {"ok": True},
             lambda refused: {"ok": False, "msg": refused.sentence},
-            "Monitor not found or not active.",
+            unknown="Monitor not found or not active.",
             state="status",
             states=lambda word: "success" if word == "up" else "fail",
         ),
@@ -2207,7 +2213,7 @@ DIALECTS = {
             "deadmanssnitch",
             lambda r: "Got it, thanks!",
             str,
-            "Snitch not found",
+            unknown="Snitch not found",
             message_max=256,
             exit_code="s",
             state="s",
@@ -2217,14 +2223,14 @@ DIALECTS = {
             "betterstack",
             lambda r: "OK",
             str,
-            "Heartbeat not found",
+            unknown="Heartbeat not found",
             read_body=_log_body,
         ),
         Dialect(
             "sentry",
             lambda r: {"id": r.series or "0" * 32},  # the next check-in may name the run so
             lambda refused: {"detail": refused.sentence},
-            "Monitor '{}' not found. Send a monitor_config to create it.",
+            unknown="Monitor '{}' not found. Send a monitor_config to create it.",
             read_body=_json_body,
             needs_key=True,
             wants_key="The key in the DSN is no valid API key",
@@ -2488,7 +2494,6 @@ class Field(NamedTuple):
     schema: JsonObject = TEXT  # of that
 
 
-YEAR = 31_536_000  # seconds
 MONITOR = (
     Field("name", NAME, "a name for people", is_required=True, column="name", flag="--name"),
     Field("key", NAME, "how programs name it; made from the name", column="key"),
@@ -2519,7 +2524,7 @@ MONITOR = (
     ),
     Field(
         "graceSeconds",
-        whole_of(0, 86_400),
+        whole_of(0, GRACE_MAX_SECONDS),
         "how late it may be (default 5m)",
         300,
         column="grace_seconds",
@@ -2538,7 +2543,7 @@ MONITOR = (
     ),
     Field(
         "reminderIntervalSeconds",
-        or_none(whole_of(60, YEAR), 0),
+        or_none(whole_of(60, YEAR_SECONDS), 0),
         "time between reminders while down",
         column="reminder_interval_seconds",
         flag="--remind",
@@ -2556,7 +2561,7 @@ MONITOR = (
     ),
     Field(
         "maxRunSeconds",
-        or_none(whole_of(1, YEAR), 0),
+        or_none(whole_of(1, YEAR_SECONDS), 0),
         "time after which a started run is stuck",
         column="max_run_seconds",
         flag="--max-run",
@@ -3750,6 +3755,9 @@ def change_monitor(tx: Transaction, num: int, change: Callable[[MonitorState], A
 # -- what is told, and to whom
 
 TAIL_MAX = 1000  # characters of the end of a log
+# When an alert is due that waits behind another one of its monitor. Triggers of schema.sql set it,
+# and free the next one once that one is sent, given up, refused too often (`is_aside`) or removed.
+BLOCKED_AT = 2**53
 # A command may not have the settings of the server, which keeps whether it can send mail.
 HAS_MAIL = "(? != '' OR EXISTS (SELECT 1 FROM meta WHERE name = 'smtp_host' AND value != ''))"
 RECIPIENTS_SQL = f"""SELECT m.num, i.num, i.id, i.name FROM monitor m CROSS JOIN integration i
@@ -4449,9 +4457,6 @@ def _judge_monitors(tx: Transaction, since: int, until: int, damaged: Container[
         add_event(tx, Event("outage", until), None, gap=gap, monitors=named)
 
 
-BLOCKED_AT = 2**53  # an alert behind another one: see part 2 of the schema
-
-
 def _turn_clock_back(tx: Transaction, before: int, now: int, damaged: Container[int]) -> None:
     """Nothing lies later than it would be counted from now; no monitor is left out."""
     for sql in (
@@ -5070,6 +5075,7 @@ def _missed_summary(wording: Wording) -> str:
         return f"did not {verb} by {wording.zone_time(wording.event['at'])}"
     summary = f"did not {verb}: due {wording.clock_time(about['dueAt'])}"
     grace = about["graceSeconds"]
+    # As in "did not report: due 03:00, grace 5 min"; that it is told is decided in `_missed_at`.
     return f"{summary}, grace {_span(grace)}" if grace else summary
 
 
@@ -5881,7 +5887,8 @@ def _claim(tx: Transaction, num: int) -> Claim:
 def after_try(attempt: Attempt, tries: int, now: int) -> dict[str, Any]:
     """What becomes of an alert after so many tries, as columns: sent, dead, or due again.
 
-    One that is refused for the third time steps aside: the next one of its monitor goes."""
+    One that is refused for the third time steps aside: that lets the next one of its monitor go
+    (see `BLOCKED_AT`)."""
     if attempt.verdict == "sent":
         return {"state": "sent"}
     if attempt.verdict == "busy":  # that was no try
@@ -8408,7 +8415,7 @@ def show_body(tx: Transaction, request: ApiRequest) -> str:
 
 
 EPOCH_SECONDS = count_of(0, 2**33)
-LAST_SECONDS = Field("seconds", count_of(0, YEAR))
+LAST_SECONDS = Field("seconds", count_of(0, YEAR_SECONDS))
 FLIPS_FROM = Field("start", EPOCH_SECONDS, default=0)
 FLIPS_UNTIL = Field("end", EPOCH_SECONDS, default=2**33)
 
@@ -9159,7 +9166,11 @@ def check_settings(settings: Settings) -> str:
 
 
 # -- Waitress, with a lane for pings
-
+# The way of a ping: `PingLane.add_task` keeps it as it arrives. `commit_round` opens a transaction
+# (`Store.together`), in which Bottle lets `ping` read it, `record_ping` find its monitor and the
+# rules' `receive` do the rest. Its answer is held until the commit. Where its own part fails, it is
+# a 503 in its dialect's words; where the transaction is lost, `Connection.replace` makes it a bare
+# one.
 THREADS = 16  # that answer all but pings
 SLOWEST_SECONDS = 30  # until a request has to be whole
 STOP_SECONDS = 5  # for the answers of what has arrived
