@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import configparser
 import contextlib
 import dataclasses
 import difflib
@@ -139,16 +140,7 @@ def _setting(default: Any, text: str) -> Any:
 def _parse_setting(name: str, kind: type, text: Any) -> Any:
     try:
         if kind is bool and text is not True:
-            return {
-                "1": True,
-                "true": True,
-                "yes": True,
-                "on": True,
-                "0": False,
-                "false": False,
-                "no": False,
-                "off": False,
-            }[text.lower()]
+            return configparser.ConfigParser.BOOLEAN_STATES[text.lower()]
         value = kind(text)
     except (KeyError, ValueError):
         rule = {bool: "yes or no", int: "a whole number", float: "a number"}[kind]
@@ -214,12 +206,7 @@ CRON_WORDS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-CRON_NAMES = {
-    "sun": 0, "mon": 1, "tue": 2, "wed": 3, "thu": 4, "fri": 5, "sat": 6,
-    "jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6,
-    "jul": 7, "aug": 8, "sep": 9, "oct": 10, "nov": 11, "dec": 12,
-    "l": 31,
-}  # fmt: skip
+CRON_NAMES: dict[str, int] = {**croniter.ALPHACONV[4], **croniter.ALPHACONV[3], "l": 31}
 CRON_RANGE = re.compile(r"(?<![^,])(\w+)-(\w+)(/\d+)?(#\d)?(?![^,])")
 
 
@@ -2746,7 +2733,6 @@ class ApiRequest(NamedTuple):
     user: int | None = None  # who is signed in
     session: str = ""  # and the hash of that session's secret
     address: str | None = None
-    etag: str = ""  # of the answer that the caller has
     is_local: bool = False  # from the command line
     version: str = ""  # of an API that has several
 
@@ -3615,6 +3601,15 @@ def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
+def find_row(tx: Transaction, table: str, columns: str, name: str) -> Any:
+    """Columns of the row with this id or name; refuses with 404."""
+    row = tx.first(f"SELECT {columns} FROM {table} WHERE ? IN (id, name)", name)
+    if row is None:
+        noun = table.replace("api_key", "API key")
+        raise Refused(f"there is no {noun} '{clean(name, 200)}'", "NOT_FOUND", 404)
+    return row
+
+
 def refuse_taken(tx: Transaction, table: str, column: str, value: str) -> None:
     """Refuse, with 409, what another row has."""
     if tx.rows(f"SELECT 1 FROM {table} WHERE {column} = ?", value):
@@ -4147,38 +4142,28 @@ def monitor_keys(tx: Transaction) -> list[str]:
 def show_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A monitor, with the integrations that are linked to it, and when it is expected next."""
     m = get_monitor(tx, request.id)
-    coming = [m.expected_at] if m.expected_at is not None and m.expected_at > tx.now else []
+    coming = m.expected_at
+    if coming is None or coming <= tx.now:
+        coming = next_occurrence(m, tx.now) if m.cron else None
     return {
         **monitor_json(tx, m, request.secret),
         "integrationIds": links_of(tx, [m.num])[m.num],
-        "upcoming": [iso(at) for at in next_times(m, tx.now, coming)],
+        "upcoming": [iso(at) for at in itertools.islice(occurrences_from(m, coming), 5)],
     }
 
 
-def next_times(m: Monitor, now: int, coming: Sequence[int] = (), count: int = 5) -> list[int]:
-    """The next occurrences, the known ones first; none where there is nothing to begin from."""
-    times = list(coming)
-    if m.interval_seconds and not times:
-        return []
-    while len(times) < count:
-        following = next_occurrence(m, times[-1] if times else now)
-        if following is None:
-            break
-        times.append(following)
-    return times
+def occurrences_from(m: Monitor, occurrence: int | None) -> Iterator[int]:
+    """An occurrence and all that follow it; nothing for none."""
+    while occurrence is not None:
+        yield occurrence
+        occurrence = next_occurrence(m, occurrence)
 
 
 # -- what is done to one
 
-IGNORED_SCHEDULE = {  # Cronping's own pages send 0 and null there
-    "intervalSeconds": or_none(whole_of(0, 2_592_000), 0),
-    "cronExpression": or_none(text_of(0, 500)),
-}
-
 
 def read_monitor(body: Any, m: Monitor | None = None) -> JsonObject:
     """The columns of a new monitor, or those that change, from its JSON; raises `Invalid`."""
-    fields = {field.name: field for field in MONITOR}
     body = read_object(body, *(field.name for field in NEW_MONITOR))
     before = schedule_type(m) if m else "interval"
     kind = _read_schedule_type(body, before, is_new=m is None)
@@ -4187,19 +4172,16 @@ def read_monitor(body: Any, m: Monitor | None = None) -> JsonObject:
         needed = {SCHEDULE_NEEDS[kind]} - {SCHEDULE_NEEDS[before]}
     if missing := needed - set(body) - {None}:
         raise Invalid(f"{max(missing, key=str)} is required")
-    unused = {need for other, need in SCHEDULE_NEEDS.items() if need and other != kind}
-    for name in unused & set(body):
-        IGNORED_SCHEDULE[name].read(name, body[name])
-    unread = set(unused)
-    if m and m.cron and body.get("cronExpression") == m.cron:
-        unread.add("cronExpression")  # an older version took ranges that wrap: it goes on unread
-    columns = {
-        fields[name].column: fields[name].check.read(name, value)
-        for name, value in body.items()
-        if name in fields and name not in unread
-    }
-    if kind != before:
-        columns |= {fields[name].column: None for name in unused}
+    unused = set(SCHEDULE_NEEDS.values()) - {SCHEDULE_NEEDS[kind]}  # Cronping sends 0 and null
+    columns: JsonObject = {}
+    for field in MONITOR:
+        if field.name in unused:
+            columns[field.column] = None
+        elif field.name in body:
+            value = body[field.name]
+            is_as_before = m is not None and field.name == "cronExpression" and value == m.cron
+            # An older version took ranges that wrap: such a schedule goes on unread.
+            columns[field.column] = value if is_as_before else field.check.read(field.name, value)
     return columns
 
 
@@ -4220,10 +4202,8 @@ def read_ids(body: JsonObject) -> list[str] | None:
 def free_key(tx: Transaction, name: str) -> str:
     """A key made from a name, with a number where it is taken."""
     base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:180] or "monitor"
-    sql = "SELECT key FROM monitor WHERE key = ? OR key GLOB ?"
-    taken = {key for (key,) in tx.rows(sql, base, f"{base}-[0-9]*")}
-    numbered = (f"{base}-{n}" for n in range(2, len(taken) + 3))
-    return base if base not in taken else next(key for key in numbered if key not in taken)
+    keys = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
+    return next(key for key in keys if not tx.rows("SELECT 1 FROM monitor WHERE key = ?", key))
 
 
 def title(key: str) -> str:
@@ -4329,6 +4309,13 @@ def withdraw_alerts(tx: Transaction, condition: str, *values: Any) -> None:
     tx.execute(sql + condition, tx.now, *values)
 
 
+def change_by_hand(
+    tx: Transaction, name: str, change: Callable[[MonitorState], Any]
+) -> JsonObject:
+    """Let a rule change the monitor with this key or id; as it is then."""
+    return monitor_json(tx, change_monitor(tx, get_monitor(tx, name).num, change))
+
+
 def pause_monitor(tx: Transaction, num: int, seconds: float | None) -> Monitor:
     """Pause for so many seconds, a hundred years at most; None until resumed, 0 resumes."""
     if seconds == 0:
@@ -4350,15 +4337,12 @@ def pause_heartbeat(tx: Transaction, request: ApiRequest) -> JsonObject:
 
 def resume_heartbeat(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """Resume a monitor: in Cronping it is new then."""
-    num = get_monitor(tx, request.id).num
-    return monitor_json(tx, change_monitor(tx, num, lambda state: resume(state, tx.now, True)))
+    return change_by_hand(tx, request.id, lambda state: resume(state, tx.now, to_new=True))
 
 
 def mark_ok(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """All is well, says a person: up without an event, as by Cronitor's /ok."""
-    num = get_monitor(tx, request.id).num
-    ok = Ping("ok", tx.now)
-    return monitor_json(tx, change_monitor(tx, num, lambda state: receive(state, ok)))
+    return change_by_hand(tx, request.id, lambda state: receive(state, Ping("ok", tx.now)))
 
 
 def empty_monitor(tx: Transaction, request: ApiRequest) -> bool:
@@ -5992,10 +5976,7 @@ class Integration(NamedTuple):
 
 def find_integration(tx: Transaction, name: str) -> Integration:
     """The integration with this id or name; refuses with 404."""
-    sql = f"SELECT {', '.join(Integration._fields)} FROM integration WHERE ? IN (id, name)"
-    for row in tx.rows(sql, name):
-        return Integration(*row)
-    raise Refused(f"there is no integration '{clean(name, 200)}'", "NOT_FOUND", 404)
+    return Integration(*find_row(tx, "integration", ", ".join(Integration._fields), name))
 
 
 def _problem(error: Exception) -> str:
@@ -6523,24 +6504,36 @@ def show_uptime(tx: Transaction, request: ApiRequest) -> JsonObject:
     days = request.get(DAYS)
     if len(days) > 20:
         raise Invalid("days can be repeated at most 20 times")
-    windows = [(count, tx.now - count * DAY_MS, tx.now) for count in days]
+    windows = [(tx.now - count * DAY_MS, tx.now) for count in days]
     if since is not None or until is not None:
-        windows = [(None, since or m.created_at, tx.now if until is None else until)]
+        days = [None]
+        windows = [(since or m.created_at, tx.now if until is None else until)]
+        if max(windows[0][0], m.created_at) > min(windows[0][1], tx.now):
+            raise Invalid("since must be before until, and until after the monitor was created")
+    uptimes = load_uptimes(tx, [m], windows)[m.num]
     return {
         "windows": [
-            {"days": count, **_uptime_in(tx, m, max(begin, m.created_at), min(end, tx.now))}
-            for count, begin, end in windows
+            {"days": count, **window} for count, window in zip(days, uptimes, strict=True)
         ],
         "note": "pauses, the time before the first ping and the times when cronwatch itself "
         "was away count neither as up nor as down",
     }
 
 
-def _uptime_in(tx: Transaction, m: Monitor, since: int, until: int) -> JsonObject:
-    if since > until:
-        raise Invalid("since must be before until, and until after the monitor was created")
-    flips = load_flips(tx, [m.num], since)[m.num]
-    return uptime(flips, load_absences(tx, since), since, until)
+def load_uptimes(
+    tx: Transaction, monitors: Sequence[Monitor], windows: Sequence[tuple[int, int]]
+) -> dict[int, list[JsonObject]]:
+    """The uptime of monitors in these windows, as far as they were there, by their num."""
+    since = min(begin for begin, _ in windows)
+    flips = load_flips(tx, [m.num for m in monitors], since)
+    absences = load_absences(tx, since)
+    return {
+        m.num: [
+            uptime(flips[m.num], absences, max(begin, m.created_at), min(end, tx.now))
+            for begin, end in windows
+        ]
+        for m in monitors
+    }
 
 
 SHOWN_STATUS_SQL = """CASE WHEN status = 'up' AND expected_at < ? THEN 'late'
@@ -6899,14 +6892,9 @@ def _bars(runs: Sequence[Sequence[Any]], since: int, now: int) -> dict[str, list
 
 def _expected(m: Monitor, now: int, until: int, most: int = 60) -> list[int]:
     """The occurrences that are still to come, where there are not too many to be told apart."""
-    if m.expected_at is None or m.status == "paused":
-        return []
-    times = [m.expected_at]
-    while len(times) < most and (following := next_occurrence(m, times[-1])) is not None:
-        if following > until:
-            break
-        times.append(following)
-    return [at for at in times if now - m.grace_seconds * 1000 <= at <= until]
+    times = itertools.islice(occurrences_from(m, m.expected_at), most)
+    grace_ms = m.grace_seconds * 1000
+    return [at for at in itertools.takewhile(until.__ge__, times) if now - grace_ms <= at]
 
 
 def _tagged_monitors(tx: Transaction, tag: str, most: int) -> list[tuple[Monitor, str]]:
@@ -6936,11 +6924,8 @@ def status_page(tx: Transaction, tag: str, most: int) -> JsonObject:
 # -- what readers of Uptime Kuma ask for: Home Assistant, Homarr, Homepage
 STATUS_MAX = 200  # monitors
 BEATS_MAX = 600  # of all of them
-KUMA_STATUSES = {"down": 0, "up": 1, "running": 1, "new": 2, "late": 2, "paused": 3}
 KUMA_BEATS = {"success": 1, "matched": 1, "failed": 0, "stuck": 0, "missed": 0}
 KUMA_WINDOWS = {"1d": DAY_MS, "30d": 30 * DAY_MS, "365d": 365 * DAY_MS}
-# Home Assistant compares it with the newest release of Uptime Kuma, and nags below it.
-KUMA_VERSION = ("2", "5", "3")
 
 
 def kuma_page(tx: Transaction, tag: str, most: int) -> JsonObject:
@@ -6975,7 +6960,7 @@ def kuma_heartbeats(tx: Transaction, tag: str, most: int) -> JsonObject:
     monitors = [m for m, _ in _tagged_monitors(tx, tag, most)]
     pasts = load_pasts(tx, monitors)
     beats = BEATS_MAX // max(1, len(monitors))
-    ratios = load_uptimes(tx, monitors, {"24": DAY_MS})
+    uptimes = load_uptimes(tx, monitors, [(tx.now - DAY_MS, tx.now)])
     return {
         "heartbeatList": {
             str(m.num): [
@@ -6991,30 +6976,15 @@ def kuma_heartbeats(tx: Transaction, tag: str, most: int) -> JsonObject:
             for m in monitors
         },
         "uptimeList": {
-            f"{num}_{window}": ratio
-            for (num, window), ratio in ratios.items()
-            if ratio is not None
+            f"{num}_24": window["uptime"]
+            for num, (window,) in uptimes.items()
+            if window["uptime"] is not None
         },
     }
 
 
 def _kuma_time(at: int) -> str:
     return (iso(at) or "").replace("T", " ").removesuffix("Z")
-
-
-def load_uptimes(
-    tx: Transaction, monitors: Sequence[Monitor], windows: Mapping[str, int]
-) -> dict[tuple[int, str], float | None]:
-    """The share of time that monitors were up, by number and window, which is in ms until now."""
-    since = tx.now - max(windows.values())
-    flips = load_flips(tx, [m.num for m in monitors], since)
-    absences = load_absences(tx, since)
-    ratios: dict[tuple[int, str], float | None] = {}
-    for m in monitors:
-        for name, length in windows.items():
-            begin = max(tx.now - length, m.created_at)
-            ratios[m.num, name] = uptime(flips[m.num], absences, begin, tx.now)["uptime"]
-    return ratios
 
 
 def count_monitors(tx: Transaction) -> dict[str, int]:
@@ -7123,7 +7093,59 @@ def _local(at: int, zone: ZoneInfo) -> str:
 
 # -- for Prometheus
 
-MONITORS_MAX = 1000  # that have series of their own
+FIRST_MONITORS = "(SELECT * FROM monitor ORDER BY num LIMIT 1000)"  # that have series of their own
+LAST_DURATION = """(SELECT duration_ms FROM run WHERE monitor = m.num AND duration_ms IS NOT NULL
+    ORDER BY started_at DESC LIMIT 1)"""
+# What reads Uptime Kuma wants all of its labels.
+KUMA_LABELS = """num AS monitor_id, name AS monitor_name, 'push' AS monitor_type,
+    'null' AS monitor_url, 'null' AS monitor_hostname, 'null' AS monitor_port"""
+
+
+class Gauge(NamedTuple):
+    """A gauge: the last column of its query is the value, the others are the labels."""
+
+    name: str
+    help: str
+    sql: str
+
+
+GAUGES = (
+    Gauge("cronwatch_database_bytes", "Size of the database.", SIZE_SQL),
+    Gauge(
+        "cronwatch_monitor_status",
+        "1 for the status that a monitor has.",
+        "SELECT m.key AS monitor, value AS status, value = m.status "
+        f"FROM {FIRST_MONITORS} m, json_each('{json.dumps(STATUSES)}')",
+    ),
+    Gauge(
+        "cronwatch_monitor_last_ping_timestamp_seconds",
+        "When something was last heard of it.",
+        f"SELECT key AS monitor, last_ping_at / 1000.0 FROM {FIRST_MONITORS}",
+    ),
+    Gauge(
+        "cronwatch_monitor_last_duration_seconds",
+        "How long its last run took.",
+        f"SELECT key AS monitor, {LAST_DURATION} / 1000.0 FROM {FIRST_MONITORS} m",
+    ),
+    Gauge(
+        "monitor_status",
+        "As Uptime Kuma: 0 down, 1 up, 2 pending, 3 maintenance.",
+        f"SELECT {KUMA_LABELS}, CASE {SHOWN_STATUS_SQL.replace('?', ':now')} WHEN 'down' THEN 0 "
+        "WHEN 'new' THEN 2 WHEN 'late' THEN 2 WHEN 'paused' THEN 3 ELSE 1 END "
+        f"FROM {FIRST_MONITORS}",
+    ),
+    Gauge(
+        "monitor_response_time",
+        "As Uptime Kuma: the last duration in ms.",
+        f"SELECT {KUMA_LABELS}, {LAST_DURATION} FROM {FIRST_MONITORS} m",
+    ),
+    # Home Assistant compares it with the newest release of Uptime Kuma, and nags below it.
+    Gauge(
+        "app_version",
+        "As Uptime Kuma.",
+        "SELECT '2.5.3' AS version, '2' AS major, '5' AS minor, '3' AS patch, 1",
+    ),
+)
 
 
 class Metrics:
@@ -7166,99 +7188,51 @@ class Metrics:
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """What the database knows now; each monitor by its key, up to 1,000 of them."""
-        counts, outbox, size, monitors, ratios = self.read(measured)
-        yield _gauge("cronwatch_monitors", "Monitors by status.", ["status"], counts.items())
-        yield _gauge(
-            "cronwatch_alerts",
-            "Alerts that wait, are a minute beyond their time, or were given up.",
-            ["state"],
-            outbox.items(),
-        )
-        yield GaugeMetricFamily("cronwatch_database_bytes", "Size of the database.", size)
+        yield from self.read(measure)
         if self.scanner is not None:
             age = (self.clock() - self.scanner.last_at) / 1000
             yield GaugeMetricFamily("cronwatch_scan_age_seconds", "Since the last look.", age)
-        yield from _monitor_metrics(monitors)
-        yield from _kuma_metrics(monitors, ratios)
-
-
-Measured = Sequence[tuple[Monitor, str, int | None]]  # with the state, and the last duration in ms
 
 
 def _gauge(
-    name: str, help_: str, labels: Sequence[str], samples: Iterable[tuple[Any, float | None]]
+    name: str, help_: str, labels: Sequence[str], samples: Iterable[Sequence[Any]]
 ) -> GaugeMetricFamily:
-    """A gauge of the values that there are, each with those of its labels, or of its only one."""
+    """A gauge of the values that there are, each behind those of its labels."""
     gauge = GaugeMetricFamily(name, help_, None, labels)
-    for values, figure in samples:
+    for *values, figure in samples:
         if figure is not None:
-            gauge.add_metric([values] if isinstance(values, str) else values, figure)
+            gauge.add_metric([str(value) for value in values], figure)
     return gauge
 
 
-def _monitor_metrics(monitors: Measured) -> Iterator[GaugeMetricFamily]:
-    yield _gauge(
-        "cronwatch_monitor_status",
-        "1 for the status that a monitor has.",
-        ["monitor", "status"],
-        (((m.key, one), float(one == m.status)) for m, _, _ in monitors for one in STATUSES),
-    )
-    yield _gauge(
-        "cronwatch_monitor_last_ping_timestamp_seconds",
-        "When something was last heard of it.",
-        ["monitor"],
-        ((m.key, m.last_ping_at and m.last_ping_at / 1000) for m, _, _ in monitors),
-    )
-    yield _gauge(
-        "cronwatch_monitor_last_duration_seconds",
-        "How long its last run took.",
-        ["monitor"],
-        ((m.key, duration_ms and duration_ms / 1000) for m, _, duration_ms in monitors),
-    )
-
-
-def _kuma_metrics(
-    monitors: Measured, ratios: Mapping[tuple[int, str], float | None]
-) -> Iterator[GaugeMetricFamily]:
-    """The gauges of Uptime Kuma, for what reads them; all labels have to be there."""
-    names = ["id", "name", "type", "url", "hostname", "port"]
-    labels = [f"monitor_{name}" for name in names]
-    values = {m.num: [str(m.num), m.name, "push", "null", "null", "null"] for m, _, _ in monitors}
-    yield _gauge(
-        "monitor_status",
-        "As Uptime Kuma: 0 down, 1 up, 2 pending, 3 maintenance.",
-        labels,
-        ((values[m.num], KUMA_STATUSES[state]) for m, state, _ in monitors),
-    )
-    yield _gauge(
-        "monitor_uptime_ratio",
-        "As Uptime Kuma.",
-        [*labels, "window"],
-        (([*values[num], window], ratio) for (num, window), ratio in ratios.items()),
-    )
-    yield _gauge(
-        "monitor_response_time",
-        "As Uptime Kuma: the last duration in ms.",
-        labels,
-        ((values[m.num], duration_ms) for m, _, duration_ms in monitors),
-    )
-    parts = ["version", "major", "minor", "patch"]
-    version = [".".join(KUMA_VERSION), *KUMA_VERSION]
-    yield _gauge("app_version", "As Uptime Kuma.", parts, [(version, 1)])
-
-
-def measured(tx: Transaction) -> tuple[Any, ...]:
+def measure(tx: Transaction) -> list[GaugeMetricFamily]:
     """The figures of the database, in as many queries for one monitor as for many."""
-    page = tx.rows(
-        f"SELECT {', '.join(MONITOR_FIELDS)}, {SHOWN_STATUS_SQL}, (SELECT duration_ms FROM run "
-        "WHERE monitor = m.num AND duration_ms IS NOT NULL ORDER BY started_at DESC LIMIT 1) "
-        "FROM monitor m ORDER BY num LIMIT ?",
-        tx.now,
-        MONITORS_MAX,
-    )
-    monitors = [(Monitor(*row), state, duration_ms) for *row, state, duration_ms in page]
-    ratios = load_uptimes(tx, [m for m, _, _ in monitors], KUMA_WINDOWS)
-    return count_monitors(tx), outbox_counts(tx), tx.value(SIZE_SQL), monitors, ratios
+    counts, outbox = count_monitors(tx).items(), outbox_counts(tx).items()
+    what_outbox = "Alerts that wait, are a minute beyond their time, or were given up."
+    gauges = [
+        _gauge("cronwatch_monitors", "Monitors by status.", ["status"], counts),
+        _gauge("cronwatch_alerts", what_outbox, ["state"], outbox),
+    ]
+    for name, help_, sql in GAUGES:
+        cursor = tx.execute(sql, now=tx.now)
+        labels = [column for column, *_ in cursor.description[:-1]]
+        gauges.append(_gauge(name, help_, labels, cursor.fetchall()))
+    return [*gauges, _uptime_gauge(tx)]
+
+
+def _uptime_gauge(tx: Transaction) -> GaugeMetricFamily:
+    """The uptime of Uptime Kuma in its windows."""
+    cursor = tx.execute(f"SELECT {KUMA_LABELS} FROM {FIRST_MONITORS}")
+    labels = [column for column, *_ in cursor.description]
+    monitors = select_monitors(tx, f"num IN (SELECT num FROM {FIRST_MONITORS}) ORDER BY num")
+    windows = [(tx.now - length, tx.now) for length in KUMA_WINDOWS.values()]
+    uptimes = load_uptimes(tx, monitors, windows)
+    samples = [
+        (*values, name, window["uptime"])
+        for values in cursor.fetchall()
+        for name, window in zip(KUMA_WINDOWS, uptimes[values[0]], strict=True)
+    ]
+    return _gauge("monitor_uptime_ratio", "As Uptime Kuma.", [*labels, "window"], samples)
 
 
 # == People ===================================================================
@@ -7319,9 +7293,7 @@ def list_users(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 
 def find_user(tx: Transaction, name: str) -> tuple[int, str]:
     """The num and id of a user, by name or id; refuses with 404."""
-    user: tuple[int, str] | None = tx.first("SELECT num, id FROM user WHERE ? IN (id, name)", name)
-    if user is None:
-        raise Refused(f"there is no user '{clean(name, 200)}'", "NOT_FOUND", 404)
+    user: tuple[int, str] = find_row(tx, "user", "num, id", name)
     return user
 
 
@@ -7569,9 +7541,8 @@ def add_key(tx: Transaction, request: ApiRequest) -> JsonObject:
 
 def remove_key(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """End an API key, by its name or id."""
-    id_ = tx.value("DELETE FROM api_key WHERE ? IN (name, id) RETURNING id", request.id)
-    if id_ is None:
-        raise Refused(f"there is no API key with the name '{request.id}'", "NOT_FOUND", 404)
+    num, id_ = find_row(tx, "api_key", "num, id", request.id)
+    tx.execute("DELETE FROM api_key WHERE num = ?", num)
     return {"id": id_, "deleted": True}
 
 
@@ -7636,6 +7607,16 @@ def respond(
     for name, value in headers.items():
         response.set_header(name, value)
     return content
+
+
+def respond_with_tag(
+    content: str | bytes, content_type: str, tag: str, headers: Mapping[str, str] = {}
+) -> bytes:
+    """An answer that may be kept, 304 where the caller has it already."""
+    headers = {**headers, "ETag": tag, **dict([FRESH])}
+    if tag in bottle.request.environ.get("HTTP_IF_NONE_MATCH", ""):
+        return respond(b"", 304, headers=headers)
+    return respond(content, 200, content_type, headers)
 
 
 def refuse(dialect: Dialect, refused: Refused) -> bytes:
@@ -7903,7 +7884,6 @@ def read_api_request(
         caller.user,
         caller.session,
         environ.get("REMOTE_ADDR"),
-        environ.get("HTTP_IF_NONE_MATCH", ""),
         version=version,
     )
 
@@ -8032,12 +8012,8 @@ def summary(server: Service, request: ApiRequest) -> bytes:
 
     key = (json.dumps(request.query), request.secret, is_scanning)
     tag, content = server.recent.get(key, make)
-    headers = dict([("ETag", tag), FRESH])
-    if scanner:
-        headers["X-Scanned-At"] = str(iso(scanner.last_at))
-    if tag in request.etag:
-        return respond(b"", 304, headers=headers)
-    return respond(content, 200, "application/json", headers)
+    scanned_at = {"X-Scanned-At": str(iso(scanner.last_at))} if scanner else {}
+    return respond_with_tag(content, "application/json", tag, scanned_at)
 
 
 def make_tag(content: bytes) -> str:
@@ -8972,10 +8948,7 @@ def static(files: Mapping[str, StaticFile], name: str) -> bytes:
     file = files.get(name)
     if file is None:
         raise Refused("There is nothing here", "ERROR", 404)
-    headers = dict([("ETag", file.tag), FRESH])
-    if file.tag in bottle.request.environ.get("HTTP_IF_NONE_MATCH", ""):
-        return respond(b"", 304, headers=headers)
-    return respond(file.content, 200, file.content_type, headers)
+    return respond_with_tag(file.content, file.content_type, file.tag)
 
 
 def front_page(files: Mapping[str, StaticFile]) -> bytes:
@@ -9168,9 +9141,9 @@ def check_settings(settings: Settings) -> str:
 # -- Waitress, with a lane for pings
 # The way of a ping: `PingLane.add_task` keeps it as it arrives. `commit_round` opens a transaction
 # (`Store.together`), in which Bottle lets `ping` read it, `record_ping` find its monitor and the
-# rules' `receive` do the rest. Its answer is held until the commit. Where its own part fails, it is
-# a 503 in its dialect's words; where the transaction is lost, `Connection.replace` makes it a bare
-# one.
+# rules' `receive` do the rest. Its answer is held until the commit. Where its own part fails, it
+# is a 503 in its dialect's words; where the transaction is lost, `Connection.replace` makes it a
+# bare one.
 THREADS = 16  # that answer all but pings
 SLOWEST_SECONDS = 30  # until a request has to be whole
 STOP_SECONDS = 5  # for the answers of what has arrived

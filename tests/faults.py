@@ -559,7 +559,7 @@ FAULTS = {
             "test_management.py::test_a_command_is_never_created",
         ),
         Fault(
-            "resume(state, tx.now, True)",
+            "resume(state, tx.now, to_new=True)",
             "resume(state, tx.now)",
             "a heartbeat that was resumed is called up before it has pinged",
             "test_api.py::test_a_resume_resets_the_status_to_new",
@@ -711,8 +711,8 @@ FAULTS = {
             "test_metrics.py::test_a_monitor_tells_when_it_was_last_heard_of",
         ),
         Fault(
-            "float(one == m.status)",
-            "1.0",
+            'value AS status, value = m.status "',
+            'value AS status, 1 "',
             "an alert of Prometheus sees each monitor down",
             "test_metrics.py::test_a_monitor_has_the_status_that_it_has_and_no_other",
         ),
@@ -1015,8 +1015,8 @@ FAULTS = {
             "test_status.py::test_it_is_made_at_most_once_a_second",
         ),
         Fault(
-            '"new": 2, "late": 2,',
-            '"new": 2, "late": 1,',
+            "WHEN 'late' THEN 2 ",
+            "WHEN 'late' THEN 1 ",
             "Home Assistant sees a late job as well",
             "test_kuma.py::test_each_state_is_the_status_that_uptime_kuma_has_for_it",
         ),

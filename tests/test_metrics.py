@@ -260,7 +260,7 @@ def test_a_thousand_monitors_cost_as_many_queries_as_one(watched: Site) -> None:
 
     def trace(tx: cronwatch.Transaction) -> None:
         tx.db.set_trace_callback(asked.append)
-        cronwatch.measured(tx)
+        cronwatch.measure(tx)
 
     watched.monitor(key="one")
     once = count()
