@@ -2625,43 +2625,147 @@ SIGN_IN = (
     Field("password", ANY_TEXT, "of the user with that name"),
     Field("link", NAME, "instead of both: the secret of a one-time link"),
 )
-TARGET = text_of(1, 2000)
-INTEGRATION_CHANGES = (
-    Field("name", NAME, "a name for it", is_required=True),
-    Field("enabled", YES_OR_NO, "whether anything is sent"),
-    Field("default", YES_OR_NO, "it hears of every monitor that names no integrations", True),
-    Field("url", TARGET, "http or https, without credentials"),
-    Field("address", TARGET, "one mail address"),
-    Field("headers", Check(lambda name, value: value, HEADERS_TAKEN), "sent with each webhook"),
-)
-NEW_INTEGRATION = (
-    Field("channel", one_of(*CHANNELS), "how it is told", is_required=True),
-    *(field for field in INTEGRATION_CHANGES if field.name != "enabled"),
-)
 NEW_PASSWORD = (Field("password", PASSWORD, "ends all other sessions", is_required=True),)
+
+
+def an_object(body: Any) -> JsonObject:
+    """A JSON object; raises `Invalid` for anything else."""
+    if not isinstance(body, dict):
+        raise Invalid("the body must be a JSON object")
+    return body
 
 
 def read_object(body: Any, *allowed: str) -> JsonObject:
     """A JSON object with no field but these; raises `Invalid` with the name of another one."""
-    if not isinstance(body, dict):
-        raise Invalid("the body must be a JSON object")
-    if strange := set(body) - set(allowed):
+    if strange := set(an_object(body)) - set(allowed):
         near = difflib.get_close_matches(min(strange)[:60], allowed, 1)
         advice = f" (did you mean {near[0]}?)" if near else ""
         raise Invalid(f"'{clean(min(strange), 60)}' is not a known field{advice}")
-    return body
+    return an_object(body)
+
+
+def read_changes(fields: Sequence[Field], body: Any) -> JsonObject:
+    """The values of a JSON object, checked."""
+    body = read_object(body, *(field.name for field in fields))
+    return {
+        field.name: field.check.read(field.name, body[field.name])
+        for field in fields
+        if field.name in body
+    }
 
 
 def read_fields(fields: Sequence[Field], body: Any) -> JsonObject:
-    """The values of a JSON object, checked, with the defaults of what is not there."""
-    body = read_object(body, *(field.name for field in fields))
-    values = {field.name: field.default for field in fields}
+    """The same, with the defaults of what is not there."""
+    values = read_changes(fields, body)
     for field in fields:
-        if field.name in body:
-            values[field.name] = field.check.read(field.name, body[field.name])
-        elif field.is_required:
+        if field.is_required and field.name not in values:
             raise Invalid(f"{field.name} is required")
-    return values
+    return {**{field.name: field.default for field in fields}, **values}
+
+
+# -- what an integration needs
+ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
+MAIL_ADDRESS = re.compile(rf"(?!.*=\?){ATOM}(\.{ATOM})*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
+# Without those that are for the sender to set.
+HEADER_NAME = re.compile(
+    "(?!webhook-|(connection|content-length|expect|keep-alive|te|trailer|transfer-encoding|upgrade)$)"
+    "[a-z0-9-]{1,100}",
+    re.IGNORECASE | re.ASCII,
+)
+HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,2000}")
+HEADERS_MAX = 20
+LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+
+
+def is_host(name: str) -> bool:
+    """Whether it can be the name of a host, with _ as containers have it, or an address."""
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(name)
+        return True
+    labels = name.removesuffix(".").split(".")
+    return (
+        len(name) <= 253
+        and all(re.fullmatch(LABEL, label) for label in labels)
+        and not labels[-1].isdigit()  # it would be an address, and is none
+    )
+
+
+def is_web_address(url: str) -> bool:
+    """Whether we can send to it: http or https, plain characters, without a name and password."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return bool(
+            parts.scheme in ("http", "https")
+            and re.fullmatch(r"([^:@%[\]]+|\[[^[\]]+\])(:\d*)?", parts.netloc)
+            and is_host(parts.hostname or "")
+            and parts.port != 0
+            and not re.search(r"[^!-~]", url)
+        )
+    except ValueError:  # of a port or an address that is none
+        return False
+
+
+def target_field(name: str, is_right: Callable[[str], Any], rule: str) -> Field:
+    """Where an integration sends to: a text, kept as it is, of which something is true."""
+
+    def read(name: str, value: Any) -> str:
+        if not isinstance(value, str) or not 1 <= len(value) <= 2000 or "\0" in value:
+            raise Invalid(f"{name} must be 1 to 2000 characters")
+        if not is_right(value):
+            raise Invalid(f"{name} must be {rule}")
+        return value
+
+    return Field(name, Check(read, text_of(1, 2000).schema), rule)
+
+
+def _read_headers(name: str, value: Any) -> dict[str, str]:
+    headers = {} if value is None else value
+    if (
+        not isinstance(headers, dict)
+        or len(headers) > HEADERS_MAX
+        or not all(HEADER_NAME.fullmatch(header) for header in headers)
+        or not all(
+            isinstance(text, str) and HEADER_VALUE.fullmatch(text) for text in headers.values()
+        )
+    ):
+        raise Invalid(f"{name} must be an object of at most {HEADERS_MAX} plain header lines")
+    return headers
+
+
+def _read_signing_secret(name: str, value: Any) -> str:
+    """`whsec_` and some bytes as base64 (Standard Webhooks)."""
+    with contextlib.suppress(AttributeError, ValueError):
+        prefix, _, coded = value.partition("_")
+        if prefix == "whsec" and len(base64.b64decode(coded, validate=True)) >= 16:
+            return str(value)
+    raise Invalid(f"{name} must be whsec_ and at least 16 bytes as base64")
+
+
+CHANNEL = Field("channel", one_of(*CHANNELS), "how it is told", is_required=True, column="channel")
+INTEGRATION = (
+    Field("name", NAME, "a name for it", is_required=True, column="name"),
+    Field("enabled", YES_OR_NO, "whether anything is sent", True, column="enabled"),
+    Field(
+        "default",
+        YES_OR_NO,
+        "it hears of every monitor that names no integrations",
+        True,
+        column="is_default",
+    ),
+)
+WEB_TARGET = target_field(
+    "url", is_web_address, "an http or https address; credentials go into headers"
+)
+MAIL_TARGET = target_field("address", MAIL_ADDRESS.fullmatch, "one mail address")
+OWN_HEADERS = Field("headers", Check(_read_headers, HEADERS_TAKEN), "sent with each webhook")
+SIGNING_SECRET = Field("secret", Check(_read_signing_secret, TEXT), "signs its webhooks")
+TARGETS = {
+    "command": target_field("command", bool, ""),
+    "email": MAIL_TARGET,
+    **dict.fromkeys(("webhook", "slack", "discord", "ntfy"), WEB_TARGET),
+}
+INTEGRATION_CHANGES = (*INTEGRATION, WEB_TARGET, MAIL_TARGET, OWN_HEADERS)
+NEW_INTEGRATION = (CHANNEL, *INTEGRATION_CHANGES)
 
 
 def body_schema(fields: Sequence[Field], is_change: bool = False) -> JsonObject:
@@ -5680,16 +5784,6 @@ def with_apprise(body: T) -> T:
     return body
 
 
-ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+"
-MAIL_ADDRESS = re.compile(rf"(?!.*=\?){ATOM}(\.{ATOM})*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
-# Without those that are for the sender to set.
-HEADER_NAME = re.compile(
-    "(?!webhook-|(connection|content-length|expect|keep-alive|te|trailer|transfer-encoding|upgrade)$)"
-    "[a-z0-9-]{1,100}",
-    re.IGNORECASE | re.ASCII,
-)
-HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,2000}")
-HEADERS_MAX = 20
 Sender = Callable[[Settings, str, Mapping[str, Any], Mapping[str, Any], int], Attempt]
 SENDERS: dict[str, Sender] = {
     "command": send_command,
@@ -5699,103 +5793,12 @@ SENDERS: dict[str, Sender] = {
 }
 
 
-def is_signing_secret(secret: Any) -> bool:
-    """Whether it signs webhooks: `whsec_` and some bytes as base64 (Standard Webhooks)."""
-    with contextlib.suppress(AttributeError, ValueError):
-        prefix, _, coded = secret.partition("_")
-        return prefix == "whsec" and len(base64.b64decode(coded, validate=True)) >= 16
-    return False
-
-
-LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-
-
-def is_host(name: str) -> bool:
-    """Whether it can be the name of a host, with _ as containers have it, or an address."""
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(name)
-        return True
-    labels = name.removesuffix(".").split(".")
-    return (
-        len(name) <= 253
-        and all(re.fullmatch(LABEL, label) for label in labels)
-        and not labels[-1].isdigit()  # it would be an address, and is none
-    )
-
-
-def is_web_address(url: str) -> bool:
-    """Whether we can send to it: http or https, plain characters, without a name and password."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        return bool(
-            parts.scheme in ("http", "https")
-            and re.fullmatch(r"([^:@%[\]]+|\[[^[\]]+\])(:\d*)?", parts.netloc)
-            and is_host(parts.hostname or "")
-            and parts.port != 0
-            and not re.search(r"[^!-~]", url)
-        )
-    except ValueError:  # of a port or an address that is none
-        return False
-
-
 def is_apprise_url(url: str) -> bool:
     """Whether Apprise knows the service of a URL; raises `Invalid` without the extra."""
     return bool(load_apprise().Apprise.instantiate(url))
 
 
-class TargetRule(NamedTuple):
-    """What must be so of a target, and the sentence for one that is not."""
-
-    is_met: Callable[[str], Any]
-    sentence: str
-
-
-TARGET_RULES = {
-    "email": TargetRule(MAIL_ADDRESS.fullmatch, "address must be one mail address"),
-    "apprise": TargetRule(is_apprise_url, "url must be one that Apprise knows"),
-    **dict.fromkeys(
-        BODIES,
-        TargetRule(
-            is_web_address, "url must be an http or https address; credentials go into headers"
-        ),
-    ),
-}
-
-
-def check_headers(headers: Any) -> dict[str, str]:
-    """The headers that go along with webhooks; `Invalid` where they cannot."""
-    if headers is None:
-        return {}
-    if (
-        not isinstance(headers, dict)
-        or len(headers) > HEADERS_MAX
-        or not all(HEADER_NAME.fullmatch(name) for name in headers)
-        or not all(
-            isinstance(value, str) and HEADER_VALUE.fullmatch(value) for value in headers.values()
-        )
-    ):
-        raise Invalid(f"headers must be an object of at most {HEADERS_MAX} plain header lines")
-    return headers
-
-
-def check_integration(
-    channel: str, body: Mapping[str, Any], headers: Any, secret: str | None = None
-) -> dict[str, Any]:
-    """The stored form of what an integration needs, with a new signing secret where it has none;
-    or `Invalid` with what is wrong with it."""
-    if channel not in SENDERS:
-        raise Invalid(f"channel must be one of {', '.join(SENDERS)}")
-    need = NEEDS[channel]
-    target = body.get(need)
-    if not isinstance(target, str) or not 1 <= len(target) <= 2000 or "\0" in target:
-        raise Invalid(f"{need} must be 1 to 2000 characters")
-    rule = TARGET_RULES.get(channel)
-    if rule is not None and not rule.is_met(target):
-        raise Invalid(rule.sentence)
-    if channel not in BODIES:
-        return {need: target}
-    secret = secret or "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
-    return {"url": target, "headers": check_headers(headers), "secret": secret}
+TARGETS["apprise"] = target_field("url", is_apprise_url, "one that Apprise knows")
 
 
 # -- the outbox: what is due goes out, and what came of it is kept
@@ -6089,7 +6092,12 @@ class Outbox:
 
 
 def create_integration(
-    tx: Transaction, channel: str, name: str, config: Mapping[str, Any], is_default: bool = True
+    tx: Transaction,
+    channel: str,
+    name: str,
+    config: Mapping[str, Any],
+    is_default: bool = True,
+    enabled: bool = True,
 ) -> str:
     """A new integration; its id. Raises `Refused` 409 where the name is taken."""
     refuse_taken(tx, "integration", "name", name)
@@ -6102,6 +6110,7 @@ def create_integration(
             "name": name,
             "config": json.dumps(config),
             "is_default": int(is_default),
+            "enabled": int(enabled),
             "created_at": tx.now,
             "updated_at": tx.now,
         },
@@ -6181,50 +6190,52 @@ def _check_local(request: ApiRequest, channel: str) -> None:
         )
 
 
+def integration_fields(channel: str, is_local: bool) -> list[Field]:
+    """What may be said of an integration; what signs its webhooks only on the server."""
+    fields = [*INTEGRATION, TARGETS[channel]._replace(is_required=True)]
+    if channel in BODIES:
+        fields += [OWN_HEADERS, SIGNING_SECRET] if is_local else [OWN_HEADERS]
+    return fields
+
+
+def make_signing_secret() -> str:
+    """A secret that signs webhooks (Standard Webhooks)."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+
+
 def add_integration(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Create an integration from its JSON, with what signs its webhooks."""
-    if isinstance(request.body, dict):  # said before what else may be wrong
-        _check_local(request, str(request.body.get("channel")))
-    body = read_object(request.body, "channel", "name", "headers", "default", *NEEDS.values())
-    channel = str(body.get("channel"))
-    name = NAME.read("name", body.get("name"))
-    config = check_integration(channel, body, body.get("headers"))
-    is_default = YES_OR_NO.read("default", body.get("default", True))
-    id_ = create_integration(tx, channel, name, config, bool(is_default))
+    _check_local(request, str(an_object(request.body).get("channel")))
+    channel: str = CHANNEL.check.read(CHANNEL.name, request.body.get(CHANNEL.name))
+    fields = integration_fields(channel, request.is_local)
+    values = read_fields([CHANNEL, *fields], request.body)
+    config = {field.name: values[field.name] for field in fields if not field.column}
+    if channel in BODIES:
+        config |= {
+            "headers": config["headers"] or {},
+            "secret": config.get("secret") or make_signing_secret(),
+        }
+    is_default, enabled = values["default"], values["enabled"]
+    id_ = create_integration(tx, channel, values["name"], config, is_default, enabled)
     return integrations_json(tx, True, id_)[0]
 
 
 def edit_integration(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Change what the body names; a command can only be switched off and on."""
     integration = find_integration(tx, request.id)
-    if not isinstance(request.body, dict) or set(request.body) - {"enabled"}:
+    if set(an_object(request.body)) - {"enabled"}:
         _check_local(request, integration.channel)
-    return change_integration(tx, integration, request.body)
-
-
-def change_integration(
-    tx: Transaction, integration: Integration, body: Any, secret: str | None = None
-) -> JsonObject:
-    """Change an integration by its JSON, and what signs its webhooks where that is given."""
-    need = NEEDS[integration.channel]
-    names = ["name", "enabled", "default", need]
-    if need == "url":
-        names.append("headers")
-    changes = read_object(body, *names)
+    fields = integration_fields(integration.channel, request.is_local)
+    values = read_changes(fields, request.body)
+    config = json.loads(integration.config)
     columns: JsonObject = {"updated_at": tx.now, "rests_until": None}  # it may be another receiver
-    for name, column in (("enabled", "enabled"), ("default", "is_default")):
-        if name in changes:
-            columns[column] = YES_OR_NO.read(name, changes[name])
-    if "name" in changes:
-        columns["name"] = NAME.read("name", changes["name"])
-        if columns["name"] != integration.name:
-            refuse_taken(tx, "integration", "name", columns["name"])
-    if {need, "headers"} & set(changes) or secret:
-        config = {**json.loads(integration.config), **changes}
-        secret = secret or config.get("secret")
-        config = check_integration(integration.channel, config, config.get("headers"), secret)
-        columns["config"] = json.dumps(config)
-    tx.update("integration", integration.num, columns)
+    for field in fields:
+        if field.name in values:
+            place = columns if field.column else config
+            place[field.column or field.name] = values[field.name]
+    if columns.get("name", integration.name) != integration.name:
+        refuse_taken(tx, "integration", "name", columns["name"])
+    tx.update("integration", integration.num, {**columns, "config": json.dumps(config)})
     if columns.get("enabled") == 0:
         withdraw_alerts(tx, "integration = ?", integration.num)
     return integrations_json(tx, True, integration.id)[0]
@@ -10006,17 +10017,13 @@ def _objects(name: str, value: Any) -> list[dict[str, Any]]:
 
 
 def _apply_integration(tx: Transaction, item: dict[str, Any]) -> None:
-    name, secret = item["name"], item.pop("secret", None)
-    if secret is not None and not is_signing_secret(secret):
-        raise Invalid("secret must be whsec_ and at least 16 bytes as base64")
-    for (channel,) in tx.rows("SELECT channel FROM integration WHERE name = ?", name):
-        if item.pop("channel", channel) != channel:
-            raise Invalid("its channel cannot be changed: give the new one another name")
-        change_integration(tx, find_integration(tx, name), item, secret)
-        return
-    changes = {"enabled": item.pop("enabled", True)}
-    add_integration(tx, ApiRequest(body=item, is_local=True))
-    change_integration(tx, find_integration(tx, name), changes, secret)
+    channel = tx.value("SELECT channel FROM integration WHERE name = ?", item["name"])
+    if channel is None:
+        add_integration(tx, ApiRequest(body=item, is_local=True))
+    elif item.pop("channel", channel) != channel:
+        raise Invalid("its channel cannot be changed: give the new one another name")
+    else:
+        edit_integration(tx, ApiRequest(item["name"], body=item, is_local=True))
 
 
 def _apply_monitor(tx: Transaction, item: dict[str, Any]) -> None:
@@ -10522,7 +10529,7 @@ def _add_integration(server: Server, options: argparse.Namespace) -> None:
         "name": options.name,
         "default": not options.not_default,
         NEEDS[options.channel]: options.target,
-        "headers": headers,
+        **({"headers": headers} if headers else {}),
     }
     integration = server.act(add_integration, ApiRequest(body=with_apprise(body), is_local=True))
     if integration["problem"]:

@@ -608,7 +608,7 @@ class Stage:
 
     def _integrate(self, site: Site) -> None:
         for name, listener in zip(self.play.heard, self.listeners, strict=True):
-            config = cronwatch.check_integration("webhook", {"url": listener.url}, None)
+            config = {"url": listener.url, "secret": cronwatch.make_signing_secret()}
             self._linked = site.server.act(
                 cronwatch.create_integration, "webhook", name, config, name != "linked"
             )

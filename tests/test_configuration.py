@@ -299,9 +299,9 @@ def test_the_item_that_is_wrong_is_named(site: Site, sentence: str) -> None:
 @pytest.mark.parametrize(
     "item, sentence",
     [
-        ({**HOOK, "channel": "pigeon"}, "channel must be one of"),
+        ({**HOOK, "channel": "pigeon"}, "channel must be command or"),
         ({**HOOK, "url": "ftp://127.0.0.1/"}, "url must be an http or https address"),
-        ({**HOOK, "adress": "x"}, "'adress' is not a known field (did you mean address?)"),
+        ({**HOOK, "heders": {}}, "'heders' is not a known field (did you mean headers?)"),
         ({"channel": "webhook", "url": "http://127.0.0.1:9/"}, "name must be 1 to 200 characters"),
         ({**HOOK, "secret": "whsec_%"}, "secret must be whsec_"),
     ],

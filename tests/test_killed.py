@@ -178,7 +178,7 @@ def cut_off(server: Victim, listener: Listener) -> CutOff:
 def hooked_site(database: Path, listener: Listener) -> Site:
     """A site whose events go to a listener."""
     site = living_site(database)
-    hook = cronwatch.check_integration("webhook", {"url": listener.url}, None)
+    hook = {"url": listener.url, "secret": cronwatch.make_signing_secret()}
     site.server.act(cronwatch.create_integration, "webhook", "hook", hook)
     return site
 

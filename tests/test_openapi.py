@@ -293,6 +293,7 @@ MEANT = [
     "GET /api/v1/heartbeats/{id}/events takes kind",  # as the events of all
     "GET /api/v1/heartbeats/{id}/events takes since",
     "GET /api/v1/heartbeats/{id}/events takes until",
+    "POST /api/v1/integrations takes a body with enabled",  # as a change of one
 ]
 
 
