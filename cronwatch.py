@@ -1833,22 +1833,19 @@ def _log_body(body: bytes, kind: str) -> Mapping[str, Any]:
 class PingResult(NamedTuple):
     """What became of a ping, for the wording of its reply."""
 
-    kind: str
-    at: int
-    word: str  # how the path said it; empty in the bare form
+    ping: Ping
+    monitor: Monitor
+    run: Run | None
     name: str  # the handle or key in the path
-    key: str
-    status: str
-    run: int | None = None
-    state: str | None = None
-    duration_ms: int | None = None
-    next_at: int | None = None
-    deadline_at: int | None = None
-    series: str | None = None
-    message: str | None = None
+    word: str  # how the path said it; empty in the bare form
     created: bool = False
     took_ms: float = 0.0
-    id: str = ""
+    is_dropped: bool = False
+
+    @property
+    def deadline_at(self) -> int | None:
+        """When the next ping is missed."""
+        return deadline(self.monitor) if self.monitor.status == "up" else None
 
 
 class Dialect(NamedTuple):
@@ -1882,15 +1879,16 @@ class Dialect(NamedTuple):
 
 
 def _reply_cronbeats(r: PingResult) -> dict[str, Any]:
-    action = r.kind if r.kind in ("start", "progress") else "end" if r.word else "ping"
+    kind = r.ping.kind
+    action = kind if kind in ("start", "progress") else "end" if r.word else "ping"
     return {
         "status": "success",
         "message": "OK",
         "action": action,
         "job_key": r.name,
-        "timestamp": _plain_time(r.at),
+        "timestamp": _plain_time(r.ping.at),
         "processing_time_ms": round(r.took_ms, 2),
-        "next_expected": _plain_time(r.next_at),
+        "next_expected": _plain_time(r.deadline_at and r.monitor.expected_at),
     }
 
 
@@ -1899,15 +1897,15 @@ def _plain_time(at: int | None) -> str | None:
 
 
 def _reply_cronradar(r: PingResult) -> dict[str, Any]:
-    at = iso(r.at, "seconds")
-    if r.kind == "start":
-        return {"status": "started", "monitor": r.key, "startedAt": at}
-    if r.kind == "fail":
-        return {"status": "failed", "monitor": r.key, "failedAt": at, "message": r.message}
+    at, key, ping = iso(r.ping.at, "seconds"), r.monitor.key, r.ping
+    if ping.kind == "start":
+        return {"status": "started", "monitor": key, "startedAt": at}
+    if ping.kind == "fail":
+        return {"status": "failed", "monitor": key, "failedAt": at, "message": ping.message}
     if r.word:
-        seconds = None if r.duration_ms is None else r.duration_ms // 1000
-        return {"status": "completed", "monitor": r.key, "completedAt": at, "duration": seconds}
-    return {"status": "ok", "monitor": r.key, "pingedAt": at}
+        seconds = None if ping.duration_ms is None else ping.duration_ms // 1000
+        return {"status": "completed", "monitor": key, "completedAt": at, "duration": seconds}
+    return {"status": "ok", "monitor": key, "pingedAt": at}
 
 
 def _reply_crontify(r: PingResult) -> dict[str, Any]:
@@ -1916,27 +1914,33 @@ def _reply_crontify(r: PingResult) -> dict[str, Any]:
         "data": {
             "received": True,
             "monitorId": r.name,
-            "runId": str(r.run or ""),
-            "status": r.state,
-            "timestamp": iso(r.at),
+            "runId": str(r.run.num) if r.run else "",
+            "status": r.run and r.run.state,
+            "timestamp": iso(r.ping.at),
         },
     }
 
 
 def _reply_cronping(r: PingResult) -> dict[str, Any]:
-    if r.kind in ("start", "log"):
-        return {"ok": True, "status": "started" if r.kind == "start" else "logged"}
-    reply = {"ok": True, "status": r.status, "nextExpectedAt": iso(r.deadline_at)}
-    return reply if r.duration_ms is None else {**reply, "durationMs": r.duration_ms}
+    if r.ping.kind in ("start", "log"):
+        return {"ok": True, "status": "started" if r.ping.kind == "start" else "logged"}
+    reply: dict[str, Any] = {
+        "ok": True,
+        "status": r.monitor.status,
+        "nextExpectedAt": iso(r.deadline_at),
+    }
+    if r.ping.duration_ms is not None:
+        reply["durationMs"] = r.ping.duration_ms
+    return reply
 
 
 def _reply_cronitor(r: PingResult) -> str:
-    if r.kind != "pause":
+    if r.ping.kind != "pause":
         return "OK"
-    state = "paused" if r.status == "paused" else "monitored again"
+    state = "paused" if r.monitor.status == "paused" else "monitored again"
     return (
         f'<!doctype html><html lang="en"><title>cronwatch</title>'
-        f"<p>{html.escape(r.key)} is {state}.</p></html>"
+        f"<p>{html.escape(r.monitor.key)} is {state}.</p></html>"
     )
 
 
@@ -2215,7 +2219,7 @@ DIALECTS = {
         ),
         Dialect(
             "sentry",
-            lambda r: {"id": r.series or "0" * 32},  # the next check-in may name the run so
+            lambda r: {"id": r.ping.series or "0" * 32},  # the next check-in may name the run so
             lambda refused: {"detail": refused.sentence},
             unknown="Monitor '{}' not found. Send a monitor_config to create it.",
             read_body=_json_body,
@@ -4892,10 +4896,12 @@ def record_ping(tx: Transaction, request: PingRequest) -> Answer:
     if _lacks_auth(tx, request, target):
         sql = "UPDATE monitor SET dropped_pings = dropped_pings + 1 WHERE num = ?"
         tx.execute(sql, num)
-        return Answer(dialect, PingResult("log", tx.now, "", target.name, "", "dropped"))
+        m = load_monitor(tx, num)
+        dropped = PingResult(Ping("log", tx.now), m, None, target.name, "", is_dropped=True)
+        return Answer(dialect, dropped)
     if word[0] == "pause":
         m = pause_monitor(tx, num, None if word[1] is None else word[1] * 3600)
-        return Answer(dialect, PingResult("pause", tx.now, "pause", target.name, m.key, m.status))
+        return Answer(dialect, PingResult(Ping("pause", tx.now), m, None, target.name, "pause"))
     is_worded = bool(target.words or request.query.get(dialect.state))
     ping = read_ping(dialect, word, is_worded, request.query, request.metrics, request.body)
     return _record(tx, request, target, num, ping)
@@ -4938,25 +4944,8 @@ def _record(tx: Transaction, request: PingRequest, target: Target, num: int, pin
         ping = ping._replace(message=clean(ping.log, target.dialect.message_max))
     tx.execute(INSERT_PING, *ping[:-2], num, run and run.num, target.dialect.name)
     _keep_bounds(tx, m, has_log)
-    due_by = deadline(m) if m.status == "up" else None
-    result = PingResult(
-        kind=ping.kind,
-        at=tx.now,
-        word="/".join(target.words),
-        name=target.name,
-        key=m.key,
-        status=m.status,
-        run=run.num if run else None,
-        state=run.state if run else None,
-        duration_ms=ping.duration_ms,
-        next_at=m.expected_at if due_by else None,
-        deadline_at=due_by,
-        series=ping.series,
-        message=ping.message,
-        created=is_new,
-        took_ms=1000 * (monotonic() - request.received),
-        id=m.id,
-    )
+    took_ms = 1000 * (monotonic() - request.received)
+    result = PingResult(ping, m, run, target.name, "/".join(target.words), is_new, took_ms)
     return Answer(target.dialect, result, problem)
 
 
@@ -5067,21 +5056,21 @@ def sync_monitors(tx: Transaction, secret: str | None, body: Any) -> dict[str, A
 def _sync(tx: Transaction, api_key: tuple[int, str], key: str | None, item: Any) -> str:
     if key is None:
         raise Invalid("key must be 1 to 200 characters")
-    schedule, num = item.get("schedule"), find_monitor(tx, key)
-    columns = {} if _is_declared(tx, num, schedule) else read_schedule(schedule)
-    if num is not None:
-        dialect = DIALECTS["cronradar"]
-        change_monitor(tx, num, lambda state: _declare(tx, state, dialect, item))
-        return "updated"
-    fields = {"name": title(key), "grace_seconds": 60, **columns, **read_declared(item)}
-    register_monitor(tx, api_key, key, {**fields, "declared": json.dumps(fields)})
-    return "created"
+    num = find_monitor(tx, key)
+    if num is None:
+        columns = {**read_schedule(item.get("schedule")), **read_declared(item)}
+        fields = {"name": title(key), "grace_seconds": 60, **columns}
+        register_monitor(tx, api_key, key, {**fields, "declared": json.dumps(fields)})
+        return "created"
 
+    def declare(state: MonitorState) -> None:
+        read_schedule(item.get("schedule"), json.loads(state.monitor.declared or "{}"))
+        problem = _declare(tx, state, DIALECTS["cronradar"], item)
+        if problem is not None:
+            raise problem
 
-def _is_declared(tx: Transaction, num: int | None, schedule: Any) -> bool:
-    """Whether this is the schedule that was declared of a monitor last."""
-    sql = "SELECT json_extract(declared, '$.cron') FROM monitor WHERE num = ?"
-    return bool(schedule) and [(schedule,)] == tx.rows(sql, num)
+    change_monitor(tx, num, declare)
+    return "updated"
 
 
 # == Alerts ===================================================================
@@ -7191,11 +7180,11 @@ class Metrics:
 
     def count_ping(self, dialect: Dialect, result: PingResult) -> None:
         """Count a ping that is on disk, and the run that it ended."""
-        if result.kind == "pause" or result.status == "dropped":
+        if result.ping.kind == "pause" or result.is_dropped:
             return
         self._pings[dialect.name].inc()
-        if result.kind in OUTCOMES and result.state in self._runs:
-            self._runs[result.state].inc()
+        if result.ping.kind in OUTCOMES and result.run and result.run.state in self._runs:
+            self._runs[result.run.state].inc()
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """What the database knows now; each monitor by its key, up to 1,000 of them."""
@@ -8868,7 +8857,7 @@ def ping(server: Service, path: str) -> bytes:
         dialect_met = request.seen[-1] if request.seen else unknown_dialect(request.route)
         environ["cronwatch.dialect"] = dialect_met
     server.metrics.count_ping(dialect, result)
-    log.debug("%s of %s, monitor %s", result.kind, dialect.name, result.id)
+    log.debug("%s of %s, monitor %s", result.ping.kind, dialect.name, result.monitor.id)
     if problem is not None:
         raise problem
     status = 201 if result.created and dialect.says_created else dialect.status

@@ -173,8 +173,8 @@ FAULTS = {
     ],
     "Dialects": [
         Fault(
-            "None if r.duration_ms is None else r.duration_ms // 1000",
-            "r.duration_ms",
+            "None if ping.duration_ms is None else ping.duration_ms // 1000",
+            "ping.duration_ms",
             "CronRadar's clients read milliseconds as seconds",
             "transcripts/cronradar.http: A run is answered with its times, and the seconds that "
             "it took",
@@ -224,8 +224,8 @@ FAULTS = {
             "transcripts/cronping.http: Each endpoint records its signal",
         ),
         Fault(
-            "html.escape(r.key)",
-            "r.key",
+            "html.escape(r.monitor.key)",
+            "r.monitor.key",
             "the key of a monitor is a script on the page that a pause answers",
             "transcripts/cronitor.http: A pause lasts so many hours, is no ping, and answers a "
             "page",
@@ -699,7 +699,7 @@ FAULTS = {
     ],
     "Metrics": [
         Fault(
-            'if result.kind == "pause" or result.status == "dropped":',
+            'if result.ping.kind == "pause" or result.is_dropped:',
             "if False:",
             "pings that were dropped are counted as recorded",
             "test_metrics.py::test_a_ping_that_is_dropped_is_no_ping",
