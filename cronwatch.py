@@ -1646,7 +1646,7 @@ def split_path(raw: str) -> list[str]:
 
 def read_route(parts: list[str]) -> Route | None:
     """The route of a ping; None where the path belongs to something else."""
-    for prefix, family, bare in ROUTES if parts and parts[0] in FIRST_PARTS else ():
+    for prefix, family, bare in ROUTES:
         rest = parts[len(prefix) :]
         if tuple(parts[: len(prefix)]) == prefix and rest:
             return Route(family, rest, bare)
@@ -1668,7 +1668,6 @@ ROUTES = (
     (("fail",), "healthchecks", "fail"),
 )
 CHECK_IN_PATH = re.compile(r"api/[0-9]+/cron")  # then the slug, the key, and perhaps a word
-FIRST_PARTS = {prefix[0] for prefix, _, _ in ROUTES}
 BY_HANDLE = {
     ("ping", "token"): "healthchecks",
     ("ping", "code"): "cronbeats",
@@ -2807,11 +2806,10 @@ LIST_LIMIT = limit(200, 50)
 SUMMARY_LIMIT = limit(1000, 100)
 NIGHT_LIMIT = limit(200, 100)
 PREVIEW = (
-    Field("scheduleType", or_none(one_of("interval", "cron"), ""), default="interval"),
-    Field("cronExpression", or_none(ANY_TEXT, "")),
-    Field("timezone", or_none(ANY_TEXT, "")),
-    Field("intervalSeconds", or_none(count_of(0, 2**31), "")),
-    Field("graceSeconds", or_none(count_of(0, 2**31), "")),
+    Field("cronExpression", ANY_TEXT, "else an interval", ""),
+    Field("timezone", ANY_TEXT, "of the expression", "UTC"),
+    Field("intervalSeconds", count_of(0, YEAR_SECONDS), default=0),
+    Field("graceSeconds", count_of(0, GRACE_MAX_SECONDS), default=300),
     OF_MONITOR,
 )
 
@@ -2868,6 +2866,11 @@ def sql_list(columns: Iterable[Column]) -> str:
 def show(columns: Iterable[Column], row: Sequence[Any]) -> JsonObject:
     """A row of those as JSON."""
     return {column.name: column.show(value) for column, value in zip(columns, row, strict=True)}
+
+
+def table_json(columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> list[JsonObject]:
+    """All rows of those."""
+    return [show(columns, row) for row in rows]
 
 
 def row_schema(
@@ -3217,8 +3220,7 @@ PREVIEW_SHOWN = named(
         {
             "schedule": TEXT,
             "timezone": TEXT,
-            "times": list_of(closed({"expectedAt": INSTANT, "alertAt": INSTANT, "words": TEXT})),
-            "sentence": TEXT,
+            "times": list_of(closed({"expectedAt": INSTANT, "alertAt": INSTANT})),
         }
     ),
 )
@@ -4071,7 +4073,7 @@ def list_handles(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Every secret that pings a monitor."""
     m = get_monitor(tx, request.id)
     sql = f"SELECT {sql_list(HANDLES)} FROM handle WHERE monitor = ? ORDER BY kind, text"
-    return {"handles": [show(HANDLES, row) for row in tx.rows(sql, m.num)]}
+    return {"handles": table_json(HANDLES, tx.rows(sql, m.num))}
 
 
 def add_handle(tx: Transaction, request: ApiRequest) -> JsonObject:
@@ -4207,7 +4209,7 @@ def _handles_json(tx: Transaction, handles: Sequence[Sequence[str]]) -> JsonObje
     return {
         **ours,
         "pingUrl": f"{tx.settings.base_url}/{ours['token']}",
-        "handles": [show(HANDLES, handle) for handle in handles if handle[0] not in ours],
+        "handles": table_json(HANDLES, (one for one in handles if one[0] not in ours)),
     }
 
 
@@ -6349,7 +6351,7 @@ def show_run(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     )
     return {
         **show(RUNS_IN_LISTS, row[:-1]),
-        "progress": [show(PROGRESS, step) for step in reversed(progress)],
+        "progress": table_json(PROGRESS, reversed(progress)),
     }
 
 
@@ -7018,6 +7020,9 @@ def _short_health(tx: Transaction) -> JsonObject:
     }
 
 
+LAST_GAPS = "SELECT since, until FROM absence WHERE since < until ORDER BY num DESC LIMIT 10"
+
+
 def show_health(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """How cronwatch itself does."""
     # Pings are numbered as they come: the last thousands tell those of the last minute.
@@ -7032,12 +7037,7 @@ def show_health(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
         ),
         "refused": tx.store.is_failing,
         "monitors": tx.value("SELECT count(*) FROM monitor"),
-        "absences": [
-            show(GAPS, row)
-            for row in tx.rows(
-                "SELECT since, until FROM absence WHERE since < until ORDER BY num DESC LIMIT 10"
-            )
-        ],
+        "absences": table_json(GAPS, tx.rows(LAST_GAPS)),
         "failing": [
             {
                 "id": one["id"],
@@ -7053,42 +7053,25 @@ def show_health(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 def preview(tx: Transaction, request: ApiRequest) -> JsonObject:
     """When a schedule would expect a job next, and when its silence would be told. An interval of
     `monitor` that stays as it is counts on from its last ping."""
-    body = {
-        field.name: request.get(field)
-        for field in PREVIEW
-        if field is not OF_MONITOR and request.get(field) is not None
-    }
-    name = request.get(OF_MONITOR)
+    cron, timezone, seconds, grace_seconds, name = (request.get(field) for field in PREVIEW)
+    timezone = timezone or "UTC"
+    fields = {"cronExpression": cron} if cron else {"intervalSeconds": seconds}
+    read_changes(MONITOR, {"timezone": timezone, **fields})
     m = get_monitor(tx, name) if name else None
-    columns = read_monitor({"name": "preview", "timezone": "UTC", **body})
-    cron, seconds = columns.get("cron"), columns.get("interval_seconds") or 0
-    zone = check_timezone(columns["timezone"])
-    grace_ms = columns.get("grace_seconds", 300) * 1000
-    times = [tx.now]
-    if m and m.expected_at and seconds == m.interval_seconds and not cron:
-        times = [m.expected_at - seconds * 1000]
-    while len(times) < 6:
-        times.append(next_run(cron, zone.key, times[-1]) if cron else times[-1] + seconds * 1000)
-    times = times[1:]
-    schedule = describe_cron(cron) if cron else interval_words(seconds)
+    next_at = next_run(cron, timezone, tx.now) if cron else tx.now + seconds * 1000
+    if m and m.expected_at and not cron and seconds == m.interval_seconds:
+        next_at = m.expected_at
+    times = [next_at]
+    while len(times) < 5:
+        following = next_run(cron, timezone, times[-1]) if cron else times[-1] + seconds * 1000
+        times.append(following)
     return {
-        "schedule": schedule,
-        "timezone": zone.key,
+        "schedule": describe_cron(cron) if cron else interval_words(seconds),
+        "timezone": timezone,
         "times": [
-            {"expectedAt": iso(at), "alertAt": iso(at + grace_ms), "words": _local(at, zone)}
-            for at in times
+            {"expectedAt": iso(at), "alertAt": iso(at + grace_seconds * 1000)} for at in times
         ],
-        "sentence": f"Expected {schedule}, next on {_local(times[0], zone)} ({zone.key}); you are "
-        f"told if nothing is heard by {_local(times[0] + grace_ms, zone)}.",
     }
-
-
-def _local(at: int, zone: ZoneInfo) -> str:
-    return (
-        datetime.fromtimestamp(at // 1000, zone)
-        .strftime("%a %d %b %Y %H:%M:%S")
-        .removesuffix(":00")
-    )
 
 
 # -- for Prometheus
@@ -7288,7 +7271,7 @@ def is_password(password: str, stored: str | None) -> bool:
 
 def list_users(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """All who may sign in."""
-    return {"users": [show(USERS, row) for row in tx.rows(USERS_SQL + "ORDER BY num")]}
+    return {"users": table_json(USERS, tx.rows(USERS_SQL + "ORDER BY num"))}
 
 
 def find_user(tx: Transaction, name: str) -> tuple[int, str]:
@@ -7508,7 +7491,7 @@ def find_caller(tx: Transaction, secret: str | None, cookie: str | None) -> Call
 
 def list_keys(tx: Transaction, request: ApiRequest) -> JsonObject:
     """All API keys, without their secrets."""
-    return {"keys": [show(KEYS, row) for row in tx.rows(KEYS_SQL + "ORDER BY num")]}
+    return {"keys": table_json(KEYS, tx.rows(KEYS_SQL + "ORDER BY num"))}
 
 
 def create_key(tx: Transaction, name: str, permission: str, secret: str | None = None) -> str:
@@ -7709,16 +7692,9 @@ class Refusals:
             content: bytes
             try:
                 content = call(**names)
-            except Refused as error:
-                refused = self._limit(error) if isinstance(error, Unknown) else error
+            except Exception as error:  # noqa: BLE001 - what breaks is a 500, and logged
+                refused = self._refusal_of(error, route.rule)
                 content = refuse(environ.get("cronwatch.dialect", dialect), refused)
-            except UnicodeEncodeError:
-                invalid = Invalid("a text has half of a surrogate pair in it")
-                content = refuse(environ.get("cronwatch.dialect", dialect), invalid)
-            except Exception:
-                log.exception("%s could not be answered", route.rule)
-                broken = Refused("Internal Server Error", "ERROR", 500)
-                content = refuse(environ.get("cronwatch.dialect", dialect), broken)
             if log.isEnabledFor(logging.DEBUG):
                 took_ms = 1000 * (monotonic() - began)
                 method = environ["REQUEST_METHOD"]
@@ -7728,6 +7704,15 @@ class Refusals:
             return content
 
         return wrapper
+
+    def _refusal_of(self, error: Exception, rule: str) -> Refused:
+        """What to answer for what a route has raised."""
+        if isinstance(error, Refused):
+            return self._limit(error) if isinstance(error, Unknown) else error
+        if isinstance(error, UnicodeEncodeError):
+            return Invalid("a text has half of a surrogate pair in it")
+        log.error("%s could not be answered", rule, exc_info=error)
+        return Refused("Internal Server Error", "ERROR", 500)
 
     def _limit(self, unknown: Unknown) -> Refused:
         """Count what is nobody's by address; beyond the limit it is another refusal.
@@ -8539,7 +8524,6 @@ class ApiRoute(NamedTuple):
     read_secret: Callable[[Environ], str | None] = header_secret
 
 
-MONITORS = f"{API}/heartbeats"
 A_PAGE = (LIST_LIMIT, OFFSET)
 EVERY_KEY = closed({"keys": list_of(KEY_SHOWN)})
 A_SESSION = named("Session", closed(SESSION_SHOWN))
@@ -8556,75 +8540,78 @@ UPTIMES = closed(
 )
 # fmt: off
 API_ROUTES = (
-    ApiRoute("read-only", "GET", MONITORS, reads, list_monitors, page_of("heartbeats", A_MONITOR),
-             (MONITOR_LIMIT, OFFSET, NAME_PART, STATUS, TAG)),
-    ApiRoute("read-write", "POST", MONITORS, acts, add_monitor, A_MONITOR,
+    ApiRoute("read-only", "GET", "/api/v1/heartbeats", reads, list_monitors,
+             page_of("heartbeats", A_MONITOR), (MONITOR_LIMIT, OFFSET, NAME_PART, STATUS, TAG)),
+    ApiRoute("read-write", "POST", "/api/v1/heartbeats", acts, add_monitor, A_MONITOR,
              takes=NEW_MONITOR, status=201),
-    ApiRoute("read-only", "GET", f"{MONITORS}/<id>", reads, show_monitor, MONITOR_DETAIL),
-    ApiRoute("read-write", "PATCH", f"{MONITORS}/<id>", acts, edit_monitor, A_MONITOR,
+    ApiRoute("read-only", "GET", "/api/v1/heartbeats/<id>", reads, show_monitor, MONITOR_DETAIL),
+    ApiRoute("read-write", "PATCH", "/api/v1/heartbeats/<id>", acts, edit_monitor, A_MONITOR,
              takes=MONITOR_CHANGES),
-    ApiRoute("read-write", "DELETE", f"{MONITORS}/<id>", removes, remove_monitor, DELETED),
-    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/pause", acts, pause_heartbeat, A_MONITOR,
-             takes=PAUSE),
-    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/resume", acts, resume_heartbeat, A_MONITOR),
-    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/ok", acts, mark_ok, A_MONITOR),
-    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/test", sends, send_tests, TESTS),
-    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/pings", reads, list_pings,
+    ApiRoute("read-write", "DELETE", "/api/v1/heartbeats/<id>", removes, remove_monitor, DELETED),
+    ApiRoute("read-write", "POST", "/api/v1/heartbeats/<id>/pause", acts, pause_heartbeat,
+             A_MONITOR, takes=PAUSE),
+    ApiRoute("read-write", "POST", "/api/v1/heartbeats/<id>/resume", acts, resume_heartbeat,
+             A_MONITOR),
+    ApiRoute("read-write", "POST", "/api/v1/heartbeats/<id>/ok", acts, mark_ok, A_MONITOR),
+    ApiRoute("read-write", "POST", "/api/v1/heartbeats/<id>/test", sends, send_tests, TESTS),
+    ApiRoute("read-only", "GET", "/api/v1/heartbeats/<id>/pings", reads, list_pings,
              page_of("pings", HISTORY_KINDS["ping"]), A_PAGE),
-    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/runs", reads, list_runs,
+    ApiRoute("read-only", "GET", "/api/v1/heartbeats/<id>/runs", reads, list_runs,
              page_of("runs", RUN_SHOWN), (*A_PAGE, RUN_STATE)),
-    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/runs/<run>", reads, show_run, RUN_DETAIL),
-    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/events", reads, list_events,
+    ApiRoute("read-only", "GET", "/api/v1/heartbeats/<id>/runs/<run>", reads, show_run,
+             RUN_DETAIL),
+    ApiRoute("read-only", "GET", "/api/v1/heartbeats/<id>/events", reads, list_events,
              page_of("events", LOGGED_EVENT), (*A_PAGE, KIND, SINCE, UNTIL)),
-    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/log", reads, show_history, HISTORY_SHOWN,
+    ApiRoute("read-only", "GET", "/api/v1/heartbeats/<id>/log", reads, show_history, HISTORY_SHOWN,
              (LIST_LIMIT, BEFORE)),
-    ApiRoute("read-only", "GET", f"{MONITORS}/<id>/uptime", reads, show_uptime, UPTIMES,
+    ApiRoute("read-only", "GET", "/api/v1/heartbeats/<id>/uptime", reads, show_uptime, UPTIMES,
              (DAYS, SINCE, UNTIL)),
-    ApiRoute("read-write", "GET", f"{MONITORS}/<id>/handles", reads, list_handles, HANDLES_SHOWN),
-    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/handles", acts, add_handle, HANDLES_SHOWN,
-             takes=NEW_HANDLE, status=201),
-    ApiRoute("read-write", "DELETE", f"{MONITORS}/<id>/handles", acts, remove_handle,
+    ApiRoute("read-write", "GET", "/api/v1/heartbeats/<id>/handles", reads, list_handles,
+             HANDLES_SHOWN),
+    ApiRoute("read-write", "POST", "/api/v1/heartbeats/<id>/handles", acts, add_handle,
+             HANDLES_SHOWN, takes=NEW_HANDLE, status=201),
+    ApiRoute("read-write", "DELETE", "/api/v1/heartbeats/<id>/handles", acts, remove_handle,
              HANDLES_SHOWN, (THE_HANDLE,)),
-    ApiRoute("read-write", "POST", f"{MONITORS}/<id>/handles/rotate", acts, rotate_handle,
+    ApiRoute("read-write", "POST", "/api/v1/heartbeats/<id>/handles/rotate", acts, rotate_handle,
              A_MONITOR, takes=ROTATION),
-    ApiRoute("user", "GET", f"{API}/monitors/<id>/runs/<run>/log", reads, show_log, A_LOG,
+    ApiRoute("user", "GET", "/api/v1/monitors/<id>/runs/<run>/log", reads, show_log, A_LOG,
              dialect=DIALECTS["crontify"]),
-    ApiRoute("read-only", "GET", f"{API}/integrations", reads, list_integrations,
+    ApiRoute("read-only", "GET", "/api/v1/integrations", reads, list_integrations,
              EVERY_INTEGRATION),
-    ApiRoute("read-write", "POST", f"{API}/integrations", acts, add_integration,
+    ApiRoute("read-write", "POST", "/api/v1/integrations", acts, add_integration,
              AN_INTEGRATION, takes=NEW_INTEGRATION, status=201),
-    ApiRoute("read-only", "GET", f"{API}/integrations/<id>", reads, show_integration,
+    ApiRoute("read-only", "GET", "/api/v1/integrations/<id>", reads, show_integration,
              AN_INTEGRATION),
-    ApiRoute("read-write", "PATCH", f"{API}/integrations/<id>", acts, edit_integration,
+    ApiRoute("read-write", "PATCH", "/api/v1/integrations/<id>", acts, edit_integration,
              AN_INTEGRATION, takes=INTEGRATION_CHANGES),
-    ApiRoute("read-write", "DELETE", f"{API}/integrations/<id>", acts, remove_integration,
+    ApiRoute("read-write", "DELETE", "/api/v1/integrations/<id>", acts, remove_integration,
              DELETED),
-    ApiRoute("read-write", "POST", f"{API}/integrations/<id>/test", sends, send_integration_test,
+    ApiRoute("read-write", "POST", "/api/v1/integrations/<id>/test", sends, send_integration_test,
              A_TEST),
-    ApiRoute("read-only", "GET", f"{API}/events", reads, list_events,
+    ApiRoute("read-only", "GET", "/api/v1/events", reads, list_events,
              page_of("events", LOGGED_EVENT), (*A_PAGE, KIND, OF_MONITOR, SINCE, UNTIL)),
-    ApiRoute("read-only", "GET", f"{API}/summary", asks, summary, SUMMARY,
+    ApiRoute("read-only", "GET", "/api/v1/summary", asks, summary, SUMMARY,
              (SUMMARY_LIMIT, OFFSET, NAME_PART, STATE, TAG)),
-    ApiRoute("read-only", "GET", f"{API}/night", reads, show_night, NIGHT,
+    ApiRoute("read-only", "GET", "/api/v1/night", reads, show_night, NIGHT,
              (NIGHT_LIMIT, OFFSET, NAME_PART, STATE, TAG)),
-    ApiRoute("read-only", "GET", f"{API}/health", asks, health, HEALTH),
-    ApiRoute("read-only", "GET", f"{API}/preview", reads, preview, PREVIEW_SHOWN, PREVIEW),
+    ApiRoute("read-only", "GET", "/api/v1/health", asks, health, HEALTH),
+    ApiRoute("read-only", "GET", "/api/v1/preview", reads, preview, PREVIEW_SHOWN, PREVIEW),
     ApiRoute("read-only", "GET", "/metrics", asks, metrics, TEXT),
     ApiRoute("read-only", "GET", "/api/openapi.json", asks, describe, ANY_OBJECT),
     ApiRoute(None, "GET", "/healthz", asks, healthz, A_TROUBLE),
-    ApiRoute(None, "GET", f"{API}/status/<id>", shows_status, status_page, STATUS_PAGE),
+    ApiRoute(None, "GET", "/api/v1/status/<id>", shows_status, status_page, STATUS_PAGE),
     ApiRoute(None, "GET", "/api/status-page/<id>", shows_status, kuma_page, ANY_OBJECT),
     ApiRoute(None, "GET", "/api/status-page/heartbeat/<id>", shows_status, kuma_heartbeats,
              ANY_OBJECT),
-    ApiRoute(None, "POST", f"{API}/session", asks, sign_in, NEW_SESSION, takes=SIGN_IN,
+    ApiRoute(None, "POST", "/api/v1/session", asks, sign_in, NEW_SESSION, takes=SIGN_IN,
              status=201),
-    ApiRoute("user", "GET", f"{API}/session", reads, show_session, A_SESSION),
-    ApiRoute("user", "PATCH", f"{API}/session", asks, change_own_password, A_SESSION,
+    ApiRoute("user", "GET", "/api/v1/session", reads, show_session, A_SESSION),
+    ApiRoute("user", "PATCH", "/api/v1/session", asks, change_own_password, A_SESSION,
              takes=NEW_PASSWORD),
-    ApiRoute("user", "DELETE", f"{API}/session", asks, sign_out, closed({"deleted": TRUE})),
-    ApiRoute("user", "GET", f"{API}/keys", reads, list_keys, EVERY_KEY),
-    ApiRoute("user", "POST", f"{API}/keys", acts, add_key, A_NEW_KEY, takes=NEW_KEY, status=201),
-    ApiRoute("user", "DELETE", f"{API}/keys/<id>", acts, remove_key, DELETED),
+    ApiRoute("user", "DELETE", "/api/v1/session", asks, sign_out, closed({"deleted": TRUE})),
+    ApiRoute("user", "GET", "/api/v1/keys", reads, list_keys, EVERY_KEY),
+    ApiRoute("user", "POST", "/api/v1/keys", acts, add_key, A_NEW_KEY, takes=NEW_KEY, status=201),
+    ApiRoute("user", "DELETE", "/api/v1/keys/<id>", acts, remove_key, DELETED),
 )
 # fmt: on
 VERSIONS = "/api/v<version:re:[123]>"
@@ -9592,17 +9579,9 @@ class Server:
             self.judge_absence()
         return self._act(action, *args)
 
-    @cached_property
-    def first_parts(self) -> set[str]:
-        """How the paths of all routes begin but those of pings."""
-        rules = (route.rule for route in self.app.routes if route.rule != LAST_RULE)
-        return {rule.split("/", 2)[1] for rule in rules}
-
     def is_ping(self, method: str, path: str) -> bool:
         """Whether a request is for the last route; `path` is as it arrived, but unquoted."""
         path = local_path(self.settings.url_prefix, path)
-        if path.split("/", 2)[1] not in self.first_parts:
-            return True
         routed = {"PATH_INFO": path, "REQUEST_METHOD": method}
         return bool(self.app.router.match(routed)[0].rule == LAST_RULE)
 

@@ -1162,14 +1162,14 @@ FAULTS = {
             "test_permissions.py::test_a_write_with_a_cookie_needs_the_header",
         ),
         Fault(
-            '("read-write", "DELETE", f"{MONITORS}/<id>", removes, remove_monitor',
-            '("read-only", "DELETE", f"{MONITORS}/<id>", removes, remove_monitor',
+            '"read-write", "DELETE", "/api/v1/heartbeats/<id>", removes',
+            '"read-only", "DELETE", "/api/v1/heartbeats/<id>", removes',
             "a key that may only read deletes a monitor",
             "transcripts/door.http: A key that may too little is told so",
         ),
         Fault(
-            '"user", "GET", f"{API}/monitors/<id>/runs/<run>/log"',
-            '"read-only", "GET", f"{API}/monitors/<id>/runs/<run>/log"',
+            '"user", "GET", "/api/v1/monitors/<id>/runs/<run>/log"',
+            '"read-only", "GET", "/api/v1/monitors/<id>/runs/<run>/log"',
             "an API key reads the output of jobs",
             "test_management.py::test_a_log_needs_a_users_token_not_an_api_key",
         ),

@@ -1424,9 +1424,7 @@ def test_a_schedule_is_previewed(api: Manager) -> None:
     assert [time["alertAt"] for time in shown["times"]] == [
         f"2026-03-0{day}T02:10:00.000Z" for day in range(3, 8)
     ]
-    assert "03:00" in shown["times"][0]["words"]
     assert shown["schedule"] == "every day at 03:00"
-    assert shown["schedule"] in shown["sentence"]
 
 
 def test_an_interval_is_previewed_from_now(api: Manager) -> None:
@@ -1482,7 +1480,7 @@ REFUSED = {
     f"{API}/summary": "limit=0 limit=1001 offset=-1 status=lost",
     f"{API}/preview": "graceSeconds=60 scheduleType=cron scheduleType=interval scheduleType=none "
     "intervalSeconds=59 intervalSeconds=x intervalSeconds=2592001 intervalSeconds= "
-    "scheduleType=daily&intervalSeconds=60 intervalSeconds=60&timezone=Mars/Olympus "
+    "intervalSeconds=60&timezone=Mars/Olympus "
     "intervalSeconds=60&graceSeconds=86401 intervalSeconds=60&graceSeconds=-1 "
     + " ".join(
         f"scheduleType=cron&cronExpression={cron}"

