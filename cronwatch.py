@@ -393,10 +393,16 @@ def _next_wildcard(cron: Cron, zone: ZoneInfo, after: int) -> int:
 
 @lru_cache(20_000)
 def _next_second(schedule: str, timezone: str, after: int) -> int:
-    """The same in seconds: monitors share schedules, and after an absence all ask at once."""
+    """The same in seconds: who looks back asks for the same occurrences again and again."""
     cron, zone = parse_cron(schedule), check_timezone(timezone)
     search = _next_fixed if cron.is_fixed else _next_wildcard
     return search(cron, zone, after)
+
+
+LATEST_MAX = 20_000
+# Of a schedule and zone: an instant, and the occurrence after it, which is that of all between. So
+# a ping costs no search, and monitors share it.
+_latest: dict[tuple[str, str], tuple[int, int]] = {}
 
 
 def next_run(schedule: str, timezone: str, after: int) -> int:
@@ -404,7 +410,14 @@ def next_run(schedule: str, timezone: str, after: int) -> int:
 
     Debian cron, DST: croniter would run a fixed job twice where the clock goes back.
     """
-    return 1000 * _next_second(schedule, timezone, after // 1000)
+    second = after // 1000
+    since, following = _latest.get((schedule, timezone), (0, 0))
+    if not since <= second < following:
+        following = _next_second(schedule, timezone, second)
+        if len(_latest) >= LATEST_MAX:
+            _latest.clear()
+        _latest[schedule, timezone] = second, following
+    return 1000 * following
 
 
 def run_before(schedule: str, timezone: str, at: int, floor: int) -> int | None:
@@ -516,7 +529,6 @@ class Monitor:
     down_reason: str | None
     down_since: int | None
     expected_at: int | None
-    counted_at: int | None
     life_at: int | None
     grace_at: int | None
     failures: int
@@ -839,9 +851,6 @@ def next_after_life(state: MonitorState, began: int) -> int | None:
     if not m.cron:
         return next_occurrence(m, began)
     soon = began + min(m.grace_seconds, EARLY_SECONDS) * 1000
-    is_counted = m.counted_at is not None and m.counted_at <= began
-    if is_counted and m.expected_at is not None and soon < m.expected_at:
-        return m.expected_at  # nothing to compute: no occurrence lies between
     coming = next_run(m.cron, m.timezone, began)
     is_early = coming <= soon and coming - began <= early_ms(m, coming)
     if is_early and not _is_awaited_before(state, coming, began):
@@ -862,7 +871,6 @@ def _count_from(state: MonitorState, at: int, is_new: bool) -> None:
     m = state.monitor
     is_counted = m.status != "paused" and (m.armed or not is_new)
     m.expected_at = next_occurrence(m, at) if is_counted else None
-    m.counted_at = at
 
 
 def arm(state: MonitorState, at: int) -> None:
@@ -1240,9 +1248,6 @@ def _live(state: MonitorState, began: int, at: int, run: Run | None = None) -> N
         is_latest = True
     if is_latest and following is not None and following >= (m.expected_at or 0):
         m.expected_at = following
-        # Where a clock went back, `began` may be no longer what it was counted from.
-        is_before_absence = state.absence is not None and began <= state.absence.until
-        m.counted_at = None if is_before_absence else began
     if m.expected_at is not None:
         m.expected_at = first_unbroken(state, m.expected_at, at)
     if m.status == "new":
@@ -1408,7 +1413,6 @@ def edit(state: MonitorState, now: int, changes: Mapping[str, Any]) -> None:
         setattr(m, name, changes[name])
     if "grace_seconds" in changed:
         m.grace_at = now
-        m.counted_at = None  # with another early window
     if moves:
         m.schedule_edited_at = now
         if m.status != "new" or m.armed:
@@ -1469,7 +1473,6 @@ def _skip_unverified(state: MonitorState, absence: Absence) -> bool:
         return False
     m.expected_at = None
     m.expected_at = max(awaited, next_after_life(state, absence.until) or 0)
-    m.counted_at = absence.until
     m.unverified = 1
     return True
 
@@ -1503,7 +1506,6 @@ def turn_back(state: MonitorState, before: int, now: int) -> None:
             run.deadline_at = min(run.deadline_at, now + m.max_run_seconds * 1000)
     if m.cron is None or before - now >= SMALL_STEP_MS:
         _turn_schedule_back(state, now)
-    m.counted_at = None
     if state.absence is not None:
         state.absence = Absence(min(state.absence.since, now), min(state.absence.until, now))
     state.absence = join_absences(state.absence, Absence(now, now))

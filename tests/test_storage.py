@@ -74,6 +74,9 @@ def page_count(tx: cronwatch.Transaction) -> int:
 # schema.sql and the models
 
 
+UNREAD = {"counted_at"}  # of a version before
+
+
 def columns_of(table: str) -> list[tuple[str, str]]:
     """The columns of a table in schema.sql, each as a model would annotate it."""
     db = sqlite3.connect(":memory:")
@@ -84,6 +87,7 @@ def columns_of(table: str) -> list[tuple[str, str]]:
     return [
         (name, words[kind] + ("" if required or primary else " | None"))
         for _, name, kind, required, _, primary in found
+        if name not in UNREAD
     ]
 
 
