@@ -68,7 +68,7 @@ import uuid
 import zlib
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
@@ -3666,9 +3666,7 @@ class Store:
         self.reader.close_all()
 
 
-def placeholders(values: Collection[Any]) -> str:
-    """So many question marks, in brackets."""
-    return f"({', '.join('?' * len(values))})"
+LISTED = "IN (SELECT value FROM json_each(:listed))"  # one of a list, which comes as JSON
 
 
 class Transaction(NamedTuple):
@@ -3696,9 +3694,17 @@ class Transaction(NamedTuple):
         row = self.first(sql, *values, **named)
         return row and row[0]
 
+    def grouped(self, sql: str, nums: Iterable[int], **named: Any) -> dict[int, list[Any]]:
+        """The rows of a query by their first column, which is `LISTED` of these numbers."""
+        groups: dict[int, list[Any]] = {num: [] for num in nums}
+        for num, *row in self.rows(sql, listed=json.dumps([*groups]), **named):
+            groups[num].append(row)
+        return groups
+
     def insert(self, table: str, values: Mapping[str, Any]) -> int:
         """Insert a row; its num."""
-        sql = f"INSERT INTO {table} ({', '.join(values)}) VALUES {placeholders(values)}"
+        placeholders = ", ".join("?" * len(values))
+        sql = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({placeholders})"
         return int(self.execute(sql, *values.values()).lastrowid or 0)
 
     def update(self, table: str, num: int, values: Mapping[str, Any]) -> None:
@@ -3866,18 +3872,20 @@ TAIL_MAX = 1000  # characters of the end of a log
 # and free the next one once that one is sent, given up, refused too often (`is_aside`) or removed.
 BLOCKED_AT = 2**53
 # A command may not have the settings of the server, which keeps whether it can send mail.
-HAS_MAIL = "(? != '' OR EXISTS (SELECT 1 FROM meta WHERE name = 'smtp_host' AND value != ''))"
+HAS_MAIL = """(:smtp_host != ''
+    OR EXISTS (SELECT 1 FROM meta WHERE name = 'smtp_host' AND value != ''))"""
 RECIPIENTS_SQL = f"""SELECT m.num, i.num, i.id, i.name FROM monitor m CROSS JOIN integration i
     LEFT JOIN monitor_integration l ON l.monitor = m.num AND l.integration = i.num
     WHERE i.enabled AND CASE i.channel
         WHEN 'email' THEN {HAS_MAIL} AND m.email_alerts
             AND (l.monitor IS NOT NULL OR i.is_default)
-        ELSE l.monitor IS NOT NULL OR m.default_integrations AND i.is_default END AND m.num IN """
+        ELSE l.monitor IS NOT NULL OR m.default_integrations AND i.is_default END
+    AND m.num {LISTED} ORDER BY i.name"""
 DEFAULT_SQL = f"""SELECT num FROM integration i
     WHERE enabled AND is_default AND (channel != 'email' OR {HAS_MAIL})"""
-LINKS_SQL = """SELECT m.num, i.id FROM monitor m JOIN integration i
+LINKS_SQL = f"""SELECT m.num, i.id FROM monitor m JOIN integration i
     ON m.default_integrations AND i.is_default OR EXISTS (SELECT 1 FROM monitor_integration l
-    WHERE l.monitor = m.num AND l.integration = i.num) WHERE m.num IN """
+    WHERE l.monitor = m.num AND l.integration = i.num) WHERE m.num {LISTED} ORDER BY i.num"""
 
 
 class Recipient(NamedTuple):
@@ -3890,26 +3898,20 @@ class Recipient(NamedTuple):
 
 def recipients_of(tx: Transaction, nums: Sequence[int]) -> dict[int, list[Recipient]]:
     """Who is told of these monitors, by name; without an SMTP server no mail is one."""
-    recipients: dict[int, list[Recipient]] = {num: [] for num in nums}
-    sql = f"{RECIPIENTS_SQL}{placeholders(nums)} ORDER BY i.name"
-    for num, *recipient in tx.rows(sql, tx.settings.smtp_host, *nums):
-        recipients[num].append(Recipient(*recipient))
-    return recipients
+    groups = tx.grouped(RECIPIENTS_SQL, nums, smtp_host=tx.settings.smtp_host)
+    return {num: [Recipient(*row) for row in rows] for num, rows in groups.items()}
 
 
 def find_recipients(tx: Transaction, m: Monitor | None) -> list[int]:
     """The integrations that hear of a monitor, or of the server itself: all default ones."""
     if m is None:
-        return [num for (num,) in tx.rows(DEFAULT_SQL, tx.settings.smtp_host)]
+        return [num for (num,) in tx.rows(DEFAULT_SQL, smtp_host=tx.settings.smtp_host)]
     return sorted(recipient.num for recipient in recipients_of(tx, [m.num])[m.num])
 
 
 def links_of(tx: Transaction, nums: Sequence[int]) -> dict[int, list[str]]:
     """The ids of the integrations that these monitors name, or that are default for them."""
-    links: dict[int, list[str]] = {num: [] for num in nums}
-    for num, id_ in tx.rows(f"{LINKS_SQL}{placeholders(nums)} ORDER BY i.num", *nums):
-        links[num].append(id_)
-    return links
+    return {num: [id_ for (id_,) in rows] for num, rows in tx.grouped(LINKS_SQL, nums).items()}
 
 
 def add_event(
@@ -4040,10 +4042,13 @@ def find_monitor(tx: Transaction, name: str) -> int | None:
     return match and match[0]
 
 
-def select_monitors(tx: Transaction, condition: str, *values: Any) -> list[Monitor]:
+MONITORS_SQL = f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor"
+
+
+def select_monitors(tx: Transaction, condition: str, *values: Any, **named: Any) -> list[Monitor]:
     """The monitors for which an SQL condition holds, perhaps with an order and a limit."""
-    sql = f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor WHERE {condition}"
-    return [Monitor(*row) for row in tx.rows(sql, *values)]
+    sql = f"{MONITORS_SQL} WHERE {condition}"
+    return [Monitor(*row) for row in tx.rows(sql, *values, **named)]
 
 
 def load_monitor(tx: Transaction, num: int) -> Monitor:
@@ -4124,25 +4129,20 @@ def schedule_words(m: Monitor) -> str:
     return interval_words(m.interval_seconds) if m.interval_seconds else "no schedule"
 
 
-RUNS_SQL = f"SELECT {sql_list(RUNS_IN_LISTS)}, monitor FROM run "
-NEWEST_RUNS = (
-    RUNS_SQL
-    + """WHERE num IN (SELECT (SELECT num FROM run WHERE monitor = m.num
-    ORDER BY started_at DESC, num DESC LIMIT 1) FROM monitor m WHERE m.num IN """
-)
-OPEN_RUNS_OF = """SELECT r.monitor, r.num, max(r.started_at), r.message,
+RUNS_SQL = f"SELECT monitor, {sql_list(RUNS_IN_LISTS)} FROM run "
+NEWEST_RUNS = f"""{RUNS_SQL} WHERE num IN (SELECT (SELECT num FROM run WHERE monitor = m.num
+    ORDER BY started_at DESC, num DESC LIMIT 1) FROM monitor m WHERE m.num {LISTED})"""
+HANDLES_SQL = f"SELECT monitor, {sql_list(HANDLES)} FROM handle WHERE monitor {LISTED}"
+OPEN_RUNS_OF = f"""SELECT r.monitor, r.num, max(r.started_at), r.message,
     (SELECT percent FROM ping WHERE run = r.num AND kind = 'progress' AND percent IS NOT NULL
      ORDER BY num DESC LIMIT 1),
     (SELECT at FROM ping WHERE run = r.num AND kind = 'progress' ORDER BY num DESC LIMIT 1)
-    FROM run r WHERE r.state = 'running' AND r.monitor IN """
+    FROM run r WHERE r.state = 'running' AND r.monitor {LISTED} GROUP BY r.monitor"""
 
 
 def open_runs_of(tx: Transaction, nums: Sequence[int]) -> dict[int, Any]:
     """The newest open run of these monitors, as columns of `OPEN_RUNS_OF`."""
-    return {
-        num: run
-        for num, *run in tx.rows(f"{OPEN_RUNS_OF}{placeholders(nums)} GROUP BY r.monitor", *nums)
-    }
+    return {num: runs[0] for num, runs in tx.grouped(OPEN_RUNS_OF, nums).items() if runs}
 
 
 def _progress_of(run: Sequence[Any] | None) -> JsonObject | None:
@@ -4162,16 +4162,7 @@ def monitors_json(
     """Monitors in the form of Cronping's page, with our fields; `secret` shows their handles."""
     nums = [m.num for m in monitors]
     recipients, running = recipients_of(tx, nums), open_runs_of(tx, nums)
-    last = {
-        num: show(RUNS_IN_LISTS, run)
-        for *run, num in tx.rows(f"{NEWEST_RUNS}{placeholders(nums)})", *nums)
-    }
-    handles: dict[int, list[Sequence[str]]] = {num: [] for num in nums}
-    for num, *handle in tx.rows(
-        f"SELECT monitor, {sql_list(HANDLES)} FROM handle WHERE monitor IN {placeholders(nums)}",
-        *nums,
-    ):
-        handles[num].append(handle)
+    last, handles = tx.grouped(NEWEST_RUNS, nums), tx.grouped(HANDLES_SQL, nums)
     return [
         {
             "id": m.id,
@@ -4189,7 +4180,7 @@ def monitors_json(
             "late": is_late(m, tx.now),
             "running": m.num in running,
             "progress": _progress_of(running.get(m.num)),
-            "lastRun": last.get(m.num),
+            "lastRun": next(iter(table_json(RUNS_IN_LISTS, last[m.num])), None),
             "schedule": schedule_words(m),
             "recipients": [recipient.name for recipient in recipients[m.num]],
             "heard": bool(recipients[m.num]),
@@ -4215,35 +4206,48 @@ def _handles_json(tx: Transaction, handles: Sequence[Sequence[str]]) -> JsonObje
     }
 
 
-def read_filter(request: ApiRequest) -> tuple[str, list[Any]]:
+def has_all(of: str, where: str) -> str:
+    """The condition that a text has all of a list in it, which comes as JSON."""
+    return f"NOT EXISTS (SELECT 1 FROM json_each(:{of}) WHERE instr({where}, value) = 0)"
+
+
+def read_filter(request: ApiRequest) -> tuple[str, JsonObject]:
     """The condition that `query` and `tag` stand for, with its values."""
+    parts = [part.casefold() for part in request.get(NAME_PART)]
+    tags = [f" {tag} " for tag in request.get(TAG)]
     conditions = ["1"]
-    values = []
-    for part in request.get(NAME_PART):
-        conditions.append("instr(casefold(name), ?) > 0")
-        values.append(part.casefold())
-    for tag in request.get(TAG):
-        conditions.append("instr(' ' || tags || ' ', ?) > 0")
-        values.append(f" {tag} ")
-    return " AND ".join(conditions), values
+    if parts:
+        conditions.append(has_all("parts", "casefold(name)"))
+    if tags:
+        conditions.append(has_all("tags", "' ' || tags || ' '"))
+    return " AND ".join(conditions), {"parts": json.dumps(parts), "tags": json.dumps(tags)}
+
+
+def paged(
+    tx: Transaction,
+    request: ApiRequest,
+    sql: str,
+    values: Mapping[str, Any],
+    order: str,
+    limit: Field = LIST_LIMIT,
+) -> tuple[list[Any], JsonObject]:
+    """A page of a list, and what says which page it is."""
+    place = {"limit": request.get(limit), "offset": request.get(OFFSET)}
+    total = tx.value(f"SELECT count(*) FROM ({sql})", **values)
+    page = tx.rows(f"{sql} ORDER BY {order} LIMIT :limit OFFSET :offset", **values, **place)
+    return page, {"total": total, **place}
 
 
 def list_monitors(tx: Transaction, request: ApiRequest) -> JsonObject:
     """A page of monitors by name, filtered as Cronping's page has it."""
-    limit, offset, statuses = (request.get(one) for one in (MONITOR_LIMIT, OFFSET, STATUS))
     condition, values = read_filter(request)
-    if statuses:
-        condition = f"{condition} AND status IN {placeholders(statuses)}"
-        values += statuses
-    total = tx.value(f"SELECT count(*) FROM monitor WHERE {condition}", *values)
-    order = "ORDER BY name, num LIMIT ? OFFSET ?"
-    monitors = select_monitors(tx, f"{condition} {order}", *values, limit, offset)
-    return {
-        "heartbeats": monitors_json(tx, monitors, request.secret),
-        "total": total,
-        "limit": limit,
-        "offset": offset,
-    }
+    if request.get(STATUS):
+        condition += f" AND status {LISTED}"
+    values["listed"] = json.dumps(request.get(STATUS))
+    sql = f"{MONITORS_SQL} WHERE {condition}"
+    page, place = paged(tx, request, sql, values, "name, num", MONITOR_LIMIT)
+    monitors = [Monitor(*row) for row in page]
+    return {"heartbeats": monitors_json(tx, monitors, request.secret), **place}
 
 
 def monitor_keys(tx: Transaction) -> list[str]:
@@ -4406,19 +4410,19 @@ def edit_monitor(
         next_run(cron, columns.get("timezone", m.timezone), tx.now)
     changed = change_monitor(tx, m.num, lambda state: edit(state, tx.now, columns))
     if "integrationIds" in request.body:
-        recipients = find_recipients(tx, changed)
-        others = f"monitor = ? AND integration NOT IN {placeholders(recipients)}"
-        withdraw_alerts(tx, others, m.num, *recipients)
+        others = f"monitor = :monitor AND integration NOT {LISTED}"
+        recipients = json.dumps(find_recipients(tx, changed))
+        withdraw_alerts(tx, others, monitor=m.num, listed=recipients)
     return monitor_json(tx, changed)
 
 
-def withdraw_alerts(tx: Transaction, condition: str, *values: Any) -> None:
+def withdraw_alerts(tx: Transaction, condition: str, **values: Any) -> None:
     """Give up alerts that wait for who is told no more: nobody would be told of the recovery."""
     sql = (
-        "UPDATE alert SET state = 'dead', tried_at = coalesce(tried_at, ?), "
+        "UPDATE alert SET state = 'dead', tried_at = coalesce(tried_at, :now), "
         "result = 'given up: no longer told of it' WHERE state = 'pending' AND "
     )
-    tx.execute(sql + condition, tx.now, *values)
+    tx.execute(sql + condition, now=tx.now, **values)
 
 
 def change_by_hand(
@@ -6116,17 +6120,17 @@ INTEGRATIONS_SQL = f"""SELECT {sql_list(INTEGRATIONS)}, i.config,
     i.channel != 'email' OR {HAS_MAIL},
     (SELECT count(*) FROM alert p WHERE p.integration = i.num AND p.state = 'pending'),
     (SELECT count(*) FROM alert d JOIN event de ON de.num = d.event WHERE d.integration = i.num
-     AND d.state = 'dead' AND d.tried_at > ? AND de.kind != 'test'),
+     AND d.state = 'dead' AND d.tried_at > :dead_since AND de.kind != 'test'),
     a.tried_at, a.state, e.kind, a.result, a.answer
     FROM integration i LEFT JOIN alert a ON a.num = (SELECT num FROM alert WHERE
     integration = i.num AND tried_at IS NOT NULL ORDER BY tried_at DESC, num DESC LIMIT 1)
-    LEFT JOIN event e ON e.num = a.event WHERE ? IN (i.id, '') ORDER BY i.num"""
+    LEFT JOIN event e ON e.num = a.event WHERE :id IN (i.id, '') ORDER BY i.num"""
 
 
 def integrations_json(tx: Transaction, secret: bool, id_: str = "") -> list[JsonObject]:
     """All integrations or one in Cronping's form, with how they do; what they need is secret."""
-    integrations = tx.rows(INTEGRATIONS_SQL, tx.settings.smtp_host, tx.now - DEAD_MS, id_)
-    return [_integration_json(row, secret) for row in integrations]
+    values = {"smtp_host": tx.settings.smtp_host, "dead_since": tx.now - DEAD_MS, "id": id_}
+    return [_integration_json(row, secret) for row in tx.rows(INTEGRATIONS_SQL, **values)]
 
 
 def _integration_json(row: Sequence[Any], secret: bool) -> JsonObject:
@@ -6230,7 +6234,7 @@ def edit_integration(tx: Transaction, request: ApiRequest) -> JsonObject:
         refuse_taken(tx, "integration", "name", columns["name"])
     tx.update("integration", integration.num, {**columns, "config": json.dumps(config)})
     if columns.get("enabled") == 0:
-        withdraw_alerts(tx, "integration = ?", integration.num)
+        withdraw_alerts(tx, "integration = :num", num=integration.num)
     return integrations_json(tx, True, integration.id)[0]
 
 
@@ -6276,20 +6280,6 @@ def send_tests(
 # What has happened, as the API and the page show it. Nothing is changed here.
 
 
-def paged(
-    tx: Transaction,
-    request: ApiRequest,
-    sql: str,
-    values: Sequence[Any],
-    order: str,
-) -> tuple[list[Any], JsonObject]:
-    """A page of a list, and what says which page it is."""
-    limit, offset = request.get(LIST_LIMIT), request.get(OFFSET)
-    total = tx.value(f"SELECT count(*) FROM ({sql})", *values)
-    page = tx.rows(f"{sql} ORDER BY {order} LIMIT ? OFFSET ?", *values, limit, offset)
-    return page, {"total": total, "limit": limit, "offset": offset}
-
-
 PING_SQL = f"SELECT {sql_list(PINGS)} FROM ping p JOIN monitor m ON m.num = p.monitor "
 
 
@@ -6323,11 +6313,11 @@ def list_runs(tx: Transaction, request: ApiRequest) -> JsonObject:
     page, place = paged(
         tx,
         request,
-        f"{RUNS_SQL} WHERE monitor = ? AND state IN {placeholders(states)}",
-        [get_monitor(tx, request.id).num, *states],
+        f"{RUNS_SQL} WHERE monitor = :monitor AND state {LISTED}",
+        {"monitor": get_monitor(tx, request.id).num, "listed": json.dumps(states)},
         "started_at DESC, num DESC",
     )
-    return {"runs": [show(RUNS_IN_LISTS, row[:-1]) for row in page], **place}
+    return {"runs": table_json(RUNS_IN_LISTS, (row[1:] for row in page)), **place}
 
 
 PROGRESS_MAX = 1000
@@ -6339,7 +6329,7 @@ def _find_run(tx: Transaction, request: ApiRequest) -> Sequence[Any]:
     run: Sequence[Any] | None = tx.first(RUNS_SQL + "WHERE num = ? AND monitor = ?", num, monitor)
     if run is None:
         raise Refused("Monitor not found: it has no such run", "NOT_FOUND", 404)
-    return run
+    return run[1:]
 
 
 def show_run(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
@@ -6352,7 +6342,7 @@ def show_run(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
         PROGRESS_MAX,
     )
     return {
-        **show(RUNS_IN_LISTS, row[:-1]),
+        **show(RUNS_IN_LISTS, row),
         "progress": table_json(PROGRESS, reversed(progress)),
     }
 
@@ -6374,50 +6364,53 @@ def _without_secrets(row: Sequence[Any]) -> Sequence[Any]:
     return [*columns, json.dumps(body)]
 
 
+DELIVERIES_SQL = f"""SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result, a.answer
+    FROM alert a JOIN integration i ON i.num = a.integration WHERE a.event {LISTED}
+    ORDER BY a.event, a.num"""
+
+
 def with_deliveries(tx: Transaction, events: Sequence[Any], secret: bool) -> list[JsonObject]:
     """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom; logs and what
     receivers answered are secret."""
-    sent: dict[int, list[JsonObject]] = {row[0]: [] for row in events}
-    for event, id_, name, state, tries, tried_at, result, answer in tx.rows(
-        "SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at, a.result, a.answer FROM "
-        "alert a JOIN integration i ON i.num = a.integration WHERE a.event IN "
-        f"{placeholders(events)} ORDER BY a.event, a.num",
-        *sent,
-    ):
-        sent[event].append(
-            {
-                "integrationId": id_,
-                "name": name,
-                "state": state,
-                "tries": tries,
-                "triedAt": iso(tried_at),
-                "result": outcome_text(result, answer) if secret else None,
-            }
-        )
+    deliveries = tx.grouped(DELIVERIES_SQL, [row[0] for row in events])
     return [
         {
             **event_json(row if secret else _without_secrets(row), tx.settings.base_url),
-            "deliveries": sent[row[0]],
+            "deliveries": [
+                {
+                    "integrationId": id_,
+                    "name": name,
+                    "state": state,
+                    "tries": tries,
+                    "triedAt": iso(tried_at),
+                    "result": outcome_text(result, answer) if secret else None,
+                }
+                for id_, name, state, tries, tried_at, result, answer in deliveries[row[0]]
+            ],
         }
         for row in events
     ]
 
 
+EVENT_FILTERS = {
+    "monitor": "e.monitor = :monitor",
+    "listed": f"e.kind {LISTED}",
+    "since": "e.at >= :since",
+    "until": "e.at < :until",
+}
+
+
 def list_events(tx: Transaction, request: ApiRequest) -> JsonObject:
     """The log of events, newest first, of one monitor or of all."""
-    conditions = ["1"]
-    values: list[Any] = []
-    if name := request.id or request.get(OF_MONITOR):
-        conditions.append("e.monitor = ?")
-        values.append(get_monitor(tx, name).num)
-    if kinds := request.get(KIND):
-        conditions.append(f"e.kind IN {placeholders(kinds)}")
-        values += kinds
-    for bound, sign in ((SINCE, ">="), (UNTIL, "<")):
-        if (at := request.get(bound)) is not None:
-            conditions.append(f"e.at {sign} ?")
-            values.append(at)
-    sql = f"{EVENTS_SQL} WHERE {' AND '.join(conditions)}"
+    name, kinds = request.id or request.get(OF_MONITOR), request.get(KIND)
+    values = {
+        "monitor": get_monitor(tx, name).num if name else None,
+        "listed": json.dumps(kinds) if kinds else None,
+        "since": request.get(SINCE),
+        "until": request.get(UNTIL),
+    }
+    conditions = [EVENT_FILTERS[name] for name in values if values[name] is not None]
+    sql = " AND ".join([f"{EVENTS_SQL} WHERE 1", *conditions])
     page, place = paged(tx, request, sql, values, "e.num DESC")
     return {"events": with_deliveries(tx, page, request.secret), **place}
 
@@ -6540,21 +6533,23 @@ def load_uptimes(
     }
 
 
-SHOWN_STATUS_SQL = """CASE WHEN status = 'up' AND expected_at < ? THEN 'late'
+SHOWN_STATUS_SQL = """CASE WHEN status = 'up' AND expected_at < :now THEN 'late'
     WHEN status = 'up' AND num IN (SELECT monitor FROM run WHERE state = 'running') THEN 'running'
     ELSE status END"""
 # Who is expected has an instant at which it is due: the index has both, and is quickly read.
 OF_SCHEDULE = "monitor INDEXED BY monitor_due WHERE due_at IS NOT NULL AND"
 HOUR_MS = 3_600_000
 STRIP_MAX, UPTIME_DAYS = 30, 30
-STRIP_SQL = """SELECT m.num, r.started_at, r.duration_ms, r.state, r.exit_code, r.num, r.matched,
+STRIP_SQL = f"""SELECT m.num, r.started_at, r.duration_ms, r.state, r.exit_code, r.num, r.matched,
     CASE WHEN r.matched IS NOT NULL THEN r.metrics END FROM monitor m
     JOIN run r ON r.num IN (SELECT num FROM run WHERE monitor = m.num
-    ORDER BY started_at DESC, num DESC LIMIT 30) WHERE m.num IN {0} ORDER BY r.started_at, r.num"""
-FLIPS_SQL = """SELECT monitor, at, status, reason, num FROM flip WHERE monitor IN {0} AND at > ?
-    UNION ALL SELECT monitor, at, status, reason, num FROM flip WHERE num IN (SELECT (
-    SELECT num FROM flip WHERE monitor = m.num AND at <= ? ORDER BY at DESC, num DESC LIMIT 1)
-    FROM monitor m WHERE m.num IN {0}) ORDER BY at, num"""
+    ORDER BY started_at DESC, num DESC LIMIT 30) WHERE m.num {LISTED}
+    ORDER BY r.started_at, r.num"""
+FLIPS_SQL = f"""SELECT monitor, at, status, reason FROM (
+    SELECT * FROM flip WHERE monitor {LISTED} AND at > :since
+    UNION ALL SELECT * FROM flip WHERE num IN (SELECT (SELECT num FROM flip
+        WHERE monitor = m.num AND at <= :since ORDER BY at DESC, num DESC LIMIT 1)
+        FROM monitor m WHERE m.num {LISTED})) ORDER BY at, num"""
 
 
 # An occurrence in a strip: when the job ran or should have, how long it took in ms, the state of
@@ -6630,12 +6625,7 @@ def _ran_for(m: Monitor, occurrence: int, starts: Sequence[int]) -> bool:
 def load_flips(tx: Transaction, nums: Sequence[int], since: int) -> dict[int, list[StatusChange]]:
     """The changes of status of monitors since an instant, and the one before: time, status and
     reason, oldest first."""
-    flips: dict[int, list[StatusChange]] = {num: [] for num in nums}
-    for num, at, status, reason, _ in tx.rows(
-        FLIPS_SQL.format(placeholders(nums)), *nums, since, since, *nums
-    ):
-        flips[num].append((at, status, reason))
-    return flips
+    return tx.grouped(FLIPS_SQL, nums, since=since)
 
 
 def load_absences(tx: Transaction, since: int) -> list[tuple[int, int]]:
@@ -6647,19 +6637,9 @@ def load_pasts(tx: Transaction, monitors: Sequence[Monitor]) -> dict[int, Past]:
     """The last weeks of monitors, in as many queries for one as for a hundred."""
     nums = [m.num for m in monitors]
     since = tx.now - UPTIME_DAYS * DAY_MS
-    runs = _runs_by_monitor(tx, STRIP_SQL, nums)
+    runs = tx.grouped(STRIP_SQL, nums)
     flips, absences = load_flips(tx, nums, since), load_absences(tx, since)
     return {m.num: _past(m, runs[m.num], flips[m.num], absences, since, tx.now) for m in monitors}
-
-
-def _runs_by_monitor(
-    tx: Transaction, sql: str, nums: Sequence[int], *more: int
-) -> dict[int, list[Any]]:
-    """What a query with the numbers of monitors for `{0}` says of each of them."""
-    runs: dict[int, list[Any]] = {num: [] for num in nums}
-    for num, *run in tx.rows(sql.format(placeholders(nums)), *nums, *more):
-        runs[num].append(run)
-    return runs
 
 
 def _past(
@@ -6698,33 +6678,28 @@ def _matched_json(run: Sequence[Any]) -> list[JsonObject]:
 
 
 def page_of_monitors(
-    tx: Transaction, request: ApiRequest, limit: int
-) -> tuple[list[tuple[Monitor, str]], int]:
+    tx: Transaction, request: ApiRequest, limit: Field
+) -> tuple[list[tuple[Monitor, str]], JsonObject]:
     """A page of the monitors that a query asks for, those in trouble first, each with its state;
-    and how many there are in all."""
+    and what says which page it is."""
     condition, values = read_filter(request)
     states = request.get(STATE)
-    source = (
-        f"FROM (SELECT *, {SHOWN_STATUS_SQL} AS state FROM monitor WHERE {condition}) WHERE "
-        + (f"state IN {placeholders(states)}" if states else "1")
+    sql = (
+        f"SELECT state, {', '.join(MONITOR_FIELDS)} FROM "
+        f"(SELECT *, {SHOWN_STATUS_SQL} AS state FROM monitor WHERE {condition})"
     )
-    values = [tx.now, *values, *states]
-    page = tx.rows(
-        f"SELECT state, {', '.join(MONITOR_FIELDS)} {source} "
-        f"ORDER BY instr('{' '.join(STATES)}', state), name, num LIMIT ? OFFSET ?",
-        *values,
-        limit,
-        request.get(OFFSET),
-    )
-    total = tx.value(f"SELECT count(*) {source}", *values)
-    return [(Monitor(*row), state) for state, *row in page], total
+    if states:
+        sql += f" WHERE state {LISTED}"
+    values |= {"now": tx.now, "listed": json.dumps(states)}
+    order = f"instr('{' '.join(STATES)}', state), name, num"
+    page, place = paged(tx, request, sql, values, order, limit)
+    return [(Monitor(*row), state) for state, *row in page], place
 
 
 def show_summary(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """What the first screen needs: a page of monitors, those in trouble first, with their last
     occurrences, and how many there are in which state; in as many queries for one as for many."""
-    limit = request.get(SUMMARY_LIMIT)
-    monitors, total = page_of_monitors(tx, request, limit)
+    monitors, place = page_of_monitors(tx, request, SUMMARY_LIMIT)
     nums = [m.num for m, _ in monitors]
     recipients = recipients_of(tx, nums)
     running = open_runs_of(tx, nums)
@@ -6737,9 +6712,7 @@ def show_summary(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
         "tags": count_tags(tx),
         "next": _next_expected(tx),
         "health": _short_health(tx),
-        "total": total,
-        "limit": limit,
-        "offset": request.get(OFFSET),
+        **place,
         "monitors": [
             _summed_up(m, state, recipients[m.num], running.get(m.num), pasts[m.num])
             for m, state in monitors
@@ -6831,18 +6804,19 @@ def _next_expected(tx: Transaction) -> JsonObject | None:
 
 NIGHT_BACK_MS, NIGHT_AHEAD_MS, NIGHT_MERGE_MS = DAY_MS, 3 * HOUR_MS, 90_000
 NIGHT_RUNS_MAX = 50_000
-NIGHT_SQL = """SELECT monitor, num, started_at, coalesce(ended_at, started_at + duration_ms),
+NIGHT_SQL = f"""SELECT monitor, num, started_at, coalesce(ended_at, started_at + duration_ms),
     CASE WHEN matched IS NOT NULL AND state = 'success' THEN 'matched' ELSE state END
-    FROM run WHERE monitor IN {0} AND started_at > ? ORDER BY monitor, started_at, num LIMIT ?"""
+    FROM run WHERE monitor {LISTED} AND started_at > :since ORDER BY monitor, started_at, num
+    LIMIT {NIGHT_RUNS_MAX}"""
 
 
 def show_night(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """The last 24 hours of monitors as a timeline, in the order of the summary, and what is
     expected in the next three. Instants are seconds after `since`."""
     since, until = tx.now - NIGHT_BACK_MS, tx.now + NIGHT_AHEAD_MS
-    monitors, total = page_of_monitors(tx, request, request.get(NIGHT_LIMIT))
+    monitors, place = page_of_monitors(tx, request, NIGHT_LIMIT)
     nums = [m.num for m, _ in monitors]
-    runs = _runs_by_monitor(tx, NIGHT_SQL, nums, since - DAY_MS // 2, NIGHT_RUNS_MAX)
+    runs = tx.grouped(NIGHT_SQL, nums, since=since - DAY_MS // 2)
     flips, absences = load_flips(tx, nums, since), load_absences(tx, since)
     timelines = []
     for m, state in monitors:
@@ -6867,7 +6841,7 @@ def show_night(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
         "since": iso(since),
         "now": iso(tx.now),
         "until": iso(until),
-        "total": total,
+        "total": place["total"],
         "absences": [
             [max(0, gone - since) // 1000, (back - since) // 1000] for gone, back in absences
         ],
@@ -6902,7 +6876,8 @@ def _expected(m: Monitor, now: int, until: int, most: int = 60) -> list[int]:
 
 
 def _tagged_monitors(tx: Transaction, tag: str, most: int) -> list[tuple[Monitor, str]]:
-    return page_of_monitors(tx, ApiRequest(query={"tag": [tag]}), most)[0]
+    request = ApiRequest(query={"tag": [tag], "limit": most})
+    return page_of_monitors(tx, request, SUMMARY_LIMIT)[0]
 
 
 def status_page(tx: Transaction, tag: str, most: int) -> JsonObject:
@@ -7115,7 +7090,7 @@ GAUGES = (
     Gauge(
         "monitor_status",
         "As Uptime Kuma: 0 down, 1 up, 2 pending, 3 maintenance.",
-        f"SELECT {KUMA_LABELS}, CASE {SHOWN_STATUS_SQL.replace('?', ':now')} WHEN 'down' THEN 0 "
+        f"SELECT {KUMA_LABELS}, CASE {SHOWN_STATUS_SQL} WHEN 'down' THEN 0 "
         "WHEN 'new' THEN 2 WHEN 'late' THEN 2 WHEN 'paused' THEN 3 ELSE 1 END "
         f"FROM {FIRST_MONITORS}",
     ),
@@ -8277,9 +8252,9 @@ def list_checks(tx: Transaction, request: ApiRequest) -> JsonObject:
     condition, values = read_filter(request)
     slug = request.get(SLUG_ASKED)
     if slug:
-        condition += " AND key = ?"
-        values.append(slug)
-    monitors = select_monitors(tx, f"{condition} ORDER BY num LIMIT ?", *values, CHECKS_MAX)
+        condition += " AND key = :slug"
+    condition += f" ORDER BY num LIMIT {CHECKS_MAX}"
+    monitors = select_monitors(tx, condition, **values, slug=slug)
     return {"checks": checks_json(tx, request, monitors)}
 
 
@@ -8345,8 +8320,8 @@ def list_check_pings(tx: Transaction, request: ApiRequest) -> JsonObject:
     query = {LIST_LIMIT.name: HISTORY_MAX}
     page = list_pings(tx, request._replace(id=id_, query=query))["pings"]
     runs = [int(ping["run"]) for ping in page if ping["run"]]
-    sql = f"SELECT run FROM run_log WHERE run IN {placeholders(runs)}"
-    with_log = {str(run) for (run,) in tx.rows(sql, *runs)}
+    sql = f"SELECT run FROM run_log WHERE run {LISTED}"
+    with_log = {str(run) for (run,) in tx.rows(sql, listed=json.dumps(runs))}
     url = f"{tx.settings.base_url}/api/v{request.version}/checks/{id_}/pings"
     pings = []
     for ping in page:
@@ -8459,7 +8434,7 @@ def find_badge(tx: Transaction, name: str, tag: str | None) -> tuple[str, list[A
         raise Unknown("not found", "NOT_FOUND", 404)
     condition, values = read_filter(ApiRequest(query={TAG.name: [] if tag == "*" else [tag]}))
     sql = f"SELECT status, expected_at FROM monitor WHERE {condition}"
-    return "cronwatch" if tag == "*" else tag, tx.rows(sql, *values)
+    return "cronwatch" if tag == "*" else tag, tx.rows(sql, **values)
 
 
 def show_badge(tx: Transaction, request: ApiRequest, tag: str | None) -> JsonObject:

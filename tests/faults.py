@@ -599,8 +599,8 @@ FAULTS = {
             "test_uptime_leaves_out_pauses_absences_and_the_time_before_the_first_ping",
         ),
         Fault(
-            "ORDER BY instr('{' '.join(STATES)}', state), name",
-            "ORDER BY name",
+            "f\"instr('{' '.join(STATES)}', state), name, num\"",
+            '"name, num"',
             "those in trouble stand at the end of the first screen",
             "test_management.py::test_those_in_trouble_come_first",
         ),

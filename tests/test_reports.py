@@ -115,7 +115,7 @@ def test_a_strip_has_thirty_slots_however_long_a_job_is_down(site: Site, job: Ma
 @pytest.mark.parametrize("cron", ["* * * * *", "*/5 9-17 * * 1-5", "0 3 * * 0", "0 0 1 1 *"])
 def test_the_last_occurrences_are_those_of_the_schedule(site: Site, cron: str) -> None:
     site.monitor(cron=cron)
-    m = cronwatch.Monitor(*site.monitors[0].values())  # its columns are in this order
+    m = site.server.read(cronwatch.load_monitor, 1)
     first, until = NOW, NOW + 200 * DAY * 1000
 
     found = cronwatch.last_occurrences(m, first, until, 30)
