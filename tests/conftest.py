@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 import signal
 import sqlite3
@@ -209,3 +210,18 @@ def site(make_site: Callable[..., Site]) -> Site:
 @pytest.fixture
 def api_key(site: Site) -> str:
     return site.api_key()
+
+
+def read_table(name: str, heading: str) -> list[Any]:
+    """The rows below a heading of tables/NAME.txt as parameters: what stands between arrows, with
+    blanks around left off. <tab> is one; a line that begins with # is a comment."""
+    text = (Path(__file__).parent / "tables" / f"{name}.txt").read_text("utf-8")
+    _, _, below = text.partition(f"## {heading}\n")
+    lines = below.partition("\n## ")[0].splitlines()
+    rows = [
+        re.split(r" +=> *", line.replace("<tab>", "\t"))
+        for line in lines
+        if line and line[0] != "#"
+    ]
+    assert rows, heading
+    return [row if len(row) > 1 else row[0] for row in rows]
