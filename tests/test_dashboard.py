@@ -127,7 +127,7 @@ class Flow:
         self.expected_problems = set[str]()
 
     def play(self, line: str) -> None:
-        times, verb, rest = re.fullmatch(r"(?:(\d+)x )?(\w+) ?(.*)", line).groups("")
+        ((times, verb, rest),) = re.findall(r"^(?:(\d+)x )?(\w+) ?(.*)$", line)
         text = PLACEHOLDER.sub(lambda part: str(self.live.monitor(part[1])[part[2]]), rest)
         if "{link}" in text:
             link = self.live.quick("user", "link", NAME).strip()
