@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from live_server import DIRECT, LIMIT_SECONDS, Live, environment, program, serving, wait_for
+from conftest import read_table
+from live_server import DIRECT, LIMIT_SECONDS, Done, Live, environment, program, serving, wait_for
 
 import cronwatch
 
@@ -36,14 +37,6 @@ class Shell(NamedTuple):
     name: str
     command: list[str]
     path: str
-
-
-class Done(NamedTuple):
-    """How a call ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 class Asked(NamedTuple):
@@ -121,14 +114,8 @@ class Wrapper:
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def environ(self, **more: str) -> dict[str, str]:
-        return environment(
-            **{
-                "PATH": self.shell.path,
-                "HOME": str(self.home),
-                "TMPDIR": str(self.home / "tmp"),
-                **more,
-            }
-        )
+        own = {"PATH": self.shell.path, "HOME": str(self.home), "TMPDIR": f"{self.home}/tmp"}
+        return environment(**{**own, **more})
 
     def start(self, *words: str, **environ: str) -> subprocess.Popen[bytes]:
         """A call that runs, with pipes for its three streams."""
@@ -304,31 +291,7 @@ def test_a_bare_handle_is_pinged_where_the_environment_says(wrapper: Wrapper, ea
 # == Which URL it is ===========================================================
 
 
-@pytest.mark.parametrize(
-    "form, path",
-    [
-        ("/{u}/", "/{u}/0"),
-        ("/{u}//?#x", "/{u}/0"),
-        ("/AbCd1234/complete", "/AbCd1234/0"),
-        ("/AbCd1234/p/2", "/AbCd1234/0"),
-        ("/ping/{u}/start", "/ping/{u}/0"),
-        ("/ping/{u}/1?create=1", "/ping/{u}/0"),
-        ("/ping/AbCd1234/end/success", "/ping/AbCd1234/0"),
-        ("/ping/AbCd1234/progress/50", "/ping/AbCd1234/0"),
-        ("/ping/log", "/ping/log/0"),
-        ("/ping/cwKey/daily-backup", "/ping/cwKey/daily-backup/0"),
-        ("/ping/cwKey/up/start", "/ping/cwKey/up/0"),
-        ("/ping/daily-backup/cwKey/complete", "/ping/daily-backup/cwKey/0"),
-        ("/p/cwKey/up?state=run", "/p/cwKey/up/0"),
-        ("/p/cwKey/up/run", "/p/cwKey/up/0"),
-        ("/api/v1/ping/daily-backup/success", "/api/v1/ping/daily-backup/0"),
-        ("/api/push/Kuma_Token?status=up&msg=OK&ping=", "/Kuma_Token/0"),
-        ("/api/push/up", "/up/0"),
-        ("/api/1/cron/up/cwKey/?status=ok", "/api/1/cron/up/cwKey/0"),
-        ("/start/{u}", "/start/{u}/0"),
-        ("/behind/a/proxy/{u}/start?x=/y", "/behind/a/proxy/{u}/0"),
-    ],
-)
+@pytest.mark.parametrize("form, path", read_table("exec", "The word goes behind the monitor"))
 def test_the_word_goes_behind_the_monitor(
     wrapper: Wrapper, ear: Ear, form: str, path: str
 ) -> None:
@@ -336,6 +299,9 @@ def test_the_word_goes_behind_the_monitor(
 
     assert done == (0, "", "")
     assert ear.asked[-1].path == path.format(u=HANDLE)
+
+
+URLS = read_table("exec", "Each form of a URL tells a failure")
 
 
 def test_each_form_of_a_url_tells_a_failure(live: Live, wrapper: Wrapper) -> None:
@@ -351,24 +317,6 @@ def test_each_form_of_a_url_tells_a_failure(live: Live, wrapper: Wrapper) -> Non
         told[form] = (done.code, done.err, [run["state"] for run in live.runs(key)])
 
     assert told == dict.fromkeys(URLS, (9, "", ["failed"]))
-
-
-URLS = (
-    "http://{host}/{token}",
-    "http://{host}/{code}",
-    "http://{host}/ping/{token}",
-    "http://{host}/ping/{code}",
-    "http://{api}:@{host}/ping/{key}",
-    "http://{host}/ping/{key}/{api}?schedule=0%203%20*%20*%20*&gracePeriod=60",
-    "http://{host}/ping/{api}/{key}?create=1",
-    "http://{host}/ping/{api}/{key}?state=complete&env=prod",
-    "http://{host}/p/{api}/{key}?state=complete&msg=fine&status_code=0",
-    "http://{api}:@{host}/api/v1/ping/{key}",
-    "http://{host}/api/push/{token}?status=up&msg=OK&ping=",
-    "http://{host}/api/push/{kuma}?status=up&msg=OK&ping=",
-    "http://{host}/finish/{token}",
-    "http://{host}/api/1/cron/{key}/{api}/?status=ok",
-)
 
 
 def test_a_parameter_that_contradicts_is_dropped_and_others_stay(
@@ -426,13 +374,8 @@ def test_binary_output_passes_byte_for_byte(wrapper: Wrapper, ear: Ear) -> None:
 def test_a_signal_reaches_the_job(wrapper: Wrapper, ear: Ear, name: str) -> None:
     # Only the env of GNU can undo that the shell lets its children ignore these two.
     told = "TERM" if wrapper.shell.name == "busybox" and name in ("INT", "QUIT") else name
-    process = wrapper.start(
-        ear.url,
-        "--",
-        "sh",
-        "-c",
-        f'trap "echo got {told}; exit 7" {told}; echo ready; while :; do sleep 0.1; done',
-    )
+    script = f'trap "echo got {told}; exit 7" {told}; echo ready; while :; do sleep 0.1; done'
+    process = wrapper.start(ear.url, "--", "sh", "-c", script)
     assert line_of(process) == "ready\n"
 
     process.send_signal(signal.Signals[f"SIG{name}"])
@@ -453,33 +396,19 @@ def test_a_job_that_a_signal_killed_gives_128_and_its_number(
     assert ear.asked[1].word == str(code)
 
 
-def test_after_sigterm_the_end_is_told_once_with_its_output(wrapper: Wrapper, ear: Ear) -> None:
+@pytest.mark.parametrize("kill", [os.kill, os.killpg], ids=["it", "all of its group"])
+def test_after_sigterm_the_end_is_told_once_with_its_output(
+    wrapper: Wrapper, ear: Ear, kill: Callable[[int, int], None]
+) -> None:
     ear.answers = lambda asked: 503 if asked.word == "143" else 200
     process = wrapper.start(ear.url, "--", "sh", "-c", "echo working; exec sleep 20")
     assert line_of(process) == "working\n"
     wait_for(lambda: ear.asked, "the start")
 
-    process.terminate()
+    kill(process.pid, signal.SIGTERM)
     code = process.wait(LIMIT_SECONDS)
 
     assert (code, ear.words, ear.asked[1].body) == (143, ["start", "143"], "working\n")
-
-
-def test_a_signal_to_all_of_its_group_loses_nothing(wrapper: Wrapper, ear: Ear) -> None:
-    script = "echo working; exec sleep 20"
-    with subprocess.Popen(
-        [*wrapper.shell.command, WRAPPER, ear.url, "--", "sh", "-c", script],
-        env=wrapper.environ(),
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
-        assert line_of(process) == "working\n"
-        wait_for(lambda: ear.asked, "the start")
-
-        os.killpg(process.pid, signal.SIGTERM)
-        code = process.wait(LIMIT_SECONDS)
-
-    assert (code, ear.asked[1].word, ear.asked[1].body) == (143, "143", "working\n")
 
 
 def test_the_environment_of_the_job_is_the_callers(wrapper: Wrapper, ear: Ear) -> None:
@@ -544,15 +473,10 @@ def test_lines_of_a_job_are_progress_and_metrics_of_its_run(
 
 
 def test_any_text_arrives_as_it_is(wrapper: Wrapper, ear: Ear) -> None:
-    texts = [
-        "<b>bold</b> & 'quotes\"",
-        "100% of a+b?c#d",
-        "grün — 進捗 🎉",
-        "two  spaces \\n \t tab",
-    ]
-    lines = [f"::progress {number} {text}\n" for number, text in enumerate(texts)]
+    texts = ["<b>bold</b> & 'quotes\"", "100% of a+b?c#d", "grün — 進捗 🎉", "a  b \\n \t c"]
+    lines = "".join(f"::progress {number} {text}\n" for number, text in enumerate(texts))
 
-    wrapper.job(ear.url, "cat", "".join(lines).encode())
+    wrapper.job(ear.url, "cat", lines.encode())
 
     assert [asked.query["msg"] for asked in ear.asked[1:-1]] == texts
 
@@ -741,22 +665,8 @@ def test_the_settings_of_curl_itself_change_nothing(wrapper: Wrapper, ear: Ear) 
 # == Usage =====================================================================
 
 
+WRONG = "A wrong URL is refused with a hint"
 USAGE = "expected URL|HANDLE -- COMMAND"
-WRONG_URLS = [
-    ("http://host/$TOKEN", "there is a space or a $ in 'http://host/$TOKEN'"),
-    ("http://host/x?schedule=0 3", "there is a space or a $ in 'http://host/x?schedule=0 3'"),
-    ("http://host", "'http://host' is no ping URL"),
-    ("http://host/?a=/b", "'http://host/?a=/b' is no ping URL"),
-    ("http:///x", "'http:///x' is no ping URL"),
-    ("ftp://host/x", "'ftp://host/x' is no ping URL"),
-    ("http://:80/x", "curl cannot read 'http://:80/x'"),
-    ("http://[/x", "curl cannot read 'http://[/x'"),
-    ("http:/host/x", "'http:/host/x' is neither a ping URL nor a handle"),
-    (
-        "http://host/ping/daily-backup/up",
-        "is 'up' in 'http://host/ping/daily-backup/up' a key or a word? Use the monitor's token",
-    ),
-]
 
 
 @pytest.mark.parametrize(
@@ -768,7 +678,7 @@ WRONG_URLS = [
         ([HANDLE, "true", "--"], USAGE),
         (["--verbose", HANDLE, "--", "true"], "there is no option --verbose"),
         (["", "--", "true"], "'' is neither a ping URL nor a handle"),
-        *(([url, "--", "echo", "ran"], hint) for url, hint in WRONG_URLS),
+        *(([url, "--", "echo", "ran"], hint) for url, hint in read_table("exec", WRONG)),
     ],
 )
 def test_a_wrong_usage_is_refused_with_a_hint_before_the_job(
