@@ -212,16 +212,19 @@ def api_key(site: Site) -> str:
     return site.api_key()
 
 
+def read_headings(name: str) -> dict[str, str]:
+    """The headings of tables/NAME.txt, each with the text below it."""
+    text = (Path(__file__).parent / "tables" / f"{name}.txt").read_text("utf-8")
+    parts = (part.partition("\n") for part in text.split("\n## ")[1:])
+    return {heading: below for heading, _, below in parts}
+
+
 def read_table(name: str, heading: str) -> list[Any]:
     """The rows below a heading of tables/NAME.txt as parameters: what stands between arrows, with
     blanks around left off. <tab> is one; a line that begins with # is a comment."""
-    text = (Path(__file__).parent / "tables" / f"{name}.txt").read_text("utf-8")
-    _, _, below = text.partition(f"## {heading}\n")
-    lines = below.partition("\n## ")[0].splitlines()
     rows = [
         re.split(r" +=> *", line.replace("<tab>", "\t"))
-        for line in lines
+        for line in read_headings(name)[heading].splitlines()
         if line and line[0] != "#"
     ]
-    assert rows, heading
     return [row if len(row) > 1 else row[0] for row in rows]

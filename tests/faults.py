@@ -834,7 +834,7 @@ FAULTS = {
             'if not outcome["ok"]:\n        raise Refused',
             "if False:\n        raise Refused",
             "`integration test` says that all is well where nothing was sent",
-            "test_cli.py::test_a_failed_test_of_an_integration_says_why",
+            "test_cli.py::test_a_terminal_shows_what_the_table_says",
         ),
         Fault(
             "if not options.yes and sys.stdin.isatty():",

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from conftest import read_headings
 from live_server import Live, Reply, bash, program, serving
 
 RADAR_KEY = "ck_app_12345_abcdef"
-FILE = Path(__file__).parent / "tables" / "curl_lines.txt"
-PAGES = {
-    heading: lines
-    for heading, _, lines in (part.partition("\n") for part in FILE.read_text().split("\n## "))
-}
+PAGES = read_headings("curl_lines")
 PINGS = [heading.split(": ") for heading in PAGES if ": " in heading]
 
 
