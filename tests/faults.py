@@ -822,7 +822,7 @@ FAULTS = {
             'fields["armed"] = options.armed',
             'fields["armed"] = False',
             "a job that never runs is never missed, although --armed was said",
-            "test_cli.py::test_an_added_monitor_takes_all_that_its_flags_say",
+            "test_cli.py::test_an_edit_changes_what_is_named_and_nothing_else",
         ),
         Fault(
             'if is_new and has_folder and command.database == "old":',
