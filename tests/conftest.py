@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -228,3 +229,19 @@ def read_table(name: str, heading: str) -> list[Any]:
         if line and line[0] != "#"
     ]
     return [row if len(row) > 1 else row[0] for row in rows]
+
+
+def finish(
+    words: list[str], folder: Path, environ: dict[str, str], seconds: int = 60, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """A program that has run to its end in a folder, with this on its standard input."""
+    return subprocess.run(
+        words,
+        cwd=folder,
+        env=environ,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NOW, Site, read_headings, read_table
+from conftest import NOW, Site, finish, read_headings, read_table
 from live_server import (
     CRONWATCH,
     LIMIT_SECONDS,
@@ -606,20 +606,13 @@ def complete(folder: Path, shell: str, *words: str) -> list[str]:
     found = shutil.which(shell)
     if found is None:
         pytest.skip(f"needs {shell}")
-    done = subprocess.run(
+    path, database = f"{folder}/bin:{os.environ['PATH']}", str(folder / "cronwatch.db")
+    done = finish(
         [found, "-c", f"{script}\n{lines}", shell, "cronwatch", *words],
-        cwd=folder,
-        env=environment(
-            PATH=f"{folder}/bin:{os.environ['PATH']}",
-            CRONWATCH_DATABASE=str(folder / "cronwatch.db"),
-        ),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=True,
+        folder,
+        environment(PATH=path, CRONWATCH_DATABASE=database),
     )
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 
 

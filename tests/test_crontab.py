@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Site, read_table
-from live_server import LIMIT_SECONDS, Done, call, program, serving
+from conftest import Site, finish, read_table
+from live_server import Done, call, program, serving
 
 import cronwatch
 
@@ -343,16 +342,8 @@ def as_cron(
     command: str, folder: Path, path: str, given: str = "", shell: str = "/bin/sh"
 ) -> tuple[int, str, str]:
     """Run a command with what Debian's cron sets, and nothing else: how it ended."""
-    done = subprocess.run(
-        [shell, "-c", command],
-        cwd=folder,
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=False,
-        env={"PATH": path, "SHELL": shell, "HOME": "/home/ann", "LOGNAME": "ann"},
-    )
+    environ = {"PATH": path, "SHELL": shell, "HOME": "/home/ann", "LOGNAME": "ann"}
+    done = finish([shell, "-c", command], folder, environ, given=given)
     return done.returncode, done.stdout, done.stderr.replace(f"{shell}: ", "")
 
 

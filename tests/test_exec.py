@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import read_table
+from conftest import finish, read_table
 from live_server import DIRECT, LIMIT_SECONDS, Done, Live, environment, program, serving, wait_for
 
 import cronwatch
@@ -697,12 +697,7 @@ def test_shellcheck_finds_nothing() -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("there is no shellcheck here")
 
-    done = subprocess.run(
-        ["shellcheck", "--shell=sh", "--severity=style", WRAPPER],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=False,
-    )
+    words = ["shellcheck", "--shell=sh", "--severity=style", WRAPPER]
+    done = finish(words, Path(), dict(os.environ))
 
     assert (done.returncode, done.stdout) == (0, "")
