@@ -27,12 +27,6 @@ def test_an_empty_variable_counts_as_unset(name: str) -> None:
     assert loaded == cronwatch.Settings()
 
 
-def test_an_empty_name_of_a_database_is_refused(tmp_path: Path) -> None:
-    done = run(tmp_path, "key", "create", "x", "--database", "")
-
-    assert (done.code, done.err) == (1, "cronwatch: database must be the name of a file\n")
-
-
 # -- the zone of the host
 
 
@@ -189,8 +183,3 @@ def test_a_server_that_listens_on_all_addresses_says_what_links_begin_with(tmp_p
 
     assert line.startswith(f"cronwatch serves http://{socket.gethostname()}:")
     assert "--base-url says how others reach this" in log
-
-
-def test_a_prefix_with_a_space_is_refused() -> None:
-    with pytest.raises(cronwatch.Invalid, match="url_prefix"):
-        cronwatch.check_settings(cronwatch.Settings(url_prefix="/a b"))
