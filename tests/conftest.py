@@ -222,13 +222,13 @@ def read_headings(name: str) -> dict[str, str]:
 
 def read_table(name: str, heading: str) -> list[Any]:
     """The rows below a heading of tables/NAME.txt as parameters: what stands between arrows, with
-    blanks around left off. <tab> is one; a line that begins with # is a comment."""
+    blanks around left off. <tab> is one; a line that begins with "# " is a comment."""
     rows: list[Any] = []
     for line in read_headings(name)[heading].splitlines():
         first, *rest = re.split(r" =>(?= |$)", line.replace("<tab>", "\t"))
         if rest:
             rows.append([first, *map(str.strip, rest)])
-        elif first and first[0] != "#":
+        elif first and not first.startswith("# "):
             rows.append(first)
     return rows
 

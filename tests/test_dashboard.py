@@ -38,6 +38,7 @@ from browser import (
     looking,
     violations,
 )
+from conftest import read_headings, read_table
 from live_server import DIRECT, Live, bash, program, serving, wait_for
 
 import cronwatch
@@ -122,8 +123,10 @@ class Flow:
     """Plays the steps of a flow: each verb of its language is a method, which gets the rest of the
     line."""
 
-    def __init__(self, tab: Tab) -> None:
-        self.tab, self.live = tab, tab.live
+    tab: Tab
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
         self.expected_problems = set[str]()
 
     def play(self, line: str) -> None:
@@ -306,7 +309,8 @@ def test_a_flow_goes_as_it_says(
     server, _, _ = place.partition("stranger")
     live = request.getfixturevalue({"own": "live", "busy": "busy"}.get(server.strip(), "shared"))
     with looking(browser, live, signed_in="stranger" not in place) as tab:
-        flow = Flow(tab)
+        flow = Flow(live)
+        flow.tab = tab
 
         for step in steps:
             flow.play(step)
@@ -317,21 +321,11 @@ def test_a_flow_goes_as_it_says(
 # -- How to ping
 
 
-CURL = "curl -fsS -m 10 --retry 5 -o /dev/null {url}"
-LINES = {  # what the lines of a dialect begin with, and the pings that they send
-    "cronwatch-exec": ("30 4 * * *  cronwatch-exec {url}/{token} -- /path/to/job", ""),
-    "Plain curl": (f"{CURL}/ping/{{token}}", "success start fail"),
-    "crontab": (f"30 4 * * *  {CURL}/{{token}}/start;", "start fail"),
-    "systemd unit": (f"ExecStartPre=-/usr/bin/{CURL}/", "start fail"),
-    "Python": ('urlopen("{url}/{token}/start"', "start success"),
-    "Node": ('fetch("{url}/{token}"', "start success"),
-    "CronBeats": ("curl -X POST {url}/ping/{code}/end/success", "start success fail progress"),
-    "CronRadar": ("curl -u API_KEY: {url}/ping/{key}/complete", "start success fail"),
-    "Cronitor": ("curl {url}/{code}/complete", "start success fail"),
-    "Crontify": ('-H "X-API-Key: API_KEY" {url}/api/v1/ping/{key}/success', "start success fail"),
-    "Cronping": ("curl {url}/{token}", "start success fail"),
-    "Healthchecks": ("curl -m 10 --retry 5 {url}/ping/{token}", "start success fail"),
-    "Uptime Kuma": ('curl "{url}/api/push/{token}?status=up', "success fail"),
+LINES = {
+    label: (start, kinds)
+    for label, start, kinds in read_table(
+        "dashboard", "The lines of a dialect begin so, and send these pings"
+    )
 }
 
 
@@ -420,18 +414,6 @@ def test_what_cannot_be_copied_is_selected(page: Tab, shared: Live) -> None:
 
 
 # -- The first screen
-
-
-def test_one_sentence_says_what_is_down_late_and_next(screen: Tab) -> None:
-    screen.see_state("late", "Late")
-
-    screen.see(re.compile(r"^2 down · 1 late · next: \S+ in \d+ (s|min)$"))
-    names = [name[:4] for name in screen.page.locator("li.row .name").all_inner_texts()]
-    assert names == ["down", "sile", "late", "runn", "empt", "well", "fres", "paus"]
-    texts = screen.page.locator(".chip:not(.is-tag)").all_inner_texts()
-    chips = {name: int(number) for name, number in map(str.split, texts)}
-    assert chips.pop("All") == sum(chips.values())
-    assert set(chips) == {"Down", "Late", "Running", "Up", "New", "Paused"}
 
 
 def test_times_stay_true_without_the_server(page: Tab, shared: Live) -> None:
@@ -890,40 +872,15 @@ def test_what_a_run_told_is_shown_as_text(nasty: Tab, live: Live) -> None:
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A server with monitors in every state, and an integration that does not work."""
     with serving(tmp_path_factory.mktemp("busy"), *FLAGS) as live:
-        live.quick("integration", "add", "webhook", "ops", "http://127.0.0.1:9/hook")
-        live.quick("integration", "add", "command", "wall", "cat >> told.txt")
-        down = live.add("down", name="down-" + "x" * 60, tags="prod nightly")
-        ping(live, down, "/start")
-        ping(live, down, "/2", "a line of output " * 20)
-        each_second = {"scheduleType": "cron", "cronExpression": "* * * * * *"}
-        ping(live, live.add("silent", **each_second, graceSeconds=0))
-        ping(live, live.add("late", **each_second, graceSeconds=3600))
-        rule = {"field": "rows", "operator": "lt", "value": 1}
-        send(live, f"/{live.add('empty', rules=[rule])['code']}/complete?metric=rows:0")
-        running = live.add("running", maxRunSeconds=3600, notes="What it does: much.")
-        for word in ("/start", "", "/start", "/progress/55?msg=more+than+half"):
-            ping(live, running, word)
-        ping(live, live.add("well", tags="home"))
-        live.add("fresh")
-        live.ask("POST", f"/heartbeats/{live.add('paused')['id']}/pause", {"hours": 5})
-        # What is silent is late for a moment before it is down.
-        wait_for(lambda: live.monitor("silent")["status"] == "down", "the silent one is down")
-        wait_for(lambda: live.monitor("late")["late"], "the late one is late")
+        for step in read_headings("dashboard")[
+            "A server with monitors in every state"
+        ].splitlines():
+            Flow(live).play(step)
         yield live
 
 
-WHOLE = (  # a page, and what is there once all of it is
-    (r"#/monitors/[^/]+/runs/.*", "dialog .facts"),
-    (r"#/monitors/[^/]+/edit", ".preview b"),
-    (r"#/monitors/[^/]+/pause/.*", "main form"),
-    (r"#/monitors/[^/]+", ".part-log .card"),
-    (r"#/new", ".preview b"),
-    (r"#/integrations", ".integration"),
-    (r"#/settings", "#server dl"),
-    (r"#/activity", ".activity"),
-    (r"#/nothing", "main h1"),
-    (r"#/.*", ".timeline path.bar"),
-)
+WHOLE = read_table("dashboard", "Where a page is all there")
+PLACES = read_table("dashboard", "Places: a page, and the clicks from there")
 
 
 def visit(tab: Tab, page: str) -> None:
@@ -933,41 +890,6 @@ def visit(tab: Tab, page: str) -> None:
     tab.page.locator(place).first.wait_for(state="attached")
 
 
-SELECT = ("button:text-is('Select')", ".tools .pick input")
-MENU = (".head .menu > summary",)
-NEW = ("button:text-is('New integration')",)
-PLACES = (  # wherever one can get to: a page, and the clicks from there
-    ("#/",),
-    ("#/?q=none",),
-    ("#/new",),
-    ("#/monitors/down",),
-    ("#/monitors/running",),
-    ("#/monitors/running/edit",),
-    ("#/monitors/running/runs/6",),
-    ("#/monitors/fresh",),
-    ("#/monitors/well/pause/8",),
-    ("#/integrations",),
-    ("#/settings",),
-    ("#/activity",),
-    ("#/nothing",),
-    ("#/integrations", *NEW),
-    ("#/integrations", *NEW, "dialog button:text-is('Add integration')"),  # a refusal
-    ("#/integrations", "button:text-is('Send a test')"),
-    ("#/integrations", ".menu > summary"),
-    ("#/", "text=As a table"),
-    ("#/", *SELECT),
-    ("#/", *SELECT, ".bulk button:text-is('Pause')"),
-    ("#/", *SELECT, ".bulk button:text-is('Tag')"),
-    ("#/", *SELECT, ".bulk button:text-is('Delete')"),
-    ("#/monitors/down", *MENU),
-    ("#/monitors/down", *MENU, ".menu button:text-is('Delete')"),
-    ("#/monitors/well", "summary:text-is('How to ping')"),
-    ("#/monitors/well", "summary:text-is('Handles')"),
-    ("#/settings", "summary:text-is('Change the password')"),
-    ("#/settings", "summary:text-is('New key')", "button:text-is('Create key')"),
-)
-
-
 @pytest.fixture(scope="module")
 def walker(browser: Any, busy: Live) -> Iterator[Tab]:
     """Somebody who goes from place to place in one tab."""
@@ -975,9 +897,9 @@ def walker(browser: Any, busy: Live) -> Iterator[Tab]:
         yield tab
 
 
-@pytest.mark.parametrize("place", PLACES, ids=" ".join)
-def test_everybody_can_use_every_place(walker: Tab, place: tuple[str, ...]) -> None:
-    page, *clicks = place
+@pytest.mark.parametrize("place", PLACES, ids="".join)
+def test_everybody_can_use_every_place(walker: Tab, place: str | list[str]) -> None:
+    page, *clicks = [place] if isinstance(place, str) else place
     walker.resize(DESK)
     walker.page.emulate_media(color_scheme="light")
     visit(walker, page)
@@ -1030,12 +952,6 @@ def test_nothing_moves_for_who_wants_no_motion(
         tab.see_state("running", "Running")
 
         assert (tab.page.evaluate("document.getAnimations().length") > 0) == moves
-
-
-def test_no_inline_script_or_style_and_nothing_of_others() -> None:
-    page = (STATIC / "index.html").read_text()
-
-    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script>|https?://", page)
 
 
 def test_no_module_makes_elements_of_text() -> None:

@@ -54,7 +54,7 @@ class Ear:
 
     None closes the connection without an answer. `behind` is a server that is asked, too."""
 
-    def __init__(self, port: int = 0, behind: str = "") -> None:
+    def __init__(self, behind: str = "") -> None:
         self.asked = list[Asked]()
         self.answers: Callable[[Asked], int | None] = lambda asked: 200
         ear = self
@@ -83,7 +83,7 @@ class Ear:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.base = f"http://127.0.0.1:{self.server.server_port}"
         self.url = f"{self.base}/{HANDLE}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
@@ -111,6 +111,7 @@ class Wrapper:
 
     shell: Shell
     home: Path
+    ear: Ear
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def environ(self, **more: str) -> dict[str, str]:
@@ -138,9 +139,14 @@ class Wrapper:
         out, err = process.communicate(given, timeout=LIMIT_SECONDS)
         return Done(process.returncode, out.decode(), err.decode())
 
-    def job(self, url: str, script: str, given: bytes = b"", **environ: str) -> Done:
-        """A call with a job for the shell, to its end."""
-        return self.call(url, "--", "sh", "-c", script, given=given, **environ)
+    def begin(self, script: str) -> subprocess.Popen[bytes]:
+        """A call with a job for the shell, which runs."""
+        return self.start(self.ear.url, "--", "sh", "-c", script)
+
+    def job(self, script: str, url: str = "", given: bytes = b"", **environ: str) -> Done:
+        """A call with a job for the shell, to its end; it tells the stand-in or another URL."""
+        words = (url or self.ear.url, "--", "sh", "-c", script)
+        return self.call(*words, given=given, **environ)
 
     def close(self) -> None:
         for process in self.started:
@@ -165,9 +171,9 @@ def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture
-def wrapper(shell: Shell, tmp_path: Path) -> Iterator[Wrapper]:
+def wrapper(shell: Shell, tmp_path: Path, ear: Ear) -> Iterator[Wrapper]:
     (tmp_path / "tmp").mkdir()
-    made = Wrapper(shell, tmp_path)
+    made = Wrapper(shell, tmp_path, ear)
     yield made
     made.close()
 
@@ -217,7 +223,7 @@ def test_a_job_that_goes_well_is_a_run_with_its_host(
 ) -> None:
     key, url = monitor
 
-    done = wrapper.job(url, "exit 0")
+    done = wrapper.job("exit 0", url)
 
     (run,) = live.runs(key)
     assert done == (0, "", "")
@@ -229,7 +235,7 @@ def test_a_job_that_fails_is_a_failed_run_with_its_exit_code_and_both_streams(
 ) -> None:
     key, url = monitor
 
-    done = wrapper.job(url, "echo to out; echo to err >&2; exit 255")
+    done = wrapper.job("echo to out; echo to err >&2; exit 255", url)
 
     (run,) = live.runs(key)
     (log,) = live.rows("SELECT content FROM run_log WHERE run = ?", run["num"])
@@ -240,8 +246,8 @@ def test_a_job_that_fails_is_a_failed_run_with_its_exit_code_and_both_streams(
 def test_the_start_and_the_end_of_each_run_have_an_id_of_their_own(
     wrapper: Wrapper, ear: Ear
 ) -> None:
-    wrapper.job(ear.url, "exit 4")
-    wrapper.job(ear.url, "exit 0")
+    wrapper.job("exit 4")
+    wrapper.job("exit 0")
 
     first, end, second, other_end = [asked.query["runId"] for asked in ear.asked]
     assert ear.words == ["start", "4", "start", "0"]
@@ -251,14 +257,14 @@ def test_the_start_and_the_end_of_each_run_have_an_id_of_their_own(
 def test_the_duration_is_that_of_the_job(wrapper: Wrapper, ear: Ear) -> None:
     began = time.monotonic()
 
-    wrapper.job(ear.url, "sleep 1")
+    wrapper.job("sleep 1")
 
     # Without milliseconds, as in busybox, a second may count as one more or one less.
     assert 0.9 < float(ear.asked[1].query["duration"]) + 0.1 < time.monotonic() - began + 1.2
 
 
 def test_of_a_long_output_the_end_is_sent(wrapper: Wrapper, ear: Ear) -> None:
-    done = wrapper.job(ear.url, "i=0; while [ $i -lt 9000 ]; do i=$((i + 1)); echo line $i; done")
+    done = wrapper.job("i=0; while [ $i -lt 9000 ]; do i=$((i + 1)); echo line $i; done")
 
     assert len(done.out) > 2 * LOG_BYTES
     assert ear.asked[1].body == done.out[-LOG_BYTES:]
@@ -266,7 +272,7 @@ def test_of_a_long_output_the_end_is_sent(wrapper: Wrapper, ear: Ear) -> None:
 
 def test_what_a_script_left_running_does_not_hold_the_end_up(wrapper: Wrapper, ear: Ear) -> None:
     left = "while [ ! -e over ]; do sleep 0.1; done; echo later"
-    process = wrapper.start(ear.url, "--", "sh", "-c", f"echo begun; ({left}) & exit 5")
+    process = wrapper.begin(f"echo begun; ({left}) & exit 5")
 
     code = process.wait(LIMIT_SECONDS)
     (wrapper.home / "over").touch()
@@ -295,7 +301,7 @@ def test_a_bare_handle_is_pinged_where_the_environment_says(wrapper: Wrapper, ea
 def test_the_word_goes_behind_the_monitor(
     wrapper: Wrapper, ear: Ear, form: str, path: str
 ) -> None:
-    done = wrapper.job(ear.base + form.format(u=HANDLE), "exit 0")
+    done = wrapper.job("exit 0", ear.base + form.format(u=HANDLE))
 
     assert done == (0, "", "")
     assert ear.asked[-1].path == path.format(u=HANDLE)
@@ -313,7 +319,7 @@ def test_each_form_of_a_url_tells_a_failure(live: Live, wrapper: Wrapper) -> Non
         live.ask("POST", f"/heartbeats/{key}/handles", {"handle": f"K_{key}", "dialect": "kuma"})
         parts = {"token": shown["pingUrl"].rpartition("/")[2], "kuma": f"K_{key}"}
         url = form.format(host=host, key=key, api=live.key, code=shown["code"], **parts)
-        done = wrapper.job(url, "echo ::metric rows=3; exit 9")
+        done = wrapper.job("echo ::metric rows=3; exit 9", url)
         told[form] = (done.code, done.err, [run["state"] for run in live.runs(key)])
 
     assert told == dict.fromkeys(URLS, (9, "", ["failed"]))
@@ -324,7 +330,7 @@ def test_a_parameter_that_contradicts_is_dropped_and_others_stay(
 ) -> None:
     contrary = "state=complete&status=up&msg=OK&message=fine&ping=&duration=9&status_code=0&rid=1"
 
-    wrapper.job(f"{ear.url}?{contrary}&env=a%20b&host=nas&series=2&runId=3#end", "exit 1")
+    wrapper.job("exit 1", f"{ear.url}?{contrary}&env=a%20b&host=nas&series=2&runId=3#end")
 
     query = ear.asked[1].query
     assert set(query) == {"env", "host", "runId", "duration"}
@@ -351,7 +357,7 @@ def test_arguments_reach_the_job_as_they_are(wrapper: Wrapper, ear: Ear) -> None
 
 
 def test_output_and_input_pass_while_the_job_runs(wrapper: Wrapper, ear: Ear) -> None:
-    process = wrapper.start(ear.url, "--", "sh", "-c", "echo name?; read -r name; echo hi $name")
+    process = wrapper.begin("echo name?; read -r name; echo hi $name")
     assert process.stdin
 
     asked = line_of(process)
@@ -375,7 +381,7 @@ def test_a_signal_reaches_the_job(wrapper: Wrapper, ear: Ear, name: str) -> None
     # Only the env of GNU can undo that the shell lets its children ignore these two.
     told = "TERM" if wrapper.shell.name == "busybox" and name in ("INT", "QUIT") else name
     script = f'trap "echo got {told}; exit 7" {told}; echo ready; while :; do sleep 0.1; done'
-    process = wrapper.start(ear.url, "--", "sh", "-c", script)
+    process = wrapper.begin(script)
     assert line_of(process) == "ready\n"
 
     process.send_signal(signal.Signals[f"SIG{name}"])
@@ -388,7 +394,7 @@ def test_a_signal_reaches_the_job(wrapper: Wrapper, ear: Ear, name: str) -> None
 def test_a_job_that_a_signal_killed_gives_128_and_its_number(
     wrapper: Wrapper, ear: Ear, name: str
 ) -> None:
-    done = wrapper.job(ear.url, f"kill -{name} $$")
+    done = wrapper.job(f"kill -{name} $$")
 
     code = 128 + signal.Signals[f"SIG{name}"]
     assert (done.code, done.out) == (code, "")
@@ -401,7 +407,7 @@ def test_after_sigterm_the_end_is_told_once_with_its_output(
     wrapper: Wrapper, ear: Ear, kill: Callable[[int, int], None]
 ) -> None:
     ear.answers = lambda asked: 503 if asked.word == "143" else 200
-    process = wrapper.start(ear.url, "--", "sh", "-c", "echo working; exec sleep 20")
+    process = wrapper.begin("echo working; exec sleep 20")
     assert line_of(process) == "working\n"
     wait_for(lambda: ear.asked, "the start")
 
@@ -432,7 +438,7 @@ def test_the_job_is_given_no_descriptor_but_its_streams(wrapper: Wrapper, ear: E
 
 
 def test_nothing_is_left_in_the_temporary_folder(wrapper: Wrapper, ear: Ear) -> None:
-    wrapper.job(ear.url, "echo out; echo err >&2")
+    wrapper.job("echo out; echo err >&2")
 
     assert list((wrapper.home / "tmp").iterdir()) == []
 
@@ -463,7 +469,7 @@ def test_lines_of_a_job_are_progress_and_metrics_of_its_run(
     key, url = monitor
     lines = "before\n::progress 40 half the tables\n::metric rows=1523\n::metric free.gb=0.5\n"
 
-    done = wrapper.job(url, "cat", lines.encode())
+    done = wrapper.job("cat", url, lines.encode())
 
     (run,) = live.runs(key)
     steps = [ping for ping in live.pings(key) if ping["kind"] == "progress"]
@@ -476,7 +482,7 @@ def test_any_text_arrives_as_it_is(wrapper: Wrapper, ear: Ear) -> None:
     texts = ["<b>bold</b> & 'quotes\"", "100% of a+b?c#d", "grün — 進捗 🎉", "a  b \\n \t c"]
     lines = "".join(f"::progress {number} {text}\n" for number, text in enumerate(texts))
 
-    wrapper.job(ear.url, "cat", lines.encode())
+    wrapper.job("cat", given=lines.encode())
 
     assert [asked.query["msg"] for asked in ear.asked[1:-1]] == texts
 
@@ -487,13 +493,13 @@ def test_any_text_arrives_as_it_is(wrapper: Wrapper, ear: Ear) -> None:
 def test_a_line_that_only_looks_like_progress_is_none(
     wrapper: Wrapper, ear: Ear, line: str
 ) -> None:
-    done = wrapper.job(ear.url, f"echo '{line}'; echo ::progress 40 >&2")
+    done = wrapper.job(f"echo '{line}'; echo ::progress 40 >&2")
 
     assert (done.out, ear.words) == (f"{line}\n", ["start", "0"])
 
 
 def test_progress_is_told_while_the_job_runs(wrapper: Wrapper, ear: Ear) -> None:
-    process = wrapper.start(ear.url, "--", "sh", "-c", "echo ::progress 7; read -r _; exit 0")
+    process = wrapper.begin("echo ::progress 7; read -r _; exit 0")
 
     wait_for(lambda: "progress/7" in ear.words, "the progress")
 
@@ -501,7 +507,7 @@ def test_progress_is_told_while_the_job_runs(wrapper: Wrapper, ear: Ear) -> None
 
 
 def test_a_flood_of_progress_is_not_sent_line_by_line(wrapper: Wrapper, ear: Ear) -> None:
-    wrapper.job(ear.url, "cat", b"::progress 50 again\n" * 400)
+    wrapper.job("cat", given=b"::progress 50 again\n" * 400)
 
     assert 1 <= ear.words.count("progress/50") < 20
 
@@ -523,7 +529,7 @@ def test_a_flood_of_progress_is_not_sent_line_by_line(wrapper: Wrapper, ear: Ear
 def test_the_end_carries_the_last_value_of_each_metric(
     wrapper: Wrapper, ear: Ear, lines: str, metrics: list[str]
 ) -> None:
-    wrapper.job(ear.url, "cat", lines.encode())
+    wrapper.job("cat", given=lines.encode())
 
     assert [asked.metrics for asked in ear.asked] == [[], metrics]
 
@@ -537,7 +543,7 @@ def test_an_end_that_the_server_could_not_take_is_told_again(
 ) -> None:
     ear.answers = lambda asked: answer if ear.words.count("3") in (1, 2) else 200
 
-    done = wrapper.job(ear.url, "echo out; exit 3")
+    done = wrapper.job("echo out; exit 3")
 
     assert (done, ear.words, seconds()) == ((3, "out\n", ""), ["start", "3", "3", "3"], 3)
     assert ear.asked[-1].body == "out\n"
@@ -562,7 +568,7 @@ def test_an_end_that_is_not_taken_is_said(
 ) -> None:
     ear.answers = lambda asked: answer if asked.word == "6" else 200
 
-    done = wrapper.job(ear.url, "echo out; exit 6")
+    done = wrapper.job("echo out; exit 6")
 
     assert (done.code, done.out, ear.words.count("6")) == (6, "out\n", tries)
     assert seconds() == 60 * (tries > 1)
@@ -582,7 +588,7 @@ def test_what_comes_too_late_is_not_told_after_the_job(
 ) -> None:
     ear.answers = lambda asked: 503 if asked.word == word else 200
 
-    wrapper.job(ear.url, script)
+    wrapper.job(script)
 
     assert ear.words == words
 
@@ -591,7 +597,7 @@ def test_a_start_is_tried_again_while_the_job_runs(
     wrapper: Wrapper, ear: Ear, seconds: Callable[[], int]
 ) -> None:
     ear.answers = lambda asked: 503 if len(ear.asked) < 3 else 200
-    process = wrapper.start(ear.url, "--", "sh", "-c", "read -r _; echo ::progress 9")
+    process = wrapper.begin("read -r _; echo ::progress 9")
 
     wait_for(lambda: len(ear.asked) == 3, "the third try")
     assert process.communicate(b"\n", LIMIT_SECONDS) == (b"::progress 9\n", b"")
@@ -601,7 +607,7 @@ def test_a_start_is_tried_again_while_the_job_runs(
 
 def test_a_signal_ends_the_tries(wrapper: Wrapper, ear: Ear) -> None:
     ear.answers = lambda asked: 503 if asked.word == "5" else 200
-    process = wrapper.start(ear.url, "--", "sh", "-c", "exit 5")
+    process = wrapper.begin("exit 5")
     wait_for(lambda: "5" in ear.words, "the first try")
 
     process.terminate()
@@ -613,10 +619,10 @@ def test_a_lost_answer_does_not_make_two_runs(
     live: Live, wrapper: Wrapper, monitor: tuple[str, str], seconds: Callable[[], int]
 ) -> None:
     key, url = monitor
-    ear = Ear(behind=live.url)
+    ear = Ear(live.url)
     ear.answers = lambda asked: None if ear.words.count(asked.word) == 1 else 200
 
-    wrapper.job(url.replace(live.url, ear.base), "exit 0")
+    wrapper.job("exit 0", url.replace(live.url, ear.base))
     ear.close()
 
     assert [run["state"] for run in live.runs(key)] == ["success"]
@@ -631,7 +637,7 @@ def test_without_curl_the_job_runs_and_that_is_said(wrapper: Wrapper, tmp_path: 
     for name in ("sh", "cat"):
         (tools / name).symlink_to(str(shutil.which(name, path=wrapper.shell.path)))
 
-    done = wrapper.job(f"http://127.0.0.1:1/{HANDLE}", "cat; exit 5", b"in", PATH=str(tools))
+    done = wrapper.job("cat; exit 5", given=b"in", PATH=str(tools))
 
     assert (done.code, done.out) == (5, "in")
     assert "there is no curl" in done.err
@@ -641,14 +647,14 @@ def test_without_curl_the_job_runs_and_that_is_said(wrapper: Wrapper, tmp_path: 
 def test_without_a_temporary_folder_all_but_the_log_works(
     wrapper: Wrapper, ear: Ear, folder: str
 ) -> None:
-    done = wrapper.job(ear.url, "echo out; echo err >&2; exit 4", TMPDIR=folder)
+    done = wrapper.job("echo out; echo err >&2; exit 4", TMPDIR=folder)
 
     assert done == (4, "out\n", "err\n")
     assert ear.words == ["start", "4"]
 
 
 def test_a_handle_without_a_server_runs_the_job_and_says_so(wrapper: Wrapper) -> None:
-    done = wrapper.job(HANDLE, "exit 4")
+    done = wrapper.job("exit 4", HANDLE)
 
     assert done.code == 4
     assert "CRONWATCH_URL is not set" in done.err
@@ -657,7 +663,7 @@ def test_a_handle_without_a_server_runs_the_job_and_says_so(wrapper: Wrapper) ->
 def test_the_settings_of_curl_itself_change_nothing(wrapper: Wrapper, ear: Ear) -> None:
     (wrapper.home / ".curlrc").write_text('verbose\nwrite-out = "hello"\nproxy = "127.0.0.1:1"\n')
 
-    done = wrapper.job(ear.url, "exit 0")
+    done = wrapper.job("exit 0")
 
     assert (done, ear.words) == ((0, "", ""), ["start", "0"])
 

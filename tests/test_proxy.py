@@ -134,7 +134,7 @@ def nginx(folder: Path, live: Live, ports: Ports, prefix: str, end: str = "") ->
         "http://127.0.0.1:8080;": f"{origin(live)}{end};",
         "location / {": f"location {prefix}/ {{",
     }
-    server = swap(*blocks("nginx"), changes)
+    server = swap(blocks("nginx")[0], changes)
     temporary = "".join(
         f"{name}_temp_path {folder}/{name};\n"
         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -159,7 +159,7 @@ def caddy(folder: Path, live: Live, ports: Ports, prefix: str) -> list[str]:
     }
     (folder / "Caddyfile").write_text(
         f"{{\nadmin off\nauto_https off\nhttp_port {ports.http}\nhttps_port {ports.https}\n}}\n"
-        + swap(*blocks("caddy"), changes)
+        + swap(blocks("caddy")[0], changes)
     )
     return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
