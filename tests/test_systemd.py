@@ -144,28 +144,7 @@ COMMANDS_HERE = {
     name: line for name, line in COMMANDS.items() if (Path("/usr/bin") / name).exists()
 }
 BOOT_SECONDS = 180
-SCRIPT = r"""cd /root
-say() { name=$1; shift; "$@" >"$name" 2>&1; echo "exit code $?" >>"$name"; }
-until_() { n=0; until eval "$1" || [ $n = 600 ]; do sleep 0.1; n=$((n + 1)); done; }
-export CRONWATCH_DATABASE=/var/lib/cronwatch/cronwatch.db
-say start systemctl start cronwatch
-say page curl -fsS -m 10 http://127.0.0.1:8080/
-$COMMANDS
-code=$(cronwatch monitor add job --every 3600 | sed -n 's/.*its code \(.*\)\.$/\1/p')
-curl -fsS -m 10 "http://127.0.0.1:8080/$code/fail" >ping
-until_ "[ \$(ls /var/lib/cronwatch/*.txt | wc -l) = $COUNT ]"
-say wrote ls /var/lib/cronwatch
-say backup systemctl start cronwatch-backup
-say copies ls /var/lib/cronwatch/backup
-systemctl kill --signal=STOP cronwatch
-until_ "systemctl show -P NRestarts cronwatch | grep -q 1"
-until_ "systemctl is-active -q cronwatch"
-say again curl -fsS -m 10 "http://127.0.0.1:8080/$code"
-say stop systemctl stop cronwatch
-say result systemctl show -P Result cronwatch
-touch done
-systemctl poweroff --force
-"""
+SCRIPT = (Path(__file__).parent / "fixtures" / "boot.sh").read_text()
 UNIT = "[Service]\nType=exec\nExecStart=/bin/sh /root/script\n"
 # Scans are every second, and a server that is silent for 15 s is hung: else this takes minutes.
 QUICK = "[Service]\nWatchdogSec=15\nRestartSec=1\n"
