@@ -12,6 +12,7 @@ import heapq
 import io
 import itertools
 import json
+import math
 import random
 import sqlite3
 import tempfile
@@ -66,16 +67,16 @@ class Job:
     last: int  # so long ago its newest run began
     history: int  # how many runs it has behind it
     fields: dict[str, Any]
-    silent: int = 0  # so long ago it fell silent
-    fails: int = 0  # so long ago it began to fail
-    starts: bool = True  # whether it says when it begins
-    progress: str = ""  # what it says on its way, with the percentage
-    metric: str = ""
-    zero: int = -1  # the run, counted back from the newest, that reports 0 of it
-    failed: int = -1  # the run, counted back, that failed
+    words: dict[str, str]  # what else is so of it
+
+    def ago(self, word: str) -> float:
+        """How many milliseconds ago something began; minus infinity where it never did."""
+        return cronwatch.duration(self.words[word]) * SECOND if word in self.words else -math.inf
 
 
-# name, tags, every, lasts, last, history: as in Job; grace; what else is so of it
+# name, tags, every, lasts, last, history: as in Job; grace; what else is so of it. It falls silent
+# and begins to fail so long ago; `failed` and `zero` are runs, counted back from the newest, that
+# failed, that reported 0 of its metric.
 JOBS = """
 Certificate renewal | prod web | 1d | 21s | 4h | 31 | 30m | cron=%M_%H_*_*_* fails=5h failed=19
 Disk cleanup | home | 1h | 90s | 55m | 60 | 5m | cron=%M_*_*_*_* silent=5h failed=13
@@ -114,22 +115,7 @@ def job_of(line: str, now: int) -> Job:
         fields["rules"] = [RULE]
     if "fails" in words:
         fields["notes"] = NOTES
-    return Job(
-        name,
-        tags,
-        every,
-        lasts,
-        last,
-        int(history),
-        fields,
-        silent=cronwatch.duration(words.get("silent", "0")) * SECOND,
-        fails=cronwatch.duration(words.get("fails", "0")) * SECOND,
-        starts="starts" not in words,
-        progress=words.get("progress", ""),
-        metric=words.get("metric", ""),
-        zero=int(words.get("zero", -1)),
-        failed=int(words.get("failed", -1)),
-    )
+    return Job(name, tags, every, lasts, last, int(history), fields, words)
 
 
 def story(job: Job, now: int) -> Iterator[StoryPing]:
@@ -141,28 +127,33 @@ def story(job: Job, now: int) -> Iterator[StoryPing]:
         if job.name == "Mail fetch" and back < 0:
             at = begin - back * 14 * MINUTE  # it stays as late as it is
         took = round(job.lasts * chance.uniform(0.85, 1.15))
-        amount = round(1.1e9 * chance.uniform(0.9, 1.1)) if "bytes" in job.metric else 5120 - back
-        if job.silent and at > now - job.silent:
+        is_size = "bytes" in job.words.get("metric", "")
+        amount = round(1.1e9 * chance.uniform(0.9, 1.1)) if is_size else 5120 - back
+        if job.words.get("zero") == str(back):
+            amount = 0
+        if at > now - job.ago("silent"):
             return
-        fails = back == job.failed or bool(job.fails and at > now - job.fails)
-        yield from one_run(job, at, took, fails, 0 if back == job.zero else amount, now)
+        fails = job.words.get("failed") == str(back) or at > now - job.ago("fails")
+        yield from one_run(job, at, took, fails, amount, now)
 
 
 def one_run(
     job: Job, at: int, took: int, fails: bool, amount: int, now: int
 ) -> Iterator[StoryPing]:
     """The pings of one run."""
-    if job.starts:
+    starts = "starts" not in job.words
+    progress = job.words.get("progress")
+    if starts:
         yield StoryPing(at, job.name, "/run")
-    if job.progress and at + took > now - HOUR:
+    if progress and at + took > now - HOUR:
         for percent in range(1, 100):
-            path = f"/progress/{percent}?msg={job.progress}+{percent}+of+100"
+            path = f"/progress/{percent}?msg={progress}+{percent}+of+100"
             yield StoryPing(at + took * percent // 100, job.name, path)
     if fails:
         yield StoryPing(at + took, job.name, "/1", CERTIFICATE_LOG)
         return
-    metric = f"&metric={job.metric}:{amount}" if job.metric else ""
-    duration = "" if job.starts else f"&duration={took / 1000}"
+    metric = f"&metric={job.words['metric']}:{amount}" if "metric" in job.words else ""
+    duration = "" if starts else f"&duration={took / 1000}"
     yield StoryPing(at + took, job.name, f"/complete?{metric}{duration}".replace("?&", "?"))
 
 
