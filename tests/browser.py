@@ -191,28 +191,26 @@ class Tab:
 
 
 @contextmanager
-def looking(browser: Any, live: Live, **options: Any) -> Iterator[Tab]:
-    """Somebody who is signed in and looks at the dashboard while the block runs."""
+def looking(browser: Any, live: Live, signed_in: bool = True, **options: Any) -> Iterator[Tab]:
+    """Somebody who looks at the dashboard while the block runs, signed in or a stranger."""
     tab = Tab(browser, live, **options)
     try:
-        tab.sign_in()
+        if signed_in:
+            tab.sign_in()
         yield tab
     finally:
         tab.close()
 
 
-def axe_script() -> str:
-    """The source of axe-core, which finds what keeps people out."""
-    return (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text()
-
-
-def violations(page: Any, script: str, *rules: str) -> list[str]:
-    """What axe-core finds wrong with a page, with the elements; by all its rules, or by these."""
-    page.evaluate(script)
+def violations(page: Any, *rules: str) -> list[str]:
+    """What axe-core, which finds what keeps people out, says of a page, with the elements; by all
+    its rules, or by these."""
+    script = importlib.resources.files("axe_playwright_python") / "axe.min.js"
+    page.evaluate(script.read_text())
     options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
-    found = page.evaluate("options => axe.run(document, options)", options)
+    answer = page.evaluate("options => axe.run(document, options)", options)
     return [
         f"{one['id']}: {node['target']} {node['failureSummary']}"
-        for one in found["violations"]
+        for one in answer["violations"]
         for node in one["nodes"]
     ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 import signal
 import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -209,3 +211,39 @@ def site(make_site: Callable[..., Site]) -> Site:
 @pytest.fixture
 def api_key(site: Site) -> str:
     return site.api_key()
+
+
+def read_headings(name: str) -> dict[str, str]:
+    """The headings of tables/NAME.txt, each with the text below it."""
+    text = (Path(__file__).parent / "tables" / f"{name}.txt").read_text("utf-8")
+    parts = (part.partition("\n") for part in text.split("\n## ")[1:])
+    return {heading: below for heading, _, below in parts}
+
+
+def read_table(name: str, heading: str) -> list[Any]:
+    """The rows below a heading of tables/NAME.txt as parameters: what stands between arrows, with
+    blanks around left off. <tab> is one; a line that begins with "# " is a comment."""
+    rows: list[Any] = []
+    for line in read_headings(name)[heading].splitlines():
+        first, *rest = re.split(r" =>(?= |$)", line.replace("<tab>", "\t"))
+        if rest:
+            rows.append([first, *map(str.strip, rest)])
+        elif first and not first.startswith("# "):
+            rows.append(first)
+    return rows
+
+
+def finish(
+    words: list[str], folder: Path, environ: dict[str, str], seconds: int = 60, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """A program that has run to its end in a folder, with this on its standard input."""
+    return subprocess.run(
+        words,
+        cwd=folder,
+        env=environ,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )

@@ -12,6 +12,7 @@ import heapq
 import io
 import itertools
 import json
+import math
 import random
 import sqlite3
 import tempfile
@@ -19,7 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytest
@@ -65,150 +66,56 @@ class Job:
     lasts: int
     last: int  # so long ago its newest run began
     history: int  # how many runs it has behind it
-    fields: dict[str, Any] = field(default_factory=dict)
-    silent: int = 0  # so long ago it fell silent
-    fails: int = 0  # so long ago it began to fail
-    starts: bool = True  # whether it says when it begins
-    progress: str = ""  # what it says on its way, with the percentage
-    metric: str = ""
-    zero: int = -1  # the run, counted back from the newest, that reports 0 of it
-    failed: tuple[int, ...] = ()  # runs that failed, counted back
+    fields: dict[str, Any]
+    words: dict[str, str]  # what else is so of it
+
+    def ago(self, word: str) -> float:
+        """How many milliseconds ago something began; minus infinity where it never did."""
+        return cronwatch.duration(self.words[word]) * SECOND if word in self.words else -math.inf
 
 
-def cron(form: str, at: int) -> str:
-    """The cron expression of a job that was due at an instant."""
-    return time.strftime(form, time.gmtime(at // 1000))
+# name, tags, every, lasts, last, history: as in Job; grace; what else is so of it. It falls silent
+# and begins to fail so long ago; `failed` and `zero` are runs, counted back from the newest, that
+# failed, that reported 0 of its metric.
+JOBS = """
+Certificate renewal | prod web | 1d | 21s | 4h | 31 | 30m | cron=%M_%H_*_*_* fails=5h failed=19
+Disk cleanup | home | 1h | 90s | 55m | 60 | 5m | cron=%M_*_*_*_* silent=5h failed=13
+Mail fetch | home | 5m | 8s | 9m | 310 | 10m | starts=no
+Photo sync | home | 30m | 11m | 80s | 60 | 5m | progress=album
+Nightly backup | prod | 1d | 42m | 26m | 31 | 2h | cron=%M_%H_*_*_* progress=archive \
+metric=bytes_added
+restic photos | home | 1d | 18m | 7h | 31 | 1h | cron=%M_%H_*_*_* metric=bytes_added
+pg_dump | prod db | 6h | 26s | 2h | 60 | 15m | metric=rows zero=0
+Database dump | prod db | 1h | 4m | 51m | 60 | 5m | failed=41
+certbot | prod web | 12h | 17s | 7h | 40 | 1h |
+zpool scrub | nas | 7d | 5h | 6d | 6 | 12h |
+ddns | home | 5m | 1s | 1m | 310 | 15m | starts=no
+Weekly report | office | 7d | 3m | 5d | 6 | 5m | cron=%M_%H_*_*_%w
+"""
+NOTES = "Runs on the proxy. Renew by hand: certctl renew --force"
 
 
-def jobs(now: int) -> tuple[Job, ...]:
+def jobs(now: int) -> list[Job]:
     """The examples, as they stand at an instant: the same picture at any hour."""
-    return (
-        Job(
-            "Certificate renewal",
-            "prod web",
-            DAY,
-            21 * SECOND,
-            4 * HOUR,
-            31,
-            {
-                "cronExpression": cron("%M %H * * *", now - 4 * HOUR),
-                "graceSeconds": 1800,
-                "notes": "Runs on the proxy. Renew by hand: certctl renew --force",
-            },
-            fails=5 * HOUR,
-            failed=(19,),
-        ),
-        Job(
-            "Disk cleanup",
-            "home",
-            HOUR,
-            90 * SECOND,
-            55 * MINUTE,
-            60,
-            {"cronExpression": cron("%M * * * *", now - 55 * MINUTE)},
-            silent=5 * HOUR,
-            failed=(13,),
-        ),
-        Job(
-            "Mail fetch",
-            "home",
-            5 * MINUTE,
-            8 * SECOND,
-            9 * MINUTE,
-            310,
-            {"intervalSeconds": 300, "graceSeconds": 600},
-            starts=False,
-        ),
-        Job(
-            "Photo sync",
-            "home",
-            30 * MINUTE,
-            11 * MINUTE,
-            80 * SECOND,
-            60,
-            {"intervalSeconds": 1800},
-            progress="album {} of 100",
-        ),
-        Job(
-            "Nightly backup",
-            "prod",
-            DAY,
-            42 * MINUTE,
-            26 * MINUTE,
-            31,
-            {"cronExpression": cron("%M %H * * *", now - 26 * MINUTE), "graceSeconds": 7200},
-            progress="archive {} of 100",
-            metric="bytes_added",
-        ),
-        Job(
-            "restic photos",
-            "home",
-            DAY,
-            18 * MINUTE,
-            7 * HOUR,
-            31,
-            {"cronExpression": cron("%M %H * * *", now - 7 * HOUR), "graceSeconds": 3600},
-            metric="bytes_added",
-        ),
-        Job(
-            "pg_dump",
-            "prod db",
-            6 * HOUR,
-            26 * SECOND,
-            2 * HOUR,
-            60,
-            {"intervalSeconds": 21_600, "graceSeconds": 900, "rules": [RULE]},
-            metric="rows",
-            zero=0,
-        ),
-        Job(
-            "Database dump",
-            "prod db",
-            HOUR,
-            4 * MINUTE,
-            51 * MINUTE,
-            60,
-            {"intervalSeconds": 3600},
-            failed=(41,),
-        ),
-        Job(
-            "certbot",
-            "prod web",
-            12 * HOUR,
-            17 * SECOND,
-            7 * HOUR,
-            40,
-            {"intervalSeconds": 43_200, "graceSeconds": 3600},
-        ),
-        Job(
-            "zpool scrub",
-            "nas",
-            7 * DAY,
-            5 * HOUR,
-            6 * DAY,
-            6,
-            {"intervalSeconds": 604_800, "graceSeconds": 43_200},
-        ),
-        Job(
-            "ddns",
-            "home",
-            5 * MINUTE,
-            SECOND,
-            MINUTE,
-            310,
-            {"intervalSeconds": 300, "graceSeconds": 900},
-            starts=False,
-        ),
-        Job(
-            "Weekly report",
-            "office",
-            7 * DAY,
-            3 * MINUTE,
-            5 * DAY,
-            6,
-            {"cronExpression": cron("%M %H * * %w", now - 5 * DAY)},
-        ),
-    )
+    return [job_of(line, now) for line in JOBS.strip().splitlines()]
+
+
+def job_of(line: str, now: int) -> Job:
+    name, tags, *times, history, grace, rest = (part.strip() for part in line.split("|"))
+    every, lasts, last = (cronwatch.duration(text) * SECOND for text in times)
+    words = dict(word.split("=") for word in rest.split())
+    fields: dict[str, Any] = {"graceSeconds": cronwatch.duration(grace)}
+    if form := words.get("cron"):
+        # It is due when its newest run began.
+        due = time.strftime(form.replace("_", " "), time.gmtime((now - last) // SECOND))
+        fields.update(scheduleType="cron", cronExpression=due)
+    else:
+        fields.update(intervalSeconds=every // SECOND)
+    if "zero" in words:
+        fields["rules"] = [RULE]
+    if "fails" in words:
+        fields["notes"] = NOTES
+    return Job(name, tags, every, lasts, last, int(history), fields, words)
 
 
 def story(job: Job, now: int) -> Iterator[StoryPing]:
@@ -220,29 +127,33 @@ def story(job: Job, now: int) -> Iterator[StoryPing]:
         if job.name == "Mail fetch" and back < 0:
             at = begin - back * 14 * MINUTE  # it stays as late as it is
         took = round(job.lasts * chance.uniform(0.85, 1.15))
-        amount = round(1.1e9 * chance.uniform(0.9, 1.1)) if "bytes" in job.metric else 5120 - back
-        if job.silent and at > now - job.silent:
+        is_size = "bytes" in job.words.get("metric", "")
+        amount = round(1.1e9 * chance.uniform(0.9, 1.1)) if is_size else 5120 - back
+        if job.words.get("zero") == str(back):
+            amount = 0
+        if at > now - job.ago("silent"):
             return
-        fails = back in job.failed or bool(job.fails and at > now - job.fails)
-        yield from one_run(job, at, took, fails, 0 if back == job.zero else amount, now)
+        fails = job.words.get("failed") == str(back) or at > now - job.ago("fails")
+        yield from one_run(job, at, took, fails, amount, now)
 
 
 def one_run(
     job: Job, at: int, took: int, fails: bool, amount: int, now: int
 ) -> Iterator[StoryPing]:
     """The pings of one run."""
-    if job.starts:
+    starts = "starts" not in job.words
+    progress = job.words.get("progress")
+    if starts:
         yield StoryPing(at, job.name, "/run")
-    if job.progress and at + took > now - HOUR:
+    if progress and at + took > now - HOUR:
         for percent in range(1, 100):
-            said = job.progress.format(percent).replace("%", "%25").replace(" ", "+")
-            path = f"/progress/{percent}?msg={said}"
+            path = f"/progress/{percent}?msg={progress}+{percent}+of+100"
             yield StoryPing(at + took * percent // 100, job.name, path)
     if fails:
         yield StoryPing(at + took, job.name, "/1", CERTIFICATE_LOG)
         return
-    metric = f"&metric={job.metric}:{amount}" if job.metric else ""
-    duration = "" if job.starts else f"&duration={took / 1000}"
+    metric = f"&metric={job.words['metric']}:{amount}" if "metric" in job.words else ""
+    duration = "" if starts else f"&duration={took / 1000}"
     yield StoryPing(at + took, job.name, f"/complete?{metric}{duration}".replace("?&", "?"))
 
 
@@ -284,9 +195,7 @@ class Demo:
         self.command("integration", "add", "command", "Team chat", "true")
         self.key = self.command("key", "create", "demo")
         for job in jobs(self.now):
-            kind = "cron" if "cronExpression" in job.fields else "interval"
-            given = {"name": job.name, "tags": job.tags, "scheduleType": kind, **job.fields}
-            made = self.ask("/heartbeats", given)
+            made = self.ask("/heartbeats", {"name": job.name, "tags": job.tags, **job.fields})
             self.tokens[job.name] = made["token"]
 
     def live_until_now(self) -> Iterator[StoryPing]:

@@ -822,7 +822,7 @@ FAULTS = {
             'fields["armed"] = options.armed',
             'fields["armed"] = False',
             "a job that never runs is never missed, although --armed was said",
-            "test_cli.py::test_an_added_monitor_takes_all_that_its_flags_say",
+            "test_cli.py::test_an_edit_changes_what_is_named_and_nothing_else",
         ),
         Fault(
             'if is_new and has_folder and command.database == "old":',
@@ -834,7 +834,7 @@ FAULTS = {
             'if not outcome["ok"]:\n        raise Refused',
             "if False:\n        raise Refused",
             "`integration test` says that all is well where nothing was sent",
-            "test_cli.py::test_a_failed_test_of_an_integration_says_why",
+            "test_cli.py::test_a_terminal_shows_what_the_table_says",
         ),
         Fault(
             "if not options.yes and sys.stdin.isatty():",

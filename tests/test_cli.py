@@ -18,14 +18,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import NOW, Site
+from conftest import NOW, Site, finish, read_headings, read_table
 from live_server import (
     CRONWATCH,
-    DIRECT,
     LIMIT_SECONDS,
     Done,
     Live,
@@ -43,6 +43,7 @@ from test_alerts import Mailbox
 import cronwatch
 
 SETTINGS = [setting.name for setting in dataclasses.fields(cronwatch.Settings)]
+BERLIN = cronwatch.LocalTime("Europe/Berlin", NOW)
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 
@@ -52,21 +53,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield server
 
 
-def shown(live: Live, *words: str) -> Any:
-    """The JSON that a command prints."""
-    return json.loads(live.quick(*words, "--json"))
-
-
 # -- serve
-
-
-def test_serve_prints_one_line_with_its_url_once_it_takes_requests(tmp_path: Path) -> None:
-    with serving(tmp_path) as live:
-        with DIRECT.open(live.url, timeout=LIMIT_SECONDS) as page:
-            status = page.status
-
-        assert (status, live.first_line.count(live.url)) == (200, 1)
-        assert live.stop() == (0, "")
 
 
 def test_serve_prints_where_it_listens_whatever_its_base_url_is(tmp_path: Path) -> None:
@@ -89,111 +76,17 @@ def test_an_added_monitor_is_pinged_by_the_very_line_that_the_command_prints(liv
     assert live.monitor("add-line")["status"] == "up"
 
 
-FLAGS = (
-    "--name 'All flags' --cron '*/5 * * * *' --timezone Europe/Lisbon --grace 90 "
-    "--expects complete --max-run 2h --tolerance 2 --remind 1d --min-interval 5s --tags 'prod db' "
-    "--notes 'call Ann' --armed --rule rows lt 1 --handle cronitor:oldCode1"
-)
-FIELDS = {
-    "name": "All flags",
-    "cronExpression": "*/5 * * * *",
-    "timezone": "Europe/Lisbon",
-    "graceSeconds": 90,
-    "expects": "complete",
-    "maxRunSeconds": 7200,
-    "failureTolerance": 2,
-    "reminderIntervalSeconds": 86_400,
-    "minPingIntervalSeconds": 5,
-    "tags": "prod db",
-    "notes": "call Ann",
-    "armed": True,
-    "rules": [{"field": "rows", "operator": "lt", "value": 1}],
-    "handles": [{"dialect": "cronitor", "handle": "oldCode1"}],
-}
-
-
-def test_an_added_monitor_takes_all_that_its_flags_say(site: Site) -> None:
-    done = look(site, "monitor", "add", "job", *shlex.split(FLAGS), "--json")
-
-    made = json.loads(done.out)
-    assert (done.code, done.err) == (0, "")
-    assert {name: made[name] for name in FIELDS} == FIELDS
-
-
 @pytest.mark.parametrize(
-    "words, said",
-    [
-        ("pause job", "job is paused\n"),
-        ("pause job --for 30m", "job is paused until 2026-03-02T12:30:00.000Z\n"),
-        ("resume job", "job is new\n"),
-    ],
+    "text, seconds", read_table("commands", "A time is seconds or a number with a unit")
 )
-def test_a_pause_lasts_for_a_time_or_until_it_is_resumed(
-    site: Site, words: str, said: str
-) -> None:
-    site.monitor(key="job")
-
-    done = look(site, "monitor", *words.split())
-
-    assert (done.code, done.err, done.out) == (0, "", said)
-    assert site.monitors[0]["status"] == said.split()[2].strip(",")
-
-
-@pytest.mark.parametrize(
-    "text, seconds",
-    [
-        ("90", 90),
-        ("90s", 90),
-        ("5m", 300),
-        ("1h", 3600),
-        ("2d", 172_800),
-        ("1w", 604_800),
-        ("1 H", 3600),
-        ("0", 0),
-    ],
-)
-def test_a_time_is_seconds_or_a_number_with_a_unit(text: str, seconds: int) -> None:
-    assert cronwatch.duration(text) == seconds
+def test_a_time_is_seconds_or_a_number_with_a_unit(text: str, seconds: str) -> None:
+    assert cronwatch.duration(text) == int(seconds)
 
 
 @pytest.mark.parametrize("text", ["", "soon", "5 minutes", "-5", "1.5h", "1h30m", "m", "1y"])
 def test_a_time_that_is_none_is_refused_with_what_is_taken(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="90, 5m, 1h, 2d"):
         cronwatch.duration(text)
-
-
-# -- integration
-
-
-def test_integrations_are_added_listed_tested_and_removed(live: Live) -> None:
-    ran = live.folder / "ran"
-    hook = ("webhook", "chat", "https://chat.example/hook", "--header", "X-Room: cellar")
-    mail = ("email", "root", "r@example.org")
-
-    for words in (("command", "siren", f"cat > '{ran}'"), hook, mail):
-        live.quick("integration", "add", *words, "--not-default")
-    table, listed = live.cli("integration", "list"), shown(live, "integration", "list")
-    live.cli("integration", "test", "siren")
-    for name in ("siren", "chat", "root"):
-        live.quick("integration", "remove", name)
-
-    assert json.loads(ran.read_text())["kind"] == "test"
-    assert [(one["name"], one["channel"], one["default"]) for one in listed] == [
-        ("siren", "command", False),
-        ("chat", "webhook", False),
-        ("root", "email", False),
-    ]
-    assert [line.split()[0] for line in table.splitlines()] == ["name", "siren", "chat", "root"]
-    assert shown(live, "integration", "list") == []
-
-
-def test_a_failed_test_of_an_integration_says_why(site: Site) -> None:
-    look(site, "integration", "add", "command", "broken", "echo no siren here; exit 3")
-
-    done = look(site, "integration", "test", "broken")
-
-    assert (done.code, done.out) == (1, "")
-    assert done.err == "cronwatch: broken does not work: exit code 3: no siren here\n"
 
 
 # -- key
@@ -217,53 +110,8 @@ def test_key_create_prints_the_key_alone_and_it_works_at_once(
 # -- what is refused: one sentence that says what is wrong and what would be right
 
 
-CASES = [  # its exit code, and what its sentence must speak of
-    ("monitor add x --evry 5", 2, "--evry"),
-    ("monitr", 2, "monitr"),
-    ("", 2, "COMMAND"),
-    ("key create", 2, "name"),
-    ("monitor add x --grace soon", 2, "90, 5m, 1h, 2d"),
-    ("key create x --permission root", 2, "read-only"),
-    ("integration add pager x y", 2, "webhook"),
-    ("completion fish", 2, "zsh"),
-    ("serve --scan-seconds soon", 1, "must be a number"),
-    ("serve --scan-seconds 0", 1, "scan_seconds must be more than 0"),
-    ("serve --listen {address}", 1, "cannot listen on {address}: another program"),
-    ("serve --listen 8080", 1, "listen must be HOST:PORT"),
-    ("serve --listen :0", 1, "listen must be HOST:PORT"),
-    ("serve --listen 127.0.0.1:99999", 1, "listen must be HOST:PORT"),
-    ("serve --listen 192.0.2.1:0", 1, "cannot listen on 192.0.2.1:0"),
-    ("serve --base-url cron.lan", 1, "base_url must be an http"),
-    ("serve --trusted-proxy localhost", 1, "trusted_proxy must be"),
-    ("serve --timezone Mars/Olympus", 1, "timezone must be an IANA name"),
-    ("serve --database {folder}/no/such/c.db", 1, "folder"),
-    ("monitor list --database {folder}/newer.db", 1, "newer cronwatch"),
-    ("monitor list --database {folder}/notes.txt", 1, "choose another file"),
-    ("monitor list --database {folder}/other.db", 1, "choose another file"),
-    ("monitor list --database {folder}/typo.db", 1, "--database"),
-    ("monitor list --database {folder}/notes.txt/x.db", 1, "folder"),
-    ("monitor list --database {folder}", 1, "{folder} is a folder"),
-    ("monitor add zero --every 0", 1, "intervalSeconds"),
-    ("monitor add both --every 900 --cron @daily", 1, "give one schedule"),
-    ("monitor edit taken --every 1h --no-schedule", 1, "give one schedule"),
-    ("monitor edit taken", 1, "say what to change"),
-    ("monitor add taken", 1, "already"),
-    ("monitor add other --handle cronbeats:tAkEn123", 1, "already"),
-    ("monitor add other --handle cronbeat:abc", 1, "the service of a handle must be"),
-    ("monitor add other --handle cronbeats:", 1, "handle must be 1 to"),
-    ("monitor add x --rule rows like 1", 1, "operator"),
-    ("monitor show nobody", 1, "`cronwatch monitor list`"),
-    ("monitor show \udcff", 1, "UTF-8"),
-    ("integration test nobody", 1, "`cronwatch integration list`"),
-    ("integration add webhook x http://127.0.0.1/ --header nonsense", 1, "header"),
-    ("key revoke nobody", 1, "`cronwatch key list`"),
-    ("key create ''", 1, "name must be 1 to 200"),
-    ("user passwd nobody", 1, "`cronwatch user list`"),
-    ("user link ''", 1, "name must be 1 to 200"),
-    ("events nobody", 1, "nobody"),
-    ("events --limit 0", 1, "limit must be"),
-    ("unit cron.service", 1, "cronwatch.service"),
-]
+REFUSED = "A command that is refused: its exit code, and what its sentence must speak of"
+CASES = [*read_table("commands", REFUSED), ("monitor show \udcff", "1", "UTF-8")]
 
 
 @pytest.fixture(scope="module")
@@ -293,17 +141,17 @@ def attempt(live: Live, words: list[str]) -> Done:
 
 @pytest.mark.parametrize("command, code, words", CASES)
 def test_what_cannot_be_is_refused_in_one_sentence(
-    live: Live, spoilt: dict[str, str], command: str, code: int, words: str
+    live: Live, spoilt: dict[str, str], command: str, code: str, words: str
 ) -> None:
     before = everything(live)
 
     done = attempt(live, [word.format(**spoilt) for word in shlex.split(command)])
 
     *usage, sentence = done.err.splitlines() or [""]
-    assert (done.code, done.out) == (code, "")
+    assert (done.code, done.out) == (int(code), "")
     assert re.match(r"cronwatch( \w+)*: ", sentence), done.err
     assert words.format(**spoilt) in sentence
-    assert not usage or code == 2, done.err
+    assert not usage or done.code == 2, done.err
     assert not re.search(r"\ba [aeio]", sentence, re.IGNORECASE), sentence
     assert everything(live) == before
 
@@ -414,27 +262,19 @@ def test_every_setting_is_a_variable_that_its_flag_outranks(name: str) -> None:
     assert getattr(by_variable, name) == getattr(by_flag, name) == value
 
 
-SCREEN = 24, 80  # lines and columns of a terminal
+def test_every_help_fits_a_screen_of_24_lines_with_a_prompt(pages: dict[str, str]) -> None:
+    lines = {words: page.splitlines() for words, page in pages.items()}
+
+    assert len(pages) >= 29
+    assert [words for words, page in lines.items() if len(page) > 23] == []
+    assert [words for words, page in lines.items() if max(map(len, page)) > 80] == []
 
 
-def test_every_help_fits_a_screen(pages: dict[str, str]) -> None:
-    sizes = {
-        words: (page.count("\n") + 1, max(map(len, page.splitlines())))  # with a prompt
-        for words, page in pages.items()
-    }
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_is_a_row_of_the_readmes_table(name: str) -> None:
+    flag, variable = f"--{name.replace('_', '-')}", f"CRONWATCH_{name.upper()}"
 
-    assert len(sizes) >= 29
-    assert {
-        words: size for words, size in sizes.items() if size[0] > SCREEN[0] or size[1] > SCREEN[1]
-    } == {}
-
-
-def test_every_setting_is_a_row_of_the_readmes_table() -> None:
-    rows = [line for line in README.read_text().splitlines() if line.startswith("|")]
-
-    for name in SETTINGS:
-        flag, variable = f"--{name.replace('_', '-')}", f"CRONWATCH_{name.upper()}"
-        assert [row for row in rows if f"`{flag}`" in row and f"`{variable}`" in row], name
+    assert re.search(rf"^\|.*`{flag}`.*`{variable}`", README.read_text(), re.MULTILINE)
 
 
 def test_every_command_is_in_the_readmes_table(pages: dict[str, str]) -> None:
@@ -479,135 +319,39 @@ def look(site: Site, *words: str) -> Done:
     )
 
 
-@pytest.fixture
-def busy(site: Site) -> Site:
-    """A site with a monitor in each state."""
-    zoned: dict[str, Any] = {"cron": "0 3 * * *", "timezone": "Europe/Berlin"}
-    nightly = site.monitor(name="Nightly backup", key="nightly", **zoned)
-    sync, mirror, dump, report, mails, rest = (
-        site.monitor(name=key.title(), key=key)
-        for key in ("sync", "mirror", "dump", "report", "mails", "rest")
-    )
-    site.monitor(name="Audit", key="audit", interval_seconds=None)
-    site.server.act(cronwatch.create_integration, "command", "siren", {"command": "true"})
-    for minutes, path in (
-        (14 * 60, f"/{mirror.token}"),
-        (9 * 60 + 55, f"/ping/{nightly.token}/fail"),
-        (62, f"/{sync.token}"),
-        (51, f"/{report.token}"),
-        (10, f"/{mails.token}"),
-        (3, f"/{dump.token}/start"),
-        (2, f"/ping/{dump.token}/log?msg=half"),
-    ):
-        site.clock.now = NOW - minutes * 60_000
-        site.server.scan()
-        assert site.get(path).status_int == 200, path
-    site.clock.now = NOW
-    site.server.scan()
-    site.server.act(cronwatch.pause_for, rest.key, 7200)
-    return site
+SESSIONS = read_headings("terminal")
 
 
-STATUS = """\
-2 down · 1 late · 1 running · 2 up · 1 new · 1 paused · next: Report in 9 min
-✖ no server runs on this database: nobody is told of anything
-✖ down     mirror: no ping since Today 00:05
-✖ down     nightly: failed since Today 03:05
-▲ late     sync: due 2 min ago
-● running  dump: started 3 min ago
-"""
-LIST = """\
-key      status     details                    schedule
-mirror   ✖ down     no ping since Today 00:05  every hour
-nightly  ✖ down     failed since Today 03:05   every day at 03:00
-sync     ▲ late     due 2 min ago              every hour
-dump     ● running  started 3 min ago          every hour
-mails    ✔ up       due in 50 min              every hour
-report   ✔ up       due in 9 min               every hour
-audit    ○ new      no ping yet                none: its silence is never told
-rest     ‖ paused   until Today 15:00          every hour
-"""
-NIGHTLY = """\
-Nightly backup (nightly)
-✖ down  failed since Today 03:05
-
-schedule     every day at 03:00
-cron         0 3 * * *
-timezone     Europe/Berlin
-grace        5 min
-expects      run
-next         Tomorrow 03:00, Wed 4 Mar 03:00, Thu 5 Mar 03:00
-last ping    Today 03:05
-last run     failed, Today 03:05
-tells        siren
-token        TOKEN
-code         CODE
-
-curl -fsS -m 10 --retry 3 http://127.0.0.1:8080/TOKEN
-"""
+@pytest.mark.parametrize("title", SESSIONS)
+def test_a_terminal_shows_what_the_table_says(site: Site, title: str) -> None:
+    for step in re.split(r"\n(?=[-$>@] |deliver)", f"\n{SESSIONS[title].rstrip()}")[1:]:
+        line, _, output = PLACEHOLDER.sub(partial(handle, site), step).partition("\n")
+        mark, _, words = line.partition(" ")
+        if mark == "@":
+            site.clock.now = NOW + int(words) * 1000
+            site.server.scan()
+        elif mark == ">":
+            assert site.get(words).status_int == 200
+        elif mark == "deliver":
+            site.server.deliver()
+        else:
+            done = look(site, *shlex.split(words))
+            printed = f"! {done.err}" if done.err else done.out
+            assert done.code == (1 if done.err else 0)
+            assert mark == "-" or printed == f"{output}\n"
 
 
-@pytest.mark.parametrize(
-    "words, said", [("status", STATUS), ("monitor list", LIST), ("monitor show nightly", NIGHTLY)]
-)
-def test_how_monitors_are_is_said_in_words(busy: Site, words: str, said: str) -> None:
-    sql = "SELECT h.kind, h.text FROM handle h JOIN monitor m ON m.num = monitor WHERE key = ?"
-    ours = {row["kind"]: row["text"] for row in busy.rows(sql, "nightly")}
-
-    done = look(busy, *words.split())
-
-    assert (done.code, done.err) == (0, "")
-    assert done.out == said.replace("TOKEN", ours["token"]).replace("CODE", ours["code"])
+PLACEHOLDER = re.compile(r"\{([\w-]+)\.(\w+)\}")
 
 
-def test_what_was_said_by_a_flag_is_shown_under_its_name(site: Site) -> None:
-    look(site, "monitor", "add", "job", *shlex.split(FLAGS))
-
-    out = look(site, "monitor", "show", "job").out
-
-    shown = dict(line.split(maxsplit=1) for line in out.splitlines() if " " in line)
-    assert shown["schedule"] == "every 5 minutes (Europe/Lisbon)"
-    assert (shown["max-run"], shown["tags"], shown["rule"]) == ("2 h", "prod db", "rows lt 1")
-    assert (shown["handles"], shown["tells"][:7]) == ("cronitor:oldCode1", "nobody:")
+def handle(site: Site, named: re.Match[str]) -> str:
+    """The token or the code of the monitor that is named."""
+    sql = "SELECT text FROM handle JOIN monitor m ON m.num = monitor WHERE key = ? AND kind = ?"
+    return str(site.rows(sql, *named.groups())[0]["text"])
 
 
-def test_an_empty_site_says_how_to_begin(site: Site) -> None:
-    printed = [look(site, *words).out for words in (("status",), ("monitor", "list"))]
-
-    assert all("cronwatch monitor add --help" in out for out in printed)
-
-
-def test_the_last_events_say_when_and_to_whom_they_were_told(site: Site) -> None:
-    made = site.monitor(name="Job", key="job")
-    for name, command in (("siren", "true"), ("broken", "echo no siren; exit 3")):
-        site.server.act(cronwatch.create_integration, "command", name, {"command": command})
-    site.get(f"/{made.token}/fail")
-    site.server.deliver()
-    site.server.deliver()
-    site.clock.move(25 * 3600)
-
-    lines = look(site, "events").out.splitlines()
-
-    assert lines[0].startswith("Yesterday 13:00  ")
-    assert "Job" in lines[0]
-    assert lines[1] == "    sent: siren (exit code 0)"
-    assert lines[2] == "    pending: broken (exit code 3: no siren)"
-    assert len(lines) == 3
-
-
-@pytest.mark.parametrize(
-    "words, keys",
-    [("", ["one-more", "two", "one"]), ("one", ["one"]), ("--limit 1", ["one-more"])],
-)
-def test_the_last_events_are_those_of_one_monitor_and_no_more_than_asked(
-    site: Site, words: str, keys: list[str]
-) -> None:
-    for key in ("one", "two", "one-more"):
-        site.get(f"/{site.monitor(name=key, key=key).token}/fail")
-
-    events = json.loads(look(site, "events", *words.split(), "--json").out)
-
-    assert [event["monitor"]["key"] for event in events] == keys
+# What a schedule brings along.
+FOLLOWS = {"updatedAt", "upcoming", "expectedAt", "nextExpectedAt", "cronExpression", "schedule"}
 
 
 @pytest.mark.parametrize(
@@ -618,61 +362,39 @@ def test_the_last_events_are_those_of_one_monitor_and_no_more_than_asked(
         ("--every 2h", {"scheduleType": "interval", "intervalSeconds": 7200}),
         ("--no-schedule", {"scheduleType": "none", "cronExpression": None}),
         ("--no-armed --max-run 0", {"armed": False, "maxRunSeconds": None}),
+        ("--grace 90", {"graceSeconds": 90, "armed": True}),
         ("--handle cronitor:d3x0c1", {"handles": [{"dialect": "cronitor", "handle": "d3x0c1"}]}),
     ],
 )
 def test_an_edit_changes_what_is_named_and_nothing_else(
     site: Site, flags: str, changes: dict[str, Any]
 ) -> None:
-    look(site, *shlex.split("monitor add job --cron '0 3 * * *' --max-run 1h --notes x --armed"))
-    before = json.loads(look(site, "monitor", "show", "job", "--json").out)
+    words = "monitor add job --cron '0 3 * * *' --max-run 1h --notes x --armed --json"
+    before = json.loads(look(site, *shlex.split(words)).out)
 
     done = look(site, "monitor", "edit", "job", *shlex.split(flags))
 
     after = json.loads(look(site, "monitor", "show", "job", "--json").out)
-    follows = {
-        "updatedAt",
-        "upcoming",
-        "expectedAt",
-        "nextExpectedAt",
-        "cronExpression",
-        "schedule",
-    }
-    expected = {**before, **changes, **{name: after[name] for name in follows - set(changes)}}
+    follows = {name: after[name] for name in FOLLOWS - set(changes)}
     assert (done.code, done.err) == (0, "")
-    assert after == expected
+    assert after == {**before, "integrationIds": [], **changes, **follows}
 
 
-@pytest.mark.parametrize(
-    "seconds, words",
-    [
-        (-38 * 3600, "Sat 28 Feb 23:00"),
-        (-400 * 86_400, "Sun 26 Jan 2025 13:00"),
-        (-13 * 3600, "Today 00:00"),
-        (-3600, "Today 12:00"),
-        (-3599, "59 min ago"),
-        (0, "0 s ago"),
-        (1, "in 1 s"),
-        (540, "in 9 min"),
-        (3600, "Today 14:00"),
-        (11 * 3600, "Tomorrow 00:00"),
-        (36 * 3600, "Wed 4 Mar 01:00"),
-    ],
-)
+NEAR = "What is near reads as a distance, what is not as on the page: seconds from Monday 13:00"
+
+
+@pytest.mark.parametrize("seconds, words", read_table("commands", NEAR))
 def test_what_is_near_reads_as_a_distance_and_what_is_not_as_on_the_page(
-    seconds: int, words: str
+    seconds: str, words: str
 ) -> None:
-    at = cronwatch.iso(NOW + seconds * 1000)
+    at = cronwatch.iso(NOW + int(seconds) * 1000)
 
-    said = cronwatch.LocalTime("Europe/Berlin", NOW).near(at)
-
-    assert said == words
+    assert BERLIN.near(at) == words
 
 
 # -- the doctor
 
 
-BERLIN = cronwatch.LocalTime("Europe/Berlin", NOW)
 MB = 2**20
 FINDINGS = [
     (cronwatch.check_disk(5000 * MB, 200 * MB), "✔", "5,000 MB are free"),
@@ -708,14 +430,8 @@ def test_the_doctor_says_how_it_is_and_what_to_do(finding: str, sign: str, words
 
 def receiver(channel: str, **more: Any) -> dict[str, Any]:
     """An integration, as the API has it, that does well."""
-    return {
-        "name": "ops",
-        "channel": channel,
-        "enabled": True,
-        "failing": False,
-        "lastDelivery": None,
-        **more,
-    }
+    well = {"name": "ops", "enabled": True, "failing": False, "lastDelivery": None}
+    return {**well, "channel": channel, **more}
 
 
 @pytest.fixture
@@ -783,12 +499,8 @@ def test_the_certificate_of_a_receiver_is_checked(
         (receiver("command", command="touch ran; exit 3"), "✔", "ops, by command"),
         (receiver("command", command="if then"), "✖", "yntax error"),
         (receiver("email", address="me@home.example"), "✔", "cronwatch integration test ops"),
-        (receiver("command", command="true", enabled=False), "▲", "ops is off"),
-        (
-            receiver("command", command="true", failing=True, lastDelivery={"result": "HTTP 500"}),
-            "✖",
-            "HTTP 500",
-        ),
+        (receiver("command", enabled=False), "▲", "ops is off"),
+        (receiver("command", failing=True, lastDelivery={"result": "HTTP 500"}), "✖", "HTTP 500"),
     ],
 )
 def test_a_receiver_is_judged_without_an_event(
@@ -807,11 +519,17 @@ def test_a_receiver_is_judged_without_an_event(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_mail_server_is_signed_in_to_and_gets_no_mail() -> None:
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
     box = Mailbox()
+    yield box
+    box.controller.stop()
+
+
+def test_the_mail_server_is_signed_in_to_and_gets_no_mail(mailbox: Mailbox) -> None:
     settings = cronwatch.Settings(
         smtp_host="127.0.0.1",
-        smtp_port=box.port,
+        smtp_port=mailbox.port,
         smtp_security="none",
         smtp_user="cron",
         smtp_password="secret",
@@ -819,17 +537,14 @@ def test_the_mail_server_is_signed_in_to_and_gets_no_mail() -> None:
 
     finding = cronwatch.check_smtp(settings, True, "")
 
-    box.controller.stop()
-    assert (finding[0], box.signed_in, box.received) == ("✔", [(b"cron", b"secret")], [])
+    assert (finding[0], mailbox.signed_in, mailbox.received) == ("✔", [(b"cron", b"secret")], [])
 
 
-def test_a_mail_server_without_the_security_that_is_wanted_is_wrong() -> None:
-    box = Mailbox()
-    settings = cronwatch.Settings(smtp_host="127.0.0.1", smtp_port=box.port)
+def test_a_mail_server_without_the_security_that_is_wanted_is_wrong(mailbox: Mailbox) -> None:
+    settings = cronwatch.Settings(smtp_host="127.0.0.1", smtp_port=mailbox.port)
 
     finding = cronwatch.check_smtp(settings, True, "")
 
-    box.controller.stop()
     assert finding[0] == "✖"
     assert "STARTTLS" in finding
 
@@ -883,20 +598,13 @@ def complete(folder: Path, shell: str, *words: str) -> list[str]:
     found = shutil.which(shell)
     if found is None:
         pytest.skip(f"needs {shell}")
-    done = subprocess.run(
+    path, database = f"{folder}/bin:{os.environ['PATH']}", str(folder / "cronwatch.db")
+    done = finish(
         [found, "-c", f"{script}\n{lines}", shell, "cronwatch", *words],
-        cwd=folder,
-        env=environment(
-            PATH=f"{folder}/bin:{os.environ['PATH']}",
-            CRONWATCH_DATABASE=str(folder / "cronwatch.db"),
-        ),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=True,
+        folder,
+        environment(PATH=path, CRONWATCH_DATABASE=database),
     )
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 
 
@@ -916,21 +624,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 @pytest.mark.parametrize(
     "words, offers",
-    [
-        (("",), "serve status doctor monitor integration key import unit completion --version"),
-        (("monitor", ""), "add edit list show pause resume remove"),
-        (("monitor", "add", "job", "--"), "--cron --every --grace --database"),
-        (("serve", "--"), "--listen --base-url --database"),
-        (("events", "--"), "--limit --json --database"),
-        (("monitor", "show", ""), "nightly"),
-        (("monitor", "edit", ""), "nightly"),
-        (("events", ""), "nightly"),
-    ],
+    read_table("commands", "What a shell offers for the last word (after the bar)"),
 )
 def test_a_shell_offers_commands_flags_and_keys(
-    home: Path, shell: str, words: tuple[str, ...], offers: str
+    home: Path, shell: str, words: str, offers: str
 ) -> None:
-    assert set(complete(home, shell, *words)) >= set(offers.split())
+    before, _, last = words.partition("|")
+
+    assert set(complete(home, shell, *before.split(), last)) >= set(offers.split())
 
 
 def test_a_key_is_never_a_part_of_the_script(home: Path) -> None:

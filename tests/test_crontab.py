@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Site
-from live_server import LIMIT_SECONDS, Done, call, program, serving
+from conftest import Site, finish, read_table
+from live_server import Done, call, program, serving
 
 import cronwatch
 
 UTC = "UTC"
-
-
-def read(text: str, is_system: bool = False) -> list[cronwatch.CronLine]:
-    """The jobs of a crontab, each line of which is right."""
-    return cronwatch.read_crontab(text, is_system, UTC)[0]
-
-
-def remarks(text: str) -> list[str]:
-    """What is said of the lines of a crontab."""
-    return cronwatch.read_crontab(text, False, UTC)[1]
+NO_JOBS = read_table("crontab", "What is no job makes no monitor and no remark")
 
 
 def one(line: str, is_system: bool = False) -> cronwatch.CronLine:
-    (job,) = read(line, is_system)
+    """The only job of a crontab."""
+    (job,), _ = cronwatch.read_crontab(line, is_system, UTC)
     return job
 
 
@@ -38,15 +29,8 @@ def bring(site: Site, text: str, *flags: str) -> Done:
     """`import crontab` of a file with this."""
     file = site.database.with_name("crontab")
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
-    return call(
-        "import",
-        "crontab",
-        str(file),
-        *flags,
-        "--database",
-        str(site.database),
-        TZ="Europe/Berlin",
-    )
+    words = ("import", "crontab", str(file), *flags, "--database", str(site.database))
+    return call(*words, TZ="Europe/Berlin")
 
 
 def lines(done: Done) -> list[str]:
@@ -68,14 +52,7 @@ def shown(site: Site) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "line, when, command",
-    [
-        ("0 3 * * * /usr/bin/backup --all", "0 3 * * *", "/usr/bin/backup --all"),
-        ("  */5\t*  * * 1-5\t /usr/bin/sync\t-a", "*/5\t*  * * 1-5", "/usr/bin/sync\t-a"),
-        ("@daily /usr/bin/backup", "@daily", "/usr/bin/backup"),
-        ("0 3 * JAN-MAR mon,Wed /usr/bin/backup", "0 3 * JAN-MAR mon,Wed", "/usr/bin/backup"),
-        ("0 3 * * * echo # no comment", "0 3 * * *", "echo # no comment"),
-    ],
+    "line, when, command", read_table("crontab", "A line is a time and a command")
 )
 def test_a_line_is_a_time_and_a_command(line: str, when: str, command: str) -> None:
     job = one(line)
@@ -85,14 +62,7 @@ def test_a_line_is_a_time_and_a_command(line: str, when: str, command: str) -> N
 
 @pytest.mark.parametrize(
     "line, command, given",
-    [
-        ("0 3 * * * cat%one%two", "cat", "%one%two"),
-        (r"0 3 * * * date +\%F", r"date +\%F", ""),
-        (r"0 3 * * * date +\%F %one", r"date +\%F", "%one"),
-        (r"0 3 * * * echo a\\%b", r"echo a\\", "%b"),
-        (r"0 3 * * * echo a\\\%b", r"echo a\\\%b", ""),
-        ("0 3 * * * cat %", "cat", "%"),
-    ],
+    read_table("crontab", "The first bare percent sign begins standard input"),
 )
 def test_the_first_bare_percent_sign_begins_standard_input(
     line: str, command: str, given: str
@@ -104,21 +74,7 @@ def test_the_first_bare_percent_sign_begins_standard_input(
 
 @pytest.mark.parametrize(
     "line",
-    [
-        "",
-        "   ",
-        "# 0 3 * * * /usr/bin/backup",
-        "\t# comment",
-        "MAILTO=root",
-        'MAILTO=""',
-        "PATH = /usr/bin:/bin",
-        "X='0 3 * * * y'",
-        "EMPTY=",
-        "FOO-BAR=x",
-        "MY.VAR = y",
-        '"QUOTED NAME"="z"',
-        "'QUOTED NAME' = z",
-    ],
+    [*NO_JOBS, "", "   ", "# 0 3 * * * /usr/bin/backup", "\t# comment"],
 )
 def test_what_is_no_job_makes_no_monitor_and_no_remark(line: str) -> None:
     assert cronwatch.read_crontab(line, False, UTC) == ([], [])
@@ -127,7 +83,9 @@ def test_what_is_no_job_makes_no_monitor_and_no_remark(line: str) -> None:
 def test_a_setting_holds_for_what_comes_after_it() -> None:
     settings = "TZ=Asia/Dili\nCRON_TZ = 'Asia/Tokyo'\nSHELL=/bin/bash\nPATH=/opt/bin\n"
 
-    before, after = read(f"0 3 * * * /a\n{settings}@quarterly /b")
+    (before, after), _ = cronwatch.read_crontab(
+        f"0 3 * * * /a\n{settings}@quarterly /b", False, UTC
+    )
 
     assert (before.timezone, before.shell, before.path) == (UTC, "/bin/sh", "/usr/bin:/bin")
     assert (after.timezone, after.shell, after.path) == ("Asia/Tokyo", "/bin/bash", "/opt/bin")
@@ -141,24 +99,7 @@ def test_a_schedule_is_in_the_zone_of_the_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    "line, problem",
-    [
-        ("@reboot /usr/bin/x", "@reboot never comes round"),
-        ("@300 /usr/bin/x", "@300 names no time of day: `cronwatch monitor add KEY --every"),
-        ("CRON_TZ=Asia/Tokyo", "Debian's cron ignores CRON_TZ"),
-        ("61 * * * * /usr/bin/x", "minute must be 0-59"),
-        ("0~59 3 * * * /usr/bin/x", "random times ("),
-        ("~ 4 * * * /usr/bin/x", "random times ("),
-        ("7 22-6 * * * /usr/bin/x", "never runs 22-6"),
-        ("7 9 * * FRI-SUN /usr/bin/x", "never runs fri-sun"),
-        ("*/30 * * * * * echo tock", "would run `* echo tock`"),
-        ("0 30 3 * * MON-FRI echo tock", "would run `MON-FRI echo tock`"),
-        ("1\t5\tcron.daily\tnice run-parts /etc/cron.daily", "this is no line of a crontab"),
-        ("@monthly\t45\tcron.monthly\tnice run-parts /x", "this is no line of a crontab"),
-        ("0 3 L * * /usr/bin/x", "this is no line of a crontab"),
-        ("0 3 * *", "this is no line of a crontab"),
-        ("0 3 * * *", "this is no line of a crontab"),
-    ],
+    "line, problem", read_table("crontab", "A line that cannot be watched is named by its number")
 )
 def test_a_line_that_cannot_be_watched_is_named_by_its_number(line: str, problem: str) -> None:
     jobs, (found,) = cronwatch.read_crontab(f"# one\n\n{line}\n0 3 * * * /y", False, UTC)
@@ -178,24 +119,12 @@ def test_a_minus_keeps_a_job_out_of_the_log_and_in_the_crontab(minus: str) -> No
 
 
 @pytest.mark.parametrize(
-    "command, is_told",
-    [
-        (r"[ $(date +\%d) -le 7 ] && /opt/monthly.sh", True),
-        ('[ -x "$HOME/bin/tune" ] && "$HOME/bin/tune"', True),
-        ("[[ -x /opt/a ]] && /opt/a", True),
-        ("test -x /opt/a -a ! -d /run/x && perl -e 'sleep int(rand(9))' && /opt/a -q", True),
-        ("test -x /usr/sbin/anacron || { cd / && run-parts /etc/cron.daily; }", False),
-        ("[ -x /opt/a ] && /opt/a || true", False),
-        ("[ -x /opt/a ] && /opt/a; true", False),
-        ("if [ -x /opt/a ]; then /opt/a; fi", False),
-        ("cd /srv && ./a", False),
-        ("test -x /opt/a", False),
-    ],
+    "command, said", read_table("crontab", "A job that ends as its test does is said")
 )
-def test_a_job_that_ends_as_its_test_does_is_said(command: str, is_told: bool) -> None:
-    said = remarks(f"0 9 * * 1 {command}")
+def test_a_job_that_ends_as_its_test_does_is_said(command: str, said: str) -> None:
+    _, remarks = cronwatch.read_crontab(f"0 9 * * 1 {command}", False, UTC)
 
-    assert ["ends with 1" in remark for remark in said] == ([True] if is_told else [])
+    assert ["ends with 1" in remark for remark in remarks] == ([True] if said else [])
 
 
 # names
@@ -203,44 +132,11 @@ def test_a_job_that_ends_as_its_test_does_is_said(command: str, is_told: bool) -
 
 @pytest.mark.parametrize(
     "command, name",
-    [
-        ("/usr/local/bin/backup", "backup"),
-        ("/usr/local/bin/backup.sh --full", "backup"),
-        ("/sbin/zpool scrub tank", "zpool scrub"),
-        ("restic backup /home > /var/log/restic 2>&1", "restic backup"),
-        (
-            "test -x /usr/bin/certbot && perl -e 'sleep int(rand(9))' && certbot renew",
-            "certbot renew",
-        ),
-        ("cd / && run-parts --report /etc/cron.hourly", "cron.hourly"),
-        (
-            "test -x /usr/sbin/anacron || { cd / && run-parts --report /etc/cron.daily; }",
-            "cron.daily",
-        ),
-        (r"[ $(date +\%d) -le 7 ] && /opt/monthly.sh", "monthly"),
-        ("[ -x /opt/a ] && if [ ! -d /run/x ]; then /opt/clean.sh; fi", "clean"),
-        ("command -v debian-sa1 > /dev/null && debian-sa1 1 1", "debian-sa1"),
-        ('"$HOME/bin/tune"', "tune"),
-        ("/usr/bin/python3.11 -u /srv/app/report.py", "report"),
-        ("cd /srv/app && ./sync.sh", "sync"),
-        ("cd /srv/app; php artisan schedule:run", "artisan schedule:run"),
-        ("bash -c 'rsync -a / /mnt'", "rsync"),
-        ("FOO=1 BAR=2 /usr/bin/job", "job"),
-        ("nice -n 10 /usr/bin/job", "job"),
-        ("/usr/bin/flock -n /tmp/lock /usr/bin/job", "job"),
-        ("timeout 5m /usr/bin/job", "job"),
-        ("sudo -u www-data php /var/www/cron.php", "cron"),
-        ("$HOME", "job"),
-        ("$(true)", "true"),
-        ("日本", "job"),
-        ("x" * 300, "x" * 180),
-    ],
+    [*read_table("crontab", "A monitor is named after what is run"), ("x" * 300, "x" * 180)],
 )
 def test_a_monitor_is_named_after_what_is_run(command: str, name: str) -> None:
     assert one(f"0 3 * * * {command}").name == name
 
-
-# what is shown, and what is created
 
 TAB = """\
 # of root
@@ -256,23 +152,26 @@ KEYS = {
     "backup-2": ("@daily", "Europe/Berlin"),
     "sync": ("*/5 * * * *", "Asia/Tokyo"),
 }
+NIGHTLY = "0 3 * * * /opt/report.sh\n"
+MOVED = "report: every day at 15:00 (Europe/Berlin), until now every day at 03:00"
 
 
 # a crontab that was edited, and one of another machine
 
 
-def test_an_edited_time_of_a_line_with_the_wrapper_is_applied(site: Site) -> None:
-    printed = bring(site, "0 3 * * * /opt/report.sh --all\n", "--yes")
-    (line,) = lines(printed)
+@pytest.mark.parametrize("is_printed", [False, True], ids=["crontab", "what was printed"])
+def test_an_edited_time_is_said_and_applied(site: Site, is_printed: bool) -> None:
+    printed = bring(site, NIGHTLY, "--yes")
+    before = f"{lines(printed)[0]}\n" if is_printed else NIGHTLY
 
-    said = comments(bring(site, line.replace("0 3", "0 15") + "\n", "--yes"))
+    done = bring(site, before.replace("0 3", "0 15"), "--yes")
 
     assert shown(site) == {"report": ("0 15 * * *", "Europe/Berlin")}
-    assert said[0].startswith("report: every day at 15:00 (Europe/Berlin), until now every day at")
+    assert comments(done)[0] == MOVED
 
 
 def test_a_time_that_a_person_set_stays_and_is_said(site: Site) -> None:
-    bring(site, "0 3 * * * /opt/report.sh\n", "--yes")
+    bring(site, NIGHTLY, "--yes")
     site.rows("UPDATE monitor SET cron = '0 4 * * *'")
 
     said = comments(bring(site, "0 15 * * * /opt/report.sh\n", "--yes"))
@@ -285,13 +184,14 @@ def test_a_time_that_a_person_set_stays_and_is_said(site: Site) -> None:
 
 
 def test_of_two_jobs_with_one_command_the_one_with_the_same_time_is_meant(site: Site) -> None:
-    bring(site, "0 3 * * * /opt/report.sh\n0 15 * * * /opt/report.sh\n", "--yes")
+    early, late, other = (NIGHTLY.replace("3", hour) for hour in ("3", "15", "4"))
+    bring(site, early + late, "--yes")
 
-    bring(site, "0 15 * * * /opt/report.sh\n0 4 * * * /opt/report.sh\n", "--yes")
+    bring(site, late + other, "--yes")
 
-    assert shown(site) == {
-        "report": ("0 4 * * *", "Europe/Berlin"),
-        "report-2": ("0 15 * * *", "Europe/Berlin"),
+    assert {key: cron for key, (cron, _) in shown(site).items()} == {
+        "report": "0 4 * * *",
+        "report-2": "0 15 * * *",
     }
 
 
@@ -362,17 +262,6 @@ def test_the_same_command_on_another_host_is_another_job(
     assert list(shown(site)) == ["backup", "backup-2"]
 
 
-def test_an_edited_time_is_said_and_applied(site: Site) -> None:
-    bring(site, "0 3 * * * /opt/report.sh\n", "--yes")
-
-    done = bring(site, "0 15 * * * /opt/report.sh\n", "--yes")
-
-    assert shown(site) == {"report": ("0 15 * * *", "Europe/Berlin")}
-    assert comments(done)[0] == (
-        "report: every day at 15:00 (Europe/Berlin), until now every day at 03:00"
-    )
-
-
 def test_no_control_character_is_printed_and_it_is_said(site: Site) -> None:
     done = bring(site, "# \x1b]0;x\a\r\n0 3 * * *\t/opt/a \x1b[31m \x9b b\r\n")
 
@@ -383,14 +272,9 @@ def test_no_control_character_is_printed_and_it_is_said(site: Site) -> None:
 def test_each_line_pings_the_monitor_of_its_job(site: Site) -> None:
     done = bring(site, TAB, "--yes")
 
-    urls = [
-        line.partition("/cronwatch-exec ")[2].partition(" -- ")[0]
-        for line in lines(done)
-        if "cronwatch-exec" in line
-    ]
-    assert [url.rpartition("/")[2] for url in urls] == [
-        row["text"]
-        for row in site.rows("SELECT text FROM handle WHERE kind = 'token' ORDER BY monitor")
+    tokens = site.rows("SELECT text FROM handle WHERE kind = 'token' ORDER BY monitor")
+    assert re.findall(r"/cronwatch-exec http\S+/(\S+) -- ", done.out) == [
+        row["text"] for row in tokens
     ]
 
 
@@ -445,58 +329,36 @@ def test_only_a_line_feed_ends_a_line(site: Site, odd: str) -> None:
 WRAPPER = os.path.join(os.path.dirname(sys.executable), "cronwatch-exec")
 
 
-def wrapped(line: str, wrapper: str) -> str:
-    """What stands in place of the wrapper in a line of a crontab."""
-    (job,) = read(line)
-    return (
-        cronwatch.wrapped_line(job, "URL", wrapper)
-        .removeprefix("0 3 * * * ")
-        .partition(" URL ")[0]
-    )
-
-
 @pytest.mark.parametrize(
-    "wrapper, says",
-    [
-        ("/usr/bin/cronwatch-exec", "cronwatch-exec"),
-        ("/bin/cronwatch-exec", "cronwatch-exec"),
-        ("/usr/local/bin/cronwatch-exec", "/usr/local/bin/cronwatch-exec"),
-        ("/home/ann/.local/bin/cronwatch-exec", "/home/ann/.local/bin/cronwatch-exec"),
-        ("/srv/my programs/cronwatch-exec", "'/srv/my programs/cronwatch-exec'"),
-        ("/srv/100%/cronwatch-exec", r"/srv/100\%/cronwatch-exec"),
-    ],
+    "wrapper, says", read_table("crontab", "The wrapper has its path where cron would not find it")
 )
 def test_the_wrapper_has_its_path_where_cron_would_not_find_it(wrapper: str, says: str) -> None:
-    assert wrapped("0 3 * * * /usr/bin/backup", wrapper) == says
+    line = cronwatch.wrapped_line(one("0 3 * * * /usr/bin/backup"), "URL", wrapper)
+
+    assert line == f"0 3 * * * {says} URL -- /usr/bin/backup"
+
+
+def as_cron(
+    command: str, folder: Path, path: str, given: str = "", shell: str = "/bin/sh"
+) -> tuple[int, str, str]:
+    """Run a command with what Debian's cron sets, and nothing else: how it ended."""
+    environ = {"PATH": path, "SHELL": shell, "HOME": "/home/ann", "LOGNAME": "ann"}
+    done = finish([shell, "-c", command], folder, environ, given=given)
+    return done.returncode, done.stdout, done.stderr.replace(f"{shell}: ", "")
 
 
 @pytest.mark.slow
 def test_cron_runs_an_imported_line_and_it_is_told(tmp_path: Path) -> None:
-    """With what Debian's cron sets, and nothing else."""
     (tmp_path / "crontab").write_text(f"0 3 * * * echo all well > {tmp_path}/ran; exit 3\n")
     with serving(tmp_path) as live:
         printed = live.cli("import", "crontab", str(tmp_path / "crontab"), "--yes")
         line = printed.splitlines()[-1].removeprefix("0 3 * * * ")
 
-        done = subprocess.run(
-            ["/bin/sh", "-c", line],
-            cwd=tmp_path,
-            stdin=subprocess.DEVNULL,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-            env={
-                "PATH": "/usr/bin:/bin",
-                "SHELL": "/bin/sh",
-                "HOME": str(tmp_path),
-                "LOGNAME": "ann",
-            },
-        )
+        code, _, err = as_cron(line, tmp_path, "/usr/bin:/bin")
 
         (run,) = live.runs("echo-all")
 
-    assert ((tmp_path / "ran").read_text(), done.returncode, done.stderr) == ("all well\n", 3, "")
+    assert ((tmp_path / "ran").read_text(), code, err) == ("all well\n", 3, "")
     assert (run["state"], run["exit_code"]) == ("failed", 3)
 
 
@@ -553,56 +415,12 @@ def cron(tmp_path: Path) -> Callable[..., Any]:
 
     def run_line(command: str, shell: str = "/bin/sh", unescapes: str = "%") -> Any:
         words, given = cut(command, unescapes)
-        done = subprocess.run(
-            [shell, "-c", words],
-            input=given,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-            check=False,
-            env={
-                "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
-                "HOME": "/home/ann",
-                "SHELL": shell,
-            },
-        )
-        return done.returncode, done.stdout, done.stderr.replace(f"{shell}: ", "")
+        return as_cron(words, tmp_path, f"{tmp_path}/bin:{os.environ['PATH']}", given, shell)
 
     return run_line
 
 
-COMMANDS = [
-    "{here}/job.sh --all  a=b",
-    "{here}/job.sh 'two words' \"$HOME\"",
-    "echo 'it'\\''s' \"quoted\"",
-    'echo it\\\'s \\"so\\"',
-    "FOO=bar printenv FOO",
-    ". ./job.env",
-    "cd / && pwd",
-    "exit 7",
-    "true || echo no; echo $?",
-    "for i in 1 2; do echo $i; done",
-    "(echo sub)",
-    "echo a | tr a-z A-Z",
-    "echo `echo back`",
-    "echo *.env",
-    "echo '100\\%'",
-    "date -u -d @0 +\\%F",
-    "cat%one%two",
-    "cat -%one",
-    "{here}/job.sh x%given",
-    'tr a-z A-Z%it\'s "quoted"',
-    "echo a\\\\%b",
-    "echo a\\\\\\%b",
-    "echo 'tab\tinside'",
-    "echo 'a\\\\b'",
-    "echo ü ✓",
-    "echo a # comment",
-    "! true",
-    "echo -- -x",
-    "{here}/job.sh a; {here}/job.sh b",
-]
+COMMANDS = read_table("crontab", "A job does with the wrapper what it did")
 
 
 @pytest.mark.parametrize("unescapes", ["%", "%\\"], ids=["Debian", "FreeBSD"])
@@ -621,10 +439,7 @@ def test_a_job_does_with_the_wrapper_what_it_did(
     assert ran == cron(command, unescapes=unescapes)
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["[[ a = a* ]] && echo glob", "echo {1..3}", "a=(1 2); echo ${a[1]}", "source ./job.env"],
-)
+@pytest.mark.parametrize("command", read_table("crontab", "A job keeps the shell of its crontab"))
 def test_a_job_keeps_the_shell_of_its_crontab(cron: Callable[..., Any], command: str) -> None:
     job = one(f"SHELL=/bin/bash\n0 3 * * * {command}")
     wrapped = cronwatch.wrapped_line(job, "http://127.0.0.1:9/x", "cronwatch-exec")

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from live_server import DIRECT, LIMIT_SECONDS, Live, environment, program, serving, wait_for
+from conftest import finish, read_table
+from live_server import DIRECT, LIMIT_SECONDS, Done, Live, environment, program, serving, wait_for
 
 import cronwatch
 
@@ -38,14 +39,6 @@ class Shell(NamedTuple):
     path: str
 
 
-class Done(NamedTuple):
-    """How a call ended."""
-
-    code: int
-    out: str
-    err: str
-
-
 class Asked(NamedTuple):
     """A request that came."""
 
@@ -61,7 +54,7 @@ class Ear:
 
     None closes the connection without an answer. `behind` is a server that is asked, too."""
 
-    def __init__(self, port: int = 0, behind: str = "") -> None:
+    def __init__(self, behind: str = "") -> None:
         self.asked = list[Asked]()
         self.answers: Callable[[Asked], int | None] = lambda asked: 200
         ear = self
@@ -90,7 +83,7 @@ class Ear:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.base = f"http://127.0.0.1:{self.server.server_port}"
         self.url = f"{self.base}/{HANDLE}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
@@ -118,17 +111,12 @@ class Wrapper:
 
     shell: Shell
     home: Path
+    ear: Ear
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def environ(self, **more: str) -> dict[str, str]:
-        return environment(
-            **{
-                "PATH": self.shell.path,
-                "HOME": str(self.home),
-                "TMPDIR": str(self.home / "tmp"),
-                **more,
-            }
-        )
+        own = {"PATH": self.shell.path, "HOME": str(self.home), "TMPDIR": f"{self.home}/tmp"}
+        return environment(**{**own, **more})
 
     def start(self, *words: str, **environ: str) -> subprocess.Popen[bytes]:
         """A call that runs, with pipes for its three streams."""
@@ -151,9 +139,22 @@ class Wrapper:
         out, err = process.communicate(given, timeout=LIMIT_SECONDS)
         return Done(process.returncode, out.decode(), err.decode())
 
-    def job(self, url: str, script: str, given: bytes = b"", **environ: str) -> Done:
-        """A call with a job for the shell, to its end."""
-        return self.call(url, "--", "sh", "-c", script, given=given, **environ)
+    def begin(self, script: str) -> subprocess.Popen[bytes]:
+        """A call with a job for the shell, which runs."""
+        return self.start(self.ear.url, "--", "sh", "-c", script)
+
+    def job(self, script: str, url: str = "", given: bytes = b"", **environ: str) -> Done:
+        """A call with a job for the shell, to its end; it tells the stand-in or another URL."""
+        words = (url or self.ear.url, "--", "sh", "-c", script)
+        return self.call(*words, given=given, **environ)
+
+    @property
+    def asked(self) -> list[Asked]:
+        return self.ear.asked
+
+    @property
+    def words(self) -> list[str]:
+        return self.ear.words
 
     def close(self) -> None:
         for process in self.started:
@@ -178,9 +179,9 @@ def shell(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture
-def wrapper(shell: Shell, tmp_path: Path) -> Iterator[Wrapper]:
+def wrapper(shell: Shell, tmp_path: Path, ear: Ear) -> Iterator[Wrapper]:
     (tmp_path / "tmp").mkdir()
-    made = Wrapper(shell, tmp_path)
+    made = Wrapper(shell, tmp_path, ear)
     yield made
     made.close()
 
@@ -230,7 +231,7 @@ def test_a_job_that_goes_well_is_a_run_with_its_host(
 ) -> None:
     key, url = monitor
 
-    done = wrapper.job(url, "exit 0")
+    done = wrapper.job("exit 0", url)
 
     (run,) = live.runs(key)
     assert done == (0, "", "")
@@ -242,7 +243,7 @@ def test_a_job_that_fails_is_a_failed_run_with_its_exit_code_and_both_streams(
 ) -> None:
     key, url = monitor
 
-    done = wrapper.job(url, "echo to out; echo to err >&2; exit 255")
+    done = wrapper.job("echo to out; echo to err >&2; exit 255", url)
 
     (run,) = live.runs(key)
     (log,) = live.rows("SELECT content FROM run_log WHERE run = ?", run["num"])
@@ -250,92 +251,67 @@ def test_a_job_that_fails_is_a_failed_run_with_its_exit_code_and_both_streams(
     assert sorted(log["content"].splitlines()) == ["to err", "to out"]
 
 
-def test_the_start_and_the_end_of_each_run_have_an_id_of_their_own(
-    wrapper: Wrapper, ear: Ear
-) -> None:
-    wrapper.job(ear.url, "exit 4")
-    wrapper.job(ear.url, "exit 0")
+def test_the_start_and_the_end_of_each_run_have_an_id_of_their_own(wrapper: Wrapper) -> None:
+    wrapper.job("exit 4")
+    wrapper.job("exit 0")
 
-    first, end, second, other_end = [asked.query["runId"] for asked in ear.asked]
-    assert ear.words == ["start", "4", "start", "0"]
+    first, end, second, other_end = [asked.query["runId"] for asked in wrapper.asked]
+    assert wrapper.words == ["start", "4", "start", "0"]
     assert (first == end, second == other_end, first == second) == (True, True, False)
 
 
-def test_the_duration_is_that_of_the_job(wrapper: Wrapper, ear: Ear) -> None:
+def test_the_duration_is_that_of_the_job(wrapper: Wrapper) -> None:
     began = time.monotonic()
 
-    wrapper.job(ear.url, "sleep 1")
+    wrapper.job("sleep 1")
 
     # Without milliseconds, as in busybox, a second may count as one more or one less.
-    assert 0.9 < float(ear.asked[1].query["duration"]) + 0.1 < time.monotonic() - began + 1.2
+    assert 0.9 < float(wrapper.asked[1].query["duration"]) + 0.1 < time.monotonic() - began + 1.2
 
 
-def test_of_a_long_output_the_end_is_sent(wrapper: Wrapper, ear: Ear) -> None:
-    done = wrapper.job(ear.url, "i=0; while [ $i -lt 9000 ]; do i=$((i + 1)); echo line $i; done")
+def test_of_a_long_output_the_end_is_sent(wrapper: Wrapper) -> None:
+    done = wrapper.job("i=0; while [ $i -lt 9000 ]; do i=$((i + 1)); echo line $i; done")
 
     assert len(done.out) > 2 * LOG_BYTES
-    assert ear.asked[1].body == done.out[-LOG_BYTES:]
+    assert wrapper.asked[1].body == done.out[-LOG_BYTES:]
 
 
-def test_what_a_script_left_running_does_not_hold_the_end_up(wrapper: Wrapper, ear: Ear) -> None:
+def test_what_a_script_left_running_does_not_hold_the_end_up(wrapper: Wrapper) -> None:
     left = "while [ ! -e over ]; do sleep 0.1; done; echo later"
-    process = wrapper.start(ear.url, "--", "sh", "-c", f"echo begun; ({left}) & exit 5")
+    process = wrapper.begin(f"echo begun; ({left}) & exit 5")
 
     code = process.wait(LIMIT_SECONDS)
     (wrapper.home / "over").touch()
 
-    assert (code, ear.asked[1].word, ear.asked[1].body) == (5, "5", "begun\n")
+    assert (code, wrapper.asked[1].word, wrapper.asked[1].body) == (5, "5", "begun\n")
     assert process.communicate(timeout=LIMIT_SECONDS)[0] == b"begun\nlater\n"
 
 
-def test_quiet_sends_no_output(wrapper: Wrapper, ear: Ear) -> None:
-    done = wrapper.call("--quiet", ear.url, "--", "sh", "-c", "echo secret; exit 1")
+def test_quiet_sends_no_output(wrapper: Wrapper) -> None:
+    done = wrapper.call("--quiet", wrapper.ear.url, "--", "sh", "-c", "echo secret; exit 1")
 
     assert (done.code, done.out) == (1, "secret\n")
-    assert [(asked.word, asked.body) for asked in ear.asked] == [("start", ""), ("1", "")]
+    assert [(asked.word, asked.body) for asked in wrapper.asked] == [("start", ""), ("1", "")]
 
 
-def test_a_bare_handle_is_pinged_where_the_environment_says(wrapper: Wrapper, ear: Ear) -> None:
-    wrapper.call(HANDLE, "--", "true", CRONWATCH_URL=f"{ear.base}/")
+def test_a_bare_handle_is_pinged_where_the_environment_says(wrapper: Wrapper) -> None:
+    wrapper.call(HANDLE, "--", "true", CRONWATCH_URL=f"{wrapper.ear.base}/")
 
-    assert ear.words == ["start", "0"]
+    assert wrapper.words == ["start", "0"]
 
 
 # == Which URL it is ===========================================================
 
 
-@pytest.mark.parametrize(
-    "form, path",
-    [
-        ("/{u}/", "/{u}/0"),
-        ("/{u}//?#x", "/{u}/0"),
-        ("/AbCd1234/complete", "/AbCd1234/0"),
-        ("/AbCd1234/p/2", "/AbCd1234/0"),
-        ("/ping/{u}/start", "/ping/{u}/0"),
-        ("/ping/{u}/1?create=1", "/ping/{u}/0"),
-        ("/ping/AbCd1234/end/success", "/ping/AbCd1234/0"),
-        ("/ping/AbCd1234/progress/50", "/ping/AbCd1234/0"),
-        ("/ping/log", "/ping/log/0"),
-        ("/ping/cwKey/daily-backup", "/ping/cwKey/daily-backup/0"),
-        ("/ping/cwKey/up/start", "/ping/cwKey/up/0"),
-        ("/ping/daily-backup/cwKey/complete", "/ping/daily-backup/cwKey/0"),
-        ("/p/cwKey/up?state=run", "/p/cwKey/up/0"),
-        ("/p/cwKey/up/run", "/p/cwKey/up/0"),
-        ("/api/v1/ping/daily-backup/success", "/api/v1/ping/daily-backup/0"),
-        ("/api/push/Kuma_Token?status=up&msg=OK&ping=", "/Kuma_Token/0"),
-        ("/api/push/up", "/up/0"),
-        ("/api/1/cron/up/cwKey/?status=ok", "/api/1/cron/up/cwKey/0"),
-        ("/start/{u}", "/start/{u}/0"),
-        ("/behind/a/proxy/{u}/start?x=/y", "/behind/a/proxy/{u}/0"),
-    ],
-)
-def test_the_word_goes_behind_the_monitor(
-    wrapper: Wrapper, ear: Ear, form: str, path: str
-) -> None:
-    done = wrapper.job(ear.base + form.format(u=HANDLE), "exit 0")
+@pytest.mark.parametrize("form, path", read_table("exec", "The word goes behind the monitor"))
+def test_the_word_goes_behind_the_monitor(wrapper: Wrapper, form: str, path: str) -> None:
+    done = wrapper.job("exit 0", wrapper.ear.base + form.format(u=HANDLE))
 
     assert done == (0, "", "")
-    assert ear.asked[-1].path == path.format(u=HANDLE)
+    assert wrapper.asked[-1].path == path.format(u=HANDLE)
+
+
+URLS = read_table("exec", "Each form of a URL tells a failure")
 
 
 def test_each_form_of_a_url_tells_a_failure(live: Live, wrapper: Wrapper) -> None:
@@ -347,38 +323,18 @@ def test_each_form_of_a_url_tells_a_failure(live: Live, wrapper: Wrapper) -> Non
         live.ask("POST", f"/heartbeats/{key}/handles", {"handle": f"K_{key}", "dialect": "kuma"})
         parts = {"token": shown["pingUrl"].rpartition("/")[2], "kuma": f"K_{key}"}
         url = form.format(host=host, key=key, api=live.key, code=shown["code"], **parts)
-        done = wrapper.job(url, "echo ::metric rows=3; exit 9")
+        done = wrapper.job("echo ::metric rows=3; exit 9", url)
         told[form] = (done.code, done.err, [run["state"] for run in live.runs(key)])
 
     assert told == dict.fromkeys(URLS, (9, "", ["failed"]))
 
 
-URLS = (
-    "http://{host}/{token}",
-    "http://{host}/{code}",
-    "http://{host}/ping/{token}",
-    "http://{host}/ping/{code}",
-    "http://{api}:@{host}/ping/{key}",
-    "http://{host}/ping/{key}/{api}?schedule=0%203%20*%20*%20*&gracePeriod=60",
-    "http://{host}/ping/{api}/{key}?create=1",
-    "http://{host}/ping/{api}/{key}?state=complete&env=prod",
-    "http://{host}/p/{api}/{key}?state=complete&msg=fine&status_code=0",
-    "http://{api}:@{host}/api/v1/ping/{key}",
-    "http://{host}/api/push/{token}?status=up&msg=OK&ping=",
-    "http://{host}/api/push/{kuma}?status=up&msg=OK&ping=",
-    "http://{host}/finish/{token}",
-    "http://{host}/api/1/cron/{key}/{api}/?status=ok",
-)
-
-
-def test_a_parameter_that_contradicts_is_dropped_and_others_stay(
-    wrapper: Wrapper, ear: Ear
-) -> None:
+def test_a_parameter_that_contradicts_is_dropped_and_others_stay(wrapper: Wrapper) -> None:
     contrary = "state=complete&status=up&msg=OK&message=fine&ping=&duration=9&status_code=0&rid=1"
 
-    wrapper.job(f"{ear.url}?{contrary}&env=a%20b&host=nas&series=2&runId=3#end", "exit 1")
+    wrapper.job("exit 1", f"{wrapper.ear.url}?{contrary}&env=a%20b&host=nas&series=2&runId=3#end")
 
-    query = ear.asked[1].query
+    query = wrapper.asked[1].query
     assert set(query) == {"env", "host", "runId", "duration"}
     assert (query["env"], query["host"]) == ("a b", "nas")
 
@@ -386,24 +342,24 @@ def test_a_parameter_that_contradicts_is_dropped_and_others_stay(
 # == What the job notices: nothing =============================================
 
 
-def test_a_command_that_is_not_there_fails_as_in_a_shell(wrapper: Wrapper, ear: Ear) -> None:
-    done = wrapper.call(ear.url, "--", "no-such-command", "-x")
+def test_a_command_that_is_not_there_fails_as_in_a_shell(wrapper: Wrapper) -> None:
+    done = wrapper.call(wrapper.ear.url, "--", "no-such-command", "-x")
 
-    assert (done.code, ear.asked[1].word) == (127, "127")
+    assert (done.code, wrapper.asked[1].word) == (127, "127")
     assert "no-such-command" in done.err
-    assert "no-such-command" in ear.asked[1].body
+    assert "no-such-command" in wrapper.asked[1].body
 
 
-def test_arguments_reach_the_job_as_they_are(wrapper: Wrapper, ear: Ear) -> None:
+def test_arguments_reach_the_job_as_they_are(wrapper: Wrapper) -> None:
     words = ["a b", "", "*", "$HOME", "-x", "--", "ü\n"]
 
-    done = wrapper.call(ear.url, "--", "sh", "-c", 'printf "<%s>" "$@"', "sh", *words)
+    done = wrapper.call(wrapper.ear.url, "--", "sh", "-c", 'printf "<%s>" "$@"', "sh", *words)
 
     assert done.out == "".join(f"<{word}>" for word in words)
 
 
-def test_output_and_input_pass_while_the_job_runs(wrapper: Wrapper, ear: Ear) -> None:
-    process = wrapper.start(ear.url, "--", "sh", "-c", "echo name?; read -r name; echo hi $name")
+def test_output_and_input_pass_while_the_job_runs(wrapper: Wrapper) -> None:
+    process = wrapper.begin("echo name?; read -r name; echo hi $name")
     assert process.stdin
 
     asked = line_of(process)
@@ -413,26 +369,21 @@ def test_output_and_input_pass_while_the_job_runs(wrapper: Wrapper, ear: Ear) ->
     assert (asked, line_of(process)) == ("name?\n", "hi you\n")
 
 
-def test_binary_output_passes_byte_for_byte(wrapper: Wrapper, ear: Ear) -> None:
+def test_binary_output_passes_byte_for_byte(wrapper: Wrapper) -> None:
     given = os.urandom(3_000_000) + bytes(3_000_000)
 
-    process = wrapper.start(ear.url, "--", "cat")
+    process = wrapper.start(wrapper.ear.url, "--", "cat")
     out, err = process.communicate(given, timeout=LIMIT_SECONDS)
 
     assert (out == given, err) == (True, b"")
 
 
 @pytest.mark.parametrize("name", ["TERM", "HUP", "USR1", "USR2", "INT", "QUIT"])
-def test_a_signal_reaches_the_job(wrapper: Wrapper, ear: Ear, name: str) -> None:
+def test_a_signal_reaches_the_job(wrapper: Wrapper, name: str) -> None:
     # Only the env of GNU can undo that the shell lets its children ignore these two.
     told = "TERM" if wrapper.shell.name == "busybox" and name in ("INT", "QUIT") else name
-    process = wrapper.start(
-        ear.url,
-        "--",
-        "sh",
-        "-c",
-        f'trap "echo got {told}; exit 7" {told}; echo ready; while :; do sleep 0.1; done',
-    )
+    script = f'trap "echo got {told}; exit 7" {told}; echo ready; while :; do sleep 0.1; done'
+    process = wrapper.begin(script)
     assert line_of(process) == "ready\n"
 
     process.send_signal(signal.Signals[f"SIG{name}"])
@@ -442,52 +393,36 @@ def test_a_signal_reaches_the_job(wrapper: Wrapper, ear: Ear, name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["TERM", "KILL"])
-def test_a_job_that_a_signal_killed_gives_128_and_its_number(
-    wrapper: Wrapper, ear: Ear, name: str
-) -> None:
-    done = wrapper.job(ear.url, f"kill -{name} $$")
+def test_a_job_that_a_signal_killed_gives_128_and_its_number(wrapper: Wrapper, name: str) -> None:
+    done = wrapper.job(f"kill -{name} $$")
 
     code = 128 + signal.Signals[f"SIG{name}"]
     assert (done.code, done.out) == (code, "")
     assert done.err == "" or "Killed" in done.err  # which bash may say, as it does in a crontab
-    assert ear.asked[1].word == str(code)
+    assert wrapper.asked[1].word == str(code)
 
 
-def test_after_sigterm_the_end_is_told_once_with_its_output(wrapper: Wrapper, ear: Ear) -> None:
-    ear.answers = lambda asked: 503 if asked.word == "143" else 200
-    process = wrapper.start(ear.url, "--", "sh", "-c", "echo working; exec sleep 20")
+@pytest.mark.parametrize("kill", [os.kill, os.killpg], ids=["it", "all of its group"])
+def test_after_sigterm_the_end_is_told_once_with_its_output(
+    wrapper: Wrapper, kill: Callable[[int, int], None]
+) -> None:
+    wrapper.ear.answers = lambda asked: 503 if asked.word == "143" else 200
+    process = wrapper.begin("echo working; exec sleep 20")
     assert line_of(process) == "working\n"
-    wait_for(lambda: ear.asked, "the start")
+    wait_for(lambda: wrapper.asked, "the start")
 
-    process.terminate()
+    kill(process.pid, signal.SIGTERM)
     code = process.wait(LIMIT_SECONDS)
 
-    assert (code, ear.words, ear.asked[1].body) == (143, ["start", "143"], "working\n")
+    assert (code, wrapper.words, wrapper.asked[1].body) == (143, ["start", "143"], "working\n")
 
 
-def test_a_signal_to_all_of_its_group_loses_nothing(wrapper: Wrapper, ear: Ear) -> None:
-    script = "echo working; exec sleep 20"
-    with subprocess.Popen(
-        [*wrapper.shell.command, WRAPPER, ear.url, "--", "sh", "-c", script],
-        env=wrapper.environ(),
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
-        assert line_of(process) == "working\n"
-        wait_for(lambda: ear.asked, "the start")
-
-        os.killpg(process.pid, signal.SIGTERM)
-        code = process.wait(LIMIT_SECONDS)
-
-    assert (code, ear.asked[1].word, ear.asked[1].body) == (143, "143", "working\n")
-
-
-def test_the_environment_of_the_job_is_the_callers(wrapper: Wrapper, ear: Ear) -> None:
+def test_the_environment_of_the_job_is_the_callers(wrapper: Wrapper) -> None:
     names = ("url", "host", "log", "at", "name", "file", "status", "code", "LC_ALL")
     shown = {name: f"the caller's {name}" for name in names}
     own = ("_", "PWD", "OLDPWD", "SHLVL")  # what a shell itself sets
 
-    done = wrapper.call(ear.url, "--", "env", "-0", given=b"", **shown)
+    done = wrapper.call(wrapper.ear.url, "--", "env", "-0", given=b"", **shown)
 
     seen = {line for line in done.out.split("\0") if line.partition("=")[0] not in ("", *own)}
     given = {
@@ -496,25 +431,25 @@ def test_the_environment_of_the_job_is_the_callers(wrapper: Wrapper, ear: Ear) -
     assert seen == given
 
 
-def test_the_job_is_given_no_descriptor_but_its_streams(wrapper: Wrapper, ear: Ear) -> None:
-    done = wrapper.call(ear.url, "--", "ls", "/proc/self/fd")
+def test_the_job_is_given_no_descriptor_but_its_streams(wrapper: Wrapper) -> None:
+    done = wrapper.call(wrapper.ear.url, "--", "ls", "/proc/self/fd")
 
     assert done.out.split() == ["0", "1", "2", "3"]  # the last is that of the listing
 
 
-def test_nothing_is_left_in_the_temporary_folder(wrapper: Wrapper, ear: Ear) -> None:
-    wrapper.job(ear.url, "echo out; echo err >&2")
+def test_nothing_is_left_in_the_temporary_folder(wrapper: Wrapper) -> None:
+    wrapper.job("echo out; echo err >&2")
 
     assert list((wrapper.home / "tmp").iterdir()) == []
 
 
-def test_output_that_cannot_be_written_fails_the_run(wrapper: Wrapper, ear: Ear) -> None:
+def test_output_that_cannot_be_written_fails_the_run(wrapper: Wrapper) -> None:
     if wrapper.shell.name == "busybox":
         pytest.skip("its tee does not say that it could not write")
 
     with open("/dev/full", "wb") as full:
         process = subprocess.run(
-            [*wrapper.shell.command, WRAPPER, ear.url, "--", "echo", "dump"],
+            [*wrapper.shell.command, WRAPPER, wrapper.ear.url, "--", "echo", "dump"],
             stdout=full,
             env=wrapper.environ(),
             stderr=subprocess.PIPE,
@@ -522,7 +457,7 @@ def test_output_that_cannot_be_written_fails_the_run(wrapper: Wrapper, ear: Ear)
             check=False,
         )
 
-    assert (process.returncode, process.stderr, ear.asked[1].word) == (1, b"", "1")
+    assert (process.returncode, process.stderr, wrapper.asked[1].word) == (1, b"", "1")
 
 
 # == Progress ==================================================================
@@ -534,7 +469,7 @@ def test_lines_of_a_job_are_progress_and_metrics_of_its_run(
     key, url = monitor
     lines = "before\n::progress 40 half the tables\n::metric rows=1523\n::metric free.gb=0.5\n"
 
-    done = wrapper.job(url, "cat", lines.encode())
+    done = wrapper.job("cat", url, lines.encode())
 
     (run,) = live.runs(key)
     steps = [ping for ping in live.pings(key) if ping["kind"] == "progress"]
@@ -543,43 +478,36 @@ def test_lines_of_a_job_are_progress_and_metrics_of_its_run(
     assert json.loads(run["metrics"]) == {"rows": 1523, "free.gb": 0.5}
 
 
-def test_any_text_arrives_as_it_is(wrapper: Wrapper, ear: Ear) -> None:
-    texts = [
-        "<b>bold</b> & 'quotes\"",
-        "100% of a+b?c#d",
-        "grün — 進捗 🎉",
-        "two  spaces \\n \t tab",
-    ]
-    lines = [f"::progress {number} {text}\n" for number, text in enumerate(texts)]
+def test_any_text_arrives_as_it_is(wrapper: Wrapper) -> None:
+    texts = ["<b>bold</b> & 'quotes\"", "100% of a+b?c#d", "grün — 進捗 🎉", "a  b \\n \t c"]
+    lines = "".join(f"::progress {number} {text}\n" for number, text in enumerate(texts))
 
-    wrapper.job(ear.url, "cat", "".join(lines).encode())
+    wrapper.job("cat", given=lines.encode())
 
-    assert [asked.query["msg"] for asked in ear.asked[1:-1]] == texts
+    assert [asked.query["msg"] for asked in wrapper.asked[1:-1]] == texts
 
 
 @pytest.mark.parametrize(
     "line", ["::progress", "::progress x", "::progress 4x", " ::progress 4", "::progress4"]
 )
-def test_a_line_that_only_looks_like_progress_is_none(
-    wrapper: Wrapper, ear: Ear, line: str
-) -> None:
-    done = wrapper.job(ear.url, f"echo '{line}'; echo ::progress 40 >&2")
+def test_a_line_that_only_looks_like_progress_is_none(wrapper: Wrapper, line: str) -> None:
+    done = wrapper.job(f"echo '{line}'; echo ::progress 40 >&2")
 
-    assert (done.out, ear.words) == (f"{line}\n", ["start", "0"])
+    assert (done.out, wrapper.words) == (f"{line}\n", ["start", "0"])
 
 
-def test_progress_is_told_while_the_job_runs(wrapper: Wrapper, ear: Ear) -> None:
-    process = wrapper.start(ear.url, "--", "sh", "-c", "echo ::progress 7; read -r _; exit 0")
+def test_progress_is_told_while_the_job_runs(wrapper: Wrapper) -> None:
+    process = wrapper.begin("echo ::progress 7; read -r _; exit 0")
 
-    wait_for(lambda: "progress/7" in ear.words, "the progress")
+    wait_for(lambda: "progress/7" in wrapper.words, "the progress")
 
     assert process.poll() is None
 
 
-def test_a_flood_of_progress_is_not_sent_line_by_line(wrapper: Wrapper, ear: Ear) -> None:
-    wrapper.job(ear.url, "cat", b"::progress 50 again\n" * 400)
+def test_a_flood_of_progress_is_not_sent_line_by_line(wrapper: Wrapper) -> None:
+    wrapper.job("cat", given=b"::progress 50 again\n" * 400)
 
-    assert 1 <= ear.words.count("progress/50") < 20
+    assert 1 <= wrapper.words.count("progress/50") < 20
 
 
 # == Metrics ===================================================================
@@ -597,11 +525,11 @@ def test_a_flood_of_progress_is_not_sent_line_by_line(wrapper: Wrapper, ear: Ear
     ids=["each", "last", "forms", "none", "fifty"],
 )
 def test_the_end_carries_the_last_value_of_each_metric(
-    wrapper: Wrapper, ear: Ear, lines: str, metrics: list[str]
+    wrapper: Wrapper, lines: str, metrics: list[str]
 ) -> None:
-    wrapper.job(ear.url, "cat", lines.encode())
+    wrapper.job("cat", given=lines.encode())
 
-    assert [asked.metrics for asked in ear.asked] == [[], metrics]
+    assert [asked.metrics for asked in wrapper.asked] == [[], metrics]
 
 
 # == Where cronwatch is away ===================================================
@@ -609,14 +537,14 @@ def test_the_end_carries_the_last_value_of_each_metric(
 
 @pytest.mark.parametrize("answer", [500, 503, None])
 def test_an_end_that_the_server_could_not_take_is_told_again(
-    wrapper: Wrapper, ear: Ear, seconds: Callable[[], int], answer: int | None
+    wrapper: Wrapper, seconds: Callable[[], int], answer: int | None
 ) -> None:
-    ear.answers = lambda asked: answer if ear.words.count("3") in (1, 2) else 200
+    wrapper.ear.answers = lambda asked: answer if wrapper.words.count("3") in (1, 2) else 200
 
-    done = wrapper.job(ear.url, "echo out; exit 3")
+    done = wrapper.job("echo out; exit 3")
 
-    assert (done, ear.words, seconds()) == ((3, "out\n", ""), ["start", "3", "3", "3"], 3)
-    assert ear.asked[-1].body == "out\n"
+    assert (done, wrapper.words, seconds()) == ((3, "out\n", ""), ["start", "3", "3", "3"], 3)
+    assert wrapper.asked[-1].body == "out\n"
 
 
 @pytest.mark.parametrize(
@@ -629,18 +557,13 @@ def test_an_end_that_the_server_could_not_take_is_told_again(
     ],
 )
 def test_an_end_that_is_not_taken_is_said(
-    wrapper: Wrapper,
-    ear: Ear,
-    seconds: Callable[[], int],
-    answer: int | None,
-    tries: int,
-    sentence: str,
+    wrapper: Wrapper, seconds: Callable[[], int], answer: int | None, tries: int, sentence: str
 ) -> None:
-    ear.answers = lambda asked: answer if asked.word == "6" else 200
+    wrapper.ear.answers = lambda asked: answer if asked.word == "6" else 200
 
-    done = wrapper.job(ear.url, "echo out; exit 6")
+    done = wrapper.job("echo out; exit 6")
 
-    assert (done.code, done.out, ear.words.count("6")) == (6, "out\n", tries)
+    assert (done.code, done.out, wrapper.words.count("6")) == (6, "out\n", tries)
     assert seconds() == 60 * (tries > 1)
     assert sentence in done.err
     assert bool(done.err) is bool(sentence)
@@ -654,31 +577,31 @@ def test_an_end_that_is_not_taken_is_said(
     ],
 )
 def test_what_comes_too_late_is_not_told_after_the_job(
-    wrapper: Wrapper, ear: Ear, word: str, script: str, words: list[str]
+    wrapper: Wrapper, word: str, script: str, words: list[str]
 ) -> None:
-    ear.answers = lambda asked: 503 if asked.word == word else 200
+    wrapper.ear.answers = lambda asked: 503 if asked.word == word else 200
 
-    wrapper.job(ear.url, script)
+    wrapper.job(script)
 
-    assert ear.words == words
+    assert wrapper.words == words
 
 
 def test_a_start_is_tried_again_while_the_job_runs(
-    wrapper: Wrapper, ear: Ear, seconds: Callable[[], int]
+    wrapper: Wrapper, seconds: Callable[[], int]
 ) -> None:
-    ear.answers = lambda asked: 503 if len(ear.asked) < 3 else 200
-    process = wrapper.start(ear.url, "--", "sh", "-c", "read -r _; echo ::progress 9")
+    wrapper.ear.answers = lambda asked: 503 if len(wrapper.asked) < 3 else 200
+    process = wrapper.begin("read -r _; echo ::progress 9")
 
-    wait_for(lambda: len(ear.asked) == 3, "the third try")
+    wait_for(lambda: len(wrapper.asked) == 3, "the third try")
     assert process.communicate(b"\n", LIMIT_SECONDS) == (b"::progress 9\n", b"")
 
-    assert ear.words == ["start", "start", "start", "progress/9", "0"]
+    assert wrapper.words == ["start", "start", "start", "progress/9", "0"]
 
 
-def test_a_signal_ends_the_tries(wrapper: Wrapper, ear: Ear) -> None:
-    ear.answers = lambda asked: 503 if asked.word == "5" else 200
-    process = wrapper.start(ear.url, "--", "sh", "-c", "exit 5")
-    wait_for(lambda: "5" in ear.words, "the first try")
+def test_a_signal_ends_the_tries(wrapper: Wrapper) -> None:
+    wrapper.ear.answers = lambda asked: 503 if asked.word == "5" else 200
+    process = wrapper.begin("exit 5")
+    wait_for(lambda: "5" in wrapper.words, "the first try")
 
     process.terminate()
 
@@ -689,10 +612,10 @@ def test_a_lost_answer_does_not_make_two_runs(
     live: Live, wrapper: Wrapper, monitor: tuple[str, str], seconds: Callable[[], int]
 ) -> None:
     key, url = monitor
-    ear = Ear(behind=live.url)
+    ear = Ear(live.url)
     ear.answers = lambda asked: None if ear.words.count(asked.word) == 1 else 200
 
-    wrapper.job(url.replace(live.url, ear.base), "exit 0")
+    wrapper.job("exit 0", url.replace(live.url, ear.base))
     ear.close()
 
     assert [run["state"] for run in live.runs(key)] == ["success"]
@@ -707,56 +630,40 @@ def test_without_curl_the_job_runs_and_that_is_said(wrapper: Wrapper, tmp_path: 
     for name in ("sh", "cat"):
         (tools / name).symlink_to(str(shutil.which(name, path=wrapper.shell.path)))
 
-    done = wrapper.job(f"http://127.0.0.1:1/{HANDLE}", "cat; exit 5", b"in", PATH=str(tools))
+    done = wrapper.job("cat; exit 5", given=b"in", PATH=str(tools))
 
     assert (done.code, done.out) == (5, "in")
     assert "there is no curl" in done.err
 
 
 @pytest.mark.parametrize("folder", ["/proc", "/nowhere"])
-def test_without_a_temporary_folder_all_but_the_log_works(
-    wrapper: Wrapper, ear: Ear, folder: str
-) -> None:
-    done = wrapper.job(ear.url, "echo out; echo err >&2; exit 4", TMPDIR=folder)
+def test_without_a_temporary_folder_all_but_the_log_works(wrapper: Wrapper, folder: str) -> None:
+    done = wrapper.job("echo out; echo err >&2; exit 4", TMPDIR=folder)
 
     assert done == (4, "out\n", "err\n")
-    assert ear.words == ["start", "4"]
+    assert wrapper.words == ["start", "4"]
 
 
 def test_a_handle_without_a_server_runs_the_job_and_says_so(wrapper: Wrapper) -> None:
-    done = wrapper.job(HANDLE, "exit 4")
+    done = wrapper.job("exit 4", HANDLE)
 
     assert done.code == 4
     assert "CRONWATCH_URL is not set" in done.err
 
 
-def test_the_settings_of_curl_itself_change_nothing(wrapper: Wrapper, ear: Ear) -> None:
+def test_the_settings_of_curl_itself_change_nothing(wrapper: Wrapper) -> None:
     (wrapper.home / ".curlrc").write_text('verbose\nwrite-out = "hello"\nproxy = "127.0.0.1:1"\n')
 
-    done = wrapper.job(ear.url, "exit 0")
+    done = wrapper.job("exit 0")
 
-    assert (done, ear.words) == ((0, "", ""), ["start", "0"])
+    assert (done, wrapper.words) == ((0, "", ""), ["start", "0"])
 
 
 # == Usage =====================================================================
 
 
+WRONG = "A wrong URL is refused with a hint"
 USAGE = "expected URL|HANDLE -- COMMAND"
-WRONG_URLS = [
-    ("http://host/$TOKEN", "there is a space or a $ in 'http://host/$TOKEN'"),
-    ("http://host/x?schedule=0 3", "there is a space or a $ in 'http://host/x?schedule=0 3'"),
-    ("http://host", "'http://host' is no ping URL"),
-    ("http://host/?a=/b", "'http://host/?a=/b' is no ping URL"),
-    ("http:///x", "'http:///x' is no ping URL"),
-    ("ftp://host/x", "'ftp://host/x' is no ping URL"),
-    ("http://:80/x", "curl cannot read 'http://:80/x'"),
-    ("http://[/x", "curl cannot read 'http://[/x'"),
-    ("http:/host/x", "'http:/host/x' is neither a ping URL nor a handle"),
-    (
-        "http://host/ping/daily-backup/up",
-        "is 'up' in 'http://host/ping/daily-backup/up' a key or a word? Use the monitor's token",
-    ),
-]
 
 
 @pytest.mark.parametrize(
@@ -768,7 +675,7 @@ WRONG_URLS = [
         ([HANDLE, "true", "--"], USAGE),
         (["--verbose", HANDLE, "--", "true"], "there is no option --verbose"),
         (["", "--", "true"], "'' is neither a ping URL nor a handle"),
-        *(([url, "--", "echo", "ran"], hint) for url, hint in WRONG_URLS),
+        *(([url, "--", "echo", "ran"], hint) for url, hint in read_table("exec", WRONG)),
     ],
 )
 def test_a_wrong_usage_is_refused_with_a_hint_before_the_job(
@@ -787,12 +694,7 @@ def test_shellcheck_finds_nothing() -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("there is no shellcheck here")
 
-    done = subprocess.run(
-        ["shellcheck", "--shell=sh", "--severity=style", WRAPPER],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=False,
-    )
+    words = ["shellcheck", "--shell=sh", "--severity=style", WRAPPER]
+    done = finish(words, Path(), dict(os.environ))
 
     assert (done.returncode, done.stdout) == (0, "")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import tzdata  # type: ignore[import-untyped]
+from conftest import finish
 from live_server import DIRECT, LIMIT_SECONDS, URL, Live, environment, serving, wait_for
 from test_alerts import Listener
 
@@ -56,16 +57,7 @@ def line_of_the_readme(beginning: str) -> str:
 
 def shell(folder: Path, line: str, seconds: int = BUILD_SECONDS) -> str:
     """Run a line in the checkout, which must work."""
-    done = subprocess.run(
-        ["bash", "-c", line],
-        cwd=ROOT,
-        env=home(folder),
-        text=True,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=seconds,
-        check=False,
-    )
+    done = finish(["bash", "-c", line], ROOT, home(folder), seconds)
     assert done.returncode == 0, done
     return done.stdout
 
@@ -125,30 +117,21 @@ def read(live: Live, path: str) -> bytes:
         return content
 
 
+ADD = ("monitor", "add", "backup", "--cron", "0 3 * * *", "--timezone", "Europe/Berlin")
+
+
+def add(live: Live, *words: str, **environ: str) -> str:
+    """What a command prints that must work."""
+    all_words = [*words, "--database", str(live.database)]
+    done = finish(all_words, live.folder, {**home(live.folder), **environ})
+    assert done.returncode == 0, done
+    return done.stdout
+
+
 def test_a_monitor_made_by_its_command_line_is_up_after_a_ping(
     live: Live, program: list[str]
 ) -> None:
-    said = subprocess.run(
-        [
-            *program,
-            "monitor",
-            "add",
-            "backup",
-            "--cron",
-            "0 3 * * *",
-            "--timezone",
-            "Europe/Berlin",
-            "--database",
-            str(live.database),
-        ],
-        cwd=live.folder,
-        env=home(live.folder),
-        stdin=subprocess.DEVNULL,
-        text=True,
-        stdout=subprocess.PIPE,
-        timeout=LIMIT_SECONDS,
-        check=True,
-    ).stdout
+    said = add(live, *program, *ADD)
     url = re.search(rf"{live.url}(/\S+)", said)
     assert url
 
@@ -162,38 +145,19 @@ def test_the_zone_of_the_host_is_told_by_its_file(
 ) -> None:
     copy = tmp_path / "localtime"
     shutil.copy(Path(tzdata.__file__).with_name("zoneinfo") / "Europe/Berlin", copy)
-    words = ["monitor", "add", "by-file", "--cron", "0 3 * * *", "--database", str(live.database)]
 
-    subprocess.run(
-        [*program, *words],
-        cwd=live.folder,
-        env={**home(live.folder), "TZ": f":{copy}"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        timeout=LIMIT_SECONDS,
-        check=True,
-    )
+    add(live, *program, "monitor", "add", "by-file", "--cron", "0 3 * * *", TZ=f":{copy}")
 
     assert live.monitor("by-file")["timezone"] == "Europe/Berlin"
 
 
-def test_the_page_is_found(live: Live) -> None:
-    assert read(live, "/") == (ROOT / "static" / "index.html").read_bytes()
+def test_the_page_and_all_that_belongs_to_it_are_found(live: Live) -> None:
+    static = ROOT / "static"
+    paths = [path for path in static.rglob("*") if path.is_file()]
+    files = {f"/static/{path.relative_to(static)}": path for path in paths}
+    files["/"] = static / "index.html"
 
-
-def test_all_that_belongs_to_the_page_is_found(live: Live) -> None:
-    files = [path for path in (ROOT / "static").rglob("*") if path.is_file()]
-
-    assert [read(live, f"/static/{path.relative_to(ROOT / 'static')}") for path in files] == [
-        path.read_bytes() for path in files
-    ]
-
-
-def test_it_stops_when_it_is_told_to(program: list[str], tmp_path: Path) -> None:
-    with serving(tmp_path, program=program, **home(tmp_path)) as server:
-        stopped = server.stop()
-
-    assert stopped == (0, "")
+    assert [path for path, file in files.items() if read(live, path) != file.read_bytes()] == []
 
 
 @pytest.mark.proof
@@ -211,9 +175,7 @@ def test_the_executable_needs_neither_python_nor_zones(dist: Path, tmp_path: Pat
     chroot = shutil.which("chroot")
     if os.geteuid() != 0 or not chroot:
         pytest.skip("only root can start something in another root folder")
-    listed = subprocess.run(
-        ["ldd", str(dist / "cronwatch")], stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
+    listed = finish(["ldd", str(dist / "cronwatch")], dist, dict(os.environ)).stdout
     linked = [Path(path) for path in re.findall(r"/\S+", listed)]
     near = {path.parent for path in linked if path.name.startswith("libc.so")}
     for path in (*linked, *(folder / "libm.so.6" for folder in near)):
@@ -222,28 +184,8 @@ def test_the_executable_needs_neither_python_nor_zones(dist: Path, tmp_path: Pat
     (tmp_path / "tmp").mkdir()
     shutil.copy(dist / "cronwatch", tmp_path)
 
-    done = subprocess.run(
-        [
-            chroot,
-            str(tmp_path),
-            "/cronwatch",
-            "monitor",
-            "add",
-            "backup",
-            "--cron",
-            "0 3 * * *",
-            "--timezone",
-            "Europe/Berlin",
-            "--database",
-            "/tmp/cronwatch.db",
-        ],
-        env={},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-        check=False,
-    )
+    words = [chroot, str(tmp_path), "/cronwatch", *ADD, "--database", "/tmp/cronwatch.db"]
+    done = finish(words, tmp_path, {}, LIMIT_SECONDS)
 
     said = "cronwatch: /tmp/cronwatch.db is a new database\n"
     assert (done.returncode, done.stderr) == (0, said)
@@ -342,16 +284,9 @@ def first_terminal(folder: Path, line: str) -> Iterator[str]:
 @pytest.mark.proof
 def test_a_first_alert_comes_in_a_minute(tmp_path: Path) -> None:
     """In a checkout that nothing was built in, by the lines of the README."""
-    for name in (
-        "cronwatch.py",
-        "schema.sql",
-        "pyproject.toml",
-        "README.md",
-        "CHANGELOG.md",
-        "LICENSE",
-        "Makefile",
-    ):
-        shutil.copy(ROOT / name, tmp_path)
+    for pattern in ("*.py", "*.sql", "*.toml", "*.md", "LICENSE", "Makefile"):
+        for path in ROOT.glob(pattern):
+            shutil.copy(path, tmp_path)
     for name in ("static", "systemd"):
         shutil.copytree(ROOT / name, tmp_path / name)
     first, second = blocks_of_the_readme("## First alert in a minute")

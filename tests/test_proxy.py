@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from conftest import finish
 from live_server import LIMIT_SECONDS, Live, Reply, environment, serving, wait_for
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -30,9 +32,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
-def swap(text: str, **parts: str) -> str:
+def swap(text: str, changes: Mapping[str, str]) -> str:
     """The text with parts of it replaced, each of which must be there."""
-    for old, new in parts.items():
+    for old, new in changes.items():
         assert old in text, old
         text = text.replace(old, new)
     return text
@@ -65,36 +67,20 @@ class Proxied:
     certificate: Path
     prefix: str = ""
 
+    def add(self, key: str) -> str:
+        """The token of a new monitor."""
+        token: str = self.live.add(key)["token"]
+        return token
+
     def curl(self, path: str, *flags: str, scheme: str = "https", host: str = HOST) -> Reply:
         """A request to the proxy by a host's name, from another address than the proxy's own.
         The path begins after the prefix, and is sent as it is."""
         port = self.ports.https if scheme == "https" else self.ports.http
-        done = subprocess.run(
-            [
-                "curl",
-                "--silent",
-                "--show-error",
-                "--max-time",
-                "20",
-                "--path-as-is",
-                "--write-out",
-                "\n%{http_code}",
-                "--cacert",
-                str(self.certificate),
-                "--interface",
-                CLIENT,
-                "--connect-to",
-                f"{host}::127.0.0.1:{port}",
-                *flags,
-                f"{scheme}://{host}{self.prefix}{path}",
-            ],
-            env=environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_SECONDS,
-            check=False,
-        )
+        words = shlex.split("curl --silent --show-error --max-time 20 --path-as-is")
+        words += ["--write-out", "\n%{http_code}", "--cacert", str(self.certificate)]
+        words += ["--interface", CLIENT, "--connect-to", f"{host}::127.0.0.1:{port}", *flags]
+        url = f"{scheme}://{host}{self.prefix}{path}"
+        done = finish([*words, url], self.live.folder, environment())
         assert done.returncode == 0, done
         body, _, status = done.stdout.rpartition("\n")
         return Reply(int(status), body)
@@ -103,14 +89,7 @@ class Proxied:
 def make_certificate(folder: Path) -> Path:
     """The one that the README makes."""
     (line,) = (text for text in blocks("sh") if text.startswith("openssl"))
-    subprocess.run(
-        ["bash", "-c", line],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        check=True,
-        capture_output=True,
-        timeout=LIMIT_SECONDS,
-    )
+    assert finish(["bash", "-c", line], folder, environment()).returncode == 0
     return folder / "cronwatch.pem"
 
 
@@ -148,17 +127,14 @@ def running(folder: Path, *command: str, port: int) -> Iterator[None]:
 def nginx(folder: Path, live: Live, ports: Ports, prefix: str, end: str = "") -> list[str]:
     """The command that runs the README's nginx on other ports, with all its files in a folder.
     With an `end` of / behind the server's address it takes the prefix away."""
-    (server,) = blocks("nginx")
-    server = swap(
-        server,
-        **{
-            "listen 80;": f"listen 127.0.0.1:{ports.http};",
-            "listen 443 ssl;": f"listen 127.0.0.1:{ports.https} ssl;",
-            "/etc/ssl/private": str(folder),
-            "http://127.0.0.1:8080;": f"{origin(live)}{end};",
-            "location / {": f"location {prefix}/ {{",
-        },
-    )
+    changes = {
+        "listen 80;": f"listen 127.0.0.1:{ports.http};",
+        "listen 443 ssl;": f"listen 127.0.0.1:{ports.https} ssl;",
+        "/etc/ssl/private": str(folder),
+        "http://127.0.0.1:8080;": f"{origin(live)}{end};",
+        "location / {": f"location {prefix}/ {{",
+    }
+    server = swap(blocks("nginx")[0], changes)
     temporary = "".join(
         f"{name}_temp_path {folder}/{name};\n"
         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -172,23 +148,18 @@ def nginx(folder: Path, live: Live, ports: Ports, prefix: str, end: str = "") ->
 
 def caddy(folder: Path, live: Live, ports: Ports, prefix: str) -> list[str]:
     """The command that runs the README's Caddy on other ports, with a certificate that is here."""
-    (site,) = blocks("caddy")
     (below,) = re.findall(r"`(reverse_proxy /cronwatch\S* \S+)`", README.read_text())
     (tls,) = re.findall(r"`(tls /etc/ssl/private/\S+ \S+)`", README.read_text())
     passed_on = below if prefix else "reverse_proxy 127.0.0.1:8080"
-    site = swap(
-        site,
-        **{
-            "    reverse_proxy 127.0.0.1:8080": "bind 127.0.0.1\n"
-            + swap(passed_on, **{"127.0.0.1:8080": origin(live).removeprefix("http://")}),
-            "\nhttps://cron.example.org {\n": "\nhttps://cron.example.org {\n"
-            + swap(tls, **{"/etc/ssl/private": str(folder)})
-            + "\n",
-        },
-    )
+    address = {"127.0.0.1:8080": origin(live).removeprefix("http://")}
+    head = "\nhttps://cron.example.org {\n"
+    changes = {
+        "    reverse_proxy 127.0.0.1:8080": "bind 127.0.0.1\n" + swap(passed_on, address),
+        head: head + swap(tls, {"/etc/ssl/private": str(folder)}) + "\n",
+    }
     (folder / "Caddyfile").write_text(
         f"{{\nadmin off\nauto_https off\nhttp_port {ports.http}\nhttps_port {ports.https}\n}}\n"
-        + site
+        + swap(blocks("caddy")[0], changes)
     )
     return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
@@ -239,13 +210,12 @@ def site(
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_ping_arrives(site: Proxied, scheme: str) -> None:
-    key = f"by-{scheme}"
-    token = site.live.add(key)["pingUrl"].rpartition("/")[2]
+    token = site.add(f"by-{scheme}")
 
     reply = site.curl(f"/{token}", scheme=scheme)
 
     assert reply.status == 200
-    assert [ping["kind"] for ping in site.live.pings(key)] == ["success"]
+    assert [ping["kind"] for ping in site.live.pings(f"by-{scheme}")] == ["success"]
 
 
 def test_the_url_of_a_ping_is_the_proxys(site: Proxied) -> None:
@@ -257,7 +227,7 @@ def test_the_url_of_a_ping_is_the_proxys(site: Proxied) -> None:
 
 
 def test_the_one_who_pings_is_known_by_his_own_address(site: Proxied) -> None:
-    token = site.live.add("whose")["pingUrl"].rpartition("/")[2]
+    token = site.add("whose")
 
     site.curl(f"/{token}", "--header", "X-Forwarded-For: 203.0.113.9")
 
@@ -274,7 +244,7 @@ def test_a_slash_within_a_key_stays_one(site: Proxied) -> None:
 
 
 def test_a_long_log_arrives_whole(site: Proxied, tmp_path: Path) -> None:
-    token = site.live.add("log")["pingUrl"].rpartition("/")[2]
+    token = site.add("log")
     (tmp_path / "log.txt").write_text("x" * 5_000_000)
 
     reply = site.curl(f"/ping/{token}/log", "--data-binary", f"@{tmp_path}/log.txt")
@@ -283,7 +253,7 @@ def test_a_long_log_arrives_whole(site: Proxied, tmp_path: Path) -> None:
 
 
 def test_a_long_message_in_the_address_is_no_reason_to_refuse(site: Proxied) -> None:
-    token = site.live.add("long")["pingUrl"].rpartition("/")[2]
+    token = site.add("long")
 
     reply = site.curl(f"/{token}/fail?msg={'x' * 30_000}")
 
@@ -309,7 +279,7 @@ def test_the_cookie_of_who_signs_in_is_for_this_path_and_tls_alone(site: Proxied
 
 
 def test_nothing_of_a_ping_is_written_down(site: Proxied) -> None:
-    token = site.live.add("secret")["pingUrl"].rpartition("/")[2]
+    token = site.add("secret")
 
     site.curl(f"/{token}")
 
@@ -323,7 +293,7 @@ def test_nothing_of_a_ping_is_written_down(site: Proxied) -> None:
 
 def test_a_proxy_may_take_the_prefix_away(tmp_path: Path) -> None:
     with proxied(tmp_path, "nginx", "/cronwatch", STRIPS) as site:
-        token = site.live.add("bare")["pingUrl"].rpartition("/")[2]
+        token = site.add("bare")
 
         reply = site.curl(f"/{token}")
 
