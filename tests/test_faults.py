@@ -1,4 +1,4 @@
-"""The tests must be able to fail: each fault of one line in faults.py is seen by the test that it
+"""The tests must be able to fail: each fault of one line in faults.txt is seen by the test that it
 names. Where a fragment is no longer there, the table has to follow what became of it."""
 
 from __future__ import annotations
