@@ -162,9 +162,16 @@ class Live:
 
     folder: Path
     process: subprocess.Popen[str]
-    first_line: str
-    url: str
+    first_line: str = ""
+    url: str = ""
     key: str = ""  # a read-write API key, made when the server is started
+
+    def await_url(self) -> None:
+        """Wait until it says where it serves."""
+        self.first_line = first_line(self.process)
+        url = URL.search(self.first_line)
+        assert url, f"serve printed {self.first_line!r} and {self.log!r}"
+        self.url = url[0]
 
     @property
     def database(self) -> Path:
@@ -243,6 +250,11 @@ class Live:
             key,
         )
 
+    def end(self) -> None:
+        """Leave no process, whatever has happened."""
+        self.process.kill()
+        self.process.communicate()
+
     def stop(self, by: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Stop the server; its exit code and what it printed after its first line."""
         self.process.send_signal(by)
@@ -250,21 +262,21 @@ class Live:
         return self.process.returncode, rest
 
 
-def _first_line(process: subprocess.Popen[str]) -> str:
+def first_line(process: subprocess.Popen[str]) -> str:
+    """What a process prints first; empty where it prints nothing."""
     assert process.stdout
     ready, _, _ = select.select([process.stdout], [], [], LIMIT_SECONDS)
     return process.stdout.readline() if ready else ""
 
 
-@contextmanager
-def serving(
+def launch(
     folder: Path,
     *flags: str,
     listen: str = "127.0.0.1:0",
     program: Sequence[str] = (),
     **environ: str,
-) -> Iterator[Live]:
-    """A server while the block runs. It must stop cleanly, with nothing untoward in its log.
+) -> Live:
+    """A server that was started and may not serve yet: it has no URL.
 
     Its file and its address are flags, except with an empty `listen`."""
     placed = ["--database", str(folder / "cronwatch.db"), "--listen", listen] if listen else []
@@ -279,22 +291,24 @@ def serving(
             stdout=subprocess.PIPE,
             stderr=errors,
         )
+    return Live(folder, process)
+
+
+@contextmanager
+def serving(folder: Path, *flags: str, **how: Any) -> Iterator[Live]:
+    """A server of `launch` while the block runs, which has a key. It must stop cleanly, with
+    nothing untoward in its log."""
+    live = launch(folder, *flags, **how)
+    process = live.process
     try:
-        line = _first_line(process)
-        found = URL.search(line)
-        assert found, f"serve printed {line!r} and {(folder / 'serve.err').read_text()!r}"
-        live = Live(folder, process, line, found[0])
+        live.await_url()
         live.key = live.quick("key", "create", f"tests {time.time_ns()}").strip()
         yield live
         if process.poll() is None:
             assert live.stop() == (0, "")
         assert "Traceback" not in live.log
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        if process.stdout:
-            process.stdout.close()
+        live.end()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import bottle
 
 import cronwatch
 
-from . import crowd, disk, exec, lists, page, pings, process, retention, webhook
+from . import crowd, lists, pings, process, retention
 from .plan import Plan, quick
 from .servers import Broken
 from .table import Row, table
@@ -28,7 +28,7 @@ from .table import Row, table
 MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "pings": pings.measure_pings,
     "polls": pings.measure_polls,
-    "disk": disk.measure_disk,
+    "disk": pings.measure_disk,
     "scan": crowd.measure_scan,
     "million": crowd.measure_million,
     "deadlines": crowd.measure_deadlines,
@@ -36,9 +36,9 @@ MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "retention": retention.measure_retention,
     "memory": process.measure_memory,
     "start": process.measure_start,
-    "webhook": webhook.measure_webhook,
-    "exec": exec.measure_exec,
-    "page": page.measure_page,
+    "webhook": crowd.measure_webhook,
+    "exec": process.measure_exec,
+    "page": lists.measure_page,
 }
 
 
@@ -127,13 +127,13 @@ def heading(seen: dict[str, Any]) -> str:
     )
 
 
-def take(names: Sequence[str], plan: Plan, rows: list[Row]) -> str:
+def take(names: Sequence[str], plan: Plan, rows: list[tuple[str, Row]]) -> str:
     """Add the rows of these measurements; what went wrong, where one cannot be believed."""
     began = time.monotonic()
     for name in names:
         try:
             for row in MEASUREMENTS[name](plan):
-                rows.append(row)
+                rows.append((name, row))
                 print(f"{time.monotonic() - began:4.0f} s  {row.what}", file=sys.stderr)
         except (Broken, AssertionError) as problem:
             return f"{name}: {problem}"
@@ -149,14 +149,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name not in MEASUREMENTS:
             parser.error(f"there is no {name!r}: there are {', '.join(MEASUREMENTS)}")
     plan = make_plan(options)
-    seen, rows = machine(plan), list[Row]()
-    with plan.kept:
+    seen = machine(plan)
+    rows: list[tuple[str, Row]] = []
+    with plan.open:
         problem = take(options.names or [*MEASUREMENTS], plan, rows)
-    print(f"{heading(seen)}\n\n{table(rows)}")
+    print(f"{heading(seen)}\n\n{table(row for _, row in rows)}")
     if options.json:
-        options.json.write_text(
-            json.dumps({"machine": seen, "rows": [row.json() for row in rows]}, indent=1)
-        )
+        written = [row.json(name) for name, row in rows]
+        options.json.write_text(json.dumps({"machine": seen, "rows": written}, indent=1))
     if problem:
         print(f"bench: {problem}", file=sys.stderr)
     return 1 if problem else 0
