@@ -58,6 +58,12 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(Path(cronwatch.__file__).parent), **more}
 
 
+def unmeasured(**more: str) -> dict[str, str]:
+    """The same for one that will be killed, which would tear the file of measurements."""
+    environ = environment(**more)
+    return {name: value for name, value in environ.items() if not name.startswith("COVERAGE")}
+
+
 class Done(NamedTuple):
     """A process that has ended; `code` is None where it had to be killed."""
 
@@ -274,6 +280,7 @@ def launch(
     *flags: str,
     listen: str = "127.0.0.1:0",
     program: Sequence[str] = (),
+    measured: bool = True,
     **environ: str,
 ) -> Live:
     """A server that was started and may not serve yet: it has no URL.
@@ -285,7 +292,7 @@ def launch(
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment(**environ),
+            env=environment(**environ) if measured else unmeasured(**environ),
             text=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 from conftest import NOW, Site
 from killing import living_site, look, unsound
-from live_server import LIMIT_SECONDS, Done, call, environment
+from live_server import LIMIT_SECONDS, Done, call, unmeasured
 
 pytestmark = pytest.mark.slow
 
@@ -107,13 +107,6 @@ def kill(base: Path, *words: str) -> Killed:
     )
     assert (ran.returncode, ran.stderr) == (0, "")
     return Killed(copies[0], copies[1:], json.loads(ran.stdout.splitlines()[-1]))
-
-
-def unmeasured() -> dict[str, str]:
-    """An environment without coverage: a kill would tear the file of measurements."""
-    return {
-        name: value for name, value in environment().items() if not name.startswith("COVERAGE")
-    }
 
 
 def ask(database: Path, sql: str) -> list[Any]:
