@@ -15,7 +15,8 @@ from threading import Event
 
 import hostile
 import pytest
-from hostile import OLD_HANDLES, Shot, check_answer, check_database, read_answer
+from conftest import Site
+from hostile import Shot, check_answer, check_database, read_answer
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
@@ -50,50 +51,22 @@ def say(live: Live, *parts: bytes) -> bytes:
         return answer
 
 
-def furnish(live: Live) -> dict[str, str]:
-    """Make something of everything; what each is called in a request."""
-    flags = [
-        part for name, kind in OLD_HANDLES.items() for part in ("--handle", f"{kind}:old-{name}")
-    ]
-    live.quick("monitor", "add", "daily-backup", "--every", "3600", *flags)
-    shown = live.ask("GET", "/heartbeats/daily-backup").json
-    hook = live.ask(
-        "POST",
-        "/integrations",
-        {"channel": "webhook", "name": "Hook", "url": "http://127.0.0.1:9/", "default": False},
-    )
-    return {
-        "code": shown["code"],
-        "token": shown["token"],
-        "key": shown["key"],
-        "id": shown["id"],
-        "integration": hook.json["id"],
-        "writer": live.key,
-        "pinger": live.quick("key", "create", "pinger", "--permission", "ping").strip(),
-        "reader": live.quick("key", "create", "reader", "--permission", "read-only").strip(),
-        "basic": "eDo=",
-        **{name: f"old-{name}" for name in OLD_HANDLES},
-    }
-
-
 @contextmanager
 def furnished(folder: Path) -> Iterator[tuple[Live, dict[str, str]]]:
     """A server with something of everything; afterwards it is as well as ever."""
+    site = Site(folder / "cronwatch.db")
+    names = hostile.furnish(site)
+    site.rows("UPDATE integration SET is_default = 0")
+    site.server.close()
     with serving(folder) as live:
-        names = furnish(live)
         yield live, names
         job = live.add("still-there")
         assert say(live, f"GET /{job['token']} HTTP/1.0\r\n\r\n".encode()).split()[1] == b"200"
         assert len(live.pings("still-there")) == 1
-    wrong = [line for line in live.log.splitlines() if not LINE.fullmatch(line)]
-    assert wrong == []
+    assert [line for line in live.log.splitlines() if not LINE.fullmatch(line)] == []
     assert "Traceback" not in live.log
-    said = [
-        name
-        for name in ("code", "token", "writer", "pinger", "reader", "d3x")
-        if names[name] in live.log
-    ]
-    assert said == []
+    secrets = ("code", "token", "writer", "pinger", "reader", "d3x")
+    assert [name for name in secrets if names[name] in live.log] == []
     check_database(live.database)
 
 
