@@ -25,7 +25,6 @@ PART = 8 * DAY  # of a calendar, worked out at once
 RETRY = 10 * SECOND
 SAME_FAILURE = 10 * MINUTE
 RESTART = MINUTE  # no longer an absence is a restart; a client tries again for as long
-KEEP = 90 * DAY  # what is older is pruned
 SMALL_TURN = 3 * HOUR  # of a clock that goes back
 EARLIEST = 300 * SECOND
 FIRST_SPACE, LONGEST_SPACE = 60 * SECOND, HOUR
@@ -529,31 +528,10 @@ class Life:
             self.open_runs.append(run)
         return run
 
-    # -- retention
-
-    def forget(self, at: int) -> None:
-        """What is too old goes, but the newest open run of a host, and the last three starts."""
-        before = at - KEEP
-        if not any(run.began < before for run in self.runs):
-            return
-        for run in list(self.open_runs):
-            newer = (other for other in self.runs if other.host == run.host)
-            is_behind = any(run.age() < other.age() and other.began < before for other in newer)
-            if is_behind and not run.awaited:
-                self.close(run, "unknown")
-        starts = sorted((run for run in self.runs if run.by_start), key=Run.age)[-3:]
-        self.runs = [
-            run
-            for run in self.runs
-            if run.began >= before or run.state == "running" or run in starts
-        ]
-        self.of_series = {run.series: run for run in self.runs if run.series is not None}
-
     # -- pings
 
     def do(self, act: Action) -> None:
         """Whatever it is, what fell due before it comes first."""
-        self.forget(act.at)
         if act.back_to is not None:
             self.turn_back(act.at, act.back_to)
             return
@@ -854,7 +832,6 @@ class Life:
 
         A look of after its begin was one of the server that died; what it saw pass is no absence
         of the job's."""
-        self.forget(until)
         seen = bisect_left(self.looks, until)
         self.settle(max(since, self.looks[seen - 1]) if seen else since)
         self.settle_gap(until)
