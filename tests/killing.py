@@ -256,15 +256,6 @@ class Sent(NamedTuple):
     series: str | None = None
 
 
-@dataclass
-class Told:
-    """What became of the pings."""
-
-    acknowledged: list[Sent] = field(default_factory=list)
-    unknown: list[Sent] = field(default_factory=list)  # the connection broke without a status
-    refused: list[int] = field(default_factory=list)
-
-
 PATHS = {
     "start": "/{token}/start?rid={series}",
     "success": "/ping/{token}/0?rid={series}",
@@ -282,7 +273,7 @@ class Client:
         self._key, self._chance, self._keeps = key, chance, keeps
         self._open: list[Sent] = []
 
-    def ping_on(self, address: str, told: Told, acknowledged: Callable[[], object]) -> None:
+    def ping_on(self, address: str, play: Play, acknowledged: Callable[[], object]) -> None:
         """Ping, one after the other, until the server does not answer any more."""
         with closing(http.client.HTTPConnection(address, timeout=LIMIT_SECONDS)) as connection:
             while True:
@@ -291,12 +282,12 @@ class Client:
                 with suppress(OSError, http.client.HTTPException):
                     status = self._send(connection, ping)
                 if status is None:
-                    told.unknown.append(ping)
+                    play.unknown.append(ping)
                     return
                 if not 200 <= status < 300:
-                    told.refused.append(status)
+                    play.refused.append(status)
                     return
-                told.acknowledged.append(ping)
+                play.acknowledged.append(ping)
                 acknowledged()
                 if ping.kind in ("start", "progress"):
                     self._open.append(ping)
@@ -345,13 +336,13 @@ class Client:
 
 @contextmanager
 def crowd(
-    clients: Sequence[Client], url: str, told: Told, acknowledged: Callable[[], object]
+    clients: Sequence[Client], url: str, play: Play, acknowledged: Callable[[], object]
 ) -> Iterator[None]:
     """The clients at work; the block has to end the server, or they never go."""
     address = url.removeprefix("http://")
     with ExitStack() as stack:
         for client in clients:
-            stack.enter_context(in_thread(partial(client.ping_on, address, told, acknowledged)))
+            stack.enter_context(in_thread(partial(client.ping_on, address, play, acknowledged)))
         yield
 
 
@@ -359,40 +350,33 @@ def crowd(
 
 
 class Snapshot(NamedTuple):
-    """What a start judges, and what was told then."""
+    """What a start judges."""
 
     alive_at: int | None
-    monitors: list[dict[str, Any]]
+    monitors: list[tuple[Any, ...]]
     last_event: int
-    told: list[tuple[str, int]]  # kind and instant
 
 
-def snapshot(db: sqlite3.Connection, before: Snapshot | None = None) -> Snapshot:
-    """The state of a file, with what was told since an earlier one."""
+def snapshot(db: sqlite3.Connection) -> Snapshot:
+    """The state of a file."""
     (alive_at,) = db.execute("SELECT max(value) FROM meta WHERE name = 'alive_at'").fetchone()
     (last_event,) = db.execute("SELECT coalesce(max(num), 0) FROM event").fetchone()
-    told = db.execute(
-        "SELECT kind, at FROM event WHERE num > ?", (before.last_event if before else last_event,)
-    )
-    return Snapshot(
-        alive_at,
-        [dict(m) for m in db.execute("SELECT status, expected_at, due_at FROM monitor")],
-        last_event,
-        [tuple(event) for event in told],
-    )
+    monitors = db.execute("SELECT status, expected_at, due_at FROM monitor")
+    return Snapshot(alive_at, [tuple(m) for m in monitors], last_event)
 
 
-def misjudged(before: Snapshot, after: Snapshot) -> list[str]:
+def misjudged(db: sqlite3.Connection, before: Snapshot) -> list[Any]:
     """Where a start did not judge an absence whole, or told of what fell into it."""
+    after = snapshot(db)
     since, end = before.alive_at, after.alive_at
-    if since is None or end is None or since == end:  # killed before it judged: nothing, or all
-        changed = since is not None and before._replace(told=[]) != after
-        return ["judged by halves"] if changed else []
-    return [
-        f"{kind} at {at} was told of {since} to {end}"
-        for kind, at in after.told
-        if kind in ("missed", "stuck") and since <= at <= end
-    ]
+    if since is None or since == end:  # killed before it judged: nothing, or all
+        return [] if since is None or before == after else ["judged by halves"]
+    events = db.execute(
+        "SELECT kind, at FROM event WHERE num > ? AND kind IN ('missed', 'stuck') "
+        "AND at BETWEEN ? AND ?",
+        (before.last_event, since, end),
+    )
+    return [tuple(event) for event in events]
 
 
 # -- what follows from the pings that are in the file
@@ -444,14 +428,14 @@ def story_of(pings: Sequence[dict[str, Any]]) -> Story:
 class Play:
     """What was seen in all rounds; the lists of what went wrong stay empty."""
 
-    told: Told
     heard: dict[str, list[Heard]]  # by the name of the integration
-    database: Path
+    acknowledged: list[Sent] = field(default_factory=list)
+    unknown: list[Sent] = field(default_factory=list)  # the connection broke without a status
     commanded: list[str] = field(default_factory=list)  # ids of events, as the command heard them
     kills: Counter[str] = field(default_factory=Counter)  # by their moment
     lost: list[Any] = field(default_factory=list)
     unsound: list[Any] = field(default_factory=list)
-    misjudged: list[str] = field(default_factory=list)
+    misjudged: list[Any] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
     log: str = ""
 
@@ -492,18 +476,16 @@ class Stage:
         clients: int = 4,
     ) -> None:
         self.server, self.listeners, self.chance = server, listeners, chance
-        names = ("steady", "flaky", "linked")
-        heard = {name: each.heard for name, each in zip(names, listeners, strict=True)}
-        self.play = Play(Told(), heard, server.database)
+        names = ("steady", "flaky")
+        self.play = Play({name: each.heard for name, each in zip(names, listeners, strict=True)})
         self._commanded = server.database.with_name("commanded")
         self._commanded.touch()
         site = living_site(server.database)
         self._integrate(site)
-        jobs = [
-            self._job(site, sort, columns)
-            for sort, count, columns in self.MONITORS
-            for _ in range(count)
-        ]
+        jobs = []
+        for sort, count, columns in self.MONITORS:
+            for made in (site.monitor(name=sort, **columns) for _ in range(count)):
+                jobs.append(Job(made.num, made.token, sort))
         key = site.api_key()
         site.server.close()
         self.clients = [
@@ -515,18 +497,9 @@ class Stage:
     def _integrate(self, site: Site) -> None:
         for name, listener in zip(self.play.heard, self.listeners, strict=True):
             config = cronwatch.check_integration("webhook", {"url": listener.url}, None)
-            self._linked = site.server.act(
-                cronwatch.create_integration, "webhook", name, config, name != "linked"
-            )
+            site.server.act(cronwatch.create_integration, "webhook", name, config)
         command = f'echo "$CRONWATCH_EVENT_ID" >> "{self._commanded}"'
         site.server.act(cronwatch.create_integration, "command", "command", {"command": command})
-
-    def _job(self, site: Site, sort: str, columns: dict[str, Any]) -> Job:
-        made = site.monitor(name=sort, **columns)
-        if made.num % 5 == 0:
-            site.server.act(lambda tx: cronwatch.link_integrations(tx, made.num, [self._linked]))
-            site.rows("UPDATE monitor SET default_integrations = 0 WHERE num = ?", made.num)
-        return Job(made.num, made.token, sort)
 
     def round(self, how: str = "") -> None:
         """Start, ping, and kill at this moment, else at one that chance picks."""
@@ -539,13 +512,13 @@ class Stage:
             return
         self.server.live.await_url()
         with peek(self.server.database) as db:
-            self.play.misjudged += misjudged(before, snapshot(db, before))
+            self.play.misjudged += misjudged(db, before)
         if self.chance.random() < 0.5:
             self.server.hurry()
-        first = len(self.play.told.acknowledged)
+        first = len(self.play.acknowledged)
         how = how or self.chance.choice(tuple(MOMENTS))
         wait, acknowledged = MOMENTS[how](self)
-        with crowd(self.clients, self.server.live.url, self.play.told, acknowledged):
+        with crowd(self.clients, self.server.live.url, self.play, acknowledged):
             try:
                 wait()
             finally:
@@ -561,12 +534,11 @@ class Stage:
             listener.before = listener.after = _nothing
         with look(self.server.database) as db:
             self.play.unsound += unsound(db)
-            self.play.lost += missing(db, self.play.told.acknowledged[first:])
+            self.play.lost += missing(db, self.play.acknowledged[first:])
             if before:
-                self.play.misjudged += misjudged(before, snapshot(db, before))
-        allowed = {503} if how in STOPS else set()
-        self.play.refused += [status for status in self.play.told.refused if status not in allowed]
-        self.play.told.refused.clear()
+                self.play.misjudged += misjudged(db, before)
+        if how in STOPS:
+            self.play.refused = [status for status in self.play.refused if status != 503]
 
     def end(self) -> Play:
         """Start once more, until all is told; then stop."""
@@ -648,15 +620,10 @@ def wrong_stories(db: sqlite3.Connection) -> list[str]:
             {run["num"]: run["state"] for run in runs[num] if run["ended_at"]},
             m["status"],
         )
-        if found != story:
-            wrong.append(f"monitor {num} has {found}, not {story}")
-        if m["last_ping_at"] != max((ping["at"] for ping in pings[num]), default=None):
-            wrong.append(f"monitor {num} was pinged last at {m['last_ping_at']}")
-        wrong += [
-            f"run {run['num']} is {run['state']}"
-            for run in runs[num]
-            if not run["ended_at"] and run["state"] not in ("running", "unknown")
-        ]
+        last = max((ping["at"] for ping in pings[num]), default=None)
+        open_states = {run["state"] for run in runs[num] if not run["ended_at"]}
+        if found != story or m["last_ping_at"] != last or open_states - {"running", "unknown"}:
+            wrong.append(f"monitor {num} has {found}, not {story}; {dict(m)}, {open_states}")
     return wrong
 
 
@@ -685,18 +652,14 @@ def wrong_events(db: sqlite3.Connection) -> list[str]:
 def wrong_alerts(db: sqlite3.Connection) -> list[str]:
     """The events that have not one alert for each integration that hears of them."""
     names = dict(db.execute("SELECT num, name FROM integration"))
-    default = {"steady", "flaky", "command"}
-    linked = {num for (num,) in db.execute("SELECT monitor FROM monitor_integration")}
     alerts: dict[int, list[str]] = defaultdict(list)
     for event, integration in db.execute("SELECT event, integration FROM alert"):
         alerts[event].append(names[integration])
     wrong = []
-    for event in db.execute("SELECT num, kind, monitor, body FROM event"):
-        hearers = {"linked"} if event["monitor"] in linked else default
-        if event["kind"] == "delivery_failed":
-            hearers = hearers - {json.loads(event["body"])["about"][0]}
-        if sorted(alerts[event["num"]]) != sorted(hearers):
-            wrong.append(f"{event['kind']} {event['num']} is told to {alerts[event['num']]}")
+    for num, kind, body in db.execute("SELECT num, kind, body FROM event"):
+        about = json.loads(body)["about"][:1] if kind == "delivery_failed" else []
+        if sorted(alerts[num]) != sorted(set(names.values()).difference(about)):
+            wrong.append(f"{kind} {num} is told to {alerts[num]}")
     return wrong
 
 
