@@ -31,6 +31,7 @@ from urllib.parse import urlencode
 
 from conftest import Site
 from live_server import LIMIT_SECONDS, Live, in_thread, launch, wait_for
+from oracle import Action, Life, Terms
 
 import cronwatch
 
@@ -379,48 +380,6 @@ def misjudged(db: sqlite3.Connection, before: Snapshot) -> list[Any]:
     return [tuple(event) for event in events]
 
 
-# -- what follows from the pings that are in the file
-
-
-class Story(NamedTuple):
-    """What the pings of a monitor come to that has no deadline in sight."""
-
-    flips: list[tuple[str, str | None, int]]  # status, reason, instant
-    events: list[tuple[str, int, int, int | None]]  # kind, instant, run, failures
-    ends: dict[int, str]  # the states of runs that were ended
-    status: str
-
-
-OUTCOMES = {"success": "success", "fail": "failed"}
-
-
-def story_of(pings: Sequence[dict[str, Any]]) -> Story:
-    """What has to follow from pings, told anew in fewer words than the rules have."""
-    status, failed = "new", 0
-    story = Story([], [], {}, "")
-    opened: dict[str, int] = {}
-    for ping in pings:
-        run, at = opened.get(ping["series"], ping["num"]), ping["at"]
-        outcome = OUTCOMES.get(ping["kind"])
-        if ping["kind"] == "start":
-            opened[ping["series"]] = run
-        if outcome:
-            story.ends[run] = outcome
-        failed += outcome == "failed"
-        if outcome == "failed" and status != "down":
-            story.flips.append(("down", "failed", at))
-            story.events.append(("failed", at, run, None))
-            status, failed = "down", 1
-        elif status == "new" and (outcome or ping["kind"] == "start"):
-            story.flips.append(("up", None, at))
-            status = "up"
-        elif outcome == "success" and status == "down":
-            story.flips.append(("up", None, at))
-            story.events.append(("recovered", at, run, failed))
-            status = "up"
-    return story._replace(status=status)
-
-
 # -- rounds of load and kill
 
 
@@ -607,29 +566,36 @@ def _by_monitor(db: sqlite3.Connection, table: str) -> dict[int, list[dict[str, 
 
 
 def wrong_stories(db: sqlite3.Connection) -> list[str]:
-    """The monitors whose flips, events, runs and status are not those that their pings come to."""
-    pings, flips, events, runs = (
-        _by_monitor(db, table) for table in ("ping", "flip", "event", "run")
-    )
+    """The monitors whose events, ended runs and status are not what the oracle makes of their
+    pings; none of them has a deadline in sight."""
+    pings, events, runs = (_by_monitor(db, table) for table in ("ping", "event", "run"))
     wrong = []
     for m in db.execute("SELECT * FROM monitor WHERE name IN ('ends', 'runs')"):
-        story, num = story_of(pings[m["num"]]), m["num"]
-        found = Story(
-            [(flip["status"], flip["reason"], flip["at"]) for flip in flips[num]],
-            [(event["kind"], event["at"], *_told_of(event)) for event in events[num]],
-            {run["num"]: run["state"] for run in runs[num] if run["ended_at"]},
-            m["status"],
+        num, life = m["num"], Life(Terms(interval_seconds=10_800), m["created_at"])
+        for ping in pings[num]:
+            life.do(Action(ping["at"], ping["kind"], ping["series"]))
+        wanted = (
+            [(told.kind, told.at, told.failed) for told in life.told],
+            Counter((run.series, run.state, run.ended) for run in life.runs if run.was_ended),
+            (life.status, max((ping["at"] for ping in pings[num]), default=None)),
         )
-        last = max((ping["at"] for ping in pings[num]), default=None)
-        open_states = {run["state"] for run in runs[num] if not run["ended_at"]}
-        if found != story or m["last_ping_at"] != last or open_states - {"running", "unknown"}:
-            wrong.append(f"monitor {num} has {found}, not {story}; {dict(m)}, {open_states}")
+        found = (
+            [(event["kind"], event["at"], _failed_count(event)) for event in events[num]],
+            Counter((run["series"], run["state"], run["ended_at"]) for run in _ended(runs[num])),
+            (m["status"], m["last_ping_at"]),
+        )
+        if found != wanted:
+            wrong.append(f"monitor {num} has {found}, not {wanted}")
     return wrong
 
 
-def _told_of(event: dict[str, Any]) -> tuple[int, int | None]:
-    body = json.loads(event["body"])
-    return int(body["run"]["id"]), body["failedCount"] if event["kind"] == "recovered" else None
+def _failed_count(event: dict[str, Any]) -> int | None:
+    count: int | None = json.loads(event["body"])["failedCount"]
+    return count if event["kind"] == "recovered" else None
+
+
+def _ended(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [run for run in runs if run["state"] in ("success", "failed")]
 
 
 def wrong_events(db: sqlite3.Connection) -> list[str]:

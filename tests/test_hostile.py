@@ -13,10 +13,10 @@ import re
 import shutil
 import socket
 import tempfile
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from email.message import EmailMessage
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from hostile import Shot, Wire, check_answer, check_database, keyed, strict_json
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
+from live_server import in_thread
 
 import cronwatch
 
@@ -87,7 +88,7 @@ def check_aftermath(site: Site, wire: Wire, names: dict[str, str]) -> None:
 
 
 def live_through(
-    place: Place, adjustments: Any, requests: list[Shot | bytes], caplog: pytest.LogCaptureFixture
+    requests: list[Shot | bytes], place: Place, adjustments: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Send requests to a site of their own; all that must hold does."""
     caplog.set_level(logging.WARNING)
@@ -104,22 +105,16 @@ def live_through(
     assert [text for text in messages if cronwatch.NO_ENCODING not in text] == []
 
 
-def _test_requests(
-    requests: list[Shot | bytes], place: Place, adjustments: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    live_through(place, adjustments, requests, caplog)
-
-
 anything = st.lists(
     st.one_of(hostile.shots, hostile.shots, hostile.shots, hostile.broken_requests()),
     min_size=10,
     max_size=40,
 )
 test_nothing_that_is_sent_breaks_anything = pytest.mark.slow(
-    bounded(hostile.FAST, max_examples=20)(given(requests=anything)(_test_requests))
+    bounded(hostile.FAST, max_examples=20)(given(requests=anything)(live_through))
 )
 test_nothing_new_that_is_sent_breaks_anything = pytest.mark.proof(
-    bounded(hostile.FRESH, max_examples=60)(given(requests=anything)(_test_requests))
+    bounded(hostile.FRESH, max_examples=60)(given(requests=anything)(live_through))
 )
 
 
@@ -167,7 +162,7 @@ def test_the_largest_body_breaks_no_route(
         for path in (*pings, "/api/sync", HEARTBEATS)
     ]
 
-    live_through(place, adjustments, shots, caplog)
+    live_through(shots, place, adjustments, caplog)
     gc.collect()  # a file that was left open fails this test and no other
 
 
@@ -245,54 +240,47 @@ class Sent(NamedTuple):
 class Listeners:
     """A web server, a mail server and a shell that keep what they are sent."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
         self.posts: list[Sent] = []
         self.mails: list[bytes] = []
-        kept = self
+        posts = self.posts
 
         class Post(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 lengths = self.headers.get_all("Content-Length") or []
                 body = self.rfile.read(int(lengths[0])) if len(lengths) == 1 else b""
                 self.connection.settimeout(0.001)
-                kept.posts.append(Sent(self.path, self.headers.items(), body))
+                posts.append(Sent(self.path, self.headers.items(), body))
                 self.send_response(204)
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self.web = ThreadingHTTPServer(("127.0.0.1", 0), Post)
-        self.thread = threading.Thread(target=self.web.serve_forever, args=(0.01,))
-        self.thread.start()
-        self.smtp = Controller(self, "127.0.0.1", _free_port(), enable_SMTPUTF8=True)
-        self.smtp.start()
+        web = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Post))
+        stack.enter_context(in_thread(partial(web.serve_forever, 0.01)))
+        stack.callback(web.shutdown)
+        self.url = f"http://127.0.0.1:{web.server_port}"
+        smtp = Controller(self, "127.0.0.1", _free_port(), enable_SMTPUTF8=True)
+        smtp.start()
+        stack.callback(smtp.stop)
+        self.smtp_settings: dict[str, Any] = {
+            "smtp_host": "127.0.0.1",
+            "smtp_port": smtp.port,
+            "smtp_security": "none",
+            "smtp_from": "cron@home.example",
+        }
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         self.mails.append(envelope.content)
         return "250 fine"
-
-    @property
-    def smtp_settings(self) -> dict[str, Any]:
-        where = {"smtp_host": "127.0.0.1", "smtp_port": self.smtp.port}
-        return {**where, "smtp_security": "none", "smtp_from": "cron@home.example"}
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.web.server_address[1]}"
 
     def clear(self) -> None:
         self.posts.clear()
         self.mails.clear()
         for left in self.folder.iterdir():
             left.unlink()
-
-    def close(self) -> None:
-        self.smtp.stop()
-        self.web.shutdown()
-        self.thread.join()
-        self.web.server_close()
 
 
 def _free_port() -> int:
@@ -304,11 +292,10 @@ def _free_port() -> int:
 @pytest.fixture(scope="module")
 def listeners(folder: Path) -> Iterator[Listeners]:
     logging.getLogger("mail.log").setLevel(logging.ERROR)  # each line of the mail server's
-    kept = folder / "commands"
-    kept.mkdir()
-    listening = Listeners(kept)
-    yield listening
-    listening.close()
+    commands = folder / "commands"
+    commands.mkdir()
+    with ExitStack() as stack:
+        yield Listeners(commands, stack)
 
 
 class Job(NamedTuple):
@@ -348,21 +335,16 @@ COMMAND = (
 
 def listen(site: Site, listeners: Listeners, named: str) -> None:
     """An integration of every channel, and one that never works."""
-    for channel in cronwatch.BODIES:
-        add(site, channel, f"{channel} {named}", {"url": f"{listeners.url}/{channel}"})
-    add(site, "email", f"email {named}", {"address": "me@home.example"})
-    add(site, "command", f"command {named}", {"command": COMMAND.format(listeners.folder)})
-    add(site, "webhook", f"dead {named}", {"url": "http://127.0.0.1:9/"})
-
-
-def add(site: Site, channel: str, name: str, more: dict[str, Any]) -> str:
-    """An integration as the command line makes one; its id."""
-    name = cronwatch.clean(name, 200) or ""
-    made = site.server.act(
-        cronwatch.add_integration,
-        cronwatch.ApiRequest(body={"channel": channel, "name": name, **more}, is_local=True),
-    )
-    return str(made["id"])
+    targets: list[dict[str, Any]] = [
+        {"channel": channel, "url": f"{listeners.url}/{channel}"} for channel in cronwatch.BODIES
+    ]
+    targets.append({"channel": "email", "address": "me@home.example"})
+    targets.append({"channel": "command", "command": COMMAND.format(listeners.folder)})
+    targets.append({"channel": "webhook", "name": "dead", "url": "http://127.0.0.1:9/"})
+    for target in targets:
+        name = cronwatch.clean(f"{target.get('name', target['channel'])} {named}", 200)
+        request = cronwatch.ApiRequest(body={**target, "name": name}, is_local=True)
+        site.server.act(cronwatch.add_integration, request)
 
 
 def run_job(site: Site, wire: Wire, job: Job, names: dict[str, str]) -> None:

@@ -51,12 +51,9 @@ def make_parser() -> argparse.ArgumentParser:
         description="Measure cronwatch: each claim against something else, in the same run.",
         epilog=f"measurements:\n{listed}",
     )
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="which measurements to take (default all)"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="a few seconds in all, to see that everything works"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to measure (default all)")
+    what_for = "a few seconds in all, to see that everything works"
+    parser.add_argument("--quick", action="store_true", help=what_for)
     parser.add_argument("--seconds", type=float, help="of each measurement under load")
     parser.add_argument("--rounds", type=int, help="how often each is repeated, in turn")
     parser.add_argument(
@@ -67,14 +64,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too")
     return parser
-
-
-def make_plan(options: argparse.Namespace) -> Plan:
-    """The plan that the options ask for."""
-    plan = (quick if options.quick else Plan)(options.folder)
-    plan.seconds = options.seconds or plan.seconds
-    plan.rounds = options.rounds or plan.rounds
-    return plan
 
 
 def sync_ms(folder: Path) -> float:
@@ -92,11 +81,9 @@ def sync_ms(folder: Path) -> float:
 
 def filesystem(folder: Path) -> str:
     """The type of the file system that a folder is on."""
-    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
-    holding = [
-        (len(point), kind) for point, kind in mounts if folder.resolve().is_relative_to(point)
-    ]
-    return max(holding)[1]
+    kinds = dict(line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines())
+    holding = [point for point in kinds if folder.resolve().is_relative_to(point)]
+    return kinds[max(holding, key=len)]
 
 
 def machine(plan: Plan) -> dict[str, Any]:
@@ -117,14 +104,12 @@ def machine(plan: Plan) -> dict[str, Any]:
     }
 
 
-def heading(seen: dict[str, Any]) -> str:
-    """The same as two lines of text."""
-    return (
-        "cronwatch {cronwatch}, Python {python}, SQLite {sqlite}, Bottle {bottle}; {cpus} "
-        "processors, load {load:.1f} before\n{folder} is on {filesystem}, fdatasync {sync_ms:.3f} "
-        "ms; {rounds} rounds of {seconds} s, medians; in brackets the same of what is measured "
-        "against".format(**seen)
-    )
+HEADING = """\
+cronwatch {cronwatch}, Python {python}, SQLite {sqlite}, Bottle {bottle}; {cpus} processors, load \
+{load:.1f} before
+{folder} is on {filesystem}, fdatasync {sync_ms:.3f} ms; {rounds} rounds of {seconds} s, medians; \
+in brackets the same of what is measured against
+"""
 
 
 def take(names: Sequence[str], plan: Plan, rows: list[tuple[str, Row]]) -> str:
@@ -148,12 +133,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in options.names:
         if name not in MEASUREMENTS:
             parser.error(f"there is no {name!r}: there are {', '.join(MEASUREMENTS)}")
-    plan = make_plan(options)
+    plan = (quick if options.quick else Plan)(options.folder)
+    plan.seconds = options.seconds or plan.seconds
+    plan.rounds = options.rounds or plan.rounds
     seen = machine(plan)
     rows: list[tuple[str, Row]] = []
     with plan.open:
         problem = take(options.names or [*MEASUREMENTS], plan, rows)
-    print(f"{heading(seen)}\n\n{table(row for _, row in rows)}")
+    print(f"{HEADING.format(**seen)}\n{table(row for _, row in rows)}")
     if options.json:
         written = [row.json(name) for name, row in rows]
         options.json.write_text(json.dumps({"machine": seen, "rows": written}, indent=1))

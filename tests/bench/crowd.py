@@ -3,17 +3,15 @@ the time from a deadline to its webhook."""
 
 from __future__ import annotations
 
-import json
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
 
+from killing import listening
 from live_server import Live, serving, wait_for
 
 import cronwatch
@@ -30,8 +28,6 @@ SCATTER = 7919  # steps from one to the next, for their pages of the file to be 
 TOLD_LIMIT_SECONDS = 120
 EVENTS = "SELECT count(*) FROM event"
 SLACK_SECONDS = 1  # for the turn of the deliver loop, and for a busy machine
-
-Heard = list[tuple[int, str, int]]  # when it came (ms), the kind of the event, its true time (ms)
 
 
 class Scanned:
@@ -119,8 +115,8 @@ def measure_deadlines(plan: Plan) -> Iterator[Row]:
     """The longest time that a ping is held while 10,000 deadlines pass at once."""
     due = plan.due[-1]
     often = ("--scan-seconds", str(plan.scan_seconds[-1]))
-    with listening() as (url, heard), crowd_serving(plan, *often) as (live, many):
-        live.quick("integration", "add", "webhook", "bench", url)
+    with listening() as (listener,), crowd_serving(plan, *often) as (live, many):
+        live.quick("integration", "add", "webhook", "bench", listener.url)
         calm = Loading(many, BARRED_CONNECTIONS, seconds=5 * plan.seconds).result()
         told = files.ask(live.database, EVENTS)
         load = Loading(many, BARRED_CONNECTIONS, seconds=TOLD_LIMIT_SECONDS)
@@ -134,68 +130,50 @@ def measure_deadlines(plan: Plan) -> Iterator[Row]:
         load.stop()
         held = load.result()
         seconds = (files.ask(live.database, "SELECT max(told_at) FROM event") - at) / 1000
+        sent = len(listener.heard)
         also = (
             f"p99 {held.p99_ms:.1f} ms ({calm.p99_ms:.1f}), {held.rate:,.0f}/s "
-            f"({calm.rate:,.0f}), all told within {seconds:.1f} s, {len(heard):,} webhooks by then"
+            f"({calm.rate:,.0f}), all told within {seconds:.1f} s, {sent:,} webhooks by then"
         )
         what, bar = f"longest ping while {due:,} deadlines pass", Bar("<=", 250, "ms")
         yield Row(what, held.longest_ms, "ms", calm.longest_ms, "without", bar, also)
     files.change(live.database, "DELETE FROM alert")
 
 
-@contextmanager
-def listening() -> Iterator[tuple[str, Heard]]:
-    """A listener for webhooks on the loopback: its URL, and what it has heard so far."""
-    heard: Heard = []
-
-    class Listener(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            came = files.now_ms()
-            event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            at = datetime.fromisoformat(event["at"].replace("Z", "+00:00"))
-            heard.append((came, event["kind"], round(1000 * at.timestamp())))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/", heard
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def measure_webhook(plan: Plan) -> Iterator[Row]:
     """The time from a deadline to the webhook, for two settings of scan_seconds."""
     with ExitStack() as stack:
-        all_heard = {seconds: start_missing(stack, plan, seconds) for seconds in plan.scan_seconds}
+        lates = {seconds: start_missing(stack, plan, seconds) for seconds in plan.scan_seconds}
         limit = 30 + plan.alerts * plan.alert_step_ms / 1000 + max(plan.scan_seconds)
-        for seconds, heard in all_heard.items():
-            wait_for(partial(has, heard, plan.alerts), "webhooks", limit)
-            late = [(came - at) / 1000 for came, kind, at in heard if kind == "missed"]
+        for seconds, late in lates.items():
+            wait_for(partial(has, late, plan.alerts), "webhooks", limit)
             what = f"deadline to webhook, scan_seconds {seconds:g}, longest"
             also = f"median {median(late):.2f} s of {len(late)}"
             bar = Bar("<=", seconds + SLACK_SECONDS, "s")
             yield Row(what, max(late), "s", seconds, "scan_seconds", bar, also)
 
 
-def has(heard: Heard, count: int) -> bool:
+def has(late: Sequence[float], count: int) -> bool:
     """Whether so much was heard."""
-    return len(heard) >= count
+    return len(late) >= count
 
 
-def start_missing(stack: ExitStack, plan: Plan, scan_seconds: float) -> Heard:
-    """Start a server whose monitors get missed one after the other; what is heard of that."""
+def start_missing(stack: ExitStack, plan: Plan, scan_seconds: float) -> list[float]:
+    """Start a server whose monitors get missed one after the other; how many seconds after each
+    deadline its webhook came, once it has."""
+    late: list[float] = []
     room = stack.enter_context(plan.room("webhook", plan.alerts))
-    url, heard = stack.enter_context(listening())
+    (listener,) = stack.enter_context(listening())
+
+    def note() -> None:
+        event = listener.heard[-1].event
+        if event["kind"] == "missed":
+            at = datetime.fromisoformat(event["at"].replace("Z", "+00:00"))
+            late.append(files.now_ms() / 1000 - at.timestamp())
+
+    listener.before = note
     live = stack.enter_context(serving(room, "--scan-seconds", str(scan_seconds)))
-    live.quick("integration", "add", "webhook", "bench", url)
+    live.quick("integration", "add", "webhook", "bench", listener.url)
     begin = files.now_ms() + plan.lead_ms
     files.let_fall_due(live.database, 1, plan.alerts, begin, plan.alert_step_ms)
-    return heard
+    return late
