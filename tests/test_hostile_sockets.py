@@ -125,10 +125,10 @@ BODY = b"POST /%s HTTP/1.1\r\nHost: cron.test\r\nContent-Length: 1000\r\n\r\n"
 
 
 @contextmanager
-def many_files() -> Iterator[None]:
-    """Room for the descriptors of this process, and of those that it starts."""
+def files_at_most(count: int) -> Iterator[None]:
+    """So many descriptors, where the system allows it, for what is opened in the block."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, count), hard))
     try:
         yield
     finally:
@@ -193,7 +193,7 @@ def resident_mb(live: Live) -> float:
 def test_a_thousand_idle_and_two_hundred_slow_connections_keep_no_ping_waiting(
     tmp_path: Path,
 ) -> None:
-    with many_files(), serving(tmp_path) as live, ExitStack() as held:
+    with files_at_most(8192), serving(tmp_path) as live, ExitStack() as held:
         token = str(live.add("job")["token"])
         alone, files, megabytes = time_pings(live, token), descriptors(live), resident_mb(live)
         for _ in range(IDLE):
@@ -226,13 +226,9 @@ def test_a_thousand_idle_and_two_hundred_slow_connections_keep_no_ping_waiting(
 
 @pytest.mark.proof
 def test_more_connections_than_there_are_descriptors_flood_no_log(tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     with ExitStack() as stack:
-        try:
+        with files_at_most(256):
             live = stack.enter_context(serving(tmp_path))
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         token = str(live.add("job")["token"])
         with ExitStack() as held:
             for _ in range(400):

@@ -10,7 +10,7 @@ import json
 import random
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -64,8 +64,15 @@ def read_schedule(line: str) -> dict[str, Any]:
     return {} if line == "none" else {"interval_seconds": int(line)}
 
 
-_, SCHEDULE_LINES = Path(__file__).with_suffix(".txt").read_text("utf-8").split("\n\n")
-SCHEDULES = [read_schedule(line) for line in SCHEDULE_LINES.splitlines()]
+def read_lines(heading: str) -> list[str]:
+    """The lines under a heading of year.txt."""
+    _, part = Path(__file__).with_suffix(".txt").read_text("utf-8").split(f"## {heading}\n")
+    return part.partition("\n\n")[0].splitlines()
+
+
+SCHEDULES = [read_schedule(line) for line in read_lines("Schedules")]
+EPISODES = dict(line.split() for line in read_lines("Episodes"))
+CHANGES_OF_MIND = read_lines("Changes of mind")
 
 
 @cache
@@ -203,13 +210,7 @@ class Author:
     """Writes the story of one monitor."""
 
     def __init__(
-        self,
-        rng: random.Random,
-        number: int,
-        begin: int,
-        plan: Plan,
-        most: int,
-        turns: bool,
+        self, rng: random.Random, number: int, begin: int, plan: Plan, most: int, turns: bool
     ) -> None:
         self.rng, self.number, self.most, self.turns = rng, number, most, turns
         self.end = plan.end
@@ -284,10 +285,11 @@ class Author:
     def story(self) -> Story:
         """The whole life; a job that is over long before the year is laid to rest."""
         terms = self.life.terms
-        episodes, weights = zip(*EPISODES, strict=True)
+        weights = [*map(int, EPISODES.values())]
         with suppress(Over):
             while True:
-                self.rng.choices(episodes, weights)[0](self)
+                (episode,) = self.rng.choices([*EPISODES], weights)
+                getattr(self, episode)()
         if self.now + 50 * self.period < self.end:
             self.most += 1
             with suppress(Over):
@@ -540,7 +542,7 @@ class Author:
     def changed_mind(self) -> None:
         """A run is told of by progress alone, or ends twice, and not the same way."""
         mine = {**self.identity(), "series": self.series()}
-        for word in self.rng.choice(CHANGES_OF_MIND):
+        for word in self.rng.choice(CHANGES_OF_MIND).split():
             self.report(word, self.soon("0 1s 10s 10s+ 5m 1h"), **mine)
 
     def without_series(self) -> None:
@@ -615,45 +617,6 @@ class Author:
         if self.may(0.6):
             word = self.one_of("start success success fail ok")
             self.do(word, self.run_ends(), **(mine if word != "ok" else {}))
-
-
-CHANGES_OF_MIND = (
-    ["progress", "success"],
-    ["progress", "fail"],
-    ["progress"],
-    ["progress", "start"],
-    ["progress", "start", "success"],
-    ["start", "fail", "success"],
-    ["start", "success", "fail"],
-    ["success", "fail", "success"],
-    ["start", "success", "success"],
-    ["start", "progress", "start", "fail"],
-    ["start", "fail", "start", "success"],
-)
-EPISODES: tuple[tuple[Callable[[Author], None], int], ...] = (
-    (Author.ordinary, 30),
-    (Author.late, 9),
-    (Author.early, 8),
-    (Author.absent, 5),
-    (Author.burst, 4),
-    (Author.hung, 5),
-    (Author.overlapping, 5),
-    (Author.repeated, 4),
-    (Author.paused, 5),
-    (Author.edited, 4),
-    (Author.word, 4),
-    (Author.on_the_dot, 10),
-    (Author.after_absence, 12),
-    (Author.loud, 4),
-    (Author.storm, 1),
-    (Author.changed_mind, 4),
-    (Author.without_series, 2),
-    (Author.renewed, 2),
-    (Author.turned, 2),
-    (Author.overtaken, 4),
-    (Author.cut_short, 6),
-    (Author.stuck_over, 12),
-)
 
 
 # == Living ===================================================================
