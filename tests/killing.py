@@ -45,14 +45,6 @@ def seed(name: str) -> int:
     return found
 
 
-def until(ask: Callable[[], object], what: str, limit: float = LIMIT_SECONDS) -> None:
-    """Wait for what passes in a few milliseconds, which `wait_for` would sleep through."""
-    end = time.monotonic() + limit
-    while not ask():
-        assert time.monotonic() < end, f"{what}: not within {limit} s"
-        time.sleep(0.001)
-
-
 def fuse(count: int, act: Callable[[], object]) -> Callable[[], None]:
     """Something to call from any thread that acts at one call, the one with this number."""
     left = itertools.count(count - 1, -1)

@@ -41,7 +41,7 @@ def wait_for(ask: Callable[[], T], what: str, limit: float = LIMIT_SECONDS) -> T
     end = time.monotonic() + limit
     while not (answer := ask()):
         assert time.monotonic() < end, f"{what}: not within {limit} s"
-        time.sleep(0.05)
+        time.sleep(0.01)
     return answer
 
 

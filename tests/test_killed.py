@@ -36,7 +36,6 @@ from killing import (
     told_twice,
     unheard,
     unsound,
-    until,
     victim,
     wrong_alerts,
     wrong_events,
@@ -156,7 +155,7 @@ def test_an_alert_that_a_kill_cut_off_comes_again_as_it_was_and_in_its_order(fol
             for num in range(1, 7):
                 server.outlive()
                 server.bury()
-                until(lambda: not lock.in_transaction, "the lock is gone")
+                wait_for(lambda: not lock.in_transaction, "the lock is gone")
                 one = "SELECT state, due_at - tried_at FROM alert WHERE num = ?"
                 left += lock.execute(one, (num,)).fetchall()
                 server.start()
@@ -239,7 +238,7 @@ def test_a_file_over_whose_making_the_server_was_killed_is_made_by_the_next_star
     for _ in range(3):
         with victim(folder) as server:
             server.launch()
-            until(server.database.exists, "the file")
+            wait_for(server.database.exists, "the file")
             server.outlive(chance.uniform(0, 0.03))
             server.kill()
             server.bury()
@@ -263,13 +262,13 @@ COPY = re.compile(r"cronwatch\.db\.before-[0-9]+")
 State = tuple[int, dict[str, int], list[Any]]  # of a file: version, rows of tables, what is broken
 
 
-def later_product(folder: Path, rows: int) -> Path:
+def later_product(folder: Path) -> Path:
     """A copy of the product, as a version to come has it: with two more parts of the schema."""
     folder.mkdir()
     shutil.copy(cronwatch.__file__, folder)
     shutil.copytree(cronwatch.DATA / "static", folder / "static")
     text = (cronwatch.DATA / "schema.sql").read_text("utf-8")
-    heap, pile = (GROW.format(table=table, rows=rows) for table in ("heap", "pile"))
+    heap, pile = (GROW.format(table=table, rows=HEAP) for table in ("heap", "pile"))
     (folder / "schema.sql").write_text(
         f"{text}\n-- part {VERSION + 1}\n{CHANGE}\n{heap}\n-- part {VERSION + 2}\n{pile}"
     )
@@ -290,9 +289,9 @@ def old_file(database: Path, megabytes: int) -> Path:
     return database
 
 
-def whole(version: int, rows: int = HEAP) -> State:
+def whole(version: int) -> State:
     """The state of a file that is at a version, and at nothing else."""
-    added = dict.fromkeys(("heap", "pile")[: version - VERSION], rows)
+    added = dict.fromkeys(("heap", "pile")[: version - VERSION], HEAP)
     return version, {"ping": PINGS, **added}, []
 
 
@@ -347,51 +346,17 @@ def attempt(old: Path, product: Path, wait: Callable[[Victim], object]) -> Attem
         return Attempt(*killed, state(server.database), copies(server.database), others)
 
 
-def attempt_at(
-    version: int, old: Path, product: Path, wait: Callable[[Victim], object]
-) -> Attempt:
-    """An attempt whose kill came at a version; on a busy machine it may come too late."""
-    for _ in range(30):
-        if (one := attempt(old, product, wait)).killed[0] == version:
-            return one
-    raise AssertionError(f"no kill came at version {version}")
-
-
 def in_the_first_part(share: float, server: Victim) -> None:
     """Wait until so much of its 27 MB is in the write-ahead log."""
     wal = server.database.with_name("cronwatch.db-wal")
-    until(lambda: wal.exists() and wal.stat().st_size > share * 27_000_000, "the log")
+    wait_for(lambda: wal.exists() and wal.stat().st_size > share * 27_000_000, "the log")
 
 
 def in_the_second_part(seconds: float, server: Victim) -> None:
     """Wait until the first one is being moved into the file, and so long."""
     size = server.database.stat().st_size
-    until(lambda: server.database.stat().st_size > size + 1_000_000, "the first part")
+    wait_for(lambda: server.database.stat().st_size > size + 1_000_000, "the first part")
     server.outlive(seconds)
-
-
-@pytest.mark.proof
-@pytest.mark.parametrize(
-    "version, wait",
-    [
-        (VERSION, partial(in_the_first_part, 0.1)),
-        (VERSION, partial(in_the_first_part, 0.7)),
-        (VERSION + 1, partial(in_the_second_part, 0)),
-        (VERSION + 1, partial(in_the_second_part, 0.05)),
-    ],
-)
-def test_a_migration_that_was_killed_is_finished_by_the_next_start(
-    folder: Path, version: int, wait: Callable[[Victim], None]
-) -> None:
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        old = old_file(Path(name) / "old.db", 0)
-        product = later_product(Path(name) / "product", HEAP)
-
-        one = attempt_at(version, old, product, wait)
-
-    assert one.killed == whole(version)  # each part of it whole or undone
-    assert one.done == whole(VERSION + 2)
-    assert whole(VERSION) in one.copies_done
 
 
 def in_the_copy(megabytes: float, server: Victim) -> None:
@@ -400,20 +365,30 @@ def in_the_copy(megabytes: float, server: Victim) -> None:
     def size() -> int:
         return sum(path.stat().st_size for path in beside(server.database) if path.exists())
 
-    until(lambda: size() > megabytes * 1_000_000, "the copy")
+    wait_for(lambda: size() > megabytes * 1_000_000, "the copy")
 
 
 @pytest.mark.proof
-@pytest.mark.parametrize("megabytes", [0, 10, 30])
-def test_a_copy_over_which_the_server_was_killed_is_whole_or_not_there(
-    folder: Path, megabytes: int
+@pytest.mark.parametrize(
+    "wait",
+    [
+        *(partial(in_the_copy, megabytes) for megabytes in (0, 10, 30)),
+        *(partial(in_the_first_part, share) for share in (0.1, 0.7)),
+        *(partial(in_the_second_part, seconds) for seconds in (0, 0.05)),
+    ],
+    ids=lambda wait: f"{wait.func.__name__} {wait.args[0]}",
+)
+def test_a_migration_that_was_killed_is_finished_by_the_next_start(
+    folder: Path, wait: Callable[[Victim], None]
 ) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         old = old_file(Path(name) / "old.db", 40)  # MB
-        product = later_product(Path(name) / "product", 1)
+        product = later_product(Path(name) / "product")
 
-        one = attempt(old, product, partial(in_the_copy, megabytes))
+        one = attempt(old, product, wait)
 
+    print(f"killed at version {one.killed[0]} with {len(one.copies)} copies")
+    assert one.killed == whole(one.killed[0])  # each part of it whole or undone
     assert [copy for copy in one.copies if copy != whole(VERSION)] == []
     assert whole(VERSION) in one.copies_done
-    assert (one.done, one.others) == (whole(VERSION + 2, 1), [])
+    assert (one.done, one.others) == (whole(VERSION + 2), [])

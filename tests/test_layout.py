@@ -67,12 +67,6 @@ def test_sections_run_from_banner_to_banner() -> None:
     assert found == [(layout.HEAD, 1, 1), ("One", 2, 4), ("Two", 5, 6)]
 
 
-def test_good_banners_have_no_fault() -> None:
-    text = module(One="x = 1", Two_words="y = x")
-
-    assert layout.banner_faults(text, ["One", "Two words"]) == []
-
-
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
@@ -125,16 +119,6 @@ def test_a_name_from_below_is_found(early: str) -> None:
 )
 def test_a_local_name_is_not_taken_for_one_from_below(early: str) -> None:
     text = module(One=early, Two="late = 1")
-
-    assert layout.order_faults(text) == []
-
-
-def test_names_from_above_and_beside_are_fine() -> None:
-    text = module(
-        head="import os",
-        One="def f():\n    return g() or os.sep\ndef g():\n    return 1",
-        Two="x = f()",
-    )
 
     assert layout.order_faults(text) == []
 
