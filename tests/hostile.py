@@ -123,30 +123,10 @@ values = st.recursive(
     max_leaves=6,
 )
 FITTING: dict[str, list[Any]] = {  # what each field of the API takes, to get past the others
-    "timeout grace gracePeriod intervalSeconds graceSeconds": [0, 1, 60, 3600],
-    "reminderIntervalSeconds maxRunSeconds hours value": [0, 1, 60, 3600],
-    "emailAlertsEnabled armed default": [True, False],
-    "message msg errorMessage logOutput notes": ["fine", "two\nlines"],
-    "cronExpression schedule": ["@daily", "*/5 * * * *"],
-    "name key": ["Nightly", "daily-backup", "another"],
-    "failureTolerance minPingIntervalSeconds": [0, 2],
-    "slug": ["another", ""],
-    "channels": ["*", ""],
-    "timezone": ["UTC", "Europe/Berlin"],
-    "tags": ["a b", ["a", "b"]],
-    "expects": ["run", "complete"],
-    "rules": [[{"field": "rows", "operator": "<", "value": 1}]],
-    "scheduleType": ["interval", "cron", "none"],
-    "integrationIds": [[]],
-    "unique": ["Job", ["name"]],
-    "progress": [50],
-    "channel": [*cronwatch.BODIES, "email", "command", "carrier pigeon"],
-    "url": ["http://127.0.0.1:9/", "http://127.0.0.1:9/a?b#c"],
-    "address": ["me@home.example"],
-    "headers": [{"X-A": "b"}],
-    "meta": [{"exit_code": 3, "rows": 5}],
+    name: json.loads(values)
+    for names, values in (line.split(": ", 1) for line in lines("Values that fit"))
+    for name in names.split()
 }
-FITTING = {name: fitting for names, fitting in FITTING.items() for name in names.split()}
 
 
 @st.composite
