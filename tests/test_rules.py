@@ -1,7 +1,7 @@
 """When a monitor is in trouble: schedules, deadlines, runs, failures, pauses, absences.
 
-Most of it is in stories/, whose README.md says how they are written; here is what plays them, what
-has no story, and what holds for any."""
+Most of it is in stories/, whose README.md says how they are written; here is what plays them, and
+what has no story."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as bounded
-from hypothesis import strategies as st
 
 from cronwatch import (
     Invalid,
@@ -473,130 +470,6 @@ def test_the_first_occurrence_from_an_instant_on_may_be_the_one_that_is_expected
     occurrence = occurrence_from(monitor, NOW, NOW + minutes * 60_000)
 
     assert occurrence == NOW + first * 60_000
-
-
-# -- Whenever the scanner happens to look
-
-DEEDS: dict[str, Callable[[MonitorState, int, Any], object]] = {
-    "ping": lambda state, now, one: receive(state, one._replace(at=now)),
-    "pause": lambda state, now, wait: pause(state, now, wait and now + wait),
-    "resume": lambda state, now, to_new: resume(state, now, to_new=to_new),
-    "edit": edit,
-    "away": lambda state, now, wait: judge_gap(state, now - wait, now),
-}
-WAITS = st.sampled_from([0, 1, SECOND, 10 * SECOND, MINUTE, 10 * MINUTE, HOUR, 65 * MINUTE, DAY])
-SERIES = st.sampled_from([None, None, "a", "b"])
-PINGS = st.builds(
-    Ping,
-    kind=st.sampled_from(["start", "success", "fail", "ok", "progress", "log"]),
-    at=st.just(0),
-    num=st.integers(1, 10**6),
-    series=SERIES,
-    host=SERIES,
-    duration_ms=st.none() | WAITS,
-    metrics=st.sampled_from([None, '{"rows": 1}']),
-)
-SCHEDULES = st.one_of(
-    st.sampled_from([60, 1800, 3600, 86_400, None]).map(
-        lambda seconds: {"interval_seconds": seconds, "cron": None}
-    ),
-    st.sampled_from([HOURLY, "30 */6 * * *", "0 12 * * *"]).map(
-        lambda cron: {"interval_seconds": None, "cron": cron}
-    ),
-)
-FIELDS = {
-    "timezone": st.sampled_from(["UTC", "Europe/Berlin"]),
-    "grace_seconds": st.sampled_from([0, 60, 300, 7200]),
-    "expects": st.sampled_from(["run", "complete"]),
-    "max_run_seconds": st.sampled_from([None, 30, 600, 7200]),
-    "failure_tolerance": st.integers(0, 2),
-    "reminder_interval_seconds": st.sampled_from([None, 60, 3600]),
-    "rules": st.sampled_from([None, rules("rows<10")]),
-}
-EDITS = SCHEDULES | st.sampled_from(sorted(FIELDS)).flatmap(
-    lambda name: FIELDS[name].map(lambda value: {name: value})
-)
-TALES = st.lists(
-    st.tuples(
-        WAITS | st.integers(0, 3 * HOUR),
-        st.one_of(
-            PINGS.map(lambda one: ("ping", one)),
-            PINGS.map(lambda one: ("ping", one)),
-            PINGS.map(lambda one: ("ping", one)),
-            (st.none() | WAITS).map(lambda wait: ("pause", wait)),
-            st.booleans().map(lambda to_new: ("resume", to_new)),
-            EDITS.map(lambda changes: ("edit", changes)),
-            WAITS.map(lambda wait: ("away", wait)),
-        ),
-    ),
-    max_size=25,
-)
-MONITORS = st.builds(
-    lambda schedule, fields: {**schedule, **fields}, SCHEDULES, st.fixed_dictionaries(FIELDS)
-)
-searched = bounded(
-    max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
-
-
-def live_on(state: MonitorState, now: int, wait: int, step: tuple[str, Any]) -> int:
-    """Let a step of a tale happen after a wait; when it has."""
-    what, value = step
-    now += wait + (value if what == "away" else 0)
-    DEEDS[what](state, now, value)
-    return now
-
-
-def live_through(state: MonitorState, story: list[Any], looks: list[int]) -> None:
-    """Let a story happen, with extra looks that many ms after each step."""
-    now = NOW
-    for wait, step in [*story, (3 * DAY, ("ping", Ping("log", 0)))]:
-        for look in sorted(looks):
-            settle(state, now + min(look, wait))
-        now = live_on(state, now, wait, step)
-
-
-@searched
-@given(MONITORS, TALES, st.lists(WAITS | st.integers(0, 2 * DAY), max_size=5))
-def test_what_is_told_never_depends_on_when_the_scanner_happened_to_look(
-    fields: dict[str, Any], story: list[Any], looks: list[int]
-) -> None:
-    seldom, often = (MonitorState(a_monitor(**fields), []) for _ in range(2))
-
-    live_through(seldom, story, [])
-    live_through(often, story, looks)
-
-    for state in (seldom, often):  # of several reminders due at one look, the last is told
-        state.events = [event for event in state.events if event.kind != "reminder"]
-        state.monitor.reminded_at = None
-    assert often == seldom
-
-
-@searched
-@given(MONITORS, TALES)
-def test_after_settling_nothing_is_due(fields: dict[str, Any], story: list[Any]) -> None:
-    state, now = MonitorState(a_monitor(**fields), []), NOW
-
-    for wait, step in story:
-        now = live_on(state, now, wait, step)
-        settle(state, now)
-
-        assert (due_at(state, now) or now + 1) > now
-
-
-@searched
-@given(MONITORS, TALES)
-def test_expected_at_moves_back_only_by_an_edit_and_the_end_of_a_pause(
-    fields: dict[str, Any], story: list[Any]
-) -> None:
-    state, now = MonitorState(a_monitor(**fields), []), NOW
-
-    for wait, step in story:
-        before, status = state.monitor.expected_at, state.monitor.status
-        now = live_on(state, now, wait, step)
-
-        if before is not None and "paused" not in (status, state.monitor.status):
-            assert step[0] == "edit" or (state.monitor.expected_at or 0) >= before
 
 
 def test_tries_are_spaced_ever_wider_then_hourly_for_a_day_then_the_alert_is_dead() -> None:
