@@ -12,18 +12,17 @@ import itertools
 import json
 import os
 import random
-import select
 import shutil
 import sqlite3
 import subprocess
 import tempfile
-import threading
 import time
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import TCPServer
@@ -31,7 +30,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from conftest import Site
-from live_server import CRONWATCH, LIMIT_SECONDS, URL, environment, wait_for
+from live_server import LIMIT_SECONDS, Live, in_thread, launch, wait_for
+from oracle import Action, Life, Terms
 
 import cronwatch
 
@@ -43,14 +43,6 @@ def seed(name: str) -> int:
     found = int(os.environ.get("CRONWATCH_SEED") or random.randrange(2**32))
     print(f"{name}: CRONWATCH_SEED={found}")
     return found
-
-
-def until(ask: Callable[[], object], what: str, limit: float = LIMIT_SECONDS) -> None:
-    """Wait for what passes in a few milliseconds, which `wait_for` would sleep through."""
-    end = time.monotonic() + limit
-    while not ask():
-        assert time.monotonic() < end, f"{what}: not within {limit} s"
-        time.sleep(0.001)
 
 
 def fuse(count: int, act: Callable[[], object]) -> Callable[[], None]:
@@ -75,93 +67,43 @@ class Victim:
     """`cronwatch serve` on one file, to be killed and started again."""
 
     def __init__(self, folder: Path, *flags: str, product: Path | None = None) -> None:
-        self.database, self.url, self.kills = folder / "cronwatch.db", "", 0
-        self._folder, self._flags = folder, flags
-        # Not measured: a kill would tear the file of measurements, or there would be none.
-        self._environ = {
-            name: value for name, value in environment().items() if not name.startswith("COVERAGE")
-        }
-        if product:
-            self._environ["PYTHONPATH"] = str(product)
-        self._process: subprocess.Popen[str] | None = None
+        self.database, self._folder, self._flags = folder / "cronwatch.db", folder, flags
+        self._environ = {"PYTHONPATH": str(product)} if product else {}
+        self._live: Live | None = None
 
     @property
-    def process(self) -> subprocess.Popen[str]:
-        assert self._process is not None, "it was never started"
-        return self._process
-
-    @property
-    def log(self) -> str:
-        return (self._folder / "serve.err").read_text()
+    def live(self) -> Live:
+        assert self._live is not None, "it was never started"
+        return self._live
 
     def launch(self) -> None:
         """Start it, and wait for nothing."""
-        with open(self._folder / "serve.err", "a") as errors:
-            self._process = subprocess.Popen(
-                [
-                    *CRONWATCH,
-                    "serve",
-                    "--database",
-                    str(self.database),
-                    "--listen",
-                    "127.0.0.1:0",
-                    "--api-rate-limit",
-                    "0",
-                    *self._flags,
-                ],
-                cwd=self._folder,
-                env=self._environ,
-                text=True,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-            )
-
-    def ready(self) -> None:
-        """Wait until it takes requests."""
-        stdout = self.process.stdout
-        assert stdout is not None
-        answered, _, _ = select.select([stdout], [], [], LIMIT_SECONDS)
-        line = stdout.readline() if answered else ""
-        found = URL.search(line)
-        assert found, f"serve printed {line!r} and {self.log!r}"
-        self.url = found[0]
+        self._live = launch(self._folder, *self._flags, measured=False, **self._environ)
 
     def start(self) -> None:
+        """Start it, and wait until it takes requests."""
         self.launch()
-        self.ready()
+        self.live.await_url()
 
     def kill(self) -> None:
         """End it at this instant; any thread may do so, and again."""
-        self.process.kill()
+        self.live.process.kill()
 
     def bury(self, stopping: bool = False) -> None:
         """Wait until it is gone: by a kill, unless it was told to stop before."""
-        code = self.close()
-        assert code == -9 or (stopping and code == 0), f"it ended with {code}: {self.log!r}"
-        self.kills += code == -9
+        self.live.process.communicate(timeout=LIMIT_SECONDS)
+        code = self.live.process.returncode
+        assert code == -9 or (stopping and code == 0), f"it ended with {code}: {self.live.log!r}"
 
-    def outlive(self, seconds: float) -> None:
+    def outlive(self, seconds: float = LIMIT_SECONDS) -> None:
         """Give it so long, or until it is gone."""
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(seconds)
-
-    def stop(self) -> int:
-        """Stop it as a service manager does; its exit code."""
-        self.process.terminate()
-        return self.close()
-
-    def close(self) -> int:
-        code = self.process.wait(LIMIT_SECONDS)
-        if self.process.stdout:
-            self.process.stdout.close()
-        return code
+            self.live.process.wait(seconds)
 
     def end(self) -> None:
         """Leave no process, whatever has happened."""
-        if self._process is not None:
-            self._process.kill()
-            self.close()
+        if self._live is not None:
+            self._live.end()
 
     def hurry(self) -> None:
         """Let what waits for its next try be due now: after one that a kill cut off it is 60 s."""
@@ -172,12 +114,13 @@ class Victim:
 
 @contextmanager
 def victim(folder: Path, *flags: str, product: Path | None = None) -> Iterator[Victim]:
-    """A server that is not started yet, and gone at the end of the block."""
-    found = Victim(folder, *flags, product=product)
-    try:
-        yield found
-    finally:
-        found.end()
+    """A server that is not started yet, in a new folder; gone at the end of the block."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        server = Victim(Path(name), *flags, product=product)
+        try:
+            yield server
+        finally:
+            server.end()
 
 
 @contextmanager
@@ -222,11 +165,10 @@ def living_site(database: Path) -> Site:
 
 
 class Heard(NamedTuple):
-    """A request that came: the id in its header, its event, and the answer that was meant."""
+    """A request that came: the id in its header, and its event."""
 
     id: str
     event: dict[str, Any]
-    status: int
 
 
 class Listener(TCPServer):
@@ -257,11 +199,10 @@ class _Hearing(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         if len(body) != length:  # who sent it is dead
             return
-        heard = Heard(self.headers["webhook-id"], json.loads(body), self.server.status())
-        self.server.heard.append(heard)
+        self.server.heard.append(Heard(self.headers["webhook-id"], json.loads(body)))
         self.server.before()
         with suppress(OSError):  # whom it answers may be dead
-            self.send_response(heard.status)
+            self.send_response(self.server.status())
             self.send_header("Content-Length", "0")
             self.end_headers()
             self.wfile.flush()
@@ -278,18 +219,12 @@ class _Hearing(BaseHTTPRequestHandler):
 @contextmanager
 def listening(count: int = 1) -> Iterator[list[Listener]]:
     """Listeners that run, each in a thread of its own, until the end of the block."""
-    listeners = [Listener() for _ in range(count)]
-    threads = [threading.Thread(target=each.serve_forever, args=(0.02,)) for each in listeners]
-    for thread in threads:
-        thread.start()
-    try:
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(Listener()) for _ in range(count)]
+        for each in listeners:
+            stack.enter_context(in_thread(partial(each.serve_forever, 0.02)))
+            stack.callback(each.shutdown)
         yield listeners
-    finally:
-        for listener, thread in zip(listeners, threads, strict=True):
-            listener.shutdown()
-            thread.join(LIMIT_SECONDS)
-            listener.server_close()
-            assert not thread.is_alive()
 
 
 # -- who pings it
@@ -302,7 +237,6 @@ class Job(NamedTuple):
 
     num: int
     token: str
-    code: str
     sort: str
 
 
@@ -315,35 +249,12 @@ class Sent(NamedTuple):
     series: str | None = None
 
 
-@dataclass
-class Told:
-    """What became of the pings."""
-
-    acknowledged: list[Sent] = field(default_factory=list)
-    unknown: list[Sent] = field(default_factory=list)  # the connection broke without a status
-    refused: list[int] = field(default_factory=list)
-
-
 PATHS = {
-    "start": (
-        "/{token}/start?rid={series}",
-        "/{code}/run?series={series}",
-        "/ping/{token}/start?rid={series}",
-    ),
-    "success": (
-        "/{token}?rid={series}",
-        "/{code}/complete?series={series}",
-        "/ping/{code}/end/success?series={series}",
-        "/ping/{token}/0?rid={series}",
-    ),
-    "fail": (
-        "/{token}/fail?rid={series}",
-        "/{code}/f?series={series}",
-        "/ping/{code}/end/fail?series={series}",
-        "/ping/{token}/7?rid={series}",
-    ),
-    "progress": ("/ping/{code}/progress/50?series={series}",),
-    "log": ("/{token}/log?rid={series}",),
+    "start": "/{token}/start?rid={series}",
+    "success": "/ping/{token}/0?rid={series}",
+    "fail": "/{token}/fail?rid={series}",
+    "progress": "/ping/{token}/progress/50?series={series}",
+    "log": "/{token}/log?rid={series}",
 }
 
 
@@ -355,23 +266,21 @@ class Client:
         self._key, self._chance, self._keeps = key, chance, keeps
         self._open: list[Sent] = []
 
-    def ping_on(self, address: str, told: Told, acknowledged: Callable[[], object]) -> None:
+    def ping_on(self, address: str, play: Play, acknowledged: Callable[[], object]) -> None:
         """Ping, one after the other, until the server does not answer any more."""
         with closing(http.client.HTTPConnection(address, timeout=LIMIT_SECONDS)) as connection:
             while True:
                 ping = self._next()
-                try:
+                status = None
+                with suppress(OSError, http.client.HTTPException):
                     status = self._send(connection, ping)
-                except (OSError, http.client.HTTPException):
-                    told.unknown.append(ping)
-                    return
                 if status is None:
-                    told.unknown.append(ping)
+                    play.unknown.append(ping)
                     return
                 if not 200 <= status < 300:
-                    told.refused.append(status)
+                    play.refused.append(status)
                     return
-                told.acknowledged.append(ping)
+                play.acknowledged.append(ping)
                 acknowledged()
                 if ping.kind in ("start", "progress"):
                     self._open.append(ping)
@@ -414,112 +323,53 @@ class Client:
             hour = (time.gmtime().tm_hour + 12) % 24
             path = f"/ping/{ping.mark}?" + urlencode({"schedule": f"0 {hour} * * *"})
         else:
-            path = self._chance.choice(PATHS[ping.kind]).format(
-                **ping.job._asdict(), series=ping.series or ""
-            )
+            path = PATHS[ping.kind].format(token=ping.job.token, series=ping.series or "")
         return f"{path}&msg={ping.mark}"
 
 
 @contextmanager
 def crowd(
-    clients: Sequence[Client], url: str, told: Told, acknowledged: Callable[[], object]
+    clients: Sequence[Client], url: str, play: Play, acknowledged: Callable[[], object]
 ) -> Iterator[None]:
     """The clients at work; the block has to end the server, or they never go."""
     address = url.removeprefix("http://")
-    threads = [
-        threading.Thread(target=client.ping_on, args=(address, told, acknowledged))
-        for client in clients
-    ]
-    for thread in threads:
-        thread.start()
-    try:
+    with ExitStack() as stack:
+        for client in clients:
+            stack.enter_context(in_thread(partial(client.ping_on, address, play, acknowledged)))
         yield
-    finally:
-        for thread in threads:
-            thread.join(LIMIT_SECONDS)
-            assert not thread.is_alive(), "a client waits for a server that is dead"
 
 
 # -- what a start makes of the time in which nobody was there
 
 
 class Snapshot(NamedTuple):
-    """What a start judges, and what was told then."""
+    """What a start judges."""
 
     alive_at: int | None
-    monitors: list[dict[str, Any]]
+    monitors: list[tuple[Any, ...]]
     last_event: int
-    told: list[tuple[str, int]]  # kind and instant
 
 
-def snapshot(db: sqlite3.Connection, before: Snapshot | None = None) -> Snapshot:
-    """The state of a file, with what was told since an earlier one."""
+def snapshot(db: sqlite3.Connection) -> Snapshot:
+    """The state of a file."""
     (alive_at,) = db.execute("SELECT max(value) FROM meta WHERE name = 'alive_at'").fetchone()
     (last_event,) = db.execute("SELECT coalesce(max(num), 0) FROM event").fetchone()
-    told = db.execute(
-        "SELECT kind, at FROM event WHERE num > ?", (before.last_event if before else last_event,)
-    )
-    return Snapshot(
-        alive_at,
-        [dict(m) for m in db.execute("SELECT status, expected_at, due_at FROM monitor")],
-        last_event,
-        [tuple(event) for event in told],
-    )
+    monitors = db.execute("SELECT status, expected_at, due_at FROM monitor")
+    return Snapshot(alive_at, [tuple(m) for m in monitors], last_event)
 
 
-def misjudged(before: Snapshot, after: Snapshot) -> list[str]:
+def misjudged(db: sqlite3.Connection, before: Snapshot) -> list[Any]:
     """Where a start did not judge an absence whole, or told of what fell into it."""
+    after = snapshot(db)
     since, end = before.alive_at, after.alive_at
-    if since is None or end is None or since == end:  # killed before it judged: nothing, or all
-        changed = since is not None and before._replace(told=[]) != after
-        return ["judged by halves"] if changed else []
-    return [
-        f"{kind} at {at} was told of {since} to {end}"
-        for kind, at in after.told
-        if kind in ("missed", "stuck") and since <= at <= end
-    ]
-
-
-# -- what follows from the pings that are in the file
-
-
-class Story(NamedTuple):
-    """What the pings of a monitor come to that has no deadline in sight."""
-
-    flips: list[tuple[str, str | None, int]]  # status, reason, instant
-    events: list[tuple[str, int, int, int | None]]  # kind, instant, run, failures
-    ends: dict[int, str]  # the states of runs that were ended
-    status: str
-
-
-OUTCOMES = {"success": "success", "fail": "failed"}
-
-
-def story_of(pings: Sequence[dict[str, Any]]) -> Story:
-    """What has to follow from pings, told anew in fewer words than the rules have."""
-    status, failed = "new", 0
-    story = Story([], [], {}, "")
-    opened: dict[str, int] = {}
-    for ping in pings:
-        run, at = opened.get(ping["series"], ping["num"]), ping["at"]
-        outcome = OUTCOMES.get(ping["kind"])
-        if ping["kind"] == "start":
-            opened[ping["series"]] = run
-        if outcome:
-            story.ends[run] = outcome
-        failed += outcome == "failed"
-        if outcome == "failed" and status != "down":
-            story.flips.append(("down", "failed", at))
-            story.events.append(("failed", at, run, None))
-            status, failed = "down", 1
-        elif status == "new" and (outcome or ping["kind"] == "start"):
-            story.flips.append(("up", None, at))
-            status = "up"
-        elif outcome == "success" and status == "down":
-            story.flips.append(("up", None, at))
-            story.events.append(("recovered", at, run, failed))
-            status = "up"
-    return story._replace(status=status)
+    if since is None or since == end:  # killed before it judged: nothing, or all
+        return [] if since is None or before == after else ["judged by halves"]
+    events = db.execute(
+        "SELECT kind, at FROM event WHERE num > ? AND kind IN ('missed', 'stuck') "
+        "AND at BETWEEN ? AND ?",
+        (before.last_event, since, end),
+    )
+    return [tuple(event) for event in events]
 
 
 # -- rounds of load and kill
@@ -529,23 +379,23 @@ def story_of(pings: Sequence[dict[str, Any]]) -> Story:
 class Play:
     """What was seen in all rounds; the lists of what went wrong stay empty."""
 
-    told: Told
     heard: dict[str, list[Heard]]  # by the name of the integration
+    acknowledged: list[Sent] = field(default_factory=list)
+    unknown: list[Sent] = field(default_factory=list)  # the connection broke without a status
     commanded: list[str] = field(default_factory=list)  # ids of events, as the command heard them
     kills: Counter[str] = field(default_factory=Counter)  # by their moment
     lost: list[Any] = field(default_factory=list)
     unsound: list[Any] = field(default_factory=list)
-    misjudged: list[str] = field(default_factory=list)
+    misjudged: list[Any] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
-    database: Path = Path()
     log: str = ""
 
 
 def missing(db: sqlite3.Connection, sent: Sequence[Sent]) -> list[Sent]:
     """The pings that are not in the file, under their monitor, as what they were."""
     stored = {
-        row["message"]: (row["kind"], row["series"], row["monitor"], row["key"])
-        for row in db.execute(
+        mark: (kind, series, key if key == mark else num)
+        for mark, kind, series, num, key in db.execute(
             "SELECT p.message, p.kind, p.series, p.monitor, m.key FROM "
             "ping p JOIN monitor m ON m.num = p.monitor"
         )
@@ -553,12 +403,8 @@ def missing(db: sqlite3.Connection, sent: Sequence[Sent]) -> list[Sent]:
     return [
         ping
         for ping in sent
-        if ping.mark not in stored
-        or stored[ping.mark]
-        not in (
-            (ping.kind, ping.series, ping.job and ping.job.num, stored[ping.mark][3]),
-            ("success", None, stored[ping.mark][2], ping.mark),
-        )
+        if stored.get(ping.mark)
+        != (ping.kind, ping.series, ping.mark if ping.job is None else ping.job.num)
     ]
 
 
@@ -581,23 +427,16 @@ class Stage:
         clients: int = 4,
     ) -> None:
         self.server, self.listeners, self.chance = server, listeners, chance
-        self.play = Play(
-            Told(),
-            {
-                name: each.heard
-                for name, each in zip(("steady", "flaky", "linked"), listeners, strict=True)
-            },
-            database=server.database,
-        )
+        names = ("steady", "flaky")
+        self.play = Play({name: each.heard for name, each in zip(names, listeners, strict=True)})
         self._commanded = server.database.with_name("commanded")
         self._commanded.touch()
         site = living_site(server.database)
         self._integrate(site)
-        jobs = [
-            self._job(site, sort, columns)
-            for sort, count, columns in self.MONITORS
-            for _ in range(count)
-        ]
+        jobs = []
+        for sort, count, columns in self.MONITORS:
+            for made in (site.monitor(name=sort, **columns) for _ in range(count)):
+                jobs.append(Job(made.num, made.token, sort))
         key = site.api_key()
         site.server.close()
         self.clients = [
@@ -609,18 +448,9 @@ class Stage:
     def _integrate(self, site: Site) -> None:
         for name, listener in zip(self.play.heard, self.listeners, strict=True):
             config = {"url": listener.url, "secret": cronwatch.make_signing_secret()}
-            self._linked = site.server.act(
-                cronwatch.create_integration, "webhook", name, config, name != "linked"
-            )
+            site.server.act(cronwatch.create_integration, "webhook", name, config)
         command = f'echo "$CRONWATCH_EVENT_ID" >> "{self._commanded}"'
         site.server.act(cronwatch.create_integration, "command", "command", {"command": command})
-
-    def _job(self, site: Site, sort: str, columns: dict[str, Any]) -> Job:
-        made = site.monitor(name=sort, **columns)
-        if made.num % 5 == 0:
-            site.server.act(lambda tx: cronwatch.link_integrations(tx, made.num, [self._linked]))
-            site.rows("UPDATE monitor SET default_integrations = 0 WHERE num = ?", made.num)
-        return Job(made.num, made.token, made.code, sort)
 
     def round(self, how: str = "") -> None:
         """Start, ping, and kill at this moment, else at one that chance picks."""
@@ -631,15 +461,15 @@ class Stage:
             self.server.outlive(self.chance.uniform(0.1, 0.45))
             self._kill("while it starts", before, 0)
             return
-        self.server.ready()
+        self.server.live.await_url()
         with peek(self.server.database) as db:
-            self.play.misjudged += misjudged(before, snapshot(db, before))
+            self.play.misjudged += misjudged(db, before)
         if self.chance.random() < 0.5:
             self.server.hurry()
-        first = len(self.play.told.acknowledged)
+        first = len(self.play.acknowledged)
         how = how or self.chance.choice(tuple(MOMENTS))
         wait, acknowledged = MOMENTS[how](self)
-        with crowd(self.clients, self.server.url, self.play.told, acknowledged):
+        with crowd(self.clients, self.server.live.url, self.play, acknowledged):
             try:
                 wait()
             finally:
@@ -655,12 +485,11 @@ class Stage:
             listener.before = listener.after = _nothing
         with look(self.server.database) as db:
             self.play.unsound += unsound(db)
-            self.play.lost += missing(db, self.play.told.acknowledged[first:])
+            self.play.lost += missing(db, self.play.acknowledged[first:])
             if before:
-                self.play.misjudged += misjudged(before, snapshot(db, before))
-        allowed = {503} if how in STOPS else set()
-        self.play.refused += [status for status in self.play.told.refused if status not in allowed]
-        self.play.told.refused.clear()
+                self.play.misjudged += misjudged(db, before)
+        if how in STOPS:
+            self.play.refused = [status for status in self.play.refused if status != 503]
 
     def end(self) -> Play:
         """Start once more, until all is told; then stop."""
@@ -668,9 +497,9 @@ class Stage:
         self.server.start()
         self.server.hurry()
         wait_for(self._is_told, "all alerts", 10 * LIMIT_SECONDS)
-        assert self.server.stop() == 0
+        assert self.server.live.stop() == (0, "")
         self.play.commanded = self._commanded.read_text().split()
-        self.play.log = self.server.log
+        self.play.log = self.server.live.log
         return self.play
 
     def _is_told(self) -> bool:
@@ -682,29 +511,26 @@ Moment = tuple[Callable[[], object], Callable[[], object]]  # to wait for, to do
 
 
 def _at_a_time(stage: Stage) -> Moment:
-    seconds = stage.chance.uniform(0.05, 0.5)
-    return lambda: stage.server.outlive(seconds), _nothing
+    return partial(stage.server.outlive, stage.chance.uniform(0.05, 0.5)), _nothing
 
 
 def _after_an_answer(stage: Stage) -> Moment:
-    return (
-        lambda: stage.server.outlive(2),
-        fuse(stage.chance.randrange(1, 150), stage.server.kill),
-    )
+    burn = fuse(stage.chance.randrange(1, 150), stage.server.kill)
+    return partial(stage.server.outlive, 2), burn
 
 
-def _at_a_listener(stage: Stage, moment: str) -> Moment:
+def _at_a_listener(moment: str, stage: Stage) -> Moment:
     listener = stage.chance.choice(stage.listeners)
     setattr(listener, moment, fuse(stage.chance.randrange(1, 8), stage.server.kill))
-    return lambda: stage.server.outlive(1), _nothing
+    return partial(stage.server.outlive, 1), _nothing
 
 
-def _stop(stage: Stage, grace: float) -> Moment:
-    load = stage.chance.uniform(0.03, 0.3)
+def _stop(graces: tuple[float, float], stage: Stage) -> Moment:
+    load, grace = stage.chance.uniform(0.03, 0.3), stage.chance.uniform(*graces)
 
     def wait() -> None:
         stage.server.outlive(load)
-        stage.server.process.terminate()
+        stage.server.live.process.terminate()
         stage.server.outlive(grace)
 
     return wait, _nothing
@@ -713,10 +539,10 @@ def _stop(stage: Stage, grace: float) -> Moment:
 MOMENTS: dict[str, Callable[[Stage], Moment]] = {
     "at a time": _at_a_time,
     "after an answer": _after_an_answer,
-    "before a listener answers": lambda stage: _at_a_listener(stage, "before"),
-    "after a listener has answered": lambda stage: _at_a_listener(stage, "after"),
-    "while it stops": lambda stage: _stop(stage, stage.chance.uniform(0, 0.1)),
-    "once it has stopped": lambda stage: _stop(stage, LIMIT_SECONDS),
+    "before a listener answers": partial(_at_a_listener, "before"),
+    "after a listener has answered": partial(_at_a_listener, "after"),
+    "while it stops": partial(_stop, (0, 0.1)),
+    "once it has stopped": partial(_stop, (LIMIT_SECONDS, LIMIT_SECONDS)),
 }
 STOPS = ("while it stops", "once it has stopped")
 
@@ -732,34 +558,36 @@ def _by_monitor(db: sqlite3.Connection, table: str) -> dict[int, list[dict[str, 
 
 
 def wrong_stories(db: sqlite3.Connection) -> list[str]:
-    """The monitors whose flips, events, runs and status are not those that their pings come to."""
-    pings, flips, events, runs = (
-        _by_monitor(db, table) for table in ("ping", "flip", "event", "run")
-    )
+    """The monitors whose events, ended runs and status are not what the oracle makes of their
+    pings; none of them has a deadline in sight."""
+    pings, events, runs = (_by_monitor(db, table) for table in ("ping", "event", "run"))
     wrong = []
     for m in db.execute("SELECT * FROM monitor WHERE name IN ('ends', 'runs')"):
-        story, num = story_of(pings[m["num"]]), m["num"]
-        found = Story(
-            [(flip["status"], flip["reason"], flip["at"]) for flip in flips[num]],
-            [(event["kind"], event["at"], *_told_of(event)) for event in events[num]],
-            {run["num"]: run["state"] for run in runs[num] if run["ended_at"]},
-            m["status"],
+        num, life = m["num"], Life(Terms(interval_seconds=10_800), m["created_at"])
+        for ping in pings[num]:
+            life.do(Action(ping["at"], ping["kind"], ping["series"]))
+        wanted = (
+            [(told.kind, told.at, told.failed) for told in life.told],
+            Counter((run.series, run.state, run.ended) for run in life.runs if run.was_ended),
+            (life.status, max((ping["at"] for ping in pings[num]), default=None)),
         )
-        if found != story:
-            wrong.append(f"monitor {num} has {found}, not {story}")
-        if m["last_ping_at"] != max((ping["at"] for ping in pings[num]), default=None):
-            wrong.append(f"monitor {num} was pinged last at {m['last_ping_at']}")
-        wrong += [
-            f"run {run['num']} is {run['state']}"
-            for run in runs[num]
-            if not run["ended_at"] and run["state"] not in ("running", "unknown")
-        ]
+        found = (
+            [(event["kind"], event["at"], _failed_count(event)) for event in events[num]],
+            Counter((run["series"], run["state"], run["ended_at"]) for run in _ended(runs[num])),
+            (m["status"], m["last_ping_at"]),
+        )
+        if found != wanted:
+            wrong.append(f"monitor {num} has {found}, not {wanted}")
     return wrong
 
 
-def _told_of(event: dict[str, Any]) -> tuple[int, int | None]:
-    body = json.loads(event["body"])
-    return int(body["run"]["id"]), body["failedCount"] if event["kind"] == "recovered" else None
+def _failed_count(event: dict[str, Any]) -> int | None:
+    count: int | None = json.loads(event["body"])["failedCount"]
+    return count if event["kind"] == "recovered" else None
+
+
+def _ended(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [run for run in runs if run["state"] in ("success", "failed")]
 
 
 def wrong_events(db: sqlite3.Connection) -> list[str]:
@@ -782,78 +610,61 @@ def wrong_events(db: sqlite3.Connection) -> list[str]:
 def wrong_alerts(db: sqlite3.Connection) -> list[str]:
     """The events that have not one alert for each integration that hears of them."""
     names = dict(db.execute("SELECT num, name FROM integration"))
-    default = {"steady", "flaky", "command"}
-    linked = {num for (num,) in db.execute("SELECT monitor FROM monitor_integration")}
     alerts: dict[int, list[str]] = defaultdict(list)
     for event, integration in db.execute("SELECT event, integration FROM alert"):
         alerts[event].append(names[integration])
     wrong = []
-    for event in db.execute("SELECT num, kind, monitor, body FROM event"):
-        hearers = {"linked"} if event["monitor"] in linked else default
-        if event["kind"] == "delivery_failed":
-            hearers = hearers - {json.loads(event["body"])["about"][0]}
-        if sorted(alerts[event["num"]]) != sorted(hearers):
-            wrong.append(f"{event['kind']} {event['num']} is told to {alerts[event['num']]}")
+    for num, kind, body in db.execute("SELECT num, kind, body FROM event"):
+        about = json.loads(body)["about"][:1] if kind == "delivery_failed" else []
+        if sorted(alerts[num]) != sorted(set(names.values()).difference(about)):
+            wrong.append(f"{kind} {num} is told to {alerts[num]}")
     return wrong
 
 
-def first_heard(heard: Sequence[str]) -> list[str]:
-    """Each id once, in the order of its first arrival."""
-    return list(dict.fromkeys(heard))
+def ids_heard(play: Play) -> dict[str, list[str]]:
+    """The ids of the events that each integration heard of, in their order. Of a command that a
+    kill cut off the shell may still run: only the first time counts."""
+    heard = {name: [each.id for each in came] for name, came in play.heard.items()}
+    return {**heard, "command": list(dict.fromkeys(play.commanded))}
 
 
 def unheard(db: sqlite3.Connection, play: Play) -> list[str]:
     """The events that an integration has an alert of and did not hear, or heard without one."""
-    wrong = []
-    heard = {name: [each.id for each in found] for name, found in play.heard.items()}
-    for name, ids in {**heard, "command": play.commanded}.items():
-        meant = {
-            id_
-            for (id_,) in db.execute(
-                "SELECT e.id FROM event e JOIN alert a ON a.event = e.num JOIN integration i "
-                "ON i.num = a.integration WHERE i.name = ?",
-                (name,),
-            )
-        }
-        wrong += [f"{name}: {id_}" for id_ in meant.symmetric_difference(ids)]
-    return wrong
+    meant = defaultdict(set)
+    for name, id_ in db.execute(
+        "SELECT i.name, e.id FROM event e JOIN alert a ON a.event = e.num JOIN integration i "
+        "ON i.num = a.integration"
+    ):
+        meant[name].add(id_)
+    return [
+        f"{name}: {id_}"
+        for name, ids in ids_heard(play).items()
+        for id_ in meant[name].symmetric_difference(ids)
+    ]
 
 
 def told_twice(play: Play) -> list[str]:
     """The transitions that came under two ids, and the ids under which two came."""
-    ids: dict[str, set[str]] = defaultdict(set)
-    for each in itertools.chain(*play.heard.values()):
-        event = each.event
-        what = (
-            event["kind"],
-            event["at"],
-            event["monitor"] and event["monitor"]["id"],
-            event["run"] and event["run"]["id"],
-            event["gap"],
-        )
-        ids[json.dumps(what)].add(each.id)
-    whats = Counter(id_ for found in ids.values() for id_ in found)
-    return [
-        *(what for what, found in ids.items() if len(found) > 1),
-        *(id_ for id_, count in whats.items() if count > 1),
-    ]
+    pairs = set()
+    for id_, event in itertools.chain(*play.heard.values()):
+        monitor, run = event["monitor"], event["run"]
+        ids = [monitor and monitor["id"], run and run["id"]]
+        pairs.add((id_, json.dumps([event["kind"], event["at"], *ids, event["gap"]])))
+    counts = Counter(itertools.chain(*pairs))
+    return [text for text, count in counts.items() if count > 1]
 
 
 def disorder(db: sqlite3.Connection, play: Play) -> list[str]:
     """Where an integration heard of a monitor what came before what it had heard already."""
     places = {
-        row["id"]: (row["monitor"], row["num"])
-        for row in db.execute("SELECT id, monitor, num FROM event")
+        id_: (monitor, num)
+        for id_, monitor, num in db.execute("SELECT id, monitor, num FROM event")
     }
     wrong = []
-    heard = {name: [each.id for each in found] for name, found in play.heard.items()}
-    # Of a command that a kill cut off the shell may still run: only the first time counts.
-    for name, ids in {**heard, "command": first_heard(play.commanded)}.items():
-        last: dict[int, int] = {}
-        for id_ in ids:
-            monitor, num = places.get(id_, (None, 0))
-            if monitor is not None and num < last.get(monitor, 0):
+    for name, ids in ids_heard(play).items():
+        last: dict[int | None, int] = defaultdict(int)
+        for monitor, num in (places.get(id_, (None, 0)) for id_ in ids):
+            if monitor is not None and num < last[monitor]:
                 wrong.append(f"{name}: event {num} after {last[monitor]}")
-            if monitor is not None:
-                last[monitor] = num
+            last[monitor] = num
     return wrong

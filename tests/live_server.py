@@ -41,7 +41,7 @@ def wait_for(ask: Callable[[], T], what: str, limit: float = LIMIT_SECONDS) -> T
     end = time.monotonic() + limit
     while not (answer := ask()):
         assert time.monotonic() < end, f"{what}: not within {limit} s"
-        time.sleep(0.05)
+        time.sleep(0.01)
     return answer
 
 
@@ -56,6 +56,12 @@ def environment(**more: str) -> dict[str, str]:
         and name != "PYTHONDONTWRITEBYTECODE"
     }
     return {**kept, "PYTHONPATH": str(Path(cronwatch.__file__).parent), **more}
+
+
+def unmeasured(**more: str) -> dict[str, str]:
+    """The same for one that will be killed, which would tear the file of measurements."""
+    environ = environment(**more)
+    return {name: value for name, value in environ.items() if not name.startswith("COVERAGE")}
 
 
 class Done(NamedTuple):
@@ -162,9 +168,16 @@ class Live:
 
     folder: Path
     process: subprocess.Popen[str]
-    first_line: str
-    url: str
+    first_line: str = ""
+    url: str = ""
     key: str = ""  # a read-write API key, made when the server is started
+
+    def await_url(self) -> None:
+        """Wait until it says where it serves."""
+        self.first_line = first_line(self.process)
+        url = URL.search(self.first_line)
+        assert url, f"serve printed {self.first_line!r} and {self.log!r}"
+        self.url = url[0]
 
     @property
     def database(self) -> Path:
@@ -243,6 +256,11 @@ class Live:
             key,
         )
 
+    def end(self) -> None:
+        """Leave no process, whatever has happened."""
+        self.process.kill()
+        self.process.communicate()
+
     def stop(self, by: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         """Stop the server; its exit code and what it printed after its first line."""
         self.process.send_signal(by)
@@ -250,21 +268,22 @@ class Live:
         return self.process.returncode, rest
 
 
-def _first_line(process: subprocess.Popen[str]) -> str:
+def first_line(process: subprocess.Popen[str]) -> str:
+    """What a process prints first; empty where it prints nothing."""
     assert process.stdout
     ready, _, _ = select.select([process.stdout], [], [], LIMIT_SECONDS)
     return process.stdout.readline() if ready else ""
 
 
-@contextmanager
-def serving(
+def launch(
     folder: Path,
     *flags: str,
     listen: str = "127.0.0.1:0",
     program: Sequence[str] = (),
+    measured: bool = True,
     **environ: str,
-) -> Iterator[Live]:
-    """A server while the block runs. It must stop cleanly, with nothing untoward in its log.
+) -> Live:
+    """A server that was started and may not serve yet: it has no URL.
 
     Its file and its address are flags, except with an empty `listen`."""
     placed = ["--database", str(folder / "cronwatch.db"), "--listen", listen] if listen else []
@@ -273,28 +292,30 @@ def serving(
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment(**environ),
+            env=environment(**environ) if measured else unmeasured(**environ),
             text=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
         )
+    return Live(folder, process)
+
+
+@contextmanager
+def serving(folder: Path, *flags: str, **how: Any) -> Iterator[Live]:
+    """A server of `launch` while the block runs, which has a key. It must stop cleanly, with
+    nothing untoward in its log."""
+    live = launch(folder, *flags, **how)
+    process = live.process
     try:
-        line = _first_line(process)
-        found = URL.search(line)
-        assert found, f"serve printed {line!r} and {(folder / 'serve.err').read_text()!r}"
-        live = Live(folder, process, line, found[0])
+        live.await_url()
         live.key = live.quick("key", "create", f"tests {time.time_ns()}").strip()
         yield live
         if process.poll() is None:
             assert live.stop() == (0, "")
         assert "Traceback" not in live.log
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        if process.stdout:
-            process.stdout.close()
+        live.end()
 
 
 @contextmanager

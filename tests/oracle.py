@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -25,19 +25,10 @@ PART = 8 * DAY  # of a calendar, worked out at once
 RETRY = 10 * SECOND
 SAME_FAILURE = 10 * MINUTE
 RESTART = MINUTE  # no longer an absence is a restart; a client tries again for as long
-KEEP = 90 * DAY  # what is older is pruned
 SMALL_TURN = 3 * HOUR  # of a clock that goes back
 EARLIEST = 300 * SECOND
 FIRST_SPACE, LONGEST_SPACE = 60 * SECOND, HOUR
 MISSED_MOST = 1000
-COMPARE: dict[str, Callable[[float, float], bool]] = {
-    "lt": operator.lt,
-    "le": operator.le,
-    "gt": operator.gt,
-    "ge": operator.ge,
-    "eq": operator.eq,
-    "ne": operator.ne,
-}
 
 Rule = tuple[str, str, float]
 
@@ -201,9 +192,8 @@ class Down:
     reason: str
     since: int
     failed: int = 0
-    missed: list[tuple[int, int]] = field(
-        default_factory=list
-    )  # deadlines that passed, and of what
+    # deadlines that passed, and of what
+    missed: list[tuple[int, int]] = field(default_factory=list)
     reminded: int = 0  # reminders up to here were told or passed over
 
 
@@ -213,9 +203,6 @@ class Change(NamedTuple):
     order: int
     rank: int
     happen: Callable[[int], None]  # takes the instant of the look that finds it
-
-    def place(self) -> tuple[int, int]:
-        return self.order, self.rank
 
 
 @dataclass
@@ -361,8 +348,10 @@ class Life:
         yield from self.digest_changes()
         yield from self.reminder_changes()
 
-    def first_change(self) -> Change | None:
-        return min(self.changes(), key=Change.place, default=None)
+    def first_change(self, *ranks: int) -> Change | None:
+        """The next one, of any rank or of these."""
+        changes = (change for change in self.changes() if change.rank in ranks or not ranks)
+        return min(changes, key=lambda change: change[:2], default=None)
 
     def settle(self, until: int) -> None:
         """Everything that fell due, in the order of the true times."""
@@ -432,18 +421,10 @@ class Life:
         for run in self.open_runs:
             deadline = self.run_deadline(run) if run.awaited else None
             if deadline is not None:
-                yield Change(deadline + 1, 1, self.stick)
+                yield Change(deadline + 1, 1, partial(self.stick, run, deadline))
 
-    def stick(self, look: int) -> None:
-        """The first to pass its deadline; silently while it is down already."""
-        deadline, run = min(
-            (
-                (deadline, run)
-                for run in self.open_runs
-                if run.awaited and (deadline := self.run_deadline(run)) is not None
-            ),
-            key=lambda pair: pair[0],
-        )
+    def stick(self, run: Run, deadline: int, look: int) -> None:
+        """Silently while it is down already."""
         self.close(run, "stuck")
         if self.down is None:
             self.go_down("stuck", deadline)
@@ -529,31 +510,10 @@ class Life:
             self.open_runs.append(run)
         return run
 
-    # -- retention
-
-    def forget(self, at: int) -> None:
-        """What is too old goes, but the newest open run of a host, and the last three starts."""
-        before = at - KEEP
-        if not any(run.began < before for run in self.runs):
-            return
-        for run in list(self.open_runs):
-            newer = (other for other in self.runs if other.host == run.host)
-            is_behind = any(run.age() < other.age() and other.began < before for other in newer)
-            if is_behind and not run.awaited:
-                self.close(run, "unknown")
-        starts = sorted((run for run in self.runs if run.by_start), key=Run.age)[-3:]
-        self.runs = [
-            run
-            for run in self.runs
-            if run.began >= before or run.state == "running" or run in starts
-        ]
-        self.of_series = {run.series: run for run in self.runs if run.series is not None}
-
     # -- pings
 
     def do(self, act: Action) -> None:
         """Whatever it is, what fell due before it comes first."""
-        self.forget(act.at)
         if act.back_to is not None:
             self.turn_back(act.at, act.back_to)
             return
@@ -678,16 +638,13 @@ class Life:
 
     def digest_changes(self) -> Iterator[Change]:
         for kind, spacing in (("failed", self.failures), ("silent_failure", self.silent)):
-            if spacing.held:
-                assert spacing.until is not None
+            if spacing.held and spacing.until is not None:
+                digest = partial(self.tell_digest, kind, spacing, spacing.until)
+                yield Change(spacing.until, 3, digest)
 
-                def happen(look: int, kind: str = kind, spacing: Spacing = spacing) -> None:
-                    assert spacing.until is not None
-                    at = spacing.until
-                    self.tell(kind, at, spacing.held, spacing.rules)
-                    spacing.tell(at)
-
-                yield Change(spacing.until, 3, happen)
+    def tell_digest(self, kind: str, spacing: Spacing, at: int, look: int) -> None:
+        self.tell(kind, at, spacing.held, spacing.rules)
+        spacing.tell(at)
 
     # -- silent failure
 
@@ -703,7 +660,7 @@ class Life:
         matched = tuple(
             rule
             for rule in self.terms.rules
-            if rule[0] in known and COMPARE[rule[1]](known[rule[0]], rule[2])
+            if rule[0] in known and getattr(operator, rule[1])(known[rule[0]], rule[2])
         )
         if not matched:
             self.silent = Spacing()
@@ -720,18 +677,11 @@ class Life:
             self.pause.was_well = True
             return
         if self.down:
-            down = self.down
+            down, missed = self.down, min(len(self.down.missed), MISSED_MOST)
+            seconds = (at - down.since) // SECOND
             if not silently:
                 self.told.append(
-                    Told(
-                        "recovered",
-                        at,
-                        down.reason,
-                        None,
-                        down.failed,
-                        min(len(down.missed), MISSED_MOST),
-                        (at - down.since) // SECOND,
-                    )
+                    Told("recovered", at, down.reason, None, down.failed, missed, seconds)
                 )
             self.down = None
             self.silent = Spacing()
@@ -750,17 +700,14 @@ class Life:
         if self.down and self.terms.reminder_seconds:
             every = self.terms.reminder_seconds * SECOND
             passed = (self.down.reminded - self.down.since) // every
-            yield Change(self.down.since + (passed + 1) * every, 4, self.remind)
+            at = self.down.since + (passed + 1) * every
+            yield Change(at, 4, partial(self.remind, self.down, at, every))
 
-    def remind(self, look: int) -> None:
+    def remind(self, down: Down, at: int, every: int, look: int) -> None:
         """Of more than one due at one look the last is told."""
-        assert self.down
-        assert self.terms.reminder_seconds
-        every = self.terms.reminder_seconds * SECOND
-        passed = (self.down.reminded - self.down.since) // every
-        self.down.reminded = self.down.since + (passed + 1) * every
-        if self.down.reminded + every > look:
-            self.tell("reminder", self.down.reminded)
+        down.reminded = at
+        if at + every > look:
+            self.tell("reminder", at)
 
     # -- pause
 
@@ -854,7 +801,6 @@ class Life:
 
         A look of after its begin was one of the server that died; what it saw pass is no absence
         of the job's."""
-        self.forget(until)
         seen = bisect_left(self.looks, until)
         self.settle(max(since, self.looks[seen - 1]) if seen else since)
         self.settle_gap(until)
@@ -882,13 +828,7 @@ class Life:
 
     def settle_gap(self, until: int) -> None:
         """The ends of pauses and the digests, at their true times."""
-        while (
-            change := min(
-                (change for change in self.changes() if change.rank in (0, 3)),
-                key=Change.place,
-                default=None,
-            )
-        ) and change.order <= until:
+        while (change := self.first_change(0, 3)) and change.order <= until:
             change.happen(until)
 
     def could_not_verify(self, since: int, until: int, is_held: bool) -> bool:
@@ -962,6 +902,4 @@ class Life:
 
 def iso(at: int) -> str:
     """An instant as people read it."""
-    return (datetime.fromtimestamp(at // 1000, UTC) + timedelta(milliseconds=at % 1000)).strftime(
-        "%Y-%m-%d %H:%M:%S.%f"
-    )[:-3]
+    return str(datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=at))

@@ -1,4 +1,4 @@
-"""The tests must be able to fail: each fault of one line in faults.py is seen by the test that it
+"""The tests must be able to fail: each fault of one line in faults.txt is seen by the test that it
 names. Where a fragment is no longer there, the table has to follow what became of it."""
 
 from __future__ import annotations
@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,25 +23,25 @@ EACH_FAULT = [
     for section, faults in FAULTS.items()
     for fault in faults
 ]
-TRANSCRIPTS = "test_transcripts.py::test_what_is_sent_is_answered_as_in_the_transcript"
-TRANSCRIPT = re.compile(r"transcripts/([\w-]+)\.http: (.*)")
-STORY = re.compile(r"stories/(\w+)\.txt: (.*)")
+HEADING = re.compile(r"(transcripts|stories)/([\w-]+)\.\w+: (.*)")
+PLAYED = {
+    "transcripts": (
+        "test_transcripts.py::test_what_is_sent_is_answered_as_in_the_transcript",
+        CASES,
+    ),
+    "stories": ("test_rules.py::test_a_story_ends_as_it_says", STORIES),
+}
 
 
-def node_ids(test: str) -> Iterator[str]:
+def node_ids(test: str) -> list[str]:
     """The tests that a fault names: a function, or a heading of a transcript or of a story."""
-    if story := STORY.fullmatch(test):
-        name = f"{story[1]}: {story[2]}"
-        assert name in [one.id for one in STORIES], f"{name} is no story"
-        yield f"test_rules.py::test_a_story_ends_as_it_says[{name}]"
-        return
-    heading = TRANSCRIPT.fullmatch(test)
+    heading = HEADING.fullmatch(test)
     if not heading:
-        yield test
-        return
-    for case in CASES:
-        if re.sub(r" \(\d+\)$", "", str(case.id)) == f"{heading[1]}: {heading[2]}":
-            yield f"{TRANSCRIPTS}[{case.id}]"
+        return [test]
+    function, cases = PLAYED[heading[1]]
+    ids = [str(case.id) for case in cases]
+    name = f"{heading[2]}: {heading[3]}"
+    return [f"{function}[{id_}]" for id_ in ids if re.sub(r" \(\d+\)$", "", id_) == name]
 
 
 def run_tests(folder: Path, source: str, *tests: str) -> subprocess.CompletedProcess[str]:

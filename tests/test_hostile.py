@@ -13,10 +13,10 @@ import re
 import shutil
 import socket
 import tempfile
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from email.message import EmailMessage
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,10 +25,11 @@ import hostile
 import pytest
 from aiosmtpd.controller import Controller
 from conftest import Site, basic
-from hostile import OLD_HANDLES, Shot, Wire, check_answer, check_database, strict_json
+from hostile import Shot, Wire, check_answer, check_database, keyed, strict_json
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
+from live_server import in_thread
 
 import cronwatch
 
@@ -45,41 +46,10 @@ class Place(NamedTuple):
     names: dict[str, str]
 
 
-def furnish(site: Site, **more: str) -> dict[str, str]:
-    """Make something of everything; what each is called in a request."""
-    handles = {f"old-{name}": kind for name, kind in OLD_HANDLES.items()}
-    job = site.monitor(
-        handles=handles,
-        key="daily-backup",
-        rules=json.dumps([{"field": "rows", "operator": "ge", "value": 1}]),
-    )
-    site.monitor(key="another", cron="*/5 * * * *", min_ping_interval_seconds=60)
-    hook = site.server.act(
-        cronwatch.create_integration,
-        "webhook",
-        "Hook",
-        {"url": "http://127.0.0.1:9/", "headers": {}, "secret": "whsec_AAAA"},
-    )
-    writer = site.api_key()
-    return {
-        "code": job.code,
-        "token": job.token,
-        "key": job.key,
-        "id": job.id,
-        "integration": hook,
-        "writer": writer,
-        "pinger": site.api_key("ping"),
-        "reader": site.api_key("read-only"),
-        "basic": basic(writer).split()[1],
-        **{name: f"old-{name}" for name in OLD_HANDLES},
-        **more,
-    }
-
-
 @pytest.fixture(scope="module")
 def place(folder: Path) -> Place:
     site = Site(folder / "hostile.db")
-    names = furnish(site)
+    names = hostile.furnish(site)
     site.server.close()
     return Place(site.database, names)
 
@@ -111,15 +81,14 @@ def check_aftermath(site: Site, wire: Wire, names: dict[str, str]) -> None:
     for monitor in site.monitors[:20]:
         paths += [f"/heartbeats/{monitor['id']}", f"/heartbeats/{monitor['id']}/pings?limit=200"]
     for path in paths:
-        shot = Shot("GET", cronwatch.API + path, [("X-API-Key", "{writer}")], b"")
-        (answer,) = wire.send(shot.raw(names))
+        (answer,) = wire.send(keyed("GET", cronwatch.API + path).raw(names))
         assert (answer.status, answer.kind) == (200, "application/json")
         strict_json(answer.body)
     check_database(site.database)
 
 
 def live_through(
-    place: Place, adjustments: Any, requests: list[Shot | bytes], caplog: pytest.LogCaptureFixture
+    requests: list[Shot | bytes], place: Place, adjustments: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Send requests to a site of their own; all that must hold does."""
     caplog.set_level(logging.WARNING)
@@ -127,20 +96,13 @@ def live_through(
     with opened(place) as site:
         wire = Wire(site.server, adjustments)
         for request in requests:
-            shot = request if isinstance(request, Shot) else None
-            answers = wire.send(shot.raw(place.names) if shot else request)  # type: ignore[arg-type]
-            for answer in answers:
+            raw = request.raw(place.names) if isinstance(request, Shot) else request
+            for answer in wire.send(raw):
                 check_answer(answer)
         check_aftermath(site, wire, place.names)
     messages = [record.getMessage() for record in caplog.records]
     # The one thing that a stranger may have said there, once a minute.
     assert [text for text in messages if cronwatch.NO_ENCODING not in text] == []
-
-
-def _test_requests(
-    requests: list[Shot | bytes], place: Place, adjustments: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    live_through(place, adjustments, requests, caplog)
 
 
 anything = st.lists(
@@ -149,10 +111,10 @@ anything = st.lists(
     max_size=40,
 )
 test_nothing_that_is_sent_breaks_anything = pytest.mark.slow(
-    bounded(hostile.FAST, max_examples=20)(given(requests=anything)(_test_requests))
+    bounded(hostile.FAST, max_examples=20)(given(requests=anything)(live_through))
 )
 test_nothing_new_that_is_sent_breaks_anything = pytest.mark.proof(
-    bounded(hostile.FRESH, max_examples=60)(given(requests=anything)(_test_requests))
+    bounded(hostile.FRESH, max_examples=60)(given(requests=anything)(live_through))
 )
 
 
@@ -194,21 +156,13 @@ LARGE = {
 def test_the_largest_body_breaks_no_route(
     place: Place, adjustments: Any, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    paths = [
-        "/ping/{code}/progress",
-        "/{token}",
-        "/api/v1/ping/{id}/fail",
-        "/ping/{hc}",
-        "/api/sync",
-        HEARTBEATS,
+    pings = ["/ping/{code}/progress", "/{token}", "/api/v1/ping/{id}/fail", "/ping/{hc}"]
+    shots: list[Shot | bytes] = [
+        keyed("POST", path)._replace(body=LARGE[name])
+        for path in (*pings, "/api/sync", HEARTBEATS)
     ]
 
-    live_through(
-        place,
-        adjustments,
-        [Shot("POST", path, [("X-API-Key", "{writer}")], LARGE[name]) for path in paths],
-        caplog,
-    )
+    live_through(shots, place, adjustments, caplog)
     gc.collect()  # a file that was left open fails this test and no other
 
 
@@ -286,49 +240,47 @@ class Sent(NamedTuple):
 class Listeners:
     """A web server, a mail server and a shell that keep what they are sent."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
         self.posts: list[Sent] = []
         self.mails: list[bytes] = []
-        kept = self
+        posts = self.posts
 
         class Post(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 lengths = self.headers.get_all("Content-Length") or []
                 body = self.rfile.read(int(lengths[0])) if len(lengths) == 1 else b""
                 self.connection.settimeout(0.001)
-                kept.posts.append(Sent(self.path, self.headers.items(), body))
+                posts.append(Sent(self.path, self.headers.items(), body))
                 self.send_response(204)
                 self.end_headers()
 
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self.web = ThreadingHTTPServer(("127.0.0.1", 0), Post)
-        self.thread = threading.Thread(target=self.web.serve_forever, args=(0.01,))
-        self.thread.start()
-        self.smtp = Controller(self, "127.0.0.1", _free_port(), enable_SMTPUTF8=True)
-        self.smtp.start()
+        web = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Post))
+        stack.enter_context(in_thread(partial(web.serve_forever, 0.01)))
+        stack.callback(web.shutdown)
+        self.url = f"http://127.0.0.1:{web.server_port}"
+        smtp = Controller(self, "127.0.0.1", _free_port(), enable_SMTPUTF8=True)
+        smtp.start()
+        stack.callback(smtp.stop)
+        self.smtp_settings: dict[str, Any] = {
+            "smtp_host": "127.0.0.1",
+            "smtp_port": smtp.port,
+            "smtp_security": "none",
+            "smtp_from": "cron@home.example",
+        }
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         self.mails.append(envelope.content)
         return "250 fine"
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.web.server_address[1]}"
 
     def clear(self) -> None:
         self.posts.clear()
         self.mails.clear()
         for left in self.folder.iterdir():
             left.unlink()
-
-    def close(self) -> None:
-        self.smtp.stop()
-        self.web.shutdown()
-        self.thread.join()
-        self.web.server_close()
 
 
 def _free_port() -> int:
@@ -340,11 +292,10 @@ def _free_port() -> int:
 @pytest.fixture(scope="module")
 def listeners(folder: Path) -> Iterator[Listeners]:
     logging.getLogger("mail.log").setLevel(logging.ERROR)  # each line of the mail server's
-    kept = folder / "commands"
-    kept.mkdir()
-    listening = Listeners(kept)
-    yield listening
-    listening.close()
+    commands = folder / "commands"
+    commands.mkdir()
+    with ExitStack() as stack:
+        yield Listeners(commands, stack)
 
 
 class Job(NamedTuple):
@@ -373,9 +324,7 @@ jobs = st.builds(
         hostile.texts,
         max_size=5,
     ),
-    st.one_of(
-        hostile.texts.map(lambda text: text.encode("utf-8", "surrogatepass")), hostile.bodies
-    ),
+    st.one_of(hostile.texts.map(hostile.utf8), hostile.bodies),
     st.sampled_from(["fail", "fail", "complete", "start"]),
 )
 COMMAND = (
@@ -386,29 +335,23 @@ COMMAND = (
 
 def listen(site: Site, listeners: Listeners, named: str) -> None:
     """An integration of every channel, and one that never works."""
-    for channel in cronwatch.BODIES:
-        add(site, channel, f"{channel} {named}", {"url": f"{listeners.url}/{channel}"})
-    add(site, "email", f"email {named}", {"address": "me@home.example"})
-    add(site, "command", f"command {named}", {"command": COMMAND.format(listeners.folder)})
-    add(site, "webhook", f"dead {named}", {"url": "http://127.0.0.1:9/"})
+    targets: list[dict[str, Any]] = [
+        {"channel": channel, "url": f"{listeners.url}/{channel}"} for channel in cronwatch.BODIES
+    ]
+    targets.append({"channel": "email", "address": "me@home.example"})
+    targets.append({"channel": "command", "command": COMMAND.format(listeners.folder)})
+    targets.append({"channel": "webhook", "name": "dead", "url": "http://127.0.0.1:9/"})
+    for target in targets:
+        name = cronwatch.clean(f"{target.get('name', target['channel'])} {named}", 200)
+        request = cronwatch.ApiRequest(body={**target, "name": name}, is_local=True)
+        site.server.act(cronwatch.add_integration, request)
 
 
-def add(site: Site, channel: str, name: str, more: dict[str, Any]) -> str:
-    """An integration as the command line makes one; its id."""
-    name = cronwatch.clean(name, 200) or ""
-    made = site.server.act(
-        cronwatch.add_integration,
-        cronwatch.ApiRequest(body={"channel": channel, "name": name, **more}, is_local=True),
-    )
-    return str(made["id"])
-
-
-def run_job(site: Site, wire: Wire, job: Job, writer: str) -> None:
+def run_job(site: Site, wire: Wire, job: Job, names: dict[str, str]) -> None:
     """Make its monitor with what can be made of it, and let it ping."""
     wanted = dict(job.monitor)
     while True:
-        raw = Shot("POST", HEARTBEATS, [("X-API-Key", writer)], json.dumps(wanted).encode())
-        (answer,) = wire.send(raw.raw({}))
+        (answer,) = wire.send(keyed("POST", HEARTBEATS, wanted).raw(names))
         if answer.status == 201:
             break
         named = re.search(r"name|key", strict_json(answer.body)["error"])
@@ -526,21 +469,14 @@ def _test_senders(
     caplog.set_level(logging.WARNING)
     caplog.clear()
     listeners.clear()
-    with opened(
-        place,
-        smtp_host="127.0.0.1",
-        smtp_port=listeners.smtp.port,
-        smtp_security="none",
-        smtp_from="cron@home.example",
-    ) as site:
+    with opened(place, **listeners.smtp_settings) as site:
         site.rows("DELETE FROM integration")
         wire = Wire(site.server, adjustments)
         listen(site, listeners, named)
         for job in told:
-            run_job(site, wire, job, place.names["writer"])
+            run_job(site, wire, job, place.names)
         deliver(site)
-        raw = Shot("GET", f"{cronwatch.API}/events?limit=200", [("X-API-Key", "{writer}")], b"")
-        (answer,) = wire.send(raw.raw(place.names))
+        (answer,) = wire.send(keyed("GET", f"{cronwatch.API}/events?limit=200").raw(place.names))
         events = {event["id"]: event for event in strict_json(answer.body)["events"]}
         failed = [
             (result["name"], result["result"])
@@ -568,28 +504,15 @@ test_whatever_new_got_in_comes_out_of_every_sender = pytest.mark.proof(
 # -- an integration that was taken can be sent to
 
 
+own_names = hostile.words(
+    "Content-Length content-length Transfer-Encoding Host Connection Expect Content-Type",
+    "Accept-Encoding User-Agent Cookie X-A TE Upgrade Keep-Alive Authorization Content-Encoding",
+    "Webhook-Id Trailer",
+)
+own_values = hostile.words("0 5 99999 chunked gzip 100-continue close keep-alive evil.example")
 own_headers = st.dictionaries(
-    st.one_of(
-        hostile.any_of(
-            hostile.words(
-                "Content-Length content-length Transfer-Encoding Host Connection Expect",
-                "Content-Type Accept-Encoding User-Agent Cookie X-A TE Upgrade Keep-Alive",
-                "Authorization Content-Encoding Webhook-Id Trailer",
-            )
-        ),
-        hostile.texts,
-    ),
-    st.one_of(
-        hostile.any_of(
-            [
-                "",
-                *hostile.words(
-                    "0 5 99999 chunked gzip 100-continue close keep-alive evil.example"
-                ),
-            ]
-        ),
-        hostile.texts,
-    ),
+    st.one_of(hostile.any_of(own_names), hostile.texts),
+    st.one_of(hostile.any_of(["", *own_values]), hostile.texts),
     max_size=3,
 )
 addresses = st.one_of(
@@ -602,24 +525,20 @@ addresses = st.one_of(
 )
 
 
-def create(site: Site, wire: Wire, body: dict[str, Any], writer: str) -> str | None:
-    """The id of an integration made through the API; None where it is refused."""
-    raw = Shot(
-        "POST", f"{cronwatch.API}/integrations", [("X-API-Key", writer)], json.dumps(body).encode()
-    ).raw({})
-    (answer,) = wire.send(raw)
+def sent_test(wire: Wire, names: dict[str, str], **body: Any) -> str | None:
+    """The result of a test of an integration made through the API, which must be well; None where
+    it is refused."""
+    (made,) = wire.send(keyed("POST", f"{cronwatch.API}/integrations", body).raw(names))
+    check_answer(made)
+    assert made.status in (201, 400), made
+    if made.status == 400:
+        return None
+    target = f"{cronwatch.API}/integrations/{strict_json(made.body)['id']}/test"
+    (answer,) = wire.send(keyed("POST", target).raw(names))
     check_answer(answer)
-    assert answer.status in (201, 400), answer
-    return strict_json(answer.body)["id"] if answer.status == 201 else None
-
-
-def outcome(site: Site, wire: Wire, integration: str, writer: str) -> dict[str, Any]:
-    """What comes of a test of an integration."""
-    target = f"{cronwatch.API}/integrations/{integration}/test"
-    (answer,) = wire.send(Shot("POST", target, [("X-API-Key", writer)], b"").raw({}))
-    check_answer(answer)
-    found: dict[str, Any] = strict_json(answer.body)
-    return found
+    outcome = strict_json(answer.body)
+    assert outcome["ok"] is True, outcome
+    return str(outcome["result"])
 
 
 @bounded(hostile.FAST, max_examples=50)
@@ -633,15 +552,15 @@ def test_a_webhook_that_was_taken_can_be_sent_to(
 ) -> None:
     listeners.clear()
     with opened(place) as site:
-        wire, writer = Wire(site.server, adjustments), place.names["writer"]
+        wire = Wire(site.server, adjustments)
         url = f"http://{user}{listeners.url.removeprefix('http://')}/{path}"
-        made = create(
-            site, wire, {"channel": "webhook", "name": "Mine", "url": url, "headers": own}, writer
-        )
-        if made is None:
-            return
+        hook = {"channel": "webhook", "name": "Mine", "url": url, "headers": own}
 
-        assert outcome(site, wire, made, writer) == {"ok": True, "result": "HTTP 204"}
+        result = sent_test(wire, place.names, **hook)
+
+        if result is None:
+            return
+        assert result == "HTTP 204"
         (post,) = listeners.posts
         assert strict_json(post.body)["kind"] == "test"
         for name, value in own.items():
@@ -654,18 +573,13 @@ def test_an_address_that_was_taken_can_be_mailed(
     address: str, place: Place, adjustments: Any, listeners: Listeners
 ) -> None:
     listeners.clear()
-    with opened(
-        place,
-        smtp_host="127.0.0.1",
-        smtp_port=listeners.smtp.port,
-        smtp_security="none",
-        smtp_from="cron@home.example",
-    ) as site:
-        wire, writer = Wire(site.server, adjustments), place.names["writer"]
-        made = create(site, wire, {"channel": "email", "name": "Mail", "address": address}, writer)
-        if made is None:
-            return
+    with opened(place, **listeners.smtp_settings) as site:
+        wire = Wire(site.server, adjustments)
 
-        assert outcome(site, wire, made, writer) == {"ok": True, "result": "accepted by 127.0.0.1"}
+        result = sent_test(wire, place.names, channel="email", name="Mail", address=address)
+
+        if result is None:
+            return
+        assert result == "accepted by 127.0.0.1"
         mail = email.message_from_bytes(listeners.mails[0], policy=email.policy.default)
         assert [sorted(map(str, mail.get_all("To", []))), len(mail.keys())] == [[address], 8]

@@ -15,7 +15,8 @@ from threading import Event
 
 import hostile
 import pytest
-from hostile import OLD_HANDLES, Shot, check_answer, check_database, read_answer
+from conftest import Site
+from hostile import Shot, check_answer, check_database, read_answer
 from hypothesis import given
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
@@ -50,50 +51,22 @@ def say(live: Live, *parts: bytes) -> bytes:
         return answer
 
 
-def furnish(live: Live) -> dict[str, str]:
-    """Make something of everything; what each is called in a request."""
-    flags = [
-        part for name, kind in OLD_HANDLES.items() for part in ("--handle", f"{kind}:old-{name}")
-    ]
-    live.quick("monitor", "add", "daily-backup", "--every", "3600", *flags)
-    shown = live.ask("GET", "/heartbeats/daily-backup").json
-    hook = live.ask(
-        "POST",
-        "/integrations",
-        {"channel": "webhook", "name": "Hook", "url": "http://127.0.0.1:9/", "default": False},
-    )
-    return {
-        "code": shown["code"],
-        "token": shown["token"],
-        "key": shown["key"],
-        "id": shown["id"],
-        "integration": hook.json["id"],
-        "writer": live.key,
-        "pinger": live.quick("key", "create", "pinger", "--permission", "ping").strip(),
-        "reader": live.quick("key", "create", "reader", "--permission", "read-only").strip(),
-        "basic": "eDo=",
-        **{name: f"old-{name}" for name in OLD_HANDLES},
-    }
-
-
 @contextmanager
 def furnished(folder: Path) -> Iterator[tuple[Live, dict[str, str]]]:
     """A server with something of everything; afterwards it is as well as ever."""
+    site = Site(folder / "cronwatch.db")
+    names = hostile.furnish(site)
+    site.rows("UPDATE integration SET is_default = 0")
+    site.server.close()
     with serving(folder) as live:
-        names = furnish(live)
         yield live, names
         job = live.add("still-there")
         assert say(live, f"GET /{job['token']} HTTP/1.0\r\n\r\n".encode()).split()[1] == b"200"
         assert len(live.pings("still-there")) == 1
-    wrong = [line for line in live.log.splitlines() if not LINE.fullmatch(line)]
-    assert wrong == []
+    assert [line for line in live.log.splitlines() if not LINE.fullmatch(line)] == []
     assert "Traceback" not in live.log
-    said = [
-        name
-        for name in ("code", "token", "writer", "pinger", "reader", "d3x")
-        if names[name] in live.log
-    ]
-    assert said == []
+    secrets = ("code", "token", "writer", "pinger", "reader", "d3x")
+    assert [name for name in secrets if names[name] in live.log] == []
     check_database(live.database)
 
 
@@ -152,10 +125,10 @@ BODY = b"POST /%s HTTP/1.1\r\nHost: cron.test\r\nContent-Length: 1000\r\n\r\n"
 
 
 @contextmanager
-def many_files() -> Iterator[None]:
-    """Room for the descriptors of this process, and of those that it starts."""
+def files_at_most(count: int) -> Iterator[None]:
+    """So many descriptors, where the system allows it, for what is opened in the block."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, count), hard))
     try:
         yield
     finally:
@@ -220,7 +193,7 @@ def resident_mb(live: Live) -> float:
 def test_a_thousand_idle_and_two_hundred_slow_connections_keep_no_ping_waiting(
     tmp_path: Path,
 ) -> None:
-    with many_files(), serving(tmp_path) as live, ExitStack() as held:
+    with files_at_most(8192), serving(tmp_path) as live, ExitStack() as held:
         token = str(live.add("job")["token"])
         alone, files, megabytes = time_pings(live, token), descriptors(live), resident_mb(live)
         for _ in range(IDLE):
@@ -253,13 +226,9 @@ def test_a_thousand_idle_and_two_hundred_slow_connections_keep_no_ping_waiting(
 
 @pytest.mark.proof
 def test_more_connections_than_there_are_descriptors_flood_no_log(tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     with ExitStack() as stack:
-        try:
+        with files_at_most(256):
             live = stack.enter_context(serving(tmp_path))
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         token = str(live.add("job")["token"])
         with ExitStack() as held:
             for _ in range(400):

@@ -15,18 +15,19 @@ import sqlite3
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from conftest import Site
 from killing import (
-    Heard,
     Listener,
     Play,
     Stage,
     Victim,
     disorder,
+    ids_heard,
     listening,
     living_site,
     look,
@@ -35,7 +36,6 @@ from killing import (
     told_twice,
     unheard,
     unsound,
-    until,
     victim,
     wrong_alerts,
     wrong_events,
@@ -46,15 +46,7 @@ from live_server import DIRECT, LIMIT_SECONDS, wait_for
 import cronwatch
 
 ROUNDS = int(os.environ.get("CRONWATCH_KILLS", "10"))
-
-
-def play(folder: Path, rounds: int, chance: random.Random) -> Play:
-    """What was seen in so many rounds of load and kill."""
-    with listening(3) as listeners, victim(folder, *Stage.FLAGS) as server:
-        stage = Stage(server, listeners, chance)
-        for _ in range(rounds):
-            stage.round()
-        return stage.end()
+VERSION = len(cronwatch.schema_parts())
 
 
 # under load
@@ -87,28 +79,24 @@ WRONG: dict[str, Callable[[Play, sqlite3.Connection], object]] = {
     [pytest.param(1, marks=pytest.mark.slow), pytest.param(ROUNDS, marks=pytest.mark.proof)],
 )
 def test_under_load_a_kill_does_no_harm(folder: Path, rounds: int) -> None:
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        found = play(Path(name), rounds, random.Random(seed("load")))
-        heard = [each.id for ids in found.heard.values() for each in ids]
-        print(
-            f"{sum(found.kills.values())} ends {dict(found.kills)}, "
-            f"{len(found.told.acknowledged)} pings answered, {len(found.told.unknown)} unknown, "
-            f"{len(heard)} webhooks of {len(set(heard))} events, "
-            f"{len(found.commanded)} commands of {len(set(found.commanded))}"
-        )
-        with look(found.database) as db:
-            harm = {name: cases for name, is_so in WRONG.items() if (cases := is_so(found, db))}
+    with listening(2) as listeners, victim(folder, *Stage.FLAGS) as server:
+        stage = Stage(server, listeners, random.Random(seed("load")))
+        for _ in range(rounds):
+            stage.round()
+        play = stage.end()
+        heard = {name: len(ids) for name, ids in ids_heard(play).items()}
+        answered, unknown = len(play.acknowledged), len(play.unknown)
+        print(f"{dict(play.kills)}, {answered} pings answered, {unknown} unknown, {heard} heard")
+        with look(server.database) as db:
+            harm = {name: cases for name, is_so in WRONG.items() if (cases := is_so(play, db))}
 
     assert harm == {}
+    assert answered > 0
 
 
 @pytest.mark.proof
 def test_stopping_under_load_every_ping_that_was_answered_is_there(folder: Path) -> None:
-    with (
-        tempfile.TemporaryDirectory(dir=folder) as name,
-        listening(3) as listeners,
-        victim(Path(name), *Stage.FLAGS) as server,
-    ):
+    with listening(2) as listeners, victim(folder, *Stage.FLAGS) as server:
         stage = Stage(server, listeners, random.Random(seed("stops")), clients=12)
         for _ in range(16):
             stage.round("once it has stopped")
@@ -119,22 +107,18 @@ def test_stopping_under_load_every_ping_that_was_answered_is_there(folder: Path)
 # over an alert
 
 
-class CutOff(NamedTuple):
-    """Six alerts of one monitor, over each of which the server was killed once."""
+def hooked_site(database: Path, url: str) -> Site:
+    """A site whose events go to a listener."""
+    site = living_site(database)
+    hook = {"url": url, "secret": cronwatch.make_signing_secret()}
+    site.server.act(cronwatch.create_integration, "webhook", "hook", hook)
+    return site
 
-    heard: list[Heard]
-    left: list[tuple[str, int]]  # of each, after the kill: its state, and until its next try
-    settled: list[tuple[str, int]]  # at the end: state and tries
 
-
-def cut_off(server: Victim, listener: Listener) -> CutOff:
-    """Kill it in turn before it has an answer, and when it has one that it cannot yet write down.
-
-    A lock on the file keeps it from that."""
+def kill_over_alerts(server: Victim, listener: Listener, lock: sqlite3.Connection) -> None:
+    """Let it be killed in turn before it has an answer to an alert, and when it has one that it
+    cannot yet write down: a lock on the file keeps it from that."""
     seen: set[str] = set()
-    lock = sqlite3.connect(
-        server.database, LIMIT_SECONDS, isolation_level=None, check_same_thread=False
-    )
 
     def before() -> None:
         is_first = listener.heard[-1].id not in seen
@@ -147,89 +131,68 @@ def cut_off(server: Victim, listener: Listener) -> CutOff:
     def after() -> None:
         if lock.in_transaction:
             server.kill()
-            server.outlive(LIMIT_SECONDS)
+            server.outlive()
             lock.execute("ROLLBACK")
 
     listener.before, listener.after = before, after
-    left = []
-    server.start()
-    with closing(lock):
-        for num in range(1, 7):
-            server.outlive(LIMIT_SECONDS)
-            server.bury()
-            until(lambda: not lock.in_transaction, "the lock is gone")
-            left += [
-                tuple(row)
-                for row in lock.execute(
-                    "SELECT state, due_at - tried_at FROM alert WHERE num = ?", (num,)
-                )
-            ]
-            server.start()
-            server.hurry()
-        wait_for(
-            lambda: not list(lock.execute("SELECT 1 FROM alert WHERE state = 'pending'")),
-            "all alerts",
-        )
-        settled = list(lock.execute("SELECT state, tries FROM alert ORDER BY num"))
-    assert server.stop() == 0
-    return CutOff(listener.heard, left, settled)
-
-
-def hooked_site(database: Path, listener: Listener) -> Site:
-    """A site whose events go to a listener."""
-    site = living_site(database)
-    hook = {"url": listener.url, "secret": cronwatch.make_signing_secret()}
-    site.server.act(cronwatch.create_integration, "webhook", "hook", hook)
-    return site
 
 
 @pytest.mark.proof
 def test_an_alert_that_a_kill_cut_off_comes_again_as_it_was_and_in_its_order(folder: Path) -> None:
-    with (
-        tempfile.TemporaryDirectory(dir=folder) as name,
-        listening() as (listener,),
-        victim(Path(name)) as server,
-    ):
-        site = hooked_site(server.database, listener)
+    with listening() as (listener,), victim(folder) as server:
+        site = hooked_site(server.database, listener.url)
         job = site.monitor()
         for verb in ("fail", "complete") * 3:
             site.get(f"/{job.token}/{verb}")
         site.server.close()
+        lock = sqlite3.connect(
+            server.database, LIMIT_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        kill_over_alerts(server, listener, lock)
+        left = []
+        server.start()
+        with closing(lock):
+            for num in range(1, 7):
+                server.outlive()
+                server.bury()
+                wait_for(lambda: not lock.in_transaction, "the lock is gone")
+                one = "SELECT state, due_at - tried_at FROM alert WHERE num = ?"
+                left += lock.execute(one, (num,)).fetchall()
+                server.start()
+                server.hurry()
+            pending = "SELECT 1 FROM alert WHERE state = 'pending'"
+            wait_for(lambda: not lock.execute(pending).fetchall(), "all alerts")
+            settled = lock.execute("SELECT state, tries FROM alert ORDER BY num").fetchall()
+        server.live.stop()
 
-        cut = cut_off(server, listener)
-
-    firsts, seconds = cut.heard[::2], cut.heard[1::2]
+    firsts, seconds = listener.heard[::2], listener.heard[1::2]
+    for _, event in listener.heard:
+        del event["monitor"]["url"]  # it has the port of then
     assert [each.event["kind"] for each in firsts] == ["failed", "recovered"] * 3
-    assert [each.id for each in firsts] == [each.id for each in seconds]
-    assert [said(each) for each in firsts] == [said(each) for each in seconds]
-    assert (cut.left, cut.settled) == ([("pending", 60_000)] * 6, [("sent", 2)] * 6)
-
-
-def said(heard: Heard) -> dict[str, Any]:
-    """An event but for the link, which has the port of then."""
-    return {**heard.event, "monitor": {**heard.event["monitor"], "url": ""}}
+    assert firsts == seconds
+    assert (left, settled) == ([("pending", 60_000)] * 6, [("sent", 2)] * 6)
 
 
 @pytest.mark.slow
 def test_a_command_that_kills_the_server_hears_the_same_event_again(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder) as name, victim(Path(name)) as server:
-        said = Path(name) / "said"
+    with victim(folder) as server:
+        heard = server.database.with_name("heard")
         site = living_site(server.database)
-        command = f'echo "$CRONWATCH_EVENT_ID" >> {said}; [ -e {said}.2 ] || kill -9 $PPID'
+        command = f'echo "$CRONWATCH_EVENT_ID" >> {heard}; [ -e {heard}.2 ] || kill -9 $PPID'
         site.server.act(cronwatch.create_integration, "command", "kill", {"command": command})
         site.get(f"/{site.monitor().token}/fail")
         (event,) = site.rows("SELECT id FROM event")
         site.server.close()
         server.start()
-        server.outlive(LIMIT_SECONDS)
+        server.outlive()
         server.bury()
-        Path(f"{said}.2").touch()
+        Path(f"{heard}.2").touch()
         server.start()
         server.hurry()
 
-        heard = wait_for(lambda: (found := said.read_text().split())[1:] and found, "both times")
+        ids = wait_for(lambda: (found := heard.read_text().split())[1:] and found, "both times")
 
-    assert heard == [event["id"]] * 2
+    assert ids == [event["id"]] * 2
 
 
 # what fell due
@@ -237,10 +200,7 @@ def test_a_command_that_kills_the_server_hears_the_same_event_again(folder: Path
 
 @pytest.mark.slow
 def test_what_was_missed_before_a_kill_counts_at_the_recovery(folder: Path) -> None:
-    with (
-        tempfile.TemporaryDirectory(dir=folder) as name,
-        victim(Path(name), "--scan-seconds", "0.05") as server,
-    ):
+    with victim(folder, "--scan-seconds", "0.05") as server:
         site = living_site(server.database)
         job = site.monitor(interval_seconds=3600, grace_seconds=0)
         site.clock.move(1.5 - 3600)
@@ -250,7 +210,7 @@ def test_what_was_missed_before_a_kill_counts_at_the_recovery(folder: Path) -> N
         server.kill()
         server.bury()
         server.start()
-        with DIRECT.open(f"{server.url}/{job.token}", timeout=LIMIT_SECONDS):
+        with DIRECT.open(f"{server.live.url}/{job.token}", timeout=LIMIT_SECONDS):
             (recovered,) = site.rows("SELECT body FROM event WHERE kind = 'recovered'")
         site.server.close()
 
@@ -262,13 +222,11 @@ def test_what_was_missed_before_a_kill_counts_at_the_recovery(folder: Path) -> N
 
 @pytest.mark.slow
 def test_a_server_that_is_told_to_stop_as_soon_as_it_serves_stops_cleanly(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder) as name, victim(Path(name)) as server:
-        codes = []
+    with victim(folder) as server:
         for _ in range(2):
             server.start()
-            codes.append(server.stop())
 
-    assert codes == [0, 0]
+            assert server.live.stop() == (0, "")
 
 
 @pytest.mark.proof
@@ -278,22 +236,21 @@ def test_a_file_over_whose_making_the_server_was_killed_is_made_by_the_next_star
     chance, found = random.Random(seed("first start")), []
 
     for _ in range(3):
-        with tempfile.TemporaryDirectory(dir=folder) as name, victim(Path(name)) as server:
+        with victim(folder) as server:
             server.launch()
-            until(server.database.exists, "the file")
+            wait_for(server.database.exists, "the file")
             server.outlive(chance.uniform(0, 0.03))
             server.kill()
             server.bury()
             server.start()
             with peek(server.database) as db:
-                found.append((db.execute("PRAGMA user_version").fetchone()[0], unsound(db)))
+                found.append((*db.execute("PRAGMA user_version").fetchone(), unsound(db)))
 
-    assert found == [(len(cronwatch.schema_parts()), [])] * 3
+    assert found == [(VERSION, [])] * 3
 
 
-# a migration
+# a migration, and the copy before it
 
-VERSION = len(cronwatch.schema_parts())
 PINGS, HEAP = 200, 200_000  # rows that were there, and that each part adds
 GROW = """
     CREATE TABLE {table} (num INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
@@ -302,15 +259,16 @@ GROW = """
     """
 CHANGE = "ALTER TABLE ping ADD COLUMN weight INTEGER;\nUPDATE ping SET weight = num;"
 COPY = re.compile(r"cronwatch\.db\.before-[0-9]+")
+State = tuple[int, dict[str, int], list[Any]]  # of a file: version, rows of tables, what is broken
 
 
-def later_product(folder: Path, rows: int) -> Path:
+def later_product(folder: Path) -> Path:
     """A copy of the product, as a version to come has it: with two more parts of the schema."""
     folder.mkdir()
     shutil.copy(cronwatch.__file__, folder)
     shutil.copytree(cronwatch.DATA / "static", folder / "static")
     text = (cronwatch.DATA / "schema.sql").read_text("utf-8")
-    heap, pile = (GROW.format(table=table, rows=rows) for table in ("heap", "pile"))
+    heap, pile = (GROW.format(table=table, rows=HEAP) for table in ("heap", "pile"))
     (folder / "schema.sql").write_text(
         f"{text}\n-- part {VERSION + 1}\n{CHANGE}\n{heap}\n-- part {VERSION + 2}\n{pile}"
     )
@@ -331,18 +289,10 @@ def old_file(database: Path, megabytes: int) -> Path:
     return database
 
 
-class State(NamedTuple):
-    """What a file holds, by itself."""
-
-    version: int
-    rows: dict[str, int]
-    unsound: list[Any]
-
-
-def whole(version: int, rows: int = HEAP) -> State:
+def whole(version: int) -> State:
     """The state of a file that is at a version, and at nothing else."""
-    added = {"heap": rows, "pile": rows} if version > VERSION + 1 else {"heap": rows}
-    return State(version, {"ping": PINGS, **(added if version > VERSION else {})}, [])
+    added = dict.fromkeys(("heap", "pile")[: version - VERSION], HEAP)
+    return version, {"ping": PINGS, **added}, []
 
 
 def state(database: Path) -> State:
@@ -351,17 +301,14 @@ def state(database: Path) -> State:
         try:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
-            return State(
-                version,
-                {
-                    table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-                    for table in ("ping", "heap", "pile")
-                    if table in tables
-                },
-                unsound(db),
-            )
+            counts = {
+                table: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+                for table in ("ping", "heap", "pile")
+                if table in tables
+            }
+            return version, counts, unsound(db)
         except sqlite3.DatabaseError as error:
-            return State(-1, {}, [str(error)])
+            return -1, {}, [str(error)]
 
 
 class Attempt(NamedTuple):
@@ -374,115 +321,74 @@ class Attempt(NamedTuple):
     others: list[str]  # names of further files that are left in the end
 
 
-def attempt(old: Path, product: Path, wait: Callable[[Victim], None]) -> Attempt:
+def beside(database: Path) -> list[Path]:
+    """The files that have its name and more."""
+    return sorted(database.parent.glob("cronwatch.db.*"))
+
+
+def copies(database: Path) -> list[State]:
+    return [state(path) for path in beside(database) if COPY.fullmatch(path.name)]
+
+
+def attempt(old: Path, product: Path, wait: Callable[[Victim], object]) -> Attempt:
     """Bring a copy of a file up to date; kill at the end of a wait, and start again."""
-    with (
-        tempfile.TemporaryDirectory(dir=old.parent) as name,
-        victim(Path(name), product=product) as server,
-    ):
-
-        def copies() -> list[State]:
-            return [
-                state(path) for path in sorted(Path(name).iterdir()) if COPY.fullmatch(path.name)
-            ]
-
+    with victim(old.parent, product=product) as server:
         shutil.copy(old, server.database)
         server.launch()
         wait(server)
         server.kill()
         server.bury()
-        killed = state(server.database), copies()
+        killed = state(server.database), copies(server.database)
         server.start()
-        server.stop()
-        return Attempt(
-            *killed,
-            state(server.database),
-            copies(),
-            sorted(
-                path.name
-                for path in Path(name).iterdir()
-                if path.name.startswith("cronwatch.db.") and not COPY.fullmatch(path.name)
-            ),
-        )
+        server.live.stop()
+        names = [path.name for path in beside(server.database)]
+        others = [name for name in names if not COPY.fullmatch(name)]
+        return Attempt(*killed, state(server.database), copies(server.database), others)
 
 
-def attempt_at(version: int, old: Path, product: Path, wait: Callable[[Victim], None]) -> Attempt:
-    """An attempt whose kill came at a version; on a busy machine it may come too late."""
-    for _ in range(30):
-        if (found := attempt(old, product, wait)).killed.version == version:
-            return found
-    raise AssertionError(f"no kill came at version {version}")
-
-
-def in_the_first_part(share: float) -> Callable[[Victim], None]:
+def in_the_first_part(share: float, server: Victim) -> None:
     """Wait until so much of its 27 MB is in the write-ahead log."""
-
-    def wait(server: Victim) -> None:
-        wal = server.database.with_name("cronwatch.db-wal")
-        until(lambda: wal.exists() and wal.stat().st_size > share * 27_000_000, "the log")
-
-    return wait
+    wal = server.database.with_name("cronwatch.db-wal")
+    wait_for(lambda: wal.exists() and wal.stat().st_size > share * 27_000_000, "the log")
 
 
-def in_the_second_part(seconds: float) -> Callable[[Victim], None]:
+def in_the_second_part(seconds: float, server: Victim) -> None:
     """Wait until the first one is being moved into the file, and so long."""
-
-    def wait(server: Victim) -> None:
-        size = server.database.stat().st_size
-        until(lambda: server.database.stat().st_size > size + 1_000_000, "the first part")
-        server.outlive(seconds)
-
-    return wait
+    size = server.database.stat().st_size
+    wait_for(lambda: server.database.stat().st_size > size + 1_000_000, "the first part")
+    server.outlive(seconds)
 
 
-@pytest.mark.proof
-def test_a_migration_that_was_killed_is_finished_by_the_next_start(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        old = old_file(Path(name) / "old.db", 0)
-        product = later_product(Path(name) / "product", HEAP)
-        found = [
-            (version, attempt_at(version, old, product, wait))
-            for version, wait in (
-                (VERSION, in_the_first_part(0.1)),
-                (VERSION, in_the_first_part(0.7)),
-                (VERSION + 1, in_the_second_part(0)),
-                (VERSION + 1, in_the_second_part(0.05)),
-            )
-        ]
-
-    for version, each in found:
-        assert each.killed == whole(version)  # each part of it whole or undone
-        assert each.done == whole(VERSION + 2)
-        assert whole(VERSION) in each.copies_done
-
-
-# the copy before a migration
-
-
-def in_the_copy(megabytes: float) -> Callable[[Victim], None]:
+def in_the_copy(megabytes: float, server: Victim) -> None:
     """Wait until so much is beside the file, by whatever name."""
 
-    def wait(server: Victim) -> None:
-        def size() -> int:
-            return sum(
-                path.stat().st_size
-                for path in server.database.parent.iterdir()
-                if path.name.startswith("cronwatch.db.") and path.exists()
-            )
+    def size() -> int:
+        return sum(path.stat().st_size for path in beside(server.database) if path.exists())
 
-        until(lambda: size() > megabytes * 1_000_000, "the copy")
-
-    return wait
+    wait_for(lambda: size() > megabytes * 1_000_000, "the copy")
 
 
 @pytest.mark.proof
-def test_a_copy_over_which_the_server_was_killed_is_whole_or_not_there(folder: Path) -> None:
+@pytest.mark.parametrize(
+    "wait",
+    [
+        *(partial(in_the_copy, megabytes) for megabytes in (0, 10, 30)),
+        *(partial(in_the_first_part, share) for share in (0.1, 0.7)),
+        *(partial(in_the_second_part, seconds) for seconds in (0, 0.05)),
+    ],
+    ids=lambda wait: f"{wait.func.__name__} {wait.args[0]}",
+)
+def test_a_migration_that_was_killed_is_finished_by_the_next_start(
+    folder: Path, wait: Callable[[Victim], None]
+) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         old = old_file(Path(name) / "old.db", 40)  # MB
-        product = later_product(Path(name) / "product", 1)
-        found = [attempt(old, product, in_the_copy(megabytes)) for megabytes in (0, 10, 30)]
+        product = later_product(Path(name) / "product")
 
-    for each in found:
-        assert [copy for copy in each.copies if copy != whole(VERSION)] == []
-        assert whole(VERSION) in each.copies_done
-        assert (each.done, each.others) == (whole(VERSION + 2, 1), [])
+        one = attempt(old, product, wait)
+
+    print(f"killed at version {one.killed[0]} with {len(one.copies)} copies")
+    assert one.killed == whole(one.killed[0])  # each part of it whole or undone
+    assert [copy for copy in one.copies if copy != whole(VERSION)] == []
+    assert whole(VERSION) in one.copies_done
+    assert (one.done, one.others) == (whole(VERSION + 2), [])

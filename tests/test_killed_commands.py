@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 from conftest import NOW, Site
 from killing import living_site, look, unsound
-from live_server import LIMIT_SECONDS, Done, call, environment
+from live_server import LIMIT_SECONDS, Done, call, unmeasured
 
 pytestmark = pytest.mark.slow
 
@@ -79,6 +79,7 @@ print(json.dumps([run(max(1, int(moments) * place // len(databases)), database)[
 class Killed(NamedTuple):
     """A command that was killed at each of its moments."""
 
+    words: tuple[str, ...]
     done: Path  # the database where it was not
     left: list[Path]  # the databases where it was
     ends: list[int]
@@ -106,14 +107,7 @@ def kill(base: Path, *words: str) -> Killed:
         timeout=4 * LIMIT_SECONDS,
     )
     assert (ran.returncode, ran.stderr) == (0, "")
-    return Killed(copies[0], copies[1:], json.loads(ran.stdout.splitlines()[-1]))
-
-
-def unmeasured() -> dict[str, str]:
-    """An environment without coverage: a kill would tear the file of measurements."""
-    return {
-        name: value for name, value in environment().items() if not name.startswith("COVERAGE")
-    }
+    return Killed(words, copies[0], copies[1:], json.loads(ran.stdout.splitlines()[-1]))
 
 
 def ask(database: Path, sql: str) -> list[Any]:
@@ -170,34 +164,6 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     return kill(site_of(folder, "before"), "import", "crontab", str(tab), "--yes")
 
 
-def monitors(database: Path) -> list[Any]:
-    """Each monitor with how many secrets ping it."""
-    return ask(
-        database,
-        "SELECT key, (SELECT count(*) FROM handle WHERE monitor = num) FROM monitor ORDER BY num",
-    )
-
-
-NONE = [("before", 2)]
-IMPORTED = [*NONE, *((f"job{n}", 2) for n in range(JOBS))]
-
-
-def test_an_import_has_made_all_monitors_or_none(imported: Killed) -> None:
-    found = [monitors(database) for database in imported.left]
-
-    assert [one for one in found if one not in (NONE, IMPORTED)] == []
-    assert NONE in found
-
-
-def test_the_next_import_makes_them_all(imported: Killed) -> None:
-    tab = imported.done.parent.parent / "crontab"
-    for database in imported.left:
-        done = again(database, "import", "crontab", str(tab), "--yes")
-
-        assert (done.code, done.out.count("/cronwatch-exec http://")) == (0, JOBS)
-    assert [monitors(database) for database in imported.left] == [IMPORTED] * MOMENTS
-
-
 # an apply
 
 BOX = {
@@ -233,28 +199,32 @@ def exported(database: Path) -> Any:
     return json.loads(done.out)
 
 
-def test_an_apply_has_done_all_or_nothing(applied: Killed) -> None:
-    """Which shows in what `export` prints, and in every table that a file reaches."""
-    sums = "SELECT " + ", ".join(
-        f"(SELECT count(*) FROM {table})"
-        for table in ("monitor", "handle", "integration", "monitor_integration")
-    )
-    before = applied.done.parent.parent / "base.db"
-    whole = [(ask(database, sums), exported(database)) for database in (before, applied.done)]
+def content(database: Path) -> Any:
+    """What `export` prints, and how much is in every table that it or a file reaches."""
+    tables = ("monitor", "handle", "integration", "monitor_integration")
+    sums = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
+    return exported(database), ask(database, f"SELECT {sums}")
 
-    found = [(ask(database, sums), exported(database)) for database in applied.left]
+
+@pytest.mark.parametrize("name", ["import", "apply"])
+def test_it_has_done_all_or_nothing(every: dict[str, Killed], name: str) -> None:
+    killed = every[name]
+    whole = [content(database) for database in (killed.done.parents[1] / "base.db", killed.done)]
+
+    found = [content(database) for database in killed.left]
 
     assert whole[0] != whole[1]
     assert [one for one in found if one not in whole] == []
     assert whole[0] in found
 
 
-def test_the_next_apply_does_it_all(applied: Killed) -> None:
-    box = applied.done.parent.parent / "box.json"
-    for database in applied.left:
-        assert again(database, "apply", str(box)).code == 0
+@pytest.mark.parametrize("name", ["import", "apply"])
+def test_the_next_one_does_it_all(every: dict[str, Killed], name: str) -> None:
+    killed = every[name]
+    for database in killed.left:
+        assert again(database, *killed.words).code == 0
 
-    assert [exported(database) for database in applied.left] == [exported(applied.done)] * MOMENTS
+    assert [content(database) for database in killed.left] == [content(killed.done)] * MOMENTS
 
 
 # a prune

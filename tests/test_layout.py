@@ -9,20 +9,8 @@ import pytest
 
 import layout
 
-TOP_LEVEL = {
-    ".ci",
-    ".gitignore",
-    "CHANGELOG.md",
-    "LICENSE",
-    "Makefile",
-    "README.md",
-    "cronwatch.py",
-    "pyproject.toml",
-    "schema.sql",
-    "static",
-    "systemd",
-    "tests",
-}
+TOP_LEVEL = {"CHANGELOG.md", "LICENSE", "Makefile", "README.md", "cronwatch.py", "pyproject.toml"}
+TOP_LEVEL |= {".ci", ".gitignore", "schema.sql", "static", "systemd", "tests"}
 
 
 @pytest.fixture(scope="module")
@@ -57,22 +45,15 @@ def test_the_rules_and_the_dialects_are_pure(source: str) -> None:
     assert layout.purity_faults(source, layout.PURE) == []
 
 
-def test_everything_public_has_a_docstring(source: str) -> None:
-    assert layout.docstring_faults(source) == []
-
-
 def test_nothing_else_is_at_the_top_level() -> None:
     git = shutil.which("git")
     if git is None or not (layout.ROOT / ".git").exists():
         pytest.skip("only a git checkout knows which files are the project's")
 
-    listed = subprocess.run(
-        [git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=layout.ROOT, stdout=subprocess.PIPE, text=True, check=True,
-    ).stdout  # fmt: skip
-    found = {path.partition("/")[0] for path in listed.split("\0") if path}
+    command = [git, "-C", str(layout.ROOT), "ls-files", "--cached", "--others"]
+    listed = subprocess.check_output([*command, "--exclude-standard"], text=True)
 
-    assert found - TOP_LEVEL == set()
+    assert {path.partition("/")[0] for path in listed.splitlines()} - TOP_LEVEL == set()
 
 
 # the checks: sections
@@ -84,12 +65,6 @@ def test_sections_run_from_banner_to_banner() -> None:
     found = [(part.name, part.first, part.last) for part in layout.sections(text)]
 
     assert found == [(layout.HEAD, 1, 1), ("One", 2, 4), ("Two", 5, 6)]
-
-
-def test_good_banners_have_no_fault() -> None:
-    text = module(One="x = 1", Two_words="y = x")
-
-    assert layout.banner_faults(text, ["One", "Two words"]) == []
 
 
 @pytest.mark.parametrize(
@@ -116,29 +91,12 @@ def test_a_bad_banner_is_found(text: str, fault: str) -> None:
     "early",
     [
         "x = late",
-        "x = late.attribute",
         "def f():\n    return late()",
-        "def f():\n    def g():\n        return late\n    return g",
-        "def f(a=late):\n    pass",
         "def f(a: late):\n    pass",
-        "def f(*a: late):\n    pass",
-        "def f() -> late:\n    pass",
-        "def f(a: 'list[late]'):\n    pass",
-        "x: late = None",
-        "class A:\n    x: late",
-        "class A:\n    x: 'late | None'",
         "class A(late):\n    pass",
-        "class A:\n    late = 1\n    def f(self):\n        return late",
         "@late\ndef f():\n    pass",
-        "x = lambda: late",
-        "x = lambda a=late: a",
         "x = [late for late in late()]",
-        "x = [late for a in ()]",
-        "x = [a for a in () if late]",
         "def f():\n    global late\n    late = late + 1",
-        "def f(a):\n    match a:\n        case late():\n            return 1",
-        "def f():\n    try:\n        pass\n    except late:\n        pass",
-        "x = f'{late}'",
     ],
 )
 def test_a_name_from_below_is_found(early: str) -> None:
@@ -154,24 +112,9 @@ def test_a_name_from_below_is_found(early: str) -> None:
     [
         "def f(late):\n    return late",
         "def f():\n    late = 1\n    return late",
-        "def f():\n    late: int = 1\n    return late",
-        "def f():\n    late = 1\n    return lambda: late",
-        "def f():\n    for late in ():\n        print(late)",
-        "def f():\n    with open('x') as late:\n        late.read()",
-        "def f():\n    if late := 1:\n        return late",
-        "def f():\n    import late\n    return late",
-        "def f():\n    try:\n        pass\n    except OSError as late:\n        raise late",
-        "def f(a):\n    match a:\n        case [late, *_]:\n            return late",
-        "def f():\n    def late():\n        return late\n    return late",
         "x = [late for late in ()]",
-        "x = [y for late in () for y in late if late]",
-        "x = {late: y for late, y in ()}",
-        "def f(a):\n    return any((late := b) for b in a) and late",
-        "x = lambda late: late",
         "class A:\n    late = 1\n    y = late",
         "x = y.late if (y := None) else 'late'",
-        "x: Literal['late one'] = 1",
-        "def f(*, late, **more):\n    return late, more",
     ],
 )
 def test_a_local_name_is_not_taken_for_one_from_below(early: str) -> None:
@@ -180,29 +123,13 @@ def test_a_local_name_is_not_taken_for_one_from_below(early: str) -> None:
     assert layout.order_faults(text) == []
 
 
-def test_names_from_above_and_beside_are_fine() -> None:
-    text = module(
-        head="import os",
-        One="def f():\n    return g() or os.sep\ndef g():\n    return 1",
-        Two="x = f()",
-    )
-
-    assert layout.order_faults(text) == []
-
-
 @pytest.mark.parametrize(
     "late",
     [
         "late = 1",
-        "late: int = 1",
         "def late():\n    pass",
         "import late",
-        "from x import y as late",
         "if True:\n    late = 1",
-        "try:\n    import late\nexcept ImportError:\n    pass",
-        "(late, other) = 1, 2",
-        "with x as late:\n    pass",
-        "for late in ():\n    pass",
     ],
 )
 def test_every_way_to_define_a_name_counts(late: str) -> None:
@@ -224,30 +151,18 @@ def test_a_name_belongs_to_the_section_that_defines_it_first() -> None:
     ("head", "rule"),
     [
         ("import time", "def f():\n    return time.time()"),
-        ("import time as clock", "def f():\n    return clock.monotonic()"),
         ("from time import time", "def f():\n    return time()"),
-        ("from time import time as t", "f = t"),
         ("import datetime", "def f():\n    return datetime.datetime.now()"),
-        ("import datetime as dt", "f = dt.date.today"),
         ("from datetime import datetime", "f = datetime.utcnow"),
         ("", "def f(clock):\n    return clock.now()"),
         ("import peewee", "class A(peewee.Model):\n    pass"),
         ("from bottle import request", "def f():\n    return request.query"),
-        ("import waitress", "f = waitress.serve"),
-        ("import logging", "def f():\n    logging.info('x')"),
         ("import logging\nlog = logging.getLogger()", "def f():\n    log.info('x')"),
         ("import os", "def f():\n    return os.environ"),
-        ("import os.path", "f = os.path.exists"),
         ("import sqlite3", "def f(e: sqlite3.Error):\n    pass"),
-        ("import threading", "f = threading.Lock()"),
-        ("import subprocess", "def f():\n    subprocess.run(['true'])"),
-        ("import urllib.request", "f = urllib.request.urlopen"),
         ("import uuid", "def f(make=uuid.uuid4):\n    pass"),
         ("", "def f():\n    open('x')"),
-        ("", "def f():\n    print('x')"),
         ("", "def f():\n    import os\n    return os.sep"),
-        ("", "def f():\n    from time import time as now\n    return now()"),
-        ("import os\ndef g():\n    return os.sep", "def f():\n    return g()"),
         ("import os\ndef h():\n    return os.sep\ndef g():\n    return h()", "f = g"),
     ],
 )
@@ -264,10 +179,8 @@ def test_an_impure_rule_is_found(head: str, rule: str) -> None:
     [
         ("from datetime import datetime, time", "f = datetime.fromtimestamp, time(1)"),
         ("import datetime as dt", "def f():\n    return dt.datetime(2026, 1, 1)"),
-        ("from zoneinfo import ZoneInfo", "f = ZoneInfo"),
         ("from urllib.parse import quote", "f = quote"),
         ("import uuid", "f = uuid.UUID"),
-        ("from http import HTTPStatus", "f = HTTPStatus.OK"),
         ("import time", "def f(time):\n    return time.now"),
         ("import os", "def f(now, open, print):\n    return open, print, now"),
     ],
@@ -280,35 +193,3 @@ def test_other_sections_need_not_be_pure() -> None:
     text = module(head="import os", Rules="x = 1", Storage="y = os.sep")
 
     assert layout.purity_faults(text, ["Rules"]) == []
-
-
-# the checks: docstrings
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "def f():\n    pass",
-        "async def f():\n    pass",
-        "class F:\n    x = 1",
-        "class F:\n    'words'\n    def f(self):\n        pass",
-    ],
-)
-def test_a_public_thing_without_a_docstring_is_found(code: str) -> None:
-    assert len(layout.docstring_faults(code)) == 1
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "def f():\n    'words'",
-        "def _f():\n    pass",
-        "class F:\n    'words'\n    def _f(self):\n        pass",
-        "class F:\n    'words'\n    def __len__(self):\n        pass",
-        "class _F:\n    def f(self):\n        pass",
-        "class F:\n    'words'\n    class Meta:\n        x = 1",
-        "def f():\n    'words'\n    def g():\n        pass",
-    ],
-)
-def test_a_private_or_described_thing_is_left_alone(code: str) -> None:
-    assert layout.docstring_faults(code) == []

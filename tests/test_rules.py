@@ -1,7 +1,7 @@
 """When a monitor is in trouble: schedules, deadlines, runs, failures, pauses, absences.
 
-Most of it is in stories/, whose README.md says how they are written; here is what plays them, what
-has no story, and what holds for any."""
+Most of it is in stories/, whose README.md says how they are written; here is what plays them, and
+what has no story."""
 
 from __future__ import annotations
 
@@ -16,12 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as bounded
-from hypothesis import strategies as st
 
 from cronwatch import (
-    Event,
     Invalid,
     Monitor,
     MonitorState,
@@ -45,7 +41,6 @@ from cronwatch import (
 FOLDER = Path(__file__).parent / "stories"
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 NOW = 1_762_344_000_000  # 2025-11-05 12:00 UTC, a Wednesday
-DEADLINE = NOW + 65 * MINUTE  # of an hourly monitor with the usual grace that was heard at NOW
 HOURLY = "0 * * * *"
 NUMS = itertools.count(1)
 
@@ -157,6 +152,7 @@ class Story:
         self.run: Run | None = None
         self.marked: MonitorState | None = None
         self.is_named = False
+        self.wait: int | None = None
         self.now = NOW
 
     def play(self, step: str) -> None:
@@ -184,6 +180,14 @@ def pause_until(story: Story, since: int, words: list[str]) -> None:
 def rest(story: Story, since: int, words: list[str]) -> None:
     pause(story.state, since, None)
     resume(story.state, since, to_new="new" in words)
+
+
+def try_to_ping(story: Story, since: int, words: list[str]) -> None:
+    kind, *fields = words
+    ping = Ping(kind.partition("=")[2], since, next(NUMS), **dict(map(ping_field, fields)))
+    story.wait = is_too_soon(story.state, ping)
+    if story.wait is None:
+        receive(story.state, ping)
 
 
 def be_armed(story: Story, since: int, words: list[str]) -> None:
@@ -218,6 +222,7 @@ STEPS: dict[str, Callable[[Story, int, list[str]], object]] = {
     "armed": be_armed,
     "seen": be_seen_to_end,
     "mark": mark,
+    "try": try_to_ping,
 }
 BEFORE = {
     "up": ["ok"],
@@ -251,6 +256,17 @@ def trouble(text: str) -> tuple[str, int]:
     return reason, instant(since)
 
 
+def last_event(story: Story) -> tuple[object, ...]:
+    event = story.state.events[-1]
+    places = {run.num: place for place, run in enumerate(story.state.runs, 1)}
+    return event.reason, ago(event.down_since), places.get(event.run or 0), event.downtime_ms
+
+
+def an_event(text: str) -> tuple[object, ...]:
+    reason, since, run, downtime = text.split()
+    return reason, instant(since), None if run == "none" else int(run), a_time(downtime)
+
+
 def due_at(state: MonitorState, now: int) -> int | None:
     change = next_change(state, now)
     return change.at if change else None
@@ -280,6 +296,8 @@ CHECKS: dict[str, tuple[Callable[[Story], object], Callable[[str], object]]] = {
     "last": (lambda s: s.state.runs[-1].state, str),
     "missed": (lambda s: s.state.events[-1].missed_count, int),
     "failed": (lambda s: s.state.events[-1].failed_count, int),
+    "event": (last_event, an_event),
+    "waits": (lambda s: s.wait, lambda text: None if text == "none" else int(text)),
     "named": (lambda s: s.is_named, lambda _: True),
     "unnamed": (lambda s: s.is_named, lambda _: False),
     "same": (lambda s: s.state == s.marked, lambda _: True),
@@ -345,62 +363,6 @@ def lived(text: str, alert: int = 60) -> MonitorState:
 
 
 @pytest.mark.parametrize(
-    "text, event",
-    [
-        ("up, look 1d", Event("missed", DEADLINE, reason="missed", down_since=DEADLINE)),
-        ("failed, fail 1m", Event("failed", NOW + MINUTE, 2, reason="failed", down_since=NOW)),
-        (
-            "max=10m: start, look 1d",
-            Event(
-                "stuck",
-                NOW + 10 * MINUTE,
-                1,
-                reason="stuck",
-                down_since=NOW + 10 * MINUTE,
-            ),
-        ),
-        (
-            "remind=1m: failed, look 67s",
-            Event("reminder", NOW + MINUTE, reason="failed", down_since=NOW),
-        ),
-        (
-            "failed, paused, look 1d",
-            Event("failed", NOW + DAY, reason="failed", down_since=NOW + DAY),
-        ),
-    ],
-)
-def test_an_event_says_why_and_since_when_and_names_its_run(text: str, event: Event) -> None:
-    state = lived(text)
-    nums = {run.num: place for place, run in enumerate(state.runs, 1)}
-
-    (told,) = state.events
-
-    assert dataclasses.replace(told, run=nums.get(told.run or 0)) == event
-
-
-@pytest.mark.parametrize(
-    "text, since, at",
-    [
-        ("failed, success 1m", "0", "1m"),
-        ("missed, success 9h", "65m", "9h"),
-        ("max=10m: stuck, success 9h", "10m", "9h"),
-    ],
-)
-def test_recovered_carries_the_downtime_and_names_the_run_that_ended_it(
-    text: str, since: str, at: str
-) -> None:
-    state = lived(text)
-
-    (event,) = state.events
-
-    assert (event.kind, event.run) == ("recovered", state.runs[-1].num)
-    assert (event.down_since, event.downtime_ms) == (
-        NOW + instant(since),
-        instant(at) - instant(since),
-    )
-
-
-@pytest.mark.parametrize(
     "alert, minutes",
     [
         (60, [1, 2, 4, 8, 16, 32, 60, 60]),
@@ -440,42 +402,30 @@ def test_a_rule_compares_a_field_with_a_value(
     assert (stored, tuple(bool(state.events) for state in states)) == (name, holds)
 
 
-def test_a_rule_may_be_stored_by_the_name_of_its_operator() -> None:
-    rule = {"field": "rows", "operator": "lt", "value": 1}
-
-    assert check_rules([rule] * 20) == [rule] * 20
-    assert check_rules([]) == []
+RULE = {"field": "rows", "operator": "lt", "value": 1}
+WRONG: dict[str, list[Any]] = {
+    "at most 20": [[RULE] * 21],
+    "list": [RULE, "rows lt 1", None],
+    "field": [["rows lt 1"], [{"field": "rows", "operator": "lt"}], [{**RULE, "more": 1}]],
+}
+WRONG["field"] += [[{**RULE, "field": field}] for field in ("", "r" * 51, "a b", 7)]
+NO_SIGNS: list[Any] = ["about", None, [], {}]
+NO_NUMBERS: list[Any] = ["1", True, None, float("nan"), float("inf"), 2**53]
+WRONG["operator"] = [[{**RULE, "operator": sign}] for sign in NO_SIGNS]
+WRONG["value"] = [[{**RULE, "value": value}] for value in NO_NUMBERS]
 
 
 @pytest.mark.parametrize(
-    "wrong, sentence",
-    [
-        ([{"field": "rows", "operator": "lt", "value": 1}] * 21, "at most 20"),
-        ({"field": "rows", "operator": "lt", "value": 1}, "list"),
-        ("rows lt 1", "list"),
-        (None, "list"),
-        (["rows lt 1"], "field"),
-        ([{"field": "rows", "operator": "lt"}], "field"),
-        ([{"field": "rows", "operator": "lt", "value": 1, "more": 1}], "field"),
-        ([{"field": "", "operator": "lt", "value": 1}], "field"),
-        ([{"field": "r" * 51, "operator": "lt", "value": 1}], "field"),
-        ([{"field": "a b", "operator": "lt", "value": 1}], "field"),
-        ([{"field": 7, "operator": "lt", "value": 1}], "field"),
-        ([{"field": "rows", "operator": "about", "value": 1}], "operator"),
-        ([{"field": "rows", "operator": None, "value": 1}], "operator"),
-        ([{"field": "rows", "operator": [], "value": 1}], "operator"),
-        ([{"field": "rows", "operator": {}, "value": 1}], "operator"),
-        ([{"field": "rows", "operator": "lt", "value": "1"}], "value"),
-        ([{"field": "rows", "operator": "lt", "value": True}], "value"),
-        ([{"field": "rows", "operator": "lt", "value": None}], "value"),
-        ([{"field": "rows", "operator": "lt", "value": float("nan")}], "value"),
-        ([{"field": "rows", "operator": "lt", "value": float("inf")}], "value"),
-        ([{"field": "rows", "operator": "lt", "value": 2**53}], "value"),
-    ],
+    "sentence, wrong", [(sentence, one) for sentence, several in WRONG.items() for one in several]
 )
-def test_a_wrong_rule_is_refused_with_the_reason(wrong: Any, sentence: str) -> None:
+def test_a_wrong_rule_is_refused_with_the_reason(sentence: str, wrong: Any) -> None:
     with pytest.raises(Invalid, match=sentence):
         check_rules(wrong)
+
+
+def test_a_rule_may_be_stored_by_the_name_of_its_operator() -> None:
+    assert check_rules([RULE] * 20) == [RULE] * 20
+    assert check_rules([]) == []
 
 
 def test_one_event_for_a_run_lists_all_rules_that_matched() -> None:
@@ -507,12 +457,9 @@ def test_a_clock_that_goes_back_leaves_no_instant_of_a_monitor_and_its_runs_behi
 @pytest.mark.parametrize(
     "fields, minutes, first",
     [
-        ({"interval_seconds": 3600}, 0, 0),
-        ({"interval_seconds": 3600}, -30, 0),
-        ({"interval_seconds": 3600}, 1, 60),
-        ({"interval_seconds": 3600}, 60, 60),
-        ({"cron": "0 * * * *", "interval_seconds": None}, 60, 60),
-        ({"cron": "0 * * * *", "interval_seconds": None}, 61, 120),
+        *(({}, minutes, first) for minutes, first in ((0, 0), (-30, 0), (1, 60), (60, 60))),
+        ({"cron": HOURLY}, 60, 60),
+        ({"cron": HOURLY}, 61, 120),
     ],
 )
 def test_the_first_occurrence_from_an_instant_on_may_be_the_one_that_is_expected(
@@ -523,203 +470,6 @@ def test_the_first_occurrence_from_an_instant_on_may_be_the_one_that_is_expected
     occurrence = occurrence_from(monitor, NOW, NOW + minutes * 60_000)
 
     assert occurrence == NOW + first * 60_000
-
-
-# -- Whenever the scanner happens to look
-
-DEEDS: dict[str, Callable[[MonitorState, int, Any], object]] = {
-    "ping": lambda state, now, one: receive(state, one._replace(at=now)),
-    "pause": lambda state, now, wait: pause(state, now, wait and now + wait),
-    "resume": lambda state, now, to_new: resume(state, now, to_new=to_new),
-    "edit": edit,
-    "away": lambda state, now, wait: judge_gap(state, now - wait, now),
-}
-WAITS = st.sampled_from([0, 1, SECOND, 10 * SECOND, MINUTE, 10 * MINUTE, HOUR, 65 * MINUTE, DAY])
-SERIES = st.sampled_from([None, None, "a", "b"])
-PINGS = st.builds(
-    Ping,
-    kind=st.sampled_from(["start", "success", "fail", "ok", "progress", "log"]),
-    at=st.just(0),
-    num=st.integers(1, 10**6),
-    series=SERIES,
-    host=SERIES,
-    duration_ms=st.none() | WAITS,
-    metrics=st.sampled_from([None, '{"rows": 1}']),
-)
-SCHEDULES = st.one_of(
-    st.sampled_from([60, 1800, 3600, 86_400, None]).map(
-        lambda seconds: {"interval_seconds": seconds, "cron": None}
-    ),
-    st.sampled_from([HOURLY, "30 */6 * * *", "0 12 * * *"]).map(
-        lambda cron: {"interval_seconds": None, "cron": cron}
-    ),
-)
-FIELDS = {
-    "timezone": st.sampled_from(["UTC", "Europe/Berlin"]),
-    "grace_seconds": st.sampled_from([0, 60, 300, 7200]),
-    "expects": st.sampled_from(["run", "complete"]),
-    "max_run_seconds": st.sampled_from([None, 30, 600, 7200]),
-    "failure_tolerance": st.integers(0, 2),
-    "reminder_interval_seconds": st.sampled_from([None, 60, 3600]),
-    "rules": st.sampled_from([None, rules("rows<10")]),
-}
-EDITS = SCHEDULES | st.sampled_from(sorted(FIELDS)).flatmap(
-    lambda name: FIELDS[name].map(lambda value: {name: value})
-)
-TALES = st.lists(
-    st.tuples(
-        WAITS | st.integers(0, 3 * HOUR),
-        st.one_of(
-            PINGS.map(lambda one: ("ping", one)),
-            PINGS.map(lambda one: ("ping", one)),
-            PINGS.map(lambda one: ("ping", one)),
-            (st.none() | WAITS).map(lambda wait: ("pause", wait)),
-            st.booleans().map(lambda to_new: ("resume", to_new)),
-            EDITS.map(lambda changes: ("edit", changes)),
-            WAITS.map(lambda wait: ("away", wait)),
-        ),
-    ),
-    max_size=25,
-)
-MONITORS = st.builds(
-    lambda schedule, fields: {**schedule, **fields}, SCHEDULES, st.fixed_dictionaries(FIELDS)
-)
-searched = bounded(
-    max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
-
-
-def live_through(state: MonitorState, story: list[Any], looks: list[int]) -> int:
-    """Let a story happen, with extra looks that many ms after each step; when it ends."""
-    now = NOW
-    for wait, (what, value) in [*story, (3 * DAY, ("ping", Ping("log", 0)))]:
-        for look in sorted(looks):
-            settle(state, now + min(look, wait))
-        now += wait + (value if what == "away" else 0)
-        DEEDS[what](state, now, value)
-    return now
-
-
-@searched
-@given(MONITORS, TALES, st.lists(WAITS | st.integers(0, 2 * DAY), max_size=5))
-def test_what_is_told_never_depends_on_when_the_scanner_happened_to_look(
-    fields: dict[str, Any], story: list[Any], looks: list[int]
-) -> None:
-    seldom, often = (MonitorState(a_monitor(**fields), []) for _ in range(2))
-
-    live_through(seldom, story, [])
-    live_through(often, story, looks)
-
-    for state in (seldom, often):  # of several reminders due at one look, the last is told
-        state.events = [event for event in state.events if event.kind != "reminder"]
-        state.monitor.reminded_at = None
-    assert often == seldom
-
-
-@searched
-@given(MONITORS, TALES)
-def test_after_settling_nothing_is_due(fields: dict[str, Any], story: list[Any]) -> None:
-    state, now = MonitorState(a_monitor(**fields), []), NOW
-
-    for wait, step in story:
-        now = live_through_step(state, now, wait, step)
-        settle(state, now)
-        due = due_at(state, now)
-
-        assert due is None or due > now
-
-
-@searched
-@given(MONITORS, TALES)
-def test_expected_at_moves_back_only_by_an_edit_and_the_end_of_a_pause(
-    fields: dict[str, Any], story: list[Any]
-) -> None:
-    state, now = MonitorState(a_monitor(**fields), []), NOW
-
-    for wait, step in story:
-        before, was_paused = state.monitor.expected_at, state.monitor.status == "paused"
-        now = live_through_step(state, now, wait, step)
-        after = state.monitor.expected_at
-
-        is_paused = state.monitor.status == "paused"
-        if before is not None and not was_paused and not is_paused and step[0] != "edit":
-            assert after is not None
-            assert after >= before
-
-
-def live_through_step(state: MonitorState, now: int, wait: int, step: Any) -> int:
-    now += wait + (step[1] if step[0] == "away" else 0)
-    DEEDS[step[0]](state, now, step[1])
-    return now
-
-
-# -- Limits and retries (parts 4 and 6)
-
-
-def limited(*pings: Ping) -> MonitorState:
-    """A monitor with a minimum interval of a minute, whose first ping was let through at NOW."""
-    state = lived("every=none min=1m: new")
-    for one in (ping("success", series="first"), *pings):
-        assert is_too_soon(state, one) is None
-        receive(state, one)
-    return state
-
-
-@pytest.mark.parametrize("kind", ["start", "success"])
-@pytest.mark.parametrize(
-    "after, wait", [(0, 60), (1, 60), (SECOND, 59), (MINUTE - 1, 1), (MINUTE, None), (HOUR, None)]
-)
-def test_a_ping_within_the_minimum_interval_has_to_wait_for_the_rest_of_it(
-    kind: str, after: int, wait: int | None
-) -> None:
-    state = limited()
-
-    assert is_too_soon(state, ping(kind, NOW + after)) == wait
-
-
-def test_what_fails_never_has_to_wait() -> None:
-    state = limited()
-
-    assert is_too_soon(state, ping("fail", NOW + 1)) is None
-
-
-def test_a_refused_ping_does_not_make_the_next_one_wait_longer() -> None:
-    state = limited()
-
-    waits = [is_too_soon(state, ping("start", NOW + at * SECOND)) for at in (50, 60, 61)]
-
-    assert waits == [10, None, 59]
-
-
-def test_without_a_minimum_interval_no_ping_has_to_wait() -> None:
-    state = lived("up")
-
-    assert is_too_soon(state, ping("success", NOW)) is None
-
-
-@pytest.mark.parametrize("kind", ["ok", "progress", "log"])
-def test_other_pings_never_have_to_wait(kind: str) -> None:
-    assert is_too_soon(limited(), ping(kind, NOW + 1)) is None
-
-
-@pytest.mark.parametrize("kind", ["success", "fail"])
-@pytest.mark.parametrize("series", [None, "a"])
-def test_the_ping_that_ends_a_run_never_has_to_wait(kind: str, series: str | None) -> None:
-    state = limited(ping("start", NOW + MINUTE, series=series))
-
-    assert is_too_soon(state, ping(kind, NOW + MINUTE + 1, series=series)) is None
-
-
-def test_a_start_has_to_wait_while_another_run_is_open() -> None:
-    state = limited(ping("start", NOW + MINUTE))
-
-    assert is_too_soon(state, ping("start", NOW + MINUTE + 20 * SECOND)) == 40
-
-
-def test_a_retry_never_has_to_wait() -> None:
-    state = limited()
-
-    assert is_too_soon(state, ping("success", NOW + SECOND, series="first")) is None
 
 
 def test_tries_are_spaced_ever_wider_then_hourly_for_a_day_then_the_alert_is_dead() -> None:

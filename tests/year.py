@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache
+from itertools import zip_longest
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -21,7 +24,6 @@ from oracle import (
     BEGIN,
     DAY,
     HOUR,
-    KEEP,
     MINUTE,
     SECOND,
     Action,
@@ -34,57 +36,58 @@ from oracle import (
 )
 
 WEEK = 7 * DAY
+UNITS = {"": 1, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
 
 RULES: tuple[tuple[Rule, ...], ...] = (
     (("rows", "lt", 10),),
     (("duration_seconds", "gt", 600), ("rows", "eq", 0)),
     (("exit_code", "ne", 0), ("rows", "ge", 100), ("duration_seconds", "le", 2)),
 )
-
-# Jobs in Lord Howe have a fixed hour and minute: for others cronsim itself is wrong there.
-SCHEDULES: tuple[dict[str, Any], ...] = (
-    {"cron": "0 3 * * *", "timezone": "Europe/Berlin"},
-    {"cron": "30 2 * * *", "timezone": "Europe/Berlin"},
-    {"cron": "15 2,14 * * *", "timezone": "Europe/Berlin"},
-    {"cron": "0 */2 * * *", "timezone": "Europe/Berlin"},
-    {"cron": "*/20 1-3 * * *", "timezone": "Europe/Berlin"},
-    {"cron": "0 9 * * MON-FRI", "timezone": "Europe/Berlin"},
-    {"cron": "30 1 * * *", "timezone": "America/New_York"},
-    {"cron": "30 2 * * *", "timezone": "America/New_York"},
-    {"cron": "0 * * * *", "timezone": "America/New_York"},
-    {"cron": "0 12 L * *", "timezone": "America/New_York"},
-    {"cron": "15 2 * * *", "timezone": "Australia/Lord_Howe"},
-    {"cron": "45 1 * * *", "timezone": "Australia/Lord_Howe"},
-    {"cron": "10 2 * * 0", "timezone": "Australia/Lord_Howe"},
-    {"cron": "0 9 * * MON-FRI", "timezone": "Asia/Kathmandu"},
-    {"cron": "*/15 * * * *", "timezone": "Asia/Kathmandu"},
-    {"cron": "30 0 1 * *", "timezone": "America/St_Johns"},
-    {"cron": "1 0 * * *", "timezone": "America/St_Johns"},
-    {"cron": "0 */6 * * *", "timezone": "America/St_Johns"},
-    {"cron": "0 0 1 * *"},
-    {"cron": "@daily"},
-    {"cron": "0 0 13 * 5"},
-    {"cron": "0 0 */2 * 1"},
-    {"cron": "0 6 * * 1#2"},
-    {"cron": "30 0 */6 * * *"},
-    {"cron": "*/30 0 * * * *"},
-    {"cron": "30 4 * * 0"},
-    {"cron": "0 4 1 */3 *"},
-    {"interval_seconds": 60},
-    {"interval_seconds": 300},
-    {"interval_seconds": 3600},
-    {"interval_seconds": 6 * 3600},
-    {"interval_seconds": 86_400},
-    {"interval_seconds": 7 * 86_400},
-    {"interval_seconds": 86_400},
-    {},
-    {},
-)
-
 CLOCK_CHANGES = tuple(
     int(datetime(2026, *when, tzinfo=UTC).timestamp()) * 1000
     for when in ((3, 8), (3, 29), (4, 5), (10, 4), (10, 25), (11, 1))
 )
+
+
+@cache
+def spans(text: str) -> tuple[int, ...]:
+    """Durations in ms, from such as `0 10s 1h+`: a sign is a millisecond more, or less."""
+    parts = (re.fullmatch(r"(-?[0-9]+)([smhd]?)([+-]?)", word) for word in text.split())
+    more = {"": 0, "+": 1, "-": -1}
+    return tuple(int(part[1]) * UNITS[part[2]] + more[part[3]] for part in parts if part)
+
+
+def read_schedule(line: str) -> dict[str, Any]:
+    """A line of year.txt as fields of `Terms`."""
+    if " | " in line:
+        return dict(zip(("cron", "timezone"), line.split(" | "), strict=True))
+    return {} if line == "none" else {"interval_seconds": int(line)}
+
+
+def read_lines(heading: str) -> list[str]:
+    """The lines under a heading of year.txt."""
+    _, part = Path(__file__).with_suffix(".txt").read_text("utf-8").split(f"## {heading}\n")
+    return part.partition("\n\n")[0].splitlines()
+
+
+SCHEDULES = [read_schedule(line) for line in read_lines("Schedules")]
+EPISODES = dict(line.split() for line in read_lines("Episodes"))
+CHANGES_OF_MIND = read_lines("Changes of mind")
+
+
+@cache
+def _cron_period(cron: str, zone: str) -> int:
+    first = at = calendar(cron, zone).after(BEGIN)
+    for _ in range(8):
+        at = calendar(cron, zone).after(at)
+    return (at - first) // 8
+
+
+def period_of(schedule: Mapping[str, Any]) -> int:
+    """About how often a job comes round."""
+    if schedule.get("cron"):
+        return _cron_period(schedule["cron"], schedule["timezone"])
+    return SECOND * int(schedule.get("interval_seconds", 86_400))
 
 
 class Absence(NamedTuple):
@@ -119,7 +122,6 @@ class Plan(NamedTuple):
     """All that happens to a server."""
 
     seed: int
-    begin: int
     end: int
     absences: list[Absence]
     looks: list[int]
@@ -128,11 +130,11 @@ class Plan(NamedTuple):
     @property
     def outages(self) -> dict[int, set[str]]:
         """Whom the outage at the end of each absence names."""
-        named = {
-            absence.until: {story.name for story in self.stories if absence.until in story.named}
-            for absence in self.absences
-        }
-        return {until: names for until, names in named.items() if names}
+        outages: dict[int, set[str]] = {}
+        for story in self.stories:
+            for until in story.named:
+                outages.setdefault(until, set()).add(story.name)
+        return outages
 
 
 # == Planning =================================================================
@@ -146,33 +148,17 @@ def make_plan(
     rng = random.Random(seed)
     absences = plan_absences(rng, begin, end)
     looks = plan_looks(rng, begin, end, absences)
-    stories = [
-        Author(
-            random.Random(rng.random()), number, begin, end, absences, looks, actions, turns
-        ).story()
-        for number in range(monitors)
-    ]
-    return Plan(seed, begin, end, absences, looks, stories)
+    plan = Plan(seed, end, absences, looks, [])
+    for number in range(monitors):
+        author = Author(random.Random(rng.random()), number, begin, plan, actions, turns)
+        plan.stories.append(author.story())
+    return plan
 
 
 def plan_absences(rng: random.Random, begin: int, end: int) -> list[Absence]:
     """Restarts, minutes, hours and days, over clock changes too, often from or to a round instant;
     some of them night after night, or one right after the other."""
-    lengths = (
-        5 * SECOND,
-        20 * SECOND,
-        MINUTE,
-        90 * SECOND,
-        5 * MINUTE,
-        12 * MINUTE,
-        40 * MINUTE,
-        HOUR,
-        3 * HOUR,
-        11 * HOUR,
-        DAY,
-        2 * DAY + 7 * HOUR,
-        5 * DAY,
-    )
+    short, long = spans("5s 20s 1m 90s"), spans("5m 12m 40m 1h 3h 11h 1d 55h 5d")
     starts = [
         rng.randrange(begin + DAY, end - 7 * DAY) for _ in range(3 + (end - begin) // (9 * DAY))
     ]
@@ -183,45 +169,37 @@ def plan_absences(rng: random.Random, begin: int, end: int) -> list[Absence]:
     ]
     planned: list[tuple[int, int]] = []
     for at in starts:
-        unit = rng.choice((1, SECOND, MINUTE, 5 * MINUTE, HOUR))
-        since = at - at % unit
-        length = rng.choice(lengths) + rng.choice((0, 0, 1, -1, rng.randrange(MINUTE)))
+        since = at - at % rng.choice(spans("1 1s 1m 5m 1h"))
+        length = rng.choice(short + long) + rng.choice((0, 0, 1, -1, rng.randrange(MINUTE)))
         planned.append((since, since + length))
         if rng.random() < 0.2:
-            again = since + length + rng.choice((1, 10 * SECOND, MINUTE, MINUTE + 1, 5 * MINUTE))
-            planned.append((again, again + rng.choice(lengths[:4])))
+            again = since + length + rng.choice(spans("1 10s 1m 1m+ 5m"))
+            planned.append((again, again + rng.choice(short)))
         if length < HOUR and rng.random() < 0.4:
             nights = range(1, rng.randrange(2, 9))
             planned += [(since + n * DAY, since + n * DAY + length) for n in nights]
     absences: list[Absence] = []
     for since, until in sorted(planned):
         if (not absences or since > absences[-1].until) and until < end:
-            absences.append(Absence(since, until, rng.choice((0, 25 * SECOND))))
-    return [gap._replace(answered=min(gap.answered, gap.until - gap.since)) for gap in absences]
+            answered = min(rng.choice(spans("0 25s")), until - since)
+            absences.append(Absence(since, until, answered))
+    return absences
 
 
 def plan_looks(rng: random.Random, begin: int, end: int, absences: list[Absence]) -> list[int]:
     """Seconds apart, or hours; none while we are away."""
     looks, at = [], begin
-    while at < end:
-        at += rng.choice(
-            (
-                rng.randrange(1, 10 * SECOND),
-                rng.randrange(MINUTE, 30 * MINUTE),
-                rng.randrange(HOUR, 4 * HOUR),
-                5 * SECOND,
-                HOUR - at % HOUR,
-            )
-        )
-        looks.append(at)
     away = iter([*absences, NEVER])
-    gap, kept = next(away), []
-    for at in looks:
+    gap = next(away)
+    while at < end:
+        shorts = (rng.randrange(1, 10 * SECOND), 5 * SECOND, HOUR - at % HOUR)
+        longs = (rng.randrange(MINUTE, 30 * MINUTE), rng.randrange(HOUR, 4 * HOUR))
+        at += rng.choice(shorts + longs)
         while at >= gap.until:
             gap = next(away)
-        if at <= gap.since + gap.answered // 2 and at <= end:
-            kept.append(at)
-    return kept
+        if at <= min(gap.since + gap.answered // 2, end):
+            looks.append(at)
+    return looks
 
 
 class Over(Exception):
@@ -232,55 +210,41 @@ class Author:
     """Writes the story of one monitor."""
 
     def __init__(
-        self,
-        rng: random.Random,
-        number: int,
-        begin: int,
-        end: int,
-        absences: Sequence[Absence],
-        looks: Sequence[int],
-        most: int,
-        turns: bool,
+        self, rng: random.Random, number: int, begin: int, plan: Plan, most: int, turns: bool
     ) -> None:
-        self.rng, self.number, self.end, self.most = rng, number, end, most
+        self.rng, self.number, self.most, self.turns = rng, number, most, turns
+        self.end = plan.end
         schedule = SCHEDULES[number % len(SCHEDULES)]
-        self.terms = self.make_terms(schedule)
         self.period = period_of(schedule)
-        span = min(end - begin, most * self.period // 2)
-        self.now = begin + rng.randrange(1 + (end - begin - span) // HOUR) * HOUR
-        near = [at for at in CLOCK_CHANGES if begin + 2 * DAY < at < end - DAY]
-        if span < 20 * DAY and near and rng.random() < 0.6:
-            self.now = max(begin, rng.choice(near) - rng.randrange(span + 1))
-        self.absences = [gap for gap in absences if gap.since > self.now]
-        self.now = max(
-            [self.now, *(gap.until + 1 for gap in absences if gap.since <= self.now < gap.until)]
-        )
-        self.life = Life(self.terms, self.now, looks)
-        self.before = [(gap.since, gap.until) for gap in absences if gap.until <= self.now]
-        self.life.gaps = [*self.before]
+        self.created = self.now = self.begin_at(begin, plan.absences)
+        self.absences = [gap for gap in plan.absences if gap.since > self.now]
+        self.before = [(gap.since, gap.until) for gap in plan.absences if gap.until <= self.now]
+        self.life = Life(self.make_terms(schedule), self.now, plan.looks, gaps=[*self.before])
         self.style = rng.choice(("bare", "start", "start", "series", "constant", "mixed", "mixed"))
         self.steps: list[Absence | Action] = []
-        self.done, self.turns = 0, turns
         self.named: set[int] = set()
-        self.serial = 0
-        self.created = self.now
+        self.done = self.serial = 0
+
+    def begin_at(self, begin: int, absences: Sequence[Absence]) -> int:
+        """When it is made: a short life often before a clock change; never while we are away."""
+        span = min(self.end - begin, self.most * self.period // 2)
+        at = begin + self.rng.randrange(1 + (self.end - begin - span) // HOUR) * HOUR
+        near = [change for change in CLOCK_CHANGES if begin + 2 * DAY < change < self.end - DAY]
+        if span < 20 * DAY and near and self.may(0.6):
+            at = max(begin, self.rng.choice(near) - self.rng.randrange(span + 1))
+        return max([at, *(gap.until + 1 for gap in absences if gap.since <= at < gap.until)])
 
     def make_terms(self, schedule: Mapping[str, Any]) -> Terms:
         rng = self.rng
-        period = period_of(schedule)
-        graces = [
-            grace
-            for grace in (0, 60, 300, 600, 3600, 7200, 86_400)
-            if grace * SECOND <= 2 * period
-        ]
+        graces = [grace for grace in spans("0 1m 5m 10m 1h 2h 1d") if grace <= 2 * self.period]
         return Terms(
             **schedule,
-            grace_seconds=rng.choice(graces),
+            grace_seconds=rng.choice(graces) // SECOND,
             expects=rng.choice(("run", "complete")),
             max_run_seconds=rng.choice((None, None, None, 60, 1800, 7200)),
             tolerance=rng.choice((0, 0, 0, 1, 2, 3)),
             reminder_seconds=rng.choice((None, None, 3600, 7200, 21_600, 86_400, 90_061)),
-            armed=rng.random() < 0.3,
+            armed=self.may(0.3),
             rules=rng.choice((*RULES, (), (), ())),
         )
 
@@ -314,29 +278,42 @@ class Author:
         if act.back_to is not None:
             self.now = act.back_to
 
+    def report(self, word: str, at: int | None = None, **mine: Any) -> None:
+        """A ping by whom it is; a success says how it went."""
+        self.do(word, at, **mine, **(self.result() if word == "success" else {}))
+
     def story(self) -> Story:
         """The whole life; a job that is over long before the year is laid to rest."""
-        episodes, weights = zip(*EPISODES, strict=True)
+        terms = self.life.terms
+        weights = [*map(int, EPISODES.values())]
         with suppress(Over):
             while True:
-                self.rng.choices(episodes, weights)[0](self)
+                (episode,) = self.rng.choices([*EPISODES], weights)
+                getattr(self, episode)()
         if self.now + 50 * self.period < self.end:
             self.most += 1
             with suppress(Over):
                 self.do("pause")
         self.pass_to(self.end)
         self.life.settle(self.end)
-        return Story(
-            f"monitor {self.number}",
-            self.terms,
-            self.created,
-            self.steps,
-            self.life,
-            self.named,
-            self.before,
-        )
+        name = f"monitor {self.number}"
+        return Story(name, terms, self.created, self.steps, self.life, self.named, self.before)
 
-    # -- the parts of a ping
+    # -- chance, and the parts of a ping
+
+    def may(self, share: float) -> bool:
+        return self.rng.random() < share
+
+    def soon(self, text: str) -> int:
+        """An instant after one of these durations from now."""
+        return self.now + self.rng.choice(spans(text))
+
+    def one_of(self, text: str) -> str:
+        return self.rng.choice(text.split())
+
+    def within(self, length: int) -> int:
+        """An instant within such a time from now."""
+        return self.now + self.rng.randrange(max(1, length))
 
     def series(self) -> str:
         self.serial += 1
@@ -346,30 +323,20 @@ class Author:
         """By what a run is known: often by nothing."""
         if self.style == "constant":
             return {"series": "job", "host": None}
-        with_series = self.style == "series" or (self.style == "mixed" and self.rng.random() < 0.4)
+        with_series = self.style == "series" or (self.style == "mixed" and self.may(0.4))
         host = self.rng.choice((None, None, None, "a", "b")) if self.style == "mixed" else None
         return {"series": self.series() if with_series else None, "host": host}
 
     def result(self) -> dict[str, Any]:
         """What a success says of itself."""
-        rng = self.rng
-        said: dict[str, Any] = {}
-        if rng.random() < 0.6:
+        rng, said = self.rng, dict[str, Any]()
+        if self.may(0.6):
             said["metrics"] = (("rows", rng.choice((0, 5, 10, 50, 99, 100, 500))),)
-        if rng.random() < 0.3:
+        if self.may(0.3):
             said["exit_code"] = rng.choice((0, 0, 0, 3))
-        if rng.random() < 0.3:
-            said["duration"] = rng.choice(
-                (
-                    0,
-                    1500,
-                    2000,
-                    600_000,
-                    600_001,
-                    rng.randrange(1, 3 * self.period),
-                    1000 * rng.randrange(1, 4000),
-                )
-            )
+        if self.may(0.3):
+            long = (rng.randrange(1, 3 * self.period), 1000 * rng.randrange(1, 4000))
+            said["duration"] = rng.choice(spans("0 1500 2s 10m 10m+") + long)
         return said
 
     def job_at(self) -> int:
@@ -385,73 +352,46 @@ class Author:
             return self.now + every - rng.randrange(every // 10)
         return self.now + rng.randrange(HOUR, 3 * DAY)
 
-    def a_while(self) -> int:
-        """How long a run takes."""
-        rng = self.rng
-        return rng.choice(
-            (
-                0,
-                1,
-                1500,
-                rng.randrange(1, 1 + self.period // 10),
-                rng.randrange(1, 1 + self.period // 3),
-                30 * SECOND,
-                600 * SECOND,
-            )
-        )
+    def run_ends(self) -> int:
+        """When a run that starts now ends."""
+        parts = (1 + self.rng.randrange(1 + self.period // part) for part in (10, 3))
+        return self.now + self.rng.choice((*spans("0 1 1500 30s 10m"), *parts))
 
     # -- episodes
 
     def run(self, at: int | None = None) -> None:
         """The job runs, in its own style."""
         mine = self.identity()
-        if self.style == "bare" or (self.style == "mixed" and self.rng.random() < 0.4):
-            self.do("success", at, **mine, **self.result())
+        if self.style == "bare" or (self.style == "mixed" and self.may(0.4)):
+            self.report("success", at, **mine)
             return
         self.do("start", at, **mine)
-        if self.rng.random() < 0.1:
+        if self.may(0.1):
             self.do("progress", self.now + 500, **mine)
-        word = "fail" if self.rng.random() < 0.04 else "success"
-        self.do(
-            word, self.now + self.a_while(), **mine, **(self.result() if word == "success" else {})
-        )
+        self.report("fail" if self.may(0.04) else "success", self.run_ends(), **mine)
 
     def ordinary(self) -> None:
         for _ in range(self.rng.randrange(1, 5)):
-            self.run(self.job_at() + self.rng.choice((0, 1, 300, 2500, 20_000)))
+            self.run(self.job_at() + self.rng.choice(spans("0 1 300 2500 20s")))
 
     def late(self) -> None:
-        grace = self.life.terms.grace
-        self.run(
-            self.job_at()
-            + self.rng.choice(
-                (
-                    grace,
-                    grace,
-                    grace + 1,
-                    grace - 1,
-                    self.rng.randrange(grace + 1),
-                    grace + self.rng.randrange(1, 1 + self.period),
-                )
-            )
-        )
+        grace, rng = self.life.terms.grace, self.rng
+        odd = (rng.randrange(grace + 1), grace + rng.randrange(1, 1 + self.period))
+        self.run(self.job_at() + rng.choice((grace, grace, grace + 1, grace - 1, *odd)))
 
     def early(self) -> None:
-        job = self.job_at()
-        terms = self.life.terms
+        job, terms = self.job_at(), self.life.terms
         if terms.cron or terms.interval_seconds:
-            self.run(job - self.life.early(job) + self.rng.choice((0, 0, -1, 1, 1000, 30_000)))
+            self.run(job - self.life.early(job) + self.rng.choice(spans("0 0 -1 1 1s 30s")))
 
     def absent(self) -> None:
+        """Nothing is heard for some periods."""
         silent = self.rng.choice((1, 1, 2, 3, 7))
-        if self.period <= HOUR and self.rng.random() < 0.2:
+        if self.period <= HOUR and self.may(0.2):
             silent = self.rng.choice((30, 300))
-        if self.period <= 5 * MINUTE and self.rng.random() < 0.3:
+        if self.period <= 5 * MINUTE and self.may(0.3):
             silent = 1100
-        self.now_at(self.now + silent * self.period + self.rng.randrange(self.period))
-
-    def now_at(self, at: int) -> None:
-        """Nothing is heard until then."""
+        at = self.within(self.period) + silent * self.period
         if at > self.end:
             raise Over
         self.pass_to(at)
@@ -460,340 +400,223 @@ class Author:
             self.life.settle(self.life.looks[seen - 1])
 
     def burst(self) -> None:
-        gaps = (
-            0,
-            1,
-            1000,
-            9_000,
-            10_000,
-            10_001,
-            30 * SECOND,
-            60 * SECOND,
-            60 * SECOND + 1,
-            120 * SECOND,
-            300 * SECOND,
-            20 * MINUTE,
-            HOUR,
-            2 * HOUR,
-        )
+        gaps = "0 1 1s 9s 10s 10s+ 30s 1m 1m+ 2m 5m 20m 1h 2h"
         mine = self.identity()
         for _ in range(self.rng.randrange(1, 12)):
-            if self.rng.random() < 0.3:
+            if self.may(0.3):
                 mine = self.identity()
             space = self.life.failures.until
-            on_time = space is not None and space >= self.now and self.rng.random() < 0.2
-            self.do("fail", space if on_time else self.now + self.rng.choice(gaps), **mine)
-        if self.rng.random() < 0.6:
-            self.do(
-                "success", self.now + self.rng.choice(gaps), **self.identity(), **self.result()
-            )
+            on_time = space is not None and space >= self.now and self.may(0.2)
+            self.do("fail", space if on_time else self.soon(gaps), **mine)
+        if self.may(0.6):
+            self.report("success", self.soon(gaps), **self.identity())
 
     def hung(self) -> None:
         mine = self.identity()
         self.do("start", self.job_at(), **mine)
-        if self.rng.random() < 0.5:
+        if self.may(0.5):
             self.run(self.job_at())
-        if self.rng.random() < 0.4:
-            self.do(
-                self.rng.choice(("success", "success", "fail")),
-                self.now + self.rng.randrange(1, 3 * self.period),
-                **mine,
-            )
+        if self.may(0.4):
+            self.do(self.one_of("success success fail"), self.within(3 * self.period), **mine)
 
     def overlapping(self) -> None:
-        rng = self.rng
-        all_mine = [
-            {
+        rng, all_mine = self.rng, []
+        at = self.job_at()
+        for _ in range(rng.randrange(2, 4)):
+            mine = {
                 "series": rng.choice((None, self.series())),
                 "host": rng.choice((None, "a", "b")),
-                "address": rng.choice(("192.0.2.1", "192.0.2.2")),
             }
-            for _ in range(rng.randrange(2, 4))
-        ]
-        at = self.job_at()
-        for mine in all_mine:
+            mine["address"] = self.one_of("192.0.2.1 192.0.2.2")
             self.do("start", at, **mine)
-            at = self.now + rng.choice((0, 9_000, 10_000, 10_001, 60_000, self.period // 8))
+            all_mine.append(mine)
+            at = self.now + rng.choice((*spans("0 9s 10s 10s+ 1m"), self.period // 8))
         rng.shuffle(all_mine)
         for mine in all_mine:
-            if rng.random() < 0.85:
-                self.do(
-                    rng.choice(("success", "success", "success", "fail")),
-                    self.now + self.a_while(),
-                    **mine,
-                    **self.result(),
-                )
+            if self.may(0.85):
+                self.report(self.one_of("success success success fail"), self.run_ends(), **mine)
 
     def repeated(self) -> None:
         """A client that hears no answer says it again."""
-        rng, mine = self.rng, {**self.identity(), "series": self.series()}
-        again = (0, 1, 5_000, 9_999, 10_000, 10_001, 11_000, 5 * MINUTE)
-        at, with_start = self.job_at(), rng.random() < 0.7
-        for word, how in (("start", {}), (rng.choice(("success", "fail")), self.result())):
-            if word != "start" or with_start:
-                self.do(word, at, **mine, **how)
-                for _ in range(rng.randrange(3)):
-                    self.do(word, self.now + rng.choice(again), **mine, **how)
-            at = self.now + self.a_while()
+        mine, how = {**self.identity(), "series": self.series()}, self.result()
+        at = self.job_at()
+        words = ("start", self.one_of("success fail"))
+        for word in words if self.may(0.7) else words[1:]:
+            self.do(word, at, **mine, **(how if word != "start" else {}))
+            for _ in range(self.rng.randrange(3)):
+                again = self.soon("0 1 5s 10s- 10s 10s+ 11s 5m")
+                self.do(word, again, **mine, **(how if word != "start" else {}))
+            at = self.run_ends()
 
     def paused(self) -> None:
         rng = self.rng
         hours = rng.choice((1, 1, 2, 5, 12, 24, 24, 100, None))
-        self.do("pause", self.now + rng.randrange(self.period), hours=hours)
+        self.do("pause", self.within(self.period), hours=hours)
         ends = self.now + (hours or rng.choice((1, 30))) * HOUR
-        words = ("start", "success", "fail", "fail", "ok", "progress", "edit", "pause")
         for _ in range(rng.choice((0, 0, 1, 2, 5))):
-            at = min(self.now + rng.randrange(1, HOUR), ends - 1)
-            self.anything(rng.choice(words), at)
+            word = self.one_of("start success fail fail ok progress edit pause")
+            self.anything(word, min(self.within(HOUR), ends - 1))
         if self.life.pause is None:
             return
         ends = self.life.pause.until or self.now + rng.randrange(HOUR, 5 * DAY)
-        if self.life.pause.until is None or rng.random() < 0.3:
-            at = rng.choice((rng.randrange(self.now, max(self.now, ends) + 1), ends - 1, ends))
-            self.do(rng.choice(("resume", "renew")), at)
+        if self.life.pause.until is None or self.may(0.3):
+            at = rng.choice((self.within(ends - self.now), ends - 1, ends))
+            self.do(self.one_of("resume renew"), at)
             for _ in range(rng.choice((0, 1, 2))):
-                self.anything(
-                    rng.choice(("fail", "fail", "start", "success")),
-                    self.now + rng.choice((0, 1, MINUTE)),
-                )
-        elif rng.random() < 0.6:
-            self.anything(
-                rng.choice(("success", "fail", "start", "pause", "renew", "edit")),
-                ends + rng.choice((-1, 0, 0, 1)),
-            )
-        if rng.random() < 0.1:
-            self.do(rng.choice(("resume", "renew")))  # of one that may not be paused
-
-    def renewed(self) -> None:
-        """It fails before a pause and in it, and again when that was ended by hand."""
-        rng = self.rng
-        for word in ("fail", "pause", "fail", rng.choice(("resume", "renew")), "fail", "success"):
-            if word in ("fail", "success") and rng.random() < 0.25:
-                continue
-            self.do(
-                word,
-                self.now + rng.choice((0, 1, MINUTE, HOUR)),
-                **(self.identity() if word in ("fail", "success") else {}),
-            )
+                self.anything(self.one_of("fail fail start success"), self.soon("0 1 1m"))
+            if self.may(0.3):
+                self.absent()
+        elif self.may(0.6):
+            word = self.one_of("success fail start pause renew edit")
+            self.anything(word, ends + rng.choice((-1, 0, 0, 1)))
+        if self.may(0.1):
+            self.do(self.one_of("resume renew"))  # of one that may not be paused
 
     def anything(self, word: str, at: int) -> None:
-        more: dict[str, Any] = {}
         if word == "edit":
             self.edited(at)
-            return
-        if word == "pause":
-            more = {"hours": self.rng.choice((1, 3, 24))}
-        elif word in ("start", "success", "fail", "progress"):
-            more = self.identity()
-            mine = [run for run in self.life.open_runs if word != "start"]
-            if mine and self.rng.random() < 0.5:
-                more = {"series": mine[-1].series, "host": mine[-1].host}
-        self.do(word, at, **more, **(self.result() if word == "success" else {}))
+        elif word == "pause":
+            self.do(word, at, hours=self.rng.choice((1, 3, 24)))
+        elif word in ("ok", "log", "resume", "renew"):
+            self.do(word, at)
+        else:
+            mine = self.identity()
+            if word != "start" and self.life.open_runs and self.may(0.5):
+                run = self.life.open_runs[-1]
+                mine = {"series": run.series, "host": run.host}
+            self.report(word, at, **mine)
 
     def edited(self, at: int | None = None) -> None:
         """A person changes what was agreed."""
         rng, terms = self.rng, self.life.terms
-        change: dict[str, Any]
-        kind = rng.choice(
-            (
-                "grace",
-                "grace",
-                "expects",
-                "schedule",
-                "zone",
-                "reminder",
-                "tolerance",
-                "max_run",
-                "rules",
-            )
-        )
-        if kind == "grace":
-            change = {"grace_seconds": rng.choice((0, 60, 300, 1200, 3600))}
-        elif kind == "expects":
-            change = {"expects": rng.choice(("run", "complete"))}
-        elif kind == "schedule":
-            like = [
-                schedule
-                for schedule in SCHEDULES
-                if self.period // 4 <= period_of(schedule) <= self.period * 4
-            ]
-            like += [{}, SCHEDULES[self.number % len(SCHEDULES)]]
-            change = {
-                "cron": None,
-                "interval_seconds": None,
-                "timezone": "UTC",
-                **rng.choice(like),
-            }
-        elif kind == "zone":
-            zones = ("Europe/Berlin", "America/New_York", "Asia/Kathmandu", "UTC")
-            if not terms.cron or "*/" in terms.cron:
-                return
-            change = {"timezone": rng.choice(zones)}
-        elif kind == "reminder":
-            change = {"reminder_seconds": rng.choice((None, 7200, 86_400))}
-        elif kind == "rules":
-            change = {"rules": rng.choice((*RULES, ()))}
-        elif kind == "tolerance":
-            change = {"tolerance": rng.choice((0, 1, 2))}
-        else:
-            change = {"max_run_seconds": rng.choice((None, 600, 5400))}
-        self.do(
-            "edit",
-            at if at is not None else self.now + rng.randrange(self.period),
-            terms=terms._replace(**change),
-        )
+        like = [
+            schedule
+            for schedule in SCHEDULES
+            if self.period // 4 <= period_of(schedule) <= self.period * 4
+        ]
+        nothing = {"cron": None, "interval_seconds": None, "timezone": "UTC"}
+        zone = self.one_of("Europe/Berlin America/New_York Asia/Kathmandu UTC")
+        has_hours = terms.cron and "*/" not in terms.cron
+        grace = {"grace_seconds": rng.choice((0, 60, 300, 1200, 3600))}
+        changes: list[dict[str, Any]] = [
+            grace,
+            grace,
+            {"expects": rng.choice(("run", "complete"))},
+            {**nothing, **rng.choice([*like, {}, SCHEDULES[self.number % len(SCHEDULES)]])},
+            {"timezone": zone} if has_hours else grace,
+            {"reminder_seconds": rng.choice((None, 7200, 86_400))},
+            {"rules": rng.choice((*RULES, ()))},
+            {"tolerance": rng.choice((0, 1, 2))},
+            {"max_run_seconds": rng.choice((None, 600, 5400))},
+        ]
+        at = self.within(self.period) if at is None else at
+        self.do("edit", at, terms=terms._replace(**rng.choice(changes)))
+
+    def cut_short(self) -> None:
+        """An edit of the grace lets the deadline fall into an absence, or just after it."""
+        gap, expected = (self.absences or [NEVER])[0], self.life.expected or self.now
+        deadline = self.rng.choice((gap.since, gap.until, gap.until + MINUTE))
+        seconds = (deadline + self.rng.choice(spans("-1s 0 1s")) - expected) // SECOND
+        if 0 <= seconds <= 86_400:
+            self.do("edit", terms=self.life.terms._replace(grace_seconds=seconds))
+
+    def stuck_over(self) -> None:
+        """An edit of the longest time lets a run get stuck in a restart, or just after it."""
+        restarts = (gap for gap in self.absences if gap.until - gap.since <= MINUTE)
+        longest = self.rng.choice(spans("1m 10m 1h 3h 10h"))
+        deadline = next(restarts, NEVER).until + self.rng.choice(spans("-1s 0 1s 30s 59s"))
+        begin = deadline - longest
+        if self.now <= begin <= self.now + 2 * self.period:
+            terms = self.life.terms._replace(max_run_seconds=longest // SECOND)
+            self.do("edit", terms=terms)
+            self.do("start", begin, **self.identity())
 
     def word(self) -> None:
-        self.anything(
-            self.rng.choice(("ok", "log", "progress")), self.now + self.rng.randrange(self.period)
-        )
+        self.anything(self.one_of("ok log progress"), self.within(self.period))
 
     def storm(self) -> None:
         """It fails for hours, until the time between two events is the longest there is."""
         for _ in range(self.rng.randrange(20, 60)):
-            self.do("fail", self.now + self.rng.choice((30_000, 5 * MINUTE, 10 * MINUTE)))
+            self.do("fail", self.soon("30s 5m 10m"))
 
     def changed_mind(self) -> None:
         """A run is told of by progress alone, or ends twice, and not the same way."""
-        rng, mine = self.rng, {**self.identity(), "series": self.series()}
-        for word in rng.choice(
-            (
-                ("progress", "success"),
-                ("progress", "fail"),
-                ("progress",),
-                ("progress", "start"),
-                ("progress", "start", "success"),
-                ("start", "fail", "success"),
-                ("start", "success", "fail"),
-                ("success", "fail", "success"),
-                ("start", "success", "success"),
-                ("start", "progress", "start", "fail"),
-                ("start", "fail", "start", "success"),
-            )
-        ):
-            self.do(
-                word,
-                self.now + rng.choice((0, 1000, 10_000, 10_001, 5 * MINUTE, HOUR)),
-                **mine,
-                **(self.result() if word in ("success", "fail") else {}),
-            )
+        mine = {**self.identity(), "series": self.series()}
+        for word in self.rng.choice(CHANGES_OF_MIND).split():
+            self.report(word, self.soon("0 1s 10s 10s+ 5m 1h"), **mine)
 
     def without_series(self) -> None:
         """Progress alone opens a run that has no series."""
         mine = {"host": self.rng.choice((None, "a"))}
-        self.do("progress", self.now + self.rng.randrange(self.period), **mine)
-        self.do(
-            self.rng.choice(("start", "success", "fail", "progress")),
-            self.now + self.a_while(),
-            **mine,
-        )
+        self.do("progress", self.within(self.period), **mine)
+        self.do(self.one_of("start success fail progress"), self.run_ends(), **mine)
+
+    def renewed(self) -> None:
+        """It fails before a pause and in it, and again when that was ended by hand."""
+        for word in ("fail", "pause", "fail", self.one_of("resume renew"), "fail", "success"):
+            is_ping = word in ("fail", "success")
+            if not (is_ping and self.may(0.25)):
+                self.do(word, self.soon("0 1 1m 1h"), **(self.identity() if is_ping else {}))
 
     def on_the_dot(self) -> None:
         """Where something is about to happen by itself: just before it, with it, just after."""
         change = self.life.first_change()
         if change is None or change.order > self.now + 4 * self.period:
             return
-        words = ("success", "success", "start", "fail", "ok", "edit", "pause", "progress")
+        words = "success success start fail ok edit edit pause progress"
         for _ in range(self.rng.choice((1, 1, 2))):
             self.anything(
-                self.rng.choice(words), change.order + self.rng.choice((-2, -1, -1, 0, 0, 1))
+                self.one_of(words), change.order + self.rng.choice((-2, -1, -1, 0, 0, 1))
             )
-            if self.rng.random() < 0.5:
-                self.anything(self.rng.choice(words), self.now)
+            if self.may(0.5):
+                self.anything(self.one_of(words), self.now)
 
     def after_absence(self) -> None:
         """As soon as we are there again; or it runs while we are away."""
         if not self.absences or self.absences[0].since > self.now + 6 * self.period:
             return
         gap, mine = self.absences[0], self.identity()
-        at = gap.since + self.rng.choice((0, -1, -MINUTE, 10 * SECOND, 20 * SECOND))
-        if self.rng.random() < 0.6:
+        at = gap.since + self.rng.choice(spans("0 -1 -1m 10s 20s"))
+        if self.may(0.6):
             self.do("start", at, **mine)
-        if self.rng.random() < 0.7:
-            self.do(
-                self.rng.choice(("success", "success", "fail")),
-                gap.until + self.rng.choice((0, 0, 1, 1000, MINUTE)),
-                **mine,
-                **self.result(),
-            )
+        if self.may(0.7):
+            word = self.one_of("success success fail")
+            self.report(word, gap.until + self.rng.choice(spans("0 0 1 1s 1m")), **mine)
 
     def loud(self) -> None:
         """Successes one after the other, whose figures are not as they should be."""
-        if not self.life.terms.rules:
-            return
-        for _ in range(self.rng.randrange(2, 10)):
-            self.do(
-                "success",
-                self.now + self.rng.choice((0, 1, 20_000, 60_000, 120_000, 30 * MINUTE)),
-                **{"metrics": (("rows", self.rng.choice((0, 0, 0, 5, 500))),), **self.result()},
-            )
+        if self.life.terms.rules:
+            for _ in range(self.rng.randrange(2, 10)):
+                rows = (("rows", self.rng.choice((0, 0, 0, 5, 500))),)
+                how = {"metrics": rows, **self.result()}
+                self.do("success", self.soon("0 1 20s 1m 2m 30m"), **how)
 
     def overtaken(self) -> None:
         """An end that overtakes its own start; a duration that reaches behind an older failure."""
-        rng, series = self.rng, self.series()
-        if rng.random() < 0.5:
-            self.do(rng.choice(("success", "fail")), self.job_at(), series=series)
-            later = rng.choice((0, 5, 80, 9_999, 10_000, 10_001, MINUTE))
-            self.do("start", self.now + later, series=series)
+        series = self.series()
+        if self.may(0.5):
+            self.do(self.one_of("success fail"), self.job_at(), series=series)
+            self.do("start", self.soon("0 5 80 10s- 10s 10s+ 1m"), series=series)
             return
-        self.do("fail", self.now + rng.randrange(self.period), series=series)
-        at = self.now + rng.choice((MINUTE, HOUR, self.period // 2))
-        self.do("success", at, series=series, duration=at - self.now + rng.choice((1, HOUR)))
-        self.do("fail", self.now + rng.choice((1, MINUTE, HOUR)), series=series)
+        self.do("fail", self.within(self.period), series=series)
+        at = self.now + self.rng.choice((MINUTE, HOUR, self.period // 2))
+        duration = at - self.now + self.rng.choice((1, HOUR))
+        self.do("success", at, series=series, duration=duration)
+        self.do("fail", self.soon("1 1m 1h"), series=series)
 
     def turned(self) -> None:
         """The clock goes back, often while something runs."""
         if not self.turns:
             return
-        rng, mine = self.rng, self.identity()
-        if rng.random() < 0.5:
+        mine = self.identity()
+        if self.may(0.5):
             self.do("start", self.job_at(), **mine)
-        back = rng.choice(
-            (1, SECOND, MINUTE, 10 * MINUTE, HOUR, 3 * HOUR - 1, 3 * HOUR, 5 * HOUR, DAY, 3 * DAY)
-        )
-        at = self.now + rng.randrange(self.period)
+        back = self.rng.choice(spans("1 1s 1m 10m 1h 3h- 3h 5h 1d 3d"))
+        at = self.within(self.period)
         self.do("turn", at, back_to=max(at - back, self.created))
-        if rng.random() < 0.6:
-            word = rng.choice(("start", "success", "success", "fail", "ok"))
-            self.do(word, self.now + self.a_while(), **(mine if word != "ok" else {}))
-
-
-EPISODES: tuple[tuple[Callable[[Author], None], int], ...] = (
-    (Author.ordinary, 30),
-    (Author.late, 9),
-    (Author.early, 8),
-    (Author.absent, 5),
-    (Author.burst, 4),
-    (Author.hung, 5),
-    (Author.overlapping, 5),
-    (Author.repeated, 4),
-    (Author.paused, 5),
-    (Author.edited, 4),
-    (Author.word, 4),
-    (Author.on_the_dot, 10),
-    (Author.after_absence, 12),
-    (Author.loud, 4),
-    (Author.storm, 1),
-    (Author.changed_mind, 4),
-    (Author.without_series, 2),
-    (Author.renewed, 2),
-    (Author.turned, 2),
-    (Author.overtaken, 4),
-)
-
-
-def period_of(schedule: Mapping[str, Any]) -> int:
-    """About how often a job comes round."""
-    if schedule.get("interval_seconds"):
-        return int(schedule["interval_seconds"]) * SECOND
-    if not schedule.get("cron"):
-        return DAY
-    times = calendar(schedule["cron"], schedule.get("timezone", "UTC"))
-    first = times.after(BEGIN)
-    at = first
-    for _ in range(8):
-        at = times.after(at)
-    return (at - first) // 8
+        if self.may(0.6):
+            word = self.one_of("start success success fail ok")
+            self.do(word, self.run_ends(), **(mine if word != "ok" else {}))
 
 
 # == Living ===================================================================
@@ -808,75 +631,62 @@ class World(NamedTuple):
 
 
 class Driver:
-    """Leads one monitor through its story by the rules of a module, which may be a faulty one.
-
-    It takes the place of the storage: to a rule it hands the runs that load_state would find."""
+    """Leads one monitor through its story by the rules of a module, which may be a faulty one."""
 
     def __init__(self, rules: ModuleType, story: Story, looks: Sequence[int]) -> None:
-        self.rules, self.story, self.looks = rules, story, looks
-        empty = dict.fromkeys(column.name for column in fields(rules.Monitor))
-        self.monitor = rules.Monitor(
-            **{**empty, **NEW_MONITOR, **terms_columns(story.terms), "created_at": story.created}
-        )
-        self.runs: list[Any] = []
-        self.told: list[Told] = []
-        self.named: list[int] = []  # the ends of the absences whose outage names it
-        self.pings = 0
-        self.absence: Any = None
-        self.now = story.created
+        self.rules, self.story, self.looks, self.pings = rules, story, looks, 0
+        columns = dict.fromkeys(column.name for column in fields(rules.Monitor))
+        columns.update(NEW_MONITOR, created_at=story.created, **terms_columns(story.terms))
+        absence = None
         for since, until in story.gaps_before:
-            self.absence = rules.join_absences(self.absence, rules.Absence(since, until))
-        self.due_at: int | None = None
-        self.change(story.created, partial(rules.arm, at=story.created))
+            absence = rules.join_absences(absence, rules.Absence(since, until))
+        self.state = rules.MonitorState(rules.Monitor(**columns), [], absence=absence)
+        self.named: list[int] = []  # the ends of the absences whose outage names it
+        self.now = story.created
+        rules.arm(self.state, story.created)
 
     def live(self, end: int) -> None:
         """Everything up to the end."""
         for step in self.story.steps:
             if isinstance(step, Absence):
                 self.look_until(step.until)
-                self.prune(step.until)
-                self.be_away(step)
+                self.now = step.until
+                if self.rules.judge_gap(self.state, step.since, step.until):
+                    self.named.append(step.until)
             else:
                 self.look_until(step.at)
-                self.prune(step.at)
+                self.now = step.at
                 self.do(step)
         self.look_until(end)
-        self.change(end, partial(self.rules.settle, now=end))
+        self.rules.settle(self.state, end)
 
     def look_until(self, at: int) -> None:
         """The looks of the scanner before an instant, at which something is due."""
-        while self.due_at is not None:
-            place = bisect_left(self.looks, max(self.due_at, self.now))
+        while (change := self.rules.next_change(self.state, self.now)) is not None:
+            place = bisect_left(self.looks, max(change.at, self.now))
             if place == len(self.looks) or self.looks[place] >= at:
                 return
-            look = self.looks[place]
-            self.change(look, partial(self.rules.settle, now=look))
-
-    def be_away(self, gap: Absence) -> None:
-        if self.change(gap.until, lambda state: self.rules.judge_gap(state, gap.since, gap.until)):
-            self.named.append(gap.until)
+            self.now = self.looks[place]
+            self.rules.settle(self.state, self.now)
 
     def do(self, act: Action) -> None:
-        rules, at = self.rules, act.at
+        rules, state, at = self.rules, self.state, act.at
         if act.back_to is not None:
-            self.change(act.back_to, partial(rules.turn_back, before=at, now=act.back_to))
-            for run in self.runs:  # as the storage does with those that no rule looks at
+            rules.turn_back(state, at, act.back_to)
+            self.now = act.back_to
+            for run in state.runs:  # as the storage does with those that no rule looks at
                 if run.started_at > act.back_to:
                     run.next_at = None
                 run.started_at = min(run.started_at, act.back_to)
                 run.ended_at = run.ended_at and min(run.ended_at, act.back_to)
-        elif act.word == "edit":
-            assert act.terms
-            columns = terms_columns(act.terms)
-            self.change(at, lambda state: rules.edit(state, at, columns))
+        elif act.terms is not None:
+            rules.edit(state, at, terms_columns(act.terms))
         elif act.word == "pause":
-            until = None if act.hours is None else at + act.hours * HOUR
-            self.change(at, lambda state: rules.pause(state, at, until))
+            rules.pause(state, at, None if act.hours is None else at + act.hours * HOUR)
         elif act.word in ("resume", "renew"):
-            self.change(at, lambda state: rules.resume(state, at, to_new=act.word == "renew"))
+            rules.resume(state, at, to_new=act.word == "renew")
         else:
-            ping = self.ping(act)
-            self.change(at, lambda state: rules.receive(state, ping), ping)
+            rules.receive(state, self.ping(act))
 
     def ping(self, act: Action) -> Any:
         self.pings += 1
@@ -892,101 +702,29 @@ class Driver:
             metrics=json.dumps(dict(act.metrics)) if act.metrics else None,
         )
 
-    def change(self, now: int, change: Callable[[Any], Any], ping: Any = None) -> Any:
-        """Load, let a rule change, save."""
-        self.now = now
-        loaded = self.load(ping)
-        state = self.rules.MonitorState(self.monitor, [*loaded], absence=self.absence)
-        result = change(state)
-        self.runs += state.runs[len(loaded) :]
-        self.told += [self.read(event) for event in state.events]
-        following = self.rules.next_change(state, now)
-        self.due_at = following.at if following else None
-        self.absence = state.absence
-        return result
-
-    def prune(self, now: int) -> None:
-        """Forget the runs that the storage would delete by their age."""
-        before = now - KEEP
-        if all(run.started_at >= before for run in self.runs):
-            return
-        for run in self.runs:
-            if run.state == "running" and any(
-                newer.host == run.host and age(run) < age(newer) and newer.started_at < before
-                for newer in self.runs
-            ):
-                run.state = "running" if run.awaited else "unknown"
-        starts = sorted((run for run in self.runs if run.opened), key=age)[-3:]
-        self.runs = [
-            run
-            for run in self.runs
-            if run.started_at >= before or run.state == "running" or run in starts
-        ]
-
-    def load(self, ping: Any) -> list[Any]:
-        """The runs that load_state would find."""
-        runs = [run for run in self.runs if run.state == "running"]
-        if ping is None:
-            return runs
-        if ping.kind == "start":
-            runs += sorted((run for run in self.runs if run.opened), key=age)[-3:]
-        if ping.series is not None:
-            runs += [run for run in self.runs if run.series == ping.series][-1:]
-        elif ping.kind in ("success", "fail"):
-            over = (
-                run
-                for run in self.runs
-                if run.host == ping.host
-                and run.state != "running"
-                and (run.series is None or run.state in ("success", "failed"))
-            )
-            runs += sorted(over, key=age)[-1:]
-        return list({run.num: run for run in runs}.values())
-
-    def read(self, event: Any) -> Told:
-        return Told(
-            event.kind,
-            event.at,
-            event.reason,
-            event.count,
-            event.failed_count,
-            event.missed_count,
-            None if event.downtime_ms is None else event.downtime_ms // 1000,
-            tuple((rule["field"], rule["operator"], rule["value"]) for rule in event.rules or ()),
-        )
+    def told(self) -> Iterator[Told]:
+        for event in self.state.events:
+            downtime = None if event.downtime_ms is None else event.downtime_ms // 1000
+            counts = (event.count, event.failed_count, event.missed_count, downtime)
+            yield Told(event.kind, event.at, event.reason, *counts, read_rules(event.rules))
 
 
-def age(run: Any) -> tuple[int, int]:
-    return run.started_at, run.num
+def read_rules(rules: Sequence[Mapping[str, Any]] | None) -> tuple[Rule, ...]:
+    """Rules as the oracle has them."""
+    return tuple((rule["field"], rule["operator"], rule["value"]) for rule in rules or ())
 
 
-NEW_MONITOR = {
-    "num": 1,
-    "status": "new",
-    "failures": 0,
-    "failed_count": 0,
-    "missed_count": 0,
-    "unverified": 0,
-}
+NEW_MONITOR: dict[str, Any] = {"num": 1, "status": "new"}
+NEW_MONITOR |= dict.fromkeys(("failures", "failed_count", "missed_count", "unverified"), 0)
 
 
 def terms_columns(terms: Terms) -> dict[str, Any]:
     """What was agreed, as columns of a monitor."""
-    rules = [
-        {"field": name, "operator": sign, "value": value} for name, sign, value in terms.rules
-    ]
-    return {
-        "cron": terms.cron,
-        "interval_seconds": terms.interval_seconds,
-        "timezone": terms.timezone,
-        "grace_seconds": terms.grace_seconds,
-        "expects": terms.expects,
-        "max_run_seconds": terms.max_run_seconds,
-        "failure_tolerance": terms.tolerance,
-        "reminder_interval_seconds": terms.reminder_seconds,
-        "armed": int(terms.armed),
-        "rules": json.dumps(rules) if rules else None,
-    }
+    columns = terms._asdict()
+    columns["failure_tolerance"] = columns.pop("tolerance")
+    columns["reminder_interval_seconds"] = columns.pop("reminder_seconds")
+    rules = [dict(zip(("field", "operator", "value"), rule, strict=True)) for rule in terms.rules]
+    return {**columns, "armed": int(terms.armed), "rules": json.dumps(rules) if rules else None}
 
 
 def live(rules: ModuleType, plan: Plan) -> World:
@@ -995,8 +733,9 @@ def live(rules: ModuleType, plan: Plan) -> World:
     for story in plan.stories:
         driver = Driver(rules, story, plan.looks)
         driver.live(plan.end)
-        world.told[story.name] = driver.told
-        world.states[story.name] = driver.monitor.status, driver.monitor.expected_at
+        monitor = driver.state.monitor
+        world.told[story.name] = [*driver.told()]
+        world.states[story.name] = monitor.status, monitor.expected_at
         for until in driver.named:
             world.outages.setdefault(until, set()).add(story.name)
     return world
@@ -1007,95 +746,26 @@ def live(rules: ModuleType, plan: Plan) -> World:
 
 def differences(plan: Plan, world: World) -> Iterator[str]:
     """One text for each monitor that was not as the oracle has it, and one for each outage."""
-    told, states = world.told, world.states
     for story in plan.stories:
-        found, wanted = told.get(story.name, []), story.life.told
-        if found != wanted:
-            yield describe(plan, story, found, wanted)
-        life = story.life
-        state = (life.status, life.expected)
-        if life.status in ("new", "up") and states[story.name] != state:
-            yield (
-                f"seed {plan.seed}, {story.name} at the end: {show_state(states[story.name])} "
-                f"instead of {show_state(state)}\n" + excerpt(plan, story, plan.end)
-            )
-        elif states[story.name][0] != life.status:
-            yield f"seed {plan.seed}, {story.name}: {states[story.name]} instead of {state}"
-    outages, wanted_outages = world.outages, plan.outages
-    for at in sorted({*outages, *wanted_outages}):
-        if outages.get(at) != wanted_outages.get(at):
-            more = outages.get(at, set()) - wanted_outages.get(at, set())
-            less = wanted_outages.get(at, set()) - outages.get(at, set())
-            odd = {*more, *less}
-            yield (
-                f"seed {plan.seed}, outage until {iso(at)}: names {sorted(more)} too, and not "
-                f"{sorted(less)}\n"
-                + "\n".join(
-                    excerpt(plan, story, at) for story in plan.stories if story.name in odd
-                )
-            )
+        life, state = story.life, world.states[story.name]
+        pairs = zip_longest(life.told, world.told.get(story.name, []))
+        wrong = next((pair for pair in pairs if pair[0] != pair[1]), None)
+        if wrong:
+            yield describe(plan, story, min(told.at for told in wrong if told), *wrong)
+        elif state[0] != life.status or (state[0] in ("new", "up") and state[1] != life.expected):
+            yield describe(plan, story, plan.end, (life.status, life.expected), state)
+    for until in sorted({*plan.outages, *world.outages}):
+        wanted, named = (outages.get(until, set()) for outages in (plan.outages, world.outages))
+        if wanted != named:
+            yield f"seed {plan.seed}, outage until {iso(until)}: {wanted ^ named} is named wrongly"
 
 
-def describe(plan: Plan, story: Story, found: list[Told], wanted: list[Told]) -> str:
-    """The first event that differs, and what went on around it."""
-    place = next(
-        (
-            place
-            for place, pair in enumerate(zip(found, wanted, strict=False))
-            if pair[0] != pair[1]
-        ),
-        min(len(found), len(wanted)),
-    )
-    differing = [events[place] for events in (found, wanted) if place < len(events)]
-    around = min(event.at for event in differing)
-    lines = [f"seed {plan.seed}, {story.name}, event {place}:"]
-    for title, events in (("expected", wanted), ("found", found)):
-        lines += [f"  {title}: {show_told(event)}" for event in events[place : place + 3]] or [
-            f"  {title}: nothing"
-        ]
-    before = [f"  both: {show_told(event)}" for event in wanted[max(0, place - 3) : place]]
-    return "\n".join([*lines[:1], *before, *lines[1:], excerpt(plan, story, around)])
-
-
-def excerpt(plan: Plan, story: Story, around: int) -> str:
-    """What was agreed, and what happened about an instant."""
-    terms, lines = story.terms, []
-    for act in story.actions:
-        if act.at <= around + DAY and act.terms:
-            terms = act.terms
-    happened: list[tuple[int, str]] = [(act.at, show_action(act)) for act in story.actions]
-    happened += [
-        (gap.until, f"away since {iso(gap.since)}")
-        for gap in plan.absences
-        if gap.until > story.created
+def describe(plan: Plan, story: Story, around: int, wanted: object, actual: object) -> str:
+    """What differs, and what went on before it."""
+    happened = [
+        f"    {iso(step.until if isinstance(step, Absence) else step.at)}  {step}"
+        for step in story.steps
+        if (step.until if isinstance(step, Absence) else step.at) <= around + HOUR
     ]
-    happened.sort(key=lambda pair: pair[0])
-    place = sum(at <= around for at, _ in happened)
-    for at, text in happened[max(0, place - 14) : place + 6]:
-        lines.append(f"    {iso(at)}  {text}")
-    made = f"  made {iso(story.created)} with {story.terms}"
-    return "\n".join([made, f"  then {terms}", *lines])
-
-
-def show_told(event: Told) -> str:
-    more = {
-        name: value
-        for name, value in event._asdict().items()
-        if name not in ("kind", "at") and value not in (None, ())
-    }
-    return f"{iso(event.at)} {event.kind} {more}"
-
-
-def show_action(act: Action) -> str:
-    more = {
-        name: value
-        for name, value in act._asdict().items()
-        if name not in ("at", "word")
-        and value not in (None, ())
-        and (name, value) != ("address", "192.0.2.1")
-    }
-    return f"{act.word} {more}"
-
-
-def show_state(state: tuple[str, int | None]) -> str:
-    return f"{state[0]}, expected {'never' if state[1] is None else iso(state[1])}"
+    head = f"seed {plan.seed}, {story.name} at {iso(around)}: {actual} instead of {wanted}"
+    return "\n".join([head, f"  made {iso(story.created)} with {story.terms}", *happened[-20:]])

@@ -20,7 +20,7 @@ import bottle
 
 import cronwatch
 
-from . import crowd, disk, exec, lists, page, pings, process, retention, webhook
+from . import crowd, lists, pings, process, retention
 from .plan import Plan, quick
 from .servers import Broken
 from .table import Row, table
@@ -28,7 +28,7 @@ from .table import Row, table
 MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "pings": pings.measure_pings,
     "polls": pings.measure_polls,
-    "disk": disk.measure_disk,
+    "disk": pings.measure_disk,
     "scan": crowd.measure_scan,
     "million": crowd.measure_million,
     "deadlines": crowd.measure_deadlines,
@@ -36,9 +36,9 @@ MEASUREMENTS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "retention": retention.measure_retention,
     "memory": process.measure_memory,
     "start": process.measure_start,
-    "webhook": webhook.measure_webhook,
-    "exec": exec.measure_exec,
-    "page": page.measure_page,
+    "webhook": crowd.measure_webhook,
+    "exec": process.measure_exec,
+    "page": lists.measure_page,
 }
 
 
@@ -51,12 +51,9 @@ def make_parser() -> argparse.ArgumentParser:
         description="Measure cronwatch: each claim against something else, in the same run.",
         epilog=f"measurements:\n{listed}",
     )
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="which measurements to take (default all)"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="a few seconds in all, to see that everything works"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to measure (default all)")
+    what_for = "a few seconds in all, to see that everything works"
+    parser.add_argument("--quick", action="store_true", help=what_for)
     parser.add_argument("--seconds", type=float, help="of each measurement under load")
     parser.add_argument("--rounds", type=int, help="how often each is repeated, in turn")
     parser.add_argument(
@@ -67,14 +64,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too")
     return parser
-
-
-def make_plan(options: argparse.Namespace) -> Plan:
-    """The plan that the options ask for."""
-    plan = (quick if options.quick else Plan)(options.folder)
-    plan.seconds = options.seconds or plan.seconds
-    plan.rounds = options.rounds or plan.rounds
-    return plan
 
 
 def sync_ms(folder: Path) -> float:
@@ -92,11 +81,9 @@ def sync_ms(folder: Path) -> float:
 
 def filesystem(folder: Path) -> str:
     """The type of the file system that a folder is on."""
-    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
-    holding = [
-        (len(point), kind) for point, kind in mounts if folder.resolve().is_relative_to(point)
-    ]
-    return max(holding)[1]
+    kinds = dict(line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines())
+    holding = [point for point in kinds if folder.resolve().is_relative_to(point)]
+    return kinds[max(holding, key=len)]
 
 
 def machine(plan: Plan) -> dict[str, Any]:
@@ -117,23 +104,21 @@ def machine(plan: Plan) -> dict[str, Any]:
     }
 
 
-def heading(seen: dict[str, Any]) -> str:
-    """The same as two lines of text."""
-    return (
-        "cronwatch {cronwatch}, Python {python}, SQLite {sqlite}, Bottle {bottle}; {cpus} "
-        "processors, load {load:.1f} before\n{folder} is on {filesystem}, fdatasync {sync_ms:.3f} "
-        "ms; {rounds} rounds of {seconds} s, medians; in brackets the same of what is measured "
-        "against".format(**seen)
-    )
+HEADING = """\
+cronwatch {cronwatch}, Python {python}, SQLite {sqlite}, Bottle {bottle}; {cpus} processors, load \
+{load:.1f} before
+{folder} is on {filesystem}, fdatasync {sync_ms:.3f} ms; {rounds} rounds of {seconds} s, medians; \
+in brackets the same of what is measured against
+"""
 
 
-def take(names: Sequence[str], plan: Plan, rows: list[Row]) -> str:
+def take(names: Sequence[str], plan: Plan, rows: list[tuple[str, Row]]) -> str:
     """Add the rows of these measurements; what went wrong, where one cannot be believed."""
     began = time.monotonic()
     for name in names:
         try:
             for row in MEASUREMENTS[name](plan):
-                rows.append(row)
+                rows.append((name, row))
                 print(f"{time.monotonic() - began:4.0f} s  {row.what}", file=sys.stderr)
         except (Broken, AssertionError) as problem:
             return f"{name}: {problem}"
@@ -148,15 +133,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in options.names:
         if name not in MEASUREMENTS:
             parser.error(f"there is no {name!r}: there are {', '.join(MEASUREMENTS)}")
-    plan = make_plan(options)
-    seen, rows = machine(plan), list[Row]()
-    with plan.kept:
+    plan = (quick if options.quick else Plan)(options.folder)
+    plan.seconds = options.seconds or plan.seconds
+    plan.rounds = options.rounds or plan.rounds
+    seen = machine(plan)
+    rows: list[tuple[str, Row]] = []
+    with plan.open:
         problem = take(options.names or [*MEASUREMENTS], plan, rows)
-    print(f"{heading(seen)}\n\n{table(rows)}")
+    print(f"{HEADING.format(**seen)}\n{table(row for _, row in rows)}")
     if options.json:
-        options.json.write_text(
-            json.dumps({"machine": seen, "rows": [row.json() for row in rows]}, indent=1)
-        )
+        written = [row.json(name) for name, row in rows]
+        options.json.write_text(json.dumps({"machine": seen, "rows": written}, indent=1))
     if problem:
         print(f"bench: {problem}", file=sys.stderr)
     return 1 if problem else 0

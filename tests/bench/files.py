@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import cronwatch
@@ -17,16 +17,8 @@ import cronwatch
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 GRACE_SECONDS = 4_000_000  # longer than any interval: nothing falls due by itself meanwhile
 ZONE = "Europe/Berlin"
-CRONS = (
-    "17 3 * * *",
-    "30 2 * * *",
-    "0 4 * * 1-5",
-    "0 */6 * * *",
-    "0 0 1 * *",
-    "45 23 * * 0",
-    "10 1,13 * * *",
-    "@daily",
-)
+CRONS = ["17 3 * * *", "30 2 * * *", "0 4 * * 1-5", "0 */6 * * *", "0 0 1 * *", "45 23 * * 0"]
+CRONS += ["10 1,13 * * *", "@daily"]
 
 FILL = """
 WITH RECURSIVE counted (num) AS (
@@ -70,57 +62,39 @@ def quiet_crons() -> list[str]:
     return [cron for cron in CRONS if cronwatch.next_run(cron, ZONE, now) > now + HOUR_MS]
 
 
-def make(database: Path) -> None:
-    """A database as the first start of a server makes it."""
-    cronwatch.Server(cronwatch.Settings(database=str(database))).close()
-
-
 def ask(database: Path, sql: str, *given: object) -> int:
     """A number that is on disk."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
         return int(db.execute(sql, given).fetchone()[0])
 
 
-@contextmanager
-def changing(database: Path) -> Iterator[sqlite3.Connection]:
-    """One immediate transaction, as the command line writes beside a server that runs."""
-    with closing(sqlite3.connect(database, timeout=30, isolation_level=None)) as db:
-        db.execute("BEGIN IMMEDIATE")
-        yield db
-        db.execute("COMMIT")
-
-
 def fill(database: Path, first: int, count: int, crons: Sequence[str] = ()) -> None:
     """Add `count` monitors from num `first` on, all up: daily intervals that expect nothing for
     the next hour, or these cron expressions in turn, each pinged at its last occurrence."""
-    given = {"first": first, "last": first + count - 1, "zone": ZONE, "grace": GRACE_SECONDS}
-    plans = [_cron_plan(cron, now_ms()) for cron in crons] or [_interval_plan(now_ms())]
+    cronwatch.Server(cronwatch.Settings(database=str(database))).close()
+    now = now_ms()
+    plans = [_cron_plan(cron, now) for cron in crons]
+    # `FILL` spreads the last signs of life of daily intervals over the 20 hours from then on.
+    plans = plans or [(None, 86_400, now - 23 * HOUR_MS, now + HOUR_MS)]
+    span = {"first": first, "last": first + count - 1, "zone": ZONE, "grace": GRACE_SECONDS}
     with closing(sqlite3.connect(database, isolation_level=None)) as db:
-        db.execute("PRAGMA journal_mode = delete")
-        db.execute("PRAGMA journal_mode = off")
-        db.execute("PRAGMA synchronous = off")
+        for pragma in ("journal_mode = delete", "journal_mode = off", "synchronous = off"):
+            db.execute(f"PRAGMA {pragma}")
         indexes = db.execute(
             "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql "
             "NOT NULL AND tbl_name IN ('monitor', 'handle')"
         ).fetchall()
         db.execute("CREATE TEMP TABLE plan (place, cron, interval_seconds, life_at, expected_at)")
-        db.executemany(
-            "INSERT INTO plan VALUES (?, ?, ?, ?, ?)",
-            [(place, *plan) for place, plan in enumerate(plans)],
-        )
+        for place, plan in enumerate(plans):
+            db.execute("INSERT INTO plan VALUES (?, ?, ?, ?, ?)", (place, *plan))
         db.execute("BEGIN")
         for name, _ in indexes:
             db.execute(f"DROP INDEX {name}")
-        db.execute(FILL, {**given, "plans": len(plans)})
-        db.execute(HANDLES, given)
+        db.execute(FILL, {**span, "plans": len(plans)})
+        db.execute(HANDLES, span)
         for _, sql in indexes:  # far quicker afterwards
             db.execute(sql)
         db.execute("COMMIT")
-
-
-def _interval_plan(now: int) -> SchedulePlan:
-    """A daily interval: `FILL` spreads the last signs of life over the 20 hours from then on."""
-    return None, 86_400, now - 23 * HOUR_MS, now + HOUR_MS
 
 
 def _cron_plan(cron: str, now: int) -> SchedulePlan:
@@ -129,35 +103,39 @@ def _cron_plan(cron: str, now: int) -> SchedulePlan:
     return cron, None, last, cronwatch.next_run(cron, ZONE, last)
 
 
+def change(database: Path, sql: str, **values: int) -> None:
+    """Change something in one immediate transaction, beside a server that may run."""
+    with closing(sqlite3.connect(database, timeout=30, isolation_level="IMMEDIATE")) as db, db:
+        db.execute(sql, values)
+
+
 def let_come_round(database: Path, first: int, count: int) -> None:
     """Let monitors still wait for the occurrence that was last, as at the moment of their ping.
     A server that starts skips that again: it was not there to hear of it."""
-    with changing(database) as db:
-        db.execute(
-            "UPDATE monitor SET status = 'up', down_reason = NULL, down_since = NULL, "
-            "expected_at = life_at, counted_at = life_at - 3600000, "
-            "life_at = life_at - 3600000, due_at = life_at + 1000 * grace_seconds + 1 "
-            "WHERE num BETWEEN ? AND ?",
-            (first, first + count - 1),
-        )
+    change(
+        database,
+        "UPDATE monitor SET status = 'up', down_reason = NULL, down_since = NULL, "
+        "expected_at = life_at, counted_at = life_at - 3600000, "
+        "life_at = life_at - 3600000, due_at = life_at + 1000 * grace_seconds + 1 "
+        "WHERE num BETWEEN :first AND :last",
+        first=first,
+        last=first + count - 1,
+    )
 
 
 def let_fall_due(database: Path, first: int, count: int, at: int, step_ms: int = 0) -> None:
     """Let the deadlines of monitors pass at an instant (ms), each `step_ms` after the one before:
     `at` is when it is broken, so the deadline itself lies a millisecond before."""
-    with changing(database) as db:
-        db.execute(
-            "UPDATE monitor SET status = 'up', down_reason = NULL, down_since = NULL, "
-            "due_at = :at + (num - :first) * :step, "
-            "expected_at = :at + (num - :first) * :step - 1 - 1000 * grace_seconds, "
-            "counted_at = :at - 2 * 86400000 - 1000 * grace_seconds, "
-            "life_at = :at - 2 * 86400000 - 1000 * grace_seconds "
-            "WHERE num BETWEEN :first AND :first + :count - 1",
-            {"first": first, "count": count, "at": at, "step": step_ms},
-        )
-
-
-def forget_alerts(database: Path) -> None:
-    """Nothing is left to send."""
-    with changing(database) as db:
-        db.execute("DELETE FROM alert")
+    change(
+        database,
+        "UPDATE monitor SET status = 'up', down_reason = NULL, down_since = NULL, "
+        "due_at = :at + (num - :first) * :step, "
+        "expected_at = :at + (num - :first) * :step - 1 - 1000 * grace_seconds, "
+        "counted_at = :at - 2 * 86400000 - 1000 * grace_seconds, "
+        "life_at = :at - 2 * 86400000 - 1000 * grace_seconds "
+        "WHERE num BETWEEN :first AND :last",
+        first=first,
+        last=first + count - 1,
+        at=at,
+        step=step_ms,
+    )

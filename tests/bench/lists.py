@@ -1,61 +1,67 @@
-"""What the management API takes for a page, however long the list is that it is taken from."""
+"""What the management API takes for a page, however long the list is that it is taken from, and a
+browser for the list of monitors, in script of its own."""
 
 from __future__ import annotations
 
-import io
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from live_server import serving
+from webtest import TestRequest
 
 import cronwatch
 
 from . import files
 from .plan import Plan
 from .servers import Broken
-from .table import Bar, Row
+from .table import Bar, Row, medians
 
 REQUESTS = 15  # of each page, in turn with the same queries without us
 PAGE = 50
 RUNS_EACH = 40  # of the monitors in a summary, which shows 30
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+COOKIE, EMPTY = "cronwatch_session", "/healthz"
 
 PINGS = """
-WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < :count)
+WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < :pings)
 INSERT INTO ping (monitor, kind, at, run, dialect, address, user_agent, duration_ms)
 SELECT 1, 'success', :first + 1000 * n, n, 'cronping', '192.0.2.1', 'curl/8.0', n % 9000
 FROM counted
 """
 RUNS = """
-WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < :count)
+WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < :runs)
 INSERT INTO run (num, monitor, state, started_at, ended_at, opened, awaited, duration_ms)
 SELECT n, 1 + n % :monitors, CASE n % 10 WHEN 0 THEN 'failed' ELSE 'success' END,
        :first + 1000 * n, :first + 1000 * n + 500, 1, 0, n % 9000 FROM counted
 """
 
 
-def write_history(database: Path, pings: int, runs: int, monitors: int) -> None:
+def write_history(database: Path, pings: int, monitors: int) -> None:
     """Give the first monitor so many pings, a second apart, and the first ones runs in turn."""
-    with closing(sqlite3.connect(database, isolation_level=None)) as db:
+    runs = RUNS_EACH * monitors
+    values = {"pings": pings, "runs": runs, "monitors": monitors}
+    with closing(sqlite3.connect(database)) as db, db:
         db.execute("PRAGMA synchronous = off")
-        db.execute("BEGIN")
-        first = files.now_ms() - 1000 * max(pings, runs)
-        db.execute(PINGS, {"count": pings, "first": first})
+        values["first"] = files.now_ms() - 1000 * max(pings, runs)
+        db.execute(PINGS, values)
         db.execute("UPDATE monitor SET ping_count = ? WHERE num = 1", (pings,))
-        db.execute(RUNS, {"count": runs, "first": first, "monitors": monitors})
-        db.execute("COMMIT")
+        db.execute(RUNS, values)
 
 
 class Asked:
     """A server in this process, asked without a network between: its share alone is timed."""
 
     def __init__(self, database: Path) -> None:
-        self.server = cronwatch.Server(
-            cronwatch.Settings(database=str(database), api_rate_limit=0)
-        )
+        settings = cronwatch.Settings(database=str(database), api_rate_limit=0)
+        self.server = cronwatch.Server(settings)
         self.key = self.server.act(cronwatch.create_key, "bench", "read-only")
         self.raw = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
         self.etag = ""  # of the last answer
@@ -67,26 +73,12 @@ class Asked:
 
     def ask(self, target: str, **headers: str) -> float:
         """How long a request takes, in milliseconds, its answer made and read to the end."""
-        path, _, query = target.partition("?")
-        seen: list[tuple[str, list[tuple[str, str]]]] = []
-        environ: dict[str, Any] = {
-            "REQUEST_METHOD": "GET",
-            "PATH_INFO": path,
-            "REQUEST_URI": target,
-            "QUERY_STRING": query,
-            "REMOTE_ADDR": "127.0.0.1",
-            "wsgi.input": io.BytesIO(),
-            "SERVER_NAME": "localhost",
-            "SERVER_PORT": "80",
-            "wsgi.url_scheme": "http",
-            "HTTP_X_API_KEY": self.key,
-            **headers,
-        }
+        request = TestRequest.blank(target, headers={"X-Api-Key": self.key, **headers})
+        request.environ["REQUEST_URI"] = target
         began = time.perf_counter()
-        parts = self.server.app(environ, lambda *said: seen.append(said[:2]))
+        status, found, parts = request.call_application(self.server.app)
         body = b"".join(parts)
         took = 1000 * (time.perf_counter() - began)
-        ((status, found),) = seen
         if not status.startswith(("200", "304")):
             raise Broken(f"{target} is answered {status}: {body[:200]!r}")
         self.etag = dict(found).get("ETag", "")
@@ -121,59 +113,93 @@ class Asked:
 fresh = count(1)  # a query that was not asked yet has no answer that is kept
 
 
-def page_row(asked: Asked, what: str, target: str, varies: str = "") -> Row:
+def page_row(asked: Asked, what: str, target: str) -> Row:
     """A page beside its own queries, in turns."""
-    queries = asked.queries(f"{target}{varies and f'{varies}{next(fresh)}'}")
-    seen = [
-        (asked.ask(f"{target}{varies and f'{varies}{next(fresh)}'}"), asked.raw_ms(queries))
-        for _ in range(REQUESTS)
-    ]
-    took, raw = (median(column) for column in zip(*seen, strict=True))
-    return Row(
-        "lists",
-        what,
-        took,
-        "ms",
-        raw,
-        f"{len(queries)} queries in sqlite3",
-        Bar("<", 20, "ms"),
-        f"of {REQUESTS} requests, the longest {max(one for one, _ in seen):.1f} ms",
-    )
-
-
-def unchanged_row(asked: Asked, what: str, target: str) -> Row:
-    """The answer to who has the summary already."""
-    asked.ask(target)
-    took = median(asked.ask(target, HTTP_IF_NONE_MATCH=asked.etag) for _ in range(REQUESTS))
-    return Row("lists", what, took, "ms", bar=Bar("<", 20, "ms"), also=f"of {REQUESTS} requests")
+    targets = (target.format(number) for number in fresh)
+    queries = asked.queries(next(targets))
+    seen = [(asked.ask(next(targets)), asked.raw_ms(queries)) for _ in range(REQUESTS)]
+    took, raw = medians(seen)
+    also = f"of {REQUESTS} requests, the longest {max(one for one, _ in seen):.1f} ms"
+    rival = f"{len(queries)} queries in sqlite3"
+    return Row(what, took, "ms", raw, rival, Bar("<", 20, "ms"), also)
 
 
 def measure_lists(plan: Plan) -> Iterator[Row]:
     """Pages of long lists, the first and deep ones, and the summary; at the server."""
-    with plan.room("lists") as room:
+    with plan.room("lists", plan.listed) as room:
         database = room / "cronwatch.db"
-        files.make(database)
-        files.fill(database, 1, plan.listed)
-        write_history(database, plan.history, RUNS_EACH * plan.monitors, plan.monitors)
-        monitors, pings = "/api/v1/heartbeats", f"/api/v1/heartbeats/{name_of_first()}/pings"
+        write_history(database, plan.history, plan.monitors)
+        monitors, summary = "/api/v1/heartbeats", f"/api/v1/summary?limit={plan.monitors}"
         with closing(Asked(database)) as asked:
             for offset in (0, plan.listed - PAGE):
-                yield page_row(
-                    asked,
-                    f"{plan.listed:,} monitors, page at {offset:,}",
-                    f"{monitors}?offset={offset}",
-                )
+                what = f"{plan.listed:,} monitors, page at {offset:,}"
+                yield page_row(asked, what, f"{monitors}?offset={offset}")
             for offset in (0, plan.history // 2, plan.history - PAGE):
-                yield page_row(
-                    asked,
-                    f"{plan.history:,} pings of one, page at {offset:,}",
-                    f"{pings}?offset={offset}",
-                )
-            summary = f"/api/v1/summary?limit={plan.monitors}"
-            yield page_row(asked, f"summary of {plan.monitors:,} monitors", summary, "&fresh=")
-            yield unchanged_row(asked, "the same where nothing has changed", summary)
+                what = f"{plan.history:,} pings of one, page at {offset:,}"
+                yield page_row(asked, what, f"{monitors}/job-0000001/pings?offset={offset}")
+            what = f"summary of {plan.monitors:,} monitors"
+            yield page_row(asked, what, f"{summary}&fresh={{}}")
+            asked.ask(summary)
+            tags = {"If-None-Match": asked.etag}
+            took = median(asked.ask(summary, **tags) for _ in range(REQUESTS))
+            what, also = "the same where nothing has changed", f"of {REQUESTS} requests"
+            yield Row(what, took, "ms", bar=Bar("<", 20, "ms"), also=also)
 
 
-def name_of_first() -> str:
-    """The key of the first monitor that is filled in."""
-    return f"job-{1:07d}"
+def script_ms(browser: Any, url: str, token: str, path: str, rows: int) -> float:
+    """How long a page runs script, collects garbage included, until it shows so many rows."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.add_cookies([{"name": COOKIE, "value": token, "url": url}])
+    page = context.new_page()
+    page.goto(f"{url}{EMPTY}")  # in the process that the profile is taken in
+    session = context.new_cdp_session(page)
+    session.send("Profiler.enable")
+    session.send("Profiler.setSamplingInterval", {"interval": 500})
+    session.send("Profiler.start")
+    page.goto(f"{url}{path}")
+    page.wait_for_function(
+        "count => document.querySelectorAll('.row').length >= count", arg=rows, polling=100
+    )
+    page.wait_for_load_state("networkidle")
+    profile = session.send("Profiler.stop")["profile"]
+    context.close()
+    aside = {
+        node["id"]
+        for node in profile["nodes"]
+        if node["callFrame"]["functionName"] in ("(idle)", "(program)", "(root)")
+    }
+    samples = zip(profile["samples"], profile["timeDeltas"], strict=True)
+    return float(sum(took for node, took in samples if node not in aside)) / 1000
+
+
+def sign_in(database: Path) -> str:
+    """The token of somebody's session."""
+    with closing(cronwatch.Server(cronwatch.Settings(database=str(database)))) as server:
+        server.act(cronwatch.add_user, "bench", None)
+        token: str = server.act(lambda tx: cronwatch.open_session(tx, 1, None))["token"]
+    return token
+
+
+def measure_page(plan: Plan) -> Iterator[Row]:
+    """The dashboard with many monitors in Chromium, beside an empty page."""
+    what = f"script of the page, {plan.monitors:,} monitors with their runs"
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None or find_spec("playwright") is None:
+        yield Row(what, also="there is no Chromium, or no playwright")
+        return
+    from playwright.sync_api import sync_playwright
+
+    with plan.room("page", plan.monitors) as room:
+        write_history(room / "cronwatch.db", 1, plan.monitors)
+        token = sign_in(room / "cronwatch.db")
+        with serving(room) as live, sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            pages = (("/", plan.monitors), (EMPTY, 0))
+            seen = [
+                [script_ms(browser, live.url, token, path, rows) for path, rows in pages]
+                for _ in range(plan.starts)
+            ]
+            browser.close()
+    took, rival = medians(seen)
+    also = f"median of {plan.starts}, the longest {max(one for one, _ in seen):.0f} ms"
+    yield Row(what, took, "ms", rival, "for an empty page", Bar("<", 300, "ms"), also)

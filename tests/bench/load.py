@@ -37,18 +37,18 @@ class Load:
     """So many connections to one address, each with one request under way, until it is over."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        self.address = (job["host"], job["port"])
+        self.address = ("127.0.0.1", job["port"])
         self.connections: int = job["connections"]
         self.keep_alive: bool = job["keep_alive"]
         self.requests = [request.encode() for request in job["requests"]]
         self.next = job["first"] % len(self.requests)
-        self.left: int = job["count"]
+        self.left = job.get("count", sys.maxsize)
         self.statuses: Counter[str] = Counter()
         self.replies: list[tuple[float, float]] = []  # when it was complete, seconds that it took
         self.epoll = select.epoll()
         self.open: dict[int, tuple[socket.socket, float]] = {}  # with the time of its request
         self.parts: dict[int, bytes] = {}  # of replies that came in pieces
-        self.end = time.perf_counter() + job["seconds"]
+        self.end = time.perf_counter() + job.get("warm_seconds", 0) + job["seconds"]
 
     def stop(self, *_: object) -> None:
         """Send no more; what is under way is still answered."""
@@ -125,7 +125,7 @@ def main() -> None:
     processor = time.process_time() - processor
     last = max(at for at, _ in load.replies)
     until = load.end if began < load.end < last else last
-    since = began + job["warm_seconds"]
+    since = began + job.get("warm_seconds", 0)
     lasted = sorted(took for at, took in load.replies if since <= at <= until)
     if not lasted:  # a moment so short that nothing came back within it
         since, lasted = began, sorted(took for _, took in load.replies)
@@ -133,12 +133,11 @@ def main() -> None:
         {
             "replies": len(load.replies),
             "refused": load.statuses,
-            "measured": len(lasted),
-            "seconds": until - since,
+            "rate": len(lasted) / (until - since),
             "p50_ms": 1000 * percentile(lasted, 0.50),
             "p99_ms": 1000 * percentile(lasted, 0.99),
             "longest_ms": 1000 * max(took for _, took in load.replies),
-            "processor": processor / took,
+            "share": processor / took,
         },
         sys.stdout,
     )

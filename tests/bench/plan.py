@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -38,26 +37,24 @@ class Plan:
     kept_monitors: int = 100  # whose year is lived through
     kept_days: int = 364
     kept_step_days: int = 28  # from one look at the file to the next
-    kept: ExitStack = field(default_factory=ExitStack)  # what is there until the end of the run
+    open: ExitStack = field(default_factory=ExitStack)  # what is there until the end of the run
 
     @contextmanager
-    def room(self, name: str) -> Iterator[Path]:
-        """A folder for a server and its file, removed at the end."""
-        path = Path(tempfile.mkdtemp(prefix=f"cronwatch-bench-{name}-", dir=self.folder))
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path)
+    def room(self, name: str, monitors: int = 0) -> Iterator[Path]:
+        """A folder for a server, gone at the end; cronwatch.db in it has so many monitors."""
+        prefix = f"cronwatch-bench-{name}-"
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=self.folder) as room:
+            if monitors:
+                files.fill(Path(room) / "cronwatch.db", 1, monitors)
+            yield Path(room)
 
     @cached_property
     def crowd(self) -> Path:
         """The folder whose cronwatch.db has a million monitors, made by who first asks for it.
         They have intervals, but for `awaited` with cron expressions at the end."""
-        room = self.kept.enter_context(self.room("crowd"))
-        database = room / "cronwatch.db"
-        files.make(database)
-        files.fill(database, 1, self.many - self.awaited)
-        files.fill(database, self.many - self.awaited + 1, self.awaited, files.quiet_crons())
+        many = self.many - self.awaited
+        room = self.open.enter_context(self.room("crowd", many))
+        files.fill(room / "cronwatch.db", many + 1, self.awaited, files.quiet_crons())
         return room
 
 
@@ -84,5 +81,4 @@ def quick(folder: Path) -> Plan:
         scan_seconds=(0.4, 0.1),
         kept_monitors=5,
         kept_days=140,
-        kept_step_days=28,
     )

@@ -34,13 +34,35 @@ SEEN: dict[str, str] = {  # what of each table is copied
     "alert": "true",
     "flip": "at > :begun",
 }
+LATER = ":shift + n.i * 60000"
+OF_LAST_PINGS = "(SELECT max(num) FROM ping) - 60 * :count + n.i * :count + s.rowid"
+OF_LAST_EVENTS = "(SELECT max(num) FROM event) - 2 * :count + s.rowid"
+PINGED = ":last + n.i * :count + s.rowid"
+HOUR = {  # of good runs: what changes from the row that is copied
+    "ping": {"num": PINGED, "run": PINGED, "at": f"s.at + {LATER}"},
+    "run": {
+        "num": OF_LAST_PINGS,
+        "started_at": f"s.started_at + {LATER}",
+        "ended_at": f"s.ended_at + {LATER}",
+    },
+}
+HOUR_OF_LOGS = {"run_log": {"run": OF_LAST_PINGS}}
+FAILURES = {  # every monitor has failed, and recovered: two events that were told
+    table: {"num": ":last + s.rowid"} | {name: f"s.{name} + :shift" for name in names}
+    for table, *names in (
+        ["event", "at", "told_at"],
+        ["alert", "tried_at", "due_at"],
+        ["flip", "at"],
+    )
+}
+FAILURES["event"]["id"] = "s.id || ' ' || :shift"
+FAILURES["alert"]["event"] = OF_LAST_EVENTS
 
 
 class Year:
     """A server in this process whose clock goes by days, and a connection that writes for it."""
 
     def __init__(self, stack: ExitStack, database: Path, monitors: int) -> None:
-        files.make(database)
         files.fill(database, 1, monitors)
         self.database, self.monitors = database, monitors
         self.begun = self.now = files.now_ms() + MINUTE_MS  # after what `fill` wrote
@@ -67,13 +89,8 @@ class Year:
 
     def live_once(self) -> None:
         """Let every monitor fail and recover, which is told, and keep what that left to copy."""
-        self.server.act(
-            cronwatch.create_integration,
-            "ntfy",
-            "me",
-            {"url": "http://127.0.0.1:9/", "headers": {}, "secret": ""},
-            True,
-        )
+        hook = {"url": "http://127.0.0.1:9/", "headers": {}, "secret": ""}
+        self.server.act(cronwatch.create_integration, "ntfy", "me", hook, True)
         for verb in ("/fail", ""):
             self.now += MINUTE_MS
             for num in range(1, self.monitors + 1):
@@ -89,62 +106,31 @@ class Year:
                 {"begun": self.begun},
             )
 
-    def copy(self, table: str, changed: Mapping[str, str], turns: int = 1) -> None:
+    def copy(self, tables: Mapping[str, Mapping[str, str]], turns: int = 1) -> None:
         """Insert the rows that were kept again, so many times, with these columns changed."""
-        names = [row[1] for row in self.db.execute(f"PRAGMA table_info({table})")]
-        values = ", ".join(changed.get(name, f"s.{name}") for name in names)
-        key = "run" if table == "run_log" else "num"
-        last = files.ask(self.database, f"SELECT max({key}) FROM {table}")
-        self.db.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :turns) "
-            f"INSERT INTO {table} ({', '.join(names)}) SELECT {values} FROM n, seen_{table} s",
-            {"turns": turns, "last": last, "shift": self.now - self.begun, "count": self.monitors},
-        )
-
-    def write_hour(self, logs: bool = True) -> None:
-        """An hour of good runs, one a minute."""
-        num, later = ":last + n.i * :count + s.rowid", ":shift + n.i * 60000"
         self.db.execute("BEGIN IMMEDIATE")
-        self.copy("ping", {"num": num, "run": num, "at": f"s.at + {later}"}, 60)
-        last = "(SELECT max(num) FROM ping) - 60 * :count + n.i * :count + s.rowid"
-        self.copy(
-            "run",
-            {
-                "num": last,
-                "started_at": f"s.started_at + {later}",
-                "ended_at": f"s.ended_at + {later}",
-            },
-            60,
-        )
-        if logs:
-            self.copy("run_log", {"run": last}, 60)
-        self.db.execute("UPDATE monitor SET ping_count = ping_count + 60")
+        shift = {"turns": turns, "shift": self.now - self.begun, "count": self.monitors}
+        for table, changed in tables.items():
+            names = [row[1] for row in self.db.execute(f"PRAGMA table_info({table})")]
+            values = ", ".join(changed.get(name, f"s.{name}") for name in names)
+            key = "run" if table == "run_log" else "num"
+            last = files.ask(self.database, f"SELECT max({key}) FROM {table}")
+            self.db.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n "
+                f"WHERE i + 1 < :turns) INSERT INTO {table} ({', '.join(names)}) "
+                f"SELECT {values} FROM n, seen_{table} s",
+                {**shift, "last": last},
+            )
         self.db.execute("COMMIT")
-        self.now += HOUR_MS
 
-    def write_failures(self) -> None:
-        """Every monitor has failed, and recovered: two events that were told."""
-        self.db.execute("BEGIN IMMEDIATE")
-        self.copy(
-            "event",
-            {
-                "num": ":last + s.rowid",
-                "id": "s.id || ' ' || :shift",
-                "at": "s.at + :shift",
-                "told_at": "s.told_at + :shift",
-            },
-        )
-        self.copy(
-            "alert",
-            {
-                "num": ":last + s.rowid",
-                "tried_at": "s.tried_at + :shift",
-                "due_at": "s.due_at + :shift",
-                "event": "(SELECT max(num) FROM event) - 2 * :count + s.rowid",
-            },
-        )
-        self.copy("flip", {"num": ":last + s.rowid", "at": "s.at + :shift"})
-        self.db.execute("COMMIT")
+    def write_hours(self, hours: int) -> None:
+        """Hours of good runs, one a minute. Logs are only in the last ones: as many as are kept,
+        and somewhat more."""
+        for left in range(hours, 0, -1):
+            has_log = left <= self.server.settings.keep_logs // 60 + 1
+            self.copy(HOUR | HOUR_OF_LOGS if has_log else HOUR, 60)
+            self.db.execute("UPDATE monitor SET ping_count = ping_count + 60")
+            self.now += HOUR_MS
 
     def keep_house(self) -> None:
         began = time.perf_counter()
@@ -165,17 +151,12 @@ class Year:
         for day in range(step, days + 1, step):
             for before in range(day - step, day, 7):
                 self.now = self.begun + before * DAY_MS
-                self.write_failures()
+                self.copy(FAILURES)
             self.now = self.begun + day * DAY_MS
             self.write_hours(kept.keep_pings // (kept.keep_days // step) // 60 + 1)
             self.keep_house()
             sizes[day] = self.size_mb()
         return sizes
-
-    def write_hours(self, hours: int) -> None:
-        """Logs are only in the last ones: as many as are kept, and somewhat more."""
-        for left in range(hours, 0, -1):
-            self.write_hour(left <= self.server.settings.keep_logs // 60 + 1)
 
 
 def check(year: Year) -> None:
@@ -203,40 +184,20 @@ def measure_retention(plan: Plan) -> Iterator[Row]:
         year.live_once()
         sizes = year.live(plan.kept_days, plan.kept_step_days)
         check(year)
-        first = min(sizes)
+        first, last = min(sizes), plan.kept_days
         full = min(day for day in sizes if day >= year.server.settings.keep_days)
-        what = f"{plan.kept_monitors} monitors a minute"
-        yield Row("retention", f"file after {first} days, {what}", sizes[first], "MB")
-        yield Row(
-            "retention",
-            f"file after {full} days",
-            sizes[full],
-            "MB",
-            sizes[first],
-            f"after {first}",
-        )
-        yield Row(
-            "retention",
-            f"file after {plan.kept_days} days",
-            sizes[plan.kept_days],
-            "MB",
-            sizes[full],
-            f"after {full}",
-            Bar("<=", 1.05),
-        )
+        what = f"file after {first} days, {plan.kept_monitors} monitors a minute"
+        yield Row(what, sizes[first], "MB")
+        yield Row(f"file after {full} days", sizes[full], "MB", sizes[first], f"after {first}")
+        bar = Bar("<=", 1.05)
+        yield Row(f"file after {last} days", sizes[last], "MB", sizes[full], f"after {full}", bar)
         largest = max(sizes.values())
         yield Row(
-            "retention",
             f"file, the largest in that time, for {MONITORS} monitors",
             largest * MONITORS / plan.kept_monitors,
             "MB",
             bar=Bar("<", LARGEST_MB, "MB"),
             also=f"{plan.kept_monitors} have {largest:.0f} MB; what is kept is of each",
         )
-        yield Row(
-            "retention",
-            "housekeeping, once",
-            median(year.took),
-            "s",
-            also=f"the longest {max(year.took):.1f} s",
-        )
+        also = f"the longest {max(year.took):.1f} s"
+        yield Row("housekeeping, once", median(year.took), "s", also=also)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import select
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from live_server import LIMIT_SECONDS, Live, environment
+from live_server import LIMIT_SECONDS, Live, environment, first_line
+
+from .plan import Plan
+from .table import medians
 
 HERE = Path(__file__).resolve().parent
 SCHED = 2  # CPUCLOCK_SCHED of Linux: what the scheduler counted, in nanoseconds
@@ -23,12 +25,14 @@ class Broken(Exception):
     """A measurement that cannot be believed, and why."""
 
 
-class Target(NamedTuple):
-    """A server that listens, and the paths to ask it for in turn."""
+@dataclass
+class Target:
+    """A server that listens, the paths to ask it for in turn, and how often it has answered."""
 
     pid: int
     port: int
     paths: Sequence[str]
+    replies: int = 0
 
 
 class Shot(NamedTuple):
@@ -51,21 +55,15 @@ def target(live: Live, paths: Sequence[str]) -> Target:
 @contextmanager
 def bare(kind: str) -> Iterator[Target]:
     """The application `kind` of bare.py while the block runs."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(HERE / "bare.py"), kind],
         text=True,
         env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-    )
-    assert process.stdout
-    with process.stdout:
+    ) as process:
         try:
-            ready, _, _ = select.select([process.stdout], [], [], LIMIT_SECONDS)
-            line = process.stdout.readline() if ready else ""
-            if not line:
-                raise Broken(f"the bare {kind} does not start")
-            yield Target(process.pid, int(line.rpartition(":")[2]), ["/hello"])
+            yield Target(process.pid, int(first_line(process).rpartition(":")[2]), ["/hello"])
         finally:
             process.terminate()
             process.wait(LIMIT_SECONDS)
@@ -79,9 +77,8 @@ def processor_us(pid: int) -> float:
 
 def memory_mb(pid: int, field: str) -> float:
     """A line of /proc/PID/status, `VmRSS` (now) or `VmHWM` (the highest so far), in MB."""
-    status = dict(
-        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-    )
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
     return int(status[field].split()[0]) * 1024 / 1e6
 
 
@@ -96,20 +93,13 @@ def request(path: str, keep_alive: bool, key: str = "") -> str:
 
 
 class Loading:
-    """A load generator that runs; `result` waits for its end."""
+    """A load generator that runs; `result` waits for its end. The rest of its job is `seconds`,
+    `warm_seconds` before them, and `count`."""
 
     def __init__(
-        self,
-        at: Target,
-        connections: int,
-        keep_alive: bool = True,
-        seconds: float = 60,
-        warm_seconds: float = 0,
-        count: int = 10**9,
-        first: int = 0,
-        key: str = "",
+        self, at: Target, connections: int, keep_alive: bool = True, key: str = "", **rest: float
     ) -> None:
-        self.pid, self.before = at.pid, processor_us(at.pid)
+        self.at, self.before = at, processor_us(at.pid)
         self.process = subprocess.Popen(
             [sys.executable, "-IS", str(HERE / "load.py")],
             text=True,
@@ -117,21 +107,10 @@ class Loading:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        job = {"port": at.port, "connections": connections, "keep_alive": keep_alive, **rest}
+        requests = [request(path, keep_alive, key) for path in at.paths]
         assert self.process.stdin
-        json.dump(
-            {
-                "host": "127.0.0.1",
-                "port": at.port,
-                "connections": connections,
-                "keep_alive": keep_alive,
-                "seconds": warm_seconds + seconds,
-                "count": count,
-                "warm_seconds": warm_seconds,
-                "first": first,
-                "requests": [request(path, keep_alive, key) for path in at.paths],
-            },
-            self.process.stdin,
-        )
+        json.dump({**job, "first": at.replies, "requests": requests}, self.process.stdin)
         self.process.stdin.close()
         self.process.stdin = None
 
@@ -144,33 +123,28 @@ class Loading:
         out, err = self.process.communicate(timeout=1000)
         if self.process.returncode:
             raise Broken(f"the load generator ended: {err.strip().splitlines()[-1:]}")
-        seen: dict[str, Any] = json.loads(out)
-        if seen["refused"]:
-            raise Broken(f"not every reply was a 200: {seen['refused']}")
-        spent = processor_us(self.pid) - self.before
-        return Shot(
-            seen["replies"],
-            seen["measured"] / seen["seconds"],
-            seen["p50_ms"],
-            seen["p99_ms"],
-            seen["longest_ms"],
-            spent / seen["replies"],
-            seen["processor"],
-        )
+        job: dict[str, Any] = json.loads(out)
+        if refused := job.pop("refused"):
+            raise Broken(f"not every reply was a 200: {refused}")
+        cost_us = (processor_us(self.at.pid) - self.before) / job["replies"]
+        self.at.replies += job["replies"]
+        return Shot(**job, cost_us=cost_us)
+
+
+def shoot(at: Target, plan: Plan, connections: int, keep_alive: bool = True) -> Shot:
+    """Load for as long as the plan says."""
+    seconds, warm = plan.seconds, plan.warm_seconds
+    return Loading(at, connections, keep_alive, seconds=seconds, warm_seconds=warm).result()
 
 
 def median(shots: Sequence[Shot]) -> Shot:
     """The median of each number but two: the replies are summed, the longest is the longest."""
-    found = Shot(*map(statistics.median, zip(*shots, strict=True)))
-    return found._replace(
-        replies=sum(shot.replies for shot in shots),
-        longest_ms=max(shot.longest_ms for shot in shots),
-    )
+    _, *rest = medians(shots)
+    longest_ms = max(shot.longest_ms for shot in shots)
+    return Shot(sum(shot.replies for shot in shots), *rest)._replace(longest_ms=longest_ms)
 
 
 def in_turn(rounds: int, shots: Mapping[str, Callable[[], Shot]]) -> dict[str, Shot]:
     """A B C A B C …: whatever else the machine does meets all of them alike."""
-    taken: dict[str, list[Shot]] = {name: [] for name in shots}
-    for name in [*shots] * rounds:
-        taken[name].append(shots[name]())
-    return {name: median(found) for name, found in taken.items()}
+    turns = [[shoot() for shoot in shots.values()] for _ in range(rounds)]
+    return {name: median(of_one) for name, *of_one in zip(shots, *turns, strict=True)}

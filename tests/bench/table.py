@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 SIGNS = {">=": operator.ge, "<=": operator.le, "<": operator.lt, "=": operator.eq}
@@ -18,20 +19,14 @@ class Bar(NamedTuple):
     unit: str = ""  # none: the ratio is meant
     aim: float | None = None  # what would be better still
 
-    def holds(self, row: Row) -> bool | None:
-        """Whether it does; None where there is nothing to compare."""
-        found = row.value if self.unit else row.ratio
-        return None if found is None else bool(SIGNS[self.sign](found, self.limit))
-
     def __str__(self) -> str:
         aim = f", aim {self.aim:g}" if self.aim else ""
-        return f"{self.sign} {shown(self.limit, self.unit)}{aim}"
+        return f"{self.sign} {readable(self.limit, self.unit)}{aim}"
 
 
 class Row(NamedTuple):
     """One line of the table. The value and what it is measured against have the same unit."""
 
-    name: str  # of the measurement, to select it by
     what: str
     value: float | None = None
     unit: str = ""
@@ -39,7 +34,6 @@ class Row(NamedTuple):
     rival: str = ""  # what it is measured against
     bar: Bar | None = None
     also: str = ""
-    more: dict[str, Any] = {}  # noqa: RUF012 - for JSON, never changed
 
     @property
     def ratio(self) -> float | None:
@@ -48,20 +42,25 @@ class Row(NamedTuple):
 
     @property
     def holds(self) -> bool | None:
-        """Whether the bar is met; None where there is none, or nothing was measured."""
-        return self.bar.holds(self) if self.bar else None
+        """Whether the bar is met; None where there is none, or nothing to compare."""
+        measured = self.value if self.bar and self.bar.unit else self.ratio
+        if self.bar is None or measured is None:
+            return None
+        return bool(SIGNS[self.bar.sign](measured, self.bar.limit))
 
-    def json(self) -> dict[str, Any]:
-        """All of it by name."""
-        return {
-            **self._asdict(),
-            "ratio": self.ratio,
-            "holds": self.holds,
-            "bar": str(self.bar) if self.bar else None,
-        }
+    def json(self, name: str) -> dict[str, Any]:
+        """All of it by name, and the name of its measurement."""
+        bar = str(self.bar) if self.bar else None
+        more = {"name": name, "ratio": self.ratio, "holds": self.holds, "bar": bar}
+        return {**self._asdict(), **more}
 
 
-def shown(number: float, unit: str) -> str:
+def medians(turns: Iterable[Sequence[float]]) -> list[float]:
+    """The median of each of the things that were measured in turn."""
+    return [statistics.median(column) for column in zip(*turns, strict=True)]
+
+
+def readable(number: float, unit: str) -> str:
     """A number as a person reads it: `3,141/s`, `0.006 ms`, `42 MB`."""
     digits = 0 if abs(number) >= 100 or number == int(number) else 1 if abs(number) >= 10 else 2
     if 0 < abs(number) < 0.1:
@@ -72,8 +71,8 @@ def shown(number: float, unit: str) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.what,
-        "not measured" if row.value is None else shown(row.value, row.unit),
-        "" if row.against is None else f"{shown(row.against, row.unit)} {row.rival}",
+        "not measured" if row.value is None else readable(row.value, row.unit),
+        "" if row.against is None else f"{readable(row.against, row.unit)} {row.rival}",
         "" if row.ratio is None else f"{row.ratio:.2f}",
         str(row.bar) if row.bar else "",
         {True: "holds", False: "MISSED", None: ""}[row.holds],
@@ -81,7 +80,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Iterable[Row]) -> str:
     """The rows as aligned text, a line each, under a line of heads."""
     lines = [HEADS, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
