@@ -538,31 +538,33 @@ FAULTS = {
             'return m.status == "up" and m.expected_at is not None',
             "return m.expected_at is not None",
             "a monitor that is down or paused is shown as late",
-            "test_management.py::test_it_is_late_in_its_grace_only",
+            "transcripts/management.http: It is late in its grace only, and down since the end "
+            "of it",
         ),
         Fault(
             "**(_handles_json(tx, handles[m.num]) if secret else {}),",
             "**_handles_json(tx, handles[m.num]),",
             "a key that may only read sees what pings",
-            "test_api.py::test_a_read_only_key_sees_no_handle",
+            "transcripts/management.http: A read-only key sees no handle",
         ),
         Fault(
             "if secret:\n        integration |= integration_config",
             "if True:\n        integration |= integration_config",
             "a key that may only read sees the secrets of webhooks",
-            "test_management.py::test_a_read_only_key_sees_nothing_that_an_integration_needs",
+            "transcripts/management.http: An integration is shown with what it needs to who may "
+            "write, and is deleted with its alerts",
         ),
         Fault(
             "if channel in LOCAL_CHANNELS and not request.is_local:",
             "if False:",
             "who has an API key runs commands on the server",
-            "test_management.py::test_a_command_is_never_created",
+            "transcripts/management.http: A command is never created",
         ),
         Fault(
             "resume(state, tx.now, True)",
             "resume(state, tx.now)",
             "a heartbeat that was resumed is called up before it has pinged",
-            "test_api.py::test_a_resume_resets_the_status_to_new",
+            "transcripts/management.http: A resume resets the status to new",
         ),
         Fault(
             "MONITOR_LIMIT = limit(100, 50)",
@@ -574,14 +576,14 @@ FAULTS = {
             "if handle[1] in OUR_HANDLES:",
             "if False:",
             "a monitor loses its token, and cannot be shown any more",
-            "test_management.py::test_our_own_handles_cannot_be_removed",
+            "transcripts/management.http: Our own handles cannot be removed",
         ),
         Fault(
             'execute(tx.db, "DELETE FROM handle WHERE monitor = ? AND kind = ?", (m.num, kind))\n'
             "    adopt(tx, m.num, OUR",
             "adopt(tx, m.num, OUR",
             "a token that leaked goes on pinging after it was rotated",
-            "test_management.py::test_a_rotated_handle_pings_no_more",
+            "transcripts/management.http: A rotated handle pings no more, the others do",
         ),
         Fault(
             '"kind": kind,\n        "result": outcome_text(result, answer) if secret else None',
@@ -608,19 +610,21 @@ FAULTS = {
             'values, "e.num DESC")',
             'values, "e.num")',
             "the log of events begins with those of last year",
-            "test_api.py::test_events_come_newest_first",
+            "transcripts/management.http: Events come newest first",
         ),
         Fault(
             'RUNS_SQL + "WHERE num = ? AND monitor = ?"',
             'RUNS_SQL + "WHERE num = ? AND ?"',
             "the run of another monitor is shown",
-            "test_management.py::test_a_run_of_another_heartbeat_is_not_found",
+            "transcripts/management.http: A run is shown with its progress, under its own "
+            "monitor only",
         ),
         Fault(
             "page.sort(key=lambda row: (row[3], row[0]), reverse=True)",
             "page.sort(key=lambda row: (row[3], row[0]))",
             "the newest ping of a monitor is the last one of its page",
-            "test_api.py::test_pings_come_newest_first",
+            "transcripts/management.http: Pings come newest first, those of another monitor not "
+            "at all",
         ),
         Fault(
             "if not _ran_for(m, occurrence, early, starts)",
@@ -1171,7 +1175,7 @@ FAULTS = {
             '"user", "GET", f"{API}/monitors/<id>/runs/<run>/log"',
             '"read-only", "GET", f"{API}/monitors/<id>/runs/<run>/log"',
             "an API key reads the output of jobs",
-            "test_management.py::test_a_log_needs_a_users_token_not_an_api_key",
+            "transcripts/crontify.http: The log of a run is shown to no key",
         ),
         Fault(
             'partial(static, files, "cronwatch-exec")',

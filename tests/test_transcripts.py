@@ -17,6 +17,8 @@ import pytest
 import webtest
 from conftest import Site
 
+import cronwatch
+
 FOLDER = Path(__file__).parent / "transcripts"
 PLACEHOLDER = re.compile(r"\{([a-z_]+|\*)\}")
 REPEATED = re.compile(r"\{([^{}]{1,20}?)\*(\d+)\}")
@@ -141,6 +143,7 @@ class Player:
             **{name: typed(value) for line in settings for name, value in pairs(line).items()}
         )
         self.names = dict(case.row)
+        self.headers = dict[str, str]()  # that go along with each request
         self.replies: list[webtest.TestResponse] = []
 
     def play(self, step: Step) -> None:
@@ -162,6 +165,7 @@ class Player:
             "setting": lambda text: None,  # the site was made with it
             "monitor": self._add_monitor,
             "key": self._add_key,
+            "user": self._add_user,
             "clock": lambda text: self.site.clock.move(float(text)),
             "scan": lambda text: self.site.server.scan(),
             "sql": self.site.rows,
@@ -182,6 +186,14 @@ class Player:
         secret = self.site.api_key(columns.get("permission", "read-write"), columns.get("secret"))
         self.names["api"] = secret
         self.names["basic"] = base64.b64encode(f"{secret}:".encode()).decode()
+        forms = {"X-Api-Key": secret, "Authorization": f"Basic {self.names['basic']}"}
+        if header := columns.get("in"):
+            self.headers = {header: forms[header]}
+
+    def _add_user(self, text: str) -> None:
+        self.site.server.act(cronwatch.add_user, text, None)
+        session = self.site.server.act(cronwatch.open_session, 1, None)["token"]
+        self.headers = {"Authorization": f"Bearer {session}"}
 
     # -- lines with >: a request, by each method, so many times
 
@@ -189,6 +201,7 @@ class Player:
         request = REQUEST.fullmatch(lines[0])
         assert request, "not a request: " + lines[0]
         headers, body = split_head(lines[1:])
+        headers = {**self.headers, **headers}
         wire = {name: to_bytes(value).decode("latin-1") for name, value in headers.items()}
         target = to_bytes(request[3]).decode("latin-1")
         for _ in range(int(request[1] or 1)):
@@ -223,6 +236,9 @@ class Player:
         """What was expected, with what came in place of the placeholders that it fits."""
         if isinstance(expected, dict):
             actual = actual if isinstance(actual, dict) else {}
+            if "*" in expected:
+                expected = {**actual, **expected}
+                del expected["*"]
             return {name: self._settle(text, actual.get(name)) for name, text in expected.items()}
         if isinstance(expected, list):
             beside = actual[: len(expected)] if isinstance(actual, list) else []
