@@ -322,7 +322,7 @@ FAULTS = {
             'if permission == "ping" and counted[0][0] >= REGISTERED_MAX:',
             "if False:",
             "a key that leaked from one host fills the database with monitors",
-            "test_people.py::test_a_ping_key_registers_a_thousand_monitors",
+            "transcripts/people.http: A key that may only ping registers a thousand monitors",
         ),
         Fault(
             "and ping.log is not None and not state.is_repeated",
@@ -364,7 +364,7 @@ FAULTS = {
             '"prefix": secret[: min(12, len(secret) - 4)],',
             '"prefix": secret,',
             "API keys stand in the database, and are listed, in the clear",
-            "test_people.py::test_keys_are_listed_by_their_first_12_characters",
+            "transcripts/people.http: An old key is adopted once, and some of it stays hidden",
         ),
         Fault(
             "\"state != 'running' AND num NOT IN (SELECT num FROM run last WHERE \"",
@@ -650,13 +650,13 @@ FAULTS = {
             "AND NOT is_link AND expires_at > ?",
             "AND NOT is_link AND ?",
             "a session never ends",
-            "test_people.py::test_a_session_expires",
+            "transcripts/people.http: A session expires",
         ),
         Fault(
             "WHERE hash = ? AND NOT is_link",
             "WHERE hash = ?",
             "a link from a chat is a session for an hour",
-            "test_people.py::test_a_link_is_no_session",
+            "transcripts/people.http: A link is no session",
         ),
         Fault(
             '"DELETE FROM session WHERE user = ? AND hash != ?"',
@@ -668,37 +668,37 @@ FAULTS = {
             "if not links or links[0][0] <= tx.now:",
             "if not links:",
             "a link of last year signs in",
-            "test_people.py::test_a_link_works_for_an_hour",
+            "transcripts/people.http: A link signs in once, within an hour",
         ),
         Fault(
             "SIGN_INS_MAX = 5",
             "SIGN_INS_MAX = 5000",
             "passwords are tried by the thousand without a wait",
-            "test_people.py::test_after_five_failures_one_has_to_wait",
+            "transcripts/people.http: After five failures one has to wait, but for a link",
         ),
         Fault(
             "limiter.forget(who)",
             "pass",
             "who mistypes now and then has to wait at last",
-            "test_people.py::test_a_success_is_a_new_beginning",
+            "transcripts/people.http: A success is a new beginning",
         ),
         Fault(
             '"DELETE FROM session WHERE hash = ?", (request.session,)',
             '"DELETE FROM session WHERE hash IS NULL AND ?", (request.session,)',
             "who signs out on a foreign machine stays signed in",
-            "test_people.py::test_signing_out_ends_the_session",
+            "transcripts/people.http: Signing out ends the session and clears the cookie",
         ),
         Fault(
             "((secret, False), (cookie, True))",
             "((secret or cookie, not secret),)",
             "behind a proxy with a login nobody stays signed in",
-            "test_people.py::test_a_cookie_counts_whatever_login_a_proxy_sends_along",
+            "transcripts/people.http: A cookie counts whatever login a proxy sends along",
         ),
         Fault(
             "if not is_json(environ):  # a foreign page could",
             "if False:  # a foreign page could",
             "a foreign page signs a browser in as somebody else",
-            "test_people.py::test_a_sign_in_that_a_foreign_page_could_send_is_refused",
+            "transcripts/people.http: A sign-in that a foreign page could send is refused",
         ),
     ],
     "Metrics": [
@@ -1150,14 +1150,14 @@ FAULTS = {
             "Max-Age={seconds}; HttpOnly; ",
             "Max-Age={seconds}; ",
             "a script reads the cookie of a session",
-            "test_people.py::"
-            "test_the_token_is_also_a_cookie_that_no_script_and_no_foreign_page_uses",
+            "transcripts/people.http: A name and a password open a session",
         ),
         Fault(
             'cookie += "; Secure"',
             "pass",
             "the cookie of a session goes over the network in the clear",
-            "test_people.py::test_the_cookie_is_secure_where_people_come_by_https",
+            "transcripts/people.http: The cookie is secure where people come by HTTPS, and lasts "
+            "as long as the setting says",
         ),
         Fault(
             '"HTTP_X_CRONWATCH" not in environ or not (',

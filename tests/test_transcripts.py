@@ -133,8 +133,9 @@ class Player:
     """Plays a case on a site of its own, and knows what its placeholders stand for."""
 
     def __init__(self, case: Case, make_site: Callable[..., Site]) -> None:
+        self.names = dict(case.row)
         settings = [
-            line.removeprefix("setting ")
+            self._fill(line.removeprefix("setting "))
             for step in case.steps
             for line in step.lines
             if step.mark == "*" and line.startswith("setting ")
@@ -142,7 +143,6 @@ class Player:
         self.site = make_site(
             **{name: typed(value) for line in settings for name, value in pairs(line).items()}
         )
-        self.names = dict(case.row)
         self.headers = dict[str, str]()  # that go along with each request
         self.replies: list[webtest.TestResponse] = []
 
@@ -191,9 +191,18 @@ class Player:
             self.headers = {header: forms[header]}
 
     def _add_user(self, text: str) -> None:
-        self.site.server.act(cronwatch.add_user, text, None)
-        session = self.site.server.act(cronwatch.open_session, 1, None)["token"]
-        self.headers = {"Authorization": f"Bearer {session}"}
+        columns, act = pairs(text), self.site.server.act
+        prefix = f"{columns['as']}_" if "as" in columns else ""
+        password = columns.get("password")
+        stored = cronwatch.hash_password(password) if password else None
+        act(cronwatch.add_user, columns["name"], stored)
+        num = len(self.site.rows("SELECT num FROM user"))
+        session = act(cronwatch.open_session, num, stored)["token"]
+        self.names[f"{prefix}session"] = session
+        link = act(cronwatch.make_link, columns["name"])["url"]
+        self.names[f"{prefix}link"] = link.rpartition("/")[2]
+        if "in" in columns:
+            self.headers = {columns["in"]: f"Bearer {session}"}
 
     # -- lines with >: a request, by each method, so many times
 
@@ -207,6 +216,7 @@ class Player:
         for _ in range(int(request[1] or 1)):
             for method in request[2].split(","):
                 self.replies.append(self.site.send(method, target, to_bytes(body), wire))
+                self.site.app.reset()  # it would keep the cookie
 
     # -- lines with <: the response to each
 
