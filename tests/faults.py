@@ -1034,7 +1034,7 @@ FAULTS = {
             "return user or password or None",
             "return user or None",
             "Home Assistant cannot sign in to read the gauges",
-            "test_kuma.py::test_the_key_may_be_the_password_of_nobody",
+            "test_kuma.py::test_each_state_is_the_status_that_uptime_kuma_has_for_it",
         ),
         Fault(
             '            exit_code="s",',
