@@ -286,7 +286,8 @@ FAULTS = {
             "SET dropped_pings = dropped_pings + 1",
             "SET dropped_pings = dropped_pings",
             "nobody sees that pings without an auth_key are dropped",
-            "test_dialects.py::test_dropped_pings_are_counted_and_shown",
+            "transcripts/cronitor.http: Where pings must be authenticated, one without a valid "
+            "key is acknowledged and dropped",
         ),
         Fault(
             "isinstance(items, list) or len(items) > 100:",
@@ -298,7 +299,8 @@ FAULTS = {
             "return schedule in ((None, None), (before",
             "return True or schedule in ((None, None), (before",
             "each start of an SDK reverts what a person set",
-            "test_dialects.py::test_a_declared_schedule_that_changes_reverts_no_edit",
+            "transcripts/cronradar.http: A declared schedule that changes reverts no edit, "
+            "unless the edit was to what was declared last",
         ),
         Fault(
             '"MONITOR_NOT_FOUND", 404',
