@@ -156,34 +156,6 @@ def test_a_test_tells_everybody_who_hears_of_it(api: Manager) -> None:
 # runs
 
 
-def run_it(api: Manager, seconds: float, end: str = "") -> None:
-    """A run that takes so long, in a minute."""
-    api.ping("/start")
-    api.site.clock.move(seconds)
-    api.ping(end)
-    api.site.clock.move(60 - seconds)
-
-
-@pytest.mark.parametrize(
-    "query, found",
-    [
-        ("state=success", [1000]),
-        ("state=failed", [2000]),
-        ("state=stuck", []),
-        ("state=success&state=failed", [2000, 1000]),
-        ("state=running", [None]),
-    ],
-)
-def test_runs_are_filtered_by_state(api: Manager, query: str, found: list[int | None]) -> None:
-    run_it(api, 1)
-    run_it(api, 2, "/fail")
-    api.ping("/start")
-
-    page = api.job(f"/runs?{query}")
-
-    assert ([run["durationMs"] for run in page["runs"]], page["total"]) == (found, len(found))
-
-
 def test_the_last_thousand_updates_of_progress_are_shown(api: Manager) -> None:
     api.ping("/start")
     api.site.rows(
@@ -196,47 +168,6 @@ def test_the_last_thousand_updates_of_progress_are_shown(api: Manager) -> None:
     messages = [update["message"] for update in api.job("/runs/1")["progress"]]
 
     assert messages == [str(n) for n in range(101, 1101)]
-
-
-# events
-
-
-def test_the_events_of_a_heartbeat_are_those_of_the_whole_log(api: Manager) -> None:
-    api.hook()
-    api.site.get(f"/{api.site.monitor(key='other').token}/fail")
-    api.ping("/fail")
-
-    shown = api.job("/events")
-
-    assert (shown["total"], shown["events"]) == (1, [api.shows("events")["events"][0]])
-
-
-@pytest.mark.parametrize(
-    "query, found",
-    [
-        ("", ["failed", "recovered", "failed"]),
-        ("kind=failed", ["failed", "failed"]),
-        ("kind=failed&kind=recovered", ["failed", "recovered", "failed"]),
-        ("kind=outage", []),
-        ("monitor=job", ["recovered", "failed"]),
-        ("monitor=other", ["failed"]),
-        ("monitor={id}", ["recovered", "failed"]),
-        ("monitor=job&kind=failed", ["failed"]),
-        (f"since={at(100)}", ["failed", "recovered"]),
-        (f"until={at(100)}", ["failed"]),
-        (f"since={at(50)}&until={at(150)}", ["recovered"]),
-        ("since=2026-03-02T13:01:40%2B01:00", ["failed", "recovered"]),
-    ],
-)
-def test_events_are_filtered(api: Manager, query: str, found: list[str]) -> None:
-    other = api.site.monitor(key="other")
-    for token, word in ((api.made.token, "fail"), (api.made.token, "0"), (other.token, "fail")):
-        api.site.get(f"/{token}/{word}")
-        api.site.clock.move(100)
-
-    shown = api.shows(f"events?{query.format(id=api.made.id)}")
-
-    assert ([event["kind"] for event in shown["events"]], shown["total"]) == (found, len(found))
 
 
 # uptime
@@ -451,154 +382,6 @@ def test_it_is_failing_after_four_tries_and_its_alert_is_given_up_at_last(api: M
     assert failing[0]["result"]
 
 
-# a command: listed, tested, switched off, and nothing else
-
-
-@pytest.fixture
-def command(api: Manager) -> str:
-    """The path of an integration that is a command."""
-    given = {"command": "echo it works"}
-    made = api.site.server.act(cronwatch.create_integration, "command", "run", given)
-    return f"{INTEGRATIONS}/{made}"
-
-
-def test_a_command_is_listed_tested_and_switched_off_and_on(api: Manager, command: str) -> None:
-    (shown,) = api.shows("integrations")["integrations"]
-    tested = api.post(f"{command}/test").json
-    switched = [api.ask("PATCH", command, {"enabled": on}).json for on in (False, True)]
-
-    assert (shown["channel"], shown["command"]) == ("command", "echo it works")
-    assert (tested["ok"], "it works" in tested["result"]) == (True, True)
-    assert [one["enabled"] for one in switched] == [False, True]
-
-
-@pytest.mark.parametrize(
-    "method, given",
-    [
-        ("PATCH", {"command": "true"}),
-        ("PATCH", {"name": "x"}),
-        ("PATCH", {"default": False}),
-        ("PATCH", {"command": "true", "enabled": True}),
-        ("DELETE", None),
-    ],
-)
-def test_a_command_is_never_changed(api: Manager, command: str, method: str, given: Any) -> None:
-    before = api.site.rows("SELECT * FROM integration")
-
-    answer = api.ask(method, command, given)
-
-    assert (answer.status_int, api.site.rows("SELECT * FROM integration")) == (403, before)
-
-
-# summary
-
-
-def test_a_monitor_is_summed_up(api: Manager) -> None:
-    api.change(tags="prod db")
-    for seconds in (1, 3, 2):
-        run_it(api, seconds)
-    run_it(api, 5, "/9")
-    api.ping("/start")
-    api.site.post(f"/ping/{api.made.code}/progress/40", '{"message": "half of it"}')
-
-    (shown,) = api.shows("summary")["monitors"]
-
-    listed, nums = api.job(), [run["num"] for run in api.site.runs]
-    names = (
-        "id key name status recipients schedule timezone graceSeconds lastPingAt expectedAt "
-        "downReason downSince pausedUntil"
-    )
-    assert shown == {
-        **{name: listed[name] for name in names.split()},
-        "tags": ["prod", "db"],
-        "state": "down",
-        "alertAt": listed["nextExpectedAt"],
-        "run": {
-            "id": listed["lastRun"]["id"],
-            "startedAt": at(240),
-            "percent": 40,
-            "message": "half of it",
-        },
-        "matched": [],
-        "lastDurationMs": 5000,
-        "usualDurationMs": 2000,
-        "uptime": 0.7708,
-        "strip": [
-            [NOW, 1000, "success", None, nums[0]],
-            [NOW + 60_000, 3000, "success", None, nums[1]],
-            [NOW + 120_000, 2000, "success", None, nums[2]],
-            [NOW + 180_000, 5000, "failed", 9, nums[3]],
-            [NOW + 240_000, None, "running", None, nums[4]],
-        ],
-    }
-
-
-@pytest.fixture
-def mixed(api: Manager) -> Manager:
-    """One in each state, their names in another order."""
-    site = api.site
-    api.change(name="f new", tags="b")
-    paused, up, running, late, down = (
-        site.monitor(name=name, key=name[2:], tags=tags).token
-        for name, tags in (
-            ("a paused", "a"),
-            ("b up", "a b"),
-            ("c running", ""),
-            ("d late", "c"),
-            ("e down", "b"),
-        )
-    )
-    site.get(f"/{late}")
-    site.clock.move(1000)
-    for path in (up, f"{running}/start", f"{paused}/pause/9", f"{down}/fail"):
-        site.get(f"/{path}")
-    site.clock.move(2601)
-    return api
-
-
-def test_those_in_trouble_come_first(mixed: Manager) -> None:
-    shown = mixed.shows("summary")
-
-    names = ["e down", "d late", "c running", "b up", "f new", "a paused"]
-    assert [monitor["name"] for monitor in shown["monitors"]] == names
-    assert shown["counts"] == dict.fromkeys((name[2:] for name in names), 1)
-
-
-def test_who_is_expected_next_is_named_and_the_tags_of_all_are_counted(mixed: Manager) -> None:
-    shown = mixed.shows("summary?limit=1")
-
-    assert (shown["next"]["name"], shown["next"]["at"]) == ("b up", at(4600))
-    assert shown["tags"] == {"a": 2, "b": 3, "c": 1}
-
-
-@pytest.mark.parametrize(
-    "query, found",
-    [
-        ("status=down", ["e down"]),
-        ("status=late&status=running", ["d late", "c running"]),
-        ("status=new&status=paused", ["f new", "a paused"]),
-        ("tag=b", ["e down", "b up", "f new"]),
-        ("tag=a&tag=b", ["b up"]),
-        ("query=UP", ["b up"]),
-        ("query=nothing", []),
-        ("tag=b&status=up", ["b up"]),
-    ],
-)
-def test_the_summary_is_filtered(mixed: Manager, query: str, found: list[str]) -> None:
-    shown = mixed.shows(f"summary?{query}")
-
-    assert [monitor["name"] for monitor in shown["monitors"]] == found
-    assert (shown["total"], sum(shown["counts"].values())) == (len(found), 6)
-
-
-def test_pages_of_the_summary_follow_each_other(mixed: Manager) -> None:
-    pages = [mixed.shows(f"summary?limit=4&offset={offset}") for offset in (0, 4)]
-
-    monitors = [monitor for page in pages for monitor in page["monitors"]]
-    assert monitors == mixed.shows("summary")["monitors"]
-    assert [page["total"] for page in pages] == [6, 6]
-
-
 # its ETag
 
 
@@ -623,13 +406,13 @@ def asked_again(api: Manager, tag: str, query: str = "") -> webtest.TestResponse
     ],
     ids=["ping", "edit", "create", "delete", "pause", "integration", "another process"],
 )
-def test_a_change_changes_the_etag(mixed: Manager, change: Callable[[Manager], Any]) -> None:
-    tag = etag(mixed)
+def test_a_change_changes_the_etag(api: Manager, change: Callable[[Manager], Any]) -> None:
+    tag = etag(api)
 
-    change(mixed)
-    mixed.site.clock.move(1)
+    change(api)
+    api.site.clock.move(1)
 
-    assert asked_again(mixed, tag).status_int == 200
+    assert asked_again(api, tag).status_int == 200
 
 
 @pytest.mark.parametrize("query", ["", "?limit=1", "?query=nothing", "?status=down"])
