@@ -898,7 +898,8 @@ FAULTS = {
             'at the moment", "UNAVAILABLE", 503)',
             'at the moment", "UNAVAILABLE", 500)',
             "a full disk looks like a fault of ours to those who try again",
-            "transcripts/kuma.http: What goes wrong inside is an error of its shape",
+            "transcripts/who.http: What goes wrong inside is an error of the shape of the "
+            "dialect, and counts once it is mended",
         ),
         Fault(
             'execute(self.connection, "ROLLBACK TO part")',
@@ -1095,7 +1096,7 @@ FAULTS = {
             "if not request.allowed:",
             "if False:",
             "a DELETE by mistake counts as a ping",
-            "transcripts/cronping.http: Other methods are refused",
+            "transcripts/who.http: Other methods are refused, in the words of the dialect",
         ),
         Fault(
             "return not self.is_held and super()._flush_some(do_close)",
@@ -1107,14 +1108,14 @@ FAULTS = {
             "UNKNOWN_MAX = 30",
             "UNKNOWN_MAX = 3000",
             "keys are guessed by the thousand",
-            "transcripts/cronradar.http: Thirty wrong keys a minute, then not even a look",
+            "transcripts/who.http: Thirty wrong keys a minute, then not even a look",
         ),
         Fault(
             "and dialect.retry_after",
             "",
             "Cronitor's SDK sleeps inside the user's job",
-            "transcripts/cronitor.http: Within the minimum interval that its owner set it has to "
-            "wait",
+            "transcripts/who.http: Within the minimum interval that its owner set a start has to "
+            "wait, and who can hear it is told how long",
         ),
         Fault(
             "if problem is not None:\n        raise problem",
