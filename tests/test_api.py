@@ -1,4 +1,4 @@
-"""The management API: Cronping's page, sentence by sentence, and what is ours beside it."""
+"""The management API: its lists, the fields that it takes, and what strangers and the log see."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ class Api:
         assert answer.status_int == 201, answer.text
         return dict(answer.json)
 
-    def refused(self, given: Any, path: str = HEARTBEATS, method: str = "POST") -> str:
+    def refused(self, given: Any, path: str = HEARTBEATS) -> str:
         """The sentence with which something is refused as invalid."""
-        answer = self.ask(method, path, given)
+        answer = self.post(path, given)
         assert (answer.status_int, list(answer.json)) == (400, ["error"]), answer.text
         return str(answer.json["error"])
 
@@ -124,15 +124,6 @@ def test_pages_of_a_list_follow_each_other(api: Api, path: str) -> None:
 
     assert [len(page) for page in pages] == [2, 2, 1, 0]
     assert [item for page in pages for item in page] == api.get(path).json[name]
-
-
-LIKE_EXAMPLE = {  # of the page
-    "name": "Daily DB Backup",
-    "scheduleType": "cron",
-    "cronExpression": "0 3 * * *",
-    "timezone": "America/Sao_Paulo",
-    "tags": "prod db",
-}
 
 
 NO_NUMBERS = ("", "many", "1.5", "9" * 400)

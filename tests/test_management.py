@@ -1,6 +1,6 @@
-"""The management API beyond lists and creation: what changes, and what was recorded.
+"""The management API over time: what changes, and what was recorded.
 
-Cronping's page goes on here (update, delete, CI/CD), Crontify's has its run log; the rest is ours.
+What it shows and refuses is in transcripts/management.http.
 """
 
 from __future__ import annotations
@@ -29,15 +29,9 @@ class Manager(Api):
 
     made: Made
 
-    def ping(self, word: str = "", body: str = "") -> None:
-        answer = self.site.post(f"/{self.made.token}{word}", body)
+    def ping(self, word: str = "") -> None:
+        answer = self.site.post(f"/{self.made.token}{word}")
         assert answer.status_int == 200, answer.text
-
-    def pinged_and_scanned(self, after_seconds: float) -> None:
-        """It is pinged once, and looked at so long after it."""
-        self.ping()
-        self.site.clock.move(after_seconds)
-        self.site.server.scan()
 
 
 @pytest.fixture
@@ -258,7 +252,9 @@ def test_uptime_over_several_windows_at_once(lived: Manager) -> None:
 
 
 def test_further_failures_are_no_further_downtimes(api: Manager) -> None:
-    api.pinged_and_scanned(4000)
+    api.ping()
+    api.site.clock.move(4000)
+    api.site.server.scan()
     for _ in range(3):
         api.ping("/fail")
         api.site.clock.move(10)
