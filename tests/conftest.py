@@ -20,6 +20,7 @@ import cronwatch
 
 NOW = 1_772_452_800_000  # 2026-03-02 12:00 UTC, a Monday
 ADDRESS = "192.0.2.1"
+NOBODY = "http://127.0.0.1:9/"  # nobody listens there
 
 
 def pytest_configure() -> None:
@@ -170,6 +171,11 @@ class Site:
 def basic(secret: str) -> str:
     """The header of `curl -u SECRET:`."""
     return "Basic " + base64.b64encode(f"{secret}:".encode()).decode()
+
+
+def at(seconds: float) -> str:
+    """An instant after the first one, as the API writes it."""
+    return cronwatch.iso(NOW + round(seconds * 1000)) or ""
 
 
 def _named(headers: dict[str, str]) -> dict[str, str]:

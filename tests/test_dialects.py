@@ -1,52 +1,34 @@
-"""What holds for pings and no transcript says: rules over time, addresses and many monitors."""
+"""What holds for pings and no transcript says: handles, addresses, and what is on a socket as the
+vendors' real clients send it, where webtest would make it tidy."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable
-from typing import Any
+import socket
+from collections.abc import Iterator
 
 import pytest
 from conftest import Site
+from live_server import Live, serving
 
 from cronwatch import Refused
 
-RESERVED = [
-    "api",
-    "badge",
-    "cronwatch-exec",
-    "fail",
-    "favicon.ico",
-    "finish",
-    "healthz",
-    "manifest.json",
-    "metrics",
-    "p",
-    "ping",
-    "robots.txt",
-    "start",
-    "static",
-    "status",
-    "v2",
-    "b",
-]
+RESERVED = (
+    "api badge cronwatch-exec fail favicon.ico finish healthz manifest.json metrics p ping "
+    "robots.txt start static status v2 b"
+)
 
 
 def test_our_codes_have_the_form_that_the_sdks_of_cronbeats_insist_on(site: Site) -> None:
     codes = [site.monitor().code for _ in range(10)]
 
-    bad = [code for code in codes if not re.fullmatch("[a-zA-Z0-9]{8}", code)]
-
-    assert bad == []
+    assert [code for code in codes if not re.fullmatch("[a-zA-Z0-9]{8}", code)] == []
 
 
-@pytest.mark.parametrize("word", RESERVED)
+@pytest.mark.parametrize("word", RESERVED.split())
 def test_a_first_segment_of_ours_is_never_adopted_as_a_handle(site: Site, word: str) -> None:
-    handles = {word: "cronitor"}
-
     with pytest.raises(Refused) as refused:
-        site.monitor(handles=handles)
+        site.monitor(handles={word: "cronitor"})
 
     assert refused.value.status == 400
 
@@ -60,115 +42,72 @@ def test_without_a_request_uri_the_decoded_path_serves(site: Site, form: str) ->
     assert (reply.status_int, site.kinds) == (200, ["start"])
 
 
-def test_dropped_pings_are_counted_and_shown(make_site: Callable[..., Site]) -> None:
-    site = make_site(authenticate_pings=True)
-    job = site.monitor()
-    site.get(f"/{job.code}/run")
-    site.get(f"/{job.code}/complete?auth_key=wrong")
-
-    heartbeat = site.get(f"/api/v1/heartbeats/{job.id}", X_Api_Key=site.api_key("read-only")).json
-
-    assert heartbeat["droppedPings"] == 2
+# -- on a socket
 
 
-WRAPS: dict[str, Any] = {
-    "cron": "0 22-6 * * *",
-    "grace_seconds": 60,
-    "declared": '{"cron": "0 22-6 * * *", "grace_seconds": 60}',
-}
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with serving(tmp_path_factory.mktemp("wire")) as server:
+        server.add("jobs/nightly")
+        yield server
 
 
-def test_a_range_that_wraps_and_was_declared_before_goes_on(site: Site, api_key: str) -> None:
-    site.monitor(key="job", **WRAPS)
-
-    reply = site.get(
-        "/ping/job?schedule=0%2022-6%20*%20*%20*&gracePeriod=90", Authorization=f"Bearer {api_key}"
-    )
-
-    (job,) = site.monitors
-    assert (reply.status_int, job["cron"], job["grace_seconds"]) == (200, "0 22-6 * * *", 90)
+def say(live: Live, line: bytes, rest: bytes = b"\r\n") -> tuple[int, str]:
+    """Status and body of the answer to a request, byte for byte."""
+    port = int(live.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(line + b" HTTP/1.1\r\nHost: cron.test\r\nConnection: close\r\n" + rest)
+        head, _, body = b"".join(iter(lambda: connection.recv(65_536), b"")).partition(b"\r\n\r\n")
+    return int(head.split()[1]), body.decode()
 
 
-def test_a_range_that_wraps_and_was_synced_before_goes_on(site: Site, api_key: str) -> None:
-    site.monitor(key="job", **WRAPS)
-    body = {"monitors": [{"key": "job", "schedule": "0 22-6 * * *", "gracePeriod": 90}]}
-
-    reply = site.post("/api/sync", json.dumps(body), Authorization=f"Bearer {api_key}")
-
-    (job,) = site.monitors
-    assert (reply.json["updated"], reply.json["errors"]) == (1, [])
-    assert (job["cron"], job["grace_seconds"]) == ("0 22-6 * * *", 90)
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-def test_an_exit_code_behind_the_key_form_is_healthchecks_and_keeps_its_log(
-    site: Site, api_key: str
+@pytest.mark.parametrize(
+    "line, rest, body, kept",
+    [
+        (b"POST /ping/{code}/start", b"\r\n", '{"status": "success".*', "start None"),
+        (b"HEAD /{code}/complete", b"\r\n", "", "success None"),
+        (b"GET http://cronitor.link/{code}", b"\r\n", "OK", "start None"),
+        (
+            b"POST /ping/jobs%2Fnightly/{key}/start",
+            b"\r\n",
+            '{"status": "started".*',
+            "start None",
+        ),
+        (
+            b"POST /ping/{code}/progress",
+            CHUNKED + b'e\r\n{"msg":"bits"}\r\n0\r\n\r\n',
+            '{"status": "success".*',
+            "progress bits",
+        ),
+        ("GET /{code}/ok?msg=Größe".encode(), b"\r\n", "OK", "ok Größe"),
+        (b"GET /{code}/ok?msg=gr\xf6", b"\r\n", "OK", "ok gr\ufffd"),
+        (b"GET /{code}/ok?msg=a%2Fb+c", b"\r\n", "OK", "ok a/b c"),
+        (b"GET /{code}/ok?msg=100%", b"\r\n", "OK", "ok 100%"),
+        (b'GET /{code}/ok?msg="{}|\\^`<>', b"\r\n", "OK", 'ok "{}|\\^`<>'),
+    ],
+)
+def test_a_ping_is_heard_as_a_client_sends_it(
+    live: Live, line: bytes, rest: bytes, body: str, kept: str
 ) -> None:
-    job = site.monitor()
+    code = live.monitor("jobs/nightly")["code"]
+    named = line.replace(b"{code}", code.encode()).replace(b"{key}", live.key.encode())
 
-    site.post(f"/ping/{api_key}/{job.key}/0?metric=rows:3&env=prod", "the output")
+    reply = say(live, named, rest)
 
-    assert site.rows("SELECT content FROM run_log") == [{"content": "the output"}]
-    assert site.pings[0]["dialect"] == "healthchecks"
-
-
-def ping_key(site: Site, rest: str, api_key: str) -> None:
-    assert site.get(f"/ping/{rest}", Authorization=f"Bearer {api_key}").status_int == 200
-
-
-def test_a_declared_schedule_that_changes_reverts_no_edit(site: Site, api_key: str) -> None:
-    ping_key(site, "job?schedule=@hourly", api_key)
-    site.rows("UPDATE monitor SET cron = '@weekly'")
-
-    ping_key(site, "job?schedule=@daily", api_key)
-
-    assert site.monitors[0]["cron"] == "@weekly"
+    last = live.pings("jobs/nightly")[-1]
+    assert reply[0] == 200
+    assert re.fullmatch(body, reply[1])
+    assert f"{last['kind']} {last['message']}" == kept
 
 
-def test_an_edit_to_what_was_declared_last_lets_declarations_in_again(
-    site: Site, api_key: str
-) -> None:
-    ping_key(site, "job?schedule=@hourly", api_key)
-    site.rows("UPDATE monitor SET cron = '@weekly'")
-    ping_key(site, "job?schedule=@daily", api_key)
-    site.rows("UPDATE monitor SET cron = '@daily'")
+def test_a_chunked_envelope_is_read(live: Live) -> None:
+    chunks = b'10\r\n{"event_id":"1"}\r\n0\r\n\r\n'
 
-    ping_key(site, "job?schedule=@monthly", api_key)
-
-    assert site.monitors[0]["cron"] == "@monthly"
+    assert say(live, b"POST /api/1/envelope/", CHUNKED + chunks) == (200, '{"id": "1"}')
 
 
-def test_a_monitor_without_a_schedule_takes_a_declared_one(site: Site, api_key: str) -> None:
-    ping_key(site, "job?schedule=@hourly", api_key)
-    site.rows("UPDATE monitor SET cron = NULL")
-
-    ping_key(site, "job?schedule=@hourly", api_key)
-    before = site.monitors[0]["cron"]
-    ping_key(site, "job?schedule=@daily", api_key)
-
-    assert (before, site.monitors[0]["cron"]) == (None, "@daily")
-
-
-def sync_key(site: Site, api_key: str, name: str, schedule: str, grace: int) -> None:
-    item = {"key": "backup", "name": name, "schedule": schedule, "gracePeriod": grace}
-    body = json.dumps({"monitors": [item]})
-    assert site.post("/api/sync", body, Authorization=f"Bearer {api_key}").json["errors"] == []
-
-
-def test_another_sync_changes_no_field_that_a_person_set(site: Site, api_key: str) -> None:
-    sync_key(site, api_key, "Backup", "0 2 * * *", 60)
-    site.rows("UPDATE monitor SET cron = '@hourly', grace_seconds = 900, name = 'Mine'")
-
-    sync_key(site, api_key, "Other", "0 4 * * *", 120)
-
-    (job,) = site.monitors
-    assert (job["cron"], job["grace_seconds"], job["name"]) == ("@hourly", 900, "Mine")
-
-
-def test_a_sync_changes_no_monitor_that_a_person_made(site: Site, api_key: str) -> None:
-    site.monitor(key="backup", name="Mine", cron="@hourly")
-
-    sync_key(site, api_key, "Backup", "0 2 * * *", 60)
-    sync_key(site, api_key, "Other", "0 4 * * *", 120)
-
-    (job,) = site.monitors
-    assert (job["cron"], job["grace_seconds"], job["name"]) == ("@hourly", 300, "Mine")
+def test_a_raw_path_that_is_not_ascii_is_not_found(live: Live) -> None:
+    assert say(live, "GET /größe/complete".encode())[0] == 404

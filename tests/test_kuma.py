@@ -1,45 +1,31 @@
-"""What reads Uptime Kuma reads cronwatch: its gauges, and its status page."""
+"""What reads Uptime Kuma reads cronwatch; transcripts/kuma.http has its pushes and status page."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Site
-from live_server import Live, serving
+from live_server import serving
 from prometheus_client.parser import text_string_to_metric_families
 
 import cronwatch
 
-PAGE = "/api/status-page/wall"
-BEATS = "/api/status-page/heartbeat/wall"
-
-
-@pytest.fixture
-def wall(make_site: Callable[..., Site]) -> Site:
-    return make_site(status_tag="wall")
-
 
 def gauges(site: Site, name: str) -> dict[str, float]:
     """A gauge of Uptime Kuma by the name of the monitor, and by the window where it has one."""
-    key = base64.b64encode(f":{site.api_key('read-only')}".encode()).decode()
-    text = site.get("/metrics", Authorization=f"Basic {key}").text
+    password = base64.b64encode(f":{site.api_key('read-only')}".encode()).decode()
+    text = site.get("/metrics", Authorization=f"Basic {password}").text
     return {
         sample.labels["monitor_name"] + sample.labels.get("window", ""): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.name == name
     }
-
-
-def test_the_key_may_be_the_password_of_nobody(site: Site) -> None:
-    site.monitor(name="Backup")
-
-    assert gauges(site, "monitor_status") == {"Backup": 2}
 
 
 def test_a_gauge_has_all_labels_that_readers_ask_for(site: Site, api_key: str) -> None:
@@ -95,80 +81,29 @@ def test_the_response_time_is_the_last_duration_in_milliseconds(site: Site) -> N
     assert gauges(site, "monitor_response_time") == {"Backup": 1204}
 
 
-def test_a_status_page_has_the_monitors_with_the_tag(wall: Site) -> None:
-    job = wall.monitor(name="Backup", tags="wall")
-    wall.monitor(name="Mine")
-
-    page = wall.get(PAGE).json
-
-    assert (page["config"]["slug"], page["config"]["title"]) == ("wall", "wall")
-    assert page["publicGroupList"] == [
-        {
-            "id": 1,
-            "name": "wall",
-            "weight": 1,
-            "monitorList": [{"id": job.num, "name": "Backup", "type": "push"}],
-        }
-    ]
-
-
-def test_the_beats_of_a_page_come_oldest_first(wall: Site) -> None:
-    job = wall.monitor(name="Backup", tags="wall")
-    wall.get(f"/{job.token}/start")
-    wall.clock.move(2)
-    wall.get(f"/{job.token}")
-    wall.clock.move(60)
-    wall.get(f"/{job.token}/fail")
-
-    beats = wall.get(BEATS).json
-
-    assert beats["heartbeatList"] == {
-        str(job.num): [
-            {"status": 1, "time": "2026-03-02 12:00:00.000", "msg": "", "ping": 2000},
-            {"status": 0, "time": "2026-03-02 12:01:02.000", "msg": "", "ping": None},
-        ]
-    }
-    assert set(beats["uptimeList"]) == {f"{job.num}_24"}
-
-
-def test_many_monitors_fit_on_a_page(wall: Site) -> None:
+def test_many_monitors_fit_on_a_page(make_site: Callable[..., Site]) -> None:
+    wall = make_site(status_tag="wall")
     for number in range(201):
         job = wall.monitor(name=f"Job {number}", tags="wall")
         for _ in range(8):
             wall.get(f"/{job.token}")
 
-    answer = wall.get(BEATS)
+    answer = wall.get("/api/status-page/heartbeat/wall")
 
     assert len(answer.body) <= 65_536
     assert len(answer.json["heartbeatList"]) == 200
 
 
-@pytest.mark.parametrize("path", [PAGE, BEATS])
-def test_there_is_no_page_but_that_of_the_tag(site: Site, path: str) -> None:
-    site.monitor(name="Backup", tags="wall")
-
-    assert site.get(path).status_int == 404
-
-
-# -- the library with which Home Assistant reads Uptime Kuma (it needs Python 3.13)
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with serving(Path(tmp_path_factory.mktemp("kuma"))) as server:
-        yield server
-
-
-def test_pythonkuma_reads_how_monitors_do(live: Live) -> None:
-    pythonkuma = pytest.importorskip("pythonkuma")
+def test_the_library_of_home_assistant_reads_how_monitors_do(tmp_path: Path) -> None:
+    pythonkuma = pytest.importorskip("pythonkuma")  # needs Python 3.13
     aiohttp = pytest.importorskip("aiohttp")
-    live.add("backup")
-    key = live.quick("key", "create", "home-assistant", "--permission", "read-only").strip()
 
-    async def read() -> Any:
+    async def read(url: str, key: str) -> Any:
         async with aiohttp.ClientSession() as session:
-            return await pythonkuma.UptimeKuma(session, live.url, key).metrics()
+            return await pythonkuma.UptimeKuma(session, url, key).metrics()
 
-    (monitor,) = asyncio.run(read()).values()
+    with serving(tmp_path) as live:
+        live.add("backup")
+        (monitor,) = asyncio.run(read(live.url, live.key)).values()
 
     assert (monitor.monitor_name, int(monitor.monitor_status)) == ("backup", 2)

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import Made, Site
-from live_server import LIMIT_SECONDS, Live, serving, wait_for
+from conftest import NOBODY, Site
+from live_server import serving, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 from trouble import Watch, add, failed
 
@@ -27,75 +27,51 @@ def watched(site: Site) -> Site:
 
 
 def scrape(site: Site) -> dict[tuple[str, ...], float]:
-    """The samples by their names and the values of their labels."""
+    """Our samples by their names without `cronwatch_` and the values of their labels."""
     answer = site.get("/metrics", Authorization=f"Bearer {KEY}")
-    assert answer.status_int == 200
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
     return {
-        (sample.name, *sample.labels.values()): sample.value
+        (sample.name.removeprefix("cronwatch_"), *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(answer.text)
         for sample in family.samples
+        if sample.name.startswith("cronwatch_")
     }
 
 
-def pinged(site: Site) -> Made:
-    """A monitor that was pinged once."""
-    job = site.monitor(key="job")
-    assert site.get(f"/{job.token}").status_int == 200
-    return job
-
-
-# who may ask
-
-
-def test_metrics_come_as_a_version_of_the_text_format(watched: Site) -> None:
-    answer = watched.get("/metrics", Authorization=f"Bearer {KEY}")
-
-    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+# what they say
 
 
 def test_metrics_name_no_secret(watched: Site) -> None:
-    job = pinged(watched)
+    job = failed(watched)
 
     text = watched.get("/metrics", Authorization=f"Bearer {KEY}").text
 
     assert [secret for secret in (job.token, job.code, KEY) if secret in text] == []
 
 
-# what they say
-
-
-@pytest.mark.parametrize("status, count", [("new", 1), ("up", 1), ("down", 2), ("paused", 0)])
-def test_monitors_are_counted_by_status(watched: Site, status: str, count: int) -> None:
+def test_a_monitor_has_the_status_that_it_has_and_no_other(watched: Site) -> None:
     watched.monitor(key="new")
     watched.get(f"/{watched.monitor(key='up').token}")
     for key in ("one", "two"):
-        watched.get(f"/{watched.monitor(key=key).token}/fail")
+        failed(watched, key=key)
 
-    assert scrape(watched)["cronwatch_monitors", status] == count
+    samples = scrape(watched)
 
-
-def test_a_monitor_has_the_status_that_it_has_and_no_other(watched: Site) -> None:
-    watched.get(f"/{watched.monitor(key='job').token}/fail")
-
-    found = scrape(watched)
-
-    assert {
-        status: found["cronwatch_monitor_status", "job", status] for status in cronwatch.STATUSES
-    } == {"new": 0, "up": 0, "down": 1, "paused": 0}
+    counts = {"new": 1, "up": 1, "down": 2, "paused": 0}
+    assert {name: samples["monitors", name] for name in cronwatch.STATUSES} == counts
+    one = {name: samples["monitor_status", "one", name] for name in cronwatch.STATUSES}
+    assert one == {"new": 0, "up": 0, "down": 1, "paused": 0}
 
 
 def test_a_monitor_tells_when_it_was_last_heard_of(watched: Site) -> None:
-    pinged(watched)
+    watched.monitor(key="never")
+    watched.get(f"/{watched.monitor(key='job').token}")
 
-    found = scrape(watched)["cronwatch_monitor_last_ping_timestamp_seconds", "job"]
+    samples = scrape(watched)
 
-    assert found == watched.clock.now / 1000
-
-
-def test_a_monitor_that_was_never_heard_of_tells_nothing_of_it(watched: Site) -> None:
-    watched.monitor(key="job")
-
-    assert ("cronwatch_monitor_last_ping_timestamp_seconds", "job") not in scrape(watched)
+    name = "monitor_last_ping_timestamp_seconds"
+    assert samples[name, "job"] == watched.clock.now / 1000
+    assert (name, "never") not in samples
 
 
 def test_a_monitor_tells_how_long_its_last_run_took(watched: Site) -> None:
@@ -106,7 +82,7 @@ def test_a_monitor_tells_how_long_its_last_run_took(watched: Site) -> None:
         watched.get(f"/{job.token}")
     watched.get(f"/{job.token}/start")
 
-    assert scrape(watched)["cronwatch_monitor_last_duration_seconds", "job"] == 12.5
+    assert scrape(watched)["monitor_last_duration_seconds", "job"] == 12.5
 
 
 @pytest.mark.parametrize(
@@ -117,6 +93,9 @@ def test_a_monitor_tells_how_long_its_last_run_took(watched: Site) -> None:
         ("/{code}/run", "cronitor"),
         ("/ping/{token}", "healthchecks"),
         ("/api/push/{token}", "kuma"),
+        ("/00000000-0000-4000-8000-000000000000", ""),  # what is recorded nowhere is no ping
+        ("/ping/unknown", ""),
+        ("/{code}/p/2", ""),
     ],
 )
 def test_pings_are_counted_by_dialect(watched: Site, path: str, dialect: str) -> None:
@@ -124,10 +103,10 @@ def test_pings_are_counted_by_dialect(watched: Site, path: str, dialect: str) ->
     for _ in range(3):
         watched.get(job.at(path))
 
-    found = scrape(watched)
+    samples = scrape(watched)
 
-    counted = {name: found["cronwatch_pings_total", name] for name in cronwatch.DIALECTS}
-    assert {name: count for name, count in counted.items() if count} == {dialect: 3}
+    for name in cronwatch.DIALECTS:
+        assert samples["pings_total", name] == (3 if name == dialect else 0)
 
 
 def test_runs_are_counted_by_how_they_ended(watched: Site) -> None:
@@ -135,27 +114,9 @@ def test_runs_are_counted_by_how_they_ended(watched: Site) -> None:
     for end in ("?rid=a", "/log?rid=a", "", "/fail", "/start"):
         watched.get(f"/{job.token}{end}")
 
-    found = scrape(watched)
+    samples = scrape(watched)
 
-    assert [found["cronwatch_runs_total", state] for state in ("success", "failed")] == [2, 1]
-
-
-@pytest.mark.parametrize(
-    "path", ["/00000000-0000-4000-8000-000000000000", "/ping/unknown", "/{code}/p/2"]
-)
-def test_what_is_recorded_nowhere_is_no_ping(watched: Site, path: str) -> None:
-    job = watched.monitor(key="job")
-
-    watched.get(job.at(path))
-
-    assert (
-        sum(
-            value
-            for (name, *_), value in scrape(watched).items()
-            if name == "cronwatch_pings_total"
-        )
-        == 0
-    )
+    assert [samples["runs_total", state] for state in ("success", "failed")] == [2, 1]
 
 
 def test_a_ping_that_is_dropped_is_no_ping(make_site: Callable[..., Site]) -> None:
@@ -165,7 +126,7 @@ def test_a_ping_that_is_dropped_is_no_ping(make_site: Callable[..., Site]) -> No
 
     assert site.get(f"/{job.code}/run").status_int == 200
 
-    assert (scrape(site)["cronwatch_pings_total", "cronitor"], site.pings) == (0, [])
+    assert scrape(site)["pings_total", "cronitor"] == 0
 
 
 def test_a_ping_that_is_not_on_disk_is_not_counted(watched: Site) -> None:
@@ -174,51 +135,41 @@ def test_a_ping_that_is_not_on_disk_is_not_counted(watched: Site) -> None:
 
     assert watched.get(f"/{job.token}").status_int == 503
 
-    assert scrape(watched)["cronwatch_pings_total", "cronping"] == 0
+    assert scrape(watched)["pings_total", "cronping"] == 0
 
 
-def test_tries_to_send_are_counted(watched: Site) -> None:
-    add(watched, "ntfy", "http://127.0.0.1:9/nobody", "me")
-    failed(watched, key="job")
+def test_alerts_are_counted_and_tries_to_send_them_from_0_on(watched: Site) -> None:
+    def count() -> list[float]:
+        samples = scrape(watched)
+        states = [("alerts", state) for state in ("pending", "overdue", "dead")]
+        tries = [("alert_tries_total", result) for result in ("sent", "failed")]
+        return [samples[name] for name in (*states, *tries)]
 
+    add(watched, "ntfy", NOBODY, "me")
+    failed(watched)
+    counts = [count()]
+    watched.clock.move(100)
+    counts.append(count())
     watched.server.deliver()
+    counts.append(count())
 
-    assert scrape(watched)["cronwatch_alert_tries_total", "failed"] == 1
-
-
-@pytest.mark.parametrize("result", ["sent", "failed"])
-def test_tries_to_send_are_counted_from_0_on(watched: Site, result: str) -> None:
-    assert scrape(watched)["cronwatch_alert_tries_total", result] == 0
-
-
-@pytest.mark.parametrize(
-    "after_seconds, state, count",
-    [(0, "pending", 1), (0, "overdue", 0), (100, "overdue", 1), (0, "dead", 0)],
-)
-def test_what_waits_to_be_sent_is_counted(
-    watched: Site, after_seconds: float, state: str, count: int
-) -> None:
-    add(watched, "ntfy", "http://127.0.0.1:9/nobody", "me")
-    failed(watched, key="job")
-    watched.clock.move(after_seconds)
-
-    assert scrape(watched)["cronwatch_alerts", state] == count
+    assert counts == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 0, 0, 0, 1]]
 
 
 def test_the_size_of_the_database_is_told(watched: Site) -> None:
     (size,) = watched.rows("PRAGMA page_count")
 
-    assert scrape(watched)["cronwatch_database_bytes",] == 4096 * size["page_count"]
+    assert scrape(watched)["database_bytes",] == 4096 * size["page_count"]
 
 
 def test_changes_that_share_a_commit_are_counted(watched: Site) -> None:
-    before = scrape(watched)["cronwatch_batch_size_count",]
-    pinged(watched)  # a monitor, and a ping
+    before = scrape(watched)["batch_size_count",]
+    failed(watched)  # a monitor, and a ping
 
-    found = scrape(watched)
+    samples = scrape(watched)
 
-    assert found["cronwatch_batch_size_count",] == before + 2
-    assert found["cronwatch_batch_size_bucket", "1.0"] == found["cronwatch_batch_size_count",]
+    assert samples["batch_size_count",] == before + 2
+    assert samples["batch_size_bucket", "1.0"] == samples["batch_size_count",]
 
 
 def test_the_age_of_the_last_look_is_told(watched: Site) -> None:
@@ -227,7 +178,7 @@ def test_the_age_of_the_last_look_is_told(watched: Site) -> None:
     watch.look()
     watched.clock.move(7)
 
-    assert scrape(watched)["cronwatch_scan_age_seconds",] == 7
+    assert scrape(watched)["scan_age_seconds",] == 7
 
 
 def test_a_thousand_monitors_have_series_of_their_own_and_no_more(watched: Site) -> None:
@@ -237,30 +188,30 @@ def test_a_thousand_monitors_have_series_of_their_own_and_no_more(watched: Site)
         "SELECT 'id' || i, 'key' || i, 'name', 0, 0 FROM n"
     )
 
-    found = scrape(watched)
+    samples = scrape(watched)
 
-    named = {labels[0] for name, *labels in found if name == "cronwatch_monitor_status"}
-    assert (len(named), found["cronwatch_monitors", "new"]) == (1000, 1001)
+    named = {labels[0] for name, *labels in samples if name == "monitor_status"}
+    assert (len(named), samples["monitors", "new"]) == (1000, 1001)
 
 
 @pytest.mark.parametrize("key", ['a "quoted" one', "back\\slash", "Ünïcode ✓", 'a{b="c"}', "#"])
 def test_a_key_of_any_text_can_be_read_back(watched: Site, key: str) -> None:
     watched.monitor(key=key)
 
-    assert ("cronwatch_monitor_status", key, "new") in scrape(watched)
+    assert ("monitor_status", key, "new") in scrape(watched)
 
 
 def test_a_thousand_monitors_cost_as_many_queries_as_one(watched: Site) -> None:
     asked: list[str] = []
 
+    def trace(tx: cronwatch.Transaction) -> None:
+        tx.db.set_trace_callback(asked.append)
+        cronwatch.measure(tx)
+
     def count() -> int:
         asked.clear()
         watched.server.read(trace)
         return len(asked)
-
-    def trace(tx: cronwatch.Transaction) -> None:
-        tx.db.set_trace_callback(asked.append)
-        cronwatch.measure(tx)
 
     watched.monitor(key="one")
     once = count()
@@ -273,111 +224,70 @@ def test_a_thousand_monitors_cost_as_many_queries_as_one(watched: Site) -> None:
 # health
 
 
-def health(site: Site) -> tuple[int, list[str]]:
+def health(site: Site) -> list[str]:
+    """The troubles that are told."""
     answer = site.get("/healthz")
-    assert answer.json["ok"] is (answer.status_int == 200)
-    return answer.status_int, answer.json["troubles"]
+    troubles: list[str] = answer.json["troubles"]
+    assert (answer.status_int, answer.json["ok"]) == ((503, False) if troubles else (200, True))
+    return troubles
 
 
 @pytest.fixture
 def watch(site: Site) -> Watch:
-    """A site whose scan loop is cranked by hand."""
+    """A site whose scan loop is cranked by hand, after its first look."""
     watch = Watch(site)
     site.server.scanner = watch.scanner
+    watch.look()
     return watch
 
 
-def test_all_is_well_while_it_looks(watch: Watch) -> None:
-    watch.look()
+@pytest.mark.parametrize(
+    "seconds, troubles", [(0, []), (64, []), (66, ["the scanner is stuck"])], ids=str
+)
+def test_a_scanner_that_does_not_look_is_no_health(
+    watch: Watch, seconds: float, troubles: list[str]
+) -> None:
+    watch.site.clock.move(seconds)
 
-    assert health(watch.site) == (200, [])
-
-
-def test_a_scanner_that_does_not_look_is_no_health(watch: Watch) -> None:
-    watch.look()
-    watch.site.clock.move(66)
-
-    assert health(watch.site) == (503, ["the scanner is stuck"])
+    assert health(watch.site) == troubles
 
 
 def test_the_status_of_healthchecks_is_not_ok_then(watch: Watch) -> None:
-    watch.look()
-    before = watch.site.get("/api/v1/status/")
     watch.site.clock.move(66)
 
     answer = watch.site.get("/api/v1/status/")
 
-    assert (before.text, answer.json) == ("OK", {"error": "the scanner is stuck"})
-    assert answer.status_int == 503
+    assert (answer.status_int, answer.json) == (503, {"error": "the scanner is stuck"})
 
 
-def test_a_scan_that_comes_a_little_late_is_no_trouble(watch: Watch) -> None:
-    watch.look()
-    watch.site.clock.move(64)
-
-    assert health(watch.site) == (200, [])
+FULL = ["nothing can be written"]
 
 
 def block(site: Site) -> None:
-    """Let nothing be written from now on: what a scan and a ping change is no table any more."""
+    """Nothing can be written from now on, as is found out: what a scan and a ping change is no
+    table any more."""
     site.rows("ALTER TABLE meta RENAME TO elsewhere")
-
-
-def unblock(site: Site) -> None:
-    site.rows("ALTER TABLE elsewhere RENAME TO meta")
-
-
-def stamp(site: Site) -> None:
     with suppress(cronwatch.Refused):
         site.server.act(cronwatch.stamp_alive)
 
 
-def test_a_disk_that_takes_nothing_is_no_health(watch: Watch) -> None:
-    watch.look()
+def test_a_disk_that_takes_nothing_is_no_health_until_there_is_room(watch: Watch) -> None:
     block(watch.site)
-
-    stamp(watch.site)
-
-    assert health(watch.site) == (503, ["nothing can be written"])
-
-
-def test_a_look_in_vain_does_not_make_it_well(watch: Watch) -> None:
-    watch.look()
-    block(watch.site)
-    stamp(watch.site)
-
-    watch.look()
-
-    assert health(watch.site) == (503, ["nothing can be written"])
-
-
-def test_while_it_is_tried_again_it_is_not_well(watch: Watch) -> None:
-    watch.look()
-    block(watch.site)
-    stamp(watch.site)
-    seen: list[tuple[int, list[str]]] = []
+    troubles = [health(watch.site)]
     away = watch.scanner.away
 
     def look_aside(since: int, until: int) -> None:
-        seen.append(health(watch.site))
+        troubles.append(health(watch.site))
         away(since, until)
 
-    watch.scanner.away = look_aside
-
+    watch.scanner.away = look_aside  # while it is tried again
+    watch.look()
+    troubles.append(health(watch.site))
+    watch.scanner.away = away
+    watch.site.rows("ALTER TABLE elsewhere RENAME TO meta")
     watch.look()
 
-    assert seen == [(503, ["nothing can be written"])]
-
-
-def test_once_there_is_room_all_is_well(watch: Watch) -> None:
-    watch.look()
-    block(watch.site)
-    stamp(watch.site)
-    unblock(watch.site)
-
-    watch.look()
-
-    assert health(watch.site) == (200, [])
+    assert (troubles, health(watch.site)) == ([FULL] * 3, [])
 
 
 # systemd
@@ -390,14 +300,14 @@ class Manager:
         self.peer = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.peer.bind(address.replace("@", "\0", 1))
         self.peer.settimeout(0.01)
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def hear(self) -> list[str]:
-        """All that was said until now."""
+        """All that came until now."""
         with suppress(TimeoutError):
             while True:
-                self.said.append(self.peer.recv(4096).decode())
-        return self.said
+                self.messages.append(self.peer.recv(4096).decode())
+        return self.messages
 
 
 @pytest.fixture(params=["file", "abstract"])
@@ -407,9 +317,9 @@ def manager(
     """A manager that hears what this process says, or one that it starts."""
     address = {"file": str(tmp_path / "notify"), "abstract": f"@cronwatch-{os.getpid()}"}
     monkeypatch.setenv("NOTIFY_SOCKET", address[request.param])
-    found = Manager(address[request.param])
-    yield found
-    found.peer.close()
+    manager = Manager(address[request.param])
+    yield manager
+    manager.peer.close()
 
 
 @pytest.mark.slow
@@ -417,43 +327,27 @@ def test_systemd_is_told_that_it_is_ready_lives_and_stops(
     tmp_path: Path, manager: Manager
 ) -> None:
     with serving(tmp_path, "--scan-seconds", "0.2") as live:
+        assert manager.hear()[:1] == ["READY=1"]
+        assert live.ask("GET", "/health").status == 200  # once it is ready it answers
         wait_for(lambda: manager.hear().count("WATCHDOG=1") >= 3, "three looks")
         live.stop()
 
-    said = manager.hear()
-    assert (said[0], said[-1], {*said[1:-1]}) == ("READY=1", "STOPPING=1", {"WATCHDOG=1"})
+    first, *looks, last = manager.hear()
+    assert (first, set(looks), last) == ("READY=1", {"WATCHDOG=1"}, "STOPPING=1")
 
 
-@pytest.mark.slow
-def test_once_it_is_ready_it_answers(tmp_path: Path, manager: Manager) -> None:
-    with serving(tmp_path) as live:
-        assert manager.hear()[:1] == ["READY=1"]
-        assert answers(live)
-
-
-def answers(live: Live) -> bool:
-    host, _, port = live.url.partition("//")[2].partition(":")
-    with socket.create_connection((host, int(port)), LIMIT_SECONDS):
-        return True
-
-
-def test_each_look_tells_that_it_lives(site: Site, manager: Manager) -> None:
+@pytest.mark.parametrize("is_full", [False, True])
+def test_each_look_tells_that_it_lives_even_in_vain(
+    site: Site, manager: Manager, is_full: bool
+) -> None:
     watch = Watch(site)
+    if is_full:
+        block(site)
 
     watch.look()
     watch.look()
 
     assert manager.hear() == ["WATCHDOG=1"] * 2
-
-
-def test_a_disk_that_takes_nothing_is_no_reason_to_be_killed(site: Site, manager: Manager) -> None:
-    watch = Watch(site)
-    block(site)
-    stamp(site)
-
-    watch.look()
-
-    assert manager.hear() == ["WATCHDOG=1"]
 
 
 def test_a_manager_that_is_gone_is_no_trouble(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import resource
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,19 @@ import pytest
 import sentry_sdk
 from cronbeats_python import ApiError, PingClient
 from cronbeats_python.http import HttpResponse, UrllibHttpClient
-from live_server import LIMIT_SECONDS, Live, bash, in_thread, serving, wait_for
+from live_server import LIMIT_SECONDS, Live, in_thread, serving, wait_for
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 
 CRONITOR_HOST = "https://cronitor.link"
+OLD_KEYS = {"radar": "ck_app_9_old", "cronitor": "0f3a91c2d4e5b6a79808f7e6d5c4b3a2"}
 
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     with serving(tmp_path_factory.mktemp("clients"), "--timezone", "Europe/Berlin") as server:
+        for name, secret in OLD_KEYS.items():
+            server.quick("key", "create", name, "--permission", "ping", "--secret", secret)
         yield server
 
 
@@ -58,68 +60,54 @@ def cronbeats(url: str, code: str, **options: Any) -> PingClient:
     return PingClient(code, {"base_url": url, "retry_backoff_ms": 20, **options})
 
 
-def test_the_cronbeats_client_pings(live: Live) -> None:
-    code = live.add("beat")["code"]
+def test_the_cronbeats_client_pings_with_the_code_of_its_old_service(live: Live) -> None:
+    handle = ("--handle", "cronbeats:Zz9Yy8Xx")
+    live.quick("monitor", "add", "beat", "--cron", "0 3 * * *", *handle)
 
-    said = cronbeats(live.url, code).ping()
+    reply = cronbeats(live.url, "Zz9Yy8Xx").ping()
 
-    assert (said["ok"], said["action"], said["jobKey"]) == (True, "ping", code)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", said["timestamp"])
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", said["nextExpected"])
+    assert (reply["ok"], reply["action"], reply["jobKey"]) == (True, "ping", "Zz9Yy8Xx")
+    for name in ("timestamp", "nextExpected"):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", reply[name])
     assert kinds(live, "beat") == ["success"]
 
 
 def test_the_cronbeats_client_follows_a_run_with_its_progress(live: Live) -> None:
     client = cronbeats(live.url, live.add("beat-run")["code"])
 
-    said = [
+    replies = [
         client.start(),
         client.progress(40, "half way"),
         client.progress(None, "tidying up"),
         client.progress({"seq": 100, "message": "x" * 300}),
-        client.success(),
+        client.fail(),
     ]
 
     (only,) = live.runs("beat-run")
-    assert [one["action"] for one in said] == ["start", *["progress"] * 3, "end"]
+    assert [reply["action"] for reply in replies] == ["start", *["progress"] * 3, "end"]
     assert [(ping["percent"], ping["message"]) for ping in live.pings("beat-run")[1:4]] == [
         (40, "half way"),
         (None, "tidying up"),
         (100, "x" * 255),
     ]
     assert (only["state"], only["duration_ms"]) == (
-        "success",
+        "failed",
         only["ended_at"] - only["started_at"],
     )
 
 
-def test_the_cronbeats_client_reports_a_failure(live: Live) -> None:
-    client = cronbeats(live.url, live.add("beat-fail")["code"])
-
-    client.start()
-    client.fail()
-
-    assert live.monitor("beat-fail")["downReason"] == "failed"
-    assert [e["kind"] for e in live.events("beat-fail")] == ["failed"]
-
-
-def test_the_cronbeats_client_maps_an_unknown_job_to_not_found_and_sends_once(live: Live) -> None:
+def test_the_cronbeats_client_maps_refusals_and_sends_once(live: Live) -> None:
     http = Counting()
+    code = live.add("beat-101")["code"]
 
-    with pytest.raises(ApiError, match="Job not found or disabled") as error:
+    with pytest.raises(ApiError, match="Job not found or disabled") as unknown:
         cronbeats(live.url, "zzzzzzzz", http_client=http).ping()
+    with pytest.raises(ApiError) as wrong:
+        cronbeats(live.url, code, http_client=http).progress(101, "too much")
 
-    assert (error.value.code, error.value.retryable, http.answers) == ("NOT_FOUND", False, [404])
-
-
-def test_the_cronbeats_client_maps_a_percentage_over_100_to_a_validation_error(live: Live) -> None:
-    client = cronbeats(live.url, live.add("beat-101")["code"])
-
-    with pytest.raises(ApiError) as error:
-        client.progress(101, "too much")
-
-    assert (error.value.code, error.value.http_status) == ("VALIDATION_ERROR", 400)
-    assert kinds(live, "beat-101") == []
+    errors = [(one.value.code, one.value.retryable) for one in (unknown, wrong)]
+    assert errors == [("NOT_FOUND", False), ("VALIDATION_ERROR", False)]
+    assert (http.answers, kinds(live, "beat-101")) == ([404, 400], [])
 
 
 def test_the_cronbeats_client_sends_again_while_the_disk_is_full_and_is_heard_after(
@@ -160,71 +148,48 @@ def test_the_cronbeats_client_outlives_a_restart_of_the_server(tmp_path: Path) -
 
 @pytest.fixture
 def radar(live: Live, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("CRONRADAR_API_KEY", live.key)
+    monkeypatch.setenv("CRONRADAR_API_KEY", OLD_KEYS["radar"])
     monkeypatch.setattr(cronradar, "BASE_URL", live.url)
     return cronradar
 
 
-def test_the_cronradar_client_registers_an_unknown_monitor_and_pings_it(
+def test_the_cronradar_client_registers_an_unknown_monitor_once_and_pings_it(
     live: Live, radar: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    radar.monitor("nightly-report", "30 2 * * *")
+    for _ in range(2):
+        radar.monitor("nightly-report", "30 2 * * *")
 
     made = live.monitor("nightly-report")
-    assert "'nightly-report' synced successfully" in capsys.readouterr().err
-    assert (made["cronExpression"], made["graceSeconds"], made["name"], made["timezone"]) == (
-        "30 2 * * *",
-        60,
-        "Nightly Report",
-        "Europe/Berlin",
-    )
-    assert (made["status"], kinds(live, "nightly-report")) == ("up", ["success"])
+    assert capsys.readouterr().err.count("'nightly-report' synced successfully") == 1
+    names = ("cronExpression", "graceSeconds", "name", "timezone", "status")
+    shown = ["30 2 * * *", 60, "Nightly Report", "Europe/Berlin", "up"]
+    assert [made[name] for name in names] == shown
+    assert kinds(live, "nightly-report") == ["success", "success"]
 
 
-def test_the_cronradar_client_registers_a_monitor_once(
-    live: Live, radar: Any, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "key, schedule", [(OLD_KEYS["radar"], ()), ("ck_app_wrong", ("@daily",))], ids=str
+)
+def test_the_cronradar_client_makes_no_monitor_without_a_schedule_or_with_a_wrong_key(
+    live: Live, radar: Any, monkeypatch: pytest.MonkeyPatch, key: str, schedule: tuple[str, ...]
 ) -> None:
-    radar.monitor("radar-once", "@daily")
-    capsys.readouterr()
+    monkeypatch.setenv("CRONRADAR_API_KEY", key)
 
-    radar.monitor("radar-once", "@daily")
-
-    assert capsys.readouterr().err == ""
-    assert kinds(live, "radar-once") == ["success", "success"]
-
-
-def test_the_cronradar_client_makes_no_monitor_without_a_schedule(live: Live, radar: Any) -> None:
-    radar.monitor("radar-nobody")
-    radar.start_job("radar-nobody")
+    radar.monitor("radar-nobody", *schedule)
+    radar.start_job("radar-nobody", *schedule)
     radar.complete_job("radar-nobody")
 
     assert live.monitor("radar-nobody") == {}
 
 
-def test_the_cronradar_client_makes_no_monitor_with_a_wrong_key(
-    live: Live, radar: Any, monkeypatch: pytest.MonkeyPatch
+def test_the_cronradar_job_is_one_run_of_a_monitor_that_its_start_makes(
+    live: Live, radar: Any
 ) -> None:
-    monkeypatch.setenv("CRONRADAR_API_KEY", "ck_app_wrong")
-
-    radar.monitor("radar-wrong", "@daily")
-    radar.start_job("radar-wrong", "@daily")
-
-    assert live.monitor("radar-wrong") == {}
-
-
-def test_the_cronradar_client_registers_by_a_start_with_a_schedule(live: Live, radar: Any) -> None:
-    radar.start_job("radar-start", "*/15 * * * *")
-
-    made, (only,) = live.monitor("radar-start"), live.runs("radar-start")
-    assert (made["cronExpression"], made["graceSeconds"]) == ("*/15 * * * *", 60)
-    assert (made["status"], only["state"]) == ("up", "running")
-
-
-def test_the_cronradar_job_is_one_run(live: Live, radar: Any) -> None:
-    with radar.job("radar-job", "@hourly"):
+    with radar.job("radar-job", "*/15 * * * *"):
         pass
 
     (only,) = live.runs("radar-job")
+    assert live.monitor("radar-job")["cronExpression"] == "*/15 * * * *"
     assert kinds(live, "radar-job") == ["start", "success"]
     assert (only["state"], only["opened"]) == ("success", 1)
 
@@ -237,7 +202,6 @@ def test_a_failing_cronradar_job_raises_on_and_is_down_with_its_message(
 
     (event,) = live.events("radar-failing")
     assert (event["kind"], event["run"]["message"]) == ("failed", "disk is full: 100% of /var")
-    assert live.monitor("radar-failing")["status"] == "down"
 
 
 @pytest.mark.parametrize("key", ["reports/weekly", "täglich um 3", "a%2Fb", "x" * 200, "My.Job"])
@@ -247,31 +211,18 @@ def test_a_cronradar_key_may_be_any_text(live: Live, radar: Any, key: str) -> No
     assert (live.monitor(key)["status"], kinds(live, key)) == ("up", ["success"])
 
 
-def test_the_cronradar_client_declares_all_its_monitors_at_once(
+def test_the_cronradar_client_declares_its_monitors_at_once_and_deletes_none(
     live: Live, radar: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    radar.sync_monitors(
-        [
-            {"key": "sync-a", "schedule": "@daily", "grace_period": 900},
-            {"key": "sync-b", "schedule": "0 0 2 * * *"},
-        ],
-        source="apscheduler",
-    )
+    first = {"key": "sync-a", "schedule": "@daily", "grace_period": 900}
+    second = {"key": "sync-b", "schedule": "0 0 2 * * *"}
 
-    first, second = live.monitor("sync-a"), live.monitor("sync-b")
+    radar.sync_monitors([first, second], source="apscheduler")
+    radar.sync_monitors([], source="apscheduler")
+
     assert "Reconciled 2 monitor(s)" in capsys.readouterr().err
-    assert (first["graceSeconds"], second["graceSeconds"]) == (900, 60)
-    assert (first["status"], second["status"]) == ("new", "new")
-
-
-def test_an_empty_declaration_of_the_cronradar_client_deletes_nothing(
-    live: Live, radar: Any
-) -> None:
-    radar.sync_monitors([{"key": "sync-kept", "schedule": "@daily"}], source="celery")
-
-    radar.sync_monitors([], source="celery")
-
-    assert live.monitor("sync-kept")["status"] == "new"
+    made = [live.monitor(key) for key in ("sync-a", "sync-b")]
+    assert [(one["graceSeconds"], one["status"]) for one in made] == [(900, "new"), (60, "new")]
 
 
 # -- Cronitor: its host is in its code; a transport adapter sends it here
@@ -292,7 +243,7 @@ class Elsewhere(HTTPAdapter):
 @pytest.fixture
 def tor(live: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     session = cronitor.Monitor._req
-    monkeypatch.setattr(cronitor, "api_key", live.key)
+    monkeypatch.setattr(cronitor, "api_key", OLD_KEYS["cronitor"])
     retries = session.get_adapter(CRONITOR_HOST).max_retries
     session.mount(CRONITOR_HOST, Elsewhere(live.url, retries))
     yield cronitor
@@ -303,22 +254,17 @@ def tor(live: Live, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     "state, kind",
     [("run", "start"), ("complete", "success"), ("fail", "fail"), ("ok", "ok"), (None, "success")],
 )
-def test_each_state_of_the_cronitor_client_is_heard(
+def test_each_state_of_the_cronitor_client_is_heard_of_a_monitor_that_it_makes(
     live: Live, tor: Any, state: str | None, kind: str
 ) -> None:
-    key = f"tor-{state}"
+    key = f"tor.{state}"
+    words = {"message": "all 100% & well", "host": "db1", "series": "7"}
 
-    reply = tor.Monitor(key).ping(state=state, message="all 100% & well", host="db1", env="prod")
+    reply = tor.Monitor(key).ping(state=state, env="prod", **words)
 
     (only,) = live.pings(key)
-    assert (reply.status_code, reply.text) == (200, "OK")
-    assert (only["kind"], only["message"], only["host"]) == (kind, "all 100% & well", "db1")
-
-
-def test_the_cronitor_client_makes_an_unknown_monitor_by_pinging_it(live: Live, tor: Any) -> None:
-    tor.Monitor("billing.tasks.send_invoices").ping(state="complete")
-
-    assert live.monitor("billing.tasks.send_invoices")["status"] == "up"
+    assert (reply.status_code, reply.text, only["kind"]) == (200, "OK", kind)
+    assert {name: only[name] for name in words} == words
 
 
 def test_the_cronitor_client_makes_no_monitor_with_a_wrong_key(live: Live, tor: Any) -> None:
@@ -327,25 +273,15 @@ def test_the_cronitor_client_makes_no_monitor_with_a_wrong_key(live: Live, tor: 
     assert live.monitor("tor-wrong") == {}
 
 
-def test_the_cronitor_clients_ok_resets_a_failed_monitor_in_silence(live: Live, tor: Any) -> None:
-    monitor = tor.Monitor("tor-reset")
-
-    monitor.ping(state="fail", message="first")
-    monitor.ok()
-
-    assert live.monitor("tor-reset")["status"] == "up"
-    assert [e["kind"] for e in live.events("tor-reset")] == ["failed"]
-
-
 def test_a_cronitor_job_is_one_run_with_its_result_and_its_duration(live: Live, tor: Any) -> None:
     @tor.job("tor-job")
     def work() -> str:
-        return "42 rows"
+        return "ä" * 8000  # far more than a message holds
 
     work()
 
     (start, end), (only,) = live.pings("tor-job"), live.runs("tor-job")
-    assert (start["kind"], end["kind"], end["message"]) == ("start", "success", "42 rows")
+    assert (start["kind"], end["kind"], end["message"]) == ("start", "success", "ä" * 1000)
     assert start["series"] == end["series"]
     assert (only["state"], only["opened"]) == ("success", 1)
     assert only["duration_ms"] is not None
@@ -365,30 +301,6 @@ def test_a_failing_cronitor_job_raises_on_and_is_down_with_its_message(
     assert (event["kind"], event["run"]["message"]) == ("failed", "no such table: t")
 
 
-def test_a_cronitor_job_may_return_far_more_than_a_message_holds(live: Live, tor: Any) -> None:
-    @tor.job("tor-long")
-    def work() -> str:
-        return "ä" * 8000
-
-    work()
-
-    _, end = live.pings("tor-long")
-    assert end["message"] == "ä" * 1000
-
-
-def test_cronitor_series_keep_overlapping_runs_apart(live: Live, tor: Any) -> None:
-    monitor = tor.Monitor("tor-series")
-
-    monitor.ping(state="run", series="a")
-    monitor.ping(state="run", series="b")
-    monitor.ping(state="fail", series="a")
-
-    assert [(run["series"], run["state"]) for run in live.runs("tor-series")] == [
-        ("a", "failed"),
-        ("b", "running"),
-    ]
-
-
 def test_cronitor_metrics_are_kept_and_seen_by_the_rules(live: Live, tor: Any) -> None:
     rule = {"field": "count", "operator": "lt", "value": 10}
     live.add("tor-metrics", rules=[rule])
@@ -400,100 +312,6 @@ def test_cronitor_metrics_are_kept_and_seen_by_the_rules(live: Live, tor: Any) -
     (event,) = live.events("tor-metrics")
     assert (event["kind"], event["rules"]) == ("silent_failure", [rule])
     assert event["run"]["durationMs"] == 12500
-
-
-def test_many_threads_with_cronitor_jobs_are_all_heard(live: Live, tor: Any) -> None:
-    @tor.job("tor-threads")
-    def work() -> None: ...
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert [run["state"] for run in live.runs("tor-threads")] == ["success"] * 8
-
-
-# -- scripts that keep the handle and the key of their old service: only the host is another
-
-
-@pytest.mark.parametrize(
-    "service, handle, lines, heard",
-    [
-        (
-            "cronbeats",
-            "aB3dE6gH",
-            "-X POST {url}/ping/{handle}/start\n-X POST {url}/ping/{handle}/end/success",
-            ["start", "success"],
-        ),
-        (
-            "cronitor",
-            "d3x0c1",
-            "{url}/{handle}/run\n{url}/{handle}/complete",
-            ["start", "success"],
-        ),
-        ("cronitor", "h8Kd2Q", "{url}/{handle}", ["start"]),
-        ("cronping", "abc123def456", "{url}/{handle}/start\n{url}/{handle}", ["start", "success"]),
-        (
-            "crontify",
-            "clx4k2p9d0000abcd",
-            "-X POST -H 'X-API-Key: {key}' {url}/api/v1/ping/{handle}/start",
-            ["start"],
-        ),
-        (
-            "healthchecks",
-            "5f0e3c62-6a1b-4a1e-9a55-2c4f1f6f0d11",
-            "{url}/ping/{handle}/start\n{url}/ping/{handle}/0",
-            ["start", "success"],
-        ),
-        ("kuma", "pUsHtOkEn1", "'{url}/api/push/{handle}?status=up&msg=OK&ping='", ["success"]),
-    ],
-)
-def test_a_script_keeps_the_handle_of_its_old_service(
-    live: Live, service: str, handle: str, lines: str, heard: list[str]
-) -> None:
-    key = f"adopted-{service}-{len(lines)}"
-    live.quick("monitor", "add", key, "--cron", "0 3 * * *", "--handle", f"{service}:{handle}")
-    script = lines.format(url=live.url, handle=handle, key=live.key)
-
-    replies = bash(live.folder, "\n".join(f"curl {line}" for line in script.splitlines()))
-
-    assert {reply.status for reply in replies} == {200}
-    assert kinds(live, key) == heard
-
-
-def test_a_cronradar_script_keeps_the_key_of_its_old_service(
-    live: Live, radar: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    live.quick("key", "create", "old radar", "--permission", "ping", "--secret", "ck_app_9_old")
-    monkeypatch.setenv("CRONRADAR_API_KEY", "ck_app_9_old")
-
-    with radar.job("adopted-radar", "0 4 * * *"):
-        pass
-
-    assert kinds(live, "adopted-radar") == ["start", "success"]
-
-
-def test_a_cronitor_script_keeps_the_key_of_its_old_service(
-    live: Live, tor: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = "0f3a91c2d4e5b6a79808f7e6d5c4b3a2"
-    live.quick("key", "create", "old cronitor", "--permission", "ping", "--secret", old)
-    monkeypatch.setattr(tor, "api_key", old)
-
-    tor.Monitor("adopted-tor").ping(state="complete")
-
-    assert kinds(live, "adopted-tor") == ["success"]
-
-
-def test_a_cronbeats_script_keeps_the_code_of_its_old_service(live: Live) -> None:
-    live.quick("monitor", "add", "adopted-beat", "--handle", "cronbeats:Zz9Yy8Xx")
-
-    said = cronbeats(live.url, "Zz9Yy8Xx").ping()
-
-    assert (said["jobKey"], kinds(live, "adopted-beat")) == ("Zz9Yy8Xx", ["success"])
 
 
 # -- Sentry: its host and its key are the DSN

@@ -1,4 +1,4 @@
-"""Sentry's envelopes, and what a monitor_config declares; transcripts/sentry.http has the rest."""
+"""Reading the envelopes of Sentry; transcripts/sentry.http has the rest."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from cronwatch import (
     CHECK_INS_MAX,
     Invalid,
     Refused,
-    change_monitor,
-    edit,
     read_envelope,
     unpack,
 )
@@ -26,46 +24,38 @@ from cronwatch import (
 ENVELOPE = "/api/1/envelope/"
 CHECK_IN = {"check_in_id": "1", "monitor_slug": "backup", "status": "ok"}
 HEADER = b'{"event_id":"9ec79c33ec9942ab8353589fcb2e04dc"}\n'
-HOURLY = {"type": "crontab", "value": "@hourly"}
-DAILY = {"type": "crontab", "value": "@daily"}
 
 
-def item(kind: str, content: bytes, *, has_length: bool) -> bytes:
+def item(kind: str, content: bytes) -> bytes:
     """An item of an envelope, and its header."""
-    header = {"type": kind, **({"length": len(content)} if has_length else {})}
+    header = {"type": kind, "length": len(content)}
     return json.dumps(header).encode() + b"\n" + content + b"\n"
 
 
 def envelope(*check_ins: dict[str, Any]) -> bytes:
-    items = (item("check_in", json.dumps(each).encode(), has_length=True) for each in check_ins)
+    items = (item("check_in", json.dumps(each).encode()) for each in check_ins)
     return HEADER + b"".join(items)
 
 
 # reading
 
 
-@pytest.mark.parametrize("has_length", [True, False])
-def test_an_envelope_is_its_id_and_its_check_ins(has_length: bool) -> None:
-    event = item("event", b'{"message": "x"}', has_length=has_length)
-    check_in = item("check_in", json.dumps(CHECK_IN).encode(), has_length=has_length)
-
-    result = read_envelope(HEADER + event + check_in + event + b"\n")
-
-    assert result == ("9ec79c33ec9942ab8353589fcb2e04dc", [CHECK_IN])
-
-
-def test_an_item_with_a_length_may_have_lines_in_it() -> None:
-    attachment = item("attachment", b'\n{"type":"check_in"}\n{}\n', has_length=True)
-
-    _, check_ins = read_envelope(HEADER + attachment)
-
-    assert check_ins == []
+EVENT = b'{"message": "x"}'
+A_CHECK_IN = json.dumps(CHECK_IN).encode()
+READ = {
+    "with lengths": (item("event", EVENT) + item("check_in", A_CHECK_IN) + b"\n", 1),
+    "without": (b'{"type":"event"}\n{}\n{"type":"check_in"}\n' + A_CHECK_IN + b"\n", 1),
+    "the last one without a line break": (item("check_in", A_CHECK_IN).rstrip(b"\n"), 1),
+    "lines within a length": (item("attachment", b'\n{"type":"check_in"}\n{}\n'), 0),
+    "a million empty lines": (b"\n" * 1_000_000, 0),
+}
 
 
-def test_the_last_item_may_end_without_a_line_break() -> None:
-    _, check_ins = read_envelope(envelope(CHECK_IN).rstrip(b"\n"))
+@pytest.mark.parametrize("items, count", READ.values(), ids=READ)
+def test_an_envelope_is_its_id_and_its_check_ins(items: bytes, count: int) -> None:
+    result = read_envelope(HEADER + items)
 
-    assert check_ins == [CHECK_IN]
+    assert result == ("9ec79c33ec9942ab8353589fcb2e04dc", [CHECK_IN] * count)
 
 
 DEEP = b'{"a":' * 100_000
@@ -93,10 +83,6 @@ HOSTILE = {
 def test_what_is_no_envelope_is_refused(body: bytes) -> None:
     with pytest.raises(Invalid):
         read_envelope(body)
-
-
-def test_a_million_empty_lines_are_read_at_once() -> None:
-    assert read_envelope(HEADER + b"\n" * 1_000_000)[1] == []
 
 
 # unpacking
@@ -165,7 +151,7 @@ def test_a_packed_envelope_is_read(site: Site, api_key: str) -> None:
 
 
 def test_an_envelope_of_a_megabyte_is_refused(site: Site, api_key: str) -> None:
-    body = envelope(CHECK_IN) + item("event", b"x" * BODY_MAX, has_length=True)
+    body = envelope(CHECK_IN) + item("event", b"x" * BODY_MAX)
 
     assert send(site, api_key, body) == 413
 
@@ -195,111 +181,3 @@ def test_an_encoding_that_is_not_read_is_said_once(
 
     assert statuses == {415}
     assert caplog.text.count("needs _experiments=") == 1
-
-
-def test_a_key_that_may_only_ping_registers_so_many_monitors(site: Site) -> None:
-    api_key = site.api_key("ping")
-    check_ins = [
-        {**CHECK_IN, "monitor_slug": f"job-{n}", "monitor_config": {"schedule": DAILY}}
-        for n in range(2)
-    ]
-    send(site, api_key, envelope(check_ins[0]))
-    site.rows("""WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 999)
-        INSERT INTO monitor (id, key, name, created_at, updated_at, registered_by)
-        SELECT i, i, i, 0, 0, 1 FROM n""")
-
-    status = send(site, api_key, envelope(check_ins[1]))
-
-    assert (status, len(site.monitors), len(site.pings)) == (403, 1000, 1)
-
-
-# what a monitor_config declares
-
-
-def declare(site: Site, schedule: dict[str, Any], **config: Any) -> dict[str, Any]:
-    """The monitor after a check-in with a monitor_config."""
-    if not site.rows("SELECT num FROM api_key"):
-        site.api_key("ping", "declares")
-    check_in = {**CHECK_IN, "monitor_config": {"schedule": schedule, **config}}
-    assert send(site, "declares", envelope(check_in)) == 200
-    return site.monitors[0]
-
-
-def edit_by_hand(site: Site, **columns: Any) -> None:
-    site.server.act(change_monitor, 1, lambda state: edit(state, site.clock.now, columns))
-
-
-CHANGES = [
-    ("checkin_margin", 5, 10, "grace_seconds", 600),
-    ("max_runtime", None, 30, "max_run_seconds", 1800),
-    ("max_runtime", 30, None, "max_run_seconds", None),
-    ("failure_issue_threshold", 1, 3, "failure_tolerance", 2),
-    ("timezone", None, "Asia/Tokyo", "timezone", "Asia/Tokyo"),
-]
-
-
-@pytest.mark.parametrize("name, before, after, column, value", CHANGES)
-def test_what_is_declared_anew_is_applied(
-    site: Site, name: str, before: Any, after: Any, column: str, value: Any
-) -> None:
-    declare(site, DAILY, **{name: before})
-
-    m = declare(site, DAILY, **{name: after})
-
-    assert m[column] == value
-
-
-@pytest.mark.parametrize(
-    "column, value",
-    [
-        ("cron", "@weekly"),
-        ("timezone", "Europe/Berlin"),
-        ("grace_seconds", 900),
-        ("max_run_seconds", 900),
-        ("failure_tolerance", 9),
-    ],
-)
-def test_what_is_declared_again_reverts_no_edit(site: Site, column: str, value: Any) -> None:
-    declare(site, DAILY)
-    edit_by_hand(site, **{column: value})
-
-    m = declare(site, DAILY)
-
-    assert m[column] == value
-
-
-EVERY_HOUR = {"type": "interval", "value": 1, "unit": "hour"}
-
-
-@pytest.mark.parametrize(
-    "before, after, cron, seconds",
-    [(DAILY, EVERY_HOUR, None, 3600), (EVERY_HOUR, DAILY, "@daily", None)],
-)
-def test_an_interval_and_a_cron_expression_replace_each_other(
-    site: Site, before: dict[str, Any], after: dict[str, Any], cron: str, seconds: int
-) -> None:
-    declare(site, before)
-
-    m = declare(site, after)
-
-    assert (m["cron"], m["interval_seconds"]) == (cron, seconds)
-
-
-def test_an_interval_that_is_declared_reverts_no_cron_expression_of_an_edit(site: Site) -> None:
-    declare(site, DAILY)
-    edit_by_hand(site, cron="@weekly")
-
-    m = declare(site, EVERY_HOUR)
-
-    assert (m["cron"], m["interval_seconds"]) == ("@weekly", None)
-
-
-def test_a_check_in_without_a_monitor_config_moves_nothing(site: Site) -> None:
-    before = declare(site, HOURLY, checkin_margin=5)
-
-    send(site, "declares", envelope(CHECK_IN))
-
-    (after,) = site.monitors
-    assert [after[name] for name in ("cron", "grace_seconds", "declared")] == [
-        before[name] for name in ("cron", "grace_seconds", "declared")
-    ]

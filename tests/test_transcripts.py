@@ -17,6 +17,8 @@ import pytest
 import webtest
 from conftest import Site
 
+import cronwatch
+
 FOLDER = Path(__file__).parent / "transcripts"
 PLACEHOLDER = re.compile(r"\{([a-z_]+|\*)\}")
 REPEATED = re.compile(r"\{([^{}]{1,20}?)\*(\d+)\}")
@@ -131,8 +133,9 @@ class Player:
     """Plays a case on a site of its own, and knows what its placeholders stand for."""
 
     def __init__(self, case: Case, make_site: Callable[..., Site]) -> None:
+        self.names = dict(case.row)
         settings = [
-            line.removeprefix("setting ")
+            self._fill(line.removeprefix("setting "))
             for step in case.steps
             for line in step.lines
             if step.mark == "*" and line.startswith("setting ")
@@ -140,7 +143,7 @@ class Player:
         self.site = make_site(
             **{name: typed(value) for line in settings for name, value in pairs(line).items()}
         )
-        self.names = dict(case.row)
+        self.headers = dict[str, str]()  # that go along with each request
         self.replies: list[webtest.TestResponse] = []
 
     def play(self, step: Step) -> None:
@@ -162,6 +165,7 @@ class Player:
             "setting": lambda text: None,  # the site was made with it
             "monitor": self._add_monitor,
             "key": self._add_key,
+            "user": self._add_user,
             "clock": lambda text: self.site.clock.move(float(text)),
             "scan": lambda text: self.site.server.scan(),
             "sql": self.site.rows,
@@ -182,6 +186,23 @@ class Player:
         secret = self.site.api_key(columns.get("permission", "read-write"), columns.get("secret"))
         self.names["api"] = secret
         self.names["basic"] = base64.b64encode(f"{secret}:".encode()).decode()
+        forms = {"X-Api-Key": secret, "Authorization": f"Basic {self.names['basic']}"}
+        if header := columns.get("in"):
+            self.headers = {header: forms[header]}
+
+    def _add_user(self, text: str) -> None:
+        columns, act = pairs(text), self.site.server.act
+        prefix = f"{columns['as']}_" if "as" in columns else ""
+        password = columns.get("password")
+        stored = cronwatch.hash_password(password) if password else None
+        act(cronwatch.add_user, columns["name"], stored)
+        num = len(self.site.rows("SELECT num FROM user"))
+        session = act(cronwatch.open_session, num, stored)["token"]
+        self.names[f"{prefix}session"] = session
+        link = act(cronwatch.make_link, columns["name"])["url"]
+        self.names[f"{prefix}link"] = link.rpartition("/")[2]
+        if "in" in columns:
+            self.headers = {columns["in"]: f"Bearer {session}"}
 
     # -- lines with >: a request, by each method, so many times
 
@@ -189,11 +210,13 @@ class Player:
         request = REQUEST.fullmatch(lines[0])
         assert request, "not a request: " + lines[0]
         headers, body = split_head(lines[1:])
+        headers = {**self.headers, **headers}
         wire = {name: to_bytes(value).decode("latin-1") for name, value in headers.items()}
         target = to_bytes(request[3]).decode("latin-1")
         for _ in range(int(request[1] or 1)):
             for method in request[2].split(","):
                 self.replies.append(self.site.send(method, target, to_bytes(body), wire))
+                self.site.app.reset()  # it would keep the cookie
 
     # -- lines with <: the response to each
 
@@ -223,6 +246,9 @@ class Player:
         """What was expected, with what came in place of the placeholders that it fits."""
         if isinstance(expected, dict):
             actual = actual if isinstance(actual, dict) else {}
+            if "*" in expected:
+                expected = {**actual, **expected}
+                del expected["*"]
             return {name: self._settle(text, actual.get(name)) for name, text in expected.items()}
         if isinstance(expected, list):
             beside = actual[: len(expected)] if isinstance(actual, list) else []
