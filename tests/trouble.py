@@ -48,10 +48,13 @@ def ping(live: Live, shown: dict[str, Any], verb: str = "") -> None:
     assert status_of(live, shown, verb) == 200
 
 
-def add(site: Site, channel: str, target: str, name: str) -> None:
-    """A new integration that hears of every monitor."""
-    words = ["integration", "add", channel, name, target, "--database", str(site.database)]
-    assert cronwatch.main(words) == 0
+def add(site: Site, channel: str, target: str, name: str = "", default: bool = True) -> str:
+    """A new integration, named like its channel where no name is given; its id."""
+    config = cronwatch.check_integration(channel, {cronwatch.NEEDS[channel]: target}, None)
+    id_: str = site.server.act(
+        cronwatch.create_integration, channel, name or channel, config, default
+    )
+    return id_
 
 
 def failed(site: Site, **columns: Any) -> Made:
