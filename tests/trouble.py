@@ -13,13 +13,18 @@ import cronwatch
 
 
 class Watch:
-    """The scan loop of a site, cranked by hand."""
+    """The scan loop of a site, cranked by hand, with the gaps that it judged, in ms."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, scan_seconds: float = 5) -> None:
         self.site = site
+        self.gaps: list[tuple[int, int]] = []
         self.scanner = cronwatch.Scanner(
-            site.server.store, site.clock, 5, site.server.scan, site.server.away
+            site.server.store, site.clock, scan_seconds, site.server.scan, self.away
         )
+
+    def away(self, since: int, until: int) -> None:
+        self.gaps.append((since, until))
+        self.site.server.away(since, until)
 
     def look(self, after_seconds: float = 5) -> None:
         """One look so many seconds later, which may be in vain, as for the loop."""
