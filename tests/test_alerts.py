@@ -775,8 +775,20 @@ def is_alive(pid: int) -> bool:
         "trap '' TERM HUP INT; echo $$ >> pids; sleep 60 & echo $! >> pids; wait",
         "(echo $$ >> pids; sleep 60) | cat",
         "bash -mc 'sleep 60 & echo $! >> pids; wait'",
+        "echo $$ >> pids; setsid sleep 5 & sleep 60",
+        "echo $$ >> pids; while true; do (sleep 60 & echo $! >> pids) ; sleep 0.05; done",
+        "echo $$ >> pids; trap '' TERM; kill -STOP $$",
     ],
-    ids=["the shell", "its child", "deaf to signals", "a pipe", "a group of its own"],
+    ids=[
+        "the shell",
+        "its child",
+        "deaf to signals",
+        "a pipe",
+        "a group of its own",
+        "a session of its own",
+        "many children",
+        "stopped",
+    ],
 )
 def test_a_command_that_hangs_is_killed_with_its_children(
     site: Site, shell: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, command: str
