@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from conftest import NOW, Made, Site
 from live_server import Live, run, serving, wait_for
-from trouble import Watch, ping
+from trouble import Watch, limit_pages, make_room, ping, write_much
 
 import cronwatch
 
@@ -466,15 +466,10 @@ def test_a_gap_lasts_until_something_can_be_written(site: Site, watch: Watch) ->
 
 def refuse_one(site: Site) -> None:
     """A write for which there is no room."""
-
-    def write(tx: cronwatch.Transaction) -> None:
-        (count,) = tx.db.execute("PRAGMA page_count").fetchone()
-        tx.db.execute(f"PRAGMA max_page_count = {count}")
-        tx.db.execute("INSERT INTO meta VALUES (hex(zeroblob(1000000)), 1)")
-
+    limit_pages(site, 0)
     with pytest.raises(cronwatch.Refused):
-        site.server.act(write)
-    site.server.act(lambda tx: tx.db.execute("PRAGMA max_page_count = 1000000"))
+        site.server.act(write_much)
+    make_room(site)
 
 
 def look_in_vain(site: Site, watch: Watch) -> None:

@@ -38,6 +38,26 @@ class Watch:
         self.scanner.last_at = self.site.clock.now
 
 
+def limit_pages(site: Site, more: int) -> None:
+    """Leave the database so many pages to grow by, as a disk that is nearly full does."""
+
+    def limit(tx: cronwatch.Transaction) -> None:
+        (count,) = tx.db.execute("PRAGMA page_count").fetchone()
+        tx.db.execute(f"PRAGMA max_page_count = {count + more}")
+
+    site.server.act(limit)
+
+
+def make_room(site: Site) -> None:
+    """Let it grow again."""
+    site.server.act(lambda tx: tx.db.execute("PRAGMA max_page_count = 1000000"))
+
+
+def write_much(tx: cronwatch.Transaction) -> None:
+    """A row for which a small disk has no room."""
+    tx.db.execute("INSERT INTO meta VALUES (hex(zeroblob(1000000)), 1)")
+
+
 def status_of(live: Live, shown: dict[str, Any], verb: str = "/log") -> int:
     """The status of a ping to a running server."""
     try:
