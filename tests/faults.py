@@ -909,7 +909,7 @@ FAULTS = {
             'was it to our file?"""\n        if file_at(self.path) != self.file:',
             'was it to our file?"""\n        if False:',
             "pings are acknowledged that are in a file which was deleted",
-            "test_broken_file.py::test_no_ping_is_acknowledged_once_another_file_is_in_place",
+            "test_broken_file.py::test_no_ping_is_acknowledged_whose_file_is_not_ours",
         ),
         Fault(
             "if self.lost:\n            raise Unavailable\n        try:",
