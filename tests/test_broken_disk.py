@@ -5,7 +5,6 @@ What could not be written meanwhile is no false alert, and the true ones come.""
 
 from __future__ import annotations
 
-import resource
 import shutil
 import signal
 import sqlite3
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 from conftest import Made, Site
 from live_server import Done, Live, run, serving, wait_for
-from trouble import Watch, limit_pages, make_room, ping, status_of
+from trouble import Watch, limit_pages, make_room, no_room, ping, status_of
 
 import cronwatch
 
@@ -295,15 +294,6 @@ def test_a_server_whose_file_becomes_read_only_takes_pings_again_after_it(tmp_pa
 
 
 # what is judged when it works again
-
-
-@contextmanager
-def no_room(live: Live) -> Iterator[None]:
-    """Let a server write nothing to any file."""
-    limits = resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE, (0, limits[1]))
-    yield
-    resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.slow

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import urllib.error
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from conftest import Made, Site
@@ -56,6 +58,15 @@ def make_room(site: Site) -> None:
 def write_much(tx: cronwatch.Transaction) -> None:
     """A row for which a small disk has no room."""
     tx.db.execute("INSERT INTO meta VALUES (hex(zeroblob(1000000)), 1)")
+
+
+@contextmanager
+def no_room(live: Live) -> Iterator[None]:
+    """Let a server write nothing to any file: what a transaction did shows when it is to end."""
+    limits = resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE, (0, limits[1]))
+    yield
+    resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE, limits)
 
 
 def status_of(live: Live, shown: dict[str, Any], verb: str = "/log") -> int:
