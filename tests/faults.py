@@ -942,7 +942,7 @@ FAULTS = {
             'if troubles(server) or server.read(outbox_counts)["overdue"]:',
             "if troubles(server):",
             "who watches us is not told that no alert gets through",
-            "test_heartbeat.py::test_an_alert_that_nobody_gets_makes_it_silent",
+            "test_heartbeat.py::test_what_needs_a_person_makes_it_silent",
         ),
         Fault(
             '"troubles": sentences}, 503 if sentences else 200)',
