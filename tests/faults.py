@@ -316,7 +316,7 @@ FAULTS = {
             "m.ping_count += 1",
             "m.ping_count += 0",
             "the pings of a monitor are not counted, and kept for ever",
-            "test_retention.py::test_the_pings_of_a_monitor_are_counted_right",
+            "test_site.py::test_a_story[The pings of a monitor are counted right]",
         ),
         Fault(
             'if permission == "ping" and counted[0][0] >= REGISTERED_MAX:',
@@ -376,7 +376,7 @@ FAULTS = {
             "(monitor, most, keep),",
             "(monitor, most, keep + 1),",
             "more logs are kept of a monitor than was set",
-            "test_retention.py::test_the_newest_logs_of_a_monitor_are_kept",
+            "test_site.py::test_a_story[The newest logs of a monitor are kept, as they come]",
         ),
         Fault(
             "m.due_at = change.at if change else None",
@@ -458,13 +458,13 @@ FAULTS = {
             "failed + 1 >= TRIES_UNTIL_FAILING and not failing",
             "failed + 1 >= 400 and not failing",
             "nobody hears that a webhook is dead",
-            "test_alerts.py::test_what_goes_out[After the fourth failed try the others are told]",
+            "test_site.py::test_a_story[After the fourth failed try the others are told]",
         ),
         Fault(
             "if other != integration]",
             "if other]",
             "a dead webhook is told that it is dead, again and again",
-            "test_alerts.py::test_what_goes_out[The one that failed is not told of it]",
+            "test_site.py::test_a_story[The one that failed is not told of it]",
         ),
         Fault(
             "env={**inherited, **event_variables(event)},",
@@ -506,25 +506,25 @@ FAULTS = {
             'return {"tries": tries - 1, "due_at": now}',
             'return {"due_at": now}',
             "an alert is given up because its receiver was busy",
-            "test_alerts.py::test_what_goes_out[A busy receiver costs no try and is not overdue]",
+            "test_site.py::test_a_story[A busy receiver costs no try and is not overdue]",
         ),
         Fault(
             'steps_aside = attempt.verdict == "refused" and tries >= ASIDE_TRIES',
             "steps_aside = False",
             "an alert that is never taken holds up all others of its monitor for a day",
-            "test_alerts.py::test_what_goes_out[An alert that is refused three times steps aside]",
+            "test_site.py::test_a_story[An alert that is refused three times steps aside]",
         ),
         Fault(
             '{"failing": 0, "failed_tries": 0, "rests_until": None}',
             '{"failing": 0, "rests_until": None}',
             "four failed tries in a year are told as a dead webhook",
-            "test_alerts.py::test_what_goes_out[Four tries in a row count, of whichever alerts]",
+            "test_site.py::test_a_story[Four tries in a row count, of whichever alerts]",
         ),
         Fault(
             'columns["state"] = "dead"\n    update(',
             "pass\n    update(",
             "a test that was interrupted is sent again, a day later",
-            "test_alerts.py::test_what_goes_out[A test that nobody finished is not sent again]",
+            "test_site.py::test_a_story[A test that nobody finished is not sent again]",
         ),
     ],
     "Management": [
@@ -587,7 +587,7 @@ FAULTS = {
             '"kind": kind,\n        "result": outcome_text(result, answer) if secret else None',
             '"kind": kind,\n        "result": outcome_text(result, answer)',
             "a key that may only read sees what a receiver answered",
-            "test_alerts.py::test_what_a_receiver_answers_is_not_shown_to_who_only_reads",
+            "test_permissions.py::test_no_secret_is_shown_to_a_read_only_key",
         ),
     ],
     "Reports": [
@@ -746,7 +746,7 @@ FAULTS = {
             '    if columns.get("enabled") == 0:\n',
             "    if False:\n",
             "who was switched off is told a week later of what is long well",
-            "test_alerts.py::test_what_goes_out[Who is off or unlinked is told nothing later]",
+            "test_site.py::test_a_story[Who is off or unlinked is told nothing later]",
         ),
     ],
     "Configuration": [
@@ -929,7 +929,7 @@ FAULTS = {
             "settings.keep_days * 86_400_000",
             "settings.keep_days * 8_640_000",
             "nine tenths of what should be kept are deleted",
-            "test_server.py::test_housekeeping_keeps_what_is_not_older_than_90_days",
+            "test_site.py::test_a_story[What is too old goes, but not the last flip]",
         ),
         Fault(
             'insert(tx.db, "absence", {',

@@ -1,7 +1,7 @@
 """A clock that jumps by hours, forwards and backwards.
 
 Nothing is told falsely, nothing true is left out, and nothing waits for an instant that only a
-wrong clock saw."""
+wrong clock saw. Most of it is in site/clock.txt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import live_server
 import pytest
@@ -27,94 +26,8 @@ def watch(site: Site) -> Watch:
     return Watch(site)
 
 
-JUMPS = [[5], [-5], [5, -5], [-5, 5], [48, -48], [-48, 1, -1, 47]]  # hours
-
-
-@pytest.mark.parametrize("jumps", JUMPS)
-def test_a_clock_that_jumps_makes_no_alert(watch: Watch, jumps: list[int]) -> None:
-    job = watch.site.monitor()
-    watch.site.get(f"/{job.token}")
-    watch.look()
-
-    for hours in jumps:
-        watch.look(hours * 3600)
-        watch.site.get(f"/{job.token}")
-        watch.look()
-
-    assert set(watch.site.events) <= {"outage"}
-
-
-@pytest.mark.parametrize("jumps", JUMPS)
-def test_a_silence_after_a_clock_that_jumped_is_told_in_time(
-    watch: Watch, jumps: list[int]
-) -> None:
-    watch.site.get(f"/{watch.site.monitor().token}")
-    watch.look()
-    for hours in jumps:
-        watch.look(hours * 3600)
-
-    watch.quiet(3600 + 300 + 1)
-    watch.look()
-
-    assert watch.site.events[-1] == "missed"
-
-
-class Receiver:
-    """A receiver that is not there at first; the kinds that it was sent then."""
-
-    def __init__(self, site: Site) -> None:
-        self.kinds: list[str] = []
-        self.is_there = False
-        add(site, "webhook", "http://127.0.0.1:9/", "Hook")
-        site.server.outbox.senders = {"webhook": self.send}
-
-    def send(self, *given: Any) -> cronwatch.Attempt:
-        if not self.is_there:
-            return cronwatch.Attempt("silent", "Connection refused")
-        self.kinds.append(given[3]["kind"])
-        return cronwatch.Attempt("sent", "HTTP 200")
-
-
-@pytest.fixture
-def receiver(site: Site) -> Receiver:
-    return Receiver(site)
-
-
-def test_an_alert_of_a_clock_that_was_ahead_is_not_held_back_until_then(
-    watch: Watch, receiver: Receiver
-) -> None:
-    watch.look(DAY / 1000)
-    failed(watch.site)
-    watch.look(-DAY / 1000)
-    receiver.is_there = True
-
-    watch.site.server.deliver()
-
-    assert receiver.kinds == ["failed"]
-
-
-@pytest.mark.parametrize("steps", [[-DAY / 1000], [-DAY / 2000, -DAY / 2000]])
-def test_a_retry_of_a_clock_that_was_ahead_comes_when_it_would_by_the_right_one(
-    watch: Watch, receiver: Receiver, steps: list[float]
-) -> None:
-    watch.look(DAY / 1000)
-    failed(watch.site)
-    watch.site.server.deliver()
-    receiver.is_there = True
-    for seconds in steps:
-        watch.look(seconds)
-    watch.site.server.deliver()
-    at_once = list(receiver.kinds)
-    watch.look(10)
-
-    watch.site.server.deliver()
-
-    assert (at_once, receiver.kinds) == ([], ["failed"])
-
-
-def test_an_alert_that_waits_is_not_hurried_by_a_step_back(
-    watch: Watch, receiver: Receiver
-) -> None:
+def test_an_alert_that_waits_is_not_hurried_by_a_step_back(watch: Watch) -> None:
+    add(watch.site, "webhook", "http://127.0.0.1:9/")
     failed(watch.site)
     for seconds in (0, 10, 30):
         watch.quiet(seconds)
@@ -124,23 +37,6 @@ def test_an_alert_that_waits_is_not_hurried_by_a_step_back(
 
     (due,) = watch.site.rows("SELECT due_at FROM alert")
     assert due["due_at"] - watch.site.clock.now in (120_000, 122_000)
-
-
-def test_an_alert_behind_another_one_does_not_overtake_it_when_the_clock_goes_back(
-    watch: Watch, receiver: Receiver
-) -> None:
-    job = failed(watch.site)
-    watch.site.get(f"/{job.token}")
-    watch.site.server.deliver()
-    receiver.is_there = True
-
-    watch.look(-2)
-    watch.site.server.deliver()
-    early = list(receiver.kinds)
-    watch.look(15)
-    watch.site.server.deliver()
-
-    assert (early, receiver.kinds) == ([], ["failed", "recovered"])
 
 
 def test_when_we_last_lived_is_never_later_than_now(watch: Watch) -> None:

@@ -18,13 +18,6 @@ LOG, PAGES = "x" * 100_000, "PRAGMA page_count"
 STEP = cronwatch.PRUNE_LIMIT
 
 
-def ping(site: Site, job: Made, times: int) -> None:
-    """So many good runs, a minute apart."""
-    for _ in range(times):
-        assert site.get(f"/{job.token}").status_int == 200
-        site.clock.move(60)
-
-
 def fill(site: Site, job: Made, count: int, log: str | None = None) -> None:
     """So many good runs with a ping each, a second apart, as pings would have left them."""
     site.rows(
@@ -73,119 +66,17 @@ def largest_step(seen: list[int]) -> int:
 # how much
 
 
-@pytest.mark.parametrize(
-    "keep, made, kept", [(5, 12, 5), (5, 5, 5), (0, 12, 12), (100, 3 * STEP + 7, 100)]
-)
-def test_the_newest_pings_and_runs_of_a_monitor_are_kept(
-    make_site: Callable[..., Site], keep: int, made: int, kept: int
+def test_of_far_too_many_pings_and_runs_the_newest_are_kept(
+    make_site: Callable[..., Site],
 ) -> None:
-    site = make_site(keep_pings=keep)
-    job = site.monitor()
+    site = make_site(keep_pings=100)
+    job, made = site.monitor(), 3 * STEP + 7
     fill(site, job, made)
 
     site.server.housekeeping()
 
-    newest = list(range(made - kept + 1, made + 1))
+    newest = list(range(made - 99, made + 1))
     assert (nums(site, "ping", job), nums(site, "run", job)) == (newest, newest)
-
-
-def test_pings_that_make_no_run_push_no_run_out(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=5)
-    job = site.monitor()
-    ping(site, job, 3)
-    site.get(f"/{job.token}/start")
-    for percent in range(20):
-        site.get(f"/ping/{job.code}/progress/{percent}")
-
-    site.server.housekeeping()
-
-    assert (len(nums(site, "ping", job)), nums(site, "run", job)) == (5, [1, 2, 3, 4])
-
-
-def test_the_end_of_an_open_run_still_finds_it(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=5)
-    job = site.monitor()
-    site.get(f"/{job.code}/run?host=nas&series=long")
-    ping(site, job, 12)
-    site.server.housekeeping()
-
-    site.get(f"/{job.code}/complete?host=nas&series=long")
-
-    (ended,) = (run for run in site.runs if run["series"] == "long")
-    assert (ended["num"], ended["state"], ended["duration_ms"]) == (1, "success", 12 * 60_000)
-
-
-def test_nothing_of_another_monitor_goes(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=5, keep_logs=2)
-    quiet, busy = site.monitor(key="quiet"), site.monitor(key="busy")
-    for job in [quiet] * 2 + [busy] * 12:
-        site.post(f"/ping/{job.token}", "all well")
-
-    site.server.housekeeping()
-
-    left = {tuple(nums(site, table, quiet)) for table in ("ping", "run", "run_log")}
-    assert left == {(1, 2)}
-
-
-@pytest.mark.parametrize("keep, kept", [(3, [4, 7, 10]), (0, [1, 4, 7, 10])])
-def test_the_newest_logs_of_a_monitor_are_kept(
-    make_site: Callable[..., Site], keep: int, kept: list[int]
-) -> None:
-    site = make_site(keep_logs=keep)
-    job = site.monitor()
-
-    for turn in range(4):
-        site.post(f"/ping/{job.token}", f"log {turn}")
-        ping(site, job, 2)  # which have none
-
-    assert nums(site, "run_log", job) == kept  # as they come
-    site.server.housekeeping()
-    assert nums(site, "run_log", job) == kept
-
-
-def test_pings_are_bounded_as_they_come_a_hundred_at_a_time(
-    make_site: Callable[..., Site],
-) -> None:
-    site = make_site(keep_pings=5)
-    job = site.monitor()
-    counts = []
-
-    for _ in range(106):
-        site.get(f"/{job.token}/log")
-        counts.append(site.monitors[0]["ping_count"])
-
-    assert counts[-3:] == [104, 5, 6]
-
-
-# how it is counted
-
-
-@pytest.mark.parametrize(
-    "days, sql, left",
-    [
-        (0, "", 8),
-        (90 + 6 * 60 / 86_400, "", 6),
-        (None, "DELETE FROM ping WHERE num IN (2, 5)", 10),
-        (None, "DELETE FROM monitor WHERE key = 'other'", 12),
-    ],
-    ids=["by count", "by age", "by hand", "of another"],
-)
-def test_the_pings_of_a_monitor_are_counted_right(
-    make_site: Callable[..., Site], days: float | None, sql: str, left: int
-) -> None:
-    site = make_site(keep_pings=8)
-    job, other = site.monitor(key="job"), site.monitor(key="other")
-    ping(site, job, 12)
-    ping(site, other, 3)
-
-    if days is None:
-        site.rows(sql)
-    else:
-        site.clock.now = max(site.clock.now, NOW + round(days * 86_400_000))
-        site.server.housekeeping()
-
-    counted = {row["key"]: row["ping_count"] for row in site.monitors}
-    assert (len(nums(site, "ping", job)), counted["job"]) == (left, left)
 
 
 # in small steps
@@ -325,21 +216,6 @@ def test_the_oldest_and_the_newest_awaited_runs_are_watched(site: Site) -> None:
     watched = {run.num - job.num * 100_000 for run in life.runs}
 
     assert watched == {*range(1, 101), *range(4901, 5001)}
-
-
-def test_events_and_flips_are_bounded_where_pings_are_few(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=10)
-    job = site.monitor()
-    for _ in range(15):
-        for word in ("/fail", "/ok"):
-            site.get(f"/{job.code}{word}")
-            site.clock.move(7200)
-    site.rows("DELETE FROM ping")
-    assert len(nums(site, "flip", job)) > 10
-
-    site.server.housekeeping()
-
-    assert (len(nums(site, "flip", job)), len(nums(site, "event", job))) == (10, 10)
 
 
 def test_a_monitor_is_removed_in_steps(site: Site) -> None:

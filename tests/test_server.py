@@ -483,44 +483,6 @@ def look_in_vain(site: Site, watch: Watch) -> None:
 # housekeeping
 
 
-def left(site: Site) -> dict[str, int]:
-    return {
-        table: site.rows(f"SELECT count(*) AS n FROM {table}")[0]["n"]
-        for table in ("ping", "run", "flip", "event")
-    }
-
-
-OLD = {"ping": 1, "run": 1, "flip": 1, "event": 1}
-PRUNED = {"ping": 0, "run": 0, "flip": 1, "event": 0}  # the last flip tells the status since
-
-
-@pytest.mark.parametrize(
-    "keep_days, age_ms, kept",
-    [(90, 90 * DAY, OLD), (90, 90 * DAY + 1, PRUNED), (0, 9000 * DAY, OLD)],
-)
-def test_housekeeping_keeps_what_is_not_older_than_90_days(
-    make_site: Callable[..., Site], keep_days: int, age_ms: int, kept: dict[str, int]
-) -> None:
-    site = make_site(keep_days=keep_days)
-    down(site, **NIGHTLY)
-    site.clock.now = NOW + age_ms
-
-    site.server.housekeeping()
-
-    assert left(site) == kept
-
-
-def test_of_old_flips_the_last_stays_for_it_tells_the_status_since(site: Site) -> None:
-    job = down(site)
-    site.clock.move(60)
-    site.get(f"/{job.token}/ok")
-    site.clock.move(91 * 86_400)
-
-    site.server.housekeeping()
-
-    assert site.rows("SELECT status FROM flip") == [{"status": "up"}]
-
-
 def with_runs(site: Site, count: int, state: str = "success") -> None:
     """So many runs more, one a second from NOW on."""
     site.rows(
@@ -578,69 +540,6 @@ def test_of_runs_of_91_days_ago_these_are_left(site: Site, name: str) -> None:
     site.server.housekeeping()
 
     assert [(run["num"], run["state"]) for run in site.runs] == runs_left
-
-
-def test_the_last_three_runs_that_a_start_opened_are_never_too_many(
-    make_site: Callable[..., Site],
-) -> None:
-    site = make_site(keep_pings=5)
-    job = site.monitor()
-    for second in range(3):
-        site.clock.move(1)
-        site.get(f"/{job.token}/start?series=a{second}")
-        site.get(f"/{job.token}/complete?series=a{second}")
-    for _ in range(20):
-        site.clock.move(60)
-        site.get(f"/{job.token}/complete")
-
-    site.server.housekeeping()
-
-    assert [run["opened"] for run in site.runs] == [1] * 3 + [0] * 5
-
-
-def test_a_quarterly_job_is_watched_as_ever_although_its_runs_are_old(site: Site) -> None:
-    job = site.monitor(cron="0 12 2 */3 *", expects="complete", grace_seconds=3600)
-    for _ in range(2):
-        site.get(f"/{job.token}/start?series=a")
-        site.clock.move(600)
-        site.get(f"/{job.token}/complete?series=a")
-        site.clock.now += 91 * DAY
-        site.server.housekeeping()
-    site.clock.now += DAY
-
-    site.get(f"/{job.token}/start?series=b")
-
-    assert site.runs[-1]["awaited"] == 1
-
-
-def test_after_an_absence_of_more_than_a_day_nothing_is_too_old_for_a_day(site: Site) -> None:
-    site.monitor()
-    with_runs(site, 10)
-    site.clock.now = NOW + 400 * DAY
-    site.server.away(NOW + HOUR, site.clock.now)
-    kept = []
-
-    for _ in range(2):
-        site.server.housekeeping()
-        kept.append(len(site.runs))
-        site.clock.now += DAY
-
-    assert kept == [10, 3]
-
-
-def test_a_clock_that_leaps_ahead_for_two_minutes_costs_no_history(site: Site) -> None:
-    job = up(site)
-    site.server.away(NOW, NOW + 27_000 * DAY)
-    site.clock.now = NOW + 27_000 * DAY
-    site.server.scan()
-    site.server.housekeeping()
-    site.clock.now = NOW + 2 * MINUTE
-    site.server.away(NOW + 27_000 * DAY, site.clock.now)
-
-    site.get(f"/{job.token}")
-
-    assert len(site.pings) == 2
-    assert state(site, job)["due_at"] == NOW + 2 * MINUTE + 65 * MINUTE + 1
 
 
 # a server in a process of its own
