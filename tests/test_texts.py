@@ -1,7 +1,7 @@
 """What a person reads on a phone, at night: what, since when, the last good run, notes, log, link.
 
-The folder alert_texts has the words of each kind of event, and for some what each channel makes of
-them."""
+The folder alert_texts has the words of each kind of event, below the story that leads to it (see
+site/README.md), and for some what each channel makes of them. More words are in site/words.txt."""
 
 from __future__ import annotations
 
@@ -9,122 +9,24 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Made, Site
 from live_server import call
+from test_alerts import events
+from test_site import play
 from trouble import add
 
 import cronwatch
 
-TEXTS = Path(__file__).parent / "alert_texts"
+FILES = {path.stem: path for path in (Path(__file__).parent / "alert_texts").iterdir()}
 README = Path(__file__).parents[1] / "README.md"
 LINK = "http://cron.test/#/monitors/"
-NOBODY = "http://127.0.0.1:9/nobody"
-LOG = "rsync: 12 files\nrsync: write failed on /backup: No space left on device (28)\n"
-
-
-def live_through(site: Site, job: Made, *steps: str) -> None:
-    """Days of March 2026 in Berlin, or seconds that pass, after which the scanner looks; and
-    pings, some with a body below their path."""
-    for step in steps:
-        if step.startswith("/"):
-            path, _, body = step.partition("\n")
-            assert site.post(job.at(path), body).status_int == 200
-            continue
-        if step.startswith("+"):
-            site.clock.move(int(step))
-        else:
-            day, time = step.split()
-            date = day if "-" in day else f"2026-03-{int(day):02}"
-            local = datetime.fromisoformat(f"{date}T{time}+01:00")
-            site.clock.now = round(local.timestamp() * 1000)
-        site.server.scan()
-
-
-def nightly(site: Site, *steps: str, **columns: Any) -> Made:
-    """A monitor of a job that runs at three in Berlin, and has run well the night before."""
-    usual = {
-        "name": "Nightly backup",
-        "key": "nightly",
-        "tags": "prod nas",
-        "notes": "Disk full? Run `prune-backups` on nas, then start the job by hand.",
-        "cron": "0 3 * * *",
-        "timezone": "Europe/Berlin",
-        "grace_seconds": 300,
-    }
-    job = site.monitor(**{**usual, **columns})
-    live_through(site, job, "3 03:00", "/{token}/start", "3 03:12", "/{token}", *steps)
-    return job
-
-
-def event(site: Site) -> dict[str, Any]:
-    """The newest event, as senders get it."""
-    row = site.server.read(
-        lambda tx: cronwatch.rows(tx.db, cronwatch.EVENTS_SQL + "ORDER BY e.num DESC LIMIT 1")
-    )[0]
-    return cronwatch.event_json(row, "http://cron.test")
-
-
-def text(site: Site, most: int = 1000) -> str:
-    return cronwatch.event_text(event(site), most)
 
 
 # each kind of event
-
-
-def make_outage(site: Site) -> None:
-    nightly(site)
-    nightly(site, "4 02:50", name="Mail queue", key="mail")
-    since = site.clock.now
-    site.clock.move(3600)
-    site.server.away(since, site.clock.now)
-
-
-def make_delivery_failed(site: Site) -> None:
-    job = nightly(site)
-    add(site, "webhook", NOBODY, "Chat")
-    live_through(site, job, "4 03:06")
-    for seconds in (0, 10, 30, 120):
-        site.clock.move(seconds)
-        site.server.deliver()
-
-
-def make_test(site: Site) -> None:
-    add(site, "webhook", NOBODY, "Chat")
-    call("integration", "test", "Chat", "--database", str(site.database))
-
-
-RULES = json.dumps([{"field": "rows", "operator": "lt", "value": 1}])
-STEPS: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "missed": ({}, ["4 03:06"]),
-    "failed": ({}, ["4 03:00", "/{token}/start", "4 03:04:10", f"/ping/{{token}}/11\n{LOG}"]),
-    "stuck": ({"max_run_seconds": 3600}, ["4 03:00", "/{token}/start", "4 04:00:05"]),
-    "silent_failure": (
-        {"rules": RULES},
-        ["4 03:00", "/{code}/run", "4 03:00:04", "/{code}/complete?metric=rows:0"],
-    ),
-    "recovered": ({}, ["4 03:06", "4 05:05", "/{token}"]),
-    "reminder": ({"reminder_interval_seconds": 86_400}, ["4 03:06", "5 03:06"]),
-}
-OF_THE_SERVER: dict[str, Callable[[Site], None]] = {
-    "outage": make_outage,
-    "delivery_failed": make_delivery_failed,
-    "test": make_test,
-}
-
-
-def newest(site: Site, kind: str) -> dict[str, Any]:
-    """A new event of this kind."""
-    if kind in OF_THE_SERVER:
-        OF_THE_SERVER[kind](site)
-    else:
-        columns, steps = STEPS[kind]
-        nightly(site, *steps, **columns)
-    return event(site)
 
 
 def ntfy_text(told: dict[str, Any]) -> str:
@@ -162,154 +64,60 @@ CHANNELS: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", [*STEPS, *OF_THE_SERVER])
-def test_each_kind_of_event_has_these_words(site: Site, kind: str) -> None:
-    told = newest(site, kind)
+@pytest.mark.parametrize("kind", cronwatch.EVENT_KINDS)
+def test_each_kind_of_event_has_these_words(make_site: Callable[..., Site], kind: str) -> None:
+    line, *parts = re.split(r"^=== (.+)\n", FILES[kind].read_text(), flags=re.MULTILINE)
 
-    parts = re.split(r"^=== (.+)\n", (TEXTS / f"{kind}.txt").read_text(), flags=re.MULTILINE)
+    told = play(make_site, line.strip()).event
+
     id_ = told["monitor"]["id"] if told["monitor"] else "-"
-    for channels, words in zip(parts[1::2], parts[2::2], strict=True):
+    for channels, words in zip(parts[::2], parts[1::2], strict=True):
         for channel in channels.split():
             assert CHANNELS[channel](told).replace(id_, "ID").strip() == words.strip()
 
 
-@pytest.mark.parametrize("kind", [*STEPS, *OF_THE_SERVER])
-def test_an_event_has_the_documented_fields(site: Site, kind: str) -> None:
+@pytest.mark.parametrize("kind", cronwatch.EVENT_KINDS)
+def test_an_event_has_the_documented_fields(make_site: Callable[..., Site], kind: str) -> None:
     example = re.search(r'^\{"id".*?\}$', README.read_text(), re.MULTILINE | re.DOTALL)
     assert example
     documented = json.loads(example[0])
 
-    told = newest(site, kind)
+    told = play(make_site, FILES[kind].read_text().partition("\n")[0]).event
 
     assert (told["kind"], list(told)) == (kind, list(documented))
-    is_of_a_monitor = kind in STEPS
-    assert list(told["monitor"] or ()) == (list(documented["monitor"]) if is_of_a_monitor else [])
+    is_of_the_server = kind in ("outage", "delivery_failed", "test")
+    assert list(told["monitor"] or ()) == ([] if is_of_the_server else list(documented["monitor"]))
     has_run = kind in ("failed", "silent_failure", "recovered", "stuck")
     assert list(told["run"] or ()) == (list(documented["run"]) if has_run else [])
-
-
-def test_there_are_words_for_each_kind_of_event() -> None:
-    kinds = {*STEPS, *OF_THE_SERVER}
-
-    assert {path.stem for path in TEXTS.iterdir()} == kinds == set(cronwatch.EVENT_KINDS)
 
 
 # the words
 
 
-def failing(site: Site, log: str = "", **columns: Any) -> Made:
+def failing(site: Site, log: str = "") -> Made:
     """A monitor that has failed, with a log."""
-    job = site.monitor(name="Backup", key="backup", **columns)
-    live_through(site, job, f"/ping/{{token}}/3\n{log}")
+    job = site.monitor(name="Backup", key="backup")
+    site.post(f"/ping/{job.token}/3", log)
     return job
 
 
-@pytest.mark.parametrize(
-    "steps, columns, lines",
-    [
-        (
-            ["5 09:00"],
-            {},
-            [
-                "✖ Nightly backup did not report: due Wed 4 Mar 03:00, grace 5 min",
-                "Down since Wed 4 Mar 03:05 CET",
-            ],
-        ),
-        (
-            ["2027-01-05 09:00"],
-            {},
-            ["✖ Nightly backup did not report: due Wed 4 Mar 2026 03:00, grace 5 min"],
-        ),
-        (["4 03:06"], {"grace_seconds": 0}, ["✖ Nightly backup did not report: due 03:00"]),
-        (
-            ["4 03:06"],
-            {"expects": "complete"},
-            ["✖ Nightly backup did not complete: due 03:00, grace 5 min"],
-        ),
-    ],
-    ids=["another day", "another year", "no grace", "to complete"],
-)
-def test_a_miss_says_by_when_it_was_due(
-    site: Site, steps: list[str], columns: dict[str, Any], lines: list[str]
-) -> None:
-    nightly(site, *steps, **columns)
-
-    assert text(site).splitlines()[: len(lines)] == lines
+def event(site: Site) -> dict[str, Any]:
+    """The newest event, as the API shows it."""
+    newest: dict[str, Any] = events(site)[0]
+    return newest
 
 
-def test_a_miss_that_a_ping_settles_says_when_it_was_due(site: Site) -> None:
-    job = nightly(site)
-    site.clock.move(2 * 86_400)
+def text(site: Site, most: int = 1000) -> str:
+    return cronwatch.event_text(event(site), most)
 
-    site.get(f"/{job.token}/fail")
 
-    told = site.get("/api/v1/events", X_API_Key=site.api_key()).json["events"]
-    assert [one["summary"] for one in told] == [
+def test_a_miss_that_a_ping_settles_says_when_it_was_due(make_site: Callable[..., Site]) -> None:
+    story = play(make_site, "nightly a, 2d, fail a")
+
+    assert [one["summary"] for one in events(story.site)] == [
         "Nightly backup failed",
         "Nightly backup did not report: due Wed 4 Mar 03:00, grace 5 min",
     ]
-
-
-def test_a_miss_that_is_told_again_after_a_pause_says_by_when(site: Site) -> None:
-    job = nightly(site, "4 03:06")
-    site.server.act(cronwatch.pause_monitor, job.num, 3600)
-
-    live_through(site, job, "4 04:06")
-
-    assert text(site).startswith("✖ Nightly backup did not report by 04:06 CET\n")
-
-
-TWO_RULES = [
-    {"field": "rows", "operator": "lt", "value": 10},
-    {"field": "duration_seconds", "operator": "gt", "value": 60},
-]
-FAIL = "/{code}/fail?msg=disk+full"
-NEVER_MISSED = {"interval_seconds": None}
-
-
-@pytest.mark.parametrize(
-    "steps, columns, lines",
-    [
-        (["/{token}/fail"], {}, ["✖ Backup failed", "Down since 12:00 UTC"]),
-        (
-            ["/ping/{token}/3"],
-            {"timezone": "America/Sao_Paulo"},  # which has no other name
-            ["✖ Backup failed with exit code 3", "Down since 09:00 UTC-03"],
-        ),
-        ([f"{FAIL}&status_code=3"], {}, ["✖ Backup failed with exit code 3: disk full"]),
-        ([FAIL, "+1", FAIL, "+60"], {}, ["✖ Backup failed 1 more time: disk full"]),
-        ([FAIL, *["+1", FAIL] * 3, "+60"], {}, ["✖ Backup failed 3 more times: disk full"]),
-        (
-            [FAIL, "+600", FAIL, "+4800", "/{token}"],
-            {},
-            [
-                "✔ Backup is up again after 1.5 h",
-                "Down from 12:00 to 13:30 UTC: 2 failures, 1 missed run",
-                f"{LINK}ID",
-            ],
-        ),
-        ([FAIL, "+30", "/{token}"], NEVER_MISSED, ["✔ Backup is up again after 30 s"]),
-        ([FAIL, "+90", "/{token}"], NEVER_MISSED, ["✔ Backup is up again after 1.5 min"]),
-        ([FAIL, "+3600", "/{token}"], NEVER_MISSED, ["✔ Backup is up again after 1 h"]),
-        ([FAIL, "+259200", "/{token}"], NEVER_MISSED, ["✔ Backup is up again after 3 d"]),
-        (
-            ["/{code}/complete?metric=rows:7&metric=duration:90"],
-            {"rules": json.dumps(TWO_RULES)},
-            [
-                "▲ Backup succeeded, but rows is 7 (rule: lt 10) "
-                "and duration_seconds is 90 (rule: gt 60)"
-            ],
-        ),
-    ],
-)
-def test_what_happened_is_said_in_these_words(
-    site: Site, steps: list[str], columns: dict[str, Any], lines: list[str]
-) -> None:
-    job = site.monitor(name="Backup", **columns)
-
-    live_through(site, job, *steps)
-
-    assert text(site).replace(job.id, "ID").splitlines()[: len(lines)] == lines
 
 
 def test_a_log_that_is_the_message_is_told_once(site: Site) -> None:
@@ -330,8 +138,10 @@ def test_of_many_monitors_in_an_outage_twenty_are_named(site: Site) -> None:
     assert text(site).splitlines()[1:] == [*(f"job {n}" for n in range(20)), "and 2 more"]
 
 
-def test_a_stuck_run_says_that_cronwatch_was_away_for_a_moment(site: Site) -> None:
-    told = newest(site, "stuck")
+def test_a_stuck_run_says_that_cronwatch_was_away_for_a_moment(
+    make_site: Callable[..., Site],
+) -> None:
+    told = play(make_site, FILES["stuck"].read_text().partition("\n")[0]).event
     told["gap"] = {"since": "2026-03-04T02:30:00.000Z", "until": "2026-03-04T02:31:00.000Z"}
 
     assert cronwatch.event_text(told, 1000).splitlines()[2] == (
@@ -339,17 +149,19 @@ def test_a_stuck_run_says_that_cronwatch_was_away_for_a_moment(site: Site) -> No
     )
 
 
-def test_of_an_event_of_an_older_version_what_was_kept_is_told(site: Site) -> None:
-    newest(site, "missed")
-    (row,) = site.rows("SELECT body FROM event")
+def test_of_an_event_of_an_older_version_what_was_kept_is_told(
+    make_site: Callable[..., Site],
+) -> None:
+    story = play(make_site, "nightly a, at 4 03:06")
+    (row,) = story.site.rows("SELECT body FROM event")
     body = json.loads(row["body"]) | {"about": None}
     for outer, name in [(body, "lastSuccess"), (body, "timezone")]:
         del outer[name]
     for name in ("timezone", "notes"):
         del body["monitor"][name]
-    site.rows("UPDATE event SET body = ?", json.dumps(body))
+    story.site.rows("UPDATE event SET body = ?", json.dumps(body))
 
-    assert text(site).splitlines()[:2] == [
+    assert cronwatch.event_text(story.event, 1000).splitlines()[:2] == [
         "✖ Nightly backup did not report by 02:05 UTC",
         "Down since 02:05 UTC",
     ]
@@ -433,7 +245,7 @@ def test_slack_takes_no_markup_from_a_log(site: Site) -> None:
 
 
 def test_slack_takes_no_markup_from_a_message(site: Site) -> None:
-    live_through(site, site.monitor(), "/{code}/fail?msg=%3C!channel%3E")
+    site.get(f"/{site.monitor().code}/fail?msg=%3C!channel%3E")
 
     assert slack_text(event(site)).startswith("✖ Job failed: &lt;!channel&gt;\n")
 
