@@ -302,100 +302,12 @@ def make_outage(site: Site) -> None:
     site.server.away(NOW + 80_000_000, NOW + 90_000_000)
 
 
-def test_a_missed_event_says_all_that_is_known(site: Site) -> None:
-    site.get(f"/{nightly(site).token}")
-    site.clock.move(86_400 + 600)
-    site.server.scan()
-
-    (event,) = events(site)
-
-    job = site.monitors[0]
-    assert event | {"id": "", "summary": "", "deliveries": []} == {
-        "id": "",
-        "kind": "missed",
-        "at": "2026-03-03T12:05:00.000Z",
-        "toldAt": "2026-03-03T12:10:00.000Z",
-        "summary": "",
-        "monitor": {
-            "id": job["id"],
-            "key": "backup",
-            "name": "Backup",
-            "tags": ["db", "prod"],
-            "status": "down",
-            "timezone": "UTC",
-            "notes": "",
-            "url": f"http://cron.test/#/monitors/{job['id']}",
-        },
-        "run": None,
-        "reason": "missed",
-        "downSince": "2026-03-03T12:05:00.000Z",
-        "downtimeSeconds": None,
-        "failedCount": None,
-        "missedCount": None,
-        "count": None,
-        "rules": None,
-        "lastSuccess": {"at": NOON, "durationMs": None},
-        "gap": None,
-        "monitors": None,
-        "deliveries": [],
-    }
-
-
-def test_a_failed_event_says_how_the_run_went(site: Site) -> None:
-    make_failed(site)
-
-    (event,) = events(site)
-
-    assert event["run"] | {"id": ""} == {
-        "id": "",
-        "series": "n1",
-        "state": "failed",
-        "startedAt": NOON,
-        "endedAt": "2026-03-02T12:01:30.000Z",
-        "durationMs": 90_000,
-        "exitCode": 3,
-        "message": "disk full",
-        "host": "nas",
-        "logTail": None,
-    }
-
-
 def test_a_failed_event_shows_the_tail_of_the_log(site: Site) -> None:
     site.post(f"/ping/{nightly(site).token}/fail", "first line\n" + "x" * 5000 + "\nlast line")
 
     tail = events(site)[0]["run"]["logTail"]
 
     assert (tail.endswith("x\nlast line"), "first line" in tail) == (True, False)
-
-
-def test_an_event_says_how_long_the_last_good_run_took(site: Site) -> None:
-    job = nightly(site)
-    for verb in ("start", "fail", "start", "0", "start", "fail"):
-        site.clock.move(60)
-        site.get(f"/ping/{job.token}/{verb}")
-
-    last = {"at": "2026-03-02T12:04:00.000Z", "durationMs": 60_000}
-    assert events(site)[0]["lastSuccess"] == last
-
-
-def test_an_outage_says_what_it_may_have_hidden(site: Site) -> None:
-    make_outage(site)
-
-    (event,) = events(site)
-
-    gap = {"since": "2026-03-03T10:13:20.000Z", "until": "2026-03-03T13:00:00.000Z"}
-    assert (event["gap"], list(map(list, event["monitors"]))) == (gap, [["id", "key", "name"]])
-
-
-def test_a_missed_event_that_a_ping_settles_says_that_it_was_down(site: Site) -> None:
-    job = nightly(site)
-    site.get(f"/{job.token}")
-    site.clock.move(86_400 + 600)
-
-    site.get(f"/{job.token}")
-
-    said = [(event["kind"], event["monitor"]["status"]) for event in events(site)]
-    assert said == [("recovered", "up"), ("missed", "down")]
 
 
 # webhooks

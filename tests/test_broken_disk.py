@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -18,9 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import Made, Site
+from conftest import Site
 from live_server import Done, Live, run, serving, wait_for
-from trouble import Watch, limit_pages, make_room, no_room, ping, status_of
+from trouble import limit_pages, make_room, no_room, ping, status_of
 
 import cronwatch
 
@@ -28,22 +27,6 @@ PAGE = 4096  # bytes of a page of the file, SQLite's default
 
 
 # a disk that fills up
-
-
-def test_pings_that_wait_together_while_the_disk_fills_are_on_it_or_refused(site: Site) -> None:
-    jobs = [site.monitor() for _ in range(8)]
-    limit_pages(site, 12)
-    barrier = threading.Barrier(len(jobs))
-
-    def ping_on(job: Made) -> Counter[int]:
-        barrier.wait(10)
-        return Counter(site.post(f"/ping/{job.token}", "x" * 5000).status_int for _ in range(8))
-
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        answers = sum(pool.map(ping_on, jobs), Counter[int]())
-
-    assert set(answers) == {200, 503}
-    assert len(site.pings) == answers[200]
 
 
 def test_a_scan_that_found_no_room_tells_all_and_each_once_when_there_is(site: Site) -> None:
@@ -61,21 +44,6 @@ def test_a_scan_that_found_no_room_tells_all_and_each_once_when_there_is(site: S
     site.server.scan()
 
     assert (found, site.events) == ([], ["missed"] * 40)
-
-
-def test_a_run_whose_end_could_not_be_heard_is_told_as_an_outage(site: Site) -> None:
-    watch, job = Watch(site), site.monitor(interval_seconds=86_400)
-    site.get(f"/{job.token}/start")
-    watch.look()
-    limit_pages(site, 0)
-    refused = site.post(f"/ping/{job.token}", "x" * 50_000).status_int
-    make_room(site)
-    site.clock.move(120)
-
-    watch.look()
-
-    states = [run["state"] for run in site.runs]
-    assert (refused, site.events, states) == (503, ["outage"], ["unknown"])
 
 
 # a small disk, under a server in a process of its own

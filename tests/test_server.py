@@ -321,48 +321,7 @@ def test_an_idle_delivery_asks_an_index_once(site: Site) -> None:
     assert any(re.search("INDEX alert_due", step) for step in plan)
 
 
-# we were away: runs
-
-
-LAST_GAP = {
-    "since": cronwatch.iso(NOW + 5 * MINUTE),
-    "until": cronwatch.iso(NOW + 320 * SECOND),
-}
-
-
-@pytest.mark.parametrize("minutes, gap", [((), None), ((1, 5), LAST_GAP)])
-def test_a_run_that_is_stuck_after_restarts_names_the_last_one(
-    site: Site, minutes: tuple[int, ...], gap: dict[str, str] | None
-) -> None:
-    job = site.monitor(max_run_seconds=600, **NIGHTLY)
-    site.server.away(NOW - MINUTE, NOW - 10 * SECOND)
-    site.get(f"/{job.token}/start")
-    for minute in minutes:
-        site.server.away(NOW + minute * MINUTE, NOW + minute * MINUTE + 20 * SECOND)
-    site.clock.move(3600)
-
-    site.server.scan()
-
-    assert [body["gap"] for body in bodies(site, "stuck")] == [gap]
-
-
 # we were away: the outage
-
-
-def test_one_outage_names_every_monitor_that_it_may_have_hidden(site: Site) -> None:
-    up(site, key="unverified", **NIGHTLY)
-    running = site.monitor(key="running", cron="0 12 * * *")
-    site.get(f"/{running.token}/start")
-    up(site, key="elsewhere", cron="0 12 * * *")
-    down(site, key="failed", **NIGHTLY)
-    paused = up(site, key="paused", **NIGHTLY)
-    site.server.act(cronwatch.pause_monitor, paused.num, None)
-    site.monitor(key="new", **NIGHTLY)
-    site.monitor(key="armed", armed=1, **NIGHTLY)
-
-    site.server.away(THREE - HOUR, THREE + HOUR)
-
-    assert sorted(named(site)) == ["armed", "running", "unverified"]
 
 
 def test_a_large_outage_names_every_monitor_and_is_told_once(site: Site) -> None:

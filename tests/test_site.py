@@ -4,6 +4,7 @@ written, are played here."""
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -55,6 +56,9 @@ FACTS = {
     "states": "SELECT state FROM alert ORDER BY num",
     "tries": "SELECT tries FROM alert ORDER BY num",
     "events": "SELECT kind FROM event ORDER BY num",
+    "statuses": "SELECT json_extract(body, '$.monitor.status') FROM event ORDER BY num",
+    "named": "SELECT json_extract(m.value, '$.key') FROM event, "
+    "json_each(body, '$.monitors') AS m ORDER BY 1",
     "flips": "SELECT status FROM flip ORDER BY num",
     "pings": "SELECT num FROM ping ORDER BY num",
     "runs": "SELECT num FROM run ORDER BY num",
@@ -208,6 +212,12 @@ class Story:
         (row,) = self.site.server.read(lambda tx: cronwatch.rows(tx.db, sql))
         return cronwatch.event_json(row, "http://cron.test")
 
+    def shown(self, value: Any) -> list[str]:
+        """A part of an event in words."""
+        if isinstance(value, list):
+            return [word for one in value for word in (one if isinstance(one, dict) else [one])]
+        return str(value).replace(self.site.monitors[-1]["id"], "ID").split()
+
     def fact(self, what: str) -> list[str]:
         """What a check is about."""
         name, _, of = what.partition("-")
@@ -215,9 +225,11 @@ class Story:
             tries = self.tried_at[name]
             return {"": self.received[name], "at": tries, "count": [str(len(tries))]}[of]
         if what == "said":
-            event = self.event
-            text = cronwatch.event_text(event, 1000).replace(event["monitor"]["id"], "ID")
-            return text.replace("\n", " / ").split()
+            return self.shown(cronwatch.event_text(self.event, 1000).replace("\n", " / "))
+        if what == "filled":
+            return [field for field, value in self.event.items() if value is not None]
+        if what.startswith("."):
+            return self.shown(functools.reduce(dict.__getitem__, what[1:].split("."), self.event))
         if what == "overdue":
             return [str(self.site.server.read(cronwatch.outbox_counts)["overdue"])]
         if what == "due":
