@@ -722,7 +722,7 @@ FAULTS = {
             "self.is_of_command = False\n            alive_at",
             "self.is_of_command = False\n            return\n            alive_at",
             "a command while the server is stopped makes a job missed",
-            "test_server.py::test_a_command_judges_first_how_long_no_server_ran",
+            "test_site.py::test_a_story[A command judges first how long no server ran]",
         ),
         Fault(
             'if header[18:] == b"\\x01\\x01":',
@@ -923,7 +923,7 @@ FAULTS = {
             "AWAY_MS = 60_000",
             "AWAY_MS = 600_000",
             "a laptop that slept for nine minutes tells of jobs that ran",
-            "test_server.py::test_more_than_a_minute_beyond_the_interval_is_a_gap",
+            "test_site.py::test_a_story[More than a minute beyond the interval is a gap]",
         ),
         Fault(
             "settings.keep_days * 86_400_000",

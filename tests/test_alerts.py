@@ -705,12 +705,6 @@ def test_a_command_that_was_killed_is_tried_again(
     assert (alert(site)["state"], "said" in result_of(site)) == ("pending", True)
 
 
-def test_a_command_has_a_session_of_its_own(shell: Callable[..., Path]) -> None:
-    folder = shell("cut -d ' ' -f 6 /proc/$$/stat > session; echo $$ > pid")
-
-    assert (folder / "session").read_text() == (folder / "pid").read_text()
-
-
 def test_nothing_of_a_ping_is_in_the_command_line(site: Site, shell: Callable[..., Path]) -> None:
     folder = shell(
         'cat /proc/$$/cmdline > line; echo "$CRONWATCH_EVENT_RUN_MESSAGE"', errorMessage=HOSTILE

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from conftest import NOW, Made, Site
 from live_server import Live, run, serving, wait_for
-from trouble import Watch, limit_pages, make_room, ping, write_much
+from trouble import ping
 
 import cronwatch
 
@@ -360,85 +360,6 @@ def test_a_clock_that_went_backwards_leaves_nothing_behind_now(site: Site) -> No
     assert {row["at"] for row in site.rows("SELECT at FROM flip")} == {NOW}
 
 
-# the lookout
-
-
-@pytest.fixture
-def watch(site: Site) -> Watch:
-    return Watch(site)
-
-
-def gaps_of(watch: Watch) -> list[tuple[int, int]]:
-    """What it judged to be gaps, in seconds."""
-    return [((since - NOW) // 1000, (until - NOW) // 1000) for since, until in watch.gaps]
-
-
-@pytest.mark.parametrize(
-    "interval, looks, gaps",
-    [
-        (5, [5] * 100, []),
-        (5, [5, 65], []),
-        (5, [5, 65.001], [(5, 70)]),
-        (5, [5, 3600, 5, 5], [(5, 3605)]),  # it is judged once
-        (5, [5, -2], [(5, 3)]),  # a clock behind its last look
-        (600, [600, 660], []),
-    ],
-)
-def test_more_than_a_minute_beyond_the_interval_is_a_gap(
-    site: Site, interval: float, looks: list[float], gaps: list[tuple[int, int]]
-) -> None:
-    watch = Watch(site, interval)
-
-    for seconds in looks:
-        watch.look(seconds)
-
-    assert gaps_of(watch) == gaps
-
-
-def test_a_gap_is_judged_before_the_scan(site: Site, watch: Watch) -> None:
-    up(site, **DAILY)
-    watch.look(5)
-
-    watch.look(26 * 3600)
-
-    assert site.events == ["outage"]
-
-
-def test_pings_that_were_answered_503_are_a_gap(site: Site, watch: Watch) -> None:
-    watch.look(5)
-    refuse_one(site)
-
-    watch.look(5)
-
-    assert gaps_of(watch) == [(5, 10)]
-
-
-def test_a_gap_lasts_until_something_can_be_written(site: Site, watch: Watch) -> None:
-    watch.look(5)
-    look_in_vain(site, watch)
-    watch.gaps.clear()
-
-    watch.look(5)
-
-    assert gaps_of(watch) == [(5, 25)]
-
-
-def refuse_one(site: Site) -> None:
-    """A write for which there is no room."""
-    limit_pages(site, 0)
-    with pytest.raises(cronwatch.Refused):
-        site.server.act(write_much)
-    make_room(site)
-
-
-def look_in_vain(site: Site, watch: Watch) -> None:
-    """Three looks for which the database is broken."""
-    site.rows("ALTER TABLE monitor RENAME TO elsewhere")
-    for _ in range(3):
-        watch.look()
-    site.rows("ALTER TABLE elsewhere RENAME TO monitor")
-
-
 # housekeeping
 
 
@@ -609,40 +530,7 @@ def test_a_port_in_use_is_found_out_before_anything_is_judged(tmp_path: Path) ->
         assert site.rows("SELECT * FROM absence") == []
 
 
-# commands where no server runs
-
-
-@pytest.fixture
-def stopped(site: Site) -> Site:
-    """An hourly job, and a server that was stopped a day ago."""
-    up(site, key="job")
-    site.server.act(cronwatch.stamp_alive)
-    site.clock.move(86_400)
-    return site
-
-
-def command(site: Site, *words: str) -> None:
-    assert cronwatch.main([*words, "--database", str(site.database)], site.clock) == 0
-
-
-def test_a_command_judges_first_how_long_no_server_ran(stopped: Site) -> None:
-    command(stopped, "monitor", "edit", "job", "--notes", "x")
-
-    assert (stopped.events, stopped.monitors[0]["status"]) == ([], "up")
-
-
-def test_a_command_that_only_reads_judges_nothing(stopped: Site) -> None:
-    command(stopped, "monitor", "list")
-
-    assert stopped.rows("SELECT * FROM absence") == []
-
-
-def test_a_command_beside_a_server_judges_nothing(stopped: Site) -> None:
-    cronwatch.hold(str(stopped.database))
-
-    command(stopped, "monitor", "add", "other")
-
-    assert stopped.rows("SELECT * FROM absence") == []
+# the end
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import functools
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from conftest import NOW, Made, Site
 from test_alerts import ask, make_outage
-from trouble import Watch, add
+from trouble import Watch, add, limit_pages, make_room, write_much
 
 import cronwatch
 
@@ -59,6 +60,7 @@ FACTS = {
     "statuses": "SELECT json_extract(body, '$.monitor.status') FROM event ORDER BY num",
     "named": "SELECT json_extract(m.value, '$.key') FROM event, "
     "json_each(body, '$.monitors') AS m ORDER BY 1",
+    "absences": "SELECT count(*) FROM absence",
     "flips": "SELECT status FROM flip ORDER BY num",
     "pings": "SELECT num FROM ping ORDER BY num",
     "runs": "SELECT num FROM run ORDER BY num",
@@ -109,7 +111,7 @@ class Story:
         given = dict(word.split("=") for word in words)
         settings = {n: int(v) for n, v in given.items() if hasattr(cronwatch.Settings, n)}
         self.site = make_site(**settings)
-        self.watch = Watch(self.site)
+        self.watch = Watch(self.site, settings.get("scan_seconds", 5))
         self.jobs: dict[str, Made] = {}
         self.answers: dict[str, list[str]] = {}
         self.received: dict[str, list[str]] = {}
@@ -192,6 +194,23 @@ class Story:
     def quiet(self, span: str) -> None:
         self.watch.quiet(seconds(span))
 
+    def refuse(self) -> None:
+        """A write for which there is no room."""
+        limit_pages(self.site, 0)
+        with suppress(cronwatch.Refused):
+            self.site.server.act(write_much)
+        make_room(self.site)
+
+    def stop(self) -> None:
+        self.site.server.act(cronwatch.stamp_alive)
+
+    def serve(self) -> None:
+        cronwatch.hold(str(self.site.database))
+
+    def command(self, *words: str) -> None:
+        line = [*words, "--database", str(self.site.database)]
+        assert cronwatch.main(line, self.site.clock) == 0
+
     def outage(self) -> None:
         make_outage(self.site)
 
@@ -232,6 +251,8 @@ class Story:
             return self.shown(functools.reduce(dict.__getitem__, what[1:].split("."), self.event))
         if what == "overdue":
             return [str(self.site.server.read(cronwatch.outbox_counts)["overdue"])]
+        if what == "gaps":
+            return ["..".join(str((at - NOW) // 1000) for at in gap) for gap in self.watch.gaps]
         if what == "due":
             return [str((m["due_at"] - self.site.clock.now) // 1000) for m in self.site.monitors]
         return [str(*row.values()) for row in self.site.rows(FACTS[what])]

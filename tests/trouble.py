@@ -25,8 +25,8 @@ class Watch:
         )
 
     def away(self, since: int, until: int) -> None:
-        self.gaps.append((since, until))
         self.site.server.away(since, until)
+        self.gaps.append((since, until))
 
     def look(self, after_seconds: float = 5) -> None:
         """One look so many seconds later, which may be in vain, as for the loop."""
