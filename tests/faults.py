@@ -370,7 +370,7 @@ FAULTS = {
             "\"state != 'running' AND num NOT IN (SELECT num FROM run last WHERE \"",
             '"num NOT IN (SELECT num FROM run last WHERE "',
             "housekeeping deletes a run that goes on",
-            "test_server.py::test_of_runs_of_91_days_ago_these_are_left",
+            "test_site.py::test_a_story[The newest open run of a host is never too old]",
         ),
         Fault(
             "(monitor, most, keep),",

@@ -360,68 +360,6 @@ def test_a_clock_that_went_backwards_leaves_nothing_behind_now(site: Site) -> No
     assert {row["at"] for row in site.rows("SELECT at FROM flip")} == {NOW}
 
 
-# housekeeping
-
-
-def with_runs(site: Site, count: int, state: str = "success") -> None:
-    """So many runs more, one a second from NOW on."""
-    site.rows(
-        "WITH RECURSIVE n (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT ?) "
-        "INSERT INTO run (monitor, state, opened, awaited, started_at) "
-        "SELECT ?, ?, 1, 0, ? + 1000 * value FROM n",
-        count,
-        site.monitors[0]["num"],
-        state,
-        NOW,
-    )
-
-
-LAST_THREE = [(1698, "success"), (1699, "success"), (1700, "success")]  # that a start opened
-OLD_RUNS: dict[str, tuple[dict[str, int], str, list[tuple[int, str]]]] = {
-    "all that is too old goes in one turn": ({"success": 1700}, "", LAST_THREE),
-    "open ones keep none from going": (
-        {"running": 600, "success": 600},
-        "",
-        [(600, "unknown"), (1199, "success"), (1200, "success")],
-    ),
-    "what a clock that was ahead left keeps none from going": (
-        {"success": 1700},
-        f"UPDATE run SET started_at = {NOW + 9999 * DAY} WHERE num = 1",
-        [(1, "success"), (1699, "success"), (1700, "success")],
-    ),
-    "the newest open run of a host is never too old": (
-        {"running": 600},
-        "UPDATE run SET host = 'a' WHERE num % 2",
-        [(598, "unknown"), (599, "running"), (600, "running")],
-    ),
-    "an open run that was left behind lately is not too old": (
-        {"running": 2},
-        f"UPDATE run SET started_at = started_at + {5 * DAY} WHERE num = 2",
-        [(1, "running"), (2, "running")],
-    ),
-    "an awaited one is not left behind before its deadline": (
-        {"running": 5},
-        f"UPDATE run SET awaited = 1, deadline_at = {NOW + 400 * DAY} WHERE num = 1",
-        [(1, "running"), (3, "unknown"), (4, "unknown"), (5, "running")],
-    ),
-}
-
-
-@pytest.mark.parametrize("name", OLD_RUNS)
-def test_of_runs_of_91_days_ago_these_are_left(site: Site, name: str) -> None:
-    batches, change, runs_left = OLD_RUNS[name]
-    site.monitor()
-    for of_state, count in batches.items():
-        with_runs(site, count, of_state)
-    if change:
-        site.rows(change)
-    site.clock.move(91 * 86_400)
-
-    site.server.housekeeping()
-
-    assert [(run["num"], run["state"]) for run in site.runs] == runs_left
-
-
 # a server in a process of its own
 
 
@@ -493,7 +431,6 @@ def test_a_long_absence_is_judged_before_requests_are_taken(tmp_path: Path) -> N
 # a second one
 
 
-@pytest.mark.parametrize("other_port", [False, True])
 def serve(folder: Path, database: Path, port: str) -> tuple[int | None, str]:
     """How a start ends that must not be, which says nothing on standard output."""
     words = ("--database", str(database), "--listen", f"127.0.0.1:{port}")

@@ -194,6 +194,17 @@ class Story:
     def quiet(self, span: str) -> None:
         self.watch.quiet(seconds(span))
 
+    def runs(self, count: str, state: str) -> None:
+        """So many that a start opened, one a second."""
+        self.site.rows(
+            "WITH RECURSIVE n (value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n LIMIT ?) "
+            "INSERT INTO run (monitor, state, opened, awaited, started_at) "
+            "SELECT 1, ?, 1, 0, ? + 1000 * value FROM n",
+            int(count),
+            state,
+            NOW,
+        )
+
     def refuse(self) -> None:
         """A write for which there is no room."""
         limit_pages(self.site, 0)
