@@ -358,7 +358,7 @@ FAULTS = {
             '"default_integrations": int(integrations is None),',
             '"default_integrations": 1,',
             "a monitor is told to those whom its maker left out",
-            "test_alerts.py::test_who_is_told_of_a_monitor",
+            "test_site.py::test_a_story[Default mail is told too, unless it is off]",
         ),
         Fault(
             '"prefix": secret[: min(12, len(secret) - 4)],',
@@ -388,13 +388,13 @@ FAULTS = {
             "WHEN 'email' THEN {HAS_MAIL} AND m.email_alerts",
             "WHEN 'email' THEN {HAS_MAIL}",
             "a monitor whose mails are off goes on sending mails",
-            "test_alerts.py::test_who_is_told_of_a_monitor",
+            "test_site.py::test_a_story[Default mail is told too, unless it is off]",
         ),
         Fault(
             "WHERE i.enabled AND CASE i.channel",
             "WHERE CASE i.channel",
             "an integration that was switched off is told",
-            "test_alerts.py::test_a_disabled_integration_is_not_told",
+            "test_site.py::test_a_story[One that is switched off is not told]",
         ),
         Fault(
             "min(seconds, PAUSE_MAX) * 1000",

@@ -142,15 +142,6 @@ def events(site: Site) -> list[dict[str, Any]]:
     return found
 
 
-def recipients(site: Site) -> list[str]:
-    """The names of who is told of the newest event."""
-    sql = (
-        "SELECT name FROM integration i JOIN alert a ON a.integration = i.num "
-        "WHERE event = (SELECT max(num) FROM event) ORDER BY a.num"
-    )
-    return [row["name"] for row in site.rows(sql)]
-
-
 def alert(site: Site) -> dict[str, Any]:
     """The one row of the outbox."""
     (found,) = site.rows("SELECT * FROM alert")
@@ -161,92 +152,16 @@ def fail(site: Site, token: str) -> None:
     assert site.get(f"/{token}/fail").status_int == 200
 
 
-TARGETS = {
-    "slack": "https://hooks.slack.example/T0",
-    "email": "me@home.example",
-    "ntfy": "https://ntfy.example/me",
-}
-
-
-def add_all(site: Site, names: str) -> dict[str, str]:
-    """Integrations, of which -NAME is not for all monitors; their ids."""
-    return {
-        name.strip("-"): add(
-            site, name.strip("-"), TARGETS[name.strip("-")], default=not name.startswith("-")
-        )
-        for name in names.split()
-    }
-
-
-@pytest.mark.parametrize(
-    "there, fields, names",
-    [
-        ("slack email", {}, "slack email"),
-        ("-slack -email", {}, ""),
-        ("slack -ntfy", {"integrationIds": ["ntfy"]}, "ntfy"),
-        ("slack", {"integrationIds": ["slack", "slack"]}, "slack"),
-        ("slack email", {"integrationIds": []}, "email"),
-        ("slack email", {"emailAlertsEnabled": False}, "slack"),
-    ],
-)
-def test_who_is_told_of_a_monitor(
-    make_site: Callable[..., Site], there: str, fields: dict[str, Any], names: str
-) -> None:
-    site = make_site(smtp_host="127.0.0.1")
-    ids = add_all(site, there)
-    if "integrationIds" in fields:
-        fields = {"integrationIds": [ids[name] for name in fields["integrationIds"]]}
-
-    fail(site, ask(site, "POST", "heartbeats", name="It", scheduleType="none", **fields)["token"])
-
-    assert recipients(site) == names.split()
-
-
-def test_a_default_integration_that_is_made_later_is_told_too(site: Site) -> None:
-    made = ask(site, "POST", "heartbeats", name="It", scheduleType="none")
-    add_all(site, "slack")
-
-    fail(site, made["token"])
-
-    assert recipients(site) == ["slack"]
-
-
-def test_a_disabled_integration_is_not_told(site: Site) -> None:
-    add_all(site, "slack ntfy")
-    site.rows("UPDATE integration SET enabled = 0 WHERE name = 'slack'")
-
-    make_failed(site)
-
-    assert recipients(site) == ["ntfy"]
-
-
-def test_events_of_the_server_go_to_all_default_integrations(
-    make_site: Callable[..., Site],
-) -> None:
-    site = make_site(smtp_host="127.0.0.1")
-    add_all(site, "slack email -ntfy")
-
-    make_outage(site)
-
-    assert (site.events, recipients(site)) == (["outage"], ["slack", "email"])
+MAIL = "me@home.example"
 
 
 def test_a_command_without_the_settings_of_the_server_knows_that_it_mails(site: Site) -> None:
     site.server.act(cronwatch.remember, "smtp_host", "mail.example")
-    add_all(site, "email")
+    add(site, "email", MAIL)
 
     make_failed(site)
 
-    assert recipients(site) == ["email"]
-
-
-@pytest.mark.parametrize("kind", ["failed", "outage"])
-def test_mail_is_told_of_nothing_where_no_mail_server_is_set(site: Site, kind: str) -> None:
-    add_all(site, "email")
-
-    make_failed(site) if kind == "failed" else make_outage(site)
-
-    assert (site.events, recipients(site)) == ([kind], [])
+    assert alert(site)["state"] == "pending"
 
 
 @pytest.mark.parametrize(
@@ -257,7 +172,7 @@ def test_mail_that_cannot_be_sent_is_shown_as_such_and_who_has_nothing_else_as_u
     make_site: Callable[..., Site], host: str, problem: str | None
 ) -> None:
     site = make_site(smtp_host=host)
-    add_all(site, "email")
+    add(site, "email", MAIL)
 
     made = ask(site, "POST", "heartbeats", name="It", scheduleType="none")
     again = ask(site, "GET", f"heartbeats/{made['id']}")
@@ -267,7 +182,7 @@ def test_mail_that_cannot_be_sent_is_shown_as_such_and_who_has_nothing_else_as_u
 
 
 def test_an_event_and_its_alerts_come_with_the_change_or_not_at_all(site: Site) -> None:
-    add_all(site, "slack")
+    add(site, "slack", "https://hooks.slack.example/T0")
     job = site.monitor()
     site.rows(
         "CREATE TRIGGER no_alerts BEFORE INSERT ON alert BEGIN SELECT RAISE(ABORT, 'no room'); END"
@@ -787,7 +702,7 @@ def mail(make_site: Callable[..., Site]) -> Mail:
     def send(port: int, message: str = "disk full", **settings: str) -> Site:
         usual = {"smtp_security": "none", "smtp_from": "cron@home.example"}
         site = make_site(smtp_host="127.0.0.1", smtp_port=port, **{**usual, **settings})
-        add_all(site, "email")
+        add(site, "email", MAIL)
         site.get(f"/{nightly(site).code}/fail?msg={quote(message)}")
         site.server.deliver()
         return site
@@ -926,7 +841,7 @@ def test_a_mail_server_that_wants_nobody_is_quoted() -> None:
 
 
 def test_a_test_of_mail_without_a_server_says_which_setting_is_empty(site: Site) -> None:
-    add_all(site, "email")
+    add(site, "email", MAIL)
 
     assert "smtp_host" in ask(site, "POST", "integrations/email/test")["result"]
 

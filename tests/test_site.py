@@ -53,7 +53,14 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "move": ("integrations", {"url": "http://hook/moved"}),
     "unlink": ("heartbeats", {"integrationIds": []}),
 }
+TARGETS = {
+    "slack": "https://hooks.slack.example/T0",
+    "email": "me@home.example",
+    "ntfy": "https://ntfy.example/me",
+}
 FACTS = {
+    "told": "SELECT name FROM integration i JOIN alert a ON a.integration = i.num "
+    "WHERE event = (SELECT max(num) FROM event) ORDER BY a.num",
     "states": "SELECT state FROM alert ORDER BY num",
     "tries": "SELECT tries FROM alert ORDER BY num",
     "events": "SELECT kind FROM event ORDER BY num",
@@ -109,7 +116,11 @@ class Story:
 
     def __init__(self, make_site: Callable[..., Site], words: list[str]) -> None:
         given = dict(word.split("=") for word in words)
-        settings = {n: int(v) for n, v in given.items() if hasattr(cronwatch.Settings, n)}
+        settings: dict[str, Any] = {
+            name: int(value) if value.isdecimal() else value
+            for name, value in given.items()
+            if hasattr(cronwatch.Settings, name)
+        }
         self.site = make_site(**settings)
         self.watch = Watch(self.site, settings.get("scan_seconds", 5))
         self.jobs: dict[str, Made] = {}
@@ -157,6 +168,23 @@ class Story:
 
     def monitor(self, key: str, *columns: str) -> None:
         self.jobs[key] = self.site.monitor(**{"key": key, **dict(map(column, columns))})
+
+    def expect(self, key: str, *words: str) -> None:
+        """A monitor that is made by the API."""
+        given = dict(word.split("=") for word in words)
+        body: dict[str, Any] = {"name": key, "scheduleType": "none"}
+        if "to" in given:
+            read = self.site.server.read
+            names = filter(None, given["to"].split(","))
+            ids = [read(cronwatch.find_integration, name).id for name in names]
+            body["integrationIds"] = ids
+        if "mail" in given:
+            body["emailAlertsEnabled"] = False
+        made = ask(self.site, "POST", "heartbeats", **body)
+        self.jobs[key] = Made(0, made["id"], made["key"], made["token"], made["code"])
+
+    def add(self, channel: str, default: str = "") -> None:
+        add(self.site, channel, TARGETS[channel], default=not default)
 
     def nightly(self, key: str, *columns: str) -> None:
         """The job has run well the night before."""
