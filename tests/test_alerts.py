@@ -210,13 +210,6 @@ def make_failed(site: Site) -> None:
     site.get(f"/{job.code}/fail?host=nas&series=n1&status_code=3&msg=disk+full")
 
 
-def make_outage(site: Site) -> None:
-    job = nightly(site)
-    site.get(f"/{job.token}")
-    site.clock.move(90_000)
-    site.server.away(NOW + 80_000_000, NOW + 90_000_000)
-
-
 def test_a_failed_event_shows_the_tail_of_the_log(site: Site) -> None:
     site.post(f"/ping/{nightly(site).token}/fail", "first line\n" + "x" * 5000 + "\nlast line")
 

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from conftest import NOW, Made, Site
-from test_alerts import ask, make_outage
+from test_alerts import ask
+from test_broken_file import damaged
 from trouble import Watch, add, limit_pages, make_room, write_much
 
 import cronwatch
@@ -233,6 +234,12 @@ class Story:
             NOW,
         )
 
+    def damaged(self) -> None:
+        self.jobs["hurt"], self.jobs["well"] = damaged(self.site)
+
+    def refused(self, key: str) -> None:
+        assert self.site.get(f"/{self.jobs[key].token}").status_int == 503
+
     def refuse(self) -> None:
         """A write for which there is no room."""
         limit_pages(self.site, 0)
@@ -251,7 +258,8 @@ class Story:
         assert cronwatch.main(line, self.site.clock) == 0
 
     def outage(self) -> None:
-        make_outage(self.site)
+        for step in ("monitor backup interval_seconds=86400", "success backup", "23h", "away 2h"):
+            self.take(step)
 
     def claim(self) -> None:
         self.site.server.act(cronwatch.claim_alert, 1)
