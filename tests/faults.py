@@ -897,7 +897,7 @@ FAULTS = {
             'execute(self.connection, "ROLLBACK TO part")',
             'execute(self.connection, "RELEASE part"); execute(self.connection, "SAVEPOINT part")',
             "a monitor that could not be judged is left half done",
-            "test_server.py::test_a_bad_monitor_leaves_nothing_half_done",
+            "test_site.py::test_a_story[A bad monitor leaves nothing half done]",
         ),
         Fault(
             'with self.db.atomic("IMMEDIATE"):',

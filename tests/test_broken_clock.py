@@ -39,15 +39,6 @@ def test_an_alert_that_waits_is_not_hurried_by_a_step_back(watch: Watch) -> None
     assert due["due_at"] - watch.site.clock.now in (120_000, 122_000)
 
 
-def test_when_we_last_lived_is_never_later_than_now(watch: Watch) -> None:
-    watch.site.server.act(cronwatch.stamp_alive)
-
-    watch.look(-DAY / 1000)
-
-    (alive,) = watch.site.rows("SELECT value FROM meta WHERE name = 'alive_at'")
-    assert alive["value"] == watch.site.clock.now
-
-
 def test_a_minimum_interval_does_not_last_until_a_clock_that_was_ahead(watch: Watch) -> None:
     job, key = watch.site.monitor(min_ping_interval_seconds=60), watch.site.api_key()
     watch.look(DAY / 1000)

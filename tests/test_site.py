@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -68,6 +69,10 @@ FACTS = {
     "statuses": "SELECT json_extract(body, '$.monitor.status') FROM event ORDER BY num",
     "named": "SELECT json_extract(m.value, '$.key') FROM event, "
     "json_each(body, '$.monitors') AS m ORDER BY 1",
+    "good": "SELECT status FROM monitor WHERE key = 'good'",
+    "outage-of-good": "SELECT count(*) FROM event, json_each(body, '$.monitors') AS m "
+    "WHERE json_extract(m.value, '$.key') = 'good'",
+    "alive": "SELECT date(value / 1000, 'unixepoch') FROM meta WHERE name = 'alive_at'",
     "absences": "SELECT count(*) FROM absence",
     "flips": "SELECT status FROM flip ORDER BY num",
     "pings": "SELECT num FROM ping ORDER BY num",
@@ -103,6 +108,14 @@ def column(word: str) -> tuple[str, Any]:
         ]
         return name, json.dumps(rules)
     return name, value.replace("_", " ") or None
+
+
+def choices(line: str) -> list[str]:
+    """The lines for which one with {a|b} stands."""
+    choice = re.search(r"\{([^|]*\|.*?)\}(?= |\))", line)
+    if not choice:
+        return [line]
+    return [line.replace(choice[0], word, 1) for word in choice[1].split("|")]
 
 
 def steps(text: str) -> list[str]:
@@ -316,7 +329,7 @@ def play(make_site: Callable[..., Site], line: str) -> Story:
 
 @pytest.mark.parametrize("heading", HEADINGS)
 def test_a_story(make_site: Callable[..., Site], heading: str) -> None:
-    for line in HEADINGS[heading]:
+    for line in itertools.chain.from_iterable(map(choices, HEADINGS[heading])):
         events, checks = line.split(" => ")
 
         story = play(make_site, events)
