@@ -35,7 +35,6 @@ from trouble import add
 
 import cronwatch
 
-NOON = "2026-03-02T12:00:00.000Z"
 NOBODY = "http://127.0.0.1:9/"
 HOSTILE = "$(touch pwned) `touch pwned` ; touch pwned # 'x' \"y\" %s \\ <b> 🔥 ünï"
 

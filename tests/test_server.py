@@ -1,4 +1,4 @@
-"""What the server does by itself: scans, absences, what it declares and deletes, its loops."""
+"""What the server does by itself: its queries, its scans, its starts and its end."""
 
 from __future__ import annotations
 
@@ -18,16 +18,9 @@ from trouble import ping
 
 import cronwatch
 
-SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
-NIGHTLY: dict[str, Any] = {"cron": "0 3 * * *"}  # with the usual grace of five minutes
+HOUR, DAY = 3_600_000, 86_400_000
 DAILY: dict[str, Any] = {"interval_seconds": 86_400}
-THREE = NOW + 15 * HOUR  # the first 03:00 after NOW
-TOO_LATE = 90  # seconds by which an hourly monitor's deadline is missed: see `late`
-
-
-def state(site: Site, job: Made) -> dict[str, Any]:
-    """A monitor's row."""
-    return site.rows("SELECT * FROM monitor WHERE num = ?", job.num)[0]
+LATE = 3600 + 300 + 90  # seconds after which an hourly monitor is missed
 
 
 def up(site: Site, **columns: Any) -> Made:
@@ -37,18 +30,10 @@ def up(site: Site, **columns: Any) -> Made:
     return job
 
 
-def down(site: Site, **columns: Any) -> Made:
-    """A monitor that fails now."""
-    job = site.monitor(**columns)
-    site.get(f"/{job.token}/fail")
-    assert state(site, job)["status"] == "down"
-    return job
-
-
 def many(site: Site, count: int, **columns: Any) -> None:
     """So many monitors that are heard now: one, and copies of its row without handles."""
-    job = up(site, key="copied", **columns)
-    names = [name for name in state(site, job) if name not in ("num", "id", "key", "name")]
+    up(site, key="copied", **columns)
+    names = [name for name in site.monitors[0] if name not in ("num", "id", "key", "name")]
     site.rows(
         f"WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n LIMIT ?) "
         f"INSERT INTO monitor (id, key, name, {', '.join(names)}) SELECT 'id-' || i, "
@@ -56,11 +41,6 @@ def many(site: Site, count: int, **columns: Any) -> None:
         count,
     )
     site.rows("DELETE FROM monitor WHERE key = 'copied'")
-
-
-def late(site: Site) -> None:
-    """Move the clock until an hourly monitor that was heard now is missed."""
-    site.clock.move(3600 + 300 + TOO_LATE)
 
 
 def statements(site: Site, call: Callable[[], Any]) -> list[str]:
@@ -109,7 +89,7 @@ def heavy_steps(site: Site, said: list[str]) -> list[str]:
 
 def test_a_scan_takes_all_that_is_due_25_monitors_a_transaction(site: Site) -> None:
     many(site, 1203)
-    late(site)
+    site.clock.move(LATE)
 
     said = statements(site, site.server.scan)
 
@@ -150,13 +130,13 @@ def test_the_scan_reads_the_index_of_deadlines_and_nothing_else(site: Site) -> N
 
 def test_a_whole_scan_of_bad_monitors_cannot_stop_the_others(site: Site) -> None:
     many(site, cronwatch.SCAN_LIMIT)
-    good = up(site, key="good", interval_seconds=3660)
+    up(site, key="good", interval_seconds=3660)
     site.rows("UPDATE monitor SET digests = '{' WHERE key != 'good'")
-    late(site)
+    site.clock.move(LATE)
 
     site.server.scan()
 
-    assert state(site, good)["status"] == "down"
+    assert site.monitors[-1]["status"] == "down"
 
 
 # how many queries it takes
@@ -261,13 +241,15 @@ def test_a_large_outage_names_every_monitor_and_is_told_once(site: Site) -> None
 
 def test_a_clock_that_went_backwards_leaves_nothing_behind_now(site: Site) -> None:
     site.clock.now = NOW + 30 * DAY
-    job = down(site, interval_seconds=None, expects="complete", reminder_interval_seconds=3600)
-    site.get(f"/{job.token}/start")
+    job = site.monitor(interval_seconds=None, expects="complete", reminder_interval_seconds=3600)
+    for verb in ("fail", "start"):
+        site.get(f"/{job.token}/{verb}")
     site.clock.now = NOW
 
     site.server.away(NOW + 30 * DAY, NOW)
 
-    assert (state(site, job)["down_since"], state(site, job)["due_at"]) == (NOW, NOW + HOUR)
+    (found,) = site.monitors
+    assert (found["down_since"], found["due_at"]) == (NOW, NOW + HOUR)
     assert {run["started_at"] for run in site.runs} == {NOW}
     assert {row["at"] for row in site.rows("SELECT at FROM flip")} == {NOW}
 
