@@ -375,10 +375,3 @@ def test_a_server_is_away_from_the_signal_on_however_long_its_alerts_take(tmp_pa
 
         stamped = live.rows("SELECT value FROM meta WHERE name = 'alive_at'")[0]["value"]
     assert stamped < int((tmp_path / "ended").read_text())
-
-
-def test_the_longest_numbers_in_a_path_are_answered(site: Site) -> None:
-    path = f"/api/{'9' * 5000}/envelope"
-
-    assert site.server.is_ping("POST", path)
-    assert site.post(path).status_int == 404
