@@ -1,7 +1,7 @@
 """A clock that jumps by hours, forwards and backwards.
 
 Nothing is told falsely, nothing true is left out, and nothing waits for an instant that only a
-wrong clock saw."""
+wrong clock saw. Most of it is in site/clock.txt."""
 
 from __future__ import annotations
 
@@ -14,20 +14,11 @@ import live_server
 import pytest
 from conftest import Site
 from live_server import Live, serving
-from test_alerts import Listener
 from trouble import Watch, add, failed, ping
 
 import cronwatch
 
 HOUR, DAY = 3_600_000, 86_400_000
-NOBODY = "http://127.0.0.1:9/"  # where no webhook listens
-
-
-@pytest.fixture
-def hook() -> Iterator[Listener]:
-    found = Listener()
-    yield found
-    found.close()
 
 
 @pytest.fixture
@@ -35,85 +26,8 @@ def watch(site: Site) -> Watch:
     return Watch(site)
 
 
-@pytest.mark.parametrize("jumps", [[5], [-5], [5, -5], [-5, 5], [48, -48], [-48, 1, -1, 47]])
-def test_a_clock_that_jumps_makes_no_alert(watch: Watch, jumps: list[int]) -> None:
-    job = watch.site.monitor()
-    watch.site.get(f"/{job.token}")
-    watch.look()
-
-    for hours in jumps:
-        watch.look(hours * 3600)
-        watch.site.get(f"/{job.token}")
-        watch.look()
-
-    assert set(watch.site.events) <= {"outage"}
-
-
-@pytest.mark.parametrize("jumps", [[5], [-5], [5, -5], [-5, 5], [48, -48], [-48, 1, -1, 47]])
-def test_a_silence_after_a_clock_that_jumped_is_told_in_time(
-    watch: Watch, jumps: list[int]
-) -> None:
-    watch.site.get(f"/{watch.site.monitor().token}")
-    watch.look()
-    for hours in jumps:
-        watch.look(hours * 3600)
-
-    watch.quiet(3600 + 300 + 1)
-    watch.look()
-
-    assert watch.site.events[-1] == "missed"
-
-
-def test_an_alert_of_a_clock_that_was_ahead_is_not_held_back_until_then(
-    watch: Watch, hook: Listener
-) -> None:
-    add(watch.site, "webhook", hook.url, "Hook")
-    watch.look(DAY / 1000)
-    failed(watch.site)
-    watch.look(-DAY / 1000)
-
-    watch.site.server.deliver()
-
-    assert hook.kinds == ["failed"]
-
-
-def test_a_retry_of_a_clock_that_was_ahead_comes_when_it_would_by_the_right_one(
-    watch: Watch, hook: Listener
-) -> None:
-    add(watch.site, "webhook", NOBODY, "Hook")
-    watch.look(DAY / 1000)
-    failed(watch.site)
-    watch.site.server.deliver()
-    watch.site.rows("UPDATE integration SET config = replace(config, ?, ?)", NOBODY, hook.url)
-    watch.look(-DAY / 1000)
-    watch.site.server.deliver()
-    at_once = list(hook.kinds)
-    watch.look(10)
-
-    watch.site.server.deliver()
-
-    assert (at_once, hook.kinds) == ([], ["failed"])
-
-
-def test_a_retry_of_a_clock_that_was_ahead_twice_comes_all_the_same(
-    watch: Watch, hook: Listener
-) -> None:
-    add(watch.site, "webhook", NOBODY, "Hook")
-    watch.look(DAY / 1000)
-    failed(watch.site)
-    watch.site.server.deliver()
-    watch.site.rows("UPDATE integration SET config = replace(config, ?, ?)", NOBODY, hook.url)
-    watch.look(-DAY / 2000)
-    watch.look(-DAY / 2000)
-    watch.look(10)
-
-    watch.site.server.deliver()
-
-    assert hook.kinds == ["failed"]
-
-
-def test_an_alert_that_waits_is_not_hurried_by_a_step_back(watch: Watch, hook: Listener) -> None:
-    add(watch.site, "webhook", NOBODY, "Hook")
+def test_an_alert_that_waits_is_not_hurried_by_a_step_back(watch: Watch) -> None:
+    add(watch.site, "webhook", "http://127.0.0.1:9/")
     failed(watch.site)
     for seconds in (0, 10, 30):
         watch.quiet(seconds)
@@ -123,33 +37,6 @@ def test_an_alert_that_waits_is_not_hurried_by_a_step_back(watch: Watch, hook: L
 
     (due,) = watch.site.rows("SELECT due_at FROM alert")
     assert due["due_at"] - watch.site.clock.now in (120_000, 122_000)
-
-
-def test_an_alert_behind_another_one_does_not_overtake_it_when_the_clock_goes_back(
-    watch: Watch, hook: Listener
-) -> None:
-    add(watch.site, "webhook", NOBODY, "Hook")
-    job = failed(watch.site)
-    watch.site.get(f"/{job.token}")
-    watch.site.server.deliver()
-    watch.site.rows("UPDATE integration SET config = replace(config, ?, ?)", NOBODY, hook.url)
-
-    watch.look(-2)
-    watch.site.server.deliver()
-    early = list(hook.kinds)
-    watch.look(15)
-    watch.site.server.deliver()
-
-    assert (early, hook.kinds) == ([], ["failed", "recovered"])
-
-
-def test_when_we_last_lived_is_never_later_than_now(watch: Watch) -> None:
-    watch.site.server.act(cronwatch.stamp_alive)
-
-    watch.look(-DAY / 1000)
-
-    (alive,) = watch.site.rows("SELECT value FROM meta WHERE name = 'alive_at'")
-    assert alive["value"] == watch.site.clock.now
 
 
 def test_a_minimum_interval_does_not_last_until_a_clock_that_was_ahead(watch: Watch) -> None:

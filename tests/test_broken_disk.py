@@ -5,14 +5,11 @@ What could not be written meanwhile is no false alert, and the true ones come.""
 
 from __future__ import annotations
 
-import os
-import resource
 import shutil
 import signal
 import sqlite3
 import subprocess
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -20,101 +17,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import Made, Site
+from conftest import Site
 from live_server import Done, Live, run, serving, wait_for
-from trouble import Watch, ping, status_of
+from trouble import limit_pages, make_room, no_room, ping, status_of
 
 import cronwatch
 
-HOUR = 3_600_000
 PAGE = 4096  # bytes of a page of the file, SQLite's default
 
 
-def limit_pages(site: Site, more: int) -> None:
-    """Leave the database so many pages to grow by, as a disk that is nearly full does."""
-
-    def limit(tx: cronwatch.Transaction) -> None:
-        (count,) = tx.db.execute("PRAGMA page_count").fetchone()
-        tx.db.execute(f"PRAGMA max_page_count = {count + more}")
-
-    site.server.act(limit)
-
-
-def make_room(site: Site) -> None:
-    site.server.act(lambda tx: tx.db.execute("PRAGMA max_page_count = 1000000"))
-
-
-@pytest.fixture
-def impatient(make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A site that does not wait for the file: see `unwritable`."""
-    monkeypatch.setattr(cronwatch, "PATIENCE_SECONDS", 0.01)
-    return make_site()
-
-
-@contextmanager
-def unwritable(site: Site) -> Iterator[None]:
-    """Let nothing be written to the file, as if its disk were full or read-only."""
-    with closing(sqlite3.connect(site.database, isolation_level=None)) as db:
-        db.execute("BEGIN IMMEDIATE")
-        yield
-
-
 # a disk that fills up
-
-
-def test_pings_that_wait_together_while_the_disk_fills_are_on_it_or_refused(site: Site) -> None:
-    jobs = [site.monitor() for _ in range(8)]
-    limit_pages(site, 12)
-    barrier = threading.Barrier(len(jobs))
-
-    def ping_on(job: Made) -> Counter[int]:
-        barrier.wait(10)
-        return Counter(site.post(f"/ping/{job.token}", "x" * 5000).status_int for _ in range(8))
-
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        answers = sum(pool.map(ping_on, jobs), Counter[int]())
-
-    assert set(answers) == {200, 503}
-    assert len(site.pings) == answers[200]
-
-
-def test_an_event_and_its_ping_are_refused_together(site: Site) -> None:
-    job = site.monitor()
-    limit_pages(site, 0)
-
-    answers = {site.post(f"/ping/{job.token}/fail", "x" * 50_000).status_int for _ in range(3)}
-
-    assert (answers, site.pings, site.events, site.monitors[0]["status"]) == ({503}, [], [], "new")
-
-
-def test_what_could_not_be_heard_is_not_missed(impatient: Site) -> None:
-    watch, job = Watch(impatient), impatient.monitor()
-    impatient.get(f"/{job.token}")
-    watch.quiet(3590)
-    with unwritable(impatient):
-        refused = impatient.get(f"/{job.token}").status_int
-        for _ in range(10):
-            watch.look(60)
-
-    watch.look()
-
-    assert (refused, impatient.events) == (503, [])
-
-
-def test_a_silence_after_what_could_not_be_heard_is_told_in_time(impatient: Site) -> None:
-    watch, job = Watch(impatient), impatient.monitor()
-    impatient.get(f"/{job.token}")
-    watch.quiet(3590)
-    with unwritable(impatient):
-        watch.look(600)
-    watch.look()
-    mended = impatient.clock.now
-
-    watch.quiet(3600 + 300)
-    watch.look()
-
-    (told,) = impatient.rows("SELECT kind, at FROM event")
-    assert (told["kind"], told["at"]) == ("missed", mended + HOUR + 300_000)
 
 
 def test_a_scan_that_found_no_room_tells_all_and_each_once_when_there_is(site: Site) -> None:
@@ -132,22 +44,6 @@ def test_a_scan_that_found_no_room_tells_all_and_each_once_when_there_is(site: S
     site.server.scan()
 
     assert (found, site.events) == ([], ["missed"] * 40)
-
-
-def test_a_run_whose_end_could_not_be_heard_is_told_as_an_outage(impatient: Site) -> None:
-    watch, job = Watch(impatient), impatient.monitor(interval_seconds=86_400)
-    impatient.get(f"/{job.token}/start")
-    watch.look()
-    with unwritable(impatient):
-        impatient.get(f"/{job.token}")
-    impatient.clock.move(120)
-
-    watch.look()
-
-    assert (impatient.events, [run["state"] for run in impatient.runs]) == (
-        ["outage"],
-        ["unknown"],
-    )
 
 
 # a small disk, under a server in a process of its own
@@ -194,110 +90,85 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         subprocess.run(["umount", "--lazy", str(found.folder)], check=True)
 
 
-@pytest.mark.slow
-def test_a_ping_to_a_server_whose_disk_is_full_is_refused_in_time(disk: Disk) -> None:
+@pytest.fixture
+def small(disk: Disk) -> Iterator[Live]:
+    """A server with a monitor on a small disk."""
     with serving(disk.folder) as live:
-        shown = live.add("job")
+        yield live
+
+
+@pytest.mark.slow
+def test_every_ping_that_was_acknowledged_while_a_disk_filled_is_on_it(
+    disk: Disk, small: Live
+) -> None:
+    jobs = [small.add(f"job-{n}") for n in range(4)]
+    filled = threading.Event()
+    answers: list[int] = []
+
+    def ping_on(shown: dict[str, Any]) -> None:
+        rest = 10  # pings after the disk was found full
+        while rest:
+            rest -= filled.is_set()
+            answers.append(status_of(small, shown))
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        clients = [pool.submit(ping_on, shown) for shown in jobs]
+        wait_for(lambda: answers.count(200) > 20, "pings that are heard")
         disk.fill()
+        filled.set()
+        for client in clients:
+            client.result(30)
 
-        answers = [status_of(live, shown) for _ in range(20)]
-        disk.empty()
-
-        assert answers == [503] * 20
-
-
-@pytest.mark.slow
-def test_every_ping_that_was_acknowledged_while_a_disk_filled_is_on_it(disk: Disk) -> None:
-    answers: Counter[int] = Counter()
-    with serving(disk.folder) as live:
-        jobs = [live.add(f"job-{n}") for n in range(4)]
-        filled, counting = threading.Event(), threading.Lock()
-
-        def ping_on(shown: dict[str, Any]) -> None:
-            rest = 10  # pings after the disk was found full
-            while rest:
-                rest -= filled.is_set()
-                status = status_of(live, shown)
-                with counting:
-                    answers[status] += 1
-
-        with ThreadPoolExecutor(len(jobs)) as pool:
-            clients = [pool.submit(ping_on, shown) for shown in jobs]
-            wait_for(lambda: answers[200] > 20, "pings that are heard")
-            disk.fill()
-            filled.set()
-            for client in clients:
-                client.result(30)
-
-        assert set(answers) == {200, 503}
-        assert live.stop(signal.SIGKILL)[0] == -signal.SIGKILL
-        disk.empty()
-        assert live.rows("SELECT count(*) AS count FROM ping") == [{"count": answers[200]}]
+    assert set(answers) == {200, 503}
+    assert small.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+    disk.empty()
+    assert small.rows("SELECT count(*) AS n FROM ping") == [{"n": answers.count(200)}]
 
 
 @pytest.mark.slow
-def test_with_room_again_a_server_takes_pings_without_a_restart(disk: Disk) -> None:
-    with serving(disk.folder) as live:
-        shown = live.add("job")
+def test_a_full_disk_costs_no_more_than_the_pings_that_were_refused(
+    disk: Disk, small: Live
+) -> None:
+    shown = small.add("job")
+    for _ in range(3):
         disk.fill()
-        refused = status_of(live, shown)
+        refused = [status_of(small, shown) for _ in range(20)]
+        page = small.monitor("job")["status"]
         disk.empty()
 
-        assert (refused, status_of(live, shown), len(live.pings("job"))) == (503, 200, 1)
+        assert (refused, page, status_of(small, shown)) == ([503] * 20, "new", 200)
+
+    assert len(small.pings("job")) == 3
+    assert small.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
 
 
 @pytest.mark.slow
-def test_a_file_whose_disk_was_full_is_whole(disk: Disk) -> None:
-    with serving(disk.folder) as live:
-        shown = live.add("job")
-        for _ in range(3):
-            status_of(live, shown)
-            disk.fill()
-            status_of(live, shown)
-            disk.empty()
-            status_of(live, shown)
+def test_a_log_that_filled_the_disk_is_taken_into_the_file_once_there_is_room(
+    disk: Disk, small: Live
+) -> None:
+    shown = small.add("job")
+    disk.fill(but=200_000)
+    with closing(sqlite3.connect(small.database)) as reading:
+        reading.execute("BEGIN")
+        reading.execute("SELECT count(*) FROM ping").fetchone()  # nothing leaves the log
+        acknowledged = 0
+        while status_of(small, shown) == 200:
+            acknowledged += 1
+    disk.empty()
+    assert status_of(small, shown) == 200
+    with closing(sqlite3.connect(small.database)) as other:
+        is_busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
-        assert live.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
-
-
-@pytest.mark.slow
-def test_a_log_that_filled_the_disk_is_taken_into_the_file_once_there_is_room(disk: Disk) -> None:
-    with serving(disk.folder) as live:
-        shown = live.add("job")
-        disk.fill(but=200_000)
-        with closing(sqlite3.connect(live.database)) as reading:
-            reading.execute("BEGIN")
-            reading.execute("SELECT count(*) FROM ping").fetchone()  # nothing leaves the log
-            acknowledged = 0
-            while status_of(live, shown) == 200:
-                acknowledged += 1
-        disk.empty()
-        assert status_of(live, shown) == 200
-        with closing(sqlite3.connect(live.database)) as other:
-            is_busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-
-        assert (is_busy, len(live.pings("job"))) == (0, acknowledged + 1)
+    assert (is_busy, len(small.pings("job"))) == (0, acknowledged + 1)
 
 
 @pytest.mark.slow
-def test_a_server_whose_disk_is_full_stops_cleanly(disk: Disk) -> None:
-    with serving(disk.folder) as live:
-        shown = live.add("job")
-        disk.fill()
-        assert status_of(live, shown) == 503
+def test_a_server_whose_disk_is_full_stops_cleanly(disk: Disk, small: Live) -> None:
+    shown = small.add("job")
+    disk.fill()
+    assert status_of(small, shown) == 503
 
-        assert live.stop() == (0, "")
-
-
-@pytest.mark.slow
-def test_a_server_whose_disk_is_full_shows_its_monitors(disk: Disk) -> None:
-    with serving(disk.folder) as live:
-        live.add("job")
-        disk.fill()
-        shown = live.monitor("job")
-        disk.empty()
-
-        assert shown["status"] == "new"
+    assert small.stop() == (0, "")
 
 
 def refused_start(disk: Disk, *words: str) -> str:
@@ -333,29 +204,18 @@ def new_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
 
 
 @pytest.mark.parametrize("room", [0, 100_000], ids=["none", "too little for the copy"])
-def test_a_new_version_that_finds_no_room_to_change_the_file_is_refused_in_a_sentence(
+def test_a_new_version_that_finds_no_room_changes_the_file_once_there_is(
     disk: Disk, new_version: Callable[[], None], room: int
-) -> None:
-    Site(disk.database).server.close()
-    new_version()
-    disk.fill(but=room)
-
-    with pytest.raises(cronwatch.Refused, match=str(disk.database)):
-        Site(disk.database)
-
-
-def test_a_new_version_that_found_no_room_changes_the_file_when_there_is(
-    disk: Disk, new_version: Callable[[], None]
 ) -> None:
     site = Site(disk.database)
     site.monitor(key="kept")
     site.server.close()
     new_version()
-    disk.fill()
-    with pytest.raises(cronwatch.Refused):
+    disk.fill(but=room)
+
+    with pytest.raises(cronwatch.Refused, match=str(disk.database)):
         Site(disk.database)
     disk.empty()
-
     again = Site(disk.database)
     again.server.close()
 
@@ -379,25 +239,16 @@ def test_a_start_on_a_read_only_disk_is_refused_with_its_reason(disk: Disk) -> N
 @contextmanager
 def immutable(*files: Path) -> Iterator[None]:
     """Files that nobody may write, not even who has them open; skips where there are none such."""
-    with open(files[0], "r+b", buffering=0) as file:
-        first = file.read(1)
-        changed = (
-            subprocess.run(["chattr", "+i", *map(str, files)], capture_output=True, check=False)
-            if shutil.which("chattr")
-            else None
-        )
+    chattr = shutil.which("chattr") or "true"
+    subprocess.run([chattr, "+i", *map(str, files)], capture_output=True, check=False)
+    try:
         try:
-            try:
-                os.pwrite(file.fileno(), first, 0)
-                pytest.skip("this file system does not know files that nobody may write")
-            except PermissionError:
-                assert changed is not None
+            files[0].open("r+b").close()
+            pytest.skip("this file system does not know files that nobody may write")
+        except PermissionError:
             yield
-        finally:
-            if changed is not None:
-                subprocess.run(
-                    ["chattr", "-i", *map(str, files)], capture_output=True, check=False
-                )
+    finally:
+        subprocess.run([chattr, "-i", *map(str, files)], capture_output=True, check=False)
 
 
 @pytest.mark.slow
@@ -411,15 +262,6 @@ def test_a_server_whose_file_becomes_read_only_takes_pings_again_after_it(tmp_pa
 
 
 # what is judged when it works again
-
-
-@contextmanager
-def no_room(live: Live) -> Iterator[None]:
-    """Let a server write nothing to any file."""
-    limits = resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE, (0, limits[1]))
-    yield
-    resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ The thread that reads sockets answers them; it waits for nobody, and no stranger
 
 from __future__ import annotations
 
-import resource
 import socket
 import sqlite3
 import threading
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 from live_server import LIMIT_SECONDS, Live, serving, wait_for
-from trouble import status_of
+from trouble import no_room, status_of
 
 import cronwatch
 
@@ -47,15 +46,6 @@ def say(live: Live, *parts: bytes) -> bytes:
 
 
 @contextmanager
-def failing_commits(live: Live) -> Iterator[None]:
-    """Let a server write nothing to any file: what a transaction did shows when it is to end."""
-    limits = resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE, (0, limits[1]))
-    yield
-    resource.prlimit(live.process.pid, resource.RLIMIT_FSIZE, limits)
-
-
-@contextmanager
 def held(live: Live) -> Iterator[None]:
     """Another program writes to the file, and takes its time."""
     with closing(sqlite3.connect(live.database, isolation_level=None, timeout=20)) as db:
@@ -63,16 +53,13 @@ def held(live: Live) -> Iterator[None]:
         yield
 
 
+FIRST = b"GET /{token} HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"Host: x\r\nConnection: close\r\n\r\n"
 PINGS = {
     "bare": [b"GET /{token} HTTP/1.1\r\n" + LAST],
     "HEAD": [b"HEAD /{token} HTTP/1.1\r\n" + LAST],
-    "pipelined": [
-        b"GET /{token} HTTP/1.1\r\nHost: x\r\n\r\nGET /{token}/fail HTTP/1.1\r\n" + LAST
-    ],
-    "before a page": [
-        b"GET /{token} HTTP/1.1\r\nHost: x\r\n\r\nGET /nothing-here HTTP/1.1\r\n" + LAST
-    ],
+    "pipelined": [FIRST + b"GET /{token}/fail HTTP/1.1\r\n" + LAST],
+    "before a page": [FIRST + b"GET /nothing-here HTTP/1.1\r\n" + LAST],
     "100-continue": [
         b"POST /{token} HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n" + LAST,
         b"ok",
@@ -92,7 +79,7 @@ def parts_for(shape: str, shown: dict[str, Any]) -> list[bytes]:
 def test_no_ping_is_answered_2xx_whose_commit_fails(live: Live, shape: str) -> None:
     shown = live.add("job")
 
-    with failing_commits(live):
+    with no_room(live):
         answer = say(live, *parts_for(shape, shown))
 
     assert b"HTTP/1.1 503 " in answer
@@ -109,48 +96,49 @@ def test_every_shape_of_a_ping_is_recorded_and_answered(live: Live, shape: str) 
     assert answer.count(b"HTTP/1.1 200 ") == len(live.pings("job")) > 0
 
 
-def test_a_connection_sends_nothing_while_it_is_held() -> None:
+@contextmanager
+def connected() -> Iterator[tuple[Any, socket.socket]]:
+    """A connection of a server that does not run, held, and its other end."""
+    server = cronwatch.make_web_server(lambda *_: [], cronwatch.Settings(listen="127.0.0.1:0"))
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
-    server = cronwatch.make_web_server(lambda *_: [], cronwatch.Settings(listen="127.0.0.1:0"))
     with closing(theirs):
-        connection = cronwatch.Connection(server, ours, ("127.0.0.1", 1), server.adj, {})
-        connection.is_held = True
-        connection.write_soon(b"x" * 50_000)  # more than Waitress waits for
+        peer = cronwatch.Connection(server, ours, ("127.0.0.1", 1), server.adj, {})
+        peer.is_held = True
+        yield peer, theirs
+        peer.close()
+    server.task_dispatcher.shutdown()
+    server.close()
+
+
+def test_a_connection_sends_nothing_while_it_is_held() -> None:
+    with connected() as (peer, theirs):
+        peer.write_soon(b"x" * 50_000)  # more than Waitress waits for
         with pytest.raises(BlockingIOError):
             theirs.recv(1)
 
-        connection.let_go()
+        peer.let_go()
 
         assert theirs.recv(1) == b"x"
-        connection.close()
-    server.task_dispatcher.shutdown()
-    server.close()
 
 
 @pytest.mark.parametrize("waiting, arrived", [(b"", 1), (b"the last answer", 0)])
 def test_who_has_not_taken_the_last_answer_is_left_to_a_worker(
     tmp_path: Path, waiting: bytes, arrived: int
 ) -> None:
-    server = cronwatch.make_web_server(lambda *_: [], cronwatch.Settings(listen="127.0.0.1:0"))
-    request = cronwatch.RequestParser(server.adj)
-    request.received(b"GET /job HTTP/1.1\r\nHost: x\r\n\r\n")
-    ours, theirs = socket.socketpair()
     with (
-        closing(theirs),
         closing(cronwatch.Store(str(tmp_path / "cronwatch.db"))) as store,
-        closing(cronwatch.Connection(server, ours, ("127.0.0.1", 1), server.adj, {})) as peer,
+        connected() as (peer, _),
     ):
+        request = cronwatch.RequestParser(peer.adj)
+        request.received(b"GET /job HTTP/1.1\r\nHost: x\r\n\r\n")
         lane = cronwatch.PingLane(store, lambda *_: True, lambda: None)
-        peer.is_held = True
         peer.write_soon(waiting)
         peer.requests.append(request)
 
         lane.add_task(peer)
 
         assert (len(lane.arrived), len(lane.queue)) == (arrived, 1 - arrived)
-    server.task_dispatcher.shutdown()
-    server.close()
 
 
 def test_a_file_that_another_program_holds_for_a_moment_costs_no_ping(live: Live) -> None:

@@ -23,15 +23,16 @@ class Served(NamedTuple):
     secrets: list[str]
     id: str
 
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.splitlines()]
+
 
 def use(live: Live) -> Served:
     """Ping a monitor, ask the API, let a webhook fail, send what is none's; then stop it."""
     shown = live.add("nightly")
-    live.ask(
-        "POST",
-        "/integrations",
-        {"channel": "webhook", "name": "Hook", "url": "http://127.0.0.1:9/a-secret-hook"},
-    )
+    hook = {"channel": "webhook", "name": "Hook", "url": "http://127.0.0.1:9/a-secret-hook"}
+    live.ask("POST", "/integrations", hook)
     for path in (
         f"{shown['token']}/fail?msg=a-secret-message",
         f"ping/{shown['code']}",
@@ -45,96 +46,63 @@ def use(live: Live) -> Served:
     return Served(live.log, [shown["token"], shown["code"], live.key, "secret"], shown["id"])
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("log")
-
-
-def served(folder: Path, *flags: str) -> Served:
-    folder.mkdir(exist_ok=True)
-    with serving(folder, *flags) as live:
-        return use(live)
+FLAGS = {
+    "text": (),
+    "debug": ("--log-level", "debug"),
+    "json": ("--log-format", "json", "--log-level", "debug"),
+    "warning": ("--log-level", "warning"),
+}
 
 
 @pytest.fixture(scope="module")
-def as_text(folders: Path) -> Served:
-    return served(folders / "text")
-
-
-@pytest.fixture(scope="module")
-def as_debug(folders: Path) -> Served:
-    return served(folders / "debug", "--log-level", "debug")
-
-
-@pytest.fixture(scope="module")
-def as_json(folders: Path) -> Served:
-    return served(folders / "json", "--log-format", "json", "--log-level", "debug")
-
-
-@pytest.fixture(scope="module")
-def as_warning(folders: Path) -> Served:
-    return served(folders / "warning", "--log-level", "warning")
-
-
-def records(one: Served) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in one.log.splitlines()]
+def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
+    served = {}
+    for name, flags in FLAGS.items():
+        with serving(tmp_path_factory.mktemp(name), *flags) as live:
+            served[name] = use(live)
+    return served
 
 
 @pytest.mark.slow
-def test_an_event_has_a_line_with_its_kind_and_the_id_of_its_monitor(as_text: Served) -> None:
-    assert f"INFO event failed of monitor {as_text.id}" in as_text.log.splitlines()
+@pytest.mark.parametrize(
+    "name, line, is_there",
+    [
+        ("text", "INFO event failed of monitor {id}\n", True),
+        ("text", "cronping", False),
+        ("text", "GET", False),
+        ("debug", "DEBUG fail of cronping, monitor {id}\n", True),
+        ("debug", "DEBUG GET /api/v1/heartbeats: 200 in ", True),
+        ("debug", "DEBUG GET /api/v1/heartbeats: 401 in ", True),
+    ],
+)
+def test_what_has_a_line(logs: dict[str, Served], name: str, line: str, is_there: bool) -> None:
+    assert (line.format(id=logs[name].id) in logs[name].log) is is_there
 
 
 @pytest.mark.slow
-def test_a_request_has_no_line_unless_asked_for(as_text: Served) -> None:
-    assert [line for line in as_text.log.splitlines() if "cronping" in line or "GET" in line] == []
+def test_on_warning_all_is_quiet_while_nothing_is_wrong(logs: dict[str, Served]) -> None:
+    assert logs["warning"].log == ""
 
 
 @pytest.mark.slow
-def test_on_debug_a_ping_has_a_line(as_debug: Served) -> None:
-    assert f"DEBUG fail of cronping, monitor {as_debug.id}\n" in as_debug.log
+@pytest.mark.parametrize("name", ["text", "debug", "json"])
+def test_no_secret_is_logged(logs: dict[str, Served], name: str) -> None:
+    assert [secret for secret in logs[name].secrets if secret in logs[name].log] == []
 
 
 @pytest.mark.slow
-def test_on_debug_a_request_has_a_line_with_its_route(as_debug: Served) -> None:
-    assert "DEBUG GET /api/v1/heartbeats: 200 in " in as_debug.log
+def test_as_json_every_line_is_an_object_and_an_event_has_the_same_words(
+    logs: dict[str, Served],
+) -> None:
+    records, words = logs["json"].records, f"event failed of monitor {logs['json'].id}"
+
+    assert {tuple(record) for record in records} == {("at", "level", "message")}
+    assert [record["level"] for record in records if record["message"] == words] == ["info"]
 
 
 @pytest.mark.slow
-def test_on_debug_a_refusal_has_a_line_too(as_debug: Served) -> None:
-    assert "DEBUG GET /api/v1/heartbeats: 401 in " in as_debug.log
-
-
-@pytest.mark.slow
-def test_on_warning_all_is_quiet_while_nothing_is_wrong(as_warning: Served) -> None:
-    assert as_warning.log == ""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("one", ["as_text", "as_debug", "as_json"])
-def test_no_secret_is_logged(request: pytest.FixtureRequest, one: str) -> None:
-    found: Served = request.getfixturevalue(one)
-
-    assert [secret for secret in found.secrets if secret in found.log] == []
-
-
-@pytest.mark.slow
-def test_as_json_every_line_is_an_object(as_json: Served) -> None:
-    assert {tuple(record) for record in records(as_json)} == {("at", "level", "message")}
-
-
-@pytest.mark.slow
-def test_as_json_an_event_is_said_in_the_same_words(as_json: Served) -> None:
-    assert [
-        record["level"]
-        for record in records(as_json)
-        if record["message"] == f"event failed of monitor {as_json.id}"
-    ] == ["info"]
-
-
-@pytest.mark.slow
-def test_as_json_a_line_has_its_time(as_json: Served) -> None:
-    times = [cronwatch.parse_iso(record["at"]) for record in records(as_json)]
+def test_as_json_a_line_has_its_time(logs: dict[str, Served]) -> None:
+    times = [cronwatch.parse_iso(record["at"]) for record in logs["json"].records]
 
     assert times == sorted(times)
     assert abs(times[-1] - cronwatch.system_clock()) < 3_600_000
@@ -199,13 +167,8 @@ def test_an_event_that_is_undone_is_not_logged(
     caplog.set_level(logging.INFO, "cronwatch")
 
     def add_and_fail(tx: cronwatch.Transaction) -> None:
-        cronwatch.add_event(
-            tx,
-            cronwatch.Event("outage", tx.now),
-            None,
-            gap={"since": "x", "until": "x"},
-            monitors=[],
-        )
+        gap = {"since": "x", "until": "x"}
+        cronwatch.add_event(tx, cronwatch.Event("outage", tx.now), None, gap=gap, monitors=[])
         raise cronwatch.Invalid("changed my mind")
 
     with pytest.raises(cronwatch.Invalid):

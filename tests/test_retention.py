@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -14,15 +14,8 @@ from conftest import NOW, Made, Site
 
 import cronwatch
 
-LOG = "x" * 100_000
+LOG, PAGES = "x" * 100_000, "PRAGMA page_count"
 STEP = cronwatch.PRUNE_LIMIT
-
-
-def ping(site: Site, job: Made, times: int, query: str = "") -> None:
-    """So many good runs, a minute apart."""
-    for _ in range(times):
-        assert site.get(f"/{job.token}{query}").status_int == 200
-        site.clock.move(60)
 
 
 def fill(site: Site, job: Made, count: int, log: str | None = None) -> None:
@@ -35,43 +28,28 @@ def fill(site: Site, job: Made, count: int, log: str | None = None) -> None:
         job.num,
         NOW,
     )
-    site.rows("UPDATE ping SET run = num WHERE monitor = ?", job.num)
-    site.rows(
+    for sql in (
+        "UPDATE ping SET run = num WHERE monitor = :job",
         "INSERT INTO run (num, monitor, state, started_at, ended_at, opened, awaited) "
-        "SELECT num, monitor, 'success', at, at, 0, 0 FROM ping WHERE monitor = ?",
-        job.num,
-    )
-    site.rows("UPDATE monitor SET ping_count = ? WHERE num = ?", count, job.num)
-    if log is not None:
-        site.rows(
-            "INSERT INTO run_log SELECT num, ?, monitor FROM run WHERE monitor = ?", log, job.num
-        )
+        "SELECT num, monitor, 'success', at, at, 0, 0 FROM ping WHERE monitor = :job",
+        f"UPDATE monitor SET ping_count = {count} WHERE num = :job",
+        f"INSERT INTO run_log SELECT num, '{log}', monitor FROM run WHERE monitor = :job",
+    ):
+        if log or "run_log" not in sql:
+            site.rows(sql.replace(":job", str(job.num)))
 
 
 def nums(site: Site, table: str, job: Made) -> list[int]:
-    """The pings, or runs, of a monitor."""
-    return [
-        row["num"]
-        for row in site.rows(f"SELECT num FROM {table} WHERE monitor = ? ORDER BY num", job.num)
-    ]
-
-
-def logs(site: Site, job: Made) -> list[int]:
-    """Its runs that have a log."""
-    return [
-        row["run"]
-        for row in site.rows("SELECT run FROM run_log WHERE monitor = ? ORDER BY run", job.num)
-    ]
+    """The pings, runs or logs of a monitor."""
+    name = "run" if table == "run_log" else "num"
+    sql = f"SELECT {name} AS num FROM {table} WHERE monitor = ? ORDER BY 1"
+    return [row["num"] for row in site.rows(sql, job.num)]
 
 
 def count(site: Site, sql: str) -> int:
     """A single number."""
     (found,) = site.rows(sql)
     return int(*found.values())
-
-
-def pages(site: Site) -> int:
-    return count(site, "PRAGMA page_count")
 
 
 def after_each_commit(site: Site, sql: str) -> list[int]:
@@ -88,128 +66,17 @@ def largest_step(seen: list[int]) -> int:
 # how much
 
 
-@pytest.mark.parametrize(
-    "keep, made, kept", [(5, 12, 5), (5, 5, 5), (0, 12, 12), (100, 3 * STEP + 7, 100)]
-)
-def test_the_newest_pings_and_runs_of_a_monitor_are_kept(
-    make_site: Callable[..., Site], keep: int, made: int, kept: int
+def test_of_far_too_many_pings_and_runs_the_newest_are_kept(
+    make_site: Callable[..., Site],
 ) -> None:
-    site = make_site(keep_pings=keep)
-    job = site.monitor()
+    site = make_site(keep_pings=100)
+    job, made = site.monitor(), 3 * STEP + 7
     fill(site, job, made)
 
     site.server.housekeeping()
 
-    newest = list(range(made - kept + 1, made + 1))
+    newest = list(range(made - 99, made + 1))
     assert (nums(site, "ping", job), nums(site, "run", job)) == (newest, newest)
-
-
-def test_pings_that_make_no_run_push_no_run_out(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=5)
-    job = site.monitor()
-    ping(site, job, 3)
-    site.get(f"/{job.token}/start")
-    for percent in range(20):
-        site.get(f"/ping/{job.code}/progress/{percent}")
-
-    site.server.housekeeping()
-
-    assert (len(nums(site, "ping", job)), nums(site, "run", job)) == (5, [1, 2, 3, 4])
-
-
-def test_the_end_of_an_open_run_still_finds_it(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=5)
-    job = site.monitor()
-    site.get(f"/{job.code}/run?host=nas&series=long")
-    ping(site, job, 12)
-    site.server.housekeeping()
-
-    site.get(f"/{job.code}/complete?host=nas&series=long")
-
-    (ended,) = (run for run in site.runs if run["series"] == "long")
-    assert (ended["num"], ended["state"], ended["duration_ms"]) == (1, "success", 12 * 60_000)
-
-
-def test_nothing_of_another_monitor_goes(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=5, keep_logs=2)
-    quiet, busy = site.monitor(key="quiet"), site.monitor(key="busy")
-    for job in [quiet] * 2 + [busy] * 12:
-        site.post(f"/ping/{job.token}", "all well")
-
-    site.server.housekeeping()
-
-    assert (nums(site, "ping", quiet), nums(site, "run", quiet), logs(site, quiet)) == (
-        [1, 2],
-        [1, 2],
-        [1, 2],
-    )
-
-
-@pytest.mark.parametrize("keep, kept", [(3, [4, 7, 10]), (0, [1, 4, 7, 10])])
-def test_the_newest_logs_of_a_monitor_are_kept(
-    make_site: Callable[..., Site], keep: int, kept: list[int]
-) -> None:
-    site = make_site(keep_logs=keep)
-    job = site.monitor()
-
-    for turn in range(4):
-        site.post(f"/ping/{job.token}", f"log {turn}")
-        ping(site, job, 2)  # which have none
-
-    assert logs(site, job) == kept  # as they come
-    site.server.housekeeping()
-    assert logs(site, job) == kept
-
-
-def test_pings_are_bounded_as_they_come_a_hundred_at_a_time(
-    make_site: Callable[..., Site],
-) -> None:
-    site = make_site(keep_pings=5)
-    job = site.monitor()
-    counts = []
-
-    for _ in range(106):
-        site.get(f"/{job.token}/log")
-        counts.append(site.monitors[0]["ping_count"])
-
-    assert counts[-3:] == [104, 5, 6]
-
-
-# how it is counted
-
-
-def by_count(site: Site, job: Made) -> None:
-    site.server.housekeeping()
-
-
-def by_age(site: Site, job: Made) -> None:
-    site.clock.now = NOW + 90 * 86_400_000 + 6 * 60_000
-    site.server.housekeeping()
-
-
-def by_hand(site: Site, job: Made) -> None:
-    site.rows("DELETE FROM ping WHERE num IN (2, 5)")
-
-
-def of_another(site: Site, job: Made) -> None:
-    site.server.act(cronwatch.remove_monitor, cronwatch.ApiRequest(site.monitors[1]["key"]))
-
-
-@pytest.mark.parametrize(
-    "delete, left", [(by_count, 8), (by_age, 6), (by_hand, 10), (of_another, 12)]
-)
-def test_the_pings_of_a_monitor_are_counted_right(
-    make_site: Callable[..., Site], delete: Callable[[Site, Made], None], left: int
-) -> None:
-    site = make_site(keep_pings=8)
-    job, other = site.monitor(key="job"), site.monitor(key="other")
-    ping(site, job, 12)
-    ping(site, other, 3)
-
-    delete(site, job)
-
-    counted = {row["key"]: row["ping_count"] for row in site.monitors}
-    assert (len(nums(site, "ping", job)), counted["job"]) == (left, left)
 
 
 # in small steps
@@ -248,38 +115,31 @@ def test_space_is_given_back_to_the_disk_in_small_steps(make_site: Callable[...,
 def test_space_that_is_soon_used_again_is_kept(make_site: Callable[..., Site]) -> None:
     site = make_site(keep_logs=5)
     fill(site, site.monitor(), 60, LOG)
-    before = pages(site)
+    before = count(site, PAGES)
 
     site.server.housekeeping()
 
     assert count(site, "PRAGMA freelist_count") > 50 * 24
-    assert pages(site) == before
+    assert count(site, PAGES) == before
 
 
-@pytest.fixture
-def old(site: Site) -> Iterator[Site]:
-    """A site on a file that cannot become smaller, as earlier versions made them."""
-    copy = site.database.with_name("old.db")
+def test_a_file_that_cannot_become_smaller_uses_its_space_again(site: Site) -> None:
+    """As earlier versions made them."""
     site.server.close()
     with closing(sqlite3.connect(site.database)) as db:
-        db.execute("PRAGMA journal_mode = delete")
-        db.execute("PRAGMA auto_vacuum = none")
-        db.execute("VACUUM INTO ?", (str(copy),))
-    found = Site(copy, keep_logs=5)
-    with closing(found.server):
-        yield found
+        for sql in ("PRAGMA journal_mode = delete", "PRAGMA auto_vacuum = none", "VACUUM"):
+            db.execute(sql)
+    old = Site(site.database, keep_logs=5)
+    with closing(old.server):
+        first = old.monitor(key="first")
+        fill(old, first, 200, LOG)
+        before = count(old, PAGES)
+        old.server.housekeeping()
 
+        fill(old, old.monitor(key="second"), 150, LOG)
 
-def test_a_file_that_cannot_become_smaller_uses_its_space_again(old: Site) -> None:
-    first = old.monitor(key="first")
-    fill(old, first, 200, LOG)
-    before = pages(old)
-    old.server.housekeeping()
-
-    fill(old, old.monitor(key="second"), 150, LOG)
-
-    assert (count(old, "PRAGMA auto_vacuum"), len(logs(old, first))) == (0, 5)
-    assert pages(old) == before
+        assert (count(old, "PRAGMA auto_vacuum"), len(nums(old, "run_log", first))) == (0, 5)
+        assert count(old, PAGES) == before
 
 
 @pytest.mark.parametrize("name", ["cronwatch.db", "cronwatch.db-wal"])
@@ -356,21 +216,6 @@ def test_the_oldest_and_the_newest_awaited_runs_are_watched(site: Site) -> None:
     watched = {run.num - job.num * 100_000 for run in life.runs}
 
     assert watched == {*range(1, 101), *range(4901, 5001)}
-
-
-def test_events_and_flips_are_bounded_where_pings_are_few(make_site: Callable[..., Site]) -> None:
-    site = make_site(keep_pings=10)
-    job = site.monitor()
-    for _ in range(15):
-        for word in ("/fail", "/ok"):
-            site.get(f"/{job.code}{word}")
-            site.clock.move(7200)
-    site.rows("DELETE FROM ping")
-    assert len(nums(site, "flip", job)) > 10
-
-    site.server.housekeeping()
-
-    assert (len(nums(site, "flip", job)), len(nums(site, "event", job))) == (10, 10)
 
 
 def test_a_monitor_is_removed_in_steps(site: Site) -> None:

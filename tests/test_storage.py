@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 from conftest import Site
+from trouble import limit_pages, make_room, write_much
 
 import cronwatch
 
 Job = Callable[[cronwatch.Transaction], Any]
-HUGE = 10_000_000  # bytes, more than a small disk has room for
 
 
 def ask(tx: cronwatch.Transaction, sql: str, *given: Any) -> list[Any]:
@@ -28,11 +28,6 @@ def ask(tx: cronwatch.Transaction, sql: str, *given: Any) -> list[Any]:
 def note(name: str, value: int = 1) -> Job:
     """A job that writes a row by which it is known."""
     return lambda tx: ask(tx, "INSERT INTO meta VALUES (?, ?)", name, value)
-
-
-def note_huge(tx: cronwatch.Transaction) -> None:
-    """A job for which a small disk has no room."""
-    ask(tx, "INSERT INTO meta VALUES (hex(zeroblob(?)), 1)", HUGE // 2)
 
 
 def note_then(error: Exception) -> Job:
@@ -59,43 +54,29 @@ def notes(site: Site) -> list[str]:
     ]
 
 
-def fill_disk(site: Site) -> None:
-    site.server.act(lambda tx: ask(tx, f"PRAGMA max_page_count = {page_count(tx) + 1}"))
-
-
-def make_room(site: Site) -> None:
-    site.server.act(lambda tx: ask(tx, "PRAGMA max_page_count = 1000000"))
-
-
-def page_count(tx: cronwatch.Transaction) -> int:
-    return int(ask(tx, "PRAGMA page_count")[0][0])
-
-
 # schema.sql and the models
 
 
 UNREAD = {"counted_at"}  # of a version before
 
 
-def columns_of(table: str) -> list[tuple[str, str]]:
+def columns_of(site: Site, table: str) -> list[tuple[str, str]]:
     """The columns of a table in schema.sql, each as a model would annotate it."""
-    db = sqlite3.connect(":memory:")
-    db.executescript((cronwatch.DATA / "schema.sql").read_text("utf-8"))
-    found = db.execute(f"PRAGMA table_info({table})").fetchall()
-    db.close()
     words = {"INTEGER": "int", "TEXT": "str"}
     return [
-        (name, words[kind] + ("" if required or primary else " | None"))
-        for _, name, kind, required, _, primary in found
-        if name not in UNREAD
+        (row["name"], words[row["type"]] + ("" if row["notnull"] or row["pk"] else " | None"))
+        for row in site.rows(f"PRAGMA table_info({table})")
+        if row["name"] not in UNREAD
     ]
 
 
 @pytest.mark.parametrize("table, model", [("monitor", cronwatch.Monitor), ("run", cronwatch.Run)])
-def test_a_model_has_the_columns_of_its_table_in_their_order(table: str, model: Any) -> None:
+def test_a_model_has_the_columns_of_its_table_in_their_order(
+    site: Site, table: str, model: Any
+) -> None:
     fields = [(field.name, field.type) for field in dataclasses.fields(model)]
 
-    assert fields == columns_of(table)
+    assert fields == columns_of(site, table)
 
 
 @pytest.mark.parametrize(
@@ -105,17 +86,14 @@ def test_a_model_has_the_columns_of_its_table_in_their_order(table: str, model: 
         ("ping", set(cronwatch.Ping._fields) - {"metrics", "log"}),  # which its run keeps
     ],
 )
-def test_a_record_has_columns_of_its_table(table: str, fields: Iterable[str]) -> None:
-    assert set(fields) < {name for name, _ in columns_of(table)}
+def test_a_record_has_columns_of_its_table(site: Site, table: str, fields: Iterable[str]) -> None:
+    assert set(fields) < {name for name, _ in columns_of(site, table)}
 
 
 def test_every_table_is_strict(site: Site) -> None:
-    tables = site.rows(
-        "SELECT name, strict FROM pragma_table_list WHERE schema = 'main' "
-        "AND name NOT LIKE 'sqlite_%'"
-    )
+    lax = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND NOT strict"
 
-    assert {row["name"]: row["strict"] for row in tables} == {row["name"]: 1 for row in tables}
+    assert site.rows(f"{lax} AND name NOT LIKE 'sqlite_%'") == []
 
 
 # opening and migrating
@@ -139,26 +117,17 @@ class Jobs:
 
     def has(self, *parts: tuple[str, ...]) -> None:
         """Let schema.sql consist of these parts."""
-        self.path.joinpath("schema.sql").write_text(
-            "-- Some words first.\n\n"
-            + "".join(
-                f"-- part {number}\n\n" + "\n".join(part) + "\n\n"
-                for number, part in enumerate(parts, 1)
-            ),
-            "utf-8",
-        )
+        blocks = [f"-- part {n}\n\n" + "\n".join(part) for n, part in enumerate(parts, 1)]
+        text = "\n\n".join(["-- Some words first.", *blocks])
+        (self.path / "schema.sql").write_text(text, "utf-8")
 
     def open(self) -> None:
         """What a start does to the file."""
         cronwatch.Store(self.file).close()
 
     def ask(self, sql: str, file: str | Path | None = None) -> list[Any]:
-        db = sqlite3.connect(file or self.file)
-        try:
-            with db:
-                return db.execute(sql).fetchall()
-        finally:
-            db.close()
+        with closing(sqlite3.connect(file or self.file)) as db, db:
+            return db.execute(sql).fetchall()
 
     @property
     def version(self) -> int:
@@ -166,11 +135,8 @@ class Jobs:
 
     @property
     def copies(self) -> list[Path]:
-        return [
-            path
-            for path in self.path.iterdir()
-            if path.name not in ("jobs.db", "jobs.db-wal", "jobs.db-shm", "schema.sql")
-        ]
+        ours = ("jobs.db", "jobs.db-wal", "jobs.db-shm", "schema.sql")
+        return [path for path in self.path.iterdir() if path.name not in ours]
 
 
 @pytest.fixture
@@ -199,28 +165,8 @@ def test_a_file_is_brought_up_to_date_once(jobs: Jobs) -> None:
     jobs.open()
     jobs.open()
 
-    assert (jobs.version, jobs.ask("SELECT * FROM job")) == (
-        2,
-        [(1, "backup", "db; prod -- not a comment")],
-    )
-    assert (before, len(jobs.copies)) == ([], 1)
-
-
-def test_a_trigger_is_one_statement(jobs: Jobs) -> None:
-    jobs.has(
-        Jobs.FIRST,
-        (
-            "CREATE TRIGGER log_it AFTER INSERT ON job BEGIN",
-            "    UPDATE job SET name = name || '!';",
-            "    DELETE FROM job WHERE name = 'gone!';",
-            "END;",
-        ),
-    )
-
-    jobs.open()
-    jobs.ask("INSERT INTO job (name) VALUES ('gone')")
-
-    assert jobs.ask("SELECT name FROM job") == [("backup!",)]
+    assert jobs.ask("SELECT * FROM job") == [(1, "backup", "db; prod -- not a comment")]
+    assert (jobs.version, before, len(jobs.copies)) == (2, [], 1)
 
 
 def test_an_older_file_is_copied_before_it_is_changed(jobs: Jobs) -> None:
@@ -234,10 +180,8 @@ def test_an_older_file_is_copied_before_it_is_changed(jobs: Jobs) -> None:
 
     (copy,) = jobs.copies
     assert jobs.ask("PRAGMA user_version", copy) == [(1,)]
-    assert jobs.ask("SELECT * FROM job", copy) == [
-        (1, "backup"),
-        (2, "only in the write-ahead log"),
-    ]
+    logged = (2, "only in the write-ahead log")
+    assert jobs.ask("SELECT * FROM job", copy) == [(1, "backup"), logged]
 
 
 def test_a_part_that_fails_leaves_the_file_as_it_was(jobs: Jobs) -> None:
@@ -333,20 +277,25 @@ def test_a_reader_holds_no_write_ahead_log_after_its_answer(site: Site, api_key:
 # one writer
 
 
+def said_to_sqlite(site: Site) -> list[str]:
+    """What is said from now on; it begins with the end of the transaction that asks for it."""
+    said: list[str] = []
+    site.server.act(lambda tx: tx.db.set_trace_callback(said.append))
+    return said
+
+
 def test_changes_that_are_made_together_share_a_commit(site: Site) -> None:
-    statements: list[str] = []
-    site.server.act(lambda tx: tx.db.set_trace_callback(statements.append))
+    said = said_to_sqlite(site)
 
     with site.server.store.together():
         for n in range(20):
             site.server.act(note(f"{n:02}"))
 
-    assert (statements.count("COMMIT"), len(notes(site))) == (2, 20)  # the trace's own, and ours
+    assert (said.count("COMMIT"), len(notes(site))) == (2, 20)  # the trace's own, and ours
 
 
 def test_a_transaction_begins_immediately(site: Site) -> None:
-    said: list[str] = []
-    site.server.act(lambda tx: tx.db.set_trace_callback(said.append))
+    said = said_to_sqlite(site)
 
     site.server.act(note("it"))
 
@@ -393,12 +342,12 @@ def test_a_job_that_goes_wrong_is_undone_and_takes_no_other_with_it(
 
 
 def test_a_disk_that_fills_up_loses_all_that_was_made_together(site: Site) -> None:
-    fill_disk(site)
+    limit_pages(site, 1)
 
     with pytest.raises(cronwatch.Unavailable), site.server.store.together():  # noqa: PT012
         site.server.act(note("before"))
         with pytest.raises(cronwatch.Unavailable):
-            site.server.act(note_huge)
+            site.server.act(write_much)
         with pytest.raises(cronwatch.Unavailable):
             site.server.act(note("later"))
 
@@ -406,33 +355,16 @@ def test_a_disk_that_fills_up_loses_all_that_was_made_together(site: Site) -> No
 
 
 def test_what_fits_is_written_again_at_once_and_all_with_room_again(site: Site) -> None:
-    fill_disk(site)
+    limit_pages(site, 1)
     with pytest.raises(cronwatch.Unavailable, match="cannot be written") as refused:
-        site.server.act(note_huge)
+        site.server.act(write_much)
 
     site.server.act(note("small"))
 
     assert (refused.value.status, notes(site)) == (503, ["small"])
     make_room(site)
-    site.server.act(note_huge)
+    site.server.act(write_much)
     assert len(notes(site)) == 2
-
-
-def fill_with_pings(site: Site, token: str) -> int:
-    """Ping until one is refused, as a disk fills up; how many were acknowledged."""
-    fill_disk(site)
-    for count in range(2000):
-        if site.get(f"/{token}/log").status_int != 200:
-            return count
-    raise AssertionError("the disk never filled up")
-
-
-def test_every_ping_that_a_filling_disk_acknowledged_is_on_it(site: Site) -> None:
-    job = site.monitor()
-
-    acknowledged = fill_with_pings(site, job.token)
-
-    assert len(site.pings) == acknowledged > 0
 
 
 def test_a_file_that_another_program_holds_for_too_long_is_answered_503(
