@@ -732,7 +732,7 @@ OUTCOMES = {"success": "success", "fail": "failed"}  # the kinds of ping that en
 ENDED = ("success", "failed")
 SCHEDULE_FIELDS = ("cron", "interval_seconds", "timezone", "expects")
 EARLY_SECONDS = 300  # the most that a sign of life may come early: see early_ms
-RETRY_MS = 10_000  # a client that heard no answer says it again
+REPEAT_MS = 10_000  # a client that heard no answer says it again
 SAME_FAILURE_MS = 600_000  # a script that fails in a loop fails once
 RESTART_MS = 60_000  # no longer an absence is a restart; clients try again for as long
 SOON_MS = 3_600_000  # an outage does not name who is expected within an hour of it
@@ -1103,7 +1103,7 @@ def find_repeated(state: MonitorState, ping: Ping) -> Run | None:
     run = find_run(state, ping) if ping.series is not None else None
     if run is None or run.ended_at is None or run.state != OUTCOMES.get(ping.kind):
         return None
-    limit = SAME_FAILURE_MS if ping.kind == "fail" else RETRY_MS
+    limit = SAME_FAILURE_MS if ping.kind == "fail" else REPEAT_MS
     return run if ping.at - run.ended_at <= limit else None
 
 
@@ -1115,15 +1115,15 @@ def _find_same_start(state: MonitorState, ping: Ping) -> Run | None:
             if run.state == "running"
             and run.opened
             and (run.series, run.host, run.address) == (None, ping.host, ping.address)
-            and ping.at - run.started_at <= RETRY_MS
+            and ping.at - run.started_at <= REPEAT_MS
         )
     run = find_run(state, ping)
     if run is None:
         return None
     if run.opened:
-        is_same = run.state == "running" or ping.at - run.started_at <= RETRY_MS
+        is_same = run.state == "running" or ping.at - run.started_at <= REPEAT_MS
     else:  # Cronitor's command line does not wait for its first request: the end overtakes it
-        is_same = run.ended_at is not None and ping.at - run.ended_at <= RETRY_MS
+        is_same = run.ended_at is not None and ping.at - run.ended_at <= REPEAT_MS
     return run if is_same else None
 
 
@@ -1163,9 +1163,9 @@ def receive(state: MonitorState, ping: Ping) -> Run | None:
 
 def _repeat(state: MonitorState, ping: Ping, run: Run) -> None:
     """A retry changes nothing; but a job that goes on failing is alive."""
-    if run.sign_of_life and ping.kind == "fail" and ping.at - (run.ended_at or 0) > RETRY_MS:
+    if run.sign_of_life and ping.kind == "fail" and ping.at - (run.ended_at or 0) > REPEAT_MS:
         began = run.started_at if run.opened else ping.at
-        _live(state, began, ping.at, run if run.opened else None)
+        _take_sign_of_life(state, began, ping.at, run if run.opened else None)
 
 
 def _open(state: MonitorState, ping: Ping, began: int) -> Run:
@@ -1197,7 +1197,7 @@ def _start(state: MonitorState, ping: Ping, run: Run | None) -> Run:
     if not is_awaited:
         _abandon_before(state, run)
     if m.expects == "run":
-        _live(state, ping.at, ping.at, run)
+        _take_sign_of_life(state, ping.at, ping.at, run)
         if m.status == "down" and m.down_reason == "missed" and not m.failed_count:
             _recover(state, ping.at, run)
     return run
@@ -1207,7 +1207,7 @@ def _is_ahead_of_start(run: Run, ping: Ping) -> bool:
     """Whether progress has opened the run that this starts: what is sent at once may arrive so."""
     if run.state != "running" or run.opened:
         return False
-    return ping.series is not None or ping.at - run.started_at <= RETRY_MS
+    return ping.series is not None or ping.at - run.started_at <= REPEAT_MS
 
 
 def _was_ended_lately(state: MonitorState) -> bool:
@@ -1228,7 +1228,7 @@ def _abandon_before(state: MonitorState, newer: Run, has_deadline: bool = False)
             run.state = "unknown"
 
 
-def _live(state: MonitorState, began: int, at: int, run: Run | None = None) -> None:
+def _take_sign_of_life(state: MonitorState, began: int, at: int, run: Run | None = None) -> None:
     """A sign of life at an instant, of what began at its own time, moves what is expected."""
     m = state.monitor
     following = _after_run(state, began, run)
@@ -1306,7 +1306,7 @@ def _succeed(state: MonitorState, ping: Ping, run: Run | None) -> Run:
     run, began = _end(state, ping, run)
     m.failures = 0
     _abandon_before(state, run, has_deadline=m.max_run_seconds is not None)
-    _live(state, began, ping.at, run)
+    _take_sign_of_life(state, began, ping.at, run)
     if m.status == "paused":
         m.resume_status = "up"
         return run
@@ -1330,7 +1330,7 @@ def _fail(state: MonitorState, ping: Ping, run: Run | None) -> Run:
     m.failed_count += 1
     if m.expects == "run" or is_tolerated:
         run.sign_of_life = 1
-        _live(state, began, ping.at, run)
+        _take_sign_of_life(state, began, ping.at, run)
     if not is_tolerated and m.status == "down":
         emit_or_collect(state, "failed", ping.at, run.num)
     return run
@@ -1339,7 +1339,7 @@ def _fail(state: MonitorState, ping: Ping, run: Run | None) -> Run:
 def _ok(state: MonitorState, ping: Ping, _: Run | None) -> None:
     m = state.monitor
     m.failures, m.digests = 0, None
-    _live(state, ping.at, ping.at)
+    _take_sign_of_life(state, ping.at, ping.at)
     if m.status == "paused":
         m.resume_status = "up"
     elif m.status == "down":
@@ -2313,14 +2313,14 @@ INSTANT = named(
 
 
 # -- how a value is read
-class Check(NamedTuple):
+class Shape(NamedTuple):
     """Reads a value, given the name of its field, or raises `Invalid`; and what it looks like."""
 
     read: Callable[[str, Any], Any]
     schema: JsonObject
 
 
-def text_of(least: int, most: int, lines: bool = False) -> Check:
+def text_of(least: int, most: int, lines: bool = False) -> Shape:
     """A text of so many characters, without those that control a terminal."""
 
     def read(name: str, value: Any) -> str:
@@ -2330,10 +2330,10 @@ def text_of(least: int, most: int, lines: bool = False) -> Check:
         return stored or ""
 
     schema = {**TEXT, "minLength": least, "maxLength": most}
-    return Check(read, {**schema, "pattern": r"[^\s\x00-\x1f\x7f-\x9f]"} if least else schema)
+    return Shape(read, {**schema, "pattern": r"[^\s\x00-\x1f\x7f-\x9f]"} if least else schema)
 
 
-def matching(pattern: str, rule: str) -> Check:
+def matching(pattern: str, rule: str) -> Shape:
     """A text of a form, kept as it is."""
 
     def read(name: str, value: Any) -> str:
@@ -2341,10 +2341,10 @@ def matching(pattern: str, rule: str) -> Check:
             raise Invalid(f"{name} must be {rule}")
         return value
 
-    return Check(read, {**TEXT, "pattern": f"^{pattern}$"})
+    return Shape(read, {**TEXT, "pattern": f"^{pattern}$"})
 
 
-def whole_of(least: int, most: int) -> Check:
+def whole_of(least: int, most: int) -> Shape:
     """A whole number in a range."""
 
     def read(name: str, value: Any) -> int:
@@ -2353,17 +2353,17 @@ def whole_of(least: int, most: int) -> Check:
             raise Invalid(f"{name} must be a whole number, {least} to {most}")
         return int(value)
 
-    return Check(read, {**INTEGER, "minimum": least, "maximum": most})
+    return Shape(read, {**INTEGER, "minimum": least, "maximum": most})
 
 
-def or_none(check: Check, *empty: Any) -> Check:
+def or_none(shape: Shape, *empty: Any) -> Shape:
     """The same, or none, which null stands for, and what else is named."""
 
     def read(name: str, value: Any) -> Any:
         is_empty = value is None or (value is not False and value in empty)
-        return None if is_empty else check.read(name, value)
+        return None if is_empty else shape.read(name, value)
 
-    return Check(read, {"anyOf": [check.schema, {"enum": [None, *empty]}]})
+    return Shape(read, {"anyOf": [shape.schema, {"enum": [None, *empty]}]})
 
 
 def _read_yes_no(name: str, value: Any) -> int:
@@ -2372,7 +2372,7 @@ def _read_yes_no(name: str, value: Any) -> int:
     return int(value)
 
 
-def one_of(*allowed: str) -> Check:
+def one_of(*allowed: str) -> Shape:
     """One of some words."""
 
     def read(name: str, value: Any) -> str:
@@ -2380,10 +2380,10 @@ def one_of(*allowed: str) -> Check:
             raise Invalid(f"{name} must be {' or '.join(allowed)}")
         return str(value)
 
-    return Check(read, words(*allowed))
+    return Shape(read, words(*allowed))
 
 
-def parsed_by(parse: Callable[[str], Any], form: str) -> Check:
+def parsed_by(parse: Callable[[str], Any], form: str) -> Shape:
     """A text that a function does not refuse."""
     text = text_of(1, 500)
 
@@ -2395,7 +2395,7 @@ def parsed_by(parse: Callable[[str], Any], form: str) -> Check:
             raise Invalid(f"{name}: {error.sentence}") from None
         return stored
 
-    return Check(read, {**TEXT, "minLength": 1, "maxLength": 500, "format": form})
+    return Shape(read, {**TEXT, "minLength": 1, "maxLength": 500, "format": form})
 
 
 def _read_tags(name: str, value: Any) -> str:
@@ -2422,7 +2422,7 @@ def _read_handle(name: str, value: Any) -> str:
     return str(value).strip()  # as it is: pings have to match it
 
 
-def count_of(least: int, most: int) -> Check:
+def count_of(least: int, most: int) -> Shape:
     """A whole number of a query, which is text."""
 
     def read(name: str, text: str) -> int:
@@ -2430,7 +2430,7 @@ def count_of(least: int, most: int) -> Check:
             raise Invalid(f"{name} must be a whole number, {least} to {most}")
         return int(text)
 
-    return Check(read, {**INTEGER, "minimum": least, "maximum": most})
+    return Shape(read, {**INTEGER, "minimum": least, "maximum": most})
 
 
 def parse_iso(text: str) -> int:
@@ -2456,15 +2456,15 @@ RULE = {
 RULE_SHOWN = named("Rule", closed(RULE))
 RULE_TAKEN = closed({**RULE, "operator": words(*OPERATORS, *SIGNS)})
 NAME = text_of(1, 200)
-YES_OR_NO = Check(_read_yes_no, YES_NO)
-ANY_TEXT = Check(lambda name, text: text, TEXT)
+YES_OR_NO = Shape(_read_yes_no, YES_NO)
+ANY_TEXT = Shape(lambda name, text: text, TEXT)
 SCHEDULE = parsed_by(check_schedule, "cron")
 ZONE = parsed_by(check_timezone, "timezone")
-TAGS = Check(_read_tags, {"anyOf": [TEXT, list_of(TEXT), {"type": "null"}]})
-RULES = Check(_read_rules, maybe(list_of(RULE_TAKEN, maxItems=20)))
-IDS = Check(_read_ids, maybe(list_of(TEXT)))
-A_HANDLE = Check(_read_handle, NAME.schema)
-AN_INSTANT = Check(_read_instant, {**TEXT, "format": "date-time"})
+TAGS = Shape(_read_tags, {"anyOf": [TEXT, list_of(TEXT), {"type": "null"}]})
+RULES = Shape(_read_rules, maybe(list_of(RULE_TAKEN, maxItems=20)))
+IDS = Shape(_read_ids, maybe(list_of(TEXT)))
+A_HANDLE = Shape(_read_handle, NAME.schema)
+AN_INSTANT = Shape(_read_instant, {**TEXT, "format": "date-time"})
 DIALECT = one_of(*DIALECTS)
 HEADERS_TAKEN = {"type": ["object", "null"], "additionalProperties": TEXT}
 PASSWORD = matching(r"(?s:.{8,200})", "8 to 200 characters")
@@ -2475,7 +2475,7 @@ class Field(NamedTuple):
     """What may be said under a name: in a JSON object, in a query, by a flag."""
 
     name: str
-    check: Check
+    shape: Shape
     help: str = ""
     default: Any = None  # of a monitor's columns schema.sql has it: this one is shown
     is_required: bool = False
@@ -2653,7 +2653,7 @@ def read_changes(fields: Sequence[Field], body: Any) -> JsonObject:
     """The values of a JSON object, checked."""
     body = read_object(body, *(field.name for field in fields))
     return {
-        field.name: field.check.read(field.name, body[field.name])
+        field.name: field.shape.read(field.name, body[field.name])
         for field in fields
         if field.name in body
     }
@@ -2720,7 +2720,7 @@ def target_field(name: str, is_right: Callable[[str], Any], rule: str) -> Field:
             raise Invalid(f"{name} must be {rule}")
         return value
 
-    return Field(name, Check(read, text_of(1, 2000).schema), rule)
+    return Field(name, Shape(read, text_of(1, 2000).schema), rule)
 
 
 def _read_headers(name: str, value: Any) -> dict[str, str]:
@@ -2762,8 +2762,8 @@ WEB_TARGET = target_field(
     "url", is_web_address, "an http or https address; credentials go into headers"
 )
 MAIL_TARGET = target_field("address", MAIL_ADDRESS.fullmatch, "one mail address")
-OWN_HEADERS = Field("headers", Check(_read_headers, HEADERS_TAKEN), "sent with each webhook")
-SIGNING_SECRET = Field("secret", Check(_read_signing_secret, TEXT), "signs its webhooks")
+OWN_HEADERS = Field("headers", Shape(_read_headers, HEADERS_TAKEN), "sent with each webhook")
+SIGNING_SECRET = Field("secret", Shape(_read_signing_secret, TEXT), "signs its webhooks")
 TARGETS = {
     "command": target_field("command", bool, ""),
     "email": MAIL_TARGET,
@@ -2777,7 +2777,7 @@ def body_schema(fields: Sequence[Field], is_change: bool = False) -> JsonObject:
     """What a body may have, as JSON Schema."""
     properties = {}
     for field in fields:
-        properties[field.name] = {**field.check.schema, "description": field.help}
+        properties[field.name] = {**field.shape.schema, "description": field.help}
         if field.default is not None and not is_change:
             properties[field.name]["default"] = field.default
     required = [field.name for field in fields if field.is_required and not is_change]
@@ -2785,7 +2785,7 @@ def body_schema(fields: Sequence[Field], is_change: bool = False) -> JsonObject:
 
 
 # -- what a query may ask for
-def limit(most: int, default: int) -> Field:
+def limit_field(most: int, default: int) -> Field:
     """How many items of a list."""
     return Field("limit", count_of(1, most), default=default)
 
@@ -2803,10 +2803,10 @@ UNTIL = Field("until", AN_INSTANT, "before this instant")
 BEFORE = Field("before", AN_INSTANT, "before this instant")
 DAYS = Field("days", count_of(1, 3660), "up to now, of each of them", (30,), repeats=True)
 THE_HANDLE = Field("handle", ANY_TEXT, "which", "")
-MONITOR_LIMIT = limit(100, 50)
-LIST_LIMIT = limit(200, 50)
-SUMMARY_LIMIT = limit(1000, 100)
-NIGHT_LIMIT = limit(200, 100)
+MONITOR_LIMIT = limit_field(100, 50)
+LIST_LIMIT = limit_field(200, 50)
+SUMMARY_LIMIT = limit_field(1000, 100)
+NIGHT_LIMIT = limit_field(200, 100)
 PREVIEW = (
     Field("cronExpression", ANY_TEXT, "else an interval", ""),
     Field("timezone", ANY_TEXT, "of the expression", "UTC"),
@@ -2824,9 +2824,9 @@ def read_query(fields: Iterable[Field], query: Mapping[str, Sequence[str]]) -> J
     for field in fields:
         texts = query.get(field.name)
         if texts and field.repeats:
-            values[field.name] = [field.check.read(field.name, text) for text in texts]
+            values[field.name] = [field.shape.read(field.name, text) for text in texts]
         elif texts:
-            values[field.name] = field.check.read(field.name, texts[0])
+            values[field.name] = field.shape.read(field.name, texts[0])
     return values
 
 
@@ -2836,7 +2836,7 @@ class ApiRequest(NamedTuple):
     id: str = ""
     query: Mapping[str, Any] = {}  # as `read_query` has it
     body: Any = None
-    secret: bool = True  # whether secrets may be shown
+    shows_secrets: bool = True  # as to who may write
     run: str = ""
     user: int | None = None  # who is signed in
     session: str = ""  # and the hash of that session's secret
@@ -3553,7 +3553,7 @@ class Store:
                     return self._write_part(work)
             except Busy as busy:
                 if monotonic() > deadline:
-                    self._fail(busy)
+                    self._note_failure(busy)
                     raise
                 sleep(GLANCE_SECONDS / 10)
 
@@ -3568,7 +3568,7 @@ class Store:
             is_open = self.connection.in_transaction  # a full disk rolls back all of it
             if is_damaged(error) or not is_open:
                 self.lost = error
-            self._fail(error)
+            self._note_failure(error)
             raise Unavailable from error
         self._changes += 1
         return result
@@ -3614,7 +3614,7 @@ class Store:
                 raise
             if not has_begun and "locked" in str(error):
                 raise Busy from error
-            self._fail(error)
+            self._note_failure(error)
             raise Unavailable from error
         finally:
             self._owner = None
@@ -3632,7 +3632,7 @@ class Store:
         self.is_failing = False
         self.count_commit(self._changes)
 
-    def _fail(self, error: BaseException) -> None:
+    def _note_failure(self, error: BaseException) -> None:
         """Nothing can be written: say so once, and let the next ones not wait for long.
 
         A damaged page is another matter: all that does not meet it goes on.
@@ -4157,9 +4157,9 @@ def is_late(m: Monitor, now: int) -> bool:
 
 
 def monitors_json(
-    tx: Transaction, monitors: Sequence[Monitor], secret: bool = True
+    tx: Transaction, monitors: Sequence[Monitor], shows_secrets: bool = True
 ) -> list[JsonObject]:
-    """Monitors in the form of Cronping's page, with our fields; `secret` shows their handles."""
+    """Monitors in the form of Cronping's page, with our fields, perhaps with their handles."""
     nums = [m.num for m in monitors]
     recipients, running = recipients_of(tx, nums), open_runs_of(tx, nums)
     last, handles = tx.grouped(NEWEST_RUNS, nums), tx.grouped(HANDLES_SQL, nums)
@@ -4186,15 +4186,15 @@ def monitors_json(
             "heard": bool(recipients[m.num]),
             "createdAt": iso(m.created_at),
             "updatedAt": iso(m.updated_at),
-            **(_handles_json(tx, handles[m.num]) if secret else {}),
+            **(_handles_json(tx, handles[m.num]) if shows_secrets else {}),
         }
         for m in monitors
     ]
 
 
-def monitor_json(tx: Transaction, m: Monitor, secret: bool = True) -> JsonObject:
+def monitor_json(tx: Transaction, m: Monitor, shows_secrets: bool = True) -> JsonObject:
     """One of them."""
-    return monitors_json(tx, [m], secret)[0]
+    return monitors_json(tx, [m], shows_secrets)[0]
 
 
 def _handles_json(tx: Transaction, handles: Sequence[Sequence[str]]) -> JsonObject:
@@ -4247,7 +4247,7 @@ def list_monitors(tx: Transaction, request: ApiRequest) -> JsonObject:
     sql = f"{MONITORS_SQL} WHERE {condition}"
     page, place = paged(tx, request, sql, values, "name, num", MONITOR_LIMIT)
     monitors = [Monitor(*row) for row in page]
-    return {"heartbeats": monitors_json(tx, monitors, request.secret), **place}
+    return {"heartbeats": monitors_json(tx, monitors, request.shows_secrets), **place}
 
 
 def monitor_keys(tx: Transaction) -> list[str]:
@@ -4262,7 +4262,7 @@ def show_monitor(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     if coming is None or coming <= tx.now:
         coming = next_occurrence(m, tx.now) if m.cron else None
     return {
-        **monitor_json(tx, m, request.secret),
+        **monitor_json(tx, m, request.shows_secrets),
         "integrationIds": links_of(tx, [m.num])[m.num],
         "upcoming": [iso(at) for at in itertools.islice(occurrences_from(m, coming), 5)],
     }
@@ -4297,7 +4297,7 @@ def read_monitor(body: Any, m: Monitor | None = None) -> JsonObject:
             value = body[field.name]
             is_as_before = m is not None and field.name == "cronExpression" and value == m.cron
             # An older version took ranges that wrap: such a schedule goes on unread.
-            columns[field.column] = value if is_as_before else field.check.read(field.name, value)
+            columns[field.column] = value if is_as_before else field.shape.read(field.name, value)
     return columns
 
 
@@ -4305,7 +4305,7 @@ def _read_schedule_type(body: JsonObject, before: str, is_new: bool) -> str:
     """What the body says; of an edit also what it gives by itself."""
     implied_by = [kind for kind, need in SCHEDULE_NEEDS.items() if body.get(need or "")]
     implied = implied_by[0] if implied_by and not is_new else before
-    kind: str = SCHEDULE_TYPE.check.read(SCHEDULE_TYPE.name, body.get(SCHEDULE_TYPE.name, implied))
+    kind: str = SCHEDULE_TYPE.shape.read(SCHEDULE_TYPE.name, body.get(SCHEDULE_TYPE.name, implied))
     return kind
 
 
@@ -4382,7 +4382,7 @@ def add_monitor(
     """Create a monitor from its JSON; with `unique`, change the one of that name if there is."""
     columns, unique = {"timezone": "UTC", **read_monitor(request.body)}, request.body.get("unique")
     if unique is not None:
-        name = UNIQUE.check.read(UNIQUE.name, unique)
+        name = UNIQUE.shape.read(UNIQUE.name, unique)
         id_ = tx.value("SELECT id FROM monitor WHERE name = ? ORDER BY num LIMIT 1", name)
         if id_ is not None:
             body = {name: value for name, value in request.body.items() if name != "unique"}
@@ -5083,12 +5083,12 @@ def _sync(tx: Transaction, api_key: tuple[int, str], key: str | None, item: Any)
 
 # == Alerts ===================================================================
 # Integrations: what an event says, how it is sent, the outbox. No rule is decided here.
-RETRY_SECONDS = (10, 30, 120, 600, 3600, *[3600] * 24)
+ALERT_WAITS = (10, 30, 120, 600, 3600, *[3600] * 24)
 
 
-def retry_ms(tries: int) -> int | None:
+def alert_wait_ms(tries: int) -> int | None:
     """How long to wait after so many failed tries; None: the alert is dead."""
-    return RETRY_SECONDS[tries - 1] * 1000 if tries <= len(RETRY_SECONDS) else None
+    return ALERT_WAITS[tries - 1] * 1000 if tries <= len(ALERT_WAITS) else None
 
 
 # -- words: for a phone, read at night
@@ -5877,7 +5877,7 @@ def after_try(attempt: Attempt, tries: int, now: int) -> dict[str, Any]:
         return {"state": "sent"}
     if attempt.verdict == "busy":  # that was no try
         return {"tries": tries - 1, "due_at": now}
-    wait = retry_ms(tries)
+    wait = alert_wait_ms(tries)
     if wait is None:
         return {"state": "dead"}
     steps_aside = attempt.verdict == "refused" and tries >= ASIDE_TRIES
@@ -5918,7 +5918,7 @@ def record_attempt(tx: Transaction, num: int, attempt: Attempt) -> bool:
     else:
         health = {"failed_tries": failed + 1}
         if attempt.verdict == "silent":
-            wait = min(retry_ms(failed + 1) or SILENCE_MAX_MS, SILENCE_MAX_MS)
+            wait = min(alert_wait_ms(failed + 1) or SILENCE_MAX_MS, SILENCE_MAX_MS)
             health["rests_until"] = tx.now + wait
         # Not of a failing server event: that would make one more of them.
         if monitor is not None and failed + 1 >= TRIES_UNTIL_FAILING and not failing:
@@ -5941,8 +5941,8 @@ def give_up_old(tx: Transaction, integration: int) -> int:
         "a.state = 'pending' AND i.failed_tries > :tries AND e.told_at < :before LIMIT :most)",
         now=tx.now,
         integration=integration,
-        tries=len(RETRY_SECONDS),
-        before=tx.now - sum(RETRY_SECONDS) * 1000,
+        tries=len(ALERT_WAITS),
+        before=tx.now - sum(ALERT_WAITS) * 1000,
         most=PRUNE_LIMIT,
     ).rowcount
 
@@ -6127,13 +6127,13 @@ INTEGRATIONS_SQL = f"""SELECT {sql_list(INTEGRATIONS)}, i.config,
     LEFT JOIN event e ON e.num = a.event WHERE :id IN (i.id, '') ORDER BY i.num"""
 
 
-def integrations_json(tx: Transaction, secret: bool, id_: str = "") -> list[JsonObject]:
+def integrations_json(tx: Transaction, shows_secrets: bool, id_: str = "") -> list[JsonObject]:
     """All integrations or one in Cronping's form, with how they do; what they need is secret."""
     values = {"smtp_host": tx.settings.smtp_host, "dead_since": tx.now - DEAD_MS, "id": id_}
-    return [_integration_json(row, secret) for row in tx.rows(INTEGRATIONS_SQL, **values)]
+    return [_integration_json(row, shows_secrets) for row in tx.rows(INTEGRATIONS_SQL, **values)]
 
 
-def _integration_json(row: Sequence[Any], secret: bool) -> JsonObject:
+def _integration_json(row: Sequence[Any], shows_secrets: bool) -> JsonObject:
     integration = show(INTEGRATIONS, row[: len(INTEGRATIONS)])
     config, is_usable, pending, dead, tried_at, state, kind, result, answer = row[
         len(INTEGRATIONS) :
@@ -6142,7 +6142,7 @@ def _integration_json(row: Sequence[Any], secret: bool) -> JsonObject:
         "at": iso(tried_at),
         "state": state,
         "kind": kind,
-        "result": outcome_text(result, answer) if secret else None,
+        "result": outcome_text(result, answer) if shows_secrets else None,
     }
     integration |= {
         "pending": pending,
@@ -6150,7 +6150,7 @@ def _integration_json(row: Sequence[Any], secret: bool) -> JsonObject:
         "lastDelivery": None if tried_at is None else delivery,
         "problem": None if is_usable else NO_MAIL,
     }
-    if secret:
+    if shows_secrets:
         integration |= integration_config(integration["channel"], json.loads(config))
     return integration
 
@@ -6165,12 +6165,12 @@ def integration_config(channel: str, config: dict[str, Any]) -> dict[str, Any]:
 
 def list_integrations(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """All integrations."""
-    return {"integrations": integrations_json(tx, request.secret)}
+    return {"integrations": integrations_json(tx, request.shows_secrets)}
 
 
 def show_integration(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """One integration, by id or name."""
-    return integrations_json(tx, request.secret, find_integration(tx, request.id).id)[0]
+    return integrations_json(tx, request.shows_secrets, find_integration(tx, request.id).id)[0]
 
 
 LOCAL_CHANNELS = {"command": "a command", "apprise": "an integration of Apprise"}
@@ -6203,7 +6203,7 @@ def make_signing_secret() -> str:
 def add_integration(tx: Transaction, request: ApiRequest) -> JsonObject:
     """Create an integration from its JSON, with what signs its webhooks."""
     _check_local(request, str(an_object(request.body).get("channel")))
-    channel: str = CHANNEL.check.read(CHANNEL.name, request.body.get(CHANNEL.name))
+    channel: str = CHANNEL.shape.read(CHANNEL.name, request.body.get(CHANNEL.name))
     fields = integration_fields(channel, request.is_local)
     values = read_fields([CHANNEL, *fields], request.body)
     config = {field.name: values[field.name] for field in fields if not field.column}
@@ -6283,10 +6283,10 @@ def send_tests(
 PING_SQL = f"SELECT {sql_list(PINGS)} FROM ping p JOIN monitor m ON m.num = p.monitor "
 
 
-def ping_json(row: Sequence[Any], secret: bool) -> JsonObject:
+def ping_json(row: Sequence[Any], shows_secrets: bool) -> JsonObject:
     """A ping. The message of a log may be its body, which a key that only reads is not shown."""
     ping = show(PINGS, row)
-    if ping["type"] == "log" and not secret:
+    if ping["type"] == "log" and not shows_secrets:
         ping["message"] = None
     return ping
 
@@ -6303,7 +6303,7 @@ def list_pings(tx: Transaction, request: ApiRequest) -> JsonObject:
         offset,
     )
     page.sort(key=lambda row: (row[3], row[0]), reverse=True)
-    pings = [ping_json(row, request.secret) for row in page]
+    pings = [ping_json(row, request.shows_secrets) for row in page]
     return {"pings": pings, "total": m.ping_count, "limit": limit, "offset": offset}
 
 
@@ -6369,13 +6369,15 @@ DELIVERIES_SQL = f"""SELECT a.event, i.id, i.name, a.state, a.tries, a.tried_at,
     ORDER BY a.event, a.num"""
 
 
-def with_deliveries(tx: Transaction, events: Sequence[Any], secret: bool) -> list[JsonObject]:
+def with_deliveries(
+    tx: Transaction, events: Sequence[Any], shows_secrets: bool
+) -> list[JsonObject]:
     """Rows of `EVENTS_SQL` in the API's form, with what was delivered to whom; logs and what
     receivers answered are secret."""
     deliveries = tx.grouped(DELIVERIES_SQL, [row[0] for row in events])
     return [
         {
-            **event_json(row if secret else _without_secrets(row), tx.settings.base_url),
+            **event_json(row if shows_secrets else _without_secrets(row), tx.settings.base_url),
             "deliveries": [
                 {
                     "integrationId": id_,
@@ -6383,7 +6385,7 @@ def with_deliveries(tx: Transaction, events: Sequence[Any], secret: bool) -> lis
                     "state": state,
                     "tries": tries,
                     "triedAt": iso(tried_at),
-                    "result": outcome_text(result, answer) if secret else None,
+                    "result": outcome_text(result, answer) if shows_secrets else None,
                 }
                 for id_, name, state, tries, tried_at, result, answer in deliveries[row[0]]
             ],
@@ -6412,7 +6414,7 @@ def list_events(tx: Transaction, request: ApiRequest) -> JsonObject:
     conditions = [EVENT_FILTERS[name] for name in values if values[name] is not None]
     sql = " AND ".join([f"{EVENTS_SQL} WHERE 1", *conditions])
     page, place = paged(tx, request, sql, values, "e.num DESC")
-    return {"events": with_deliveries(tx, page, request.secret), **place}
+    return {"events": with_deliveries(tx, page, request.shows_secrets), **place}
 
 
 HISTORY = {  # where each kind of entry comes from, newest first, and how it is shown
@@ -6449,10 +6451,10 @@ def show_history(tx: Transaction, request: ApiRequest) -> JsonObject:
     entries: list[tuple[int, str, JsonObject]] = []
     for kind, (sql, columns) in HISTORY.items():
         for at, *row in tx.rows(sql.format(columns=sql_list(columns)), **bounds):
-            entry = ping_json(row, request.secret) if kind == "ping" else show(columns, row)
+            entry = ping_json(row, request.shows_secrets) if kind == "ping" else show(columns, row)
             entries.append((at, kind, entry))
     events = tx.rows(f"{EVENTS_SQL} {EVENTS_OF_MONITOR} LIMIT :most", **bounds)
-    for row, event in zip(events, with_deliveries(tx, events, request.secret), strict=True):
+    for row, event in zip(events, with_deliveries(tx, events, request.shows_secrets), strict=True):
         entries.append((row[3], "event", event))
     entries.sort(key=operator.itemgetter(0), reverse=True)  # at one instant as they come here
     while limit < len(entries) and entries[limit][0] == entries[limit - 1][0]:
@@ -7021,7 +7023,7 @@ def show_health(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
                 "name": one["name"],
                 "result": (one["lastDelivery"] or {}).get("result"),
             }
-            for one in integrations_json(tx, request.secret)
+            for one in integrations_json(tx, request.shows_secrets)
             if one["failing"]
         ],
     }
@@ -7841,11 +7843,11 @@ def read_api_request(
         id_,
         read_query(fields, query),
         parse_json(body) if body.strip() else None,
-        caller.may in ("read-write", "user"),
-        run,
-        caller.user,
-        caller.session,
-        environ.get("REMOTE_ADDR"),
+        shows_secrets=caller.may in ("read-write", "user"),
+        run=run,
+        user=caller.user,
+        session=caller.session,
+        address=environ.get("REMOTE_ADDR"),
         version=version,
     )
 
@@ -7972,7 +7974,7 @@ def summary(server: Service, request: ApiRequest) -> bytes:
         content = json.dumps(first_screen)
         return make_tag(content.encode()), content
 
-    key = (json.dumps(request.query), request.secret, is_scanning)
+    key = (json.dumps(request.query), request.shows_secrets, is_scanning)
     tag, content = server.recent.get(key, make)
     scanned_at = {"X-Scanned-At": str(iso(scanner.last_at))} if scanner else {}
     return respond_with_tag(content, "application/json", tag, scanned_at)
@@ -8054,7 +8056,7 @@ CHECKS_API = DIALECTS["healthchecks"]._replace(
 )
 
 
-def check_secret(environ: Environ) -> str | None:
+def checks_credential(environ: Environ) -> str | None:
     """The API key in a header or, of a POST, in its JSON as `api_key`; raises `Invalid` for a body
     that is no JSON object."""
     secret = header_secret(environ)
@@ -8079,20 +8081,20 @@ class CheckField(NamedTuple):
     kind: type
     ours: str = ""
     refusal: str = "is too long"
-    check: Check | None = None  # else that of our field
+    shape: Shape | None = None  # else that of our field
     constant: Any = None  # what we answer, having no such thing
 
 
 KINDS_OF_JSON = {str: "a string", int: "a number", bool: "a boolean", list: "an array"}
 OUR_FIELDS = {field.name: field for field in MONITOR}
-ANY_VALUE = Check(lambda name, value: value, {})
+ANY_VALUE = Shape(lambda name, value: value, {})
 KEYWORD = text_of(0, 200)
 SLUG = matching("[a-z0-9_-]{0,100}", "a slug")
 NO_CRON = "is not a valid cron or OnCalendar expression"
 UNIQUE_NAMES = ("name", "slug", "tags", "timeout", "grace")
 # fmt: off
 CHECK_FIELDS = (
-    CheckField("name", str, "name", check=text_of(0, 200)),
+    CheckField("name", str, "name", shape=text_of(0, 200)),
     CheckField("slug", str, "key", "does not match pattern", SLUG),
     CheckField("tags", str, "tags"),
     CheckField("desc", str, "notes"),
@@ -8100,14 +8102,14 @@ CHECK_FIELDS = (
     CheckField("grace", int, "graceSeconds", "is too large"),
     CheckField("schedule", str, "cronExpression", NO_CRON),
     CheckField("tz", str, "timezone", "is not a valid timezone"),
-    CheckField("channels", str, check=ANY_VALUE),
-    CheckField("unique", list, check=ANY_VALUE),
+    CheckField("channels", str, shape=ANY_VALUE),
+    CheckField("unique", list, shape=ANY_VALUE),
     CheckField("methods", str, "", "has unexpected value", one_of("", "POST"), constant=""),
     # A ping does not end a pause of ours.
-    CheckField("manual_resume", bool, check=ANY_VALUE, constant=True),
-    *(CheckField(name, str, check=KEYWORD, constant="")
+    CheckField("manual_resume", bool, shape=ANY_VALUE, constant=True),
+    *(CheckField(name, str, shape=KEYWORD, constant="")
       for name in ("subject", "subject_fail", "start_kw", "success_kw", "failure_kw")),
-    *(CheckField(name, bool, check=ANY_VALUE, constant=False)
+    *(CheckField(name, bool, shape=ANY_VALUE, constant=False)
       for name in ("filter_subject", "filter_body", "filter_http_body", "filter_default_fail")),
 )
 # fmt: on
@@ -8124,9 +8126,9 @@ def _read_check_field(field: CheckField, value: Any) -> Any:
     elif field.kind is list and not all(item in UNIQUE_NAMES for item in value):
         raise Invalid(f"json validation error: an item in '{field.name}' has unexpected value")
     else:
-        check = field.check or OUR_FIELDS[field.ours].check
+        shape = field.shape or OUR_FIELDS[field.ours].shape
         with contextlib.suppress(Invalid):
-            return check.read(field.name, value)
+            return shape.read(field.name, value)
     raise Invalid(f"json validation error: {field.name} {refusal}")
 
 
@@ -8201,7 +8203,7 @@ def checks_json(
     for m, monitor in zip(monitors, monitors_json(tx, monitors), strict=True):
         token = monitor["token"]
         url = f"{base}/api/v{request.version}/checks/{token}"
-        secret = {
+        for_writers = {
             "uuid": token,
             "ping_url": f"{base}/ping/{token}",
             "update_url": url,
@@ -8209,7 +8211,7 @@ def checks_json(
             "resume_url": f"{url}/resume",
             "channels": ",".join(channels[m.num]),
         }
-        name = secret if request.secret else {"unique_key": unique_key(token)}
+        name = for_writers if request.shows_secrets else {"unique_key": unique_key(token)}
         checks.append({**_check_json(m, monitor, base, request.version), **name})
     return checks
 
@@ -8593,7 +8595,7 @@ API_ROUTES = (
 # fmt: on
 VERSIONS = "/api/v<version:re:[123]>"
 CHECKS = f"{VERSIONS}/checks"
-CheckRoute = partial(ApiRoute, gives={}, dialect=CHECKS_API, read_secret=check_secret)
+CheckRoute = partial(ApiRoute, gives={}, dialect=CHECKS_API, read_secret=checks_credential)
 # fmt: off
 CHECK_ROUTES = (
     CheckRoute("read-only", "GET", CHECKS, reads, list_checks, query=(TAG, SLUG_ASKED)),
@@ -8714,7 +8716,7 @@ def _path_parameters(path: str) -> list[JsonObject]:
 
 
 def _query_parameter(field: Field) -> JsonObject:
-    schema = field.check.schema
+    schema = field.shape.schema
     if field.repeats:
         schema = list_of(schema, maxItems=100)
     if field.default is not None:
@@ -9916,9 +9918,9 @@ LINKED_SQL = """SELECT id, CASE WHEN NOT default_integrations THEN (SELECT json_
     WHERE l.monitor = m.num ORDER BY i.name)) END FROM monitor m"""
 
 
-def export_all(tx: Transaction, secret: bool = False) -> JsonObject:
+def export_all(tx: Transaction, shows_secrets: bool = False) -> JsonObject:
     """All integrations and monitors in the API's words; what pings and signs only if asked for."""
-    secrets = {"token", "code", "handles", "secret", "headers"} if secret else set()
+    secrets = {"token", "code", "handles", "secret", "headers"} if shows_secrets else set()
     of_integration = {"channel", "name", "enabled", "default", *NEEDS.values()}
     of_monitor = {"scheduleType", *(field.name for field in MONITOR)}
     linked = dict(tx.rows(LINKED_SQL))
@@ -10440,7 +10442,7 @@ def _pause_monitor(server: Server, options: argparse.Namespace) -> None:
 
 
 def _list_events(server: Server, options: argparse.Namespace) -> None:
-    query = {"limit": LIST_LIMIT.check.read("limit", str(options.limit))}
+    query = {"limit": LIST_LIMIT.shape.read("limit", str(options.limit))}
     events = server.read(list_events, ApiRequest(options.key or "", query=query))["events"]
     if options.json:
         _print_json(events)
@@ -10735,7 +10737,7 @@ def _print_completion(options: argparse.Namespace) -> None:
 def _metavar(field: Field) -> str:
     if field.name.endswith("Seconds"):
         return "TIME"
-    return "N" if field.check.schema.get("type") == "integer" else "TEXT"
+    return "N" if field.shape.schema.get("type") == "integer" else "TEXT"
 
 
 TYPES: dict[str, Callable[[str], Any]] = {"N": int, "TIME": duration}
@@ -10797,7 +10799,7 @@ MORE: dict[str, dict[str, Any]] = {
     "--header": {"action": "append"},
     "--keep-pings": {"help": "kept of each monitor; of logs: --keep-logs 100"},
     "--limit": {"default": 20},
-    "--permission": {"choices": NEW_KEY[1].check.schema["enum"], "default": "read-write"},
+    "--permission": {"choices": NEW_KEY[1].shape.schema["enum"], "default": "read-write"},
     "--rule": {"nargs": 3, "action": "append", "metavar": ("FIELD", "OP", "N")},
     "--smtp-host": {
         "help": "mail server; also --smtp-port, --smtp-security, --smtp-user, "

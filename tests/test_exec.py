@@ -402,11 +402,13 @@ def test_a_job_that_a_signal_killed_gives_128_and_its_number(wrapper: Wrapper, n
     assert wrapper.asked[1].word == str(code)
 
 
-@pytest.mark.parametrize("kill", [os.kill, os.killpg], ids=["it", "all of its group"])
+@pytest.mark.parametrize(
+    "kill, status", [(os.kill, 503), (os.killpg, 200)], ids=["it", "all of its group"]
+)
 def test_after_sigterm_the_end_is_told_once_with_its_output(
-    wrapper: Wrapper, kill: Callable[[int, int], None]
+    wrapper: Wrapper, kill: Callable[[int, int], None], status: int
 ) -> None:
-    wrapper.ear.answers = lambda asked: 503 if asked.word == "143" else 200
+    wrapper.ear.answers = lambda asked: status if asked.word == "143" else 200
     process = wrapper.begin("echo working; exec sleep 20")
     assert line_of(process) == "working\n"
     wait_for(lambda: wrapper.asked, "the start")

@@ -23,6 +23,7 @@ from cronwatch import (
     MonitorState,
     Ping,
     Run,
+    alert_wait_ms,
     arm,
     check_rules,
     edit,
@@ -33,7 +34,6 @@ from cronwatch import (
     pause,
     receive,
     resume,
-    retry_ms,
     settle,
     turn_back,
 )
@@ -473,7 +473,7 @@ def test_the_first_occurrence_from_an_instant_on_may_be_the_one_that_is_expected
 
 
 def test_tries_are_spaced_ever_wider_then_hourly_for_a_day_then_the_alert_is_dead() -> None:
-    waits = [retry_ms(tries) for tries in range(1, 31)]
+    waits = [alert_wait_ms(tries) for tries in range(1, 31)]
 
     assert waits[:5] == [10 * SECOND, 30 * SECOND, 2 * MINUTE, 10 * MINUTE, HOUR]
     assert waits[5:] == [HOUR] * 24 + [None]
