@@ -1081,7 +1081,8 @@ def newest(runs: Iterable[Run]) -> Run | None:
 
 
 def find_run(state: MonitorState, ping: Ping) -> Run | None:
-    """The run of the ping's series; without one the newest of its host that can take it.
+    """The run of the ping's series, be it over or not; without one the newest of its host that can
+    take it.
 
     Of a monitor's runs the state has those that can matter: see OPEN_RUNS and what follows it.
     """
@@ -1168,7 +1169,7 @@ def _repeat(state: MonitorState, ping: Ping, run: Run) -> None:
         _take_sign_of_life(state, began, ping.at, run if run.opened else None)
 
 
-def _open(state: MonitorState, ping: Ping, began: int) -> Run:
+def _open_run(state: MonitorState, ping: Ping, began: int) -> Run:
     run = Run(
         num=ping.num,
         monitor=state.monitor.num,
@@ -1187,7 +1188,7 @@ def _start(state: MonitorState, ping: Ping, run: Run | None) -> Run:
     m = state.monitor
     is_awaited = m.max_run_seconds is not None or _was_ended_lately(state)
     if run is None or not _is_ahead_of_start(run, ping):
-        run = _open(state, ping, ping.at)
+        run = _open_run(state, ping, ping.at)
     run.started_at = ping.at
     run.opened = 1
     run.awaited = int(is_awaited)
@@ -1290,7 +1291,7 @@ def _end(state: MonitorState, ping: Ping, run: Run | None) -> tuple[Run, int]:
     """Close the run, or make one that is already over; it, and its own time."""
     began = _own_time(state, ping, run)
     if run is None:
-        run = _open(state, ping, began)
+        run = _open_run(state, ping, began)
     run.started_at = min(run.started_at, began)
     run.state, run.ended_at, run.exit_code = OUTCOMES[ping.kind], ping.at, ping.exit_code
     run.duration_ms = ping.duration_ms
@@ -1348,7 +1349,7 @@ def _ok(state: MonitorState, ping: Ping, _: Run | None) -> None:
 
 def _progress(state: MonitorState, ping: Ping, run: Run | None) -> Run:
     if run is None:
-        run = _open(state, ping, ping.at)
+        run = _open_run(state, ping, ping.at)
     run.message = ping.message or run.message
     return run
 
@@ -1456,22 +1457,22 @@ def _skip_unverified(state: MonitorState, absence: Absence) -> bool:
         return False
     is_down = m.status == "down"
     awaited = first_unbroken(state, m.expected_at, absence.since) if is_down else m.expected_at
-    is_met = awaited - early_ms(m, awaited) <= absence.until
+    is_touched = awaited - early_ms(m, awaited) <= absence.until
     last = state.absence  # this one takes its place: what lay in it must be counted before
     is_in_last = last is not None and _lies_within(m, m.expected_at, last)
-    if is_down and (is_met or is_in_last or m.unverified):
+    if is_down and (is_touched or is_in_last or m.unverified):
         at = absence.since
         if m.down_reason != "failed":  # the deadline that it broke counts, if later than our stamp
             at = max(at, (m.down_since or 0) + 1)
         _count_missed(state, at)
         awaited = m.expected_at
     if awaited - early_ms(m, awaited) > absence.until:
-        return False
+        return False  # its window opens after the absence
     if not is_down and absence.until - absence.since <= RESTART_MS and _holds(state):
-        return False
+        return False  # what holds it back may still end
     if m.unverified and not _lies_within(m, awaited, absence):
-        return False
-    m.expected_at = None
+        return False  # one was skipped already since the last sign of life: this one has to be met
+    m.expected_at = None  # or it would be taken for awaited before what follows
     m.expected_at = max(awaited, next_after_life(state, absence.until) or 0)
     m.unverified = 1
     return True
@@ -1734,33 +1735,39 @@ NUMBERED = (
 )
 
 
-def read_verb(words: Sequence[str], refusal: str = NO_WORD) -> tuple[str, int | None]:
-    """The kind of a ping, or `pause`, and the number behind it: exit code, percent or hours."""
+class Word(NamedTuple):
+    """What a path says: the kind of a ping, or `pause`, and the number behind it, which is an exit
+    code, a percentage or hours."""
+
+    kind: str
+    figure: int | None = None
+
+
+def read_verb(words: Sequence[str], refusal: str = NO_WORD) -> Word:
+    """What the words of a path say; raises `Invalid` for others."""
     word = "/".join(words).lower()
     if word in VERBS:
-        return VERBS[word], None
+        return Word(VERBS[word])
     for pattern, kind, largest in NUMBERED:
         match = pattern.fullmatch(word)
         if match and match[1].isascii() and int(match[1]) <= largest:
             value = int(match[1])
-            return (kind, value) if kind != "exit" else ("fail" if value else "success", value)
+            return Word(kind if kind != "exit" else "fail" if value else "success", value)
     raise Invalid(refusal.format(clean(word, 60)), "INVALID_URL")
 
 
-def read_word(
-    dialect: Dialect, bare: str, words: Sequence[str], query: Mapping[str, str]
-) -> tuple[str, int | None]:
-    """The kind of a ping, or `pause`, and its number: from the path, else the dialect's parameter.
-    Raises `Invalid` for a word that is none."""
+def read_word(dialect: Dialect, bare: str, words: Sequence[str], query: Mapping[str, str]) -> Word:
+    """What a ping says: by its path, else by the dialect's parameter. Raises `Invalid` for a word
+    that is none."""
     if words:
         return read_verb(words, dialect.no_word)
     word = query.get(dialect.state, "") if dialect.state else ""
-    return (dialect.states(word) if word else bare), None
+    return Word(dialect.states(word) if word else bare)
 
 
 def read_ping(
     dialect: Dialect,
-    word: tuple[str, int | None],
+    word: Word,
     is_worded: bool,
     query: Mapping[str, str],
     metrics: Iterable[str],
@@ -3841,8 +3848,6 @@ def save_state(
             tx.execute(INSERT_RUN, *values)
     if run_log is not None:
         tx.execute(APPEND_LOG, *run_log, m.num, LOG_MAX)
-        if tx.settings.keep_logs:
-            prune_logs(tx, m.num, tx.settings.keep_logs, 2)
     tx.update("monitor", m.num, _changed(MONITOR_FIELDS, before.monitor, MONITOR_VALUES(m)))
     for flip_ in state.flips:
         tx.insert("flip", {"monitor": m.num, **flip_._asdict()})
@@ -4691,15 +4696,11 @@ def prune_beyond(tx: Transaction, monitor: int, keep: int) -> bool:
     return has_more
 
 
-def prune_logs(tx: Transaction, monitor: int, keep: int, most: int = 50) -> int:
-    """Delete so many logs, of 100 KB at most, but the newest ones of a monitor; how many."""
-    return tx.execute(
-        "DELETE FROM run_log WHERE run IN (SELECT run FROM run_log WHERE monitor = ? "
-        "ORDER BY run DESC LIMIT ? OFFSET ?)",
-        monitor,
-        most,
-        keep,
-    ).rowcount
+def prune_logs(tx: Transaction, monitor: int, keep: int) -> int:
+    """Delete logs, of 100 KB at most each, but the newest ones of a monitor; how many."""
+    oldest_last = f"SELECT run FROM run_log WHERE monitor = ? ORDER BY run DESC LIMIT {RUNS_LIMIT}"
+    sql = f"DELETE FROM run_log WHERE run IN ({oldest_last} OFFSET ?)"
+    return tx.execute(sql, monitor, keep).rowcount
 
 
 def monitors_beyond(tx: Transaction, keep: int) -> list[int]:
@@ -4907,8 +4908,8 @@ def record_ping(tx: Transaction, request: PingRequest) -> Answer:
         m = load_monitor(tx, num)
         dropped = PingResult(Ping("log", tx.now), m, None, target.name, "", is_dropped=True)
         return Answer(dialect, dropped)
-    if word[0] == "pause":
-        m = pause_monitor(tx, num, None if word[1] is None else word[1] * 3600)
+    if word.kind == "pause":
+        m = pause_monitor(tx, num, None if word.figure is None else word.figure * 3600)
         return Answer(dialect, PingResult(Ping("pause", tx.now), m, None, target.name, "pause"))
     is_worded = bool(target.words or request.query.get(dialect.state))
     ping = read_ping(dialect, word, is_worded, request.query, request.metrics, request.body)
@@ -5843,8 +5844,12 @@ def claim_test(tx: Transaction, integration: int) -> Claim | None:
 
 
 def claim_alert(tx: Transaction, integration: int) -> Claim | None:
-    """Take a test, else the oldest due alert of an integration that does not rest; what waits
-    behind another one of its monitor is not due."""
+    """Take a test, else the oldest alert that is due of an integration that does not rest.
+
+    So alerts go out in the order in which they were made. Of one monitor each waits for the one
+    before it, whatever becomes of that (see `BLOCKED_AT`); but one that was refused three times
+    is not waited for.
+    """
     claim = claim_test(tx, integration)
     if claim is None:
         num = tx.value(OLDEST_DUE, integration=integration, now=tx.now)
@@ -5888,46 +5893,58 @@ def record_attempt(tx: Transaction, num: int, attempt: Attempt) -> bool:
     """Keep what came of a try, for the alert and for its integration. True when that was the last
     try of the alert, in vain."""
     alert = tx.first(
-        "SELECT a.tries, e.kind, a.monitor, i.num, i.name, i.failed_tries, i.failing, "
-        "i.rests_until FROM alert a "
-        "JOIN event e ON e.num = a.event JOIN integration i ON i.num = a.integration "
-        "WHERE a.num = ?",
+        "SELECT a.tries, e.kind, a.monitor, a.integration FROM alert a "
+        "JOIN event e ON e.num = a.event WHERE a.num = ?",
         num,
     )
     if alert is None:  # it was removed meanwhile
         return False
-    tries, kind, monitor, integration, name, failed, failing, rests_until = alert
-    is_test = kind == "test"
+    tries, kind, monitor, integration = alert
     columns: dict[str, Any] = {}
-    if attempt.verdict == "sent" or not is_test:  # a test was given up when it was claimed
+    if attempt.verdict == "sent" or kind != "test":  # a test was given up when it was claimed
         columns = after_try(attempt, tries, tx.now)
     tx.update("alert", num, {**columns, "result": attempt.result, "answer": attempt.answer})
     if attempt.verdict == "sent":
-        health = {"failing": 0, "failed_tries": 0, "rests_until": None}
-        if rests_until is not None:  # it is back: what waits for its next try goes, oldest first
-            sql = (
-                "UPDATE alert SET due_at = :now WHERE integration = :integration "
-                "AND state = 'pending' AND NOT is_aside "
-                f"AND due_at >= :now AND due_at < {BLOCKED_AT}"
-            )
-            tx.execute(sql, now=tx.now, integration=integration)
+        _note_success(tx, integration)
     elif attempt.verdict == "busy":
-        health = {"rests_until": tx.now + attempt.wait_ms}
-    elif is_test:
-        health = {}
-    else:
-        health = {"failed_tries": failed + 1}
-        if attempt.verdict == "silent":
-            wait = min(alert_wait_ms(failed + 1) or SILENCE_MAX_MS, SILENCE_MAX_MS)
-            health["rests_until"] = tx.now + wait
-        # Not of a failing server event: that would make one more of them.
-        if monitor is not None and failed + 1 >= TRIES_UNTIL_FAILING and not failing:
-            health["failing"] = 1
-            others = [other for other in find_recipients(tx, None) if other != integration]
-            about = (name, attempt.result)
-            add_event(tx, Event("delivery_failed", tx.now), None, others, about=about)
-    tx.update("integration", integration, health)
+        tx.update("integration", integration, {"rests_until": tx.now + attempt.wait_ms})
+    elif kind != "test":
+        _note_failed_try(tx, integration, attempt, is_of_server=monitor is None)
     return columns.get("state") == "dead"
+
+
+def _note_success(tx: Transaction, integration: int) -> None:
+    """An integration works. Where it was left alone, what waits for its next try goes, oldest
+    first."""
+    if tx.value("SELECT rests_until FROM integration WHERE num = ?", integration) is not None:
+        sql = (
+            "UPDATE alert SET due_at = :now WHERE integration = :integration "
+            "AND state = 'pending' AND NOT is_aside "
+            f"AND due_at >= :now AND due_at < {BLOCKED_AT}"
+        )
+        tx.execute(sql, now=tx.now, integration=integration)
+    health = {"failing": 0, "failed_tries": 0, "rests_until": None}
+    tx.update("integration", integration, health)
+
+
+def _note_failed_try(
+    tx: Transaction, integration: int, attempt: Attempt, is_of_server: bool
+) -> None:
+    """One more try of an integration was in vain: it is left alone where nobody answered, and
+    after the fourth in a row the others are told."""
+    sql = "SELECT name, failed_tries + 1, failing FROM integration WHERE num = ?"
+    name, failed_tries, failing = tx.first(sql, integration)
+    health = {"failed_tries": failed_tries}
+    if attempt.verdict == "silent":
+        wait = min(alert_wait_ms(failed_tries) or SILENCE_MAX_MS, SILENCE_MAX_MS)
+        health["rests_until"] = tx.now + wait
+    # Not of a failing server event: that would make one more of them.
+    if failed_tries >= TRIES_UNTIL_FAILING and not failing and not is_of_server:
+        health["failing"] = 1
+        others = [other for other in find_recipients(tx, None) if other != integration]
+        about = (name, attempt.result)
+        add_event(tx, Event("delivery_failed", tx.now), None, others, about=about)
+    tx.update("integration", integration, health)
 
 
 def give_up_old(tx: Transaction, integration: int) -> int:
@@ -6323,7 +6340,7 @@ def list_runs(tx: Transaction, request: ApiRequest) -> JsonObject:
 PROGRESS_MAX = 1000
 
 
-def _find_run(tx: Transaction, request: ApiRequest) -> Sequence[Any]:
+def _get_run(tx: Transaction, request: ApiRequest) -> Sequence[Any]:
     num = int(request.run) if re.fullmatch("[0-9]{1,15}", request.run) else None
     monitor = find_monitor(tx, request.id)
     run: Sequence[Any] | None = tx.first(RUNS_SQL + "WHERE num = ? AND monitor = ?", num, monitor)
@@ -6334,7 +6351,7 @@ def _find_run(tx: Transaction, request: ApiRequest) -> Sequence[Any]:
 
 def show_run(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """A run with its progress, oldest first."""
-    row = _find_run(tx, request)
+    row = _get_run(tx, request)
     progress = tx.rows(
         f"SELECT {sql_list(PROGRESS)} FROM ping WHERE run = ? AND kind = 'progress' "
         "ORDER BY num DESC LIMIT ?",
@@ -6349,7 +6366,7 @@ def show_run(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
 
 def show_log(tx: Transaction, request: ApiRequest) -> dict[str, Any]:
     """The output of a run, as Crontify's page has it."""
-    content = tx.value("SELECT content FROM run_log WHERE run = ?", _find_run(tx, request)[0])
+    content = tx.value("SELECT content FROM run_log WHERE run = ?", _get_run(tx, request)[0])
     return {"hasLog": content is not None, "content": content}
 
 
@@ -10454,7 +10471,7 @@ def _list_events(server: Server, options: argparse.Namespace) -> None:
         print("Nothing has happened yet that was worth telling.")
 
 
-def _examine(server: Server, options: argparse.Namespace) -> int:
+def _run_doctor(server: Server, options: argparse.Namespace) -> int:
     """What is wrong; 1 where something is."""
     code = 0
     for sentence in examine(server):
@@ -10831,7 +10848,7 @@ ADDED = ("channel", "name", "target", "--header 'NAME: VALUE'", "--not-default")
 COMMANDS = [
     Command("serve", "run the server; CRONWATCH_LISTEN is --listen", _serve, SERVED, "new"),
     Command("status", "what is down, late or running, and what is due next", _show_status),
-    Command("doctor", "say what is wrong before it hurts; 1 where something is", _examine),
+    Command("doctor", "say what is wrong before it hurts; 1 where something is", _run_doctor),
     Command(
         "events",
         "what happened last, and who was told of it",
