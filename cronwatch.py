@@ -3690,11 +3690,12 @@ class Transaction(NamedTuple):
 
     def rows(self, sql: str, *values: Any, **named: Any) -> list[Any]:
         """All rows of a query: an unfinished SELECT would hold the write-ahead log."""
-        return self.execute(sql, *values, **named).fetchall()
+        return self.db.execute(sql, named or values).fetchall()
 
     def first(self, sql: str, *values: Any, **named: Any) -> Any:
         """The first row of a query; None where there is none."""
-        return next(iter(self.rows(sql, *values, **named)), None)
+        rows = self.db.execute(sql, named or values).fetchall()
+        return rows[0] if rows else None
 
     def value(self, sql: str, *values: Any, **named: Any) -> Any:
         """The first column of that row; None where there is none."""

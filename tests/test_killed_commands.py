@@ -34,7 +34,7 @@ import itertools, json, os, signal, sys, cronwatch
 cronwatch.main(["monitor", "list", "--database", sys.argv[2]])  # all that is loaded when asked for
 
 def begin(when, database):
-    turns, execute = itertools.count(1), cronwatch.Transaction.execute
+    turns = itertools.count(1)
     seen = {"open", "os.rename", "os.remove", "sqlite3.connect"}
 
     def turn():
@@ -43,11 +43,16 @@ def begin(when, database):
         if last == when:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def executed(*given, **named):
-        turn()
-        return execute(*given, **named)
+    def counted(method):
+        def call(*given, **named):
+            turn()
+            return method(*given, **named)
 
-    cronwatch.Transaction.execute = executed
+        return call
+
+    for name in ("execute", "rows", "first"):
+        method = getattr(cronwatch.Transaction, name)
+        setattr(cronwatch.Transaction, name, counted(method))
     sys.addaudithook(lambda event, given: turn() if event in seen else None)
     words = [word.replace("{database}", database) for word in json.loads(sys.argv[1])]
     if words == ["prune"]:
