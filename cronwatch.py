@@ -3313,7 +3313,22 @@ def make_private(path: str) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
-def back_up(path: str, name: str, replaces: bool = False) -> None:
+def copy_file(path: str, name: str) -> None:
+    """Copy a database that nobody may write meanwhile, page by page, for one may be damaged; what
+    has the name is whole."""
+    for part in (f"{name}.part", f"{name}.part-journal"):  # of a copy that was cut off
+        Path(part).unlink(missing_ok=True)
+    make_private(f"{name}.part")
+    with (
+        contextlib.closing(sqlite3.connect(path)) as file,
+        contextlib.closing(sqlite3.connect(f"{name}.part")) as copy,
+    ):
+        file.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # see `set_log_aside`
+    os.replace(f"{name}.part", name)
+
+
+def back_up(path: str, name: str) -> None:
     """A copy of a database that is in use, checked, under a name that nothing has yet.
 
     What has the name is whole: a copy that was cut off has another one, which the next try takes
@@ -3321,7 +3336,7 @@ def back_up(path: str, name: str, replaces: bool = False) -> None:
     """
     part = Path(f"{name}.part")
     try:
-        if not replaces and Path(name).exists():
+        if Path(name).exists():
             raise Refused(f"{name} is there already: choose another name")
         part.unlink(missing_ok=True)
         make_private(str(part))
@@ -3353,7 +3368,7 @@ def migrate(db: SqliteDatabase, path: str) -> None:
             if current >= number:
                 continue
             if current == version > 0:  # nobody has changed it yet
-                back_up(path, f"{path}.before-{number}", replaces=True)
+                copy_file(path, f"{path}.before-{number}")
             for statement in statements:
                 db.connection().execute(statement)
             db.user_version = number
@@ -3660,7 +3675,7 @@ class Store:
             self.is_replaced = True
             raise Unavailable("read")
         try:
-            with self.reader.connection_context():
+            with self.reader.connection_context(), self.reader.atomic():  # of one instant
                 return query(self.reader.connection())
         except (*DATABASE_ERRORS, sqlite3.Error) as error:
             log_unavailable("read", error)
@@ -3677,7 +3692,7 @@ LISTED = "IN (SELECT value FROM json_each(:listed))"  # one of a list, which com
 
 
 class Transaction(NamedTuple):
-    """What an action works with: a connection in a transaction, and the instant it stands for."""
+    """What an action or a query works with: a connection, and the instant it stands for."""
 
     db: sqlite3.Connection
     store: Store
@@ -4049,6 +4064,7 @@ def find_monitor(tx: Transaction, name: str) -> int | None:
 
 
 MONITORS_SQL = f"SELECT {', '.join(MONITOR_FIELDS)} FROM monitor"
+BY_ID_OR_KEY = "id = ?1 OR key = ?1 ORDER BY id = ?1 DESC LIMIT 1"  # each by its index
 
 
 def select_monitors(tx: Transaction, condition: str, *values: Any, **named: Any) -> list[Monitor]:
@@ -4064,7 +4080,7 @@ def load_monitor(tx: Transaction, num: int) -> Monitor:
 
 def get_monitor(tx: Transaction, name: str) -> Monitor:
     """The monitor with this id or key; refuses with 404."""
-    for m in select_monitors(tx, "?1 IN (id, key) ORDER BY id = ?1 DESC LIMIT 1", name):
+    for m in select_monitors(tx, BY_ID_OR_KEY, name):
         return m
     sentence = f"Heartbeat not found: there is no monitor '{clean(name, 200)}'"
     raise Refused(sentence, "NOT_FOUND", 404)
@@ -4226,7 +4242,11 @@ def read_filter(request: ApiRequest) -> tuple[str, JsonObject]:
         conditions.append(has_all("parts", "casefold(name)"))
     if tags:
         conditions.append(has_all("tags", "' ' || tags || ' '"))
-    return " AND ".join(conditions), {"parts": json.dumps(parts), "tags": json.dumps(tags)}
+    values = {"parts": json.dumps(parts), "tags": json.dumps(tags)}
+    # SQLite takes a text to end at a NUL, and would find the rest everywhere.
+    return " AND ".join(conditions), {
+        name: text.replace(r"\u0000", r"\ufffd") for name, text in values.items()
+    }
 
 
 def paged(
@@ -4295,15 +4315,15 @@ def read_monitor(body: Any, m: Monitor | None = None) -> JsonObject:
     if missing := needed - set(body) - {None}:
         raise Invalid(f"{max(missing, key=str)} is required")
     unused = set(SCHEDULE_NEEDS.values()) - {SCHEDULE_NEEDS[kind]}  # Cronping sends 0 and null
+    unread = m.cron if m else None  # an older version took ranges that wrap: one goes on
     columns: JsonObject = {}
     for field in MONITOR:
         if field.name in unused:
             columns[field.column] = None
         elif field.name in body:
             value = body[field.name]
-            is_as_before = m is not None and field.name == "cronExpression" and value == m.cron
-            # An older version took ranges that wrap: such a schedule goes on unread.
-            columns[field.column] = value if is_as_before else field.shape.read(field.name, value)
+            goes_on = field.column == "cron" and unread is not None and value == unread
+            columns[field.column] = value if goes_on else field.shape.read(field.name, value)
     return columns
 
 
@@ -6073,8 +6093,8 @@ class Outbox:
         finally:
             self._tests.release()
         if by_server and late in attempts:  # it hangs
-            sql = "UPDATE alert SET state = 'dead' WHERE due_at = ? AND state = 'pending'"
-            self.act(Transaction.execute, sql, TEST_DUE_AT)
+            sql = f"UPDATE alert SET state = 'dead' WHERE state = 'pending' AND num {LISTED}"
+            self.act(lambda tx: tx.execute(sql, listed=json.dumps([*tests.values()])))
         return attempts
 
     def _await_result(self, num: int, end: float) -> Attempt | None:
@@ -6429,7 +6449,7 @@ def list_events(tx: Transaction, request: ApiRequest) -> JsonObject:
         "since": request.get(SINCE),
         "until": request.get(UNTIL),
     }
-    conditions = [EVENT_FILTERS[name] for name in values if values[name] is not None]
+    conditions = [EVENT_FILTERS[bound] for bound in values if values[bound] is not None]
     sql = " AND ".join([f"{EVENTS_SQL} WHERE 1", *conditions])
     page, place = paged(tx, request, sql, values, "e.num DESC")
     return {"events": with_deliveries(tx, page, request.shows_secrets), **place}
@@ -6541,12 +6561,13 @@ def load_uptimes(
     tx: Transaction, monitors: Sequence[Monitor], windows: Sequence[tuple[int, int]]
 ) -> dict[int, list[JsonObject]]:
     """The uptime of monitors in these windows, as far as they were there, by their num."""
+    windows = [(begin, min(end, tx.now)) for begin, end in windows]
     since = min(begin for begin, _ in windows)
     flips = load_flips(tx, [m.num for m in monitors], since)
     absences = load_absences(tx, since)
     return {
         m.num: [
-            uptime(flips[m.num], absences, max(begin, m.created_at), min(end, tx.now))
+            uptime(flips[m.num], absences, min(max(begin, m.created_at), end), end)
             for begin, end in windows
         ]
         for m in monitors
@@ -6678,7 +6699,8 @@ def _past(
     if len(strip) == STRIP_MAX:  # what lies before its first run is out of sight
         missed = [at for at in missed if at > strip[0][0]]
     if missed:
-        strip = sorted([*strip, *((at, None, "missed", None, None) for at in missed)])[-STRIP_MAX:]
+        strip += [(at, None, "missed", None, None) for at in missed]
+        strip = sorted(strip, key=operator.itemgetter(0))[-STRIP_MAX:]
     begin = max(since, m.created_at)
     share = uptime(flips, absences, begin, now)["uptime"]
     if share is not None:  # coarse, and never rounded up: the ETag lasts for some minutes
@@ -7898,7 +7920,7 @@ def sends(server: Service, test: Callable[..., Any], request: ApiRequest) -> Any
 
 
 def asks(server: Service, answer: Callable[..., Any], request: ApiRequest) -> Any:
-    """What the running server says."""
+    """What only the running server does or knows."""
     return answer(server, request)
 
 
@@ -9938,14 +9960,14 @@ LINKED_SQL = """SELECT id, CASE WHEN NOT default_integrations THEN (SELECT json_
 
 def export_all(tx: Transaction, shows_secrets: bool = False) -> JsonObject:
     """All integrations and monitors in the API's words; what pings and signs only if asked for."""
-    secrets = {"token", "code", "handles", "secret", "headers"} if shows_secrets else set()
+    of_writers = {"token", "code", "handles", "secret", "headers"} if shows_secrets else set()
     of_integration = {"channel", "name", "enabled", "default", *NEEDS.values()}
     of_monitor = {"scheduleType", *(field.name for field in MONITOR)}
     linked = dict(tx.rows(LINKED_SQL))
 
     def pick(item: JsonObject, names: set[str]) -> JsonObject:
         unused = set(SCHEDULE_NEEDS.values()) - {SCHEDULE_NEEDS.get(item.get("scheduleType", ""))}
-        picked = (names - unused) | secrets
+        picked = (names - unused) | of_writers
         return {name: value for name, value in item.items() if name in picked}
 
     return {

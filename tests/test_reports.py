@@ -191,3 +191,27 @@ def test_a_job_without_anything_to_see_has_no_row(site: Site, job: Made) -> None
     site.monitor(name="Weekly", cron="0 6 * * 1")
 
     assert (night(site)["total"], night(site)["monitors"]) == (2, [])
+
+
+def test_two_runs_of_one_instant_are_shown_beside_a_missed_one(site: Site, job: Made) -> None:
+    site.get(f"/{job.token}/start?rid=00000000-0000-4000-8000-000000000001")
+    site.get(f"/{job.token}/start?rid=00000000-0000-4000-8000-000000000002")
+    site.get(f"/{job.token}?rid=00000000-0000-4000-8000-000000000002")
+    site.clock.move(3 * HOUR)
+    site.server.scan()
+
+    states = [state for _, state in strip(site)]
+
+    assert sorted(states[:2]) == ["success", "unknown"]
+    assert states[2:] == ["missed"] * (len(states) - 2) != []
+
+
+def test_no_time_is_shown_of_before_a_clock_went_back_behind_its_making(
+    site: Site, job: Made
+) -> None:
+    site.clock.move(-HOUR)
+    request = cronwatch.ApiRequest(job.id)
+
+    (window,) = site.server.read(cronwatch.show_uptime, request)["windows"]
+
+    assert (window["unknownSeconds"], window["since"]) == (0, window["until"])

@@ -375,3 +375,24 @@ def test_a_server_is_away_from_the_signal_on_however_long_its_alerts_take(tmp_pa
 
         stamped = live.rows("SELECT value FROM meta WHERE name = 'alive_at'")[0]["value"]
     assert stamped < int((tmp_path / "ended").read_text())
+
+
+def test_a_monitor_is_found_by_its_indexes(site: Site) -> None:
+    """A million of them would hold up pings."""
+    sql = f"EXPLAIN QUERY PLAN {cronwatch.MONITORS_SQL} WHERE {cronwatch.BY_ID_OR_KEY}"
+
+    plan = site.server.read(lambda tx: tx.rows(sql, "job"))
+
+    assert not any("SCAN" in step[-1] for step in plan), plan
+
+
+def test_a_reader_sees_one_instant(site: Site) -> None:
+    def look(tx: cronwatch.Transaction) -> list[int]:
+        count = "SELECT count(*) FROM monitor"
+        before = tx.value(count)
+        site.monitor()
+        return [before, tx.value(count)]
+
+    counts = site.server.read(look)
+
+    assert counts == [0, 0]

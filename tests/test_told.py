@@ -152,3 +152,14 @@ def test_a_test_that_no_server_sends_is_withdrawn(
     why = "siren does not work: nothing came of it in 0.3 s"
     assert (done.code, done.err) == (1, f"cronwatch: {why}\n")
     assert site.rows("SELECT state FROM alert") == [{"state": "dead"}]
+
+
+def test_a_test_that_waits_is_not_withdrawn_with_another(site: Site) -> None:
+    for name in ("siren", "bell"):
+        site.server.act(cronwatch.create_integration, "command", name, {"command": "true"})
+    site.server.act(cronwatch.add_test, 2, "bell")
+
+    site.server.outbox.test([1], "siren", seconds=0, by_server=True)
+
+    states = site.rows("SELECT integration, state FROM alert ORDER BY integration")
+    assert [row["state"] for row in states] == ["dead", "pending"]
