@@ -28,6 +28,7 @@ RESTART = MINUTE  # no longer an absence is a restart; a client tries again for 
 SMALL_TURN = 3 * HOUR  # of a clock that goes back
 EARLIEST = 300 * SECOND
 FIRST_SPACE, LONGEST_SPACE = 60 * SECOND, HOUR
+KEEP = 90 * DAY  # what is older is pruned
 MISSED_MOST = 1000
 
 Rule = tuple[str, str, float]
@@ -510,10 +511,31 @@ class Life:
             self.open_runs.append(run)
         return run
 
+    # -- retention
+
+    def forget(self, at: int) -> None:
+        """What is too old goes, but the newest open run of a host, and the last three starts."""
+        before = at - KEEP
+        if not any(run.began < before for run in self.runs):
+            return
+        for run in list(self.open_runs):
+            newer = (other for other in self.runs if other.host == run.host)
+            is_behind = any(run.age() < other.age() and other.began < before for other in newer)
+            if is_behind and not run.awaited:
+                self.close(run, "unknown")
+        starts = sorted((run for run in self.runs if run.by_start), key=Run.age)[-3:]
+        self.runs = [
+            run
+            for run in self.runs
+            if run.began >= before or run.state == "running" or run in starts
+        ]
+        self.of_series = {run.series: run for run in self.runs if run.series is not None}
+
     # -- pings
 
     def do(self, act: Action) -> None:
         """Whatever it is, what fell due before it comes first."""
+        self.forget(act.at)
         if act.back_to is not None:
             self.turn_back(act.at, act.back_to)
             return
@@ -801,6 +823,7 @@ class Life:
 
         A look of after its begin was one of the server that died; what it saw pass is no absence
         of the job's."""
+        self.forget(until)
         seen = bisect_left(self.looks, until)
         self.settle(max(since, self.looks[seen - 1]) if seen else since)
         self.settle_gap(until)
@@ -858,10 +881,8 @@ class Life:
     # -- a clock that goes back
 
     def turn_back(self, before: int, now: int) -> None:
-        """A gap of no length: nothing is settled, and no instant or deadline lies too late."""
-        seen = bisect_left(self.looks, before)
-        if seen:
-            self.settle(self.looks[seen - 1])
+        """A gap of no length: no instant or deadline lies too late."""
+        self.settle(before)  # by the last look, which the clock lies behind
         while self.down and self.expected is not None and self.deadline(self.expected) < before:
             self.miss(before)
         self.began = None if self.began is None else min(self.began, now)

@@ -24,6 +24,7 @@ from oracle import (
     BEGIN,
     DAY,
     HOUR,
+    KEEP,
     MINUTE,
     SECOND,
     Action,
@@ -630,6 +631,11 @@ class World(NamedTuple):
     outages: dict[int, set[str]]
 
 
+def age(run: Any) -> tuple[int, int]:
+    """Which of two runs is the newer one."""
+    return run.started_at, run.num
+
+
 class Driver:
     """Leads one monitor through its story by the rules of a module, which may be a faulty one."""
 
@@ -650,11 +656,13 @@ class Driver:
         for step in self.story.steps:
             if isinstance(step, Absence):
                 self.look_until(step.until)
+                self.prune(step.until)
                 self.now = step.until
                 if self.rules.judge_gap(self.state, step.since, step.until):
                     self.named.append(step.until)
             else:
                 self.look_until(step.at)
+                self.prune(step.at)
                 self.now = step.at
                 self.do(step)
         self.look_until(end)
@@ -672,13 +680,8 @@ class Driver:
     def do(self, act: Action) -> None:
         rules, state, at = self.rules, self.state, act.at
         if act.back_to is not None:
-            rules.turn_back(state, at, act.back_to)
-            self.now = act.back_to
-            for run in state.runs:  # as the storage does with those that no rule looks at
-                if run.started_at > act.back_to:
-                    run.next_at = None
-                run.started_at = min(run.started_at, act.back_to)
-                run.ended_at = run.ended_at and min(run.ended_at, act.back_to)
+            rules.settle(state, at)  # by the last look, which the clock lies behind
+            self.turn_back(at, act.back_to)
         elif act.terms is not None:
             rules.edit(state, at, terms_columns(act.terms))
         elif act.word == "pause":
@@ -687,6 +690,38 @@ class Driver:
             rules.resume(state, at, to_new=act.word == "renew")
         else:
             rules.receive(state, self.ping(act))
+
+    def turn_back(self, before: int, now: int) -> None:
+        """The rules see the open runs; the storage turns back those that no rule looks at."""
+        runs = self.state.runs
+        self.state.runs = [run for run in runs if run.state == "running"]
+        self.rules.turn_back(self.state, before, now)
+        for run in runs:
+            if run.state != "running":
+                run.next_at = None if run.started_at > now else run.next_at
+                run.started_at = min(run.started_at, now)
+                run.ended_at = run.ended_at and min(run.ended_at, now)
+        self.state.runs = runs
+        self.now = now
+
+    def prune(self, now: int) -> None:
+        """Forget the runs that the storage would delete by their age."""
+        runs, before = self.state.runs, now - KEEP
+        if all(run.started_at >= before for run in runs):
+            return
+        for run in runs:
+            is_behind = any(
+                newer.host == run.host and age(run) < age(newer) and newer.started_at < before
+                for newer in runs
+            )
+            if run.state == "running" and is_behind and not run.awaited:
+                run.state = "unknown"
+        starts = sorted((run for run in runs if run.opened), key=age)[-3:]
+        self.state.runs = [
+            run
+            for run in runs
+            if run.started_at >= before or run.state == "running" or run in starts
+        ]
 
     def ping(self, act: Action) -> Any:
         self.pings += 1
