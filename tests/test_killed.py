@@ -91,7 +91,7 @@ def test_under_load_a_kill_does_no_harm(folder: Path, rounds: int) -> None:
             harm = {name: cases for name, is_so in WRONG.items() if (cases := is_so(play, db))}
 
     assert harm == {}
-    assert answered > 0
+    assert answered >= rounds // 2  # a kill while it starts comes before any
 
 
 @pytest.mark.proof
