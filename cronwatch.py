@@ -1649,15 +1649,15 @@ def split_path(raw: str) -> list[str]:
 
 def read_route(parts: list[str]) -> Route | None:
     """The route of a ping; None where the path belongs to something else."""
+    if not parts or parts[0] not in RESERVED:
+        return Route("root", parts) if parts else None
     for prefix, family, bare in ROUTES:
         rest = parts[len(prefix) :]
         if tuple(parts[: len(prefix)]) == prefix and rest:
             return Route(family, rest, bare)
     if len(parts) >= 5 and CHECK_IN_PATH.fullmatch("/".join(parts[:3])):
         return Route("sentry", parts[3:])
-    if not parts or parts[0] in RESERVED:
-        return None
-    return Route("root", parts)
+    return None
 
 
 ROUTES = (
