@@ -399,10 +399,11 @@ def _next_second(schedule: str, timezone: str, after: int) -> int:
     return search(cron, zone, after)
 
 
-LATEST_MAX = 20_000
-# Of a schedule and zone: an instant, and the occurrence after it, which is that of all between. So
-# a ping costs no search, and monitors share it.
-_latest: dict[tuple[str, str], tuple[int, int]] = {}
+@lru_cache(20_000)
+def _latest(schedule: str, timezone: str) -> list[tuple[int, int]]:
+    """A place for an instant and the occurrence after it, which is that of all between: so a ping
+    costs no search, and monitors share it."""
+    return [(0, 0)]
 
 
 def next_run(schedule: str, timezone: str, after: int) -> int:
@@ -411,12 +412,11 @@ def next_run(schedule: str, timezone: str, after: int) -> int:
     Debian cron, DST: croniter would run a fixed job twice where the clock goes back.
     """
     second = after // 1000
-    since, following = _latest.get((schedule, timezone), (0, 0))
+    latest = _latest(schedule, timezone)
+    since, following = latest[0]
     if not since <= second < following:
         following = _next_second(schedule, timezone, second)
-        if len(_latest) >= LATEST_MAX:
-            _latest.clear()
-        _latest[schedule, timezone] = second, following
+        latest[0] = second, following
     return 1000 * following
 
 
