@@ -1972,11 +1972,9 @@ def read_declared(query: Mapping[str, Any]) -> dict[str, Any]:
     """What a CronRadar ping or sync declares of a monitor beside its schedule."""
     grace, name = whole(query.get("gracePeriod")), clean(query.get("name"), 200)
     declared: dict[str, Any] = {} if name is None else {"name": name}
-    return (
-        declared
-        if grace is None
-        else {**declared, "grace_seconds": max(0, min(grace, GRACE_MAX_SECONDS))}
-    )
+    if grace is not None:
+        declared["grace_seconds"] = max(0, min(grace, GRACE_MAX_SECONDS))
+    return declared
 
 
 def _declare_cronradar(query: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
@@ -4411,7 +4409,7 @@ def add_monitor(
         name = UNIQUE.shape.read(UNIQUE.name, unique)
         id_ = tx.value("SELECT id FROM monitor WHERE name = ? ORDER BY num LIMIT 1", name)
         if id_ is not None:
-            body = {name: value for name, value in request.body.items() if name != "unique"}
+            body = {field: value for field, value in request.body.items() if field != "unique"}
             return edit_monitor(tx, request._replace(id=id_, body=body)), 200
     num = create_monitor(tx, columns, handles, read_ids(request.body))
     return monitor_json(tx, load_monitor(tx, num)), 201
@@ -4563,6 +4561,7 @@ def record_absence(tx: Transaction, since: int, until: int, damaged: Container[i
 
 
 def _judge_monitors(tx: Transaction, since: int, until: int, damaged: Container[int]) -> None:
+    # subqueries: one on the index of deadlines, one on that of open runs
     touched = tx.rows(
         "SELECT num FROM monitor WHERE num IN (SELECT num FROM monitor WHERE due_at <= ? "
         "OR expected_at <= ? UNION ALL SELECT monitor FROM run WHERE state = 'running') "
@@ -5993,7 +5992,7 @@ def add_test(tx: Transaction, integration: int, name: str, m: Monitor | None = N
     return num
 
 
-def test_result(tx: Transaction, num: int) -> Attempt | None:
+def result_of_test(tx: Transaction, num: int) -> Attempt | None:
     """What came of a test; None while nothing has."""
     alert = tx.first("SELECT state, result, answer FROM alert WHERE num = ?", num)
     if alert is None:
@@ -6098,10 +6097,10 @@ class Outbox:
         return attempts
 
     def _await_result(self, num: int, end: float) -> Attempt | None:
-        attempt: Attempt | None = self.read(test_result, num)
+        attempt: Attempt | None = self.read(result_of_test, num)
         while attempt is None and monotonic() < end:
             sleep(0.05)
-            attempt = self.read(test_result, num)
+            attempt = self.read(result_of_test, num)
         return attempt
 
     def send(self, claim: Claim) -> Attempt:
